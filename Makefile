@@ -1,0 +1,115 @@
+# Every recipe is one command; an empty variable leaves the default to that command.
+STUDY   ?=
+SPACE   ?=
+DATA    ?=
+TEXT    ?=
+LABEL   ?=
+TRIALS  ?=
+TIMEOUT ?=
+EPOCHS  ?=
+WORKERS ?=
+SEED    ?=
+METRIC  ?=
+STORAGE ?=
+PORT    ?=
+FILE    ?=
+
+BOOTSTRAP ?= python3
+VENV      ?= .venv
+PYTHON    ?= $(VENV)/bin/python
+
+# $(call flag,VARIABLE,--name): the flag with its value quoted for the shell, or nothing.
+quote = '$(subst ','\'',$(1))'
+flag  = $(if $($(1)),$(2) $(call quote,$($(1))))
+
+study_flags  = $(call flag,STUDY,--study) $(call flag,STORAGE,--storage)
+data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
+search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
+               $(call flag,EPOCHS,--epochs) $(call flag,WORKERS,--workers) $(call flag,METRIC,--metric)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help tune dashboard report export-best predict status data-card spaces pictures install test test-slow check format lock clean
+
+## help: list the targets
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+## tune: search for the best configuration; the same command goes on where it stopped
+tune: $(VENV)/.installed
+	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags)
+
+## dashboard: serve Optuna Dashboard on 127.0.0.1
+dashboard: $(VENV)/.installed
+	$(PYTHON) -m tuning dashboard $(call flag,STORAGE,--storage) $(call flag,PORT,--port)
+
+## report: write results/STUDY/report.html and trials.csv
+report: $(VENV)/.installed
+	$(PYTHON) -m tuning report $(study_flags)
+
+## export-best: retrain the best configuration and write results/STUDY/best/
+export-best: $(VENV)/.installed
+	$(PYTHON) -m tuning export-best $(study_flags)
+
+## predict: label one TEXT, or each row of FILE, with the exported model
+predict: $(VENV)/.installed
+	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,--text) $(call flag,FILE,--file)
+
+## status: print what a study holds
+status: $(VENV)/.installed
+	$(PYTHON) -m tuning status $(study_flags)
+
+## data-card: describe the data: rows, classes, lengths, duplicates, unknown tokens
+data-card: $(VENV)/.installed
+	$(PYTHON) -m tuning data-card $(data_flags)
+
+## spaces: list the search spaces with their hyperparameters
+spaces: $(VENV)/.installed
+	$(PYTHON) -m tuning spaces
+
+## pictures: draw the README's pictures of the report and the Dashboard from a study
+pictures: $(VENV)/.installed
+	$(PYTHON) docs/pictures.py $(study_flags)
+
+## install: create .venv and install the locked packages
+install: $(VENV)/.installed
+
+## test: run the fast tests
+test: $(VENV)/.installed-dev
+	$(PYTHON) -m pytest -m "not slow"
+
+## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
+test-slow: $(VENV)/.installed-dev
+	$(PYTHON) -m pytest -m slow
+
+## check: lint, format and types
+check: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+## format: format the code and mend what ruff can
+format: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+lock_command = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+## lock: resolve pyproject.toml anew into the lock files
+lock: $(VENV)/.installed-dev
+	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
+	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+
+## clean: remove .venv and what the tools cache; results stay
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+
+$(VENV)/bin/python:
+	$(BOOTSTRAP) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock | $(VENV)/bin/python
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@touch $@

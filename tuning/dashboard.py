@@ -1,0 +1,141 @@
+"""What Optuna Dashboard shows of a study beyond its trials: a note, the learning curves, confusion matrices; and its server."""
+
+from __future__ import annotations
+
+import html
+import socket
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref import simple_server
+from wsgiref.simple_server import WSGIServer
+
+import optuna
+import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
+from optuna_dashboard import save_note, save_plotly_graph_object
+
+from tuning.errors import StudyError
+from tuning.figures import learning_curves, near_bounds, verdict
+from tuning.results import ResultsDir, StudyDir, translated
+from tuning.spaces import SearchSpace
+from tuning.study import Summary, open_storage
+
+HOST = "127.0.0.1"  # Optuna Dashboard has no authentication
+N_BEST = 5  # trials with a confusion matrix
+
+
+def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: dict[str, Any], space: SearchSpace) -> None:
+    """Write the study's note (verdict, data card, space) and its learning curves into the storage."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        save_note(study, note(summary, card=card, space=space))
+        if summary.ranked:
+            save_plotly_graph_object(study, learning_curves(summary, folder), graph_object_id="learning_curves")
+
+
+def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace) -> str:
+    """The study's note, in Markdown; text out of data and spaces is escaped."""
+    rows = "\n".join(f"| {_md(item.name)} | {_md(item.range_text())} | {_md(item.default)} |" for item in space.searched)
+    bounds = "".join(f"- {_md(line)}\n" for line in near_bounds(summary, space))
+    classes = ", ".join(
+        f"{_md(name)} {sum(counts):,}" for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)
+    )
+    percentiles = card["length_percentiles"]
+    return (
+        f"## Verdict\n{_md(verdict(summary))}\n\n{bounds}\n"
+        f"## Data\n{sum(card['n_rows'].values()):,} rows of {_md(card.get('data', ''))}: {classes}. "
+        f"Tokens a text: median {percentiles['50']}, 95th percentile {percentiles['95']}. "
+        f"{card['n_words']:,} different words in the training split; {card['n_duplicates']} duplicates. Fingerprint {card['fingerprint']}.\n\n"
+        f"## Search space {_md(space.name)}\n| hyperparameter | range | baseline |\n|---|---|---|\n{rows}\n\nFingerprint {space.fingerprint}.\n"
+    )
+
+
+def upload(trial: optuna.Trial, path: Path, *, artifacts_dir: Path) -> None:
+    """Attach a file to a running trial."""
+    with translated(artifacts_dir):
+        artifacts_dir.mkdir(parents=True, exist_ok=True)
+        store = FileSystemArtifactStore(str(artifacts_dir))
+        optuna.artifacts.upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+
+
+def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str) -> str:
+    """A confusion matrix as an SVG picture: true classes in rows, predicted ones in columns, shaded by share of the row."""
+    cell, left, top = 92, 130, 84
+    size = len(matrix)
+    names = [html.escape(str(name)[:16]) for name in (class_names or range(size))]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size * cell + 20}" height="{top + size * cell + 20}" '
+        'font-family="sans-serif" font-size="13" text-anchor="middle">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{left + size * cell / 2}" y="22" font-size="15">{html.escape(title)}</text>',
+        f'<text x="{left + size * cell / 2}" y="46" fill="#555">predicted</text>',
+        f'<text x="14" y="{top + size * cell / 2}" fill="#555" transform="rotate(-90 14 {top + size * cell / 2})">true</text>',
+    ]
+    for row, counts in enumerate(matrix):
+        y = top + row * cell
+        parts.append(f'<text x="{left - 8}" y="{y + cell / 2 + 5}" text-anchor="end">{names[row]}</text>')
+        parts.append(f'<text x="{left + (row + 0.5) * cell}" y="{top - 10}">{names[row]}</text>')
+        for column, count in enumerate(counts):
+            share = count / max(sum(counts), 1)
+            x, colour = left + column * cell, "white" if share > 0.5 else "black"
+            parts.append(f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="rgb({int(245 - 215 * share)},{int(248 - 150 * share)},{int(252 - 60 * share)})"/>')
+            parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2}" fill="{colour}">{count:,}</text>')
+            parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2 + 18}" fill="{colour}" font-size="11">{share:.1%}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def make_server(results: ResultsDir, *, storage_url: str, port: int) -> WSGIServer:
+    """Optuna Dashboard bound to 127.0.0.1; call `serve_forever` on it.
+
+    It runs in this process, so that a storage URL with a password stands in no list of processes.
+
+    Raises:
+        StudyError: there is no study yet, or the port is in use.
+    """
+    local = storage_url == results.storage_url(None)
+    storage = None if local and not results.database_path.exists() else open_storage(storage_url)
+    if storage is None or not optuna.get_all_study_names(storage):
+        where = results.database_path if local else "the storage"
+        raise StudyError(f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first.")
+    check_port(port)
+    with translated(results.artifacts_dir):
+        results.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    store = FileSystemArtifactStore(str(results.artifacts_dir))
+    app = optuna_dashboard.wsgi(storage, artifact_store=store)
+    return simple_server.make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+
+
+class _ThreadedServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(simple_server.WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged: the page polls several times a second."""
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that can't be bound.
+
+    Raises:
+        StudyError: it is in use or not allowed.
+    """
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port must lie in 1..65535; received {port}.")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise StudyError(
+                f"The Dashboard needs a free port on {HOST}; {port} gave {error.strerror!r}. Name another with --port (make: PORT=)."
+            ) from error
+
+
+def _md(value: object) -> str:
+    """Text that Markdown shows as it is."""
+    escaped = html.escape(str(value), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else (" " if c in "\r\n" else c) for c in escaped)

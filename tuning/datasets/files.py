@@ -1,0 +1,187 @@
+"""Tables out of files: CSV, TSV, JSONL and Parquet, plain or `.gz`, several by a glob pattern."""
+
+import glob
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+from tuning.errors import DataError
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share done, 0 to 1."""
+
+FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+MAX_BROKEN_SHARE = 0.5  # a file of which more is broken is of another format
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a source as they were read, all text, and the places that could not be read."""
+
+    frame: pd.DataFrame
+    broken: tuple[str, ...] = ()
+
+
+class _Counted(io.RawIOBase):
+    """A binary file that reports the share of its bytes that was read."""
+
+    def __init__(self, path: Path, progress: Progress | None) -> None:
+        self._file = path.open("rb")
+        self._size = max(path.stat().st_size, 1)
+        self._progress = progress
+        self._label = f"reading {path.name}"
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self._file.readinto(buffer)
+        if self._progress:
+            self._progress(self._label, self._file.tell() / self._size)
+        return n
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def find_files(pattern: str) -> list[Path]:
+    """The files of a path or glob pattern, sorted.
+
+    Raises:
+        DataError: none, a directory, or an ending that is not in `FORMATS`.
+    """
+    path = Path(pattern).expanduser()
+    paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+    if not paths:
+        raise DataError(f"--data must name a file that exists; there is no {pattern!r} seen from {Path.cwd()}.")
+    for found in paths:
+        if found.is_dir():
+            raise DataError(f"--data must name files; {str(found)!r} is a directory. Use a pattern such as '{found}/*.csv'.")
+        if _format(found) not in FORMATS:
+            raise DataError(
+                f"A data file must end in {', '.join(FORMATS)}, each also with .gz; received {found.name!r}. "
+                "Rename it after what it holds."
+            )
+    return paths
+
+
+def read_files(pattern: str, *, progress: Progress | None = None) -> Table:
+    """Read the files of a path or glob pattern into one table of text columns.
+
+    Raises:
+        DataError: missing, empty, not UTF-8, a broken gzip file, another format than its name says, or files whose columns differ.
+    """
+    tables = [(path, _read_file(path, progress)) for path in find_files(pattern)]
+    first_path, first = tables[0]
+    for path, table in tables[1:]:
+        if list(table.frame.columns) != list(first.frame.columns):
+            raise DataError(
+                f"Files read together must have the same columns; {first_path.name} has {', '.join(first.frame.columns)}, "
+                f"{path.name} has {', '.join(table.frame.columns)}."
+            )
+    frame = pd.concat([table.frame for _, table in tables], ignore_index=True) if len(tables) > 1 else first.frame
+    return Table(frame, tuple(place for _, table in tables for place in table.broken))
+
+
+def _format(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _read_file(path: Path, progress: Progress | None) -> Table:
+    readers = {".csv": _read_csv, ".tsv": _read_tsv, ".parquet": _read_parquet}
+    reader = readers.get(_format(path), _read_jsonl)
+    try:
+        with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
+            data: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
+            table = reader(data, path.name)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} must be UTF-8; {error.reason} at byte {error.start}. Convert it with iconv.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again.") from error
+    except OSError as error:
+        raise DataError(f"{path} must be readable; opening it gave: {error.strerror or error}.") from error
+    n_rows = len(table.frame)
+    if len(table.broken) > MAX_BROKEN_SHARE * (n_rows + len(table.broken)):
+        raise DataError(
+            f"{path} must hold what its ending says; {len(table.broken)} of {n_rows + len(table.broken)} lines can't be read, "
+            f"the first at {table.broken[0]}."
+        )
+    return table
+
+
+def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
+    return io.TextIOWrapper(data, encoding="utf-8-sig", errors="strict", newline=newline)
+
+
+def _read_csv(data: IO[bytes], name: str) -> Table:
+    try:
+        frame = pd.read_csv(_text(data), dtype=str, keep_default_na=False, low_memory=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{name} must be comma-separated with a header line; reading it gave: {str(error).strip()}.") from error
+    return Table(frame.rename(columns=str))
+
+
+def _read_tsv(data: IO[bytes], name: str) -> Table:
+    """Amazon's own dump: tabs, no quoting; a line with another number of fields is named and left out."""
+    lines = _text(data, newline="\n")
+    header = next(lines, "").rstrip("\r\n").split("\t")
+    if header == [""]:
+        raise DataError(f"{name} must be tab-separated with a header line; it is empty.")
+    rows, broken = [], []
+    for number, line in enumerate(lines, start=2):
+        fields = line.rstrip("\r\n").split("\t")
+        if len(fields) == len(header):
+            rows.append(fields)
+        else:
+            broken.append(f"{name} line {number} ({len(fields)} fields, not {len(header)})")
+    return Table(pd.DataFrame(rows, columns=pd.Index(header), dtype=str), tuple(broken))
+
+
+def _read_jsonl(data: IO[bytes], name: str) -> Table:
+    """One JSON object a line; values that are objects or lists are left out."""
+    rows, broken = [], []
+    for number, line in enumerate(_text(data, newline="\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            rows.append({k: _plain(v) for k, v in record.items() if not isinstance(v, dict | list)})
+        else:
+            broken.append(f"{name} line {number} (not a JSON object)")
+    return Table(pd.DataFrame(rows, dtype=str).fillna(""), tuple(broken))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def _read_parquet(data: IO[bytes], name: str) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        arrow = pyarrow.parquet.read_table(io.BytesIO(data.read()))
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
+    columns = {}
+    for field in arrow.schema:
+        if not pyarrow.types.is_nested(field.type):
+            columns[field.name] = [_decoded(value) for value in arrow.column(field.name).to_pylist()]
+    return Table(pd.DataFrame(columns, dtype=str))
+
+
+def _decoded(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else _plain(value)

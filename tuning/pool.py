@@ -1,0 +1,160 @@
+"""Starts, feeds and replaces workers.
+
+Workers are forked from a server process that has Keras imported but has run no op: a start takes 0.1 s, not TensorFlow's import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Iterator
+from multiprocessing import connection as mp_connection
+from multiprocessing import forkserver
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tuning import worker as worker_module
+from tuning.worker import Message, WorkerSettings
+
+CLOSE_SECONDS = 5.0
+
+
+class Worker:
+    """One training process and the pipe to it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self.settings = settings
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=worker_module.run, args=(theirs, settings), daemon=True, name=f"tuning-{settings.number}")
+        self.process.start()
+        theirs.close()  # so that its end is seen when it dies
+
+    def send(self, message: Message) -> None:
+        """Send a message; a worker that has died is noticed by `Pool.wait`, not here."""
+        with contextlib.suppress(ConnectionError):
+            worker_module.send(self.connection, message)
+
+    def stop(self) -> None:
+        """Hang up, then end it."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(CLOSE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(CLOSE_SECONDS)
+
+
+class Pool:
+    """A fixed number of workers, each idle or at one trial. A context manager: leaving it ends the workers.
+
+    Args:
+        n_workers: processes; each gets an equal share of `n_cores` threads, one at least.
+    """
+
+    def __init__(self, n_workers: int, *, log_path: Path, n_cores: int | None = None) -> None:
+        if n_workers < 1:
+            raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
+        n_threads = max((n_cores or available_cores()) // n_workers, 1)
+        start_server(log_path)
+        self.workers = [
+            Worker(WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path))) for number in range(n_workers)
+        ]
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Worker, Message | None]]:
+        """The messages that arrive within the time; None from a worker that has died."""
+        by_connection = {worker.connection: worker for worker in self.workers}
+        ready = mp_connection.wait(list(by_connection), timeout_seconds)
+        return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index,arg-type]  # they are our connections
+
+    def ask(self, message: Message) -> Message:
+        """Send one message to the first worker and wait for its answer, when nothing else is running.
+
+        Raises:
+            TuningError: what the worker raised, or that it died.
+        """
+        worker = self.workers[0]
+        worker.send(message)
+        answer = _receive(worker.connection)
+        if answer is None:
+            worker.process.join(CLOSE_SECONDS)
+            message_text = f"A worker must live to answer; it ended with exit status {worker.process.exitcode}."
+            answer = {"kind": "error", "error": "SpaceError", "message": message_text, "traceback": ""}
+        if answer["kind"] == "error":
+            worker_module.raise_error(answer)
+        return answer
+
+    def replace(self, worker: Worker) -> Worker:
+        """Start another worker in the place of one that is dead or to be ended."""
+        worker.stop()
+        new = Worker(worker.settings)
+        self.workers[self.workers.index(worker)] = new
+        return new
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """One for each GPU where there are GPUs, else one for each core.
+
+    NVIDIA's driver lists its GPUs in /proc; asking TensorFlow would start it in the coordinator.
+    """
+    gpus = list(Path("/proc/driver/nvidia/gpus").glob("*"))
+    return len(gpus) or available_cores()
+
+
+def start_server(log_path: Path) -> None:
+    """Start the process that workers are forked from; it imports Keras while the coordinator goes on. A second call does nothing."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    multiprocessing.set_forkserver_preload(["tuning.training"])
+    with _environment(), stderr_to(log_path):
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """What the server and its workers inherit: quiet TensorFlow, and this package on the path wherever they start."""
+    root = str(Path(__file__).resolve().parent.parent)
+    old = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, old]))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        yield
+    finally:
+        if old is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = old
+
+
+@contextlib.contextmanager
+def stderr_to(path: Path) -> Iterator[None]:
+    """Lend this process's standard error to a file while a child inherits it: TensorFlow's start-up lines go there."""
+    saved = os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.dup2(log, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(log)
+
+
+def _receive(connection: Any) -> Message | None:
+    try:
+        return worker_module.receive(connection)
+    except (EOFError, ConnectionError):
+        return None

@@ -1,0 +1,195 @@
+"""Every file name below `results/`, whole-file writes, and the errors of a full or read-only folder."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import StorageError, StudyError
+
+SCHEMA_VERSION = 1
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about `path` into a `StorageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"The results folder must be writable and have space; {path} gave {reason!r}. "
+            "Free some space, mend its permissions, or name another folder with --results."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to `name.tmp`, then `os.replace`.
+
+    Raises:
+        StorageError: the folder is full, read-only or missing.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        os.replace(temporary, path)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write indented, sorted JSON with `schema_version`, whole or not at all."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote, without `schema_version`.
+
+    Raises:
+        StorageError: not JSON, not an object, or another schema version.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} must hold JSON written by this program; reading it gave: {error}.") from error
+    version = values.pop("schema_version", None) if isinstance(values, dict) else None
+    if version != SCHEMA_VERSION:
+        raise StorageError(f"{path} must have schema_version {SCHEMA_VERSION}; it has {version!r}.")
+    return values  # type: ignore[no-any-return]  # a dict: anything else has no version
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of the same keys as CSV, whole or not at all."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class StudyDir:
+    """One study's folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def space_path(self) -> Path:
+        return self.path / "search_space.json"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "tuning.log"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / "owner.lock"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def trials_csv_path(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def best_dir(self) -> Path:
+        return self.path / "best"
+
+    def history_path(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:04d}" / "history.csv"
+
+    def error_path(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:04d}" / "error.txt"
+
+    def confusion_path(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:04d}" / "confusion_matrix.svg"
+
+
+@dataclass(frozen=True)
+class ResultsDir:
+    """The folder of all studies."""
+
+    path: Path
+
+    @property
+    def database_path(self) -> Path:
+        return self.path / "optuna.db"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.path / "artifacts"
+
+    def cache_dir(self, fingerprint: str) -> Path:
+        return self.path / "cache" / fingerprint
+
+    def storage_url(self, storage: str | None) -> str:
+        """`storage`, or the SQLite file of this folder (its path absolute)."""
+        return storage or f"sqlite:///{self.database_path.absolute()}"
+
+    def study(self, name: str) -> StudyDir:
+        """The folder of a study.
+
+        Raises:
+            StudyError: the name is not made of letters, digits, `.`, `_` and `-`.
+        """
+        if not _STUDY_NAME.fullmatch(name) or name in {"cache", "artifacts", "bench"}:
+            raise StudyError(
+                "A study's name must be made of letters, digits, '.', '_' and '-', start with a letter or digit, have at "
+                f"most 100 characters, and not be cache, artifacts or bench; received {name!r}."
+            )
+        return StudyDir(self.path / name)
+
+    def latest(self) -> StudyDir:
+        """The study that was tuned last.
+
+        Raises:
+            StudyError: there is none.
+        """
+        folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
+        if not folders:
+            raise StudyError(f"{self.path} must hold a study; it holds none. Type `make tune` first.")
+        return max(folders, key=lambda s: (s.log_path if s.log_path.exists() else s.config_path).stat().st_mtime)
+
+    def existing(self, name: str | None) -> StudyDir:
+        """The named study, or the one that was tuned last.
+
+        Raises:
+            StudyError: no such study; the message lists those there are.
+        """
+        if name is None:
+            return self.latest()
+        study = self.study(name)
+        if not study.config_path.exists():
+            names = sorted(p.parent.name for p in self.path.glob("*/study.json"))
+            known = f"it holds {', '.join(names)}" if names else "it holds none; type `make tune` first"
+            raise StudyError(f"Study {name!r} must be in {self.path}; {known}.")
+        return study
+
+
+def replace_dir(temporary: Path, final: Path) -> None:
+    """Put a finished folder in the place of another; the old one goes only after the new one stands."""
+    old = final.with_name(final.name + ".old")
+    with translated(final):
+        shutil.rmtree(old, ignore_errors=True)
+        if final.exists():
+            os.replace(final, old)
+        os.replace(temporary, final)
+        shutil.rmtree(old, ignore_errors=True)

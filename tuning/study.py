@@ -1,0 +1,334 @@
+"""Open, resume or refuse a study; its storage, sampler and pruner by name; what a study holds.
+
+Optuna's storage is the record of trials. `study.json` and `search_space.json` hold what the study is, and never change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import platform
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+
+from tuning.config import StudyConfig, differences
+from tuning.errors import StorageError, StudyError
+from tuning.hyperparameters import Values, from_params, grid
+from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json
+from tuning.spaces import SearchSpace
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+PHASES = ("build", "view", "train", "evaluate")
+PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn")
+
+
+def derive_seed(seed: int, number: int) -> int:
+    """The seed of one trial's sampling, from (study's seed, trial number): a resumed study goes on with fresh points."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def make_sampler(name: str, *, space: SearchSpace, seed: int, number: int = 0) -> optuna.samplers.BaseSampler:
+    """The sampler for the trial of this number.
+
+    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
+    are queued one by one (`grid_points`), so its sampler never draws.
+    """
+    own = derive_seed(seed, number)
+    conditional = any(item.conditions for item in space.hyperparameters)
+    if name in ("random", "grid"):
+        return optuna.samplers.RandomSampler(seed=own)
+    if name == "cmaes":
+        independent = optuna.samplers.RandomSampler(seed=own)
+        return optuna.samplers.CmaEsSampler(
+            seed=own, independent_sampler=independent, warn_independent_sampling=False, consider_pruned_trials=True
+        )
+    if name == "qmc":
+        return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False)
+    # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others.
+    return optuna.samplers.TPESampler(seed=own, group=conditional, multivariate=True if conditional else None)
+
+
+def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
+    """Optuna parameters of every point of the grid, in an order drawn from the seed.
+
+    Optuna's own GridSampler stops a study through `Study.stop`, which works inside `optimize` only.
+
+    Raises:
+        SpaceError: the space can't be enumerated.
+    """
+    values = grid(space.hyperparameters)
+    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
+
+
+def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
+    """The pruner by name; epochs are the fidelity.
+
+    ASHA and Hyperband keep the best third at epochs 1, 3, 9, … (reduction factor 3: Li et al., 2018, and Optuna's Hyperband).
+    """
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    return optuna.pruners.NopPruner()
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """The storage at a URL; SQLite in WAL mode, so that the Dashboard reads while a search writes.
+
+    Raises:
+        StorageError: it can't be opened; the message hides the URL's password.
+    """
+    shown = hide_password(url)
+    try:
+        parsed = sqlalchemy.make_url(url)
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if parsed.drivername.startswith("sqlite"):
+            _prepare_sqlite(Path(parsed.database or ""))
+            options["connect_args"] = {"timeout": 60}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
+        hint = " Install the extra: pip install 'psycopg[binary]'." if isinstance(error, ImportError) else ""
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise StorageError(
+            f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Mend its permissions or disk space, or name "
+            "another with --storage."
+        ) from error
+
+
+def hide_password(url: str) -> str:
+    """A storage URL as it may be shown."""
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return "the storage (its URL can't be parsed)"
+
+
+def _prepare_sqlite(path: Path) -> None:
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=60)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit of the checkout, or None outside one."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def recorded_config(folder: StudyDir) -> StudyConfig:
+    """The configuration a study was created with.
+
+    Raises:
+        StudyError: `study.json` is missing or does not hold one.
+    """
+    if not folder.config_path.exists():
+        raise StudyError(f"Study {folder.name!r} must have a {folder.config_path.name}; there is none. Type `make tune` first.")
+    try:
+        return StudyConfig.from_dict(read_json(folder.config_path)["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StudyError(f"{folder.config_path} must hold a study's configuration; reading it gave: {error}.") from error
+
+
+def recorded_space(folder: StudyDir) -> SearchSpace:
+    """The search space a study was created with."""
+    return SearchSpace.from_dict(read_json(folder.space_path))
+
+
+def open_study(
+    results: ResultsDir, config: StudyConfig, space: SearchSpace, *, data_fingerprint: str, storage_url: str
+) -> optuna.Study:
+    """Create a study, or resume it if it is the same.
+
+    Raises:
+        StudyError: the study was created with another configuration, space or data; both sides are shown.
+        StorageError: the storage or the results folder can't be written.
+    """
+    folder = results.study(config.study)
+    storage = open_storage(storage_url)
+    now = {
+        "config": config.to_dict(),
+        "space_fingerprint": space.fingerprint,
+        "data_fingerprint": data_fingerprint,
+    }
+    if folder.config_path.exists():
+        refuse_differences(folder, now)
+    names = optuna.get_all_study_names(storage)
+    if config.study in names and not folder.config_path.exists():
+        raise StudyError(
+            f"A study in the storage must have its folder; {config.study!r} is in {hide_password(storage_url)}, but "
+            f"{folder.config_path} is missing. Choose another name with --study, or put the folder back."
+        )
+    study = optuna.create_study(
+        storage=storage, study_name=config.study, direction=config.direction, load_if_exists=True, pruner=make_pruner(config.pruner, epochs=config.train.epochs)
+    )
+    study.set_metric_names([config.metric])
+    if not folder.config_path.exists():
+        study.set_user_attr("space", f"{space.name} {space.fingerprint}")
+        study.set_user_attr("data", f"{config.data.data} {data_fingerprint}")
+        write_json(folder.space_path, space.to_dict())
+        made = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": describe_versions()}
+        write_json(folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)})
+    return study
+
+
+def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
+    """Compare with `study.json`.
+
+    Raises:
+        StudyError: with every difference, both sides shown.
+    """
+    recorded = read_json(folder.config_path)
+    lines = differences({name: recorded.get(name) for name in requested}, requested)
+    if lines:
+        raise StudyError(
+            f"Study {folder.name!r} must go on as it was created; " + "; ".join(lines) + ". "
+            "Use the same values, or start another study with --study NAME."
+        )
+
+
+def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:
+    """An existing study, to read.
+
+    Raises:
+        StudyError: the storage does not hold it.
+    """
+    if storage_url.startswith("sqlite:///") and not results.database_path.exists() and storage_url == results.storage_url(None):
+        raise StudyError(f"Study {folder.name!r} must be in {results.database_path}; that file is missing.")
+    storage = open_storage(storage_url)
+    try:
+        return optuna.load_study(study_name=folder.name, storage=storage)
+    except KeyError:
+        raise StudyError(
+            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. "
+            "Name the storage it was tuned in with --storage."
+        ) from None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a study holds, for status, tables, notes and the report."""
+
+    study: str
+    metric: str
+    trials: list[FrozenTrial]
+    counts: dict[str, int]
+    seconds_by_phase: dict[str, float]
+    failures: dict[str, int]
+
+    @property
+    def n_finished(self) -> int:
+        return self.counts["complete"] + self.counts["pruned"]
+
+    @cached_property
+    def ranked(self) -> list[FrozenTrial]:
+        """Completed trials, best first; equal ones in order of number."""
+        sign = 1 if self.metric == "val_loss" else -1
+        complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
+        return sorted(complete, key=lambda t: (sign * value_of(t), t.number))
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def baseline(self) -> FrozenTrial | None:
+        """The completed trial at the space's defaults."""
+        return next((t for t in self.ranked if t.user_attrs.get("baseline")), None)
+
+    def require_complete(self, doing: str) -> FrozenTrial:
+        """The best trial.
+
+        Raises:
+            StudyError: no trial is complete.
+        """
+        if self.best is None:
+            raise StudyError(
+                f"A study must have a completed trial before {doing}; {self.study!r} has none of its {len(self.trials)} trials "
+                "complete. Type `make tune` to go on."
+            )
+        return self.best
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """The objective of a completed trial."""
+    assert trial.value is not None  # a completed trial has one
+    return trial.value
+
+
+def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
+    """A trial's hyperparameters, fixed ones included."""
+    return from_params(trial.params, space.hyperparameters)
+
+
+def summarize(study: optuna.Study, *, metric: str) -> Summary:
+    """Read a study's trials once and count them."""
+    trials = study.get_trials(deepcopy=False)
+    states = Counter(t.state for t in trials)
+    counts = {state.name.lower(): states.get(state, 0) for state in TrialState}
+    seconds = {phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in trials) for phase in PHASES}
+    failures = Counter(t.user_attrs.get("reason", "unknown") for t in trials if t.state == TrialState.FAIL)
+    return Summary(study.study_name, metric, trials, counts, seconds, dict(failures))
+
+
+@contextlib.contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn a storage's failure in the middle of a search into a `StorageError` that says the study can go on."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        raise StorageError(
+            f"The storage must stay reachable and writable; {hide_password(url)} gave: {reason}. Finished trials are kept: mend it, "
+            "then go on with the same command."
+        ) from error
+
+
+def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[dict[str, Any], Summary, SearchSpace]:
+    """A study as one object for scripts, with the summary and space it was made from."""
+    config, space, record = recorded_config(folder), recorded_space(folder), read_json(folder.config_path)
+    summary = summarize(load_study(results, folder, storage_url=storage_url), metric=config.metric)
+    best, baseline = summary.best, summary.baseline
+    values = {
+        "study": folder.name,
+        "metric": config.metric,
+        "n_complete": summary.counts["complete"],
+        "n_pruned": summary.counts["pruned"],
+        "n_failed": summary.counts["fail"],
+        "n_running": summary.counts["running"],
+        "best_trial": best.number if best else None,
+        "best_value": value_of(best) if best else None,
+        "best_params": best.params if best else None,
+        "baseline_value": value_of(baseline) if baseline else None,
+        "seconds_by_phase": summary.seconds_by_phase,
+        "fingerprints": {"data": record["data_fingerprint"], "space": record["space_fingerprint"]},
+    }
+    return values, summary, space

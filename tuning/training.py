@@ -1,0 +1,295 @@
+"""One training: seed, build, fit, evaluate after each epoch.
+
+The objective's value is that of the best epoch; training stops early when `patience` epochs bring nothing better.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from tuning.batching import Rows, View, evaluation_batches, padding_share, training_batches
+from tuning.config import TrainConfig
+from tuning.hyperparameters import Values
+from tuning.metrics import Array, class_probabilities, confusion, score
+from tuning.spaces import build, check_declared, has_own_fit, run_user_code
+from tuning.vocabulary import LabelledTexts
+
+# Layers whose result for right-padded masked texts does not depend on how much padding there is.
+_PADDING_PROOF = (
+    keras.layers.InputLayer,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.LSTM,
+    keras.layers.GRU,
+    keras.layers.Bidirectional,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.Dense,
+    keras.layers.Activation,
+)
+
+
+class Infeasible(Exception):
+    """A configuration that can't be trained, for a named reason: its trial fails, and the search goes on."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. `number` counts from 1; `metrics` are by Keras' log names."""
+
+    number: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass
+class FitResult:
+    """One finished training; `best_epoch` is where the objective was best, and `confusion` the matrix there."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = math.nan
+    metrics: dict[str, float] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
+    stopped: bool = False
+    n_parameters: int = 0
+    padding_share: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0  # of the process so far
+
+
+def fit(
+    hypermodel: keras_tuner.HyperModel,
+    values: Values,
+    *,
+    train: LabelledTexts,
+    validation: LabelledTexts | None,
+    n_classes: int,
+    config: TrainConfig,
+    seed: int,
+    metric: str = "val_accuracy",
+    known: tuple[str, ...] = (),
+    on_epoch: Callable[[Epoch], bool] = lambda epoch: True,
+) -> tuple[keras.Model, FitResult]:
+    """Train one configuration from scratch.
+
+    The same seed and values give the same metrics in every process of the same threads (`keras.utils.set_random_seed`).
+    `on_epoch` is called after each epoch and answers whether to go on. Without `validation`, `config.epochs` epochs are trained
+    and `on_epoch` gets the training metrics.
+
+    Raises:
+        Infeasible: the loss or a metric is not finite, or memory runs out.
+        SpaceBug: the search space's code raises.
+    """
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    clock = _Clock()
+    try:
+        hp, model = build(hypermodel, values, known=known)
+        clock.lap("build")
+        views = _views(model, values, train, validation)
+        watcher = _Watcher(model, views[1], validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch)
+        batch_size = int(values.get("batch_size", config.batch_size))
+        clock.lap("view")
+        if has_own_fit(hypermodel):
+            run_user_code(lambda: _own_fit(hypermodel, hp, model, views, train, validation, watcher, config.epochs), doing="fitting")
+            check_declared(hp, known)
+        else:
+            _keras_fit(model, views[0], train, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise Infeasible("out of memory", str(error).splitlines()[0] if str(error) else "no detail") from error
+    clock.lap("train")
+    result = watcher.result
+    if not result.history:
+        raise Infeasible("no epoch", "fit() ended before its first epoch did")
+    result.seconds = {**clock.seconds, "train": clock.seconds["train"] - watcher.seconds, "evaluate": watcher.seconds}
+    result.n_parameters = int(model.count_params())
+    result.padding_share = padding_share(views[0], training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1))
+    result.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+    return model, result
+
+
+def make_view(model: keras.Model, values: Mapping[str, Any], texts: LabelledTexts) -> View:
+    """Texts as this configuration and model see them."""
+    return View(
+        texts.texts,
+        vocab_size=int(values["vocab_size"]),
+        sequence_length=int(values["sequence_length"]),
+        truncating=str(values.get("truncating", "pre")),
+        trims=ignores_padding(model),
+    )
+
+
+def ignores_padding(model: keras.Model) -> bool:
+    """Whether more or less padding after a text changes nothing: it is masked, and only layers that honour the mask follow."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Embedding)]
+    embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
+    open_length = all(tensor.shape[1] is None for tensor in getattr(model, "inputs", None) or [])
+    return (
+        open_length
+        and len(embeddings) == 1
+        and embeddings[0].mask_zero
+        and all(type(layer) in _PADDING_PROOF for layer in layers)
+        and all(_rnn_is_open(layer) for layer in layers)
+    )
+
+
+def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
+    """Class probabilities of every text of a view, float64 array (n_texts, n_classes), computed in large batches.
+
+    Raises:
+        SpaceBug: the model's output is no probability.
+    """
+    batches = evaluation_batches(view)
+    if not batches:
+        return np.empty((0, n_classes))
+    data = _dataset(lambda: iter(batches), view, None, n_batches=len(batches))
+    outputs = np.asarray(model.predict(data, verbose=0))
+    probabilities = run_user_code(lambda: class_probabilities(outputs, n_classes=n_classes), doing="reading the model's output")
+    ordered = np.empty_like(probabilities)
+    ordered[np.concatenate(batches)] = probabilities
+    return ordered
+
+
+def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> None:
+    """Run a hypermodel's own `fit` for one epoch on 32 rows of zeros and ones, to see what hyperparameters it declares."""
+    length = int(hp.get("sequence_length")) if "sequence_length" in hp else 8
+    x = np.ones((32, length), dtype=np.int32)
+    y = np.arange(32, dtype=np.int64) % 2
+    hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
+
+
+def _rnn_is_open(layer: keras.layers.Layer) -> bool:
+    """Recurrent layers that carry a state from batch to batch, or are unrolled, need a fixed length."""
+    inner = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
+    return not getattr(inner, "stateful", False) and not getattr(inner, "unroll", False)
+
+
+def _views(
+    model: keras.Model, values: Values, train: LabelledTexts, validation: LabelledTexts | None
+) -> tuple[View, View | None]:
+    return make_view(model, values, train), make_view(model, values, validation) if validation else None
+
+
+def _dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Any, *, n_batches: int) -> tf.data.Dataset:
+    """Batches as a `tf.data.Dataset` of (ids, labels), or ids alone; any width, so that one trace serves all."""
+
+    def generate() -> Iterator[Any]:
+        for rows in batches():
+            yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
+
+    ids = tf.TensorSpec((None, None if view.trims else view.sequence_length), tf.int32)
+    signature = ids if labels is None else (ids, tf.TensorSpec((None,), tf.int64))
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
+
+
+def _keras_fit(
+    model: keras.Model, view: View, train: LabelledTexts, watcher: _Watcher, *, batch_size: int, seed: int, epochs: int
+) -> None:
+    epoch = 0
+
+    def batches() -> Iterator[Rows]:
+        nonlocal epoch
+        epoch += 1
+        return iter(training_batches(view, batch_size=batch_size, seed=seed, epoch=epoch))
+
+    n_batches = math.ceil(len(train.labels) / batch_size)
+    data = _dataset(batches, view, train.labels, n_batches=n_batches)
+    model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=[watcher])
+
+
+def _own_fit(
+    hypermodel: keras_tuner.HyperModel,
+    hp: Any,
+    model: keras.Model,
+    views: tuple[View, View | None],
+    train: LabelledTexts,
+    validation: LabelledTexts | None,
+    watcher: _Watcher,
+    epochs: int,
+) -> None:
+    """Call the user's `fit` as `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)` would."""
+    held_out = (views[1].array(), validation.labels) if views[1] and validation else None
+    hypermodel.fit(
+        hp, model, views[0].array(), train.labels, validation_data=held_out, epochs=epochs, verbose=0, callbacks=[watcher]
+    )
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+class _Watcher(keras.callbacks.Callback):
+    """Evaluates after each epoch, keeps the result, and stops the training when it should end."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        view: View | None,
+        validation: LabelledTexts | None,
+        *,
+        n_classes: int,
+        metric: str,
+        patience: int,
+        on_epoch: Callable[[Epoch], bool],
+    ) -> None:
+        super().__init__()
+        self.result = FitResult()
+        self.seconds = 0.0
+        self._trained, self._view, self._validation = model, view, validation
+        self._n_classes, self._metric, self._patience, self._on_epoch = n_classes, metric, patience, on_epoch
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(metrics.get("loss", 0.0)):
+            raise Infeasible("NaN loss", f"the training loss is {metrics['loss']} in epoch {epoch + 1}")
+        matrix: list[list[int]] = []
+        start = time.perf_counter()
+        if self._view is not None and self._validation is not None:
+            probabilities = predict(self._trained, self._view, n_classes=self._n_classes)
+            if not np.isfinite(probabilities).all():
+                raise Infeasible("NaN loss", f"the model's output is not finite in epoch {epoch + 1}")
+            metrics |= {f"val_{name}": value for name, value in score(self._validation.labels, probabilities).items()}
+            matrix = confusion(self._validation.labels, probabilities)
+        now = time.perf_counter()
+        self.seconds += now - start
+        done = Epoch(len(self.result.history) + 1, metrics, now - self._started)
+        self._started = now
+        self._keep(done, matrix)
+
+    def _keep(self, epoch: Epoch, matrix: list[list[int]]) -> None:
+        result = self.result
+        result.history.append(epoch)
+        value = epoch.metrics.get(self._metric, float(epoch.number))
+        if not math.isfinite(value):
+            raise Infeasible("no metric", f"{self._metric} is {value} in epoch {epoch.number}")
+        sign = -1 if self._metric == "val_loss" else 1
+        if not result.best_epoch or sign * value > sign * result.best_value:
+            result.best_epoch, result.best_value, result.metrics, result.confusion = epoch.number, value, epoch.metrics, matrix
+        result.stopped = not self._on_epoch(epoch)
+        if result.stopped or epoch.number - result.best_epoch >= self._patience:
+            self._trained.stop_training = True

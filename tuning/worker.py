@@ -1,0 +1,176 @@
+"""The process that trains: Keras stays loaded, one trial at a time, each epoch's metrics go to the coordinator.
+
+It knows no Optuna: it receives plain values and sends plain values, as JSON.
+
+| received | answered |
+|---|---|
+| `{"kind": "declare", "path", "n_classes"}` | `{"kind": "space", "space"}` |
+| `{"kind": "train", "values"}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, each answered by `{"go": bool}`, then `{"kind": "result", …}` or `{"kind": "infeasible", "reason", "detail"}` |
+| anything that raises | `{"kind": "error", "error", "message", "traceback"}` |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tuning.config import TrainConfig
+from tuning.errors import SpaceBug, TuningError
+from tuning.vocabulary import LabelledTexts, open_corpus
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What every trial of a worker shares; strings and numbers only, since it crosses a process boundary."""
+
+    number: int
+    n_threads: int
+    log_path: str
+
+
+def send(connection: Connection, message: Message) -> None:
+    """Send one message as JSON."""
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def receive(connection: Connection) -> Message:
+    """Wait for one message.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    message: Message = json.loads(connection.recv_bytes())
+    return message
+
+
+def run(connection: Connection, settings: WorkerSettings) -> None:
+    """The process's body: answer messages until the coordinator hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
+    _log_to(settings.log_path)
+    _claim_device(settings)
+    state = _Worker(connection)
+    try:
+        while True:
+            send(connection, state.answer(receive(connection)))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _log_to(path: str) -> None:
+    """Send standard output and error, TensorFlow's own lines included, to the study's log."""
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _claim_device(settings: WorkerSettings) -> None:
+    """One GPU a worker where there are GPUs, in turn; else so many threads."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(settings.n_threads)
+    tf.config.threading.set_inter_op_parallelism_threads(settings.n_threads)
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        mine = gpus[settings.number % len(gpus)]
+        tf.config.set_visible_devices(mine, "GPU")
+        tf.config.experimental.set_memory_growth(mine, True)
+
+
+class _Worker:
+    """What stays loaded between trials: the hypermodel and the memory-mapped corpus."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._hypermodels: dict[str, Any] = {}
+        self._splits: dict[str, tuple[LabelledTexts, LabelledTexts]] = {}
+
+    def answer(self, message: Message) -> Message:
+        try:
+            if message["kind"] == "declare":
+                return self._declare(message)
+            return self._train(message)
+        except (EOFError, ConnectionError):
+            raise
+        except SpaceBug as bug:
+            return {"kind": "error", "error": "SpaceBug", "message": str(bug), "traceback": bug.traceback}
+        except TuningError as error:
+            return {"kind": "error", "error": type(error).__name__, "message": str(error), "traceback": ""}
+        # Whatever else raises is a bug: it is carried to the coordinator, which stops the study and shows it.
+        except Exception as error:
+            return {
+                "kind": "error",
+                "error": "bug",
+                "message": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+
+    def _declare(self, message: Message) -> Message:
+        from tuning.spaces import declare
+        from tuning.training import try_fit
+
+        space = declare(Path(message["path"]), n_classes=message["n_classes"], try_fit=try_fit)
+        return {"kind": "space", "space": space.to_dict()}
+
+    def _train(self, message: Message) -> Message:
+        from tuning import training
+
+        train, validation = self._open(message["corpus"])
+
+        def on_epoch(epoch: training.Epoch) -> bool:
+            send(self._connection, {"kind": "epoch", **dataclasses.asdict(epoch)})
+            return bool(receive(self._connection)["go"])
+
+        try:
+            _, result = training.fit(
+                self._load(message["space_path"]),
+                message["values"],
+                train=train,
+                validation=validation,
+                n_classes=message["n_classes"],
+                config=TrainConfig.from_dict(message["train"]),
+                seed=message["seed"],
+                metric=message["metric"],
+                known=tuple(message["known"]),
+                on_epoch=on_epoch,
+            )
+        except training.Infeasible as error:
+            return {"kind": "infeasible", "reason": error.reason, "detail": str(error)}
+        return {"kind": "result", **dataclasses.asdict(result)}
+
+    def _open(self, folder: str) -> tuple[LabelledTexts, LabelledTexts]:
+        if folder not in self._splits:
+            corpus = open_corpus(Path(folder))
+            self._splits = {folder: (corpus.split("train"), corpus.split("validation"))}
+        return self._splits[folder]
+
+    def _load(self, path: str) -> Any:
+        from tuning.spaces import load_hypermodel
+
+        if path not in self._hypermodels:
+            self._hypermodels[path] = load_hypermodel(Path(path))
+        return self._hypermodels[path]
+
+
+def raise_error(message: Mapping[str, Any]) -> None:
+    """Raise, in the coordinator, the error that a worker sent.
+
+    Raises:
+        TuningError: always, of the class that the message names; a bug outside a space's code is a `SpaceBug` too, because the
+            only code of a trial that is not this program's is the space's.
+    """
+    import tuning.errors
+
+    if message["error"] in ("SpaceBug", "bug"):
+        raise SpaceBug(message["message"], traceback=message["traceback"])
+    raise getattr(tuning.errors, message["error"])(message["message"])
