@@ -56,7 +56,8 @@ class View:
         return max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
-        return np.minimum(self.texts.offsets[rows + 1] - self.texts.offsets[rows], self.sequence_length)
+        lengths: npt.NDArray[np.int64] = self.texts.offsets[rows + 1] - self.texts.offsets[rows]
+        return np.minimum(lengths, self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Ids of these rows, int32 array (n_rows, width), padded after the text with 0; words beyond the vocabulary are 1."""

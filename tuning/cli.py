@@ -29,7 +29,10 @@ DEFAULT_PORT = 8080
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 app = typer.Typer(
-    name="tuning", help=__doc__ and "Hyperparameter tuning for Keras text classifiers.", no_args_is_help=True, add_completion=False,
+    name="tuning",
+    help=__doc__ and "Hyperparameter tuning for Keras text classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console(highlight=False, soft_wrap=True)
@@ -43,7 +46,8 @@ TextColumn_ = Annotated[str | None, typer.Option("--text-column", help="Column o
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of the label; known names are found.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of prepared TensorFlow Datasets.")]
 PositiveFrom = Annotated[
-    float | None, typer.Option("--positive-from", help="Stars that count as positive, from this on (3); 0: each number of stars is a class.")
+    float | None,
+    typer.Option("--positive-from", help="Stars that count as positive, from this on (3); 0: each number of stars is a class."),
 ]
 DropStars = Annotated[list[float] | None, typer.Option("--drop-stars", help="Leave out rows with so many stars; may be repeated.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
@@ -135,7 +139,7 @@ def tune(
 def default_study(space: str, data: str) -> str:
     """A study's name out of its space and data: `baseline_lstm-movie_reviews`."""
     stem = Path(data.removeprefix("tfds:")).name.split(".")[0] or "data"
-    safe = "".join(c if c.isalnum() and c.isascii() or c in "_-" else "_" for c in stem)
+    safe = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in stem)
     return f"{Path(space).stem}-{safe}"[:100]
 
 
@@ -343,7 +347,9 @@ def _steps() -> Iterator[Callable[[str, float], None]]:
 
         yield line
         return
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True) as bars:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+    ) as bars:
         task = bars.add_task("", total=1.0)
         yield lambda label, share: bars.update(task, description=escape(label), completed=share)
 
@@ -401,7 +407,8 @@ class _SearchDisplay:
 
         summary = state.summary
         counts = f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
-        head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {duration(state.elapsed_seconds)}{self._left(state)}"
+        times = f"{duration(state.elapsed_seconds)}{self._left(state)}"
+        head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {times}"
         best = summary.best
         incumbent = (
             f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {trial_line(best)}" if best else "incumbent: none yet"
@@ -412,7 +419,7 @@ class _SearchDisplay:
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them: 45 s, 3 min 20 s, 2 h 5 min."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
@@ -85,14 +85,15 @@ class StudyConfig(_FromDict):
             raise ValueError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["minimize", "maximize"]:
         """Optuna's direction of the objective."""
         return "minimize" if self.metric == "val_loss" else "maximize"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        nested = {"data": DataConfig, "train": TrainConfig}
-        return super().from_dict({k: nested[k].from_dict(v) if k in nested else v for k, v in values.items()})
+        nested: dict[str, type[DataConfig] | type[TrainConfig]] = {"data": DataConfig, "train": TrainConfig}
+        parts = {name: nested[name].from_dict(value) if name in nested else value for name, value in values.items()}
+        return super().from_dict(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""

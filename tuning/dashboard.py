@@ -41,15 +41,18 @@ def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace) -> str:
     rows = "\n".join(f"| {_md(item.name)} | {_md(item.range_text())} | {_md(item.default)} |" for item in space.searched)
     bounds = "".join(f"- {_md(line)}\n" for line in near_bounds(summary, space))
     classes = ", ".join(
-        f"{_md(name)} {sum(counts):,}" for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)
+        f"{_md(name)} {sum(counts):,}"
+        for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)
     )
     percentiles = card["length_percentiles"]
     return (
         f"## Verdict\n{_md(verdict(summary))}\n\n{bounds}\n"
         f"## Data\n{sum(card['n_rows'].values()):,} rows of {_md(card.get('data', ''))}: {classes}. "
         f"Tokens a text: median {percentiles['50']}, 95th percentile {percentiles['95']}. "
-        f"{card['n_words']:,} different words in the training split; {card['n_duplicates']} duplicates. Fingerprint {card['fingerprint']}.\n\n"
-        f"## Search space {_md(space.name)}\n| hyperparameter | range | baseline |\n|---|---|---|\n{rows}\n\nFingerprint {space.fingerprint}.\n"
+        f"{card['n_words']:,} different words in the training split; {card['n_duplicates']} duplicates. "
+        f"Fingerprint {card['fingerprint']}.\n\n"
+        f"## Search space {_md(space.name)}\n| hyperparameter | range | baseline |\n|---|---|---|\n{rows}\n\n"
+        f"Fingerprint {space.fingerprint}.\n"
     )
 
 
@@ -81,7 +84,8 @@ def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *
         for column, count in enumerate(counts):
             share = count / max(sum(counts), 1)
             x, colour = left + column * cell, "white" if share > 0.5 else "black"
-            parts.append(f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="rgb({int(245 - 215 * share)},{int(248 - 150 * share)},{int(252 - 60 * share)})"/>')
+            fill = f"rgb({int(245 - 215 * share)},{int(248 - 150 * share)},{int(252 - 60 * share)})"
+            parts.append(f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="{fill}"/>')
             parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2}" fill="{colour}">{count:,}</text>')
             parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2 + 18}" fill="{colour}" font-size="11">{share:.1%}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -38,13 +39,14 @@ logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5  # the largest difference between the probabilities of an exported form and of the trained model
 N_PARITY_TEXTS = 200
+README_SCORES = ("accuracy", "balanced_accuracy", "f1", "loss")
 HOSTILE_TEXTS = (
     "",
     "   \t\n ",
     "zzqxv qqwzx jjkzq",
     "this product is great " * 2_000,
     "这个产品非常好，我很喜欢。 质量 很 好",
-    "😀👍 <b>Great</b> &amp; <br/> it's \"good\"!!! 10/10",
+    '😀👍 <b>Great</b> &amp; <br/> it\'s "good"!!! 10/10',
     "ÉCOLE Straße naïve\u00a0space\u2028line\u0085next",
     "\x00null\x01control\x7f",
 )
@@ -99,9 +101,7 @@ def export_best(results: ResultsDir, folder: StudyDir, *, storage_url: str, prog
     return manifest
 
 
-def _same_data(
-    config: StudyConfig, record: dict[str, Any], results: ResultsDir, progress: Progress | None
-) -> tuple[Corpus, list[str]]:
+def _same_data(config: StudyConfig, record: dict[str, Any], results: ResultsDir, progress: Progress | None) -> tuple[Corpus, list[str]]:
     """The study's corpus, and the texts of its test split."""
     splits = split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
     if splits.fingerprint != record["data_fingerprint"]:
@@ -193,7 +193,7 @@ def describe_export(
 
 
 def _scores(role: str, one: Trained, summary: Summary) -> dict[str, Any]:
-    test = {name: None if value != value else value for name, value in one.scores.items()}
+    test = {name: None if math.isnan(value) else value for name, value in one.scores.items()}
     return {
         "trial": one.trial.number,
         "epochs": one.epochs,
@@ -320,9 +320,10 @@ def parity(folder: Path, form: str, manifest: dict[str, Any], texts: list[str], 
 def folder_readme(manifest: dict[str, Any]) -> str:
     """The export's README: what it is, its scores, how to load each form."""
     rows = "\n".join(
-        f"| {role} (trial {s['trial']}) | {s['test']['accuracy']:.4f} | {s['test']['balanced_accuracy']:.4f} | {s['test']['f1']:.4f} | {s['test']['loss']:.4f} |"
-        for role, s in manifest["scores"].items()
+        f"| {role} (trial {one['trial']}) | " + " | ".join(f"{one['test'][name]:.4f}" for name in README_SCORES) + " |"
+        for role, one in manifest["scores"].items()
     )
+    n_rows, names = manifest["n_rows"], ", ".join(f"`{name}`" for name in manifest["class_names"])
     missing = "".join(f"\n`{name}` is not here: {reason}\n" for name, reason in manifest["left_out"].items())
     hyperparameters = "\n".join(f"- `{name}`: {value}" for name, value in sorted(manifest["hyperparameters"].items()))
     h5 = (
@@ -332,9 +333,10 @@ def folder_readme(manifest: dict[str, Any]) -> str:
     )
     return f"""# {manifest["study"]}: a text classifier
 
-It sorts texts into {", ".join(f"`{name}`" for name in manifest["class_names"])}. Tuned on `{manifest["data"]}` with the space `{manifest["space"]}`,
-then trained on its train and validation splits ({manifest["n_rows"]["train"] + manifest["n_rows"]["validation"]:,} texts) with seed {manifest["seed"]}.
-Scores on the test split ({manifest["n_rows"]["test"]:,} texts), which was read once, for this table; the majority class alone gives {manifest["majority_share"]:.4f}:
+It sorts texts into {names}. Tuned on `{manifest["data"]}` with the space `{manifest["space"]}`, then trained on its
+train and validation splits ({n_rows["train"] + n_rows["validation"]:,} texts) with seed {manifest["seed"]}.
+Scores on the test split ({n_rows["test"]:,} texts), which was read once, for this table; the majority class alone gives
+{manifest["majority_share"]:.4f} accuracy:
 
 | model | accuracy | balanced accuracy | F1 | loss |
 |---|---|---|---|---|

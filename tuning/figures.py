@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -87,7 +88,7 @@ def importances(study: optuna.Study, summary: Summary) -> dict[str, float]:
             found: dict[str, float] = optuna.importance.get_param_importances(study, evaluator=evaluator)
         except (ValueError, RuntimeError, ZeroDivisionError):  # all values equal, or no parameter in every trial
             return {}
-    return {name: value for name, value in found.items() if value == value}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def importance_figure(found: dict[str, float]) -> go.Figure:
@@ -138,7 +139,14 @@ def report_figures(study: optuna.Study, summary: Summary, folder: StudyDir, spac
             )
         )
     if found:
-        plots.insert(3, ("Importances", "How much each hyperparameter decides whether a trial is among the best (PED-ANOVA).", lambda: importance_figure(found)))
+        plots.insert(
+            3,
+            (
+                "Importances",
+                "How much each hyperparameter decides whether a trial is among the best (PED-ANOVA).",
+                lambda: importance_figure(found),
+            ),
+        )
     plots.append(("Cost", "Seconds of each trial by phase.", lambda: cost(summary)))
     return [(title, sentence, _styled(draw())) for title, sentence, draw in plots]
 
@@ -167,8 +175,6 @@ def verdict(summary: Summary) -> str:
 
 def near_bounds(summary: Summary, space: SearchSpace) -> list[str]:
     """Sentences on hyperparameters whose best value lies in the outer 5 % of its range."""
-    import math
-
     lines = []
     for item in space.searched:
         value = summary.best.params.get(item.name) if summary.best else None

@@ -18,7 +18,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from tuning.errors import SpaceError
 
@@ -107,13 +107,9 @@ def _convert(item: Any) -> Hyperparameter:
     if isinstance(item, kt.Fixed):
         return Hyperparameter(name=item.name, kind="fixed", default=item.value, conditions=conditions)
     if isinstance(item, kt.Boolean):
-        return Hyperparameter(
-            name=item.name, kind="choice", default=bool(item.default), choices=(False, True), conditions=conditions
-        )
+        return Hyperparameter(name=item.name, kind="choice", default=bool(item.default), choices=(False, True), conditions=conditions)
     if isinstance(item, kt.Choice):
-        return Hyperparameter(
-            name=item.name, kind="choice", default=item.default, choices=tuple(item.values), conditions=conditions
-        )
+        return Hyperparameter(name=item.name, kind="choice", default=item.default, choices=tuple(item.values), conditions=conditions)
     if not isinstance(item, kt.Int | kt.Float):
         raise SpaceError(f"{item.name!r} must be an Int, Float, Choice, Boolean or Fixed; it is a {type(item).__name__}.")
     if item.sampling not in ("linear", "log"):
@@ -170,7 +166,7 @@ def _suggest_one(trial: optuna.trial.BaseTrial, item: Hyperparameter, name: str)
     if item.kind == "fixed":
         return item.default
     if item.choices:
-        return trial.suggest_categorical(name, item.choices)  # type: ignore[no-any-return]  # one of the choices
+        return cast("Value", trial.suggest_categorical(name, item.choices))
     assert item.low is not None and item.high is not None  # for mypy: an int or float has both
     if item.kind == "int":
         return trial.suggest_int(name, int(item.low), int(item.high), step=int(item.step or 1), log=item.log)

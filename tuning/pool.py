@@ -59,15 +59,13 @@ class Pool:
             raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
         n_threads = max((n_cores or available_cores()) // n_workers, 1)
         start_server(log_path)
-        self.workers = [
-            Worker(WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path))) for number in range(n_workers)
-        ]
+        self.workers = [Worker(WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path))) for number in range(n_workers)]
 
     def wait(self, timeout_seconds: float) -> list[tuple[Worker, Message | None]]:
         """The messages that arrive within the time; None from a worker that has died."""
         by_connection = {worker.connection: worker for worker in self.workers}
         ready = mp_connection.wait(list(by_connection), timeout_seconds)
-        return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index,arg-type]  # they are our connections
+        return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index]  # they are our connections
 
     def ask(self, message: Message) -> Message:
         """Send one message to the first worker and wait for its answer, when nothing else is running.

@@ -29,7 +29,8 @@ h1 { margin: 0; font-size: 26px; overflow-wrap: anywhere; } h2 { margin: 36px 0 
 p { margin: 6px 0 12px; max-width: 75ch; } .soft { color: var(--soft); }
 .verdict { border-left: 4px solid var(--accent); padding: 10px 16px; background: #f3f7fb; font-size: 17px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; } th { color: var(--soft); font-weight: 600; }
+th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; }
 @media print { .plotly .modebar { display: none; } h2 { break-after: avoid; } }
 """
 
@@ -101,7 +102,7 @@ def page(
 
 def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the best five trials, the baseline last where it is not among them."""
-    names = [name for name in dict.fromkeys(i.name for i in space.searched)]
+    names = list(dict.fromkeys(i.name for i in space.searched))
     shown = summary.ranked[:N_TABLE]
     if summary.baseline and summary.baseline not in shown:
         shown = [*shown, summary.baseline]

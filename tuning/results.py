@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to `name.tmp`, then `os.replace`.
+    """Write a file whole or not at all: to `name.tmp`, then renamed over it.
 
     Raises:
         StorageError: the folder is full, read-only or missing.
@@ -41,7 +40,7 @@ def write_text(path: Path, text: str) -> None:
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        os.replace(temporary, path)
+        temporary.replace(path)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -190,6 +189,6 @@ def replace_dir(temporary: Path, final: Path) -> None:
     with translated(final):
         shutil.rmtree(old, ignore_errors=True)
         if final.exists():
-            os.replace(final, old)
-        os.replace(temporary, final)
+            final.replace(old)
+        temporary.replace(final)
         shutil.rmtree(old, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import tempfile
 import time
@@ -30,7 +31,6 @@ from tuning.study import (
     FINISHED,
     Summary,
     grid_points,
-    make_pruner,
     make_sampler,
     open_study,
     recorded_config,
@@ -149,7 +149,7 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
     corpus = build_corpus(results.cache_dir(splits.fingerprint), splits, progress=progress)
     for place in reviews.broken[:20]:
         logger.warning("left out: %s", place)
-    reading = {"data": config.data.data, "text_column": reviews.text_column, "label_column": reviews.label_column}
+    reading: dict[str, Any] = {"data": config.data.data, "text_column": reviews.text_column, "label_column": reviews.label_column}
     reading |= {"dropped": reviews.dropped, "n_broken_lines": len(reviews.broken), "broken_lines": list(reviews.broken[:20])}
     card = corpus.card
     if {name: card.get(name) for name in reading} != reading:
@@ -244,7 +244,9 @@ class _Search:
         self._n_trials, self._timeout = n_trials, timeout_seconds
         self._settle_orphans()
         if not self._summary.trials:
-            self._study.enqueue_trial(to_params(defaults(self._space.hyperparameters), self._space.hyperparameters), user_attrs={"baseline": True})
+            self._study.enqueue_trial(
+                to_params(defaults(self._space.hyperparameters), self._space.hyperparameters), user_attrs={"baseline": True}
+            )
         try:
             while not self._interrupt.requested:
                 self._dispatch()
@@ -289,9 +291,7 @@ class _Search:
             if point is None:
                 return None
             self._study.enqueue_trial(point)
-        self._study.sampler = make_sampler(
-            self._config.sampler, space=self._space, seed=self._config.seed, number=len(trials)
-        )
+        self._study.sampler = make_sampler(self._config.sampler, space=self._space, seed=self._config.seed, number=len(trials))
         return self._study.ask()
 
     def _handle(self, worker: Worker, message: Message | None) -> None:
@@ -343,7 +343,7 @@ class _Search:
             "padding_share": round(message["padding_share"], 4),
             "peak_memory_mb": round(message["peak_memory_mb"]),
             "seed": self._config.seed,
-            **{name: round(value, 5) for name, value in message["metrics"].items() if value == value},
+            **{name: round(value, 5) for name, value in message["metrics"].items() if not math.isnan(value)},
         }
         for name, value in attributes.items():
             trial.set_user_attr(name, value)

@@ -11,6 +11,7 @@ import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -102,18 +103,20 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec and spec.loader  # a .py file always has both
     module = importlib.util.module_from_spec(spec)
-    run_user_code(lambda: spec.loader.exec_module(module), doing=f"loading {path.name}")  # type: ignore[union-attr]
+    run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
     found = getattr(module, "hypermodel", None) or getattr(module, "build", None)
     if isinstance(found, type) and issubclass(found, keras_tuner.HyperModel):
         found = run_user_code(found, doing=f"creating the hypermodel of {path.name}")
     if isinstance(found, keras_tuner.HyperModel):
         return found
-    if not callable(found):
+    if found is None or not callable(found):
         raise SpaceError(f"{path.name} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it has neither.")
 
+    build_function: Callable[[Any], Any] = found
+
     class FunctionHyperModel(keras_tuner.HyperModel):
-        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-            return found(hp)
+        def build(self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function) -> keras.Model:
+            return function(hp)
 
     return FunctionHyperModel(name=path.stem)
 
@@ -155,7 +158,7 @@ def _explore(hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[...,
     for _ in range(MAX_BUILDS):
         model = run_user_code(lambda: hypermodel.build(hp), doing="building the model to read its hyperparameters")
         if try_fit and has_own_fit(hypermodel):
-            run_user_code(lambda: try_fit(hypermodel, hp, model), doing="trying its fit() on a few rows")
+            run_user_code(partial(try_fit, hypermodel, hp, model), doing="trying its fit() on a few rows")
         tried += hp.active_scopes
         untried = [scope for scope in hp.inactive_scopes if scope not in tried]
         if not untried:
@@ -181,7 +184,7 @@ def check(space: SearchSpace) -> None:
                 f"A space must always declare {' and '.join(REQUIRED)}; {space.name} "
                 f"{'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed where it is not searched."
             )
-        low = min(item.choices) if item.choices else (item.default if item.low is None else item.low)  # type: ignore[type-var]
+        low = min(item.choices) if item.choices else (item.default if item.low is None else item.low)
         if not isinstance(low, int | float) or low < smallest:
             raise SpaceError(f"{name} must be {smallest} or more; {space.name} allows {low!r}.")
 
@@ -229,4 +232,6 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
     except (SpaceError, MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise SpaceBug(f"The search space failed while {doing}: {type(error).__name__}: {error}", traceback=traceback.format_exc()) from error
+        raise SpaceBug(
+            f"The search space failed while {doing}: {type(error).__name__}: {error}", traceback=traceback.format_exc()
+        ) from error

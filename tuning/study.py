@@ -162,9 +162,7 @@ def recorded_space(folder: StudyDir) -> SearchSpace:
     return SearchSpace.from_dict(read_json(folder.space_path))
 
 
-def open_study(
-    results: ResultsDir, config: StudyConfig, space: SearchSpace, *, data_fingerprint: str, storage_url: str
-) -> optuna.Study:
+def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, data_fingerprint: str, storage_url: str) -> optuna.Study:
     """Create a study, or resume it if it is the same.
 
     Raises:
@@ -187,7 +185,11 @@ def open_study(
             f"{folder.config_path} is missing. Choose another name with --study, or put the folder back."
         )
     study = optuna.create_study(
-        storage=storage, study_name=config.study, direction=config.direction, load_if_exists=True, pruner=make_pruner(config.pruner, epochs=config.train.epochs)
+        storage=storage,
+        study_name=config.study,
+        direction=config.direction,
+        load_if_exists=True,
+        pruner=make_pruner(config.pruner, epochs=config.train.epochs),
     )
     study.set_metric_names([config.metric])
     if not folder.config_path.exists():

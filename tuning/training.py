@@ -178,9 +178,7 @@ def _rnn_is_open(layer: keras.layers.Layer) -> bool:
     return not getattr(inner, "stateful", False) and not getattr(inner, "unroll", False)
 
 
-def _views(
-    model: keras.Model, values: Values, train: LabelledTexts, validation: LabelledTexts | None
-) -> tuple[View, View | None]:
+def _views(model: keras.Model, values: Values, train: LabelledTexts, validation: LabelledTexts | None) -> tuple[View, View | None]:
     return make_view(model, values, train), make_view(model, values, validation) if validation else None
 
 
@@ -197,9 +195,7 @@ def _dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Any, *, 
     return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 
 
-def _keras_fit(
-    model: keras.Model, view: View, train: LabelledTexts, watcher: _Watcher, *, batch_size: int, seed: int, epochs: int
-) -> None:
+def _keras_fit(model: keras.Model, view: View, train: LabelledTexts, watcher: _Watcher, *, batch_size: int, seed: int, epochs: int) -> None:
     epoch = 0
 
     def batches() -> Iterator[Rows]:
@@ -224,9 +220,7 @@ def _own_fit(
 ) -> None:
     """Call the user's `fit` as `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)` would."""
     held_out = (views[1].array(), validation.labels) if views[1] and validation else None
-    hypermodel.fit(
-        hp, model, views[0].array(), train.labels, validation_data=held_out, epochs=epochs, verbose=0, callbacks=[watcher]
-    )
+    hypermodel.fit(hp, model, views[0].array(), train.labels, validation_data=held_out, epochs=epochs, verbose=0, callbacks=[watcher])
 
 
 class _Clock:

@@ -4,7 +4,6 @@ The ids are those of `keras.layers.TextVectorization` with its default standardi
 texts; `vocab_size` cuts them later, because a smaller vocabulary is a prefix of a larger one. No TensorFlow runs here.
 """
 
-import os
 import shutil
 from array import array
 from collections import defaultdict
@@ -124,7 +123,7 @@ def build_corpus(folder: Path, splits: SplitReviews, *, progress: Progress | Non
                 shutil.rmtree(folder, ignore_errors=True)
                 temporary.mkdir()
                 _write_corpus(temporary, splits, progress)
-                os.replace(temporary, folder)
+                temporary.replace(folder)
     return Corpus(folder)
 
 
@@ -148,8 +147,8 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
     seen = sorted(np.flatnonzero(counts), key=lambda i: (counts[i], words[i]), reverse=True)
     final = np.full(len(words), UNKNOWN_ID, dtype=np.int32)
     final[seen] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(seen), dtype=np.int32)
-    for name, texts in tokenized.items():
-        texts = tokenized[name] = TokenizedTexts(final[texts.ids], texts.offsets)
+    for name in SPLITS:
+        texts = tokenized[name] = TokenizedTexts(final[tokenized[name].ids], tokenized[name].offsets)
         np.save(folder / f"{name}.ids.npy", texts.ids)
         np.save(folder / f"{name}.offsets.npy", texts.offsets)
         np.save(folder / f"{name}.labels.npy", splits.frames[name]["label"].to_numpy().astype(np.int64))
@@ -178,8 +177,7 @@ def describe(splits: SplitReviews, tokenized: dict[str, TokenizedTexts], *, n_wo
         "n_words": n_words,
         "n_duplicates": splits.n_duplicates,
         "unknown_share": {
-            str(size): float(np.mean((validation == UNKNOWN_ID) | (validation >= size))) if len(validation) else 0.0
-            for size in sizes
+            str(size): float(np.mean((validation == UNKNOWN_ID) | (validation >= size))) if len(validation) else 0.0 for size in sizes
         },
     }
 

@@ -5,7 +5,8 @@ It knows no Optuna: it receives plain values and sends plain values, as JSON.
 | received | answered |
 |---|---|
 | `{"kind": "declare", "path", "n_classes"}` | `{"kind": "space", "space"}` |
-| `{"kind": "train", "values"}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, each answered by `{"go": bool}`, then `{"kind": "result", …}` or `{"kind": "infeasible", "reason", "detail"}` |
+| `{"kind": "train", "values", …}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, each answered by `{"go": bool}` |
+| then | `{"kind": "result", …}` or `{"kind": "infeasible", "reason", "detail"}` |
 | anything that raises | `{"kind": "error", "error", "message", "traceback"}` |
 """
 
@@ -107,7 +108,7 @@ class _Worker:
         except TuningError as error:
             return {"kind": "error", "error": type(error).__name__, "message": str(error), "traceback": ""}
         # Whatever else raises is a bug: it is carried to the coordinator, which stops the study and shows it.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             return {
                 "kind": "error",
                 "error": "bug",

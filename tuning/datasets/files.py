@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pandas as pd
 
@@ -67,8 +67,7 @@ def find_files(pattern: str) -> list[Path]:
             raise DataError(f"--data must name files; {str(found)!r} is a directory. Use a pattern such as '{found}/*.csv'.")
         if _format(found) not in FORMATS:
             raise DataError(
-                f"A data file must end in {', '.join(FORMATS)}, each also with .gz; received {found.name!r}. "
-                "Rename it after what it holds."
+                f"A data file must end in {', '.join(FORMATS)}, each also with .gz; received {found.name!r}. Rename it after what it holds."
             )
     return paths
 
@@ -100,7 +99,7 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
     reader = readers.get(_format(path), _read_jsonl)
     try:
         with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
-            data: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
+            data = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw)
             table = reader(data, path.name)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} must be UTF-8; {error.reason} at byte {error.start}. Convert it with iconv.") from error

@@ -53,6 +53,7 @@ def to_classes(values: pd.Series, *, column: str, positive_from: float = 3.0, dr
         neutral = present & numbers.isin(drop_stars).to_numpy()
         dropped["with dropped stars"] = int(neutral.sum())
         present = present & ~neutral
+    names: tuple[str, ...]
     if stars and positive_from > 0:
         names, codes = ("negative", "positive"), (numbers >= positive_from).to_numpy().astype(np.int64)
     else:
@@ -68,9 +69,7 @@ def to_classes(values: pd.Series, *, column: str, positive_from: float = 3.0, dr
     return Labels(codes, names, {reason: n for reason, n in dropped.items() if n})
 
 
-def _distinct(
-    text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+def _distinct(text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Class names and codes (0 where absent) of a column's distinct values."""
     keys = text if numbers is None else numbers
     distinct = sorted(keys[present].unique().tolist())

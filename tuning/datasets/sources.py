@@ -50,9 +50,7 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
     table = _read(config, progress)
     text_column = choose_column(table.frame, config.text_column, TEXT_COLUMNS, "text")
     label_column = choose_column(table.frame, config.label_column, LABEL_COLUMNS, "label")
-    labels = to_classes(
-        table.frame[label_column], column=label_column, positive_from=config.positive_from, drop_stars=config.drop_stars
-    )
+    labels = to_classes(table.frame[label_column], column=label_column, positive_from=config.positive_from, drop_stars=config.drop_stars)
     texts = clean(table.frame[text_column])
     empty = (texts.str.strip() == "").to_numpy()
     keep = ~empty & (labels.codes >= 0)

@@ -68,7 +68,7 @@ def main(name: str, data_dir: str, out: str) -> None:
             if len(rows) % 1000 == 0:
                 _say({"done": len(rows), "total": total})
     # The library's errors have no common base, and each is the user's data, not a bug: it is told to the parent, which raises.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         first = str(error).strip().splitlines() or [type(error).__name__]
         _say({"error": f"{type(error).__name__}: {first[0]}"})
         return
