@@ -14,12 +14,15 @@ import pandas as pd
 import pytest
 
 from tuning import cli
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.results import ResultsDir
+from tuning.tune import Outcome, tune
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
 BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")
 FILLER = ("the", "phone", "case", "and", "it", "was", "a", "cable", "I", "bought", "this", "for", "my", "car")
 
-TINY_SPACE = '''
+TINY_SPACE = """
 import keras
 import keras_tuner
 
@@ -48,7 +51,7 @@ class Tiny(keras_tuner.HyperModel):
 
 
 hypermodel = Tiny()
-'''
+"""
 
 
 def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
@@ -104,3 +107,17 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         return Ran(int(ended.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outcome]:
+    """A study "s" of eight trials over the tiny corpus, to be read, not changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    data, space = folder / "reviews.csv", folder / "tiny.py"
+    make_reviews().to_csv(data, index=False)
+    space.write_text(TINY_SPACE)
+    results = ResultsDir(folder / "results")
+    config = StudyConfig(
+        study="s", space=str(space), sampler="random", pruner="none", data=DataConfig(data=str(data)), train=TrainConfig(epochs=2)
+    )
+    return results, tune(config, results=results, storage_url=results.storage_url(None), n_trials=8, n_workers=2)

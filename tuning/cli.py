@@ -1,4 +1,4 @@
-"""The commands: parse, one library call, print. The only module that prints."""
+"""The commands: parse, one library call, print. With `display.py` the only module that prints."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig
+from tuning.display import SearchDisplay, best_table, card_table, console, print_outcome, printable, steps
 from tuning.errors import SpaceBug, TuningError
 from tuning.results import ResultsDir, StudyDir
-
-if TYPE_CHECKING:
-    from tuning.search import Outcome, Progressed
 
 DEFAULT_TRIALS = 20
 DEFAULT_PORT = 8080
@@ -30,12 +27,11 @@ INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 app = typer.Typer(
     name="tuning",
-    help=__doc__ and "Hyperparameter tuning for Keras text classifiers.",
+    help="Hyperparameter tuning for Keras text classifiers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of all studies.")]
@@ -105,7 +101,7 @@ def tune(
     results: Results = RESULTS,
 ) -> None:
     """Search for the best configuration. The same command goes on where it stopped."""
-    from tuning import search
+    from tuning import tune as tuning_call
 
     data_flags = _data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
     flags = _given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -118,9 +114,9 @@ def tune(
     folder = root.study(name)
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be 1 or more; received {workers}.")
-    config = search.configure(name, flags, folder)
-    with _logging_to(folder), _SearchDisplay(config) as display:
-        outcome = search.tune(
+    config = tuning_call.configure(name, flags, folder)
+    with _logging_to(folder), SearchDisplay() as display:
+        outcome = tuning_call.tune(
             config,
             results=root,
             storage_url=root.storage_url(storage),
@@ -131,7 +127,7 @@ def tune(
             on_start=display.start,
             on_change=display.change,
         )
-    _print_outcome(outcome, folder, n_trials)
+    print_outcome(outcome, folder, n_trials)
     if outcome.ended == "interrupted":
         raise typer.Exit(INTERRUPTED)
 
@@ -176,7 +172,7 @@ def export_best(study: Study = None, storage: Storage = None, results: Results =
 
     root = ResultsDir(results)
     folder = root.existing(study)
-    with _logging_to(folder), _steps() as progress, stderr_to(folder.log_path):
+    with _logging_to(folder), steps() as progress, stderr_to(folder.log_path):
         from tuning import export
 
         manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), progress=progress)
@@ -192,6 +188,8 @@ def export_best(study: Study = None, storage: Storage = None, results: Results =
         console.print(f"{folder.best_dir / name}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model")
     for name, reason in manifest["left_out"].items():
         console.print(f"{name} left out: {escape(reason)}")
+    for limit in manifest["limits"]:
+        console.print(escape(limit))
     console.print('Next: make predict TEXT="I love it"')
 
 
@@ -224,12 +222,6 @@ def predict(
                 console.print(f"{escape(prediction.label)}  {prediction.probability:.4f}{escape(shown)}")
 
 
-def printable(text: str, width: int) -> str:
-    """One line of text without control characters, cut to `width`."""
-    line = "".join(c if c.isprintable() else " " for c in text[: 4 * width])
-    return line if len(line) <= width else f"{line[: width - 1]}…"
-
-
 @app.command()
 def status(
     study: Study = None,
@@ -238,7 +230,7 @@ def status(
     results: Results = RESULTS,
 ) -> None:
     """Print what a study holds."""
-    from tuning.study import status_of
+    from tuning.summary import status_of
 
     root = ResultsDir(results)
     folder = root.existing(study)
@@ -250,7 +242,7 @@ def status(
 
     console.print(f"[bold]{folder.name}[/]  {counts_sentence(summary)}")
     if summary.best:
-        console.print(_best_table(summary, space))
+        console.print(best_table(summary, space))
     seconds = ", ".join(f"{phase} {value:.0f}" for phase, value in values["seconds_by_phase"].items())
     console.print(f"Seconds by phase, all trials: {seconds}.")
 
@@ -267,19 +259,19 @@ def data_card(
     results: Results = RESULTS,
 ) -> None:
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""
-    from tuning.search import prepare_corpus
+    from tuning.corpus import prepare_corpus
 
     flags = _data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
     config = StudyConfig(study="data-card", data=DataConfig(**flags), **_given(seed=seed))
-    with _steps() as progress:
-        corpus = prepare_corpus(config, results=ResultsDir(results), progress=progress)
-    console.print(_card_table(corpus.card))
+    with steps() as progress:
+        corpus, _ = prepare_corpus(config, results=ResultsDir(results), progress=progress)
+    console.print(card_table(corpus.card))
 
 
 @app.command()
 def spaces() -> None:
     """List the search spaces with their hyperparameters, ranges and defaults."""
-    from tuning.search import declared_spaces
+    from tuning.tune import declared_spaces
 
     for name, (path, space) in declared_spaces(n_classes=2).items():
         table = Table(title=f"{name}  [dim]{escape(str(path))}[/]", title_justify="left")
@@ -311,6 +303,10 @@ def _data_flags(
 @contextlib.contextmanager
 def _logging_to(folder: StudyDir) -> Iterator[None]:
     """This run's log lines go to the study's log, if the folder can hold one."""
+    import optuna
+
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
     root = logging.getLogger()
     handler = _LateFileHandler(folder.log_path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -332,141 +328,3 @@ class _LateFileHandler(logging.FileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         if Path(self.baseFilename).parent.is_dir():
             super().emit(record)
-
-
-@contextlib.contextmanager
-def _steps() -> Iterator[Callable[[str, float], None]]:
-    """A progress bar for a row of steps on a terminal; a plain line a step elsewhere."""
-    if not console.is_terminal:
-        seen: set[str] = set()
-
-        def line(label: str, share: float) -> None:
-            if label not in seen:
-                seen.add(label)
-                console.print(escape(label))
-
-        yield line
-        return
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
-    ) as bars:
-        task = bars.add_task("", total=1.0)
-        yield lambda label, share: bars.update(task, description=escape(label), completed=share)
-
-
-class _SearchDisplay:
-    """Progress of a search: a live table on a terminal, plain lines elsewhere."""
-
-    def __init__(self, config: StudyConfig) -> None:
-        self._config = config
-        self._stack = contextlib.ExitStack()
-        self._preparing: contextlib.ExitStack | None = None
-        self._step: Callable[[str, float], None] | None = None
-        self._live: Any = None
-        self._space: Any = None
-
-    def __enter__(self) -> _SearchDisplay:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._preparing:
-            self._preparing.close()
-        self._stack.close()
-
-    def prepare(self, label: str, share: float) -> None:
-        if self._step is None:
-            self._preparing = contextlib.ExitStack()
-            self._step = self._preparing.enter_context(_steps())
-        self._step(label, share)
-
-    def start(self, corpus: Any, space: Any) -> None:
-        if self._preparing:
-            self._preparing.close()
-        self._space = space
-        console.print(_card_table(corpus.card))
-        if console.is_terminal:
-            from rich.live import Live
-
-            self._live = self._stack.enter_context(Live(console=console, refresh_per_second=4, transient=True))
-
-    def change(self, state: Progressed) -> None:
-        if self._live:
-            self._live.update(self._panel(state))
-        elif state.event:
-            console.print(escape(f"[{state.summary.n_finished}/{state.n_trials}] {state.event}{self._left(state)}"))
-
-    def _left(self, state: Progressed) -> str:
-        return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
-
-    def _panel(self, state: Progressed) -> Any:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-
-        from tuning.search import trial_line
-        from tuning.study import value_of
-
-        summary = state.summary
-        counts = f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
-        times = f"{duration(state.elapsed_seconds)}{self._left(state)}"
-        head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {times}"
-        best = summary.best
-        incumbent = (
-            f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {trial_line(best)}" if best else "incumbent: none yet"
-        )
-        running = "running: " + ", ".join(f"trial {n} epoch {e}/{state.epochs}" for n, e in sorted(state.running.items()))
-        return Group(head, ProgressBar(total=state.n_trials, completed=summary.n_finished, width=60), escape(incumbent), escape(running))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _print_outcome(outcome: Outcome, folder: StudyDir, n_trials: int) -> None:
-    from tuning.figures import near_bounds, verdict
-
-    summary = outcome.summary
-    ended = {
-        "finished": f"All {n_trials} trials are finished.",
-        "timeout": "The time is up; the same command goes on where this one stopped.",
-        "interrupted": "Interrupted; the same command goes on where this one stopped.",
-        "exhausted": "Every point of the grid is finished.",
-    }[outcome.ended]
-    console.print(ended)
-    if summary.best is None:
-        console.print("No trial is complete yet.")
-        return
-    console.print(_best_table(summary, outcome.space))
-    console.print(escape(verdict(summary)))
-    for line in near_bounds(summary, outcome.space):
-        console.print(escape(line))
-    name = folder.name
-    console.print(f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}")
-
-
-def _best_table(summary: Any, space: Any) -> Table:
-    """One column a trial, so that five of them and the baseline fit a terminal however many hyperparameters there are."""
-    from tuning.report import best_rows
-
-    header, rows = best_rows(summary, space)
-    table = Table(title=f"The best of {summary.n_finished} finished trials", title_justify="left")
-    table.add_column(header[0])
-    for row in rows:
-        table.add_column(escape(row[0]), justify="right")
-    for number, name in enumerate(header[1:], start=1):
-        table.add_row(escape(name), *(escape(row[number]) for row in rows))
-    return table
-
-
-def _card_table(card: dict[str, Any]) -> Table:
-    from tuning.report import data_rows
-
-    table = Table(title="Data", title_justify="left", show_header=False)
-    for name, value in data_rows(card):
-        table.add_row(name, escape(printable(value, 400)))
-    return table

@@ -21,7 +21,8 @@ from tuning.errors import StudyError
 from tuning.figures import learning_curves, near_bounds, verdict
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.spaces import SearchSpace
-from tuning.study import Summary, open_storage
+from tuning.study import open_storage
+from tuning.summary import Summary
 
 HOST = "127.0.0.1"  # Optuna Dashboard has no authentication
 N_BEST = 5  # trials with a confusion matrix

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from tuning.results import StudyDir
 from tuning.spaces import SearchSpace
-from tuning.study import PHASES, Summary, value_of
+from tuning.summary import PHASES, Summary, value_of
 
 N_CURVES = 12  # more lines than this can't be told apart
 N_CONTOURS = 4

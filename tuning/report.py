@@ -17,7 +17,8 @@ from tuning.config import SPLITS, StudyConfig
 from tuning.figures import near_bounds, report_figures, verdict
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
-from tuning.study import PHASES, Summary, load_study, recorded_config, recorded_space, summarize, value_of
+from tuning.study import load_study, recorded_config, recorded_space
+from tuning.summary import PHASES, Summary, summarize, value_of
 
 N_TABLE = 5
 

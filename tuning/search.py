@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import dashboard
 from tuning.config import StudyConfig
-from tuning.datasets import load_reviews, split_reviews
-from tuning.datasets.files import Progress
 from tuning.errors import SpaceBug, StudyError
 from tuning.hyperparameters import Values, defaults, suggest, to_params
-from tuning.pool import Pool, Worker, default_workers
-from tuning.results import ResultsDir, StudyDir, translated, write_csv, write_json, write_text
-from tuning.spaces import SearchSpace, find_space, list_spaces
-from tuning.study import (
-    FINISHED,
-    Summary,
-    grid_points,
-    make_sampler,
-    open_study,
-    recorded_config,
-    storage_errors,
-    summarize,
-    value_of,
-)
-from tuning.vocabulary import Corpus, build_corpus
+from tuning.pool import Pool, Worker
+from tuning.results import ResultsDir, write_csv, write_text
+from tuning.spaces import SearchSpace
+from tuning.study import grid_points, make_sampler
+from tuning.summary import Summary, summarize, value_of
+from tuning.vocabulary import Corpus
 from tuning.worker import Message
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 10
 TICK_SECONDS = 0.5
-RETRIED = ("interrupted", "timeout", "lost")  # reasons that may pass: the same values are queued again
+RETRIED = ("interrupted", "timeout", "lost", "bug")  # reasons that may pass: the same values are queued again
 LOST_LIMIT = 2  # a configuration that kills its worker twice is not tried a third time
 
 
@@ -62,15 +46,6 @@ class Progressed:
     event: str = ""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A search that ended: its study's summary, and why it ended ("finished", "timeout", "interrupted", "exhausted")."""
-
-    summary: Summary
-    space: SearchSpace
-    ended: str
-
-
 @dataclass
 class _Running:
     trial: Trial
@@ -82,127 +57,13 @@ class _Running:
 
 
 @dataclass
-class _Interrupt:
+class Interrupt:
+    """Whether the user has asked the search to end; a signal handler sets it."""
+
     requested: bool = False
 
 
-def tune(
-    config: StudyConfig,
-    *,
-    results: ResultsDir,
-    storage_url: str,
-    n_trials: int,
-    timeout_seconds: float | None = None,
-    n_workers: int | None = None,
-    progress: Progress | None = None,
-    on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
-    on_change: Callable[[Progressed], None] = lambda progressed: None,
-) -> Outcome:
-    """Prepare the data, open the study and search until `n_trials` trials are finished in all, or the time is up.
-
-    Raises:
-        TuningError: what a user can mend; nothing that was finished is lost.
-    """
-    if n_trials < 1:
-        raise ValueError(f"--n-trials must be 1 or more; received {n_trials}.")
-    if timeout_seconds is not None and timeout_seconds <= 0:
-        raise ValueError(f"--timeout-seconds must be more than 0; received {timeout_seconds:g}.")
-    folder = results.study(config.study)
-    space_path = find_space(config.space)
-    with translated(folder.path):
-        folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with _owned(folder), Pool(n_workers or default_workers(), log_path=folder.log_path) as pool:
-            corpus = prepare_corpus(config, results=results, progress=progress)
-            card = corpus.card
-            if progress:
-                progress("starting the workers", 0.0)
-            answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
-            space = SearchSpace.from_dict(answer["space"])
-            if config.sampler == "grid":
-                grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
-            with storage_errors(storage_url):
-                study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
-                on_start(corpus, space)
-                dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
-                try:
-                    with _signals() as interrupt:
-                        search = _Search(study, pool, config, space, space_path, corpus, results, interrupt, on_change)
-                        ended = search.run(n_trials=n_trials, timeout_seconds=timeout_seconds)
-                finally:
-                    summary = summarize(study, metric=config.metric)
-                    dashboard.annotate(study, summary, folder=folder, card=card, space=space)
-        return Outcome(summary, space, ended)
-    except BaseException:
-        _remove_if_new(folder)
-        raise
-
-
-def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None) -> Corpus:
-    """Read, split and tokenise the study's data, or find it in the cache.
-
-    Raises:
-        DataError: the data can't be used.
-    """
-    reviews = load_reviews(config.data, progress=progress)
-    splits = split_reviews(reviews, seed=config.seed)
-    corpus = build_corpus(results.cache_dir(splits.fingerprint), splits, progress=progress)
-    for place in reviews.broken[:20]:
-        logger.warning("left out: %s", place)
-    reading: dict[str, Any] = {"data": config.data.data, "text_column": reviews.text_column, "label_column": reviews.label_column}
-    reading |= {"dropped": reviews.dropped, "n_broken_lines": len(reviews.broken), "broken_lines": list(reviews.broken[:20])}
-    card = corpus.card
-    if {name: card.get(name) for name in reading} != reading:
-        write_json(corpus.folder / "data_card.json", {**card, **reading})
-    return corpus
-
-
-@contextlib.contextmanager
-def _owned(folder: StudyDir) -> Iterator[None]:
-    """Own a study until this process ends; the lock is the kernel's, so a killed owner leaves none."""
-    lock = FileLock(folder.lock_path)
-    try:
-        with translated(folder.lock_path):
-            lock.acquire(timeout=0)
-    except Timeout:
-        raise StudyError(
-            f"A study must have one owner at a time; another process is tuning {folder.name!r} (it holds {folder.lock_path}). "
-            "Wait for it, stop it, or start another study with --study NAME."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[_Interrupt]:
-    """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second ends it at once."""
-    interrupt = _Interrupt()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if interrupt.requested:
-            raise KeyboardInterrupt
-        interrupt.requested = True
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _remove_if_new(folder: StudyDir) -> None:
-    """Take away the folder of a study that was never created: it holds a log and a lock at most."""
-    if not folder.config_path.exists() and folder.path.is_dir():
-        for path in (folder.log_path, folder.lock_path, folder.space_path):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something of the user's is in it
-            folder.path.rmdir()
-
-
-class _Search:
+class Search:
     """One call of `tune`: from its first `ask` to its last `tell`."""
 
     def __init__(
@@ -214,7 +75,7 @@ class _Search:
         space_path: Path,
         corpus: Corpus,
         results: ResultsDir,
-        interrupt: _Interrupt,
+        interrupt: Interrupt,
         on_change: Callable[[Progressed], None],
     ) -> None:
         self._study, self._pool, self._config, self._space = study, pool, config, space
@@ -225,6 +86,7 @@ class _Search:
         self._started = time.monotonic()
         self._failures_in_a_row = 0
         self._exhausted = False
+        self._grid = grid_points(space, seed=config.seed) if config.sampler == "grid" else []
         self._class_names = corpus.card["class_names"]
         self._summary = summarize(study, metric=config.metric)
         self._n_before = self._summary.n_finished
@@ -244,9 +106,8 @@ class _Search:
         self._n_trials, self._timeout = n_trials, timeout_seconds
         self._settle_orphans()
         if not self._summary.trials:
-            self._study.enqueue_trial(
-                to_params(defaults(self._space.hyperparameters), self._space.hyperparameters), user_attrs={"baseline": True}
-            )
+            baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
+            self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
         try:
             while not self._interrupt.requested:
                 self._dispatch()
@@ -285,8 +146,8 @@ class _Search:
         """The next trial, or None when a grid has no point left."""
         trials = self._study.get_trials(deepcopy=False)
         if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
-            seen = [t.params for t in trials if t.state in (*FINISHED, TrialState.RUNNING)]
-            point = next((p for p in grid_points(self._space, seed=self._config.seed) if p not in seen), None)
+            seen = [t.params for t in trials]
+            point = next((p for p in self._grid if p not in seen), None)
             self._exhausted = point is None
             if point is None:
                 return None
@@ -301,6 +162,7 @@ class _Search:
             if running:
                 code = worker.process.exitcode
                 self._fail(running, "lost", f"its worker ended with exit status {code} and was replaced by process {replaced.process.pid}")
+                self._check_failures(running, "lost")
             return
         if running is None:
             return
@@ -311,6 +173,7 @@ class _Search:
             self._finish(running, message)
         elif kind == "infeasible":
             self._fail(running, message["reason"], message["detail"])
+            self._check_failures(running, message["reason"])
         else:
             self._stop_for(running, message)
 
@@ -374,18 +237,19 @@ class _Search:
         write_text(self._folder.error_path(trial.number), f"{reason}: {detail}\n\n{describe(running.values, self._space)}\n")
         self._study.tell(trial, state=TrialState.FAIL)
         self._queue_again(trial.params, trial.user_attrs, reason)
-        if reason not in RETRIED:
-            self._failures_in_a_row += 1
         self._free(running, f"trial {trial.number} failed: {reason}")
+
+    def _check_failures(self, running: _Running, reason: str) -> None:
+        self._failures_in_a_row += 1
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise StudyError(
                 f"A search must finish some of its trials; {MAX_FAILURES_IN_A_ROW} failed one after the other, the last for "
-                f"{reason!r}. See {self._folder.error_path(trial.number)}, and narrow the search space."
+                f"{reason!r}. See {self._folder.error_path(running.trial.number)}, and narrow the search space."
             )
 
     def _queue_again(self, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
         n_lost = int(attributes.get("n_lost", 0)) + (reason == "lost")
-        if (reason in RETRIED or reason == "bug") and params and n_lost < LOST_LIMIT:
+        if reason in RETRIED and params and n_lost < LOST_LIMIT:
             kept = {"baseline": True} if attributes.get("baseline") else {}
             self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost})
 
@@ -406,7 +270,8 @@ class _Search:
                 trial = Trial(self._study, frozen._trial_id)
                 trial.set_user_attr("reason", "lost")
                 self._study.tell(frozen.number, state=TrialState.FAIL)
-                self._queue_again(frozen.params, {**frozen.user_attrs, "n_lost": 0}, "interrupted")
+                queued = frozen.system_attrs.get("fixed_params", {})  # of a trial that died before it was given its values
+                self._queue_again({**queued, **frozen.params}, frozen.user_attrs, "interrupted")
         self._refresh()
 
     def _free(self, running: _Running, event: str) -> None:
@@ -443,28 +308,3 @@ def _short(value: Any) -> str:
 def trial_line(trial: FrozenTrial) -> str:
     """The parameters of a trial in one line."""
     return ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
-
-
-def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:
-    """The configuration of this call: the study's own where it exists, else the defaults, with `flags` over it.
-
-    What a flag changes of an existing study is refused by `open_study`.
-
-    Raises:
-        ValueError: a value out of range, or an unknown metric, sampler or pruner.
-    """
-    base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
-    values = base.to_dict()
-    for name, value in flags.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
-    return StudyConfig.from_dict(values)
-
-
-def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
-    """Every search space with its file, read by a worker."""
-    found = {}
-    with tempfile.TemporaryDirectory() as folder, Pool(1, log_path=Path(folder) / "worker.log") as pool:
-        for name, path in list_spaces().items():
-            answer = pool.ask({"kind": "declare", "path": str(path.absolute()), "n_classes": n_classes})
-            found[name] = (path, SearchSpace.from_dict(answer["space"]))
-    return found

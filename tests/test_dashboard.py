@@ -1,0 +1,110 @@
+"""Notes, pictures and the server of Optuna Dashboard."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import optuna
+import pytest
+from optuna_dashboard import get_note
+
+from tuning.dashboard import HOST, check_port, confusion_svg, make_server, note
+from tuning.errors import StudyError
+from tuning.results import ResultsDir
+from tuning.tune import Outcome
+from tuning.vocabulary import Corpus
+
+
+def test_confusion_svg_is_xml_with_each_count() -> None:
+    root = ElementTree.fromstring(confusion_svg([[40, 2], [3, 1_055]], ["neg", "<b>&"], title="T"))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"40", "2", "3", "1,055", "<b>&", "T"} <= set(texts)
+
+
+def test_port_in_use_says_so() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(StudyError, match="PORT="):
+            check_port(taken.getsockname()[1])
+
+
+def test_server_without_a_study_says_what_to_type(tmp_path: Path) -> None:
+    results = ResultsDir(tmp_path)
+    with pytest.raises(StudyError, match="make tune"):
+        make_server(results, storage_url=results.storage_url(None), port=8080)
+    assert not results.database_path.exists()
+
+
+def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome]) -> None:
+    results, outcome = finished
+    card = {**next(Corpus(p) for p in (results.path / "cache").iterdir() if p.is_dir()).card, "data": "<script>|[x](y)"}
+    text = note(outcome.summary, card=card, space=outcome.space)
+    assert "<script>" not in text
+    assert r"\|\[x\]" in text
+
+
+def test_study_carries_its_note_and_learning_curves(finished: tuple[ResultsDir, Outcome], served: str) -> None:
+    study = optuna.load_study(study_name="s", storage=finished[0].storage_url(None))
+    text = get_note(study)
+    assert all(heading in text for heading in ("## Verdict", "## Data", "## Search space tiny"))
+    detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
+    assert [graph["id"] for graph in detail["plotly_graph_objects"]] == ["learning_curves"]
+
+
+def test_best_trials_carry_their_confusion_matrix(finished: tuple[ResultsDir, Outcome], served: str) -> None:
+    results, outcome = finished
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    assert outcome.summary.best is not None
+    detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
+    best = next(t for t in detail["trials"] if t["number"] == outcome.summary.best.number)
+    (artifact,) = best["artifacts"]
+    assert (artifact["filename"], artifact["mimetype"]) == ("confusion_matrix.svg", "image/svg+xml")
+    body = get(f"{served}/artifacts/{study._study_id}/{best['trial_id']}/{artifact['artifact_id']}")
+    assert body == results.study("s").confusion_path(best["number"]).read_text()
+
+
+@pytest.mark.slow
+def test_page_in_chromium_shows_the_trials_and_the_best_value(finished: tuple[ResultsDir, Outcome], served: str, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
+    _, outcome = finished
+    assert outcome.summary.best is not None
+    study = optuna.load_study(study_name="s", storage=finished[0].storage_url(None))
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    command = [browser, *flags.split(), f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=30000", "--dump-dom"]
+    history, trials = (
+        subprocess.run([*command, f"{served}/dashboard/{page}"], capture_output=True, text=True, timeout=120, check=True).stdout
+        for page in (f"studies/{study._study_id}", f"studies/{study._study_id}/trials?numbers={outcome.summary.best.number}")
+    )
+    assert str(outcome.summary.best.value) in history
+    assert all(f"Trial {trial.number}<" in trials for trial in outcome.summary.trials)
+
+
+def get(url: str) -> str:
+    assert url.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
+    """The Dashboard's address while it serves the finished study."""
+    results, _ = finished
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    server = make_server(results, storage_url=results.storage_url(None), port=port)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://{HOST}:{port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,0 +1,158 @@
+"""From a finished study to a folder that predicts."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import Ran, make_reviews
+from tests.test_tune import Setting
+from tuning import export
+from tuning.errors import ExportError, SpaceError, StudyError
+from tuning.predict import classify, read_manifest
+from tuning.results import ResultsDir
+from tuning.tune import Outcome
+from tuning.vocabulary import Corpus
+
+ROOT = Path(__file__).parent.parent
+
+
+def export_study(results: ResultsDir, name: str = "s") -> dict:
+    return export.export_best(results, results.study(name), storage_url=results.storage_url(None))
+
+
+@pytest.fixture(scope="module")
+def exported(finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `best/` in another folder, so that only the folder itself can help."""
+    results, _ = finished
+    export_study(results)
+    copy = tmp_path_factory.mktemp("elsewhere") / "best"
+    shutil.copytree(results.study("s").best_dir, copy)
+    return copy
+
+
+@pytest.mark.slow
+def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[ResultsDir, Outcome]) -> None:
+    manifest = read_manifest(exported)
+    best = finished[1].summary.best
+    assert best is not None
+    assert {k: manifest["hyperparameters"][k] for k in best.params} == best.params
+    assert manifest["epochs"] == best.user_attrs["best_epoch"]
+    assert set(manifest["scores"]) == {"best", "baseline"}
+    assert {"versions", "data_fingerprint", "space_fingerprint", "git_commit", "class_names", "forms", "left_out"} <= set(manifest)
+    for scores in manifest["scores"].values():
+        assert {"accuracy", "balanced_accuracy", "f1", "auc", "loss"} == set(scores["test"])
+        assert np.array(scores["test_confusion_matrix"]).sum() == manifest["n_rows"]["test"]
+    assert (exported / "vocabulary.txt").exists()
+    assert "model.keras" in (exported / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_the_exported_file(exported: Path, finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+    from tuning.config import DataConfig, StudyConfig
+    from tuning.corpus import prepare_corpus
+
+    results, _ = finished
+    manifest = read_manifest(exported)
+    config = StudyConfig(study="x", data=DataConfig(data=manifest["data"]))
+    _, splits = prepare_corpus(config, results=results)
+    test = splits.frames["test"]
+    labels = [manifest["class_names"][code] for code in test["label"]]
+    found = [p.label for p in classify(exported, test["text"].tolist())]
+    assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(manifest["scores"]["best"]["test"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_snippets_of_the_folder_s_readme_run_without_this_project(exported: Path) -> None:
+    snippets = (exported / "README.md").read_text().split("```python\n")[1:]
+    assert len(snippets) == 2
+    for snippet in snippets:
+        blocked = "import sys; sys.modules['tuning'] = None\n" + snippet.split("```")[0]
+        done = subprocess.run([sys.executable, "-I", "-c", blocked], cwd=exported, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "[[" in done.stdout
+
+
+@pytest.mark.slow
+def test_predict_labels_a_text_and_a_file(exported: Path, run_cli: Callable[..., Ran], tmp_path: Path) -> None:
+    model = keras.models.load_model(exported / "model.keras")
+    for text in ("great lovely perfect great", "broken awful useless refund"):
+        expected = float(model.predict_on_batch(tf.constant([text]))[0, 0])
+        one = run_cli("predict", "--export", exported, "--text", text)
+        label, probability = one.out.split()
+        assert (one.code, label) == (0, "positive" if expected > 0.5 else "negative")
+        assert float(probability) == pytest.approx(max(expected, 1 - expected), abs=1e-4)
+    path = tmp_path / "texts.csv"
+    make_reviews(20).to_csv(path, index=False)
+    many = run_cli("predict", "--export", exported, "--file", path, "--json")
+    rows = [json.loads(line) for line in many.out.splitlines()]
+    assert [row["text"] for row in rows] == make_reviews(20)["review_body"].tolist()
+    assert all(0.5 <= row["probability"] <= 1 for row in rows)
+
+
+@pytest.mark.slow
+def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting.tune(1)
+    export_study(setting.results)
+    before = (setting.folder.best_dir / "export.json").read_bytes()
+
+    def broken(*args: object, **options: object) -> dict:
+        raise ExportError("broken.")
+
+    monkeypatch.setattr(export, "write_forms", broken)
+    with pytest.raises(ExportError):
+        export_study(setting.results)
+    assert (setting.folder.best_dir / "export.json").read_bytes() == before
+
+
+def test_export_refuses_data_that_changed(setting: Setting) -> None:
+    setting.tune(1)
+    path = Path(setting.config.data.data)
+    path.write_text(path.read_text().replace("item7", "item seven"))
+    with pytest.raises(StudyError, match="fingerprint"):
+        export_study(setting.results)
+    assert not setting.folder.best_dir.exists()
+
+
+def test_export_refuses_a_space_that_changed(setting: Setting) -> None:
+    setting.tune(1)
+    path = Path(setting.config.space)
+    path.write_text(path.read_text().replace('"lstm_units", 2, 4', '"lstm_units", 2, 5'))
+    with pytest.raises(SpaceError, match="Put the file back"):
+        export_study(setting.results)
+
+
+def test_only_the_export_reads_the_test_split(finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    results, _ = finished
+    read: list[str] = []
+    split = Corpus.split
+
+    def counted(self: Corpus, name: str) -> object:
+        read.append(name)
+        return split(self, name)
+
+    class Stop(Exception):
+        pass
+
+    def stop(*args: object, **options: object) -> None:
+        raise Stop
+
+    monkeypatch.setattr(Corpus, "split", counted)
+    monkeypatch.setattr(export, "describe_export", stop)
+    with pytest.raises(Stop):
+        export_study(results)
+    assert read.count("test") == 1
+    callers = [p.name for p in (ROOT / "tuning").rglob("*.py") if 'split("test")' in p.read_text()]
+    assert callers == ["export.py"]
+
+
+@pytest.fixture
+def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
+    return Setting(tmp_path, reviews_csv, tiny_space)

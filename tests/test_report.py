@@ -1,0 +1,122 @@
+"""The page and the table."""
+
+import csv
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tuning.figures import near_bounds, report_figures, verdict
+from tuning.hyperparameters import Hyperparameter
+from tuning.report import table, write_report
+from tuning.results import ResultsDir
+from tuning.spaces import SearchSpace
+from tuning.study import load_study
+from tuning.tune import Outcome
+
+TITLES = [
+    "Baseline against best",
+    "Optimisation history",
+    "Learning curves",
+    "Importances",
+    "Slices",
+    "Parallel coordinates",
+    "Contours",
+    "Cost",
+]
+
+
+@pytest.fixture(scope="module")
+def page(finished: tuple[ResultsDir, Outcome]) -> str:
+    results, _ = finished
+    path, _ = write_report(results, results.study("s"), storage_url=results.storage_url(None))
+    return path.read_text(encoding="utf-8")
+
+
+class Checker(HTMLParser):
+    """What a page loads from elsewhere, and its headings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.headings: list[str] = []
+        self._in_heading = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_heading = tag == "h2"
+        for name, value in attrs:
+            if name in ("src", "href") and value:
+                self.loaded.append(value)
+
+    def handle_data(self, data: str) -> None:
+        if self._in_heading:
+            self.headings.append(data)
+            self._in_heading = False
+
+
+def test_page_loads_nothing_from_elsewhere(page: str) -> None:
+    checker = Checker()
+    checker.feed(page)
+    assert checker.loaded == []
+    assert page.count("plotly.js v") == 1
+    assert len(page) < 8_000_000
+
+
+def test_page_has_every_plot(page: str) -> None:
+    checker = Checker()
+    checker.feed(page)
+    assert [h for h in checker.headings if h in TITLES] == TITLES
+
+
+def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome]) -> None:
+    results, outcome = finished
+    study = load_study(results, results.study("s"), storage_url=results.storage_url(None))
+    figures = {title: figure for title, _, figure in report_figures(study, outcome.summary, results.study("s"), outcome.space)}
+    values = [t.value for t in outcome.summary.trials if t.value is not None]
+    assert sorted(figures["Optimisation history"].data[0].y) == sorted(values)
+    assert len(figures["Slices"].data) == len(outcome.space.searched)
+
+
+def test_trials_csv_has_a_row_a_trial(finished: tuple[ResultsDir, Outcome], page: str) -> None:
+    results, outcome = finished
+    with results.study("s").trials_csv_path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["number"]) for row in rows] == [t.number for t in outcome.summary.trials]
+    assert {"vocab_size", "sequence_length", "embedding_dim", "lstm_units", "value", "state", "train_seconds", "val_f1"} <= set(rows[0])
+
+
+def test_table_escapes_cells() -> None:
+    assert "<script>" not in table(["a"], [["<script>alert(1)</script>"]])
+
+
+def test_verdict_compares_with_the_baseline(finished: tuple[ResultsDir, Outcome]) -> None:
+    _, outcome = finished
+    best, baseline = outcome.summary.best, outcome.summary.baseline
+    assert best is not None
+    assert baseline is not None
+    assert f"{best.value:.4f}" in verdict(outcome.summary)
+    assert "baseline" in verdict(outcome.summary)
+
+
+def test_near_bounds_names_the_end(finished: tuple[ResultsDir, Outcome]) -> None:
+    _, outcome = finished
+    assert outcome.summary.best is not None
+    low = int(outcome.summary.best.params["vocab_size"])
+    space = SearchSpace("x", (Hyperparameter(name="vocab_size", kind="int", default=low, low=low, high=low + 1000),))
+    (line,) = near_bounds(outcome.summary, space)
+    assert re.search("vocab_size .*lower bound", line)
+
+
+@pytest.mark.slow
+def test_page_in_chromium_draws_its_plots(finished: tuple[ResultsDir, Outcome], page: str, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    url = finished[0].study("s").report_path.absolute().as_uri()
+    command = [browser, *flags.split(), f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", url]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert dom.count('class="main-svg"') >= len(TITLES)

@@ -1,0 +1,168 @@
+"""Open, resume, refuse; samplers and pruners by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tuning.config import PRUNERS, SAMPLERS, DataConfig, StudyConfig
+from tuning.errors import SpaceError, StorageError, StudyError
+from tuning.hyperparameters import Hyperparameter, suggest
+from tuning.results import ResultsDir, read_json
+from tuning.spaces import SearchSpace
+from tuning.study import (
+    derive_seed,
+    git_commit,
+    grid_points,
+    hide_password,
+    load_study,
+    make_pruner,
+    make_sampler,
+    open_storage,
+    open_study,
+    recorded_config,
+    recorded_space,
+)
+
+SPACE = SearchSpace(
+    "tiny",
+    (
+        Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
+        Hyperparameter(name="sequence_length", kind="fixed", default=8),
+        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
+    ),
+)
+CONFIG = StudyConfig(study="s")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultsDir:
+    return ResultsDir(tmp_path / "results")
+
+
+def opened(results: ResultsDir, config: StudyConfig = CONFIG, space: SearchSpace = SPACE, data: str = "d0") -> optuna.Study:
+    return open_study(results, config, space, data_fingerprint=data, storage_url=results.storage_url(None))
+
+
+def test_open_study_records_what_it_is(results: ResultsDir) -> None:
+    opened(results)
+    folder = results.study("s")
+    record = read_json(folder.config_path)
+    assert (recorded_config(folder), recorded_space(folder)) == (CONFIG, SPACE)
+    assert record["data_fingerprint"] == "d0"
+    assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
+
+
+def test_open_study_resumes_the_same(results: ResultsDir) -> None:
+    opened(results).tell(opened(results).ask(), 0.5)
+    assert [t.value for t in opened(results).trials] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "both_sides"),
+    [
+        ({"config": replace(CONFIG, metric="val_auc")}, ("val_accuracy", "val_auc")),
+        ({"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews"))}, ("movie_reviews", "tfds:imdb_reviews")),
+        ({"config": replace(CONFIG, space="other")}, ("baseline_lstm", "other")),
+        ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
+        ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
+        ({"data": "d1"}, ("d0", "d1")),
+    ],
+)
+def test_open_study_refuses_another_and_shows_both_sides(results: ResultsDir, change: dict, both_sides: tuple[str, ...]) -> None:
+    opened(results)
+    with pytest.raises(StudyError) as refused:
+        opened(results, **change)
+    assert all(side in str(refused.value) for side in both_sides)
+    assert "--study" in str(refused.value)
+    assert recorded_config(results.study("s")) == CONFIG
+
+
+def test_open_study_refuses_a_stored_study_without_its_folder(results: ResultsDir) -> None:
+    opened(results)
+    results.study("s").config_path.unlink()
+    with pytest.raises(StudyError, match=r"study\.json is missing"):
+        opened(results)
+
+
+def test_load_study_says_that_the_storage_does_not_hold_it(results: ResultsDir, tmp_path: Path) -> None:
+    opened(results)
+    other = f"sqlite:///{tmp_path}/other.db"
+    with pytest.raises(StudyError, match="--storage"):
+        load_study(results, results.study("s"), storage_url=other)
+
+
+def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
+    storage = open_storage(results.storage_url(None))
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_storage_error_hides_the_password() -> None:
+    with pytest.raises(StorageError) as failed:
+        open_storage("postgresql+nodriver://me:secret@127.0.0.1/db")
+    assert "secret" not in str(failed.value)
+
+
+def test_hide_password_of_a_broken_url() -> None:
+    assert "secret" not in hide_password("not a url:secret")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampler_proposes_legal_values(name: str) -> None:
+    study = optuna.create_study()
+    for number in range(6):
+        study.sampler = make_sampler(name, space=SPACE, seed=0, number=number)
+        trial = study.ask()
+        values = suggest(trial, SPACE.hyperparameters)
+        assert all(item.is_legal(values[item.name]) for item in SPACE.hyperparameters)
+        study.tell(trial, float(number))
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "cmaes"])
+def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
+    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
+    study = optuna.create_study()
+    for number in range(8):
+        study.sampler = make_sampler(name, space=wide, seed=0, number=number)
+        trial = study.ask()
+        suggest(trial, wide.hyperparameters)
+        study.tell(trial, 0.0)
+    assert len({t.params["x"] for t in study.trials}) == 8
+
+
+def test_derive_seed_differs_by_seed_and_number() -> None:
+    assert len({derive_seed(seed, number) for seed in range(20) for number in range(20)}) == 400
+
+
+def test_grid_points_are_all_there_once_in_an_order_of_the_seed() -> None:
+    points = grid_points(SPACE, seed=0)
+    assert sorted((p["vocab_size"], p["cell"]) for p in points) == [(v, c) for v in (10, 20, 30, 40) for c in ("gru", "lstm")]
+    assert points == grid_points(SPACE, seed=0) != grid_points(SPACE, seed=1)
+
+
+def test_grid_points_refuse_a_range_without_steps() -> None:
+    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
+    with pytest.raises(SpaceError, match="grid sampler needs"):
+        grid_points(wide, seed=0)
+
+
+@pytest.mark.parametrize(("name", "kind"), [*zip(PRUNERS, ("SuccessiveHalving", "Hyperband", "Median", "Nop"), strict=True)])
+def test_pruner_by_name(name: str, kind: str) -> None:
+    assert type(make_pruner(name, epochs=5)).__name__ == f"{kind}Pruner"
+
+
+def test_asha_stops_the_worse_of_many() -> None:
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("asha", epochs=9))
+    pruned = []
+    for value in (0.9, 0.1, 0.2, 0.95):
+        trial = study.ask()
+        trial.report(value, step=1)
+        pruned.append(trial.should_prune())
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    assert pruned == [False, True, True, False]
+
+
+def test_git_commit_outside_a_checkout_is_none(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None

@@ -1,0 +1,302 @@
+"""Whole searches over a tiny corpus, with real workers, a real SQLite file and real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from filelock import FileLock
+from optuna.trial import TrialState
+
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.errors import SpaceBug, SpaceError, StudyError
+from tuning.figures import read_history
+from tuning.results import ResultsDir
+from tuning.search import Progressed
+from tuning.summary import status_of
+from tuning.tune import Outcome, configure, tune
+
+ROOT = Path(__file__).parent.parent
+
+
+class Setting:
+    """A results folder, a configuration, and `tune` over both."""
+
+    def __init__(self, tmp_path: Path, data: Path, space: Path) -> None:
+        self.results = ResultsDir(tmp_path / "results")
+        self.config = StudyConfig(study="s", space=str(space), pruner="none", data=DataConfig(data=str(data)), train=TrainConfig(epochs=2))
+        self.folder = self.results.study("s")
+
+    def tune(self, n_trials: int, **options: object) -> Outcome:
+        config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
+        settings = {"n_workers": 1, **options}
+        return tune(config, results=self.results, storage_url=self.results.storage_url(None), n_trials=n_trials, **settings)  # type: ignore[arg-type]
+
+    def study(self) -> optuna.Study:
+        return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
+
+
+@pytest.fixture
+def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
+    return Setting(tmp_path, reviews_csv, tiny_space)
+
+
+def test_trial_0_is_the_baseline(setting: Setting) -> None:
+    setting.tune(1)
+    trial = setting.study().trials[0]
+    assert trial.params == {"vocab_size": 30, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    assert trial.user_attrs["baseline"] is True
+
+
+def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
+    first, second, third = setting.tune(2), setting.tune(3), setting.tune(3)
+    assert [o.summary.n_finished for o in (first, second, third)] == [2, 3, 3]
+    assert [o.ended for o in (first, second, third)] == ["finished"] * 3
+
+
+def test_trial_keeps_every_metric_of_every_epoch(setting: Setting) -> None:
+    setting.tune(1)
+    trial, history = setting.study().trials[0], read_history(setting.folder, 0)
+    names = {"loss", "accuracy", *(f"val_{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc"))}
+    assert [set(row) >= names for row in history] == [True, True]
+    assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
+    assert trial.value == max(trial.intermediate_values.values())
+    assert {"best_epoch", "n_parameters", "padding_share", "seconds", "peak_memory_mb", "val_f1", "val_auc"} <= set(trial.user_attrs)
+
+
+def test_trial_can_be_made_again(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    again = Setting(tmp_path / "again", reviews_csv, tiny_space)
+    setting.tune(3)
+    again.tune(3)
+    first, second = ([(t.params, t.intermediate_values) for t in s.study().trials] for s in (setting, again))
+    assert first == second
+
+
+def test_two_workers_finish_exactly_n(setting: Setting) -> None:
+    outcome = setting.tune(5, n_workers=2)
+    states = [t.state for t in setting.study().trials]
+    assert states == [TrialState.COMPLETE] * 5
+    assert outcome.summary.n_finished == 5
+
+
+def test_pruner_stops_trials_but_never_the_baseline(setting: Setting) -> None:
+    setting.tune(6, config={"pruner": "asha", "train": TrainConfig(epochs=3)})
+    trials = setting.study().trials
+    assert trials[0].state == TrialState.COMPLETE
+    assert TrialState.PRUNED in {t.state for t in trials}
+    assert all(len(t.intermediate_values) < 3 for t in trials if t.state == TrialState.PRUNED)
+
+
+def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> None:
+    seen: list[Progressed] = []
+    setting.tune(2, on_change=seen.append)
+    assert {0, 1} <= {number for state in seen for number in state.running}
+    assert seen[-1].summary.best is not None
+    assert seen[-1].seconds_left == 0
+
+
+def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    text = space.read_text().replace('hp.Int("vocab_size", 10, 40, default=30)', 'hp.Choice("vocab_size", [10, 30], default=30)')
+    for name, value in (("sequence_length", 8), ("embedding_dim", 2), ("lstm_units", 2)):
+        start = text.index(f'hp.Int("{name}"')
+        text = text[:start] + f'hp.Fixed("{name}", {value})' + text[text.index(")", start) + 1 :]
+    space.write_text(text)
+    outcome = setting.tune(20, config={"sampler": "grid"})
+    assert outcome.ended == "exhausted"
+    assert sorted(t.params["vocab_size"] for t in setting.study().trials) == [10, 30]
+
+
+def test_timeout_queues_running_trials_again(setting: Setting) -> None:
+    slow = Path(setting.config.space)
+    slow.write_text(
+        slow.read_text().replace("    def build(self, hp):\n", "    def build(self, hp):\n        import time; time.sleep(3)\n")
+    )
+    outcome = setting.tune(3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4)})
+    states = [t.state for t in setting.study().trials]
+    assert outcome.ended == "timeout"
+    assert outcome.summary.failures == {"timeout": 1}
+    assert states == [TrialState.FAIL, TrialState.WAITING]
+    assert setting.study().trials[1].user_attrs["baseline"] is True
+
+
+def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    nan = "\n            learning_rate=float('nan') if hp.get('vocab_size') == 30 else 0.05,"
+    space.write_text(space.read_text().replace('\n            learning_rate=hp.get("learning_rate"),', nan))
+    setting.tune(2)
+    trials = setting.study().trials
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert trials[0].user_attrs["reason"] == "NaN loss"
+    assert "NaN loss" in setting.folder.error_path(0).read_text()
+
+
+def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    space.write_text(space.read_text().replace('learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")'))
+    with pytest.raises(StudyError, match="failed one after the other"):
+        setting.tune(30, n_workers=2)
+    states = {t.state for t in setting.study().trials}
+    assert TrialState.FAIL in states
+    assert states <= {TrialState.FAIL, TrialState.WAITING}
+
+
+def test_bug_in_a_space_stops_the_study_with_values_and_traceback(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    good = space.read_text()
+    space.write_text(good.replace("        return lstm_classifier(", "        raise KeyError('oops')\n        return lstm_classifier("))
+    with pytest.raises(SpaceBug, match=r"vocab_size 30.*oops") as stopped:
+        setting.tune(2)
+    assert "KeyError" in stopped.value.traceback
+    assert "KeyError" in setting.folder.error_path(0).read_text()
+    space.write_text(good)
+    setting.tune(2)
+    assert [t.state.name for t in setting.study().trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert setting.study().trials[1].user_attrs["baseline"] is True
+
+
+def test_worker_that_dies_is_replaced_and_its_trial_tried_once_more(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    dies = "        if hp.get('vocab_size') == 30:\n            import os; os.kill(os.getpid(), 9)\n        return lstm_classifier("
+    space.write_text(space.read_text().replace("        return lstm_classifier(", dies))
+    setting.tune(2)
+    trials = setting.study().trials
+    assert [t.user_attrs.get("reason") for t in trials] == ["lost", "lost", None, None]
+    assert [t.params["vocab_size"] == 30 for t in trials] == [True, True, False, False]
+
+
+def test_refused_command_leaves_no_folder(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    space.write_text(space.read_text().replace('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4'))
+    with pytest.raises(SpaceError, match="grid sampler needs"):
+        setting.tune(1, config={"sampler": "grid"})
+    assert not setting.folder.path.exists()
+
+
+def test_second_owner_is_refused(setting: Setting) -> None:
+    setting.tune(1)
+    with FileLock(setting.folder.lock_path), pytest.raises(StudyError, match="one owner"):
+        setting.tune(2)
+    assert setting.study().trials[-1].number == 0
+
+
+def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(setting: Setting) -> None:
+    setting.tune(1)
+    assert configure("s", {}, setting.folder) == setting.config
+    assert configure("s", {"train": {"epochs": 9}}, setting.folder).train.epochs == 9
+
+
+def test_another_metric_is_refused_with_both_sides(setting: Setting) -> None:
+    setting.tune(1)
+    with pytest.raises(StudyError, match=r"'val_accuracy'.*'val_auc'"):
+        setting.tune(2, config={"metric": "val_auc"})
+
+
+def test_status_is_one_object_for_scripts(setting: Setting) -> None:
+    setting.tune(1)
+    values, _, _ = status_of(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    names = (
+        "study metric n_complete n_pruned n_failed n_running best_trial best_value best_params baseline_value seconds_by_phase fingerprints"
+    )
+    assert list(values) == names.split()
+    assert values["best_value"] == values["baseline_value"] == setting.study().best_value
+
+
+def test_val_loss_is_minimised(setting: Setting) -> None:
+    outcome = setting.tune(2, config={"metric": "val_loss"})
+    assert outcome.summary.best is not None
+    assert outcome.summary.best.value == min(t.value for t in setting.study().trials)
+
+
+def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: Path) -> None:
+    path = tmp_path / "seven.csv"
+    path.write_text("text,label\n" + "".join(f"word{n % 7} and {n},c{n % 7}\n" for n in range(210)))
+    outcome = setting.tune(1, config={"data": DataConfig(data=str(path))})
+    assert outcome.summary.best is not None
+    assert setting.folder.confusion_path(0).read_text().count("c6") == 2
+
+
+def start_tune(setting: Setting, n_trials: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--space", setting.config.space, "--data", setting.config.data.data]
+    command += ["--n-trials", str(n_trials), "--epochs", "2", "--pruner", "none", "--workers", "1", "--results", str(setting.results.path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True)
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} did not come: {''.join(lines)}")
+
+
+@pytest.fixture
+def slow_setting(setting: Setting) -> Setting:
+    """Each build takes a second, so that a signal finds a trial running."""
+    space = Path(setting.config.space)
+    space.write_text(
+        space.read_text().replace("    def build(self, hp):\n", "    def build(self, hp):\n        import time; time.sleep(1)\n")
+    )
+    return setting
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setting, number: signal.Signals) -> None:
+    process = start_tune(slow_setting, 3)
+    wait_for(process, "trial 1 starts")
+    started = time.monotonic()
+    os.killpg(process.pid, number) if number == signal.SIGINT else os.kill(process.pid, number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 10
+    assert "Interrupted" in out
+    trials = slow_setting.study().trials
+    assert [t.state.name for t in trials] == ["COMPLETE", "FAIL", "WAITING"]
+    assert trials[1].user_attrs["reason"] == "interrupted"
+    slow_setting.tune(3)
+    after = slow_setting.study().trials
+    assert [t.state.name for t in after] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert after[2].params == after[1].params
+
+
+def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting, running_below: Callable[[int], list[int]]) -> None:
+    process = start_tune(slow_setting, 3)
+    wait_for(process, "trial 0 starts")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [t.state.name for t in slow_setting.study().trials] == ["RUNNING"]
+    slow_setting.tune(2)
+    trials = slow_setting.study().trials
+    assert [t.state.name for t in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert trials[0].user_attrs["reason"] == "lost"
+    assert trials[1].user_attrs["baseline"] is True
+    deadline = time.monotonic() + 20
+    while running_below(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert running_below(process.pid) == []
+
+
+@pytest.fixture
+def running_below() -> Callable[[int], list[int]]:
+    """Processes of a session, read from /proc."""
+
+    def of(session: int) -> list[int]:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+            except OSError:  # it ended meanwhile
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+        return found
+
+    return of

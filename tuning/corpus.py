@@ -1,0 +1,43 @@
+"""A study's data: read, split, tokenised once, found in the cache the next time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tuning.config import StudyConfig
+from tuning.datasets import SplitReviews, load_reviews, split_reviews
+from tuning.datasets.files import Progress
+from tuning.results import ResultsDir, write_json
+from tuning.vocabulary import Corpus, build_corpus
+
+logger = logging.getLogger(__name__)
+
+N_NAMED = 20  # broken lines that the log and the data card name
+
+
+def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None) -> tuple[Corpus, SplitReviews]:
+    """The tokenised data of a study, and its texts by split.
+
+    Raises:
+        DataError: the data can't be used.
+        StorageError: the results folder is full or read-only.
+    """
+    reviews = load_reviews(config.data, progress=progress)
+    splits = split_reviews(reviews, seed=config.seed)
+    corpus = build_corpus(results.cache_dir(splits.fingerprint), splits, progress=progress)
+    named = list(reviews.broken[:N_NAMED])
+    for place in named:
+        logger.warning("left out: %s", place)
+    reading: dict[str, Any] = {
+        "data": config.data.data,
+        "text_column": reviews.text_column,
+        "label_column": reviews.label_column,
+        "dropped": reviews.dropped,
+        "n_broken_lines": len(reviews.broken),
+        "broken_lines": named,
+    }
+    card = corpus.card
+    if {name: card.get(name) for name in reading} != reading:
+        write_json(corpus.folder / "data_card.json", {**card, **reading})
+    return corpus, splits

@@ -1,0 +1,161 @@
+"""What the commands show: progress bars, a live table of a search, tables of trials and of the data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from tuning.results import StudyDir
+
+if TYPE_CHECKING:
+    from tuning.search import Progressed
+    from tuning.spaces import SearchSpace
+    from tuning.summary import Summary
+    from tuning.tune import Outcome
+    from tuning.vocabulary import Corpus
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def printable(text: str, width: int) -> str:
+    """One line of text without control characters, cut to `width`."""
+    line = "".join(c if c.isprintable() else " " for c in text[: 4 * width])
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+@contextlib.contextmanager
+def steps() -> Iterator[Callable[[str, float], None]]:
+    """A progress bar for a row of steps on a terminal; a plain line a step elsewhere."""
+    if not console.is_terminal:
+        seen: set[str] = set()
+
+        def line(label: str, share: float) -> None:
+            if label not in seen:
+                seen.add(label)
+                console.print(escape(label))
+
+        yield line
+        return
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+    ) as bars:
+        task = bars.add_task("", total=1.0)
+        yield lambda label, share: bars.update(task, description=escape(label), completed=share)
+
+
+class SearchDisplay:
+    """Progress of a search: a live table on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._step: Callable[[str, float], None] | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def prepare(self, label: str, share: float) -> None:
+        """Show a step before the search."""
+        if self._step is None:
+            self._step = self._stack.enter_context(steps())
+        self._step(label, share)
+
+    def start(self, corpus: Corpus, space: SearchSpace) -> None:
+        """The steps are over: show the data, then the search."""
+        self._stack.close()
+        console.print(card_table(corpus.card))
+        if console.is_terminal:
+            self._live = self._stack.enter_context(Live(console=console, refresh_per_second=4, transient=True))
+
+    def change(self, state: Progressed) -> None:
+        """Show the search as it stands now."""
+        if self._live:
+            self._live.update(self._panel(state))
+        elif state.event:
+            console.print(escape(f"[{state.summary.n_finished}/{state.n_trials}] {state.event}{self._left(state)}"))
+
+    def _left(self, state: Progressed) -> str:
+        return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
+
+    def _panel(self, state: Progressed) -> RenderableType:
+        from tuning.search import trial_line
+        from tuning.summary import value_of
+
+        summary = state.summary
+        counts = f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
+        times = f"{duration(state.elapsed_seconds)}{self._left(state)}"
+        head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {times}"
+        best = summary.best
+        incumbent = (
+            f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {trial_line(best)}" if best else "incumbent: none yet"
+        )
+        running = "running: " + ", ".join(f"trial {n} epoch {e}/{state.epochs}" for n, e in sorted(state.running.items()))
+        return Group(head, ProgressBar(total=state.n_trials, completed=summary.n_finished, width=60), escape(incumbent), escape(running))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def print_outcome(outcome: Outcome, folder: StudyDir, n_trials: int) -> None:
+    """How a search ended, its best trials, and the next commands to type."""
+    from tuning.figures import near_bounds, verdict
+
+    summary = outcome.summary
+    ended = {
+        "finished": f"All {n_trials} trials are finished.",
+        "timeout": "The time is up; the same command goes on where this one stopped.",
+        "interrupted": "Interrupted; the same command goes on where this one stopped.",
+        "exhausted": "Every point of the grid is finished.",
+    }[outcome.ended]
+    console.print(ended)
+    if summary.best is None:
+        console.print("No trial is complete yet.")
+        return
+    console.print(best_table(summary, outcome.space))
+    console.print(escape(verdict(summary)))
+    for line in near_bounds(summary, outcome.space):
+        console.print(escape(line))
+    name = folder.name
+    console.print(f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}")
+
+
+def best_table(summary: Summary, space: SearchSpace) -> Table:
+    """One column a trial, so that five of them and the baseline fit a terminal however many hyperparameters there are."""
+    from tuning.report import best_rows
+
+    header, rows = best_rows(summary, space)
+    table = Table(title=f"The best of {summary.n_finished} finished trials", title_justify="left")
+    table.add_column(header[0])
+    for row in rows:
+        table.add_column(escape(row[0]), justify="right")
+    for number, name in enumerate(header[1:], start=1):
+        table.add_row(escape(name), *(escape(row[number]) for row in rows))
+    return table
+
+
+def card_table(card: dict[str, Any]) -> Table:
+    """The data card."""
+    from tuning.report import data_rows
+
+    table = Table(title="Data", title_justify="left", show_header=False)
+    for name, value in data_rows(card):
+        table.add_row(name, escape(printable(value, 400)))
+    return table

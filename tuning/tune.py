@@ -1,0 +1,162 @@
+"""One call of `make tune`: own the study, prepare its data, open it, search, annotate it for the Dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tuning import dashboard
+from tuning.config import StudyConfig
+from tuning.corpus import prepare_corpus
+from tuning.datasets.files import Progress
+from tuning.errors import StudyError
+from tuning.pool import Pool, default_workers
+from tuning.results import ResultsDir, StudyDir, translated
+from tuning.search import Interrupt, Progressed, Search
+from tuning.spaces import SearchSpace, find_space, list_spaces
+from tuning.study import grid_points, open_study, recorded_config, storage_errors
+from tuning.summary import Summary, summarize
+from tuning.vocabulary import Corpus
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search that ended: its study's summary, and why it ended ("finished", "timeout", "interrupted", "exhausted")."""
+
+    summary: Summary
+    space: SearchSpace
+    ended: str
+
+
+def tune(
+    config: StudyConfig,
+    *,
+    results: ResultsDir,
+    storage_url: str,
+    n_trials: int,
+    timeout_seconds: float | None = None,
+    n_workers: int | None = None,
+    progress: Progress | None = None,
+    on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
+    on_change: Callable[[Progressed], None] = lambda progressed: None,
+) -> Outcome:
+    """Prepare the data, open the study and search until `n_trials` trials are finished in all, or the time is up.
+
+    Raises:
+        TuningError: what a user can mend; nothing that was finished is lost.
+    """
+    if n_trials < 1:
+        raise ValueError(f"--n-trials must be 1 or more; received {n_trials}.")
+    if timeout_seconds is not None and timeout_seconds <= 0:
+        raise ValueError(f"--timeout-seconds must be more than 0; received {timeout_seconds:g}.")
+    started = time.monotonic()
+    folder = results.study(config.study)
+    space_path = find_space(config.space)
+    with translated(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with _owned(folder), Pool(n_workers or default_workers(), log_path=folder.log_path) as pool:
+            corpus, _ = prepare_corpus(config, results=results, progress=progress)
+            card = corpus.card
+            if progress:
+                progress("starting the workers", 0.0)
+            answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
+            space = SearchSpace.from_dict(answer["space"])
+            if config.sampler == "grid":
+                grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
+            with storage_errors(storage_url):
+                study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
+                on_start(corpus, space)
+                dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
+                try:
+                    with _signals() as interrupt:
+                        search = Search(study, pool, config, space, space_path, corpus, results, interrupt, on_change)
+                        left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
+                        ended = search.run(n_trials=n_trials, timeout_seconds=left)
+                finally:
+                    summary = summarize(study, metric=config.metric)
+                    dashboard.annotate(study, summary, folder=folder, card=card, space=space)
+        return Outcome(summary, space, ended)
+    except BaseException:
+        _remove_if_new(folder)
+        raise
+
+
+@contextlib.contextmanager
+def _owned(folder: StudyDir) -> Iterator[None]:
+    """Own a study until this process ends; the lock is the kernel's, so a killed owner leaves none."""
+    lock = FileLock(folder.lock_path)
+    with translated(folder.lock_path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StudyError(
+                f"A study must have one owner at a time; another process is tuning {folder.name!r} (it holds {folder.lock_path}). "
+                "Wait for it, stop it, or start another study with --study NAME."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Interrupt]:
+    """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second ends it at once."""
+    interrupt = Interrupt()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        interrupt.requested = True
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _remove_if_new(folder: StudyDir) -> None:
+    """Take away the folder of a study that was never created: it holds a log and a lock at most."""
+    if not folder.config_path.exists() and folder.path.is_dir():
+        for path in (folder.log_path, folder.lock_path, folder.space_path):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: something of the user's, or another study, is in it
+            folder.path.rmdir()
+            folder.path.parent.rmdir()
+
+
+def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:
+    """The configuration of this call: the study's own where it exists, else the defaults, with `flags` over it.
+
+    What a flag changes of an existing study is refused by `open_study`.
+
+    Raises:
+        ValueError: a value out of range, or an unknown metric, sampler or pruner.
+    """
+    base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
+    values = base.to_dict()
+    for name, value in flags.items():
+        values[name] = {**values[name], **value} if isinstance(value, dict) else value
+    return StudyConfig.from_dict(values)
+
+
+def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
+    """Every search space with its file, read by a worker."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, Pool(1, log_path=Path(folder) / "worker.log") as pool:
+        for name, path in list_spaces().items():
+            answer = pool.ask({"kind": "declare", "path": str(path.absolute()), "n_classes": n_classes})
+            found[name] = (path, SearchSpace.from_dict(answer["space"]))
+    return found
