@@ -1,0 +1,81 @@
+"""The Makefile's targets and variables, as `make -n` would run them."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+VARIABLES = {
+    "STUDY": ("tune", "--study"),
+    "SPACE": ("tune", "--space"),
+    "DATA": ("tune", "--data"),
+    "TEXT": ("tune", "--text-column"),
+    "LABEL": ("tune", "--label-column"),
+    "TRIALS": ("tune", "--n-trials"),
+    "TIMEOUT": ("tune", "--timeout-seconds"),
+    "EPOCHS": ("tune", "--epochs"),
+    "WORKERS": ("tune", "--workers"),
+    "SEED": ("tune", "--seed"),
+    "METRIC": ("tune", "--metric"),
+    "STORAGE": ("tune", "--storage"),
+    "PORT": ("dashboard", "--port"),
+    "FILE": ("predict", "--file"),
+}
+
+
+def make(*arguments: str) -> str:
+    # -o: what is installed is another test's matter
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", "-o", ".venv/.installed-dev", *arguments]
+    env = {"PATH": "/usr/bin:/bin"}  # a variable of this machine's environment must not reach the commands
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env).stdout
+
+
+def arguments_of(*arguments: str) -> list[str]:
+    (line,) = [line for line in make(*arguments).splitlines() if "-m tuning" in line]
+    return shlex.split(line)[3:]
+
+
+def test_help_is_the_default_and_lists_every_target() -> None:
+    out = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony
+    listed = [line.split()[1] for line in out.splitlines()]
+    assert sorted(listed) == sorted(phony.group(1).split())
+    assert all(len(line.split()) > 3 for line in out.splitlines())
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_variable_becomes_its_flag(name: str) -> None:
+    target, flag = VARIABLES[name]
+    value = "it's a $HOME; `x`"
+    assert arguments_of(target, f"{name}={value.replace('$', '$$')}")[-2:] == [flag, value]
+
+
+def test_text_of_predict_is_the_text_itself() -> None:
+    assert arguments_of("predict", "TEXT=I love it!") == ["predict", "--text", "I love it!"]
+
+
+@pytest.mark.parametrize("target", ["tune", "dashboard", "report", "export-best", "predict", "status", "data-card", "spaces"])
+def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
+    assert arguments_of(target, *(f"{name}=" for name in VARIABLES)) == [target]
+
+
+def test_second_call_does_not_install_again() -> None:
+    assert "pip install" not in make("tune")
+
+
+def test_recipes_can_fail() -> None:
+    assert not re.search(r"\|\| *(true|:)|^\t-", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_lock_files_name_hashes_and_no_index() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text()
+        packages = re.findall(r"^[a-z0-9][^\s=]*==", text, re.MULTILINE)
+        assert len(packages) > 40
+        assert text.count("--hash=sha256:") >= len(packages)
+        assert "http" not in text
+        assert "index" not in text.replace("importlib", "")

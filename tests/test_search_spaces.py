@@ -1,0 +1,158 @@
+"""One contract over every file in `search_spaces/`."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import optuna
+import pytest
+
+from tuning.hyperparameters import Hyperparameter, Value, Values, defaults, from_params, suggest
+from tuning.spaces import REQUIRED, SearchSpace, build, declare, list_spaces, load_hypermodel
+
+FILES = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.py"))
+N_CLASSES = (2, 5)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+every_count = pytest.mark.parametrize("n_classes", N_CLASSES, ids=["2_classes", "5_classes"])
+
+
+def hyperparameters_of(path: Path, *, n_classes: int = 2) -> tuple[Hyperparameter, ...]:
+    return declare(path, n_classes=n_classes).hyperparameters
+
+
+def at_end(space: tuple[Hyperparameter, ...], *, upper: bool) -> Values:
+    """Every active hyperparameter at the lower or upper end of its range, or at its first or last choice."""
+    values: Values = {}
+    for item in space:
+        if item.is_active(values):
+            values[item.name] = _end(item, upper=upper)
+    return values
+
+
+def _end(item: Hyperparameter, *, upper: bool) -> Value:
+    if item.kind == "fixed":
+        return item.default
+    if item.choices:
+        return item.choices[-1 if upper else 0]
+    low, high = item.low, item.high
+    assert low is not None and high is not None  # for mypy: an int or float has both
+    if item.step:
+        high = low + (high - low) // item.step * item.step if item.kind == "int" else high
+    return high if upper else low
+
+
+def output_of(model: keras.Model) -> np.ndarray[Any, Any]:
+    ids = np.array([[2, 3, 4, 0, 0], [1, 2, 0, 0, 0], [2, 2, 2, 2, 2]], dtype=np.int32)
+    return np.asarray(model.predict_on_batch(ids))
+
+
+def test_list_spaces_holds_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(list_spaces().values()) == FILES
+    assert "baseline_lstm" in list_spaces()
+
+
+@every_file
+def test_space_has_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@every_file
+def test_space_declares_the_required_names_always(path: Path) -> None:
+    always = {item.name for item in hyperparameters_of(path) if not item.conditions}
+    assert set(REQUIRED) <= always
+
+
+@every_file
+def test_space_declares_before_it_builds(path: Path) -> None:
+    hp = keras_tuner.HyperParameters()
+    load_hypermodel(path).declare_hyperparameters(hp)
+    assert set(REQUIRED) <= {item.name for item in hp.space}
+
+
+@every_file
+def test_space_defaults_are_legal(path: Path) -> None:
+    space = hyperparameters_of(path)
+    assert [item for item in space if not item.is_legal(item.default)] == []
+
+
+@every_file
+def test_space_searches_something(path: Path) -> None:
+    assert declare(path, n_classes=2).searched
+
+
+@every_file
+def test_space_suggests_legal_values_twenty_times(path: Path) -> None:
+    space = hyperparameters_of(path)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        trial = study.ask()
+        values = suggest(trial, space)
+        assert [item for item in space if item.is_active(values) and not item.is_legal(values[item.name])] == []
+        assert from_params(trial.params, space) == values
+
+
+@every_file
+def test_space_round_trips_through_json(path: Path) -> None:
+    space = declare(path, n_classes=2)
+    again = SearchSpace.from_dict(json.loads(json.dumps(space.to_dict())))
+    assert again == space
+    assert again.fingerprint == space.fingerprint
+
+
+@every_file
+@every_count
+@pytest.mark.parametrize("at", ["defaults", "lower_end", "upper_end"])
+def test_space_builds_and_gives_probabilities(path: Path, n_classes: int, at: str) -> None:
+    space = hyperparameters_of(path, n_classes=n_classes)
+    values = defaults(space) if at == "defaults" else at_end(space, upper=at == "upper_end")
+    keras.utils.set_random_seed(0)
+    _, model = build(load_hypermodel(path), values, known=[item.name for item in space])
+    outputs = output_of(model)
+    assert outputs.shape in ([(3, 1), (3, 2)] if n_classes == 2 else [(3, n_classes)])
+    assert ((outputs >= 0) & (outputs <= 1)).all()
+    if outputs.shape[1] > 1:
+        np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+
+
+@every_file
+@every_count
+def test_space_model_predicts_the_same_once_saved_and_loaded(path: Path, n_classes: int, tmp_path: Path) -> None:
+    space = hyperparameters_of(path, n_classes=n_classes)
+    keras.utils.set_random_seed(0)
+    _, model = build(load_hypermodel(path), at_end(space, upper=False))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(output_of(loaded), output_of(model))
+
+
+@every_file
+def test_space_works_with_keras_tuner_alone(path: Path) -> None:
+    hypermodel = load_hypermodel(path)
+    hp = keras_tuner.HyperParameters()
+    hypermodel.declare_hyperparameters(hp)
+    declared_names = {item.name for item in hp.space}
+    model = hypermodel.build(hp)
+    assert isinstance(model, keras.Model)
+    assert model.compiled
+    assert {item.name for item in hp.space} == declared_names
+
+
+def test_baseline_defaults_are_the_notebooks() -> None:
+    path = Path(__file__).parent.parent / "search_spaces" / "baseline_lstm.py"
+    values = defaults(hyperparameters_of(path))
+    names = ("vocab_size", "sequence_length", "embedding_dim", "lstm_units")
+    assert tuple(values[name] for name in names) == (33_807, 100, 20, 32)
+
+
+def test_baseline_model_at_the_defaults_is_the_notebooks() -> None:
+    path = Path(__file__).parent.parent / "search_spaces" / "baseline_lstm.py"
+    _, model = build(load_hypermodel(path), defaults(hyperparameters_of(path)))
+    assert model.count_params() == 682_957
+    assert [type(layer).__name__ for layer in model.layers] == ["Embedding", "LSTM", "Dense"]
