@@ -1,0 +1,149 @@
+"""The configuration of a study: what it refuses, and that JSON gives it back."""
+
+import json
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, TrainConfig, check_name, differences
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+names = st.none() | st.text(max_size=20)
+data_configs = st.builds(
+    DataConfig,
+    data=st.text(min_size=1, max_size=30),
+    text_column=names,
+    label_column=names,
+    data_dir=names,
+    positive_from=finite,
+    drop_stars=st.lists(finite, max_size=5).map(tuple),
+)
+counts = st.integers(1, 10_000)
+study_configs = st.builds(
+    StudyConfig,
+    study=st.text(max_size=30),
+    space=st.text(max_size=30),
+    metric=st.sampled_from(METRICS),
+    sampler=st.sampled_from(SAMPLERS),
+    pruner=st.sampled_from(PRUNERS),
+    seed=st.integers(0, 2**31 - 1),
+    data=data_configs,
+    train=st.builds(TrainConfig, epochs=counts, batch_size=counts, patience=counts),
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(study_configs)
+def test_study_config_round_trips_through_a_dict(config: StudyConfig) -> None:
+    assert StudyConfig.from_dict(config.to_dict()) == config
+
+
+@settings(derandomize=True, deadline=None)
+@given(study_configs)
+def test_study_config_round_trips_through_json(config: StudyConfig) -> None:
+    assert StudyConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@settings(derandomize=True, deadline=None)
+@given(study_configs)
+def test_differences_of_a_config_and_its_json_are_none(config: StudyConfig) -> None:
+    assert differences(json.loads(json.dumps(config.to_dict())), config.to_dict()) == []
+
+
+def test_study_config_defaults_are_the_baseline() -> None:
+    config = StudyConfig(study="s")
+    assert (config.space, config.metric, config.sampler, config.pruner) == ("baseline_lstm", "val_accuracy", "tpe", "asha")
+    assert (config.train.epochs, config.train.batch_size) == (5, 128)
+    assert (config.data.data, config.data.positive_from) == ("movie_reviews", 3.0)
+
+
+def test_study_config_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        StudyConfig(study="s").seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "unknown"),
+    [
+        ({"study": "s", "n_trials": 3}, "StudyConfig has no n_trials"),
+        ({"study": "s", "b": 1, "a": 2}, "StudyConfig has no a, b"),
+        ({"study": "s", "data": {"columns": "x"}}, "DataConfig has no columns"),
+        ({"study": "s", "train": {"learning_rate": 0.1}}, "TrainConfig has no learning_rate"),
+    ],
+)
+def test_from_dict_refuses_unknown_keys(values: dict[str, Any], unknown: str) -> None:
+    with pytest.raises(ValueError, match=unknown):
+        StudyConfig.from_dict(values)
+
+
+def test_from_dict_lists_the_keys_it_knows() -> None:
+    with pytest.raises(ValueError, match="it knows batch_size, epochs, patience"):
+        TrainConfig.from_dict({"epoch": 3})
+
+
+def test_from_dict_fills_missing_keys_with_defaults() -> None:
+    assert StudyConfig.from_dict({"study": "s", "train": {"epochs": 2}}) == StudyConfig(study="s", train=TrainConfig(epochs=2))
+
+
+@pytest.mark.parametrize(("kind", "allowed"), [("metric", METRICS), ("sampler", SAMPLERS), ("pruner", PRUNERS)])
+def test_study_config_lists_the_names_of_a_bad(kind: str, allowed: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=f"^{kind} must be one of {', '.join(allowed)}; received 'nonsense'"):
+        StudyConfig(study="s", **{kind: "nonsense"})  # type: ignore[arg-type]
+
+
+def test_check_name_accepts_an_allowed_name() -> None:
+    check_name("metric", "val_f1", METRICS)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_study_config_refuses_seed_outside_31_bits(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"seed must lie in 0..2147483647; received {seed}"):
+        StudyConfig(study="s", seed=seed)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "patience"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_train_config_refuses_less_than_one(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be 1 or more; received {value}"):
+        TrainConfig(**{name: value})
+
+
+def test_data_config_refuses_empty_source() -> None:
+    with pytest.raises(ValueError, match="data must name a source"):
+        DataConfig(data="")
+
+
+def test_data_config_sorts_dropped_stars() -> None:
+    assert DataConfig(drop_stars=(4, 3)).drop_stars == (3.0, 4.0)
+
+
+@pytest.mark.parametrize(("metric", "direction"), [(m, "minimize" if m == "val_loss" else "maximize") for m in METRICS])
+def test_direction_follows_the_metric(metric: str, direction: str) -> None:
+    assert StudyConfig(study="s", metric=metric).direction == direction
+
+
+def test_differences_name_nested_values_by_dots() -> None:
+    recorded = StudyConfig(study="s")
+    requested = replace(recorded, seed=1, train=TrainConfig(epochs=2))
+    assert differences(recorded.to_dict(), requested.to_dict()) == [
+        "seed: the study has 0, this command asks for 1",
+        "train.epochs: the study has 5, this command asks for 2",
+    ]
+
+
+def test_differences_show_a_key_of_one_side_only() -> None:
+    assert differences({"a": 1}, {"b": 2}) == [
+        "a: the study has 1, this command asks for None",
+        "b: the study has None, this command asks for 2",
+    ]
+
+
+def test_differences_see_tuple_and_list_as_equal() -> None:
+    assert differences({"drop_stars": [3.0]}, {"drop_stars": (3.0,)}) == []
+
+
+def test_differences_see_another_order_in_a_list() -> None:
+    assert differences({"x": [1, 2]}, {"x": (2, 1)}) == ["x: the study has [1, 2], this command asks for (2, 1)"]

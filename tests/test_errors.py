@@ -1,0 +1,50 @@
+"""The tree of errors as the docstring draws it and as the classes are."""
+
+import inspect
+import re
+
+import pytest
+
+from tuning import errors
+from tuning.errors import SpaceBug, SpaceError, TuningError
+
+CLASSES = {name: c for name, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__}
+
+
+def drawn() -> dict[str, str]:
+    """Class name to the name it is drawn below, out of the module's docstring; the top one stands below Exception."""
+    parents: dict[str, str] = {}
+    path: list[str] = []
+    block = (errors.__doc__ or "").split("```")[1]
+    for line in block.strip().splitlines():
+        found = re.match(r"([│├└─ ]*)(\w+)", line)
+        assert found, line
+        depth = len(found[1]) // 4
+        path = [*path[:depth], found[2]]
+        parents[found[2]] = path[depth - 1] if depth else "Exception"
+    return parents
+
+
+def test_drawn_tree_is_that_of_the_classes() -> None:
+    assert drawn() == {name: c.__bases__[0].__name__ for name, c in CLASSES.items()}
+
+
+def test_every_error_has_one_base() -> None:
+    assert [name for name, c in CLASSES.items() if len(c.__bases__) != 1] == []
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_error_says_when_it_is_raised(name: str) -> None:
+    assert CLASSES[name].__doc__
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_error_is_a_tuning_error_and_no_value_error(name: str) -> None:
+    assert issubclass(CLASSES[name], TuningError)
+    assert not issubclass(CLASSES[name], ValueError | TypeError)
+
+
+def test_space_bug_carries_its_traceback() -> None:
+    bug = SpaceBug("build raised", traceback="Traceback: line 3")
+    assert isinstance(bug, SpaceError)
+    assert (str(bug), bug.traceback) == ("build raised", "Traceback: line 3")

@@ -1,0 +1,333 @@
+"""The results folder: names, whole-file writes, and folders that are full, read-only or no folders."""
+
+import ctypes
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tuning.errors import StorageError, StudyError
+from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, write_csv, write_json, write_text
+
+MS_RDONLY, MS_REMOUNT = 1, 32  # <sys/mount.h>
+
+
+def make_study(results: ResultsDir, name: str, *, tuned_at: float) -> StudyDir:
+    study = results.study(name)
+    write_json(study.config_path, {"study": name})
+    write_text(study.log_path, "tuned\n")
+    os.utime(study.log_path, (tuned_at, tuned_at))
+    return study
+
+
+def fail_to_rename(self: Path, target: object) -> Path:
+    raise OSError(5, "Input/output error")
+
+
+# Writing
+
+
+def test_write_text_makes_missing_folders(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "x\n")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x\n"
+
+
+def test_write_text_leaves_no_temporary_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "c.txt", "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
+
+
+def test_write_text_keeps_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "c.txt", "a\nb\r\n")
+    assert (tmp_path / "c.txt").read_bytes() == b"a\nb\r\n"
+
+
+def test_write_text_replaces_lone_surrogates(tmp_path: Path) -> None:
+    write_text(tmp_path / "c.txt", "a\ud800é")
+    assert (tmp_path / "c.txt").read_text(encoding="utf-8") == "a?é"
+
+
+def test_write_text_that_fails_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.txt"
+    write_text(path, "old")
+    monkeypatch.setattr(Path, "replace", fail_to_rename)
+    with pytest.raises(StorageError, match="Input/output error"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_write_text_that_fails_in_the_middle_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.txt"
+    monkeypatch.setattr(Path, "replace", fail_to_rename)
+    with pytest.raises(StorageError):
+        write_text(path, "new")
+    assert not path.exists()
+
+
+def test_write_text_overwrites_the_rest_of_a_killed_write(tmp_path: Path) -> None:
+    (tmp_path / "c.txt.tmp").write_text("half of a much longer te")
+    write_text(tmp_path / "c.txt", "new")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"c.txt": "new"}
+
+
+def test_write_json_that_can_not_be_json_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert read_json(path) == {"a": 1}
+
+
+def test_write_json_is_indented_sorted_and_versioned(tmp_path: Path) -> None:
+    write_json(tmp_path / "c.json", {"b": "é", "a": 1})
+    assert (tmp_path / "c.json").read_text(encoding="utf-8") == '{\n  "a": 1,\n  "b": "é",\n  "schema_version": 1\n}\n'
+
+
+def test_write_csv_quotes_what_needs_it(tmp_path: Path) -> None:
+    write_csv(tmp_path / "c.csv", [{"a": 1, "b": "x, y"}, {"a": 2, "b": 'say "so"'}])
+    assert (tmp_path / "c.csv").read_text() == 'a,b\n1,"x, y"\n2,"say ""so"""\n'
+
+
+# Reading
+
+
+def test_read_json_gives_back_what_was_written(tmp_path: Path) -> None:
+    values = {"a": [1, 2.5, None], "b": {"c": "naïve"}}
+    write_json(tmp_path / "c.json", values)
+    assert read_json(tmp_path / "c.json") == values
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {"a": 1, "schema_version": 2}, {"a": 1, "schema_version": "1"}, [1], "x", None])
+def test_read_json_refuses_another_schema_version(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(StorageError, match="must have schema_version 1; it has"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"a": 1} x'])
+def test_read_json_refuses_what_is_not_json(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"c\.json must hold JSON"):
+        read_json(path)
+
+
+def test_read_json_refuses_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"c\.json must hold JSON written by this program"):
+        read_json(tmp_path / "c.json")
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["s", "S-1.2_x", "0", "a" * 100, "a..b", "best"])
+def test_study_accepts_name(tmp_path: Path, name: str) -> None:
+    study = ResultsDir(tmp_path).study(name)
+    assert (study.name, study.path) == (name, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "a/b", "/a", "a b", "-a", ".a", "_a", "é", "a\n", "a\0", "a" * 101, "cache", "artifacts", "bench", "a\\b"],
+)
+def test_study_refuses_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudyError, match=r"A study's name must be made of letters, digits") as error:
+        ResultsDir(tmp_path).study(name)
+    assert f"received {name!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "optuna.db-wal", "optuna.db-shm"])
+def test_study_refuses_name_of_the_database_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudyError, match="A study's name must"):
+        ResultsDir(tmp_path).study(name)
+
+
+def test_files_of_a_study_stand_below_its_folder(tmp_path: Path) -> None:
+    study = ResultsDir(tmp_path).study("s")
+    paths = {
+        study.config_path: "study.json",
+        study.space_path: "search_space.json",
+        study.log_path: "tuning.log",
+        study.lock_path: "owner.lock",
+        study.report_path: "report.html",
+        study.trials_csv_path: "trials.csv",
+        study.best_dir: "best",
+        study.history_path(17): "trials/0017/history.csv",
+        study.error_path(17): "trials/0017/error.txt",
+        study.confusion_path(12345): "trials/12345/confusion_matrix.svg",
+    }
+    assert {p.relative_to(tmp_path / "s").as_posix(): name for p, name in paths.items()} == {name: name for name in paths.values()}
+
+
+def test_results_dir_lays_out_what_studies_share(tmp_path: Path) -> None:
+    results = ResultsDir(tmp_path)
+    shared = (results.database_path, results.artifacts_dir, results.cache_dir("abc"))
+    assert [p.relative_to(tmp_path).as_posix() for p in shared] == ["optuna.db", "artifacts", "cache/abc"]
+
+
+def test_storage_url_is_the_given_one(tmp_path: Path) -> None:
+    assert ResultsDir(tmp_path).storage_url("postgresql://host/db") == "postgresql://host/db"
+
+
+def test_storage_url_of_a_relative_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ResultsDir(Path("results")).storage_url(None) == f"sqlite:///{tmp_path}/results/optuna.db"
+
+
+# Which studies there are
+
+
+def test_existing_gives_the_named_study(tmp_path: Path) -> None:
+    results = ResultsDir(tmp_path)
+    make_study(results, "a", tuned_at=2)
+    make_study(results, "b", tuned_at=1)
+    assert results.existing("b").name == "b"
+
+
+def test_existing_without_a_name_gives_the_study_tuned_last(tmp_path: Path) -> None:
+    results = ResultsDir(tmp_path)
+    for name, tuned_at in (("a", 10), ("b", 30), ("c", 20)):
+        make_study(results, name, tuned_at=tuned_at)
+    assert results.existing(None).name == "b"
+
+
+def test_latest_takes_the_configuration_where_there_is_no_log(tmp_path: Path) -> None:
+    results = ResultsDir(tmp_path)
+    make_study(results, "a", tuned_at=10)
+    write_json(results.study("b").config_path, {})
+    assert results.latest().name == "b"
+
+
+def test_existing_lists_the_studies_there_are(tmp_path: Path) -> None:
+    results = ResultsDir(tmp_path)
+    for name in ("second", "first"):
+        make_study(results, name, tuned_at=1)
+    with pytest.raises(StudyError, match=r"Study 'third' must be in .*; it holds first, second"):
+        results.existing("third")
+
+
+def test_existing_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="it holds none; type `make tune` first"):
+        ResultsDir(tmp_path).existing("s")
+
+
+def test_latest_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"must hold a study; it holds none. Type `make tune` first"):
+        ResultsDir(tmp_path / "missing").latest()
+
+
+# Replacing a folder
+
+
+def folder_with(path: Path, content: str) -> Path:
+    write_text(path / "file.txt", content)
+    return path
+
+
+def test_replace_dir_puts_the_new_folder_in_place(tmp_path: Path) -> None:
+    new, final = folder_with(tmp_path / "best.tmp", "new"), folder_with(tmp_path / "best", "old")
+    (final / "only_in_old.txt").touch()
+    replace_dir(new, final)
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["best", "best/file.txt"]
+    assert (final / "file.txt").read_text() == "new"
+
+
+def test_replace_dir_without_an_old_folder(tmp_path: Path) -> None:
+    replace_dir(folder_with(tmp_path / "best.tmp", "new"), tmp_path / "best")
+    assert (tmp_path / "best" / "file.txt").read_text() == "new"
+
+
+def test_replace_dir_keeps_the_old_folder_when_there_is_no_new_one(tmp_path: Path) -> None:
+    final = folder_with(tmp_path / "best", "old")
+    with pytest.raises(StorageError, match="The results folder must be writable"):
+        replace_dir(tmp_path / "missing.tmp", final)
+    assert (final / "file.txt").read_text() == "old"
+
+
+def test_replace_dir_clears_the_rest_of_a_killed_replacement(tmp_path: Path) -> None:
+    folder_with(tmp_path / "best.old", "older")
+    final = folder_with(tmp_path / "best", "old")
+    replace_dir(folder_with(tmp_path / "best.tmp", "new"), final)
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_replace_dir_twice_in_vain_loses_nothing(tmp_path: Path) -> None:
+    final = folder_with(tmp_path / "best", "old")
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            replace_dir(tmp_path / "missing.tmp", final)
+    assert "old" in [p.read_text() for p in tmp_path.rglob("file.txt")]
+
+
+# Folders that can't be written
+
+
+def test_write_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    study = ResultsDir(tmp_path / "file" / "results").study("s")
+    with pytest.raises(StorageError, match=r"The results folder must be writable and have space; .*study\.json gave 'Not a directory'"):
+        write_json(study.config_path, {})
+
+
+def test_write_into_a_results_path_that_is_a_file_gives_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(StorageError, match="name another folder with --results"):
+        write_json(ResultsDir(tmp_path / "results").study("s").config_path, {})
+
+
+def test_existing_below_a_regular_file_says_there_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match="it holds none"):
+        ResultsDir(tmp_path / "file" / "results").existing("s")
+
+
+def mount(source: str, target: Path, *, flags: int, options: str) -> None:
+    if ctypes.CDLL(None, use_errno=True).mount(source.encode(), str(target).encode(), b"tmpfs", flags, options.encode()) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        mount("small", disk, flags=0, options="size=64k")
+    except OSError as error:
+        pytest.skip(f"mounting a tmpfs needs the right to: {error}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_full_disk_gives_storage_error_and_leaves_the_old_file(small_disk: Path) -> None:
+    path = small_disk / "s" / "study.json"
+    write_text(path, "old")
+    with pytest.raises(StorageError, match=r"have space; .* gave 'No space left on device'"):
+        write_text(path, "x" * 200_000)
+    assert path.read_text() == "old"
+
+
+def test_full_disk_keeps_no_part_of_a_failed_write(small_disk: Path) -> None:
+    with pytest.raises(StorageError):
+        write_text(small_disk / "big.txt", "x" * 200_000)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_read_only_disk_gives_storage_error_and_leaves_the_old_file(small_disk: Path) -> None:
+    write_text(small_disk / "study.json", "old")
+    mount("small", small_disk, flags=MS_REMOUNT | MS_RDONLY, options="size=64k")
+    with pytest.raises(StorageError, match=r"must be writable .* gave 'Read-only file system'"):
+        write_text(small_disk / "study.json", "new")
+    assert (small_disk / "study.json").read_text() == "old"
+
+
+def test_replace_dir_on_a_read_only_disk_keeps_the_old_folder(small_disk: Path) -> None:
+    new, final = folder_with(small_disk / "best.tmp", "new"), folder_with(small_disk / "best", "old")
+    mount("small", small_disk, flags=MS_REMOUNT | MS_RDONLY, options="size=64k")
+    with pytest.raises(StorageError, match="Read-only file system"):
+        replace_dir(new, final)
+    assert (final / "file.txt").read_text() == "old"
