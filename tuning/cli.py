@@ -162,7 +162,7 @@ def report(study: Study = None, storage: Storage = None, results: Results = RESU
 
     root = ResultsDir(results)
     page, table = write_report(root, root.existing(study), storage_url=root.storage_url(storage))
-    console.print(f"Report: {page}\nTrials: {table}")
+    console.print(escape(f"Report: {page}\nTrials: {table}"))
 
 
 @app.command("export-best")
@@ -185,7 +185,9 @@ def export_best(study: Study = None, storage: Storage = None, results: Results =
     console.print(table)
     console.print(f"The majority class alone gives {manifest['majority_share']:.4f}.")
     for name, form in manifest["forms"].items():
-        console.print(f"{folder.best_dir / name}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model")
+        console.print(
+            f"{escape(str(folder.best_dir / name))}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model"
+        )
     for name, reason in manifest["left_out"].items():
         console.print(f"{name} left out: {escape(reason)}")
     for limit in manifest["limits"]:

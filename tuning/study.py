@@ -201,13 +201,19 @@ def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
     Raises:
         StudyError: with every difference, both sides shown.
     """
-    recorded = read_json(folder.config_path)
-    lines = differences({name: recorded.get(name) for name in requested}, requested)
+    recorded = {name: value for name, value in read_json(folder.config_path).items() if name in requested}
+    if recorded["data_fingerprint"] == requested["data_fingerprint"]:  # the same texts and labels, wherever they lie now
+        recorded, requested = _without_data(recorded), _without_data(requested)
+    lines = differences(recorded, requested)
     if lines:
         raise StudyError(
             f"Study {folder.name!r} must go on as it was created; " + "; ".join(lines) + ". "
             "Use the same values, or start another study with --study NAME."
         )
+
+
+def _without_data(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, "config": {name: value for name, value in record["config"].items() if name != "data"}}
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:

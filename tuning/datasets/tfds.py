@@ -29,15 +29,16 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
         out = Path(folder) / "table.parquet"
         command = [sys.executable, "-m", "tuning.datasets.tfds", name, data_dir or "", str(out)]
         env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
-            assert process.stdout and process.stderr  # for mypy: both are pipes
+        log = Path(folder) / "log.txt"  # a file, not a pipe: its progress bars would fill one
+        with log.open("w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
+            assert process.stdout  # for mypy: it is a pipe
             for message in map(json.loads, process.stdout):
                 if "error" in message:
                     raise DataError(_explained(name, message["error"], data_dir))
                 if progress:
                     progress(f"reading tfds:{name}", message["done"] / max(message["total"], 1))
-            tail = process.stderr.read().strip().splitlines()[-1:]
         if process.returncode != 0:
+            tail = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise DataError(_explained(name, " ".join(tail) or f"exit status {process.returncode}", data_dir))
         return read_files(str(out))
 
