@@ -141,7 +141,7 @@ def test_optuna_names_join_values_and_parents() -> None:
 
 
 def test_declared_refuses_reverse_log_and_says_what_to_use() -> None:
-    with pytest.raises(SpaceError, match="'momentum' must be sampled linear or log.*'reverse_log'.*with log instead"):
+    with pytest.raises(SpaceError, match=r"'momentum' must be sampled linear or log.*'reverse_log'.*with log instead"):
         space_of(lambda hp: hp.Float("momentum", 0.5, 0.99, sampling="reverse_log"))
 
 
@@ -151,11 +151,12 @@ def test_declared_refuses_reverse_log_and_says_what_to_use() -> None:
         (lambda hp: hp.Int("a", 1, 9, default=10), "1 to 9; it is 10"),
         (lambda hp: hp.Int("a", 10, 40, step=10, default=15), "10 to 40, step 10; it is 15"),
         (lambda hp: hp.Int("a", 1, 9, default=2.5), "1 to 9; it is 2.5"),
+        (lambda hp: hp.Int("a", 1, 9, sampling="log", default=2.5), "1 to 9, log; it is 2.5"),
         (lambda hp: hp.Int("a", 1, 9, default="2"), "1 to 9; it is '2'"),
         (lambda hp: hp.Float("a", 0.1, 0.5, sampling="log", default=0.05), "0.1 to 0.5, log; it is 0.05"),
         (lambda hp: hp.Int("a", 2, 16, step=2, sampling="log", default=6), "2, 4, 8, 16; it is 6"),
     ],
-    ids=["int", "int_step", "int_fraction", "int_text", "float_log", "int_factor"],
+    ids=["int", "int_step", "int_fraction", "int_log_fraction", "int_text", "float_log", "int_factor"],
 )
 def test_declared_refuses_default_outside_its_range(declare: Callable[[HP], object], received: str) -> None:
     with pytest.raises(SpaceError) as refused:

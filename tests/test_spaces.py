@@ -127,7 +127,7 @@ def test_load_hypermodel_constructor_that_raises_gives_its_traceback(tmp_path: P
 
 def test_load_hypermodel_file_may_hold_a_dataclass_with_later_annotations(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    sizes = '\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Sizes:\n    units: int = 2\n'
+    sizes = "\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Sizes:\n    units: int = 2\n"
     path.write_text("from __future__ import annotations\n\n" + IMPORTS + sizes + MODEL + DECLARED)
     assert isinstance(load_hypermodel(path), keras_tuner.HyperModel)
 

@@ -143,7 +143,7 @@ def best_table(summary: Summary, space: SearchSpace) -> Table:
 
     header, rows = best_rows(summary, space)
     table = Table(title=f"The best of {summary.n_finished} finished trials", title_justify="left")
-    table.add_column(header[0])
+    table.add_column(header[0], no_wrap=True)
     for row in rows:
         table.add_column(escape(row[0]), justify="right")
     for number, name in enumerate(header[1:], start=1):

@@ -15,6 +15,7 @@ Optuna and KerasTuner are imported where they are used: a worker needs no Optuna
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import keras_tuner
     import optuna
 
+ROUNDING = 1e-9  # 0.1 + 0.2 is 0.3
 Value = bool | int | float | str
 Values = dict[str, Value]
 
@@ -61,7 +63,7 @@ class Hyperparameter:
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
         whole = self.kind == "float" or float(value).is_integer()
-        return self.low <= value <= self.high and whole and abs(steps - round(steps)) < 1e-9
+        return self.low <= value <= self.high and whole and abs(steps - round(steps)) < ROUNDING
 
     def range_text(self) -> str:
         """The range in words, such as "1000 to 40000, log"."""
@@ -125,7 +127,7 @@ def _convert(item: Any) -> Hyperparameter:
         kind="choice" if geometric else kind,
         default=item.default,
         low=None if geometric else item.min_value,
-        high=None if geometric else item.max_value,
+        high=None if geometric else _last_step(item.min_value, item.max_value, None if log else item.step),
         step=None if log else item.step,
         log=log and not geometric,
         choices=_geometric(item.min_value, item.max_value, item.step) if geometric else (),
@@ -133,11 +135,21 @@ def _convert(item: Any) -> Hyperparameter:
     )
 
 
+def _last_step(low: float, high: float, step: float | None) -> float:
+    """The last value that steps from `low` reach; Optuna warns of a range that its step does not divide."""
+    if step is None:
+        return high
+    return _rounded(low + math.floor((high - low) / step + ROUNDING) * step)
+
+
 def _geometric(low: float, high: float, factor: float) -> tuple[Value, ...]:
-    values = [low]
-    while values[-1] * factor <= high:
-        values.append(values[-1] * factor)
-    return tuple(values)
+    n_steps = math.floor(math.log(high / low) / math.log(factor) + ROUNDING)
+    return tuple(_rounded(low * factor**power) for power in range(n_steps + 1))
+
+
+def _rounded(value: float) -> float:
+    """A float as it is written: 0.3, not 0.30000000000000004; whole numbers stay what they are."""
+    return value if isinstance(value, int) else float(f"{value:.12g}")
 
 
 def optuna_names(space: Sequence[Hyperparameter]) -> list[str]:
@@ -227,8 +239,8 @@ def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[
 
 def _steps(item: Hyperparameter) -> list[Value]:
     assert item.low is not None and item.high is not None and item.step  # checked by `grid`
-    n_steps = int((item.high - item.low) / item.step + 1e-9)
-    values = [item.low + i * item.step for i in range(n_steps + 1)]
+    n_steps = round((item.high - item.low) / item.step)
+    values = [_rounded(item.low + i * item.step) for i in range(n_steps + 1)]
     return [int(v) for v in values] if item.kind == "int" else list(values)
 
 

@@ -39,8 +39,12 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        temporary.replace(path)
+        try:
+            temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -149,10 +153,10 @@ class ResultsDir:
         Raises:
             StudyError: the name is not made of letters, digits, `.`, `_` and `-`.
         """
-        if not _STUDY_NAME.fullmatch(name) or name in {"cache", "artifacts", "bench"}:
+        if not _STUDY_NAME.fullmatch(name) or name in {"cache", "artifacts", "bench"} or name.startswith("optuna.db"):
             raise StudyError(
                 "A study's name must be made of letters, digits, '.', '_' and '-', start with a letter or digit, have at "
-                f"most 100 characters, and not be cache, artifacts or bench; received {name!r}."
+                f"most 100 characters, and not be cache, artifacts, bench or optuna.db; received {name!r}."
             )
         return StudyDir(self.path / name)
 
@@ -187,8 +191,14 @@ def replace_dir(temporary: Path, final: Path) -> None:
     """Put a finished folder in the place of another; the old one goes only after the new one stands."""
     old = final.with_name(final.name + ".old")
     with translated(final):
-        shutil.rmtree(old, ignore_errors=True)
+        temporary.stat()
         if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
             final.replace(old)
-        temporary.replace(final)
+        try:
+            temporary.replace(final)
+        except OSError:
+            if old.exists():
+                old.replace(final)
+            raise
         shutil.rmtree(old, ignore_errors=True)

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 10
 TICK_SECONDS = 0.5
 RETRIED = ("interrupted", "timeout", "lost", "bug")  # reasons that may pass: the same values are queued again
+MIN_EPOCHS_SAVED = 2  # a trial with one epoch to go is not pruned: little is saved, and a completed trial is lost
 LOST_LIMIT = 2  # a configuration that kills its worker twice is not tried a third time
 
 
@@ -184,10 +185,10 @@ class Search:
         running.history.append({"epoch": number, "seconds": round(message["seconds"], 3), **message["metrics"]})
         running.trial.report(value, step=number)
         prune = running.trial.should_prune()
-        last = number >= self._config.train.epochs
-        if self._time_is_up() and not last:
+        n_left = self._config.train.epochs - number
+        if self._time_is_up() and n_left:
             running.stop = "timeout"
-        elif prune and not last and not running.trial.user_attrs.get("baseline"):
+        elif prune and n_left >= MIN_EPOCHS_SAVED and not running.trial.user_attrs.get("baseline"):
             running.stop = "pruned"
         running.worker.send({"go": not running.stop})
         write_csv(self._folder.history_path(running.trial.number), running.history)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec and spec.loader  # a .py file always has both
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
     found = getattr(module, "hypermodel", None) or getattr(module, "build", None)
     if isinstance(found, type) and issubclass(found, keras_tuner.HyperModel):
@@ -163,11 +165,18 @@ def _explore(hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[...,
         untried = [scope for scope in hp.inactive_scopes if scope not in tried]
         if not untried:
             return hp
-        for condition in untried[0]:
-            hp.values[condition.name] = condition.values[0]
         tried.append(untried[0])
-        hp.ensure_active_values()
+        _activate(hp, untried[0])
     raise SpaceError(f"A space must have at most {MAX_BUILDS} conditional scopes; declare them in declare_hyperparameters(hp).")
+
+
+def _activate(hp: Any, scope: Any) -> None:
+    """Set the values under which a conditional scope is active, everything else at its default."""
+    chosen = {condition.name: condition.values[0] for condition in scope}
+    hp.values = {}
+    for item in hp.space:
+        if hp.is_active(item):
+            hp.values.setdefault(item.name, chosen.get(item.name, item.default))
 
 
 def check(space: SearchSpace) -> None:

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tuning.batching import Rows, View, evaluation_batches, padding_share, training_batches
 from tuning.config import TrainConfig
+from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
 from tuning.metrics import Array, class_probabilities, confusion, score
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
@@ -110,7 +111,13 @@ def fit(
         else:
             _keras_fit(model, views[0], train, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise Infeasible("out of memory", str(error).splitlines()[0] if str(error) else "no detail") from error
+        raise _out_of_memory(error) from error
+    except SpaceBug as bug:  # what a space's own code met may be no bug of it
+        if isinstance(bug.__cause__, Infeasible):
+            raise bug.__cause__ from None
+        if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
+            raise _out_of_memory(bug.__cause__) from bug
+        raise
     clock.lap("train")
     result = watcher.result
     if not result.history:
@@ -120,6 +127,10 @@ def fit(
     result.padding_share = padding_share(views[0], training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1))
     result.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
     return model, result
+
+
+def _out_of_memory(error: Exception) -> Infeasible:
+    return Infeasible("out of memory", (str(error).splitlines() or ["no detail"])[0])
 
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: LabelledTexts) -> View:

@@ -58,8 +58,11 @@ def find_files(pattern: str) -> list[Path]:
     Raises:
         DataError: none, a directory, or an ending that is not in `FORMATS`.
     """
-    path = Path(pattern).expanduser()
-    paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+    try:
+        path = Path(pattern).expanduser()
+        paths = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, the home of nobody
+        paths = []
     if not paths:
         raise DataError(f"--data must name a file that exists; there is no {pattern!r} seen from {Path.cwd()}.")
     for found in paths:
@@ -90,6 +93,21 @@ def read_files(pattern: str, *, progress: Progress | None = None) -> Table:
     return Table(frame, tuple(place for _, table in tables for place in table.broken))
 
 
+def utf8(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, which JSON can spell, become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _first_bad_byte(path: Path) -> int:
+    """The place in the (unpacked) file; a decoder that reads in pieces knows only that in its piece."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        try:
+            file.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            return error.start
+    return 0
+
+
 def _format(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
@@ -102,7 +120,8 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
             data = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw)
             table = reader(data, path.name)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} must be UTF-8; {error.reason} at byte {error.start}. Convert it with iconv.") from error
+        place = _first_bad_byte(path) if _format(path) != ".parquet" else error.start
+        raise DataError(f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again.") from error
     except OSError as error:
@@ -125,6 +144,8 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
         frame = pd.read_csv(_text(data), dtype=str, keep_default_na=False, low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{name} must be comma-separated with a header line; reading it gave: {str(error).strip()}.") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first fields for names of the rows
+        raise DataError(f"{name} must be comma-separated with a header line; its rows have more fields than the header. Quote the commas.")
     return Table(frame.rename(columns=str))
 
 
@@ -134,6 +155,9 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     header = next(lines, "").rstrip("\r\n").split("\t")
     if header == [""]:
         raise DataError(f"{name} must be tab-separated with a header line; it is empty.")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(f"{name} must name each column once; {', '.join(map(repr, twice))} stands twice. Rename one.")
     rows, broken = [], []
     for number, line in enumerate(lines, start=2):
         fields = line.rstrip("\r\n").split("\t")
@@ -155,16 +179,18 @@ def _read_jsonl(data: IO[bytes], name: str) -> Table:
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            rows.append({k: _plain(v) for k, v in record.items() if not isinstance(v, dict | list)})
+            rows.append({utf8(k): _plain(v) for k, v in record.items() if not isinstance(v, dict | list)})
         else:
             broken.append(f"{name} line {number} (not a JSON object)")
+    if not rows and not broken:
+        raise DataError(f"{name} must be JSON objects, one a line; it holds none.")
     return Table(pd.DataFrame(rows, dtype=str).fillna(""), tuple(broken))
 
 
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return "" if value is None else str(value)
+    return "" if value is None else utf8(str(value))
 
 
 def _read_parquet(data: IO[bytes], name: str) -> Table:

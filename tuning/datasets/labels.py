@@ -44,7 +44,7 @@ def to_classes(values: pd.Series, *, column: str, positive_from: float = 3.0, dr
     numeric = bool(numbers[present].notna().all())
     if numeric:
         unlabelled = present & (numbers == -1).to_numpy()  # how TFDS marks rows without a label
-        if unlabelled.any() and set(numbers[present].unique()) <= {-1.0, 0.0, 1.0}:
+        if unlabelled.any() and set(numbers[present].unique()) == {-1.0, 0.0, 1.0}:
             present = present & ~unlabelled
             dropped["without a label"] += int(unlabelled.sum())
     base_name = column.rsplit("/", 1)[-1].lower()
@@ -77,4 +77,4 @@ def _distinct(text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[n
     codes = keys.map(index).fillna(0).to_numpy().astype(np.int64)
     if distinct == [0.0, 1.0]:
         return ("negative", "positive"), codes
-    return tuple(f"{value:g}" if isinstance(value, float) else str(value) for value in distinct), codes
+    return tuple(f"{value:.15g}" if isinstance(value, float) else str(value) for value in distinct), codes

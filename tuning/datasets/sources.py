@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tuning.config import DataConfig
-from tuning.datasets.files import FORMATS, Progress, Table, read_files
+from tuning.datasets.files import FORMATS, Progress, Table, read_files, utf8
 from tuning.datasets.labels import to_classes
 from tuning.datasets.tfds import read_tfds
 from tuning.errors import DataError
@@ -52,7 +52,7 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
     label_column = choose_column(table.frame, config.label_column, LABEL_COLUMNS, "label")
     labels = to_classes(table.frame[label_column], column=label_column, positive_from=config.positive_from, drop_stars=config.drop_stars)
     texts = clean(table.frame[text_column])
-    empty = (texts.str.strip() == "").to_numpy()
+    empty = (texts.str.strip() == "").to_numpy() & (labels.codes >= 0)  # a row without a label is counted there
     keep = ~empty & (labels.codes >= 0)
     frame = pd.DataFrame({"text": texts[keep].to_numpy(), "label": labels.codes[keep]})
     dropped = {**labels.dropped, **({"with an empty text": int(empty.sum())} if empty.any() else {})}
@@ -63,8 +63,7 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
 
 def clean(texts: pd.Series) -> pd.Series:
     """Text that UTF-8 can hold: missing values become empty, lone surrogates a question mark."""
-    text = texts.fillna("").astype(object).map(str)
-    return text.map(lambda t: t if t.isascii() else t.encode("utf-8", "replace").decode("utf-8"))
+    return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
 
 
 def choose_column(frame: pd.DataFrame, name: str | None, known: tuple[str, ...], role: str) -> str:

@@ -1,0 +1,276 @@
+"""Tokenised once: the ids of TextVectorization, the cache on disk, and what the data card says."""
+
+import itertools
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tuning import vocabulary
+from tuning.batching import View
+from tuning.config import SPLITS
+from tuning.datasets import SplitReviews
+from tuning.errors import StorageError
+from tuning.results import read_json
+from tuning.vocabulary import Corpus, LabelledTexts, TokenizedTexts, build_corpus, encode, open_corpus, tokenize
+
+TRAIN = ["the cat sat", "The CAT, the dog!", "a dog"]
+VALIDATION = ["the bird sat", ""]
+TEST = ["bird bird cat"]
+# Frequencies: the 3; cat, dog 2; a, sat 1. Ties go to the greater word.
+WORDS = ["the", "dog", "cat", "sat", "a"]
+
+
+def splits_of(train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16) -> SplitReviews:
+    """Splits whose labels are 0, 1, 0, 1, …"""
+    frames = {
+        name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
+        for name, texts in zip(SPLITS, (train, validation, test), strict=True)
+    }
+    return SplitReviews(frames, ("negative", "positive"), 1, fingerprint)
+
+
+def lists(texts: TokenizedTexts) -> list[list[int]]:
+    return [texts.ids[start:end].tolist() for start, end in itertools.pairwise(texts.offsets)]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return build_corpus(tmp_path / "cache" / "abc", splits_of(TRAIN, VALIDATION, TEST))
+
+
+# Tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ('The cat\'s 5-star "toy"!', ["the", "cats", "5star", "toy"]),
+        ("!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'", []),
+        (" a\tb\nc\x0bd\x0ce\rf ", ["a", "b", "c", "d", "e", "f"]),
+        ("ÀÉ naïve STRASSE", ["ÀÉ", "naïve", "strasse"]),
+        ("a\xa0b\u2003c\x85d\x1ce", ["a\xa0b\u2003c\x85d\x1ce"]),
+        ("a\0b \0", ["a\0b", "\0"]),
+        ("“quoted” — 日本語 😀", ["“quoted”", "—", "日本語", "😀"]),
+        ("", []),
+    ],
+)
+def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
+    assert [token.decode() for token in tokenize(text)] == tokens
+
+
+# Few different words, so that frequencies tie; and any character beside them.
+TEXTS = st.one_of(
+    st.lists(
+        st.sampled_from(["a", "b", "B,", "c", "é", "É", "ab", "A-B", "日", "\0", "a\0", "\x1c", "\xa0", "[UNK]", "-", "😀"]), max_size=8
+    ).map(" ".join),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    st.text(st.characters(max_codepoint=127), max_size=20),
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    train=st.lists(TEXTS, min_size=1, max_size=6),
+    other=st.lists(TEXTS, min_size=1, max_size=3),
+    vocab_size=st.integers(3, 12),
+    sequence_length=st.integers(1, 9),
+)
+@example(train=["b a", "a b", "c"], other=["c b a d"], vocab_size=4, sequence_length=3)
+@example(train=["a\0", "a", "\0"], other=["a\0 a \0"], vocab_size=5, sequence_length=3)
+@example(train=["".join(map(chr, range(128)))], other=["".join(map(chr, range(128)))], vocab_size=9, sequence_length=9)
+def test_ids_equal_those_of_text_vectorization(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int, sequence_length: int
+) -> None:
+    assume(any(map(tokenize, train)))  # without a word, Keras leaves its table uninitialised and can't be asked
+    layer = keras.layers.TextVectorization(max_tokens=vocab_size, output_sequence_length=sequence_length)
+    layer.adapt(train)
+    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
+    for name, texts in (("train", train), ("validation", other)):
+        view = View(corpus.split(name).texts, vocab_size, sequence_length, truncating="post")
+        np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
+
+
+@settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(train=st.lists(TEXTS, min_size=1, max_size=6), other=st.lists(TEXTS, min_size=1, max_size=4), vocab_size=st.integers(3, 12))
+def test_encode_equals_the_ids_of_the_corpus(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int
+) -> None:
+    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
+    view = View(corpus.split("validation").texts, vocab_size, 20)
+    encoded = View(encode(other, corpus.words(vocab_size)), vocab_size, 20)
+    np.testing.assert_array_equal(encoded.array(), view.array())
+
+
+def test_corpus_of_empty_texts_has_no_words(tmp_path: Path) -> None:
+    corpus = build_corpus(tmp_path / "abc", splits_of(["", "!!!"], ["word"], [" "]))
+    assert corpus.words(100) == []
+    assert [lists(corpus.split(name).texts) for name in SPLITS] == [[[], []], [[1]], [[]]]
+
+
+# Words and ids
+
+
+def test_words_are_ordered_by_frequency_then_backwards(corpus: Corpus) -> None:
+    assert corpus.words(100) == WORDS
+
+
+@pytest.mark.parametrize(("vocab_size", "n_words"), [(0, 0), (2, 0), (3, 1), (5, 3), (7, 5), (8, 5)])
+def test_words_of_a_vocabulary_leave_out_padding_and_unknown(corpus: Corpus, vocab_size: int, n_words: int) -> None:
+    assert corpus.words(vocab_size) == WORDS[:n_words]
+
+
+def test_words_keep_every_character(tmp_path: Path) -> None:
+    words = ["a\u2028b", "\x85", "c\x1cd", "\0", "é\xa0"]
+    corpus = build_corpus(tmp_path / "abc", splits_of([" ".join(words)], [""], [""]))
+    assert sorted(corpus.words(100)) == sorted(words)
+
+
+def test_ids_start_at_two_by_frequency(corpus: Corpus) -> None:
+    assert lists(corpus.split("train").texts) == [[2, 4, 5], [2, 4, 2, 3], [6, 3]]
+
+
+def test_words_of_validation_and_test_alone_are_unknown(corpus: Corpus) -> None:
+    assert lists(corpus.split("validation").texts) == [[2, 1, 5], []]
+    assert lists(corpus.split("test").texts) == [[1, 1, 4]]
+
+
+def test_frequencies_are_those_of_the_train_split(tmp_path: Path) -> None:
+    corpus = build_corpus(tmp_path / "abc", splits_of(["rare common common"], ["rare rare rare rare"], ["rare rare"]))
+    assert corpus.words(100) == ["common", "rare"]
+
+
+def test_encode_gives_unknown_words_one(corpus: Corpus) -> None:
+    assert lists(encode(["The dog!", "a bird", ""], corpus.words(5))) == [[2, 3], [1, 1], []]
+
+
+def test_split_gives_types_and_labels(corpus: Corpus) -> None:
+    split = corpus.split("train")
+    assert (split.texts.ids.dtype, split.texts.offsets.dtype, split.labels.dtype) == (np.int32, np.int64, np.int64)
+    assert split.labels.tolist() == [0, 1, 0]
+
+
+def test_split_leaves_its_ids_on_disk(corpus: Corpus) -> None:
+    assert isinstance(corpus.split("train").texts.ids, np.memmap)
+
+
+def test_splits_add_up(corpus: Corpus) -> None:
+    both: LabelledTexts = corpus.split("train") + corpus.split("validation")
+    assert lists(both.texts) == lists(corpus.split("train").texts) + lists(corpus.split("validation").texts)
+    assert both.labels.tolist() == [0, 1, 0, 0, 1]
+
+
+def test_lengths_count_tokens(corpus: Corpus) -> None:
+    texts = corpus.split("train").texts
+    assert (len(texts), texts.lengths.tolist()) == (3, [3, 4, 2])
+
+
+# The cache
+
+
+def test_fingerprint_is_the_name_of_the_folder(corpus: Corpus) -> None:
+    assert corpus.fingerprint == "abc"
+
+
+def test_second_build_reads_the_cache(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(vocabulary, "tokenize", lambda text: calls.append(text) or tokenize(text))
+    again = build_corpus(corpus.folder, splits_of(TRAIN, VALIDATION, TEST))
+    assert (calls, again.words(100)) == ([], WORDS)
+
+
+def test_first_build_tokenises_every_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(vocabulary, "tokenize", lambda text: calls.append(text) or tokenize(text))
+    build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
+    assert calls == [*TRAIN, *VALIDATION, *TEST]
+
+
+def test_build_leaves_no_temporary_folder(corpus: Corpus) -> None:
+    assert [p.name for p in corpus.folder.parent.iterdir() if p.is_dir()] == ["abc"]
+
+
+def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
+    for name in ("abc", "abc.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.ids.npy").write_bytes(b"half")
+    assert lists(build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts) == [[1, 1, 4]]
+
+
+def test_build_that_fails_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: object, values: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(StorageError, match="No space left on device"):
+        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
+    assert not (tmp_path / "abc").exists()
+
+
+def test_build_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(StorageError, match="The results folder must be writable"):
+        build_corpus(tmp_path / "results" / "cache" / "abc", splits_of(TRAIN, VALIDATION, TEST))
+
+
+def test_build_reports_progress(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    build_corpus(tmp_path / "abc", splits_of(["a"] * 1500, ["b"] * 250, ["c"] * 250), progress=lambda *both: told.append(both))
+    assert told == [("tokenising", 0.5), ("tokenising", 1.0)]
+
+
+def test_open_corpus_gives_what_was_built(corpus: Corpus) -> None:
+    assert open_corpus(corpus.folder) == corpus
+
+
+def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"abc must hold the tokenised data; it was removed\. Run `make tune` again"):
+        open_corpus(tmp_path / "abc")
+
+
+# The data card
+
+
+def test_card_counts_rows_and_classes(corpus: Corpus) -> None:
+    card = corpus.card
+    assert card["n_rows"] == {"train": 3, "validation": 2, "test": 1}
+    assert card["class_names"] == ["negative", "positive"]
+    assert card["class_counts"] == {"train": [2, 1], "validation": [1, 1], "test": [1, 0]}
+    assert card["majority_share"] == pytest.approx(4 / 6)
+
+
+def test_card_counts_tokens_and_words(corpus: Corpus) -> None:
+    card = corpus.card
+    assert (card["n_tokens"], card["n_words"], card["n_duplicates"]) == (15, 5, 1)
+    assert card["fingerprint"] == "f" * 16
+
+
+def test_card_gives_percentiles_of_all_lengths(tmp_path: Path) -> None:
+    texts = [" ".join(["w"] * n) for n in range(101)]
+    card = build_corpus(tmp_path / "abc", splits_of(texts[:60], texts[60:80], texts[80:])).card
+    assert card["length_percentiles"] == {"5": 5, "25": 25, "50": 50, "75": 75, "95": 95, "99": 99, "100": 100}
+
+
+def test_card_gives_the_unknown_share_of_validation_tokens(corpus: Corpus) -> None:
+    assert corpus.card["unknown_share"] == {"7": pytest.approx(1 / 3)}
+
+
+def test_card_gives_the_unknown_share_of_smaller_vocabularies(tmp_path: Path) -> None:
+    words = [f"w{n:04d}" for n in range(1500)]
+    train = [" ".join(words), " ".join(words[:10])]
+    corpus = build_corpus(tmp_path / "abc", splits_of(train, ["w0000 w0005", "w0700 new"], [""]))
+    rank = corpus.words(2000).index("w0700") + 2
+    assert rank < 1000
+    assert corpus.card["unknown_share"] == {"1000": 0.25, "1502": 0.25}
+
+
+def test_card_of_an_empty_validation_split_has_no_unknown_tokens(tmp_path: Path) -> None:
+    assert build_corpus(tmp_path / "abc", splits_of(["a b"], [""], [""])).card["unknown_share"] == {"4": 0.0}
+
+
+def test_card_is_versioned_json(corpus: Corpus) -> None:
+    assert read_json(corpus.folder / "data_card.json") == corpus.card
