@@ -175,6 +175,13 @@ def test_declared_keeps_the_first_declaration_of_a_name() -> None:
     assert (item.low, item.high, item.default) == (8, 16, 12)
 
 
+@pytest.mark.parametrize("only_for", [(), ("lstm", "gru")], ids=["unconditional", "overlapping"])
+def test_declared_refuses_a_name_with_two_ranges_active_at_once(only_for: tuple[str, ...]) -> None:
+    # Which of the two ranges its value has to lie in would be a matter of chance.
+    with pytest.raises(SpaceError, match="units"):
+        declared(declare_all(HP(), [("Int", "units", (1, 9), {}, only_for), ("Int", "units", (20, 30), {}, ("lstm",))]))
+
+
 def test_declared_default_is_the_lower_end_where_none_is_given() -> None:
     assert one(lambda hp: hp.Int("a", 3, 9)).default == 3
 

@@ -331,3 +331,10 @@ def test_replace_dir_on_a_read_only_disk_keeps_the_old_folder(small_disk: Path) 
     with pytest.raises(StorageError, match="Read-only file system"):
         replace_dir(new, final)
     assert (final / "file.txt").read_text() == "old"
+
+
+def test_replace_dir_from_another_disk_keeps_the_old_folder(small_disk: Path, tmp_path: Path) -> None:
+    new, final = folder_with(small_disk / "best.tmp", "new"), folder_with(tmp_path / "best", "old")
+    with pytest.raises(StorageError, match="Invalid cross-device link"):
+        replace_dir(new, final)
+    assert (final / "file.txt").read_text() == "old"

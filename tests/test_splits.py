@@ -215,6 +215,9 @@ def test_fingerprint_changes_with(reviews: Reviews, seed: int) -> None:
 
 def test_fingerprint_sees_where_a_text_ends() -> None:
     reviews = plain()
-    first = replace(reviews, frame=reviews.frame.assign(text=[f"{i}ab" if i == 7 else t for i, t in enumerate(reviews.frame["text"])]))
-    second = replace(reviews, frame=reviews.frame.assign(text=[f"{i}a" if i == 7 else t for i, t in enumerate(reviews.frame["text"])]))
-    assert split_reviews(first, seed=0).fingerprint != split_reviews(second, seed=0).fingerprint
+    first, second = split_reviews(reviews, seed=0).frames["train"]["text"].iloc[:2]
+    moved = {first: first + "x", second: second.removeprefix("t")}, {first: first, second: "x" + second.removeprefix("t")}
+    texts = [reviews.frame["text"].replace(changes) for changes in moved]
+    both = [split_reviews(replace(reviews, frame=reviews.frame.assign(text=t)), seed=0) for t in texts]
+    assert len({"".join(splits.frames["train"]["text"]) for splits in both}) == 1
+    assert both[0].fingerprint != both[1].fingerprint

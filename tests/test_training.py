@@ -176,9 +176,9 @@ def test_fit_confusion_is_that_of_the_best_epoch() -> None:
 
 
 def overshooting(metric: str) -> tuple[keras.Model, FitResult]:
-    """A training with steps so long that its last epoch is not its best."""
-    model, result = run(lambda hp: mean(rate=100.0), epochs=4, metric=metric)
-    assert result.history[-1].metrics[metric] != result.best_value
+    """A training with steps so long that its best epoch is in the middle."""
+    model, result = run(lambda hp: mean(rate=15.0), epochs=4, metric=metric, seed=2)
+    assert 1 < result.best_epoch < len(result.history)
     return model, result
 
 
@@ -257,7 +257,6 @@ def test_fit_weights_that_turn_nan_are_infeasible() -> None:
         run(lambda hp: mean(rate=float("nan")), batch_size=48, epochs=1)
 
 
-@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")  # scikit-learn's balanced accuracy
 def test_fit_metric_that_is_not_defined_is_infeasible() -> None:
     # AUC needs both classes.
     one_class = replace(VALIDATION, labels=np.zeros_like(VALIDATION.labels))
@@ -344,6 +343,15 @@ def test_own_fit_is_stopped_by_on_epoch() -> None:
 def test_own_fit_nan_loss_is_infeasible() -> None:
     with pytest.raises(Infeasible, match="NaN loss"):
         run(OwnFit(nan_model))
+
+
+def test_own_fit_out_of_memory_is_infeasible() -> None:
+    class Large(Hyper):
+        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            raise tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB")
+
+    with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
+        run(Large(lambda hp: mean()))
 
 
 def test_own_fit_that_raises_gives_its_traceback() -> None:

@@ -76,7 +76,13 @@ class View:
 
 
 def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """The rows of each batch of one epoch: every row once, the order of batches random."""
+    """The rows of each batch of one epoch: every row once, the order of batches random.
+
+    Raises:
+        ValueError: `batch_size < 1`.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
     rng = np.random.default_rng([seed, epoch])
     rows = rng.permutation(len(view.texts))
     if view.trims:

@@ -15,6 +15,7 @@ Optuna and KerasTuner are imported where they are used: a worker needs no Optuna
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -90,9 +91,15 @@ def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
     """What a `keras_tuner.HyperParameters` holds, as data, in order of declaration.
 
     Raises:
-        SpaceError: a range that Optuna can't express, or a default outside its range.
+        SpaceError: a range that Optuna can't express, two ranges of one name at a time, or a default outside its range.
     """
     found = tuple(_convert(item) for item in hp.space)
+    for first, second in itertools.combinations(found, 2):
+        if first.name == second.name and not _exclusive(first, second):
+            raise SpaceError(
+                f"A name must have one range at a time; {first.name!r} is declared as {first.range_text()} and as "
+                f"{second.range_text()}, and both can be active. Give them different names, or conditions that exclude each other."
+            )
     for item in found:
         if not item.is_legal(item.default):
             raise SpaceError(
@@ -100,6 +107,12 @@ def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
                 "Widen the range or mend default=."
             )
     return found
+
+
+def _exclusive(first: Hyperparameter, second: Hyperparameter) -> bool:
+    """Whether some parent has values under which only one of them is active."""
+    allowed = dict(first.conditions)
+    return any(parent in allowed and not set(allowed[parent]) & set(values) for parent, values in second.conditions)
 
 
 def _convert(item: Any) -> Hyperparameter:

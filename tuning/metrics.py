@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import confusion_matrix, f1_score, log_loss, recall_score, roc_auc_score
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     """Loss (cross-entropy), accuracy, balanced accuracy, F1 and AUC.
 
     F1 is that of class 1 for two classes, the macro mean for more; AUC is one against the rest for more than two, and NaN where
-    the labels hold one class only.
+    the labels lack a class. Balanced accuracy is the mean recall of the classes that the labels hold.
     """
     n_classes = probabilities.shape[1]
     classes = np.arange(n_classes)
@@ -57,7 +57,7 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     return {
         "loss": float(log_loss(labels, normalised, labels=classes)),
         "accuracy": float(np.mean(predicted == labels)),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)),
         "f1": float(f1_score(labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0)),
         "auc": auc,
     }

@@ -98,14 +98,16 @@ def utf8(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _first_bad_byte(path: Path) -> int:
-    """The place in the (unpacked) file; a decoder that reads in pieces knows only that in its piece."""
+def _first_bad_byte(path: Path, *, default: int) -> int:
+    """The place in the (unpacked) file; a decoder that reads in pieces knows only that in its piece, the default."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             file.read().decode("utf-8")
         except UnicodeDecodeError as error:
             return error.start
-    return 0
+        except (EOFError, zlib.error, OSError):  # the archive is broken further on
+            return default
+    return default
 
 
 def _format(path: Path) -> str:
@@ -120,7 +122,7 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
             data = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw)
             table = reader(data, path.name)
     except UnicodeDecodeError as error:
-        place = _first_bad_byte(path) if _format(path) != ".parquet" else error.start
+        place = error.start if _format(path) == ".parquet" else _first_bad_byte(path, default=error.start)
         raise DataError(f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again.") from error

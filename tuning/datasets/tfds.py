@@ -17,6 +17,7 @@ from tuning.datasets.files import Progress, Table, read_files
 from tuning.errors import DataError
 
 WITHDRAWN = "amazon_us_reviews"
+_MESSAGES = 1
 
 
 def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
@@ -61,6 +62,9 @@ def main(name: str, data_dir: str, out: str) -> None:
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
+        if name.startswith(WITHDRAWN) and not builder.is_prepared():
+            _say({"error": "it is not prepared there, and its bucket is gone."})  # asking for it takes minutes of retries
+            return
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
         total = sum(split.num_examples for split in builder.info.splits.values())
         rows = []
@@ -77,8 +81,7 @@ def main(name: str, data_dir: str, out: str) -> None:
 
 
 def _say(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    os.write(_MESSAGES, f"{json.dumps(message)}\n".encode())
 
 
 def _rows(examples: Any, features: Any) -> Iterator[dict[str, Any]]:
@@ -101,4 +104,6 @@ def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]
 
 
 if __name__ == "__main__":
+    _MESSAGES = os.dup(1)
+    os.dup2(2, 1)  # TensorFlow Datasets prints to standard output, which is for messages
     main(*sys.argv[1:])
