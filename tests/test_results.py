@@ -204,10 +204,10 @@ def test_latest_takes_the_configuration_where_there_is_no_log(tmp_path: Path) ->
 
 def test_existing_lists_the_studies_there_are(tmp_path: Path) -> None:
     results = ResultsDir(tmp_path)
-    for name in ("second", "first"):
+    for name in "fbdace":
         make_study(results, name, tuned_at=1)
-    with pytest.raises(StudyError, match=r"Study 'third' must be in .*; it holds first, second"):
-        results.existing("third")
+    with pytest.raises(StudyError, match=r"Study 'other' must be in .*; it holds a, b, c, d, e, f"):
+        results.existing("other")
 
 
 def test_existing_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:

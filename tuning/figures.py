@@ -184,5 +184,6 @@ def near_bounds(summary: Summary, space: SearchSpace) -> list[str]:
         place = (scale(value) - scale(item.low)) / (scale(item.high) - scale(item.low))
         if place <= 0.05 or place >= 0.95:
             end, other = ("lower", "lower it") if place <= 0.05 else ("upper", "raise it")
-            lines.append(f"{item.name} is best at {value:.4g}, near the {end} bound of {item.range_text()}: {other} and search again.")
+            shown = value if isinstance(value, int) else f"{value:.4g}"
+            lines.append(f"{item.name} is best at {shown}, near the {end} bound of {item.range_text()}: {other} and search again.")
     return lines
