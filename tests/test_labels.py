@@ -188,3 +188,18 @@ def test_hundred_classes_are_taken() -> None:
 def test_more_than_a_hundred_classes_are_refused(prefix: str) -> None:
     message = refusal([f"{prefix}{n}" for n in range(MAX_CLASSES + 1)], "review_id")
     assert message.startswith("A label column must hold 2 to 100 classes; 'review_id' holds 101 different values.")
+
+
+@pytest.mark.parametrize("rule", [{"positive_from": 4.0}, {"drop_stars": (3.0,)}])
+def test_star_rule_for_a_column_without_stars_is_refused(rule: dict) -> None:
+    with pytest.raises(DataError, match="need a column of stars"):
+        to_classes(pd.Series(["0", "1", "0"]), column="label", **rule)
+
+
+def test_words_for_missing_in_a_column_of_numbers_are_counted() -> None:
+    labels = to_classes(pd.Series(["5", "NA", "1", "nan"]), column="star_rating")
+    assert (labels.codes.tolist(), labels.dropped) == ([1, -1, 0, -1], {"without a label": 2})
+
+
+def test_words_for_missing_in_a_column_of_words_are_classes() -> None:
+    assert to_classes(pd.Series(["NA", "EU", "NA"]), column="region").class_names == ("EU", "NA")

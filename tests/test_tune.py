@@ -248,6 +248,7 @@ def slow_setting(setting: Setting) -> Setting:
     return setting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setting, number: signal.Signals) -> None:
     process = start_tune(slow_setting, 3)
@@ -267,6 +268,7 @@ def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setti
     assert after[2].params == after[1].params
 
 
+@pytest.mark.slow
 def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting, running_below: Callable[[int], list[int]]) -> None:
     process = start_tune(slow_setting, 3)
     wait_for(process, "trial 0 starts")

@@ -176,7 +176,7 @@ def export_best(study: Study = None, storage: Storage = None, results: Results =
         from tuning import export
 
         manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), progress=progress)
-    table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts, read once", title_justify="left")
+    table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts", title_justify="left")
     for column in ("model", "trial", "epochs", "accuracy", "balanced accuracy", "F1", "AUC", "loss"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for role, scores in manifest["scores"].items():

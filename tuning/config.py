@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
+DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 SPLITS = ("train", "validation", "test")
 
 
@@ -41,7 +42,7 @@ class DataConfig(_FromDict):
     text_column: str | None = None
     label_column: str | None = None
     data_dir: str | None = None
-    positive_from: float = 3.0  # the notebook's rule: 3 stars or more are positive
+    positive_from: float = DEFAULT_POSITIVE_FROM
     drop_stars: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:

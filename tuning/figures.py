@@ -20,7 +20,12 @@ from tuning.summary import PHASES, Summary, value_of
 N_CURVES = 12  # more lines than this can't be told apart
 N_CONTOURS = 4
 MIN_IMPORTANCE_TRIALS = 4
-LAYOUT = {"template": "plotly_white", "margin": {"l": 60, "r": 30, "t": 40, "b": 60}, "font": {"size": 13}}
+LAYOUT = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 30, "t": 40, "b": 60},
+    "font": {"size": 13},
+    "legend": {"orientation": "h", "y": -0.18},  # below, so that a phone keeps its width for the plot
+}
 
 
 def read_history(folder: StudyDir, number: int) -> list[dict[str, float]]:
@@ -148,11 +153,17 @@ def report_figures(study: optuna.Study, summary: Summary, folder: StudyDir, spac
             ),
         )
     plots.append(("Cost", "Seconds of each trial by phase.", lambda: cost(summary)))
-    return [(title, sentence, _styled(draw())) for title, sentence, draw in plots]
+    return [(title, sentence, _styled(title, draw())) for title, sentence, draw in plots]
 
 
-def _styled(figure: go.Figure) -> go.Figure:
-    figure.update_layout(LAYOUT, title=None)
+def _styled(title: str, figure: go.Figure) -> go.Figure:
+    """One look for Optuna's figures and ours; rows of small plots get room and few ticks."""
+    figure.update_layout(LAYOUT, title=None, width=None, autosize=True)
+    if title in ("Slices", "Contours"):
+        figure.update_xaxes(nticks=4, title_font_size=11, tickfont_size=10)
+        figure.update_yaxes(nticks=4, title_font_size=11, tickfont_size=10)
+    if title == "Contours":
+        figure.update_layout(height=900)
     return figure
 
 

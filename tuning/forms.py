@@ -174,7 +174,7 @@ def folder_readme(manifest: dict[str, Any]) -> str:
 
 It sorts texts into {names}. Tuned on `{manifest["data"]}` with the space `{manifest["space"]}`, then trained on its
 train and validation splits ({n_rows["train"] + n_rows["validation"]:,} texts) with seed {manifest["seed"]}.
-Scores on the test split ({n_rows["test"]:,} texts), which was read once, for this table; the majority class alone gives
+Scores on the test split ({n_rows["test"]:,} texts), which no other command reads; the majority class alone gives
 {manifest["majority_share"]:.4f} accuracy:
 
 | model | accuracy | balanced accuracy | F1 | loss |

@@ -31,6 +31,7 @@ p { margin: 6px 0 12px; max-width: 75ch; } .soft { color: var(--soft); }
 .verdict { border-left: 4px solid var(--accent); padding: 10px 16px; background: #f3f7fb; font-size: 17px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+.pairs td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; } .pairs td:first-child { white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
 @media print { .plotly .modebar { display: none; } h2 { break-after: avoid; } }
 """
@@ -89,9 +90,9 @@ def page(
         "<h2>Trials</h2>",
         f"<p>{_e(counts_sentence(summary))}</p>",
         "<h2>Data</h2>",
-        table(("", "value"), data_rows(card)),
+        pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
-        table(("", "value"), record_rows(config, record)),
+        pairs(record_rows(config, record)),
     ]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
@@ -167,6 +168,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{_e(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> str:
+    """A table of names and values, its values wrapped."""
+    return table((), rows).replace("<table>", "<table class=pairs>")
 
 
 def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tuning.config import DEFAULT_POSITIVE_FROM
 from tuning.errors import DataError
 
 STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
+MISSING = frozenset({"NA", "N/A", "nan", "NaN", "null", "None"})  # no labels in a column of numbers
 MAX_CLASSES = 100  # more are an identifier or a free text, not a label
 
 
@@ -24,7 +26,9 @@ class Labels:
     dropped: dict[str, int]
 
 
-def to_classes(values: pd.Series, *, column: str, positive_from: float = 3.0, drop_stars: tuple[float, ...] = ()) -> Labels:
+def to_classes(
+    values: pd.Series, *, column: str, positive_from: float = DEFAULT_POSITIVE_FROM, drop_stars: tuple[float, ...] = ()
+) -> Labels:
     """Turn a label column into classes.
 
     | column | classes |
@@ -34,11 +38,16 @@ def to_classes(values: pd.Series, *, column: str, positive_from: float = 3.0, dr
     | 0 and 1 | negative, positive |
     | anything else | its distinct values, numbers by size, words by alphabet |
 
+    Empty values have no class; in a column of numbers neither have NA, NaN, null and None.
+
     Raises:
-        DataError: fewer than 2 or more than 100 classes.
+        DataError: fewer than 2 or more than 100 classes, or a star rule for a column that holds no stars.
     """
     text = values.astype(str).str.strip()
     present = (text != "").to_numpy() & values.notna().to_numpy()
+    words = present & pd.to_numeric(text.where(present), errors="coerce").isna().to_numpy()
+    if words.any() and set(text[words].unique()) <= MISSING:
+        present = present & ~words
     dropped = {"without a label": int((~present).sum())}
     numbers = pd.to_numeric(text.where(present), errors="coerce")
     numeric = bool(numbers[present].notna().all())
@@ -54,6 +63,11 @@ def to_classes(values: pd.Series, *, column: str, positive_from: float = 3.0, dr
         dropped["with dropped stars"] = int(neutral.sum())
         present = present & ~neutral
     names: tuple[str, ...]
+    if not stars and (drop_stars or positive_from != DEFAULT_POSITIVE_FROM):
+        raise DataError(
+            f"--positive-from and --drop-stars need a column of stars: named {', '.join(sorted(STAR_COLUMNS))}, all numbers from 1 to 5; "
+            f"{column!r} is none. Leave them out, or choose another column with --label-column."
+        )
     if stars and positive_from > 0:
         names, codes = ("negative", "positive"), (numbers >= positive_from).to_numpy().astype(np.int64)
     else:

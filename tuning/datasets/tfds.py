@@ -1,7 +1,7 @@
 """Tables out of TensorFlow Datasets, read in a process of its own, because the coordinator must not run TensorFlow.
 
 Run as `python -m tuning.datasets.tfds NAME DATA_DIR OUT.parquet`, it writes one flat table and prints JSON lines:
-`{"done": 512, "total": 1000}`, or `{"error": "…"}`.
+`{"doing": "reading", "done": 512, "total": 1000}`, or `{"error": "…"}`.
 """
 
 import json
@@ -37,7 +37,7 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
                 if "error" in message:
                     raise DataError(_explained(name, message["error"], data_dir))
                 if progress:
-                    progress(f"reading tfds:{name}", message["done"] / max(message["total"], 1))
+                    progress(f"{message['doing']} tfds:{name}", message["done"] / max(message["total"], 1))
         if process.returncode != 0:
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise DataError(_explained(name, " ".join(tail) or f"exit status {process.returncode}", data_dir))
@@ -65,13 +65,15 @@ def main(name: str, data_dir: str, out: str) -> None:
         if name.startswith(WITHDRAWN) and not builder.is_prepared():
             _say({"error": "it is not prepared there, and its bucket is gone."})  # asking for it takes minutes of retries
             return
+        if not builder.is_prepared():
+            _say({"doing": "downloading (minutes, and minutes to give up without a network)", "done": 0, "total": 1})
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
         total = sum(split.num_examples for split in builder.info.splits.values())
         rows = []
         for row in _rows(tfds.as_numpy(builder.as_dataset(split="all")), builder.info.features):
             rows.append(row)
             if len(rows) % 1000 == 0:
-                _say({"done": len(rows), "total": total})
+                _say({"doing": "reading", "done": len(rows), "total": total})
     # The library's errors have no common base, and each is the user's data, not a bug: it is told to the parent, which raises.
     except Exception as error:  # noqa: BLE001
         first = str(error).strip().splitlines() or [type(error).__name__]
