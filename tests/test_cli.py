@@ -246,6 +246,7 @@ def test_printable_takes_control_characters_out() -> None:
     assert display.printable("a\x1b[31mred\x07\nb" + "c" * 100, 12) == "a [31mred  …"
 
 
+@pytest.mark.slow
 def test_terminal_shows_a_bar_and_the_incumbent(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
     """In a pseudo-terminal, as a person sees it."""
     import pty

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.test_tune import Setting
-from tuning.dashboard import make_server
+from tuning.study import close_study
 from tuning.summary import status_of
 from tuning.tune import tune
 
@@ -61,12 +61,9 @@ def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> No
         assert outcome.summary.n_finished == n_trials
     study = optuna.load_study(study_name="s", storage=postgresql)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
+    close_study(study)
     values, _, _ = status_of(setting.results, setting.folder, storage_url=postgresql)
     assert values["n_complete"] == 3
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    make_server(setting.results, storage_url=postgresql, port=port).server_close()
     assert not setting.results.database_path.exists()
     for path in setting.results.path.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path

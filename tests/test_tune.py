@@ -70,6 +70,7 @@ def test_trial_keeps_every_metric_of_every_epoch(setting: Setting) -> None:
     assert {"best_epoch", "n_parameters", "padding_share", "seconds", "peak_memory_mb", "val_f1", "val_auc"} <= set(trial.user_attrs)
 
 
+@pytest.mark.slow
 def test_trial_can_be_made_again(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
     again = Setting(tmp_path / "again", reviews_csv, tiny_space)
     setting.tune(3)
@@ -85,6 +86,7 @@ def test_two_workers_finish_exactly_n(setting: Setting) -> None:
     assert outcome.summary.n_finished == 5
 
 
+@pytest.mark.slow
 def test_pruner_stops_trials_but_never_the_baseline(setting: Setting) -> None:
     setting.tune(6, config={"pruner": "asha", "train": TrainConfig(epochs=3)})
     trials = setting.study().trials
@@ -137,6 +139,7 @@ def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting
     assert "NaN loss" in setting.folder.error_path(0).read_text()
 
 
+@pytest.mark.slow
 def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
     space = Path(setting.config.space)
     space.write_text(space.read_text().replace('learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")'))
@@ -214,6 +217,7 @@ def test_val_loss_is_minimised(setting: Setting) -> None:
     assert outcome.summary.best.value == min(t.value for t in setting.study().trials)
 
 
+@pytest.mark.slow
 def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: Path) -> None:
     path = tmp_path / "seven.csv"
     path.write_text("text,label\n" + "".join(f"word{n % 7} and {n},c{n % 7}\n" for n in range(210)))

@@ -25,7 +25,7 @@ from tuning.metrics import confusion, score
 from tuning.predict import MANIFEST
 from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
 from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel
-from tuning.study import describe_versions, git_commit, load_study, recorded_config, recorded_space
+from tuning.study import close_study, describe_versions, git_commit, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize, value_of, values_of
 from tuning.vocabulary import Corpus, LabelledTexts
 
@@ -55,7 +55,9 @@ def export_best(results: ResultsDir, folder: StudyDir, *, storage_url: str, prog
         ExportError: a form's probabilities differ from the trained model's by more than 1e-5.
     """
     config, space = recorded_config(folder), recorded_space(folder)
-    summary = summarize(load_study(results, folder, storage_url=storage_url), metric=config.metric)
+    study = load_study(results, folder, storage_url=storage_url)
+    summary = summarize(study, metric=config.metric)
+    close_study(study)
     best = summary.require_complete("an export")
     record = read_json(folder.config_path)
     corpus, test_texts = _same_data(config, record, results, progress)

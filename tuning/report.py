@@ -17,7 +17,7 @@ from tuning.config import SPLITS, StudyConfig
 from tuning.figures import near_bounds, report_figures, verdict
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
-from tuning.study import load_study, recorded_config, recorded_space
+from tuning.study import close_study, load_study, recorded_config, recorded_space
 from tuning.summary import PHASES, Summary, summarize, value_of
 
 N_TABLE = 5
@@ -51,6 +51,7 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     card = read_json(results.cache_dir(record["data_fingerprint"]) / "data_card.json")
     write_text(folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n"))
     write_text(folder.report_path, page(study, summary, config=config, space=space, folder=folder, record=record, card=card))
+    close_study(study)
     return folder.report_path, folder.trials_csv_path
 
 

@@ -236,6 +236,12 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
         ) from None
 
 
+def close_study(study: optuna.Study) -> None:
+    """Close the database connections of a study that is not needed any more."""
+    backend: Any = getattr(study._storage, "_backend", study._storage)  # Optuna wraps a relational storage in a cache
+    backend.engine.dispose()
+
+
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
     """Turn a storage's failure in the middle of a search into a `StorageError` that says the study can go on."""

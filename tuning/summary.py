@@ -14,7 +14,7 @@ from tuning.errors import StudyError
 from tuning.hyperparameters import Values, from_params
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces import SearchSpace
-from tuning.study import load_study, recorded_config, recorded_space
+from tuning.study import close_study, load_study, recorded_config, recorded_space
 
 PHASES = ("build", "view", "train", "evaluate")
 
@@ -88,7 +88,9 @@ def summarize(study: optuna.Study, *, metric: str) -> Summary:
 def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[dict[str, Any], Summary, SearchSpace]:
     """A study as one object for scripts, with the summary and space it was made from."""
     config, space, record = recorded_config(folder), recorded_space(folder), read_json(folder.config_path)
-    summary = summarize(load_study(results, folder, storage_url=storage_url), metric=config.metric)
+    study = load_study(results, folder, storage_url=storage_url)
+    summary = summarize(study, metric=config.metric)
+    close_study(study)
     best, baseline = summary.best, summary.baseline
     values = {
         "study": folder.name,

@@ -23,7 +23,7 @@ from tuning.pool import Pool, default_workers
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
-from tuning.study import grid_points, open_study, recorded_config, storage_errors
+from tuning.study import close_study, grid_points, open_study, recorded_config, storage_errors
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
 
@@ -85,6 +85,7 @@ def tune(
                 finally:
                     summary = summarize(study, metric=config.metric)
                     dashboard.annotate(study, summary, folder=folder, card=card, space=space)
+                    close_study(study)
         return Outcome(summary, space, ended)
     except BaseException:
         _remove_if_new(folder)
