@@ -29,7 +29,7 @@ search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune dashboard report export-best predict status data-card spaces pictures install test test-slow check format lock clean
+.PHONY: help tune dashboard report export-best predict status data-card spaces pictures bench-step install test test-slow check format lock clean
 
 ## help: list the targets
 help:
@@ -70,6 +70,10 @@ spaces: $(VENV)/.installed
 ## pictures: draw the README's pictures of the report and the Dashboard from a study
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
+
+## bench-step: time a training step of Keras' LSTM and of the fused kernel
+bench-step: $(VENV)/.installed
+	$(PYTHON) benchmarks/step.py
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

@@ -204,6 +204,7 @@ class Search:
             "n_epochs": len(message["history"]),
             "seconds": {phase: round(seconds, 3) for phase, seconds in message["seconds"].items()},
             "n_parameters": message["n_parameters"],
+            "n_fused_layers": message["n_fused_layers"],
             "padding_share": round(message["padding_share"], 4),
             "peak_memory_mb": round(message["peak_memory_mb"]),
             "seed": self._config.seed,

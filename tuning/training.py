@@ -22,6 +22,7 @@ from tuning.config import TrainConfig
 from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
 from tuning.metrics import Array, class_probabilities, confusion, score
+from tuning.models.fused_lstm import fuse, unfuse
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
 from tuning.vocabulary import LabelledTexts
 
@@ -67,6 +68,7 @@ class FitResult:
     confusion: list[list[int]] = field(default_factory=list)
     stopped: bool = False
     n_parameters: int = 0
+    n_fused_layers: int = 0
     padding_share: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0  # of the process so far
@@ -98,8 +100,10 @@ def fit(
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     clock = _Clock()
+    fused: list[keras.layers.LSTM] = []
     try:
         hp, model = build(hypermodel, values, known=known)
+        fused = fuse(model, right_padded=ignores_padding(model))
         clock.lap("build")
         views = _views(model, values, train, validation)
         watcher = _Watcher(model, views[1], validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch)
@@ -118,12 +122,15 @@ def fit(
         if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
             raise _out_of_memory(bug.__cause__) from bug
         raise
+    finally:
+        unfuse(fused)
     clock.lap("train")
     result = watcher.result
     if not result.history:
         raise Infeasible("no epoch", "fit() ended before its first epoch did")
     result.seconds = {**clock.seconds, "train": clock.seconds["train"] - watcher.seconds, "evaluate": watcher.seconds}
     result.n_parameters = int(model.count_params())
+    result.n_fused_layers = len(fused)
     result.padding_share = padding_share(views[0], training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1))
     result.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
     return model, result
