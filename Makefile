@@ -16,13 +16,15 @@ FILE    ?=
 
 BOOTSTRAP ?= python3
 VENV      ?= .venv
-PYTHON    ?= $(VENV)/bin/python
+PYTHON    := $(VENV)/bin/python
 
-# $(call flag,VARIABLE,--name): the flag with its value quoted for the shell, or nothing.
+# $(call flag,VARIABLE,--name): the flag with its value, as it was typed, quoted for the shell; or nothing.
 quote = '$(subst ','\'',$(1))'
-flag  = $(if $($(1)),$(2) $(call quote,$($(1))))
+flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
-study_flags  = $(call flag,STUDY,--study) $(call flag,STORAGE,--storage)
+study_flags  = $(call flag,STUDY,--study)
+# by the environment, not as a flag: it may hold a password, and make prints its commands
+export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                $(call flag,EPOCHS,--epochs) $(call flag,WORKERS,--workers) $(call flag,METRIC,--metric)
@@ -41,7 +43,7 @@ tune: $(VENV)/.installed
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1
 dashboard: $(VENV)/.installed
-	$(PYTHON) -m tuning dashboard $(call flag,STORAGE,--storage) $(call flag,PORT,--port)
+	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port)
 
 ## report: write results/STUDY/report.html and trials.csv
 report: $(VENV)/.installed
@@ -49,7 +51,7 @@ report: $(VENV)/.installed
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed
-	$(PYTHON) -m tuning export-best $(study_flags)
+	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,DATA,--data)
 
 ## predict: label one TEXT, or each row of FILE, with the exported model
 predict: $(VENV)/.installed

@@ -4,6 +4,7 @@ The report is written first, and Optuna Dashboard is served for as long as its p
 """
 
 import argparse
+import os
 import shutil
 import socket
 import subprocess
@@ -33,7 +34,7 @@ def main() -> None:
     """Write docs/report.png and docs/dashboard.png."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study")
-    parser.add_argument("--storage")
+    parser.add_argument("--storage", default=os.environ.get("STORAGE") or None)
     arguments = parser.parse_args()
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:

@@ -269,3 +269,11 @@ def test_terminal_shows_a_bar_and_the_incumbent(tmp_path: Path, reviews_csv: Pat
     os.close(parent)
     assert process.returncode == 0
     assert all(words in seen for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials"))
+
+
+def test_escape_in_a_column_s_name_does_not_reach_the_terminal(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evil.csv"
+    path.write_text("\x1b[31mred,label\n" + "a,1\nb,0\n" * 40)
+    ran = run_cli("tune", "--data", path)
+    assert ran.code == 1
+    assert "\x1b" not in ran.err

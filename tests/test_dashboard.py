@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,3 +109,9 @@ def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def test_request_under_another_name_is_refused(served: str) -> None:
+    request = urllib.request.Request(f"{served}/api/studies", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=20)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.conftest import Ran, make_reviews
 from tests.test_tune import Setting
 from tuning import export
-from tuning.errors import ExportError, SpaceError, StudyError
+from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.predict import classify, read_manifest
 from tuning.results import ResultsDir
 from tuning.tune import Outcome
@@ -156,3 +156,15 @@ def test_only_the_export_reads_the_test_split(finished: tuple[ResultsDir, Outcom
 @pytest.fixture
 def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
     return Setting(tmp_path, reviews_csv, tiny_space)
+
+
+@pytest.mark.slow
+def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_path: Path) -> None:
+    setting.tune(1)
+    moved = tmp_path / "moved.csv"
+    Path(setting.config.data.data).rename(moved)
+    with pytest.raises(DataError, match="must name a file"):
+        export_study(setting.results)
+    url = setting.results.storage_url(None)
+    manifest = export.export_best(setting.results, setting.folder, storage_url=url, moved={"data": str(moved)})
+    assert manifest["text_column"] == "review_body"

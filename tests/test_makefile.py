@@ -20,7 +20,6 @@ VARIABLES = {
     "WORKERS": ("tune", "--workers"),
     "SEED": ("tune", "--seed"),
     "METRIC": ("tune", "--metric"),
-    "STORAGE": ("tune", "--storage"),
     "PORT": ("dashboard", "--port"),
     "FILE": ("predict", "--file"),
 }
@@ -50,8 +49,13 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 @pytest.mark.parametrize("name", VARIABLES)
 def test_variable_becomes_its_flag(name: str) -> None:
     target, flag = VARIABLES[name]
-    value = "it's a $HOME; `x`"
-    assert arguments_of(target, f"{name}={value.replace('$', '$$')}")[-2:] == [flag, value]
+    value = "it's $50, a $HOME, $(shell echo x); `x`"
+    assert arguments_of(target, f"{name}={value}")[-2:] == [flag, value]
+
+
+def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:
+    assert "secret" not in make("tune", "STORAGE=postgresql://me:secret@host/db")
+    assert "export STORAGE" in (ROOT / "Makefile").read_text()
 
 
 def test_text_of_predict_is_the_text_itself() -> None:
@@ -60,7 +64,7 @@ def test_text_of_predict_is_the_text_itself() -> None:
 
 @pytest.mark.parametrize("target", ["tune", "dashboard", "report", "export-best", "predict", "status", "data-card", "spaces"])
 def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
-    assert arguments_of(target, *(f"{name}=" for name in VARIABLES)) == [target]
+    assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE"))) == [target]
 
 
 def test_second_call_does_not_install_again() -> None:

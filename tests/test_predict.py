@@ -55,3 +55,15 @@ def test_read_texts_lists_columns_where_none_is_known(tmp_path: Path) -> None:
     path.write_text("id,words\n1,good\n")
     with pytest.raises(DataError, match="id, words"):
         read_texts(str(path))
+
+
+def test_read_texts_takes_the_column_of_the_training_data(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,body\nno,good\n")
+    assert read_texts(str(path), trained_on="body") == ["good"]
+    assert read_texts(str(path), trained_on="body", text_column="text") == ["no"]
+
+
+def test_read_texts_of_a_missing_file_names_its_own_flag(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--file must name a file"):
+        read_texts(str(tmp_path / "none.csv"))

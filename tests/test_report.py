@@ -2,19 +2,23 @@
 
 import csv
 import re
+import shlex
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import optuna
 import pytest
 
+from tuning.config import DataConfig, StudyConfig
 from tuning.figures import near_bounds, report_figures, verdict
-from tuning.hyperparameters import Hyperparameter
-from tuning.report import table, write_report
+from tuning.hyperparameters import Hyperparameter, suggest
+from tuning.report import best_rows, record_rows, table, write_report
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
 from tuning.study import load_study
+from tuning.summary import summarize
 from tuning.tune import Outcome
 
 TITLES = [
@@ -120,3 +124,38 @@ def test_page_in_chromium_draws_its_plots(finished: tuple[ResultsDir, Outcome], 
     command = [browser, *flags.split(), f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", url]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert dom.count('class="main-svg"') >= len(TITLES)
+
+
+def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
+    space = SearchSpace(
+        "x",
+        (
+            Hyperparameter(name="cell", kind="choice", default="a", choices=("a", "b")),
+            Hyperparameter(name="units", kind="int", default=4, low=4, high=9, conditions=(("cell", ("a",)),)),
+            Hyperparameter(name="units", kind="int", default=40, low=40, high=90, conditions=(("cell", ("b",)),)),
+        ),
+    )
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    assert suggest(trial, space.hyperparameters)
+    study.tell(trial, 0.5)
+    header, (row,) = best_rows(summarize(study, metric="val_accuracy"), space)
+    assert row[header.index("units")] == str(next(v for k, v in study.trials[0].params.items() if k.startswith("units")))
+
+
+def test_report_builds_the_cache_again(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    shutil.rmtree(tmp_path / "results" / "cache")
+    results = ResultsDir(tmp_path / "results")
+    page, _ = write_report(results, results.study("s"), storage_url=results.storage_url(None))
+    assert page.exists()
+
+
+def test_command_of_the_report_makes_the_study_again() -> None:
+    data = DataConfig(data="my reviews/*.csv", text_column="body", drop_stars=(3,))
+    config = StudyConfig(study="s", data=data)
+    record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
+    command = shlex.split(dict(record_rows(config, record, n_trials=7))["command"])
+    flags = dict(zip(command[4::2], command[5::2], strict=True))
+    assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == ("my reviews/*.csv", "body", "3")
+    assert flags["--n-trials"] == "7"

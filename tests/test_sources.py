@@ -238,7 +238,7 @@ def test_unknown_source_lists_the_known_ones(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "./missing.tsv.gz", "data/*.jsonl", "movie-reviews"])
+@pytest.mark.parametrize("name", ["missing.csv", "./missing.tsv.gz", "data/*.jsonl", "movie reviews"])
 def test_source_that_looks_like_a_path_must_exist(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(DataConfig(data=name)).startswith(f"--data must name a file that exists; there is no {name!r}")

@@ -177,3 +177,17 @@ def test_other_data_under_the_same_path_is_refused(results: ResultsDir) -> None:
     opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")))
     with pytest.raises(StudyError, match="data_fingerprint"):
         opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")), data="d1")
+
+
+def test_study_with_a_folder_but_without_its_record_is_refused(results: ResultsDir, tmp_path: Path) -> None:
+    opened(results)
+    other = f"sqlite:///{tmp_path}/other.db"
+    with pytest.raises(StudyError, match="--storage"):
+        open_study(results, CONFIG, SPACE, data_fingerprint="d0", storage_url=other)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host:port/db", "nonsense:secret", "postgresql+psycopg://me:secret@127.0.0.1:1/db"])
+def test_storage_that_can_not_be_opened_says_so_without_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as failed:
+        open_storage(url)
+    assert "secret" not in str(failed.value)

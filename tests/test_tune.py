@@ -189,6 +189,15 @@ def test_second_owner_is_refused(setting: Setting) -> None:
     assert setting.study().trials[-1].number == 0
 
 
+def test_refused_owner_leaves_the_lock_of_a_study_that_is_being_made(setting: Setting) -> None:
+    setting.folder.path.mkdir(parents=True)
+    with FileLock(setting.folder.lock_path):
+        for _ in range(2):
+            with pytest.raises(StudyError, match="one owner"):
+                setting.tune(1)
+        assert setting.folder.lock_path.exists()
+
+
 def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(setting: Setting) -> None:
     setting.tune(1)
     assert configure("s", {}, setting.folder) == setting.config

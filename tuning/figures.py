@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from tuning.results import StudyDir
 from tuning.spaces import SearchSpace
-from tuning.summary import PHASES, Summary, value_of
+from tuning.summary import PHASES, Summary, value_of, values_of
 
 N_CURVES = 12  # more lines than this can't be told apart
 N_CONTOURS = 4
@@ -187,8 +187,9 @@ def verdict(summary: Summary) -> str:
 def near_bounds(summary: Summary, space: SearchSpace) -> list[str]:
     """Sentences on hyperparameters whose best value lies in the outer 5 % of its range."""
     lines = []
+    best = values_of(summary.best, space) if summary.best else {}
     for item in space.searched:
-        value = summary.best.params.get(item.name) if summary.best else None
+        value: Any = best.get(item.name) if item.is_active(best) else None
         if item.low is None or item.high is None or value is None or item.high == item.low:
             continue
         scale: Callable[[float], float] = math.log if item.log else float

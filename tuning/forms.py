@@ -21,7 +21,7 @@ from tuning.errors import ExportError
 from tuning.hyperparameters import Values
 from tuning.metrics import Array
 from tuning.predict import FORMS
-from tuning.results import translated
+from tuning.results import escape_markdown, translated
 from tuning.vocabulary import Corpus, LabelledTexts, encode
 
 TOLERANCE = 1e-5  # the largest difference between the probabilities of an exported form and of the trained model
@@ -73,7 +73,7 @@ def write_forms(
     A form that can't be loaded is removed and its reason kept under `left_out`.
 
     Raises:
-        ExportError: a form that takes raw text can't be loaded, or any form gives other probabilities.
+        ExportError: a form that takes raw text can't be loaded or gives other probabilities.
     """
     inputs = manifest["input"]
     words = corpus.words(inputs["vocab_size"])
@@ -95,18 +95,25 @@ def write_forms(
             progress(f"writing and proving {path.name}", number / len(writers))
         with translated(path), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras calls .h5 a legacy form; it is here because the notebook uses it
-            write(path)
+            _write_form(write, path)
         try:
             difference = parity(folder, form, manifest, texts, expected)
         except ExportError as error:
             if form != "h5":
                 raise
             path.unlink()
-            left_out[path.name] = f"Keras writes it but can't load it again: {error}"
+            left_out[path.name] = f"Keras writes it, but what is read again is not the model: {error}".replace(f"{folder.absolute()}/", "")
             continue
         forms[path.name] = {"input": "token ids" if form == "h5" else "raw text", "max_difference": difference}
     limits = [f"The model gives NaN for {text[:40]!r}." for text, row in zip(texts, expected, strict=True) if np.isnan(row).any()]
     return {"forms": forms, "left_out": left_out, "limits": limits}
+
+
+def _write_form(write: Callable[[Path], None], path: Path) -> None:
+    try:
+        write(path)
+    except tf.errors.OpError as error:  # TensorFlow's own writer has its own words for a full disk
+        raise OSError(error.message) from error
 
 
 def pipeline_probabilities(model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int) -> Array:
@@ -161,7 +168,7 @@ def folder_readme(manifest: dict[str, Any]) -> str:
         f"| {role} (trial {one['trial']}) | " + " | ".join(f"{one['test'][name]:.4f}" for name in README_SCORES) + " |"
         for role, one in manifest["scores"].items()
     )
-    n_rows, names = manifest["n_rows"], ", ".join(f"`{name}`" for name in manifest["class_names"])
+    n_rows, names = manifest["n_rows"], ", ".join(escape_markdown(name) for name in manifest["class_names"])
     missing = "".join(f"\n`{name}` is not here: {reason}\n" for name, reason in manifest["left_out"].items())
     limits = "".join(f"\n{limit}\n" for limit in manifest["limits"])
     hyperparameters = "\n".join(f"- `{name}`: {value}" for name, value in sorted(manifest["hyperparameters"].items()))
@@ -172,7 +179,7 @@ def folder_readme(manifest: dict[str, Any]) -> str:
     )
     return f"""# {manifest["study"]}: a text classifier
 
-It sorts texts into {names}. Tuned on `{manifest["data"]}` with the space `{manifest["space"]}`, then trained on its
+It sorts texts into {names}. Tuned on {escape_markdown(manifest["data"])} with the space `{manifest["space"]}`, then trained on its
 train and validation splits ({n_rows["train"] + n_rows["validation"]:,} texts) with seed {manifest["seed"]}.
 Scores on the test split ({n_rows["test"]:,} texts), which no other command reads; the majority class alone gives
 {manifest["majority_share"]:.4f} accuracy:

@@ -6,6 +6,7 @@ Workers are forked from a server process that has Keras imported but has run no 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tuning import worker as worker_module
+from tuning.results import translated
 from tuning.worker import Message, WorkerSettings
 
 CLOSE_SECONDS = 5.0
@@ -109,8 +111,10 @@ def default_workers() -> int:
 
     NVIDIA's driver lists its GPUs in /proc; asking TensorFlow would start it in the coordinator.
     """
-    gpus = list(Path("/proc/driver/nvidia/gpus").glob("*"))
-    return len(gpus) or available_cores()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = list(Path("/proc/driver/nvidia/gpus").glob("*")) if importlib.util.find_spec("nvidia") else []  # the extra gpu's libraries
+    n_gpus = len(gpus) if visible is None else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
+    return n_gpus or available_cores()
 
 
 def start_server(log_path: Path) -> None:
@@ -140,8 +144,9 @@ def _environment() -> Iterator[None]:
 @contextlib.contextmanager
 def stderr_to(path: Path) -> Iterator[None]:
     """Lend this process's standard error to a file while a child inherits it: TensorFlow's start-up lines go there."""
+    with translated(path):
+        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     saved = os.dup(2)
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.dup2(log, 2)
         yield

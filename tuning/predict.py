@@ -95,8 +95,10 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
             yield Prediction(text, names[winner], float(row[winner]))
 
 
-def read_texts(pattern: str, *, text_column: str | None = None) -> list[str]:
+def read_texts(pattern: str, *, text_column: str | None = None, trained_on: str | None = None) -> list[str]:
     """The texts of a data file, or the lines of a `.txt` file.
+
+    Without `text_column`, the column is that of the training data (`trained_on`) where there is one of that name, else a known name.
 
     Raises:
         DataError: it can't be read, or has no such column.
@@ -104,7 +106,9 @@ def read_texts(pattern: str, *, text_column: str | None = None) -> list[str]:
     path = Path(pattern)
     if path.suffix == ".txt" and path.is_file():
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    frame = read_files(pattern).frame
+    frame = read_files(pattern, flag="--file").frame
+    if text_column is None and trained_on in frame.columns:
+        text_column = trained_on
     return list(clean(frame[choose_column(frame, text_column, TEXT_COLUMNS, "text")]))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +16,12 @@ import plotly.io
 import plotly.offline
 
 from tuning.config import SPLITS, StudyConfig
+from tuning.corpus import prepare_corpus
 from tuning.figures import near_bounds, report_figures, verdict
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
 from tuning.study import close_study, load_study, recorded_config, recorded_space
-from tuning.summary import PHASES, Summary, summarize, value_of
+from tuning.summary import PHASES, Summary, summarize, value_of, values_of
 
 N_TABLE = 5
 
@@ -48,7 +51,8 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     summary = summarize(study, metric=config.metric)
     summary.require_complete("a report")
     record = read_json(folder.config_path)
-    card = read_json(results.cache_dir(record["data_fingerprint"]) / "data_card.json")
+    card_path = results.cache_dir(record["data_fingerprint"]) / "data_card.json"
+    card = read_json(card_path) if card_path.exists() else prepare_corpus(config, results=results)[0].card
     write_text(folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n"))
     write_text(folder.report_path, page(study, summary, config=config, space=space, folder=folder, record=record, card=card))
     close_study(study)
@@ -93,7 +97,7 @@ def page(
         "<h2>Data</h2>",
         pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
-        pairs(record_rows(config, record)),
+        pairs(record_rows(config, record, n_trials=summary.n_finished)),
     ]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
@@ -112,7 +116,8 @@ def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[lis
     rows = []
     for trial in shown:
         label = f"{trial.number} (baseline)" if trial is summary.baseline else str(trial.number)
-        values = [_number(trial.params.get(name)) for name in names]
+        found = values_of(trial, space)
+        values = [_number(found.get(name)) for name in names]
         rows.append([label, f"{value_of(trial):.4f}", *values, _number(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"])
     return ["trial", summary.metric, *names, "best epoch", "seconds"], rows
 
@@ -146,17 +151,22 @@ def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
         ("tokens a text", ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"]))),
         ("words", f"{card['n_words']:,} different ones in the training split"),
         ("unknown tokens", ", ".join(f"{share:.1%} with {int(size):,} rows" for size, share in _by_size(card["unknown_share"]))),
-        ("duplicates", f"{card['n_duplicates']:,} texts that stand more than once, each within one split"),
+        ("duplicates", f"{card['n_duplicates']:,} further copies of texts, each in the split of the first"),
         ("fingerprint", card["fingerprint"]),
     ]
 
 
-def record_rows(config: StudyConfig, record: dict[str, Any]) -> list[tuple[str, str]]:
+def record_rows(config: StudyConfig, record: dict[str, Any], *, n_trials: int) -> list[tuple[str, str]]:
     """What is needed to make the study again, as pairs of text."""
-    flags = f"--study {config.study} --space {config.space} --data {config.data.data} --metric {config.metric} --seed {config.seed}"
+    flags = {"study": config.study, "space": config.space, "metric": config.metric, "seed": config.seed, "sampler": config.sampler}
+    flags |= {"pruner": config.pruner, "epochs": config.train.epochs, "n-trials": n_trials}
+    data = {field.name.replace("_", "-"): getattr(config.data, field.name) for field in dataclasses.fields(config.data)}
+    flags |= {name: value for name, value in data.items() if value is not None and name != "drop-stars"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return [
-        ("command", f"python -m tuning tune {flags} --sampler {config.sampler} --pruner {config.pruner} --epochs {config.train.epochs}"),
+        ("command", f"python -m tuning tune {shlex.join(words)}"),
         ("created", record["created"]),
         ("versions", versions),
         ("git commit", record.get("git_commit") or "none"),

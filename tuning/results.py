@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import html
 import io
 import json
 import re
@@ -67,6 +68,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise StorageError(f"{path} must have schema_version {SCHEMA_VERSION}; it has {version!r}.")
     return values  # type: ignore[no-any-return]  # a dict: anything else has no version
+
+
+def escape_markdown(value: object) -> str:
+    """Text that Markdown and HTML show as it is, on one line."""
+    escaped = html.escape(str(value), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else (" " if c in "\r\n" else c) for c in escaped)
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import itertools
 import platform
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -98,8 +99,9 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             _prepare_sqlite(Path(parsed.database or ""))
             options["connect_args"] = {"timeout": 60}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
-        hint = " Install the extra: pip install 'psycopg[binary]'." if isinstance(error, ImportError) else ""
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
+        lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
+        hint = f" Install its driver: {sys.executable} -m pip install 'psycopg[binary]'." if lacks_driver else ""
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise StorageError(
             f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Mend its permissions or disk space, or name "
@@ -111,7 +113,7 @@ def hide_password(url: str) -> str:
     """A storage URL as it may be shown."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         return "the storage (its URL can't be parsed)"
 
 
@@ -175,6 +177,11 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
     if folder.config_path.exists():
         refuse_differences(folder, now)
     names = optuna.get_all_study_names(storage)
+    if folder.config_path.exists() and config.study not in names:
+        raise StudyError(
+            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. Name the storage it was "
+            "tuned in with --storage, or start another study with --study NAME."
+        )
     if config.study in names and not folder.config_path.exists():
         raise StudyError(
             f"A study in the storage must have its folder; {config.study!r} is in {hide_password(storage_url)}, but "
@@ -225,7 +232,10 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
         StudyError: the storage does not hold it.
     """
     if storage_url.startswith("sqlite:///") and not results.database_path.exists() and storage_url == results.storage_url(None):
-        raise StudyError(f"Study {folder.name!r} must be in {results.database_path}; that file is missing.")
+        raise StudyError(
+            f"Study {folder.name!r} must be in {results.database_path}; that file is missing. "
+            "Name the storage it was tuned in with --storage."
+        )
     storage = open_storage(storage_url)
     try:
         return optuna.load_study(study_name=folder.name, storage=storage)

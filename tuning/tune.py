@@ -63,33 +63,29 @@ def tune(
     space_path = find_space(config.space)
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with _owned(folder), Pool(n_workers or default_workers(), log_path=folder.log_path) as pool:
-            corpus, _ = prepare_corpus(config, results=results, progress=progress)
-            card = corpus.card
-            if progress:
-                progress("starting the workers", 0.0)
-            answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
-            space = SearchSpace.from_dict(answer["space"])
-            if config.sampler == "grid":
-                grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
-            with storage_errors(storage_url):
-                study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
-                on_start(corpus, space)
-                dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
-                try:
-                    with _signals() as interrupt:
-                        search = Search(study, pool, config, space, space_path, corpus, results, interrupt, on_change)
-                        left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
-                        ended = search.run(n_trials=n_trials, timeout_seconds=left)
-                finally:
-                    summary = summarize(study, metric=config.metric)
-                    dashboard.annotate(study, summary, folder=folder, card=card, space=space)
-                    close_study(study)
-        return Outcome(summary, space, ended)
-    except BaseException:
-        _remove_if_new(folder)
-        raise
+    with _owned(folder), Pool(n_workers or default_workers(), log_path=folder.log_path) as pool:
+        corpus, _ = prepare_corpus(config, results=results, progress=progress)
+        card = corpus.card
+        if progress:
+            progress("starting the workers", 0.0)
+        answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
+        space = SearchSpace.from_dict(answer["space"])
+        if config.sampler == "grid":
+            grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
+        with storage_errors(storage_url):
+            study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
+            on_start(corpus, space)
+            dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
+            try:
+                with _signals() as interrupt:
+                    search = Search(study, pool, config, space, space_path, corpus, results, interrupt, on_change)
+                    left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
+                    ended = search.run(n_trials=n_trials, timeout_seconds=left)
+            finally:
+                summary = summarize(study, metric=config.metric)
+                dashboard.annotate(study, summary, folder=folder, card=card, space=space)
+                close_study(study)
+    return Outcome(summary, space, ended)
 
 
 @contextlib.contextmanager
@@ -106,6 +102,9 @@ def _owned(folder: StudyDir) -> Iterator[None]:
             ) from None
     try:
         yield
+    except BaseException:
+        _remove_if_new(folder)  # while it is owned: another call's lock and log must not be touched
+        raise
     finally:
         lock.release()
 

@@ -52,7 +52,7 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-def find_files(pattern: str) -> list[Path]:
+def find_files(pattern: str, *, flag: str = "--data") -> list[Path]:
     """The files of a path or glob pattern, sorted.
 
     Raises:
@@ -64,10 +64,10 @@ def find_files(pattern: str) -> list[Path]:
     except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, the home of nobody
         paths = []
     if not paths:
-        raise DataError(f"--data must name a file that exists; there is no {pattern!r} seen from {Path.cwd()}.")
+        raise DataError(f"{flag} must name a file that exists; there is no {pattern!r} seen from {Path.cwd()}.")
     for found in paths:
         if found.is_dir():
-            raise DataError(f"--data must name files; {str(found)!r} is a directory. Use a pattern such as '{found}/*.csv'.")
+            raise DataError(f"{flag} must name files; {str(found)!r} is a directory. Use a pattern such as '{found}/*.csv'.")
         if _format(found) not in FORMATS:
             raise DataError(
                 f"A data file must end in {', '.join(FORMATS)}, each also with .gz; received {found.name!r}. Rename it after what it holds."
@@ -75,13 +75,13 @@ def find_files(pattern: str) -> list[Path]:
     return paths
 
 
-def read_files(pattern: str, *, progress: Progress | None = None) -> Table:
+def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "--data") -> Table:
     """Read the files of a path or glob pattern into one table of text columns.
 
     Raises:
         DataError: missing, empty, not UTF-8, a broken gzip file, another format than its name says, or files whose columns differ.
     """
-    tables = [(path, _read_file(path, progress)) for path in find_files(pattern)]
+    tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
     first_path, first = tables[0]
     for path, table in tables[1:]:
         if list(table.frame.columns) != list(first.frame.columns):

