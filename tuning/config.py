@@ -22,6 +22,11 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
 
 
+def sign(metric: str) -> int:
+    """1 for a metric of which more is better, -1 for one of which less is."""
+    return -1 if metric == "val_loss" else 1
+
+
 class _FromDict:
     """`from_dict` for the frozen dataclasses below: unknown keys are refused."""
 
@@ -88,7 +93,7 @@ class StudyConfig(_FromDict):
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """Optuna's direction of the objective."""
-        return "minimize" if self.metric == "val_loss" else "maximize"
+        return "minimize" if sign(self.metric) < 0 else "maximize"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

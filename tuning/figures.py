@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
+from tuning.hyperparameters import value_text
 from tuning.results import StudyDir
 from tuning.spaces import SearchSpace
 from tuning.summary import PHASES, Summary, value_of, values_of
@@ -196,6 +197,6 @@ def near_bounds(summary: Summary, space: SearchSpace) -> list[str]:
         place = (scale(value) - scale(item.low)) / (scale(item.high) - scale(item.low))
         if place <= 0.05 or place >= 0.95:
             end, other = ("lower", "lower it") if place <= 0.05 else ("upper", "raise it")
-            shown = value if isinstance(value, int) else f"{value:.4g}"
-            lines.append(f"{item.name} is best at {shown}, near the {end} bound of {item.range_text()}: {other} and search again.")
+            found = f"{item.name} is best at {value_text(value)}"
+            lines.append(f"{found}, near the {end} bound of {item.range_text()}: {other} and search again.")
     return lines

@@ -257,6 +257,13 @@ def _steps(item: Hyperparameter) -> list[Value]:
     return [int(v) for v in values] if item.kind == "int" else list(values)
 
 
+def value_text(value: object) -> str:
+    """A value as tables and lines show it: floats to four digits, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def replay(values: Mapping[str, Value]) -> keras_tuner.HyperParameters:
     """A `keras_tuner.HyperParameters` that answers with these values, for `declare_hyperparameters` and `build`."""
     import keras_tuner

@@ -18,6 +18,7 @@ import plotly.offline
 from tuning.config import SPLITS, StudyConfig
 from tuning.corpus import prepare_corpus
 from tuning.figures import near_bounds, report_figures, verdict
+from tuning.hyperparameters import value_text
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
 from tuning.study import close_study, load_study, recorded_config, recorded_space
@@ -117,8 +118,10 @@ def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[lis
     for trial in shown:
         label = f"{trial.number} (baseline)" if trial is summary.baseline else str(trial.number)
         found = values_of(trial, space)
-        values = [_number(found.get(name)) for name in names]
-        rows.append([label, f"{value_of(trial):.4f}", *values, _number(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"])
+        values = [value_text(found.get(name)) for name in names]
+        rows.append(
+            [label, f"{value_of(trial):.4f}", *values, value_text(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"]
+        )
     return ["trial", summary.metric, *names, "best epoch", "seconds"], rows
 
 
@@ -188,12 +191,6 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:
     return sorted(values.items(), key=lambda pair: int(pair[0]))
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _e(text: object) -> str:

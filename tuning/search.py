@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import dashboard
-from tuning.config import StudyConfig
+from tuning.config import StudyConfig, sign
 from tuning.errors import SpaceBug, StudyError
-from tuning.hyperparameters import Values, defaults, suggest, to_params
+from tuning.hyperparameters import Values, defaults, suggest, to_params, value_text
 from tuning.pool import Pool, Worker
 from tuning.results import ResultsDir, write_csv, write_text
 from tuning.spaces import SearchSpace
@@ -82,7 +82,8 @@ class Search:
         self._study, self._pool, self._config, self._space = study, pool, config, space
         self._results, self._folder = results, results.study(config.study)
         self._interrupt, self._on_change = interrupt, on_change
-        self._n_trials, self._timeout = 1, cast("float | None", None)
+        self._n_trials = 0
+        self._timeout: float | None = None
         self._running: dict[Worker, _Running] = {}
         self._started = time.monotonic()
         self._failures_in_a_row = 0
@@ -225,8 +226,8 @@ class Search:
     def _keep_confusion(self, trial: Trial, message: Message) -> None:
         """An artifact for a trial that is among the five best so far; Optuna takes none after `tell`."""
         best = self._summary.ranked[: dashboard.N_BEST]
-        sign = -1 if self._config.direction == "minimize" else 1
-        if len(best) == dashboard.N_BEST and sign * message["best_value"] <= sign * value_of(best[-1]):
+        towards = sign(self._config.metric)
+        if len(best) == dashboard.N_BEST and towards * message["best_value"] <= towards * value_of(best[-1]):
             return
         path = self._folder.confusion_path(trial.number)
         write_text(path, dashboard.confusion_svg(message["confusion"], self._class_names, title=f"Trial {trial.number}, validation"))
@@ -300,13 +301,9 @@ class Search:
 def describe(values: Values, space: SearchSpace) -> str:
     """The searched values of a configuration in one line."""
     searched = {item.name for item in space.searched}
-    return ", ".join(f"{name} {_short(value)}" for name, value in values.items() if name in searched)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} {value_text(value)}" for name, value in values.items() if name in searched)
 
 
 def trial_line(trial: FrozenTrial) -> str:
     """The parameters of a trial in one line."""
-    return ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
+    return ", ".join(f"{name} {value_text(value)}" for name, value in trial.params.items())

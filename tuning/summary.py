@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.config import sign
 from tuning.errors import StudyError
 from tuning.hyperparameters import Values, from_params
 from tuning.results import ResultsDir, StudyDir, read_json
@@ -37,9 +38,8 @@ class Summary:
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
         """Completed trials, best first; equal ones in order of number."""
-        sign = 1 if self.metric == "val_loss" else -1
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
-        return sorted(complete, key=lambda t: (sign * value_of(t), t.number))
+        return sorted(complete, key=lambda t: (-sign(self.metric) * value_of(t), t.number))
 
     @property
     def best(self) -> FrozenTrial | None:

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tuning.batching import Rows, View, evaluation_batches, padding_share, training_batches
-from tuning.config import TrainConfig
+from tuning.config import TrainConfig, sign
 from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
 from tuning.metrics import Array, class_probabilities, confusion, score
@@ -299,8 +299,8 @@ class _Watcher(keras.callbacks.Callback):
         value = epoch.metrics.get(self._metric, float(epoch.number))
         if not math.isfinite(value):
             raise Infeasible("no metric", f"{self._metric} is {value} in epoch {epoch.number}")
-        sign = -1 if self._metric == "val_loss" else 1
-        if not result.best_epoch or sign * value > sign * result.best_value:
+        towards = sign(self._metric)
+        if not result.best_epoch or towards * value > towards * result.best_value:
             result.best_epoch, result.best_value, result.metrics, result.confusion = epoch.number, value, epoch.metrics, matrix
         result.stopped = not self._on_epoch(epoch)
         if result.stopped or epoch.number - result.best_epoch >= self._patience:

@@ -35,11 +35,11 @@ def fuse(model: keras.Model, *, right_padded: bool) -> list[keras.layers.LSTM]:
     The terms: a CPU, float32, no XLA; tanh and sigmoid; no recurrent dropout; a last output alone; forwards, from a zero state.
     A mask must be that of padding after the text, which `right_padded` vouches for; without it models with a mask are left alone.
     """
-    layers = model._flatten_layers()
+    layers = list(model._flatten_layers())
     masked = any(getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking) for layer in layers)
     if (masked and not right_padded) or model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         return []
-    fused = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.LSTM and _terms_hold(layer)]
+    fused = [layer for layer in layers if type(layer) is keras.layers.LSTM and _terms_hold(layer)]
     for layer in fused:
         layer.inner_loop = partial(_inner_loop, layer)
     return fused
