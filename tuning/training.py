@@ -5,6 +5,7 @@ The objective's value is that of the best epoch; training stops early when `pati
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import time
@@ -22,7 +23,7 @@ from tuning.config import TrainConfig, sign
 from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
 from tuning.metrics import Array, class_probabilities, confusion, score
-from tuning.models.fused_lstm import fuse, unfuse
+from tuning.models.fused import fused
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
 from tuning.vocabulary import LabelledTexts
 
@@ -100,40 +101,44 @@ def fit(
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     clock = _Clock()
-    fused: list[keras.layers.LSTM] = []
-    try:
+    with _infeasible_errors():
         hp, model = build(hypermodel, values, known=known)
-        fused = fuse(model, right_padded=ignores_padding(model))
         clock.lap("build")
         views = _views(model, values, train, validation)
         watcher = _Watcher(model, views[1], validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch)
         batch_size = int(values.get("batch_size", config.batch_size))
         clock.lap("view")
-        if has_own_fit(hypermodel):
-            run_user_code(lambda: _own_fit(hypermodel, hp, model, views, train, validation, watcher, config.epochs), doing="fitting")
-            check_declared(hp, known)
-        else:
-            _keras_fit(model, views[0], train, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise _out_of_memory(error) from error
-    except SpaceBug as bug:  # what a space's own code met may be no bug of it
-        if isinstance(bug.__cause__, Infeasible):
-            raise bug.__cause__ from None
-        if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
-            raise _out_of_memory(bug.__cause__) from bug
-        raise
-    finally:
-        unfuse(fused)
+        with fused(model) as n_fused_layers:
+            if has_own_fit(hypermodel):
+                run_user_code(lambda: _own_fit(hypermodel, hp, model, views, train, validation, watcher, config.epochs), doing="fitting")
+                check_declared(hp, known)
+            else:
+                _keras_fit(model, views[0], train, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
     clock.lap("train")
     result = watcher.result
     if not result.history:
         raise Infeasible("no epoch", "fit() ended before its first epoch did")
     result.seconds = {**clock.seconds, "train": clock.seconds["train"] - watcher.seconds, "evaluate": watcher.seconds}
     result.n_parameters = int(model.count_params())
-    result.n_fused_layers = len(fused)
+    result.n_fused_layers = n_fused_layers
     result.padding_share = padding_share(views[0], training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1))
     result.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
     return model, result
+
+
+@contextlib.contextmanager
+def _infeasible_errors() -> Iterator[None]:
+    """Turn what says that a configuration can't be trained into `Infeasible`, also where a space's own code met it."""
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise _out_of_memory(error) from error
+    except SpaceBug as bug:
+        if isinstance(bug.__cause__, Infeasible):
+            raise bug.__cause__ from None
+        if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
+            raise _out_of_memory(bug.__cause__) from bug
+        raise
 
 
 def _out_of_memory(error: Exception) -> Infeasible:

@@ -78,7 +78,9 @@ def _log_to(path: str) -> None:
 def _claim_device(settings: WorkerSettings) -> None:
     """One GPU a worker where there are GPUs, in turn; else so many threads."""
     import tensorflow as tf
+    import threadpoolctl
 
+    threadpoolctl.threadpool_limits(settings.n_threads, user_api="blas")  # NumPy's: the LSTM kernel's products
     tf.config.threading.set_intra_op_parallelism_threads(settings.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(settings.n_threads)
     gpus = tf.config.list_physical_devices("GPU")

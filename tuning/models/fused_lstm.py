@@ -1,48 +1,38 @@
-"""One CPU kernel for a whole sequence: `tf.raw_ops.BlockLSTM` in the place of Keras' loop over time, where its terms hold.
+"""A CPU kernel for `keras.layers.LSTM`: a whole sequence in one call (`lstm_kernel`), in the place of Keras' loop over time.
 
 The layers stay `keras.layers.LSTM`: `fuse` replaces their inner loop for as long as a model trains, `unfuse` puts Keras' own back,
-and what is saved is the stock layer. Losses, gradients and weights are Keras' (`tests/test_fused_lstm.py`).
-
-Milliseconds a training step, batch 128, one thread of an AVX-512 core, median of 3 (`make bench-step`; the
-machine is shared, ratios move by a fifth):
-
-| length, units, embedding | Keras | fused | ratio |
-|---|---|---|---|
-| 100, 16, 16 | 33.1 | 10.9 | 3.02 |
-| 100, 32, 20 | 33.0 | 18.5 | 1.78 |
-| 200, 16, 16 | 46.1 | 33.1 | 1.96 |
-| 200, 32, 32 | 73.0 | 46.1 | 1.62 |
-| 200, 64, 64 | 126.1 | 99.7 | 1.26 |
-| 200, 128, 64 | 258.2 | 206.9 | 1.25 |
+and what is saved is the stock layer. Outputs, gradients and weights are Keras' (`tests/test_fused_lstm.py`).
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections import OrderedDict
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-# BlockLSTM keeps its gates in the order i, c, f, o; Keras in i, f, c, o. BlockLSTMV2 must not be used: its registered gradient is
-# that of the other order.
-_NO_CLIP = -1.0
+from tuning.models.lstm_kernel import Arguments, Array, Reserve, backward, forward, reserve_shapes
+
+MAX_KEPT = 4  # forward passes that may wait for their gradient; a model seldom calls one layer more often
 
 
-def fuse(model: keras.Model, *, right_padded: bool) -> list[keras.layers.LSTM]:
-    """Let every LSTM of a model whose terms hold run in one kernel; returns those layers, for `unfuse`.
+def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
+    """Let every LSTM of a model whose terms hold run in the kernel; returns those layers, for `unfuse`.
 
-    The terms: a CPU, float32, no XLA; tanh and sigmoid; no recurrent dropout; a last output alone; forwards, from a zero state.
-    A mask must be that of padding after the text, which `right_padded` vouches for; without it models with a mask are left alone.
+    The terms: a CPU, no XLA, float32 or float64, tanh and sigmoid, neither `unroll` nor `stateful`. Masks of any kind, both dropouts,
+    `return_sequences`, `return_state`, `go_backwards` and `Bidirectional` are within them.
     """
-    layers = list(model._flatten_layers())
-    masked = any(getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking) for layer in layers)
-    if (masked and not right_padded) or model.jit_compile is True or tf.config.list_physical_devices("GPU"):
+    if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         return []
-    fused = [layer for layer in layers if type(layer) is keras.layers.LSTM and _terms_hold(layer)]
-    for layer in fused:
-        layer.inner_loop = partial(_inner_loop, layer)
-    return fused
+    layers = list(dict.fromkeys(layer for layer in model._flatten_layers() if type(layer) is keras.layers.LSTM and _terms_hold(layer)))
+    for layer in layers:
+        layer.inner_loop = partial(_inner_loop, layer, _Kernel())
+    return layers
 
 
 def unfuse(layers: list[keras.layers.LSTM]) -> None:
@@ -53,54 +43,127 @@ def unfuse(layers: list[keras.layers.LSTM]) -> None:
 
 def _terms_hold(layer: keras.layers.LSTM) -> bool:
     return (
-        not (
-            layer.recurrent_dropout or layer.return_sequences or layer.return_state or layer.go_backwards or layer.stateful or layer.unroll
-        )
+        not (layer.stateful or layer.unroll)
         and layer.activation is keras.activations.tanh
         and layer.recurrent_activation is keras.activations.sigmoid
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype in ("float32", "float64")
     )
 
 
 def _inner_loop(
-    layer: keras.layers.LSTM, sequences: tf.Tensor, initial_state: list[tf.Tensor], mask: Any, training: bool = False
+    layer: keras.layers.LSTM, kernel: _Kernel, sequences: tf.Tensor, initial_state: list[tf.Tensor], mask: Any, training: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """What `keras.layers.LSTM.inner_loop` gives: last output (batch, units), outputs (batch, length, units), states."""
-    cell = layer.cell
-    if training and layer.dropout:
-        sequences = sequences * cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
-    weights = tf.concat([tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)], axis=0)
-    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units)
-    no_peephole = tf.zeros(cell.units)
-    steps = tf.transpose(sequences, (1, 0, 2))
-    run = tf.raw_ops.BlockLSTM(
-        seq_len_max=tf.shape(steps, out_type=tf.int64)[0],
-        x=steps,
-        cs_prev=initial_state[1],
-        h_prev=initial_state[0],
-        w=_in_kernel_order(weights),
-        wci=no_peephole,
-        wcf=no_peephole,
-        wco=no_peephole,
-        b=_in_kernel_order(bias),
-        forget_bias=0.0,
-        cell_clip=_NO_CLIP,
-        use_peephole=False,
-    )
-    last = [_last(values, mask, initial) for values, initial in zip((run.h, run.cs), initial_state, strict=True)]
-    return last[0], tf.transpose(run.h, (1, 0, 2)), last
-
-
-def _in_kernel_order(weights: tf.Tensor) -> tf.Tensor:
-    i, f, c, o = tf.split(weights, 4, axis=-1)
-    return tf.concat([i, c, f, o], axis=-1)
-
-
-def _last(values: tf.Tensor, mask: Any, initial: tf.Tensor) -> tf.Tensor:
-    """The value (length, batch, units) at each text's last token; the initial state where a text has none."""
-    if mask is None:
-        return values[-1]
+    cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
-    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-    places = tf.stack([tf.maximum(lengths - 1, 0), tf.range(tf.shape(lengths)[0])], axis=1)
-    return tf.where((lengths > 0)[:, None], tf.gather_nd(values, places), initial)
+    x = tf.transpose(sequences, (1, 2, 0))
+    here = tf.zeros((0, 0), tf.bool) if mask is None else tf.transpose(tf.cast(mask, tf.bool))
+    if layer.go_backwards:
+        x, here = tf.reverse(x, [0]), tf.reverse(here, [0])
+    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
+    weights = tf.concat([tf.convert_to_tensor(cell.kernel), bias[None], tf.convert_to_tensor(cell.recurrent_kernel)], axis=0)
+    dropout = _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
+    run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
+    every, *states = run(x, weights, *map(tf.transpose, initial_state), here, dropout)
+    h, c = (tf.ensure_shape(tf.transpose(state), (None, cell.units)) for state in states)
+    if mask is not None:  # Keras' output is 0, not the state, where nothing has come yet, or at every masked step
+        shown = here if layer.zero_output_for_mask else tf.cumsum(tf.cast(here, tf.int32)) > 0
+        every = tf.where(shown[:, None, :], every, tf.zeros((), dtype)) if layer.return_sequences else every
+    last = h if mask is None else tf.where(shown[-1][:, None], h, tf.zeros((), dtype))
+    outputs = tf.ensure_shape(tf.transpose(every, (2, 0, 1)), (None, None, cell.units)) if layer.return_sequences else last[:, None]
+    return last, outputs, [h, c]
+
+
+def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+    """What the kernel multiplies inputs, bias and state with, from the masks that Keras drew for this call: one, or one a gate."""
+    step, cell = sequences[:, 0, :], layer.cell
+    masks = [
+        mask if isinstance(mask, list) else [mask]
+        for mask in (
+            cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step),
+            cell.get_recurrent_dropout_mask(state) if layer.recurrent_dropout else tf.ones_like(state),
+        )
+    ]
+    if not (layer.dropout or layer.recurrent_dropout):
+        return tf.zeros((0, 0, 0), sequences.dtype)
+    n = max(map(len, masks))
+    bias = tf.ones_like(step[:, :1])
+    by_gate = [tf.concat([features, bias, states], axis=1) for features, states in zip(*(m * (n // len(m)) for m in masks), strict=True)]
+    return tf.transpose(tf.stack(by_gate), (0, 2, 1))
+
+
+class _Kernel:
+    """The kernel of one layer, and the memory it trains in: fresh pages for each step would cost a tenth more."""
+
+    def __init__(self) -> None:
+        self._tickets = itertools.count(1)
+        self._kept: OrderedDict[int, Reserve] = OrderedDict()
+        self._free: list[Reserve] = []
+        self._lock = threading.Lock()
+
+    def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
+        """The kernel as a TensorFlow function of `Arguments`; gives `forward`'s outputs. `keep`: a gradient is likely to follow."""
+        run_forward = partial(self._forward, keep=keep, return_sequences=return_sequences)
+
+        @tf.custom_gradient
+        def run(*arguments: tf.Tensor) -> Any:
+            dtype = arguments[0].dtype
+            *outputs, ticket = tf.numpy_function(run_forward, arguments, [dtype, dtype, dtype, tf.int64])
+
+            @tf.custom_gradient
+            def gradient(*upstream_and_arguments: tf.Tensor) -> Any:
+                found = tf.numpy_function(self._backward, [ticket, *upstream_and_arguments], [dtype] * 4)
+                for tensor, argument in zip(found, arguments, strict=False):
+                    tensor.set_shape(argument.shape)
+                return found, _no_second_derivative
+
+            return outputs, lambda *upstream: [*gradient(*upstream, *arguments), None, None]
+
+        return run
+
+    def _forward(self, *arguments: Any, keep: bool, return_sequences: bool) -> tuple[Array, Array, Array, np.int64]:
+        given = Arguments(*arguments)
+        ticket = next(self._tickets)
+        reserve = self._take(given, length=len(given.x) if keep else 1)
+        with np.errstate(all="ignore"):  # a loss that is not finite ends the training, for that reason
+            outputs = forward(given, reserve, return_sequences=return_sequences)
+        with self._lock:
+            if keep:
+                self._kept[ticket] = reserve
+            else:
+                self._free.append(reserve)
+            while len(self._kept) > MAX_KEPT:
+                self._free.append(self._kept.popitem(last=False)[1])
+        return *outputs, np.int64(ticket)
+
+    def _backward(self, ticket: Any, d_outputs: Array, d_h: Array, d_c: Array, *arguments: Any) -> tuple[Array, Array, Array, Array]:
+        given = Arguments(*arguments)
+        with self._lock:
+            reserve = self._kept.pop(int(ticket), None)
+        with np.errstate(all="ignore"):
+            if reserve is None:  # not kept, or kept too long: the same once more
+                reserve = self._take(given, length=len(given.x))
+                forward(given, reserve, return_sequences=False)
+            gradients = backward((d_outputs, d_h, d_c), given, reserve)
+        with self._lock:
+            self._free.append(reserve)
+        return gradients
+
+    def _take(self, given: Arguments, *, length: int) -> Reserve:
+        """A reserve for so many steps, in memory that was used before where it is large enough."""
+        _, features, batch = given.x.shape
+        shapes = reserve_shapes(length, features, len(given.h), batch)
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        with self._lock:
+            used = [_whole(array) for array in self._free.pop()] if self._free else [np.empty(0, given.x.dtype)] * 3
+        room = [old if old.size >= size else np.empty(size, given.x.dtype) for old, size in zip(used, sizes, strict=True)]
+        return Reserve(*(array[:size].reshape(shape) for array, size, shape in zip(room, sizes, shapes, strict=True)))
+
+
+def _whole(array: Array) -> Array:
+    """The array that a reserve's part is a view of."""
+    return array if array.base is None else _whole(array.base)
+
+
+def _no_second_derivative(*upstream: tf.Tensor) -> None:
+    raise NotImplementedError("The fused LSTM has no second derivative; a model that needs one must use a subclass of keras.layers.LSTM.")
