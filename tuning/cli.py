@@ -247,13 +247,12 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
         return
-    from tuning.report import counts_sentence
+    from tuning.report import clock_sentence, counts_sentence
 
     console.print(f"[bold]{folder.name}[/]  {counts_sentence(summary)}")
     if summary.best:
         console.print(best_table(summary, space))
-    seconds = ", ".join(f"{phase} {value:.0f}" for phase, value in values["seconds_by_phase"].items())
-    console.print(f"Seconds by phase, all trials: {seconds}.")
+    console.print(clock_sentence(summary))
 
 
 @app.command("data-card")

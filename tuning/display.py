@@ -94,6 +94,7 @@ class SearchDisplay:
 
         summary = state.summary
         counts = f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
+        counts += f", {state.n_paused} paused" if state.n_paused else ""
         times = f"{duration(state.elapsed_seconds)}{self._left(state)}"
         head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {times}"
         best = summary.best

@@ -94,7 +94,7 @@ def page(
         table(*best_rows(summary, space)),
         *plots,
         "<h2>Trials</h2>",
-        f"<p>{_e(counts_sentence(summary))}</p>",
+        f"<p>{_e(counts_sentence(summary))} {_e(clock_sentence(summary))}</p>",
         "<h2>Data</h2>",
         pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
@@ -127,7 +127,7 @@ def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[lis
 
 def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
     """Wall seconds of one trial, all phases."""
-    return float(sum(trial.user_attrs.get("seconds", {}).values()))
+    return float(sum(seconds for phase, seconds in trial.user_attrs.get("seconds", {}).items() if phase != "storage"))
 
 
 def counts_sentence(summary: Summary) -> str:
@@ -135,8 +135,15 @@ def counts_sentence(summary: Summary) -> str:
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     return (
         f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
-        f"{f' ({reasons})' if reasons else ''}, {summary.counts['running']} running."
+        f"{f' ({reasons})' if reasons else ''}, {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
     )
+
+
+def clock_sentence(summary: Summary) -> str:
+    """Where the workers' seconds went."""
+    seconds = ", ".join(f"{phase.replace('_', ' ')} {value:.1f}" for phase, value in summary.seconds_by_phase.items())
+    share = "" if summary.overhead_share is None else f" {summary.overhead_share:.1%} of the workers' time was neither train nor evaluate."
+    return f"Seconds by phase, all trials: {seconds} (storage is the coordinator's).{share}"
 
 
 def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:

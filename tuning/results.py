@@ -32,6 +32,11 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, text.encode(errors="replace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: to `name.tmp`, then renamed over it.
 
     Raises:
@@ -41,7 +46,7 @@ def write_text(path: Path, text: str) -> None:
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+            temporary.write_bytes(data)
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -128,6 +133,9 @@ class StudyDir:
 
     def error_path(self, number: int) -> Path:
         return self.path / "trials" / f"{number:04d}" / "error.txt"
+
+    def checkpoint_path(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:04d}" / "checkpoint.npz"
 
     def confusion_path(self, number: int) -> Path:
         return self.path / "trials" / f"{number:04d}" / "confusion_matrix.svg"

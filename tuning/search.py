@@ -1,27 +1,26 @@
-"""Ask → dispatch → report, prune → tell; the only writer of a study."""
+"""Ask → dispatch → report, then go on, pause or stop: the loop of a search. What happens is written by `record`."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from tuning import dashboard
+from tuning.asha import MIN_EPOCHS_SAVED, Ladder, rungs_of
 from tuning.config import StudyConfig, sign
+from tuning.cost import seconds_left
 from tuning.errors import SpaceBug, StudyError
-from tuning.hyperparameters import Values, defaults, suggest, to_params, value_text
+from tuning.hyperparameters import value_text
 from tuning.pool import Pool, Worker
-from tuning.results import ResultsDir, write_csv, write_text
+from tuning.record import OpenTrial, Record, describe
+from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
-from tuning.study import grid_points, make_sampler
-from tuning.summary import Summary, summarize, value_of
+from tuning.summary import Summary
 from tuning.vocabulary import Corpus
 from tuning.worker import Message
 
@@ -29,9 +28,7 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 10
 TICK_SECONDS = 0.5
-RETRIED = ("interrupted", "timeout", "lost", "bug")  # reasons that may pass: the same values are queued again
-MIN_EPOCHS_SAVED = 2  # a trial with one epoch to go is not pruned: little is saved, and a completed trial is lost
-LOST_LIMIT = 2  # a configuration that kills its worker twice is not tried a third time
+MAX_CHECKPOINT_BYTES = 2 * 2**30  # of all paused trials; 30,000 words of 64 numbers with Adam's state are 23 MB
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,7 @@ class Progressed:
     n_trials: int
     epochs: int
     running: dict[int, int]
+    n_paused: int
     elapsed_seconds: float
     seconds_left: float | None
     event: str = ""
@@ -49,12 +47,8 @@ class Progressed:
 
 @dataclass
 class _Running:
-    trial: Trial
-    values: Values
-    worker: Worker
-    n_epochs: int = 0
-    stop: str = ""  # why it was told to stop: "pruned", "timeout" or nothing
-    history: list[dict[str, Any]] = field(default_factory=list)
+    opened: OpenTrial
+    stop: str = ""  # why it was told to stop: "pruned", "paused", "timeout" or nothing
 
 
 @dataclass
@@ -79,24 +73,24 @@ class Search:
         interrupt: Interrupt,
         on_change: Callable[[Progressed], None],
     ) -> None:
-        self._study, self._pool, self._config, self._space = study, pool, config, space
-        self._results, self._folder = results, results.study(config.study)
+        class_names = corpus.card["class_names"]
+        self._record = Record(study, config, space, results, class_names)
+        self._pool, self._config, self._space, self._folder = pool, config, space, results.study(config.study)
         self._interrupt, self._on_change = interrupt, on_change
         self._n_trials = 0
         self._timeout: float | None = None
         self._running: dict[Worker, _Running] = {}
+        self._paused: dict[int, OpenTrial] = {}
+        self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
         self._exhausted = False
-        self._grid = grid_points(space, seed=config.seed) if config.sampler == "grid" else []
-        self._class_names = corpus.card["class_names"]
-        self._summary = summarize(study, metric=config.metric)
-        self._n_before = self._summary.n_finished
+        self._lengths = corpus.split("train").texts.lengths
         self._job = {
             "kind": "train",
             "space_path": str(space_path),
             "corpus": str(corpus.folder.absolute()),
-            "n_classes": len(self._class_names),
+            "n_classes": len(class_names),
             "train": config.to_dict()["train"],
             "seed": config.seed,
             "metric": config.metric,
@@ -106,56 +100,59 @@ class Search:
     def run(self, *, n_trials: int, timeout_seconds: float | None) -> str:
         """Search until `n_trials` trials are finished in all or the time is up; returns why it ended."""
         self._n_trials, self._timeout = n_trials, timeout_seconds
-        self._settle_orphans()
-        if not self._summary.trials:
-            baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
-            self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
+        rungs = rungs_of(self._config.train.epochs) if self._config.pruner == "asha" else ()
+        self._ladder = Ladder(rungs, sign(self._config.metric), n_trials)
+        self._paused = {opened.number: opened for opened in self._record.start()}
+        for trial in self._record.summary.trials:
+            for epoch, value in trial.intermediate_values.items() if trial.state != TrialState.FAIL else ():
+                self._ladder.record(trial.number, epoch, value)
         try:
             while not self._interrupt.requested:
                 self._dispatch()
                 if not self._running:
-                    return self._reason_to_end()
+                    return self._end()
                 self._notify()
                 for worker, message in self._pool.wait(TICK_SECONDS):
                     self._handle(worker, message)
         finally:
-            for running in list(self._running.values()):
-                self._fail(running, "interrupted", "the search was stopped")
+            for worker in list(self._running):
+                self._interrupt_trial(worker)
         return "interrupted"
 
-    def _reason_to_end(self) -> str:
-        if self._summary.n_finished >= self._n_trials:
-            return "finished"
-        return "exhausted" if self._exhausted else "timeout"
+    def _end(self) -> str:
+        """Nothing runs and nothing can start: say why. Trials that still wait at a rung have lost, unless time has run out."""
+        if self._time_is_up() and self._record.summary.n_finished < self._n_trials:
+            return "timeout"
+        for opened in list(self._paused.values()):
+            self._give_up(opened, "with all trials at its rung")
+        return "finished" if self._record.summary.n_finished >= self._n_trials else "exhausted"
 
     def _time_is_up(self) -> bool:
         return self._timeout is not None and time.monotonic() - self._started >= self._timeout
 
     def _dispatch(self) -> None:
+        """Give every free worker a trial: a paused one that may go on, else a new one."""
         for worker in self._pool.workers:
-            wanted = self._n_trials - self._summary.n_finished - len(self._running)
-            if worker in self._running or wanted <= 0 or self._time_is_up():
+            if worker in self._running or self._time_is_up():
                 continue
-            trial = self._ask()
-            if trial is None:
-                return
-            values = suggest(trial, self._space.hyperparameters)
-            self._running[worker] = _Running(trial, values, worker)
-            worker.send({**self._job, "values": values})
-            self._notify(f"trial {trial.number} starts: {describe(values, self._space)}")
+            number = self._ladder.promotable({number: opened.n_epochs for number, opened in self._paused.items()})
+            if number is not None:
+                opened = self._paused.pop(number)
+                self._record.mark(opened, paused=False)
+                self._train(worker, opened, f"trial {number} goes on after epoch {opened.n_epochs}", resume=True)
+                continue
+            wanted = self._n_trials - self._record.summary.n_finished - len(self._running) - len(self._paused)
+            asked = self._record.ask() if wanted > 0 and not self._exhausted else None
+            if asked:
+                self._train(worker, asked, f"trial {asked.number} starts: {describe(asked.values, self._space)}", resume=False)
+            elif wanted > 0:
+                self._exhausted = True
 
-    def _ask(self) -> Trial | None:
-        """The next trial, or None when a grid has no point left."""
-        trials = self._study.get_trials(deepcopy=False)
-        if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
-            seen = [t.params for t in trials]
-            point = next((p for p in self._grid if p not in seen), None)
-            self._exhausted = point is None
-            if point is None:
-                return None
-            self._study.enqueue_trial(point)
-        self._study.sampler = make_sampler(self._config.sampler, space=self._space, seed=self._config.seed, number=len(trials))
-        return self._study.ask()
+    def _train(self, worker: Worker, opened: OpenTrial, event: str, *, resume: bool) -> None:
+        self._running[worker] = _Running(opened)
+        checkpoint = str(self._folder.checkpoint_path(opened.number).absolute())
+        worker.send({**self._job, "values": opened.values, "checkpoint": checkpoint, "resume": resume})
+        self._notify(event)
 
     def _handle(self, worker: Worker, message: Message | None) -> None:
         running = self._running.get(worker)
@@ -163,145 +160,130 @@ class Search:
             replaced = self._pool.replace(worker)
             if running:
                 code = worker.process.exitcode
-                self._fail(running, "lost", f"its worker ended with exit status {code} and was replaced by process {replaced.process.pid}")
+                self._fail(worker, "lost", f"its worker ended with exit status {code} and was replaced by process {replaced.process.pid}")
                 self._check_failures(running, "lost")
             return
         if running is None:
             return
         kind = message["kind"]
         if kind == "epoch":
-            self._report(running, message)
+            self._report(worker, running, message)
         elif kind == "result":
-            self._finish(running, message)
+            self._finish(worker, running, message)
         elif kind == "infeasible":
-            self._fail(running, message["reason"], message["detail"])
+            self._fail(worker, message["reason"], message["detail"])
             self._check_failures(running, message["reason"])
         else:
-            self._stop_for(running, message)
+            self._stop_for(worker, running, message)
 
-    def _report(self, running: _Running, message: Message) -> None:
-        """Report an epoch, ask the pruner, and tell the worker to go on or to stop. The baseline is never pruned."""
-        number, value = message["number"], message["metrics"][self._config.metric]
-        running.n_epochs = number
-        running.history.append({"epoch": number, "seconds": round(message["seconds"], 3), **message["metrics"]})
-        running.trial.report(value, step=number)
-        prune = running.trial.should_prune()
-        n_left = self._config.train.epochs - number
+    def _report(self, worker: Worker, running: _Running, message: Message) -> None:
+        """Report an epoch and tell the worker to go on, to stop, or to pause. The baseline is neither pruned nor paused."""
+        opened, epoch, value = running.opened, message["number"], message["metrics"][self._config.metric]
+        prune = self._record.report(opened, message)
+        self._ladder.record(opened.number, epoch, value)
+        running.stop = self._why_to_stop(opened, epoch, prune=prune)
+        worker.send({"go": "pause" if running.stop in ("paused", "timeout") else not running.stop})
+        self._notify(f"trial {opened.number} epoch {epoch}: {self._config.metric} {value:.4f}")
+        for other in [o for o in self._paused.values() if self._ladder.is_hopeless(o.number, o.n_epochs)]:
+            self._give_up(other, "behind too many at its rung")
+
+    def _why_to_stop(self, opened: OpenTrial, epoch: int, *, prune: bool) -> str:
+        n_left = self._config.train.epochs - epoch
         if self._time_is_up() and n_left:
-            running.stop = "timeout"
-        elif prune and n_left >= MIN_EPOCHS_SAVED and not running.trial.user_attrs.get("baseline"):
-            running.stop = "pruned"
-        running.worker.send({"go": not running.stop})
-        write_csv(self._folder.history_path(running.trial.number), running.history)
-        self._notify(f"trial {running.trial.number} epoch {number}: {self._config.metric} {value:.4f}")
+            return "timeout"
+        if n_left < MIN_EPOCHS_SAVED or opened.is_baseline:
+            return ""
+        if prune:
+            return "pruned"
+        if self._ladder.goes_on(opened.number, epoch):
+            return ""
+        return "pruned" if self._ladder.is_hopeless(opened.number, epoch) else "paused"
 
-    def _finish(self, running: _Running, message: Message) -> None:
-        trial = running.trial
-        if running.stop == "timeout":
-            self._fail(running, "timeout", "the time of this call was up; its values are queued again")
+    def _finish(self, worker: Worker, running: _Running, message: Message) -> None:
+        opened = running.opened
+        if running.stop == "timeout" and not message["paused"]:
+            self._fail(worker, "timeout", "the time of this call was up; its values are queued again")
             return
-        attributes = {
-            "best_epoch": message["best_epoch"],
-            "n_epochs": len(message["history"]),
-            "seconds": {phase: round(seconds, 3) for phase, seconds in message["seconds"].items()},
-            "n_parameters": message["n_parameters"],
-            "n_fused_layers": message["n_fused_layers"],
-            "padding_share": round(message["padding_share"], 4),
-            "peak_memory_mb": round(message["peak_memory_mb"]),
-            "seed": self._config.seed,
-            **{name: round(value, 5) for name, value in message["metrics"].items() if not math.isnan(value)},
-        }
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-        if running.stop == "pruned":
-            self._study.tell(trial, state=TrialState.PRUNED)
-            event = f"trial {trial.number} pruned after epoch {running.n_epochs}"
-        else:
-            self._keep_confusion(trial, message)
-            self._study.tell(trial, message["best_value"])
-            event = f"trial {trial.number} complete: {self._config.metric} {message['best_value']:.4f} in epoch {message['best_epoch']}"
+        del self._running[worker]
         self._failures_in_a_row = 0
-        self._free(running, event)
-
-    def _keep_confusion(self, trial: Trial, message: Message) -> None:
-        """An artifact for a trial that is among the five best so far; Optuna takes none after `tell`."""
-        best = self._summary.ranked[: dashboard.N_BEST]
-        towards = sign(self._config.metric)
-        if len(best) == dashboard.N_BEST and towards * message["best_value"] <= towards * value_of(best[-1]):
+        if message["paused"]:
+            self._record.pause(opened, message)
+            self._paused[opened.number] = opened
+            self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs}")
+            self._bound_checkpoints()
             return
-        path = self._folder.confusion_path(trial.number)
-        write_text(path, dashboard.confusion_svg(message["confusion"], self._class_names, title=f"Trial {trial.number}, validation"))
-        dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
+        self._record.finish(opened, message, pruned=bool(running.stop))
+        if running.stop:
+            self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}")
+        else:
+            value, epoch = message["best_value"], message["best_epoch"]
+            self._notify(f"trial {opened.number} complete: {self._config.metric} {value:.4f} in epoch {epoch}")
 
-    def _fail(self, running: _Running, reason: str, detail: str) -> None:
-        """Tell a trial FAIL with its reason; queue its values again where the reason may pass."""
-        trial = running.trial
-        trial.set_user_attr("reason", reason)
-        write_text(self._folder.error_path(trial.number), f"{reason}: {detail}\n\n{describe(running.values, self._space)}\n")
-        self._study.tell(trial, state=TrialState.FAIL)
-        self._queue_again(trial.params, trial.user_attrs, reason)
-        self._free(running, f"trial {trial.number} failed: {reason}")
+    def _bound_checkpoints(self) -> None:
+        """Give up the trials that have been paused longest while the checkpoints take too much room."""
+        sizes = {number: self._folder.checkpoint_path(number).stat().st_size for number in self._paused}
+        while sum(sizes.values()) > MAX_CHECKPOINT_BYTES:
+            oldest = next(iter(sizes))
+            del sizes[oldest]
+            self._give_up(self._paused[oldest], "its checkpoint made room for others")
+
+    def _give_up(self, opened: OpenTrial, why: str) -> None:
+        del self._paused[opened.number]
+        self._record.give_up(opened)
+        self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}")
+
+    def _fail(self, worker: Worker, reason: str, detail: str) -> None:
+        opened = self._running.pop(worker).opened
+        self._ladder.forget(opened.number)
+        self._record.fail(opened, reason, detail)
+        self._notify(f"trial {opened.number} failed: {reason}")
+
+    def _interrupt_trial(self, worker: Worker) -> None:
+        """Leave a trial as it was at its last pause, or tell it FAIL and queue it again."""
+        opened = self._running[worker].opened
+        if self._record.can_go_on(opened):
+            del self._running[worker]
+            self._record.mark(opened, paused=True)
+        else:
+            self._fail(worker, "interrupted", "the search was stopped")
 
     def _check_failures(self, running: _Running, reason: str) -> None:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise StudyError(
                 f"A search must finish some of its trials; {MAX_FAILURES_IN_A_ROW} failed one after the other, the last for "
-                f"{reason!r}. See {self._folder.error_path(running.trial.number)}, and narrow the search space."
+                f"{reason!r}. See {self._folder.error_path(running.opened.number)}, and narrow the search space."
             )
 
-    def _queue_again(self, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
-        n_lost = int(attributes.get("n_lost", 0)) + (reason == "lost")
-        if reason in RETRIED and params and n_lost < LOST_LIMIT:
-            kept = {"baseline": True} if attributes.get("baseline") else {}
-            self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost})
-
-    def _stop_for(self, running: _Running, message: Message) -> None:
+    def _stop_for(self, worker: Worker, running: _Running, message: Message) -> None:
         """A bug in the space's code: keep its traceback, fail the trial and stop the study."""
-        number, values = running.trial.number, describe(running.values, self._space)
-        self._fail(running, "bug", f"{message['message']}\n\n{message['traceback']}")
+        number, values = running.opened.number, describe(running.opened.values, self._space)
+        self._fail(worker, "bug", f"{message['message']}\n\n{message['traceback']}")
         raise SpaceBug(
             f"Trial {number} ({values}) stopped the study: {message['message']} The traceback is in "
             f"{self._folder.error_path(number)}; mend the space, then go on with the same command.",
             traceback=message["traceback"],
         )
 
-    def _settle_orphans(self) -> None:
-        """Trials that a dead owner left RUNNING are told FAIL and queued again before anything new is asked."""
-        for frozen in self._summary.trials:
-            if frozen.state == TrialState.RUNNING:
-                trial = Trial(self._study, frozen._trial_id)
-                trial.set_user_attr("reason", "lost")
-                self._study.tell(frozen.number, state=TrialState.FAIL)
-                queued = frozen.system_attrs.get("fixed_params", {})  # of a trial that died before it was given its values
-                self._queue_again({**queued, **frozen.params}, frozen.user_attrs, "interrupted")
-        self._refresh()
-
-    def _free(self, running: _Running, event: str) -> None:
-        self._running.pop(running.worker, None)
-        self._refresh()
-        self._notify(event)
-
-    def _refresh(self) -> None:
-        self._summary = summarize(self._study, metric=self._config.metric)
-
     def _notify(self, event: str = "") -> None:
         if event:
             logger.info(event)
-        elapsed = time.monotonic() - self._started
-        done = self._summary.n_finished - self._n_before
-        left = elapsed / done * max(self._n_trials - self._summary.n_finished, 0) if done else None
+        elapsed, summary = time.monotonic() - self._started, self._record.summary
+        opened = [running.opened for running in self._running.values()]
+        left = seconds_left(
+            summary.trials,
+            {o.number: o.n_epochs for o in opened},
+            n_new=max(self._n_trials - summary.n_finished - len(opened) - len(self._paused), 0),
+            epochs=self._config.train.epochs,
+            n_workers=len(self._pool.workers),
+            space=self._space,
+            lengths=self._lengths,
+        )
         if self._timeout is not None:
             until_timeout = max(self._timeout - elapsed, 0.0)
             left = until_timeout if left is None else min(left, until_timeout)
-        running = {r.trial.number: r.n_epochs for r in self._running.values()}
-        self._on_change(Progressed(self._summary, self._n_trials, self._config.train.epochs, running, elapsed, left, event))
-
-
-def describe(values: Values, space: SearchSpace) -> str:
-    """The searched values of a configuration in one line."""
-    searched = {item.name for item in space.searched}
-    return ", ".join(f"{name} {value_text(value)}" for name, value in values.items() if name in searched)
+        running = {o.number: o.n_epochs for o in opened}
+        self._on_change(Progressed(summary, self._n_trials, self._config.train.epochs, running, len(self._paused), elapsed, left, event))
 
 
 def trial_line(trial: FrozenTrial) -> str:

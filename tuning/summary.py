@@ -17,7 +17,8 @@ from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces import SearchSpace
 from tuning.study import close_study, load_study, recorded_config, recorded_space
 
-PHASES = ("build", "view", "train", "evaluate")
+PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
+USEFUL_PHASES = ("train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ class Summary:
     @property
     def n_finished(self) -> int:
         return self.counts["complete"] + self.counts["pruned"]
+
+    @property
+    def n_paused(self) -> int:
+        """Trials that wait at a rung, or for the next call, with a checkpoint."""
+        return sum(t.state == TrialState.RUNNING and t.user_attrs.get("paused", False) for t in self.trials)
+
+    @property
+    def overhead_share(self) -> float | None:
+        """The share of the workers' seconds that is neither training nor evaluation; storage is the coordinator's and does not count."""
+        total = sum(seconds for phase, seconds in self.seconds_by_phase.items() if phase != "storage")
+        return 1 - sum(self.seconds_by_phase[phase] for phase in USEFUL_PHASES) / total if total else None
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
@@ -98,12 +110,15 @@ def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tup
         "n_complete": summary.counts["complete"],
         "n_pruned": summary.counts["pruned"],
         "n_failed": summary.counts["fail"],
-        "n_running": summary.counts["running"],
+        "n_running": summary.counts["running"] - summary.n_paused,
+        "n_paused": summary.n_paused,
         "best_trial": best.number if best else None,
         "best_value": value_of(best) if best else None,
         "best_params": best.params if best else None,
         "baseline_value": value_of(baseline) if baseline else None,
-        "seconds_by_phase": summary.seconds_by_phase,
+        "seconds_by_phase": {phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()},
+        "overhead_share": summary.overhead_share,
+        "n_tokens": sum(t.user_attrs.get("n_tokens", 0) for t in summary.trials),
         "fingerprints": {"data": record["data_fingerprint"], "space": record["space_fingerprint"]},
     }
     return values, summary, space

@@ -1,31 +1,39 @@
 """One training: seed, build, fit, evaluate after each epoch.
 
-The objective's value is that of the best epoch; training stops early when `patience` epochs bring nothing better.
+The objective's value is that of the best epoch; training stops early when `patience` epochs bring nothing better. A training that is
+paused goes on later from its checkpoint, to the very metrics of one that never paused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import keras
 import keras_tuner
 import numpy as np
 import tensorflow as tf
 
+from tuning import checkpoints
 from tuning.batching import Rows, View, evaluation_batches, padding_share, training_batches
 from tuning.config import TrainConfig, sign
-from tuning.errors import SpaceBug
+from tuning.errors import SpaceBug, StorageError
 from tuning.hyperparameters import Values
 from tuning.metrics import Array, class_probabilities, confusion, score
 from tuning.models.fused import fused
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
 from tuning.vocabulary import LabelledTexts
+
+logger = logging.getLogger(__name__)
+
+Answer = bool | Literal["pause"]  # after an epoch: go on, stop, or stop and save a checkpoint
 
 # Layers whose result for right-padded masked texts does not depend on how much padding there is.
 _PADDING_PROOF = (
@@ -60,7 +68,11 @@ class Epoch:
 
 @dataclass
 class FitResult:
-    """One finished training; `best_epoch` is where the objective was best, and `confusion` the matrix there."""
+    """One training, finished or paused; `best_epoch` is where the objective was best, and `confusion` the matrix there.
+
+    `seconds` are by phase: "build", "view", "first_step" (tracing and one batch), "train" (the other batches), "evaluate", and "idle",
+    waiting for the coordinator. `n_tokens` counts what was trained on, over all epochs, padding left out.
+    """
 
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -68,11 +80,17 @@ class FitResult:
     metrics: dict[str, float] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
     stopped: bool = False
+    paused: bool = False
     n_parameters: int = 0
     n_fused_layers: int = 0
+    n_tokens: int = 0
     padding_share: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
-    peak_memory_mb: float = 0.0  # of the process so far
+    peak_memory_mb: float = 0.0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})
 
 
 def fit(
@@ -86,13 +104,17 @@ def fit(
     seed: int,
     metric: str = "val_accuracy",
     known: tuple[str, ...] = (),
-    on_epoch: Callable[[Epoch], bool] = lambda epoch: True,
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: True,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    idle_seconds: float = 0.0,
 ) -> tuple[keras.Model, FitResult]:
-    """Train one configuration from scratch.
+    """Train one configuration from scratch, or from the checkpoint that it was paused with.
 
     The same seed and values give the same metrics in every process of the same threads (`keras.utils.set_random_seed`).
-    `on_epoch` is called after each epoch and answers whether to go on. Without `validation`, `config.epochs` epochs are trained
-    and `on_epoch` gets the training metrics.
+    `on_epoch` is called after each epoch. Without `validation`, `config.epochs` epochs are trained and `on_epoch` gets the training
+    metrics. A hypermodel with its own `fit` can't be paused, and stops instead: its loop is not ours to enter in the middle.
+    `idle_seconds` are those that the process has waited for this training.
 
     Raises:
         Infeasible: the loss or a metric is not finite, or memory runs out.
@@ -100,30 +122,63 @@ def fit(
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    clock = _Clock()
+    _reset_peak_memory()
+    clock = _Clock({"idle": idle_seconds})
     with _infeasible_errors():
         hp, model = build(hypermodel, values, known=known)
+        result = FitResult.from_dict(checkpoints.load(checkpoint, model)) if checkpoint and resume else FitResult()
         clock.lap("build")
         views = _views(model, values, train, validation)
-        watcher = _Watcher(model, views[1], validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch)
         batch_size = int(values.get("batch_size", config.batch_size))
+        batches = training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1)
+        result.padding_share = padding_share(views[0], batches)
         clock.lap("view")
-        with fused(model) as n_fused_layers:
+        judge = _Judge(
+            view=views[1], validation=validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch
+        )
+        watcher = _Watcher(model, judge, result, clock)
+        with fused(model) as result.n_fused_layers:
             if has_own_fit(hypermodel):
                 run_user_code(lambda: _own_fit(hypermodel, hp, model, views, train, validation, watcher, config.epochs), doing="fitting")
                 check_declared(hp, known)
             else:
                 _keras_fit(model, views[0], train, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
     clock.lap("train")
-    result = watcher.result
     if not result.history:
         raise Infeasible("no epoch", "fit() ended before its first epoch did")
-    result.seconds = {**clock.seconds, "train": clock.seconds["train"] - watcher.seconds, "evaluate": watcher.seconds}
+    for phase, seconds in clock.seconds.items():
+        result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
     result.n_parameters = int(model.count_params())
-    result.n_fused_layers = n_fused_layers
-    result.padding_share = padding_share(views[0], training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1))
-    result.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+    result.n_tokens = int(views[0].lengths.sum()) * len(result.history)
+    result.peak_memory_mb = max(result.peak_memory_mb, _peak_memory_mb())
+    if result.paused:
+        result.paused = checkpoint is not None and not has_own_fit(hypermodel) and _save(checkpoint, model, result)
     return model, result
+
+
+def _save(path: Path, model: keras.Model, result: FitResult) -> bool:
+    """Save a checkpoint; a disk without space for it costs the chance to go on, not the study."""
+    try:
+        checkpoints.save(path, model, result)
+    except StorageError as error:
+        logger.warning("not paused but stopped: %s", error)
+        return False
+    return True
+
+
+def _reset_peak_memory() -> None:
+    """Let the kernel count this process's peak from now on, where it can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mb() -> float:
+    """The most memory that this process has held since `_reset_peak_memory`, or since its start where that is not known."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
 
 
 @contextlib.contextmanager
@@ -219,7 +274,7 @@ def _dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Any, *, 
 
 
 def _keras_fit(model: keras.Model, view: View, train: LabelledTexts, watcher: _Watcher, *, batch_size: int, seed: int, epochs: int) -> None:
-    epoch = 0
+    first = epoch = len(watcher.result.history)
 
     def batches() -> Iterator[Rows]:
         nonlocal epoch
@@ -228,7 +283,9 @@ def _keras_fit(model: keras.Model, view: View, train: LabelledTexts, watcher: _W
 
     n_batches = math.ceil(len(train.labels) / batch_size)
     data = _dataset(batches, view, train.labels, n_batches=n_batches)
-    model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=[watcher])
+    # Else Keras creates the variables of optimiser and metrics while it traces a step, and must trace it once more: 0.15 s a trial.
+    model._symbolic_build(data_batch=(view.batch(np.arange(2)), train.labels[:2]))
+    model.fit(data, initial_epoch=first, epochs=epochs, shuffle=False, verbose=0, callbacks=[watcher])
 
 
 def _own_fit(
@@ -249,64 +306,73 @@ def _own_fit(
 class _Clock:
     """Seconds by phase."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
+        """Count the time since the last lap to a phase."""
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """What an epoch is judged by."""
+
+    view: View | None
+    validation: LabelledTexts | None
+    n_classes: int
+    metric: str
+    patience: int
+    on_epoch: Callable[[Epoch], Answer]
+
+
 class _Watcher(keras.callbacks.Callback):
     """Evaluates after each epoch, keeps the result, and stops the training when it should end."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        view: View | None,
-        validation: LabelledTexts | None,
-        *,
-        n_classes: int,
-        metric: str,
-        patience: int,
-        on_epoch: Callable[[Epoch], bool],
-    ) -> None:
+    def __init__(self, model: keras.Model, judge: _Judge, result: FitResult, clock: _Clock) -> None:
         super().__init__()
-        self.result = FitResult()
-        self.seconds = 0.0
-        self._trained, self._view, self._validation = model, view, validation
-        self._n_classes, self._metric, self._patience, self._on_epoch = n_classes, metric, patience, on_epoch
+        self.result = result
+        self._trained, self._judge, self._clock = model, judge, clock
+        self._stepped = False
         self._started = time.perf_counter()
 
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._stepped:
+            self._stepped = True
+            self._clock.lap("first_step")
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._clock.lap("train")
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise Infeasible("NaN loss", f"the training loss is {metrics['loss']} in epoch {epoch + 1}")
         matrix: list[list[int]] = []
-        start = time.perf_counter()
-        if self._view is not None and self._validation is not None:
-            probabilities = predict(self._trained, self._view, n_classes=self._n_classes)
+        if self._judge.view is not None and self._judge.validation is not None:
+            probabilities = predict(self._trained, self._judge.view, n_classes=self._judge.n_classes)
             if not np.isfinite(probabilities).all():
                 raise Infeasible("NaN loss", f"the model's output is not finite in epoch {epoch + 1}")
-            metrics |= {f"val_{name}": value for name, value in score(self._validation.labels, probabilities).items()}
-            matrix = confusion(self._validation.labels, probabilities)
+            labels = self._judge.validation.labels
+            metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
+            matrix = confusion(labels, probabilities)
+        self._clock.lap("evaluate")
         now = time.perf_counter()
-        self.seconds += now - start
-        done = Epoch(len(self.result.history) + 1, metrics, now - self._started)
-        self._started = now
-        self._keep(done, matrix)
+        self._keep(Epoch(len(self.result.history) + 1, metrics, now - self._started), matrix)
+        self._clock.lap("idle")
+        self._started = time.perf_counter()
 
     def _keep(self, epoch: Epoch, matrix: list[list[int]]) -> None:
-        result = self.result
+        result, metric = self.result, self._judge.metric
         result.history.append(epoch)
-        value = epoch.metrics.get(self._metric, float(epoch.number))
+        value = epoch.metrics.get(metric, float(epoch.number))
         if not math.isfinite(value):
-            raise Infeasible("no metric", f"{self._metric} is {value} in epoch {epoch.number}")
-        towards = sign(self._metric)
+            raise Infeasible("no metric", f"{metric} is {value} in epoch {epoch.number}")
+        towards = sign(metric)
         if not result.best_epoch or towards * value > towards * result.best_value:
             result.best_epoch, result.best_value, result.metrics, result.confusion = epoch.number, value, epoch.metrics, matrix
-        result.stopped = not self._on_epoch(epoch)
-        if result.stopped or epoch.number - result.best_epoch >= self._patience:
+        answer = self._judge.on_epoch(epoch)
+        result.paused, result.stopped = answer == "pause", answer is not True
+        if result.stopped or epoch.number - result.best_epoch >= self._judge.patience:
             self._trained.stop_training = True

@@ -5,7 +5,7 @@ It knows no Optuna: it receives plain values and sends plain values, as JSON.
 | received | answered |
 |---|---|
 | `{"kind": "declare", "path", "n_classes"}` | `{"kind": "space", "space"}` |
-| `{"kind": "train", "values", …}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, each answered by `{"go": bool}` |
+| `{"kind": "train", "values", …}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, answered by `{"go": true, false or "pause"}` |
 | then | `{"kind": "result", …}` or `{"kind": "infeasible", "reason", "detail"}` |
 | anything that raises | `{"kind": "error", "error", "message", "traceback"}` |
 """
@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import signal
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,10 @@ def run(connection: Connection, settings: WorkerSettings) -> None:
     state = _Worker(connection)
     try:
         while True:
-            send(connection, state.answer(receive(connection)))
+            started = time.perf_counter()
+            message = receive(connection)
+            state.idle_seconds += time.perf_counter() - started
+            send(connection, state.answer(message))
     except (EOFError, ConnectionError):
         return
 
@@ -94,6 +98,7 @@ class _Worker:
     """What stays loaded between trials: the hypermodel and the memory-mapped corpus."""
 
     def __init__(self, connection: Connection) -> None:
+        self.idle_seconds = 0.0  # since the last trial
         self._connection = connection
         self._hypermodels: dict[str, Any] = {}
         self._splits: dict[str, tuple[LabelledTexts, LabelledTexts]] = {}
@@ -128,11 +133,13 @@ class _Worker:
     def _train(self, message: Message) -> Message:
         from tuning import training
 
+        idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         train, validation = self._open(message["corpus"])
 
-        def on_epoch(epoch: training.Epoch) -> bool:
+        def on_epoch(epoch: training.Epoch) -> training.Answer:
             send(self._connection, {"kind": "epoch", **dataclasses.asdict(epoch)})
-            return bool(receive(self._connection)["go"])
+            answer: training.Answer = receive(self._connection)["go"]
+            return answer
 
         try:
             _, result = training.fit(
@@ -146,6 +153,9 @@ class _Worker:
                 metric=message["metric"],
                 known=tuple(message["known"]),
                 on_epoch=on_epoch,
+                checkpoint=Path(message["checkpoint"]) if message.get("checkpoint") else None,
+                resume=bool(message.get("resume")),
+                idle_seconds=idle_seconds,
             )
         except training.Infeasible as error:
             return {"kind": "infeasible", "reason": error.reason, "detail": str(error)}

@@ -1,0 +1,49 @@
+"""A training at the end of an epoch, in one file: weights, optimiser, random states and what was seen so far."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tuning.results import write_bytes
+
+
+def save(path: Path, model: keras.Model, seen: Any) -> None:
+    """Write a checkpoint whole or not at all; `seen` is a dataclass of plain values.
+
+    Raises:
+        StorageError: the folder is full or read-only.
+    """
+    arrays = {f"{number:03d}": np.asarray(variable) for number, variable in enumerate(_state(model))}
+    seen_json = np.frombuffer(json.dumps(dataclasses.asdict(seen)).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, seen=seen_json, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path, model: keras.Model) -> dict[str, Any]:
+    """Put a freshly built model of the same configuration where the saved one was; returns what was seen.
+
+    Raises:
+        ValueError: the checkpoint is of another model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    state = _state(model)
+    with np.load(path, allow_pickle=False) as saved:
+        if len(saved.files) != len(state) + 1:
+            raise ValueError(f"A checkpoint must fit its model; {path} has {len(saved.files) - 1} arrays, the model {len(state)}.")
+        for number, variable in enumerate(state):
+            variable.assign(saved[f"{number:03d}"])
+        seen: dict[str, Any] = json.loads(saved["seen"].tobytes())
+    return seen
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    """Weights, dropout's random states among them, and the optimiser's variables."""
+    return [*model.variables, *model.optimizer.variables]

@@ -1,0 +1,58 @@
+"""What is left of a search, in seconds, from a cost model that is fitted to its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from optuna.trial import FrozenTrial
+from scipy.optimize import nnls
+
+from tuning.hyperparameters import Values, from_params
+from tuning.spaces import SearchSpace
+
+MIN_TIMED = 3  # trials to fit: fewer say nothing of the next one
+MAX_TIMED = 64  # the newest are enough, and a study may have thousands
+LEAST_EPOCHS = 0.5  # expected of a trial at work that has already trained as long as the others
+
+
+def seconds_left(
+    trials: Sequence[FrozenTrial],
+    running: Mapping[int, int],
+    *,
+    n_new: int,
+    epochs: int,
+    n_workers: int,
+    space: SearchSpace,
+    lengths: npt.NDArray[np.int64],
+) -> float | None:
+    """Seconds until `n_new` more trials and those of `running` (number → finished epochs) are finished; None before three are timed.
+
+    An epoch costs a + b · tokens + c · tokens · units, with a, b, c ≥ 0 fitted to the relative error over the newest trials; `lengths`
+    are those of the training texts in tokens. A new trial is expected to cost and to last what those did on average.
+    """
+    if not n_new and not running:
+        return 0.0
+    timed = list(islice((t for t in reversed(trials) if t.user_attrs.get("n_epochs") and "seconds" in t.user_attrs), MAX_TIMED))
+    if len(timed) < MIN_TIMED:
+        return None
+    table = np.array([_features(from_params(t.params, space.hyperparameters), lengths) for t in timed])
+    n_epochs = np.array([t.user_attrs["n_epochs"] for t in timed], dtype=float)
+    seconds = np.array([sum(t.user_attrs["seconds"].values()) for t in timed]) / n_epochs
+    weights, _ = nnls(table / seconds[:, None], np.ones(len(timed)))
+    usual_epochs = min(float(n_epochs.mean()), epochs)
+    total = n_new * usual_epochs * float((table @ weights).mean())
+    for trial in trials:
+        if trial.number in running and trial.params:
+            epoch_seconds = float(np.array(_features(from_params(trial.params, space.hyperparameters), lengths)) @ weights)
+            total += max(usual_epochs - running[trial.number], LEAST_EPOCHS) * epoch_seconds
+    return total / n_workers
+
+
+def _features(values: Values, lengths: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+    """1, tokens of an epoch and tokens × units, of a configuration; units are the sum of all hyperparameters that are named so."""
+    tokens = float(np.minimum(lengths, int(values["sequence_length"])).sum())
+    units = sum(float(value) for name, value in values.items() if "units" in name and isinstance(value, int | float))
+    return 1.0, tokens, tokens * units

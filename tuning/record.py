@@ -1,0 +1,210 @@
+"""The record of a search: the only writer of its study, and of each trial's files beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tuning import dashboard
+from tuning.config import StudyConfig, sign
+from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
+from tuning.results import ResultsDir, write_csv, write_text
+from tuning.spaces import SearchSpace
+from tuning.study import grid_points, make_sampler
+from tuning.summary import Summary, summarize, value_of
+from tuning.worker import Message
+
+logger = logging.getLogger(__name__)
+
+RETRIED = ("interrupted", "timeout", "lost", "bug")  # reasons that may pass: the same values are queued again
+LOST_LIMIT = 2  # a configuration that kills its worker twice is not tried a third time
+
+
+@dataclass
+class OpenTrial:
+    """A trial that is not told yet: at work, or paused at an epoch (`n_epochs`) with its checkpoint on disk."""
+
+    trial: Trial
+    values: Values
+    history: list[dict[str, Any]] = field(default_factory=list)
+    storage_seconds: float = 0.0
+
+    @property
+    def number(self) -> int:
+        return int(self.trial.number)
+
+    @property
+    def n_epochs(self) -> int:
+        return len(self.history)
+
+    @property
+    def is_baseline(self) -> bool:
+        return bool(self.trial.user_attrs.get("baseline"))
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what is done inside to the seconds that this trial spends on storage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.storage_seconds += time.perf_counter() - started
+
+
+class Record:
+    """A study as a search writes it; `summary` is what it holds after the last change."""
+
+    def __init__(self, study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir, class_names: list[str]) -> None:
+        self.summary: Summary = summarize(study, metric=config.metric)
+        self._study, self._config, self._space = study, config, space
+        self._results, self._folder = results, results.study(config.study)
+        self._class_names = class_names
+        self._grid = grid_points(space, seed=config.seed) if config.sampler == "grid" else []
+
+    def start(self) -> list[OpenTrial]:
+        """Settle what a dead owner left, and queue the baseline in a new study; returns the trials that are paused.
+
+        A trial left RUNNING that has a checkpoint is paused; any other is told FAIL and queued again.
+        """
+        paused = []
+        for frozen in self.summary.trials:
+            if frozen.state != TrialState.RUNNING:
+                continue
+            trial = Trial(self._study, frozen._trial_id)
+            if self._folder.checkpoint_path(frozen.number).exists():
+                paused.append(self._reopen(trial, frozen))
+                continue
+            trial.set_user_attr("reason", "lost")
+            self._study.tell(frozen.number, state=TrialState.FAIL)
+            queued = frozen.system_attrs.get("fixed_params", {})  # of a trial that died before it was given its values
+            self._queue_again({**queued, **frozen.params}, frozen.user_attrs, "interrupted")
+        if not self.summary.trials:
+            baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
+            self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
+        self._refresh()
+        return paused
+
+    def _reopen(self, trial: Trial, frozen: FrozenTrial) -> OpenTrial:
+        """A paused trial of an earlier owner; epochs after its last pause are trained again, to the same metrics."""
+        with self._folder.history_path(frozen.number).open(newline="", encoding="utf-8") as file:
+            history: list[dict[str, Any]] = list(csv.DictReader(file))
+        return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history[: frozen.user_attrs["checkpoint_epoch"]])
+
+    def ask(self) -> OpenTrial | None:
+        """The next trial, or None when a grid has no point left."""
+        started = time.perf_counter()
+        trials = self._study.get_trials(deepcopy=False)
+        if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
+            seen = [t.params for t in trials]
+            point = next((p for p in self._grid if p not in seen), None)
+            if point is None:
+                return None
+            self._study.enqueue_trial(point)
+        self._study.sampler = make_sampler(self._config.sampler, space=self._space, seed=self._config.seed, number=len(trials))
+        trial = self._study.ask()
+        values = suggest(trial, self._space.hyperparameters)
+        return OpenTrial(trial, values, storage_seconds=time.perf_counter() - started)
+
+    def report(self, opened: OpenTrial, message: Message) -> bool:
+        """Keep an epoch's metrics; returns whether Optuna's pruner would stop the trial."""
+        with opened.timed():
+            number, value = message["number"], message["metrics"][self._config.metric]
+            opened.history.append({"epoch": number, "seconds": round(message["seconds"], 3), **message["metrics"]})
+            write_csv(self._folder.history_path(opened.number), opened.history)
+            if number in self._study._storage.get_trial(opened.trial._trial_id).intermediate_values:
+                return False  # trained again after its owner died: the value is the same
+            opened.trial.report(value, step=number)
+            return bool(opened.trial.should_prune())
+
+    def pause(self, opened: OpenTrial, message: Message) -> None:
+        """Keep the attributes of a trial that has been paused; it stays RUNNING in the study."""
+        opened.trial.set_user_attr("checkpoint_epoch", opened.n_epochs)
+        self._set_attributes(opened, message)
+        self.mark(opened, paused=True)
+
+    def mark(self, opened: OpenTrial, *, paused: bool) -> None:
+        """Say whether an open trial is paused or at work."""
+        opened.trial.set_user_attr("paused", paused)
+        self._refresh()
+
+    def can_go_on(self, opened: OpenTrial) -> bool:
+        """Whether a trial has been paused before, and may be again as it was then."""
+        return self._folder.checkpoint_path(opened.number).exists()
+
+    def give_up(self, opened: OpenTrial) -> None:
+        """Tell a paused trial PRUNED."""
+        self._tell(opened, state=TrialState.PRUNED)
+
+    def finish(self, opened: OpenTrial, message: Message, *, pruned: bool) -> None:
+        """Tell a trial that ended by itself COMPLETE, with its best epoch's value, or one that was stopped PRUNED."""
+        self._set_attributes(opened, message)
+        if pruned:
+            self._tell(opened, state=TrialState.PRUNED)
+        else:
+            self._keep_confusion(opened.trial, message)
+            self._tell(opened, message["best_value"])
+
+    def fail(self, opened: OpenTrial, reason: str, detail: str) -> None:
+        """Tell a trial FAIL with its reason; queue its values again where the reason may pass."""
+        trial = opened.trial
+        trial.set_user_attr("reason", reason)
+        write_text(self._folder.error_path(trial.number), f"{reason}: {detail}\n\n{describe(opened.values, self._space)}\n")
+        self._tell(opened, state=TrialState.FAIL)
+        self._queue_again(trial.params, trial.user_attrs, reason)
+        self._refresh()
+
+    def _tell(self, opened: OpenTrial, value: float | None = None, *, state: TrialState | None = None) -> None:
+        self._study.tell(opened.trial, value, state=state)
+        self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
+        self._refresh()
+
+    def _set_attributes(self, opened: OpenTrial, message: Message) -> None:
+        seconds = {**message["seconds"], "storage": opened.storage_seconds}
+        attributes = {
+            "best_epoch": message["best_epoch"],
+            "n_epochs": len(message["history"]),
+            "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
+            "n_parameters": message["n_parameters"],
+            "n_fused_layers": message["n_fused_layers"],
+            "n_tokens": message["n_tokens"],
+            "padding_share": round(message["padding_share"], 4),
+            "peak_memory_mb": round(message["peak_memory_mb"]),
+            "seed": self._config.seed,
+            **{name: round(value, 5) for name, value in message["metrics"].items() if not math.isnan(value)},
+        }
+        for name, value in attributes.items():
+            opened.trial.set_user_attr(name, value)
+
+    def _keep_confusion(self, trial: Trial, message: Message) -> None:
+        """An artifact for a trial that is among the five best so far; Optuna takes none after `tell`."""
+        best = self.summary.ranked[: dashboard.N_BEST]
+        towards = sign(self._config.metric)
+        if len(best) == dashboard.N_BEST and towards * message["best_value"] <= towards * value_of(best[-1]):
+            return
+        path = self._folder.confusion_path(trial.number)
+        write_text(path, dashboard.confusion_svg(message["confusion"], self._class_names, title=f"Trial {trial.number}, validation"))
+        dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
+
+    def _queue_again(self, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
+        n_lost = int(attributes.get("n_lost", 0)) + (reason == "lost")
+        if reason in RETRIED and params and n_lost < LOST_LIMIT:
+            kept = {"baseline": True} if attributes.get("baseline") else {}
+            self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost})
+
+    def _refresh(self) -> None:
+        self.summary = summarize(self._study, metric=self._config.metric)
+
+
+def describe(values: Values, space: SearchSpace) -> str:
+    """The searched values of a configuration in one line."""
+    searched = {item.name for item in space.searched}
+    return ", ".join(f"{name} {value_text(value)}" for name, value in values.items() if name in searched)
