@@ -55,7 +55,7 @@ def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
     return lambda done: "pause" if done.number == epoch else True
 
 
-@pytest.mark.parametrize("pauses", [(1,), (2,), (4,), (1, 2, 3)])
+@pytest.mark.parametrize("pauses", [(1, 3), pytest.param((2,), marks=pytest.mark.slow), pytest.param((1, 2, 3, 4), marks=pytest.mark.slow)])
 def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(pauses: tuple[int, ...], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     model, whole = train()

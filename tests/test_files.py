@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pyarrow
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tuning.datasets import files
 from tuning.datasets.files import FORMATS, Table, find_files, read_files
 from tuning.errors import DataError
 
@@ -434,3 +436,36 @@ def test_any_bytes_in_a_packed_file_give_a_table_or_a_data_error(
     except DataError:
         return
     assert isinstance(table, Table)
+
+
+# Parts
+
+TABLES = st.lists(
+    st.lists(st.sampled_from(["a", "1", "é", "", '"b\nc"', '{"a": 1}', '{"b": "x", "a": null}', '"', "{}"]), min_size=1, max_size=3),
+    max_size=7,
+)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(content=st.one_of(LINES, TABLES.flatmap(lambda t: st.sampled_from([",", "\t"]).map(lambda s: "\n".join(map(s.join, t)).encode()))))
+@example(content=b"a,b\n1,2\n3,4\n5,6,7\n8,9")
+@example(content=b'{"a": 1}\n{}\n{"b": 2}\nnone\n{"a": 3, "c": null}')
+def test_size_of_the_parts_changes_nothing(tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / f"parts{ending}"
+    path.write_bytes(content)
+    found = []
+    for rows in (1, 2, 1000):
+        with mock.patch.object(files, "PART_ROWS", rows):
+            try:
+                table = read_files(str(path))
+                found.append((table.frame.to_csv(index=False), dict(table.frame.dtypes), table.frame.index.tolist(), table.broken))
+            except DataError as error:
+                found.append(str(error))
+    assert found == [found[-1]] * 3
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_parquet_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(files, "PART_ROWS", rows)
+    assert read_files(save(tmp_path / "a.parquet", parquet_bytes(ROWS))).frame.to_dict("records") == ROWS

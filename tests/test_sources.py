@@ -171,6 +171,12 @@ def test_empty_texts_are_dropped_and_counted(tmp_path: Path) -> None:
     assert (len(reviews.frame), reviews.dropped) == (N, {"with an empty text": 4})
 
 
+def test_texts_of_white_space_of_any_kind_are_empty(tmp_path: Path) -> None:
+    blank = [chr(c) for c in range(0x3001) if chr(c).isspace()]
+    reviews = load(save(tmp_path / "a.jsonl", {"text": [*texts(), *blank, "\xa0\u2003"], "label": cycle(0, 1, n=N + len(blank) + 1)}))
+    assert (len(reviews.frame), reviews.dropped) == (N, {"with an empty text": len(blank) + 1})
+
+
 def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path) -> None:
     reviews = load(save(tmp_path / "a.csv", {"text": texts(N + 3), "label": [*cycle("a", "b"), "", "", ""]}))
     assert (reviews.frame["text"].tolist(), reviews.dropped) == (texts(), {"without a label": 3})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tuning.config import SPLITS
 from tuning.datasets import Reviews, SplitReviews, split_reviews
-from tuning.datasets.splits import fold
+from tuning.datasets.splits import fold, folded_digests
 from tuning.errors import DataError
 
 
@@ -158,6 +158,17 @@ def test_fold_of_ascii_equals_that_of_other_text(text: str) -> None:
 @example(string.printable)
 def test_fold_of_a_folded_text_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(st.one_of(NOISY, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=20))
+@example(["".join(map(chr, range(128))), *map(chr, range(256)), *(f"a{chr(c)}b" for c in range(256))])
+@example(["A  b", "a b ", " a\x1cB!", "a\xa0b", "ab", "«a b»", "", "!", " "])
+def test_digests_are_equal_where_folded_texts_are(texts: list[str]) -> None:
+    digests = folded_digests(pd.Series(texts, dtype="str"))
+    assert (
+        pd.factorize(np.array(digests, dtype=object))[0].tolist() == pd.factorize(np.array([*map(fold, texts)], dtype=object))[0].tolist()
+    )
 
 
 # Too few

@@ -1,6 +1,9 @@
 """Tokenised once: the ids of TextVectorization, the cache on disk, and what the data card says."""
 
+import filecmp
 import itertools
+import resource
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -10,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.test_tokenizing import TEXTS
 from tuning import vocabulary
 from tuning.batching import View
 from tuning.config import SPLITS
 from tuning.datasets import SplitReviews
 from tuning.errors import StorageError
 from tuning.results import read_json
-from tuning.vocabulary import Corpus, LabelledTexts, TokenizedTexts, build_corpus, encode, open_corpus, tokenize
+from tuning.tokenizing import tokenize
+from tuning.vocabulary import Corpus, LabelledTexts, TokenizedTexts, build_corpus, encode, open_corpus
 
 TRAIN = ["the cat sat", "The CAT, the dog!", "a dog"]
 VALIDATION = ["the bird sat", ""]
@@ -43,34 +48,7 @@ def corpus(tmp_path: Path) -> Corpus:
     return build_corpus(tmp_path / "cache" / "abc", splits_of(TRAIN, VALIDATION, TEST))
 
 
-# Tokens
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ('The cat\'s 5-star "toy"!', ["the", "cats", "5star", "toy"]),
-        ("!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'", []),
-        (" a\tb\nc\x0bd\x0ce\rf ", ["a", "b", "c", "d", "e", "f"]),
-        ("ÀÉ naïve STRASSE", ["ÀÉ", "naïve", "strasse"]),
-        ("a\xa0b\u2003c\x85d\x1ce", ["a\xa0b\u2003c\x85d\x1ce"]),
-        ("a\0b \0", ["a\0b", "\0"]),
-        ("“quoted” — 日本語 😀", ["“quoted”", "—", "日本語", "😀"]),
-        ("", []),
-    ],
-)
-def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
-    assert [token.decode() for token in tokenize(text)] == tokens
-
-
-# Few different words, so that frequencies tie; and any character beside them.
-TEXTS = st.one_of(
-    st.lists(
-        st.sampled_from(["a", "b", "B,", "c", "é", "É", "ab", "A-B", "日", "\0", "a\0", "\x1c", "\xa0", "[UNK]", "-", "😀"]), max_size=8
-    ).map(" ".join),
-    st.text(st.characters(codec="utf-8"), max_size=12),
-    st.text(st.characters(max_codepoint=127), max_size=20),
-)
+# Ids
 
 
 @settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -86,7 +64,7 @@ TEXTS = st.one_of(
 def test_ids_equal_those_of_text_vectorization(
     tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int, sequence_length: int
 ) -> None:
-    assume(any(map(tokenize, train)))  # without a word, Keras leaves its table uninitialised and can't be asked
+    assume(len(tokenize(train).ids))  # without a word, Keras leaves its table uninitialised and can't be asked
     layer = keras.layers.TextVectorization(max_tokens=vocab_size, output_sequence_length=sequence_length)
     layer.adapt(train)
     corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
@@ -176,18 +154,30 @@ def test_fingerprint_is_the_name_of_the_folder(corpus: Corpus) -> None:
     assert corpus.fingerprint == "abc"
 
 
+def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that the texts are added to when they are tokenised."""
+    texts: list[str] = []
+    monkeypatch.setattr(vocabulary, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk))
+    return texts
+
+
 def test_second_build_reads_the_cache(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(vocabulary, "tokenize", lambda text: calls.append(text) or tokenize(text))
+    texts = tokenised(monkeypatch)
     again = build_corpus(corpus.folder, splits_of(TRAIN, VALIDATION, TEST))
-    assert (calls, again.words(100)) == ([], WORDS)
+    assert (texts, again.words(100)) == ([], WORDS)
 
 
 def test_first_build_tokenises_every_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(vocabulary, "tokenize", lambda text: calls.append(text) or tokenize(text))
-    build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
-    assert calls == [*TRAIN, *VALIDATION, *TEST]
+    texts = tokenised(monkeypatch)
+    build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=1, chunk_bytes=20)
+    assert texts == [*TRAIN, *VALIDATION, *TEST]
+
+
+def test_log_says_how_many_texts_were_tokenised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "tuning"):
+        for _ in range(2):
+            build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
+    assert [record.getMessage() for record in caplog.records] == ["tokenised 6 texts"]
 
 
 def test_build_leaves_no_temporary_folder(corpus: Corpus) -> None:
@@ -211,6 +201,27 @@ def test_build_that_fails_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "abc").exists()
 
 
+def test_build_on_a_disk_that_fills_up_leaves_no_corpus(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            build_corpus(tmp_path / "abc", splits_of(["a b c"] * 1000, VALIDATION, TEST), chunk_bytes=1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "abc").exists()
+
+
+def test_build_raises_what_a_thread_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(texts: pd.Series) -> None:
+        raise MemoryError(len(texts))
+
+    monkeypatch.setattr(vocabulary, "tokenize", fail)
+    with pytest.raises(MemoryError):
+        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=2, chunk_bytes=1)
+    assert not (tmp_path / "abc").exists()
+
+
 def test_build_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(StorageError, match="The results folder must be writable"):
@@ -219,8 +230,47 @@ def test_build_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
 
 def test_build_reports_progress(tmp_path: Path) -> None:
     told: list[tuple[str, float]] = []
-    build_corpus(tmp_path / "abc", splits_of(["a"] * 1500, ["b"] * 250, ["c"] * 250), progress=lambda *both: told.append(both))
-    assert told == [("tokenising", 0.5), ("tokenising", 1.0)]
+    splits = splits_of(["a"] * 1500, ["b"] * 250, ["c"] * 250)
+    build_corpus(tmp_path / "abc", splits, chunk_bytes=500, progress=lambda *both: told.append(both))
+    assert told == [("tokenising", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
+
+
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    train=st.lists(TEXTS, min_size=1, max_size=12),
+    other=st.lists(TEXTS, min_size=1, max_size=6),
+    n_threads=st.integers(1, 3),
+    chunk_bytes=st.integers(1, 40),
+)
+def test_files_do_not_depend_on_threads_and_chunks(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], n_threads: int, chunk_bytes: int
+) -> None:
+    folder, splits = tmp_path_factory.mktemp("corpus"), splits_of(train, other, other[:1])
+    build_corpus(folder / "one", splits, n_threads=1)
+    build_corpus(folder / "many", splits, n_threads=n_threads, chunk_bytes=chunk_bytes)
+    names = sorted(path.name for path in (folder / "one").iterdir())
+    assert len(names) == 3 * len(SPLITS) + 2
+    assert filecmp.cmpfiles(folder / "one", folder / "many", names, shallow=False) == (names, [], [])
+
+
+@pytest.mark.parametrize("n_tokens", [0, 3, 100_000])
+def test_ids_are_written_as_numpy_writes_them(tmp_path: Path, n_tokens: int) -> None:
+    corpus = build_corpus(tmp_path / "abc", splits_of(["a " * n_tokens], [""], [""]))
+    np.save(tmp_path / "ids.npy", np.full(n_tokens, 2, dtype=np.int32))
+    assert (corpus.folder / "train.ids.npy").read_bytes() == (tmp_path / "ids.npy").read_bytes()
+
+
+@pytest.mark.slow
+def test_build_never_holds_all_ids(tmp_path: Path) -> None:
+    splits = splits_of(["one two three four five six seven eight nine ten"] * 2_000_000, [""], [""])
+    tracemalloc.start()
+    try:
+        build_corpus(tmp_path / "abc", splits, n_threads=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "abc" / "train.ids.npy").stat().st_size == 128 + 4 * 20_000_000
+    assert peak < 4 * 20_000_000  # 64 MB: three quarters are lengths and offsets, 8 bytes a text
 
 
 def test_open_corpus_gives_what_was_built(corpus: Corpus) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import pyarrow as pa
+
 from tuning.config import StudyConfig
 from tuning.datasets import SplitReviews, load_reviews, split_reviews
 from tuning.datasets.files import Progress
@@ -24,8 +26,8 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
         StorageError: the results folder is full or read-only.
     """
     reviews = load_reviews(config.data, progress=progress)
+    release_memory()
     splits = split_reviews(reviews, seed=config.seed)
-    corpus = build_corpus(results.cache_dir(splits.fingerprint), splits, progress=progress)
     named = list(reviews.broken[:N_NAMED])
     for place in named:
         logger.warning("left out: %s", place)
@@ -37,7 +39,15 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
         "n_broken_lines": len(reviews.broken),
         "broken_lines": named,
     }
+    del reviews  # the splits hold its texts a second time: 0.7 GiB at 1,000,000 reviews
+    release_memory()
+    corpus = build_corpus(results.cache_dir(splits.fingerprint), splits, progress=progress)
     card = corpus.card
     if {name: card.get(name) for name in reading} != reading:
         write_json(corpus.folder / "data_card.json", {**card, **reading})
     return corpus, splits
+
+
+def release_memory() -> None:
+    """Give freed texts back to the system; Arrow would keep them, 0.7 GiB after 1,000,000 reviews."""
+    pa.default_memory_pool().release_unused()

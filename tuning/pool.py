@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tuning import worker as worker_module
+from tuning.chunks import available_cores
 from tuning.results import translated
 from tuning.worker import Message, WorkerSettings
 
@@ -99,11 +100,6 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for worker in self.workers:
             worker.stop()
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers() -> int:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from tuning import dashboard
 from tuning.config import StudyConfig
-from tuning.corpus import prepare_corpus
+from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
 from tuning.errors import StudyError
 from tuning.pool import Pool, default_workers
@@ -64,7 +64,8 @@ def tune(
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with _owned(folder), Pool(n_workers or default_workers(), log_path=folder.log_path) as pool:
-        corpus, _ = prepare_corpus(config, results=results, progress=progress)
+        corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
+        release_memory()
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)

@@ -4,9 +4,10 @@ The ids are those of `keras.layers.TextVectorization` with its default standardi
 texts; `vocab_size` cuts them later, because a smaller vocabulary is a prefix of a larger one. No TensorFlow runs here.
 """
 
+import contextlib
+import io
+import logging
 import shutil
-from array import array
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +15,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock
 
+from tuning.chunks import CHUNK_BYTES, map_chunks
 from tuning.config import SPLITS
 from tuning.datasets.files import Progress
 from tuning.datasets.splits import SplitReviews
 from tuning.errors import StorageError
 from tuning.results import read_json, translated, write_json
+from tuning.tokenizing import tokenize
+
+logger = logging.getLogger(__name__)
 
 PADDING_ID, UNKNOWN_ID, FIRST_WORD_ID = 0, 1, 2
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
-
-# keras.layers.TextVectorization: lower-cases ASCII letters, then strips !"#$%&()*+,-./:;<=>?@[\]^_`{|}~' and splits at ASCII
-# white space (keras/src/layers/preprocessing/text_vectorization.py). On UTF-8 bytes that is one table and one split.
-_LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
-_PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
-
-
-def tokenize(text: str) -> list[bytes]:
-    """The tokens of one text, as `TextVectorization` splits it, in UTF-8."""
-    return text.encode().translate(_LOWER, _PUNCTUATION).split()
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Corpus:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What `describe` found, as plain values."""
+        """The data card, as plain values."""
         return dict(read_json(self.folder / "data_card.json"))
 
     def split(self, name: str) -> LabelledTexts:
@@ -98,18 +95,23 @@ class Corpus:
 def encode(texts: Iterable[str], words: list[str]) -> TokenizedTexts:
     """Token ids of new texts, for a vocabulary in order of its ids (from 2)."""
     index = {word.encode(): number for number, word in enumerate(words, start=FIRST_WORD_ID)}
-    ids: array[int] = array("i")
-    offsets = [0]
-    for text in texts:
-        ids.extend([index.get(token, UNKNOWN_ID) for token in tokenize(text)])
-        offsets.append(len(ids))
-    return TokenizedTexts(np.array(ids, dtype=np.int32), np.array(offsets, dtype=np.int64))
+    tokens = tokenize(list(texts))
+    numbers = np.array([index.get(word, UNKNOWN_ID) for word in tokens.words.to_pylist()], dtype=np.int32)
+    return TokenizedTexts(numbers[tokens.ids], _offsets([tokens.lengths]))
 
 
-def build_corpus(folder: Path, splits: SplitReviews, *, progress: Progress | None = None) -> Corpus:
+def build_corpus(
+    folder: Path,
+    splits: SplitReviews,
+    *,
+    n_threads: int | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+    progress: Progress | None = None,
+) -> Corpus:
     """The tokenised data set in `folder`, made there if it is not yet.
 
     Every text is tokenised once. The vocabulary is the training split's; ties in frequency go to the greater word, as in Keras.
+    Neither the threads (one a core) nor the size of the chunks change a byte.
 
     Raises:
         StorageError: the results folder is full or read-only.
@@ -122,53 +124,104 @@ def build_corpus(folder: Path, splits: SplitReviews, *, progress: Progress | Non
                 shutil.rmtree(temporary, ignore_errors=True)
                 shutil.rmtree(folder, ignore_errors=True)
                 temporary.mkdir()
-                _write_corpus(temporary, splits, progress)
+                _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
                 temporary.replace(folder)
     return Corpus(folder)
 
 
-def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None) -> None:
-    provisional: defaultdict[bytes, int] = defaultdict()
-    provisional.default_factory = provisional.__len__
-    tokenized: dict[str, TokenizedTexts] = {}
+@dataclass(frozen=True)
+class _Chunk:
+    """What is kept of a chunk of a split when its ids are on disk: its `words`, how often each occurs, tokens of each text."""
+
+    words: pa.Array
+    counts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+
+def _write_corpus(folder: Path, splits: SplitReviews, n_threads: int | None, chunk_bytes: int, progress: Progress | None) -> None:
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
-    for name in SPLITS:
-        ids: array[int] = array("i")
-        offsets = [0]
-        for text in splits.frames[name]["text"]:
-            ids.extend(map(provisional.__getitem__, tokenize(text)))
-            offsets.append(len(ids))
-            done += 1
-            if progress and done % 1000 == 0:
-                progress("tokenising", done / total)
-        tokenized[name] = TokenizedTexts(np.array(ids, dtype=np.int32), np.array(offsets, dtype=np.int64))
-    counts = np.bincount(tokenized["train"].ids, minlength=len(provisional))
-    words = list(provisional)
-    seen = sorted(np.flatnonzero(counts), key=lambda i: (counts[i], words[i]), reverse=True)
-    final = np.full(len(words), UNKNOWN_ID, dtype=np.int32)
-    final[seen] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(seen), dtype=np.int32)
-    for name in SPLITS:
-        texts = tokenized[name] = TokenizedTexts(final[tokenized[name].ids], tokenized[name].offsets)
-        np.save(folder / f"{name}.ids.npy", texts.ids)
-        np.save(folder / f"{name}.offsets.npy", texts.offsets)
-        np.save(folder / f"{name}.labels.npy", splits.frames[name]["label"].to_numpy().astype(np.int64))
-    (folder / "vocabulary.txt").write_bytes(b"\n".join(words[i] for i in seen))
-    write_json(folder / "data_card.json", describe(splits, tokenized, n_words=len(seen)))
+    chunks: dict[str, list[_Chunk]] = {name: [] for name in SPLITS}
+    for name, kept in chunks.items():
+        frame = splits.frames[name]
+        tokenized = map_chunks(tokenize, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes)
+        with contextlib.closing(tokenized), (folder / f"{name}.ids.npy").open("wb") as file:
+            file.write(_header(0))
+            for tokens in tokenized:
+                file.write(tokens.ids.data)
+                kept.append(_Chunk(tokens.words, np.bincount(tokens.ids, minlength=len(tokens.words)), tokens.lengths))
+                done += len(tokens.lengths)
+                if progress:
+                    progress("tokenising", done / total)
+        np.save(folder / f"{name}.offsets.npy", _offsets([chunk.lengths for chunk in kept]))
+        np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
+    words, numbers = _vocabulary(chunks)
+    for name, kept in chunks.items():
+        _renumber(folder / f"{name}.ids.npy", kept, numbers[name])
+    (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
+    logger.info("tokenised %d texts", done)
+    write_json(folder / "data_card.json", _describe(splits, chunks, numbers["validation"], n_words=len(words)))
 
 
-def describe(splits: SplitReviews, tokenized: dict[str, TokenizedTexts], *, n_words: int) -> dict[str, Any]:
+def _vocabulary(chunks: dict[str, list[_Chunk]]) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
+    """The training split's words in order of their ids, and the id of each word of each chunk."""
+    every = [chunk for kept in chunks.values() for chunk in kept]
+    merged = pa.chunked_array([chunk.words for chunk in every], pa.large_binary()).dictionary_encode().combine_chunks()
+    places = merged.indices.to_numpy()
+    seen = np.concatenate([chunk.counts for chunk in chunks["train"]])
+    counts = np.bincount(places[: len(seen)], weights=seen, minlength=len(merged.dictionary))
+    table = pa.table({"count": counts, "word": merged.dictionary})
+    order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "descending")])[: np.count_nonzero(counts)]
+    ids = np.full(len(counts), UNKNOWN_ID, dtype=np.int32)
+    ids[order.to_numpy()] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(order), dtype=np.int32)
+    numbers = iter(np.split(ids[places], np.cumsum([len(chunk.words) for chunk in every])))
+    return merged.dictionary.take(order).to_pylist(), {name: [next(numbers) for _ in kept] for name, kept in chunks.items()}
+
+
+def _renumber(path: Path, chunks: list[_Chunk], numbers: list[npt.NDArray[np.int32]]) -> None:
+    """Give the ids on disk, each of which counts the words of its chunk alone, their numbers in the vocabulary.
+
+    Reads and writes instead of a memory map: a disk that fills up under a map kills the process.
+    """
+    n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
+    with path.open("r+b") as file:
+        file.write(_header(n_tokens))
+        for chunk, new in zip(chunks, numbers, strict=True):
+            place = file.tell()
+            ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
+            file.seek(place)
+            file.write(new[ids].data)
+
+
+def _header(n_tokens: int) -> bytes:
+    """That of a .npy file of ids, as `np.save` writes it: of one size, because NumPy leaves space for an array that grows."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)), "fortran_order": False, "shape": (n_tokens,)}
+    )
+    return buffer.getvalue()
+
+
+def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    return np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *lengths]))
+
+
+def _describe(
+    splits: SplitReviews, chunks: dict[str, list[_Chunk]], numbers: list[npt.NDArray[np.int32]], *, n_words: int
+) -> dict[str, Any]:
     """The data card: rows, classes, lengths in tokens, duplicates and the share of unknown tokens.
 
-    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows.
+    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows; `numbers` are its words' ids.
     """
-    lengths = np.concatenate([texts.lengths for texts in tokenized.values()])
-    validation = tokenized["validation"].ids
+    lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
     full = n_words + FIRST_WORD_ID
+    counts = np.zeros(full, dtype=np.int64)  # of each id in the validation split
+    for chunk, ids in zip(chunks["validation"], numbers, strict=True):
+        np.add.at(counts, ids, chunk.counts)
     sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
     labels = {name: np.bincount(f["label"], minlength=len(splits.class_names)) for name, f in splits.frames.items()}
     return {
         "fingerprint": splits.fingerprint,
-        "n_rows": {name: len(texts) for name, texts in tokenized.items()},
+        "n_rows": {name: len(splits.frames[name]) for name in chunks},
         "class_names": list(splits.class_names),
         "class_counts": {name: counts.tolist() for name, counts in labels.items()},
         "majority_share": float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
@@ -176,9 +229,7 @@ def describe(splits: SplitReviews, tokenized: dict[str, TokenizedTexts], *, n_wo
         "n_tokens": int(lengths.sum()),
         "n_words": n_words,
         "n_duplicates": splits.n_duplicates,
-        "unknown_share": {
-            str(size): float(np.mean((validation == UNKNOWN_ID) | (validation >= size))) if len(validation) else 0.0 for size in sizes
-        },
+        "unknown_share": {str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1)) for size in sizes},
     }
 
 

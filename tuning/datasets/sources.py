@@ -52,9 +52,9 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
     label_column = choose_column(table.frame, config.label_column, LABEL_COLUMNS, "label")
     labels = to_classes(table.frame[label_column], column=label_column, positive_from=config.positive_from, drop_stars=config.drop_stars)
     texts = clean(table.frame[text_column])
-    empty = (texts.str.strip() == "").to_numpy() & (labels.codes >= 0)  # a row without a label is counted there
+    empty = ((texts == "") | texts.str.isspace()).to_numpy() & (labels.codes >= 0)  # a row without a label is counted there
     keep = ~empty & (labels.codes >= 0)
-    frame = pd.DataFrame({"text": texts[keep].to_numpy(), "label": labels.codes[keep]})
+    frame = pd.DataFrame({"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]})
     dropped = {**labels.dropped, **({"with an empty text": int(empty.sum())} if empty.any() else {})}
     if len(frame) < MIN_ROWS:
         raise DataError(f"The data must have {MIN_ROWS} rows or more with a text and a label; {config.data!r} has {len(frame)}.")
@@ -63,6 +63,8 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
 
 def clean(texts: pd.Series) -> pd.Series:
     """Text that UTF-8 can hold: missing values become empty, lone surrogates a question mark."""
+    if texts.dtype == "str":  # Arrow's memory, where text is UTF-8
+        return texts.fillna("")
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
 
 

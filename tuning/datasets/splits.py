@@ -1,14 +1,15 @@
 """Train, validation and test: 70/15/15, stratified, no text in two of them."""
 
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from tuning.chunks import BOUNDARY, byte_lengths, joined, split_up
 from tuning.config import SPLITS
 from tuning.datasets.sources import Reviews
 from tuning.errors import DataError
@@ -17,8 +18,7 @@ SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 MIN_TEXTS_PER_CLASS = 10  # fewer can't stand in three splits and say anything in the two small ones
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
-_ASCII_SPACE = bytes([0x1C, 0x1D, 0x1E, 0x1F])  # white space for str.split, not for bytes.split
-_ASCII_TABLE = bytes.maketrans(_ASCII_SPACE, b"    ")
+_ASCII_TABLE = bytes(ord(" ") if b < 128 and chr(b).isspace() else ord(chr(b).lower()) if b < 128 else b for b in range(256))
 _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b).isspace())
 
 
@@ -40,7 +40,8 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     Raises:
         DataError: a class with fewer than 10 distinct texts.
     """
-    codes, distinct = pd.factorize(reviews.frame["text"].map(fold))
+    digests = [digest for chunk in split_up(reviews.frame["text"]) for digest in folded_digests(chunk)]
+    codes, distinct = pd.factorize(np.array(digests, dtype=object))
     first_rows = np.unique(codes, return_index=True)[1]
     strata = reviews.labels[first_rows]
     counts = np.bincount(strata, minlength=len(reviews.class_names))
@@ -57,23 +58,39 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     for number, members in enumerate((train, validation, test)):
         split_of[members] = number
     rows = split_of[codes]
-    frames = {name: reviews.frame[rows == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
+    columns = {column: reviews.frame[column] for column in reviews.frame}
+    frames = {  # by column: pandas filters Arrow's text in place, but takes a frame's rows from a copy of all of them
+        name: pd.DataFrame({column: values[rows == number] for column, values in columns.items()}).reset_index(drop=True)
+        for number, name in enumerate(SPLITS)
+    }
     return SplitReviews(frames, reviews.class_names, len(reviews.frame) - len(distinct), _fingerprint(frames, reviews.class_names))
 
 
 def fold(text: str) -> str:
     """Case folded, everything but letters, digits and white space dropped, white space runs made one space."""
-    if text.isascii():
-        return b" ".join(text.lower().encode().translate(_ASCII_TABLE, _DROP_ASCII).split()).decode()
     return " ".join(_DROP_UNICODE.sub("", text.casefold()).split())
+
+
+def folded_digests(texts: pd.Series) -> list[bytes]:
+    """16 bytes for each text, equal where `fold` gives equal texts; those of 1,000,000 reviews would take 1 GiB.
+
+    What `fold` does to ASCII is done to the whole chunk at once, in half the time; to a folded text it does nothing.
+    """
+    text = joined([text if text.isascii() else fold(text) for text in texts.tolist()], end=BOUNDARY)
+    data = np.frombuffer((BOUNDARY + text).translate(_ASCII_TABLE, _DROP_ASCII), dtype=np.uint8)
+    is_space = data == ord(" ")
+    data = data[~np.concatenate([[False], is_space[1:] & is_space[:-1]])]
+    ends = np.flatnonzero(data == BOUNDARY[1]) + 1
+    folded = data.tobytes()
+    return [hashlib.blake2b(folded[start:end], digest_size=16).digest() for start, end in itertools.pairwise(ends.tolist())]
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:
     """16 hex digits over every text, label, class name and its place in the splits."""
     digest = hashlib.sha256(repr(class_names).encode())
     for name, frame in frames.items():
-        texts = [text.encode() for text in frame["text"]]
-        lengths: npt.NDArray[np.int64] = np.array([len(text) for text in texts], dtype=np.int64)
-        for part in (name.encode(), lengths.tobytes(), frame["label"].to_numpy().astype(np.int64).tobytes(), *texts):
+        for part in (name.encode(), byte_lengths(frame["text"]).tobytes(), frame["label"].to_numpy().astype(np.int64).tobytes()):
             digest.update(part)
+        for chunk in split_up(frame["text"]):
+            digest.update(joined(chunk, end=b""))
     return digest.hexdigest()[:16]
