@@ -16,7 +16,7 @@ import keras
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
-from benchmarks.configurations import Configuration
+from benchmarks.configurations import DIGITS, Configuration
 from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.spaces.same_space import SameSpace
 from benchmarks.texts import Texts
@@ -41,7 +41,7 @@ class Recorder(keras.callbacks.Callback):
         seconds = time.perf_counter() - self.started
         if self._budget_seconds is not None and seconds > self._budget_seconds:
             raise BudgetSpent
-        self.epochs.append({"seconds": round(seconds, 3), "val_accuracy": float((logs or {})["val_accuracy"])})
+        self.epochs.append({"seconds": round(seconds, 3), "val_accuracy": round(float((logs or {})["val_accuracy"]), DIGITS)})
 
 
 class Peer(SameSpace):
@@ -95,7 +95,7 @@ def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int
         raise RuntimeError(f"KerasTuner must complete every trial; it left {[trial.status for trial in found]}: {found[-1].message}")
     starts = [started, *peer.ends]
     trials = [
-        {"values": dict(trial.hyperparameters.values), "val_accuracy": float(trial.score), "seconds": round(end - start, 3)}
+        {"values": dict(trial.hyperparameters.values), "val_accuracy": round(float(trial.score), DIGITS), "seconds": round(end - start, 3)}
         for trial, start, end in zip(found, starts, peer.ends, strict=False)
     ]
     return {"seconds": seconds, "trials": trials}

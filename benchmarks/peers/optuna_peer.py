@@ -9,7 +9,7 @@ import keras
 import optuna
 from optuna_integration import KerasPruningCallback
 
-from benchmarks.configurations import RANGES, Configuration
+from benchmarks.configurations import DIGITS, RANGES, Configuration
 from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.texts import Texts
 
@@ -31,7 +31,7 @@ def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int
         model = masked_lstm(**values, learning_rate=learning_rate)
         callbacks = [KerasPruningCallback(trial, "val_accuracy")]
         history = model.fit(train, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=0)
-        return float(max(history.history["val_accuracy"]))
+        return round(float(max(history.history["val_accuracy"])), DIGITS)
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.NopPruner())
     for values in configurations:
