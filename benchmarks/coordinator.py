@@ -10,7 +10,6 @@ import cProfile
 import dataclasses
 import itertools
 import pstats
-import statistics
 import tempfile
 import time
 from collections import deque
@@ -19,25 +18,28 @@ from typing import Any, cast
 
 import numpy as np
 import optuna
+import pandas as pd
 
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.ours import study_config
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import SPLITS, DataConfig, StudyConfig
+from tuning.datasets import SplitReviews
 from tuning.hyperparameters import suggest
 from tuning.pool import Pool
-from tuning.results import ResultsDir, write_json
+from tuning.results import ResultsDir
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, declare
 from tuning.study import close_study, open_study
-from tuning.vocabulary import Corpus
+from tuning.vocabulary import Corpus, build_corpus
 from tuning.worker import Message
 
 TRIAL_SECONDS = 10.0  # what the goal compares with
+N_ROWS = 23_000  # of the training split
 N_PROFILED = 15  # functions that the record names
 
 
 class FakeWorker:
-    """Answers each message as a worker does, at once: epochs while it is told to go on, then the result.
+    """Answers each message as a worker does, at once: an epoch while it is told to go on, then the result; paused trials go on.
 
     Args:
         result: every field of a `FitResult`, as a worker sends it.
@@ -47,21 +49,33 @@ class FakeWorker:
         self.answers: deque[Message] = deque()
         self._rng = np.random.default_rng(seed)
         self._epochs, self._blank = epochs, result
+        self._histories: dict[str, list[Message]] = {}  # of paused trials, by checkpoint
         self._history: list[Message] = []
+        self._checkpoint = ""
 
     def send(self, message: Message) -> None:
         if message.get("kind") == "train":
-            self._history = []
-        if message.get("kind") == "train" or (message["go"] and len(self._history) < self._epochs):
-            self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
-            self.answers.append({"kind": "epoch", **self._history[-1]})
+            self._checkpoint = str(message.get("checkpoint", ""))
+            self._history = self._histories.pop(self._checkpoint, []) if message.get("resume") else []
+            self._train_epoch()
+        elif message["go"] is True and len(self._history) < self._epochs:
+            self._train_epoch()
         else:
-            self.answers.append({"kind": "result", **self._result()})
+            self._end(paused=message["go"] == "pause")
 
-    def _result(self) -> Message:
+    def _train_epoch(self) -> None:
+        self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
+        self.answers.append({"kind": "epoch", **self._history[-1]})
+
+    def _end(self, *, paused: bool) -> None:
         best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
         values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
-        return {**self._blank, **values, "history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds()}
+        if paused:
+            self._histories[self._checkpoint] = self._history
+            Path(self._checkpoint).write_bytes(b"a checkpoint's place; a worker writes it, not the coordinator")
+            values["paused"] = True
+        fixed = {"history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds()}
+        self.answers.append({"kind": "result", **self._blank, **values, **fixed})
 
 
 class FakePool:
@@ -85,7 +99,7 @@ def fake_seconds() -> dict[str, float]:
 
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """Coordinator seconds of each of `n_trials` trials after `n_before`; then of one more, by function, under the profiler."""
+    """Coordinator seconds a trial after `n_before` trials; then those of one more, by function, under the profiler."""
     from tuning.training import FitResult  # loads TensorFlow, which the process that calls the parts does not need
 
     blank = dataclasses.asdict(FitResult())
@@ -93,34 +107,53 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         results = ResultsDir(Path(folder))
         config = study_config("coordinator", DataConfig(), seed=seed)
         space = declare(SPACE_PATH, n_classes=2)
-        study = open_study(results, config, space, data_fingerprint="none", storage_url=results.storage_url(None))
+        corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
+        study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
         study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
-        worker = FakeWorker(epochs=config.train.epochs, seed=seed, result=blank)
-        seconds = search_seconds(study, config, space, results, worker=worker, n_trials=n_before + n_trials + 1)
+
+        def search(n: int) -> list[float]:
+            worker = FakeWorker(epochs=config.train.epochs, seed=seed, result=blank)
+            return event_seconds(study, config, space, corpus, results, worker=worker, n_trials=n)
+
+        events = search(n_before + n_trials)
         profile = cProfile.Profile()
-        profile.runcall(search_seconds, study, config, space, results, worker=worker, n_trials=n_before + n_trials + 2)
+        profile.runcall(search, n_before + n_trials + 1)
         close_study(study)
-    median = statistics.median(seconds)
-    found = {"n_before": n_before, "seconds": seconds, "median_seconds": median, "share": median / TRIAL_SECONDS}
-    return {**found, "profile_of_one_trial": slowest(profile)}
+    seconds = (events[-1] - events[0]) / n_trials
+    found = {"n_before": n_before, "n_trials": n_trials, "seconds_a_trial": round(seconds, 4), "share": seconds / TRIAL_SECONDS}
+    gaps = [round(end - start, 4) for start, end in itertools.pairwise(events)]
+    return {**found, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
 
 
-def search_seconds(
-    study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir, *, worker: FakeWorker, n_trials: int
+def event_seconds(
+    study: optuna.Study,
+    config: StudyConfig,
+    space: SearchSpace,
+    corpus: Corpus,
+    results: ResultsDir,
+    *,
+    worker: FakeWorker,
+    n_trials: int,
 ) -> list[float]:
-    """Search until the study has so many trials; seconds from each trial's end to the next one's."""
-    folder = results.cache_dir("none")
-    write_json(folder / "data_card.json", {"class_names": ["negative", "positive"]})
-    ends: list[float] = []
+    """Search until the study has so many finished trials; when each thing that is worth a line happened, the call's start first."""
+    events: list[float] = []
 
     def look(progressed: Progressed) -> None:
-        if " complete" in progressed.event or " pruned" in progressed.event:
-            ends.append(time.perf_counter())
+        if progressed.event:
+            events.append(time.perf_counter())
 
     pool = cast("Pool", FakePool(worker))  # what Search uses of a pool
-    search = Search(study, pool, config, space, SPACE_PATH, Corpus(folder), results, Interrupt(), look)
+    search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), look)
+    events.append(time.perf_counter())
     search.run(n_trials=n_trials, timeout_seconds=None)
-    return [round(end - start, 4) for start, end in itertools.pairwise(ends)]
+    return events
+
+
+def fake_reviews() -> SplitReviews:
+    """As many rows as the default data have, of made-up texts of as many lengths."""
+    texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
+    frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
+    return SplitReviews({name: frame if name == "train" else frame[:100] for name in SPLITS}, ("negative", "positive"), 0, "fake")
 
 
 def past_trials(n: int, *, space: SearchSpace, epochs: int, seed: int) -> list[optuna.trial.FrozenTrial]:
