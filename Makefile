@@ -13,6 +13,7 @@ METRIC  ?=
 STORAGE ?=
 PORT    ?=
 FILE    ?=
+MINUTES ?=
 
 BOOTSTRAP ?= python3
 VENV      ?= .venv
@@ -28,14 +29,15 @@ export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                $(call flag,EPOCHS,--epochs) $(call flag,WORKERS,--workers) $(call flag,METRIC,--metric)
+bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune dashboard report export-best predict status data-card spaces pictures bench-step install test test-slow check format lock clean
+.PHONY: help tune dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale install test test-slow check format lock clean
 
 ## help: list the targets
 help:
-	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 ## tune: search for the best configuration; the same command goes on where it stopped
 tune: $(VENV)/.installed
@@ -73,9 +75,25 @@ spaces: $(VENV)/.installed
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 
-## bench-step: time a training step of Keras' LSTM and of the fused kernel
-bench-step: $(VENV)/.installed
-	$(PYTHON) benchmarks/step.py
+## bench: measure this program beside its peers and floors: every part below, one table
+bench: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks all $(bench_flags)
+
+## bench-throughput: finished trials an hour, against KerasTuner and a plain Optuna script
+bench-throughput: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks throughput $(bench_flags)
+
+## bench-time-to-accuracy: time until the accuracy that KerasTuner reaches in MINUTES
+bench-time-to-accuracy: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
+
+## bench-step: a training step against Keras' LSTM, PyTorch's and the matrix products alone
+bench-step: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks step $(bench_flags)
+
+## bench-scale: workers' time, data view, a million reviews, memory, coordinator at trial 5,000
+bench-scale: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks scale $(bench_flags)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed
@@ -85,7 +103,7 @@ test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow"
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
-test-slow: $(VENV)/.installed-dev
+test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
 	$(PYTHON) -m pytest -m slow
 
 ## check: lint, format and types
@@ -104,6 +122,7 @@ lock_command = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3
 lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
 	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
 
 ## clean: remove .venv and what the tools cache; results stay
 clean:
@@ -118,4 +137,8 @@ $(VENV)/.installed: requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.lock
 	@touch $@

@@ -1,60 +1,132 @@
-"""Milliseconds a training step: `keras.layers.LSTM` in `fit`, and the same with the fused kernel: `make bench-step`.
+"""A training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's, and the sgemm floor.
 
-One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens, dropout 0.2; the two in turn, three
-times each.
+One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens as in batches of similar length, dropout
+0.2, Adam. Sides take turns, and a ratio is the median of the ratios within a turn. `fit` gets the same `tf.data` dataset of finished
+batches on both Keras sides; a step is timed from the end of the first batch, which traces, to the end of the last.
 """
 
+from __future__ import annotations
+
 import contextlib
-import os
-
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-
+import importlib.util
 import statistics
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-import keras
 import numpy as np
-import tensorflow as tf
+import numpy.typing as npt
 
-from tuning.models import lstm_classifier
-from tuning.models.fused import fused as with_kernels
+from benchmarks.configurations import BATCH_SIZE
+from benchmarks.floor import floor_flops, floor_seconds
+from benchmarks.goals import figures
+from benchmarks.processes import in_fresh_process
+from benchmarks.settings import Settings
+from tuning.datasets import SplitReviews
 
-ROWS, BATCH, N_BATCHES, REPEATS = 20_000, 128, 20, 3
-CASES = [(100, 16, 16), (100, 32, 20), (200, 16, 16), (200, 32, 32), (200, 64, 64), (200, 128, 64)]  # length, units, embedding
+VOCAB_SIZE, MAX_PADDING = 20_000, 8
+# length, units, embedding: the first four against Keras' LSTM, the others against the floor, all against PyTorch
+KERAS_CASES = [(100, 16, 16), (100, 32, 20), (200, 16, 16), (200, 32, 32)]
+FLOOR_CASES = [(200, 64, 64), (200, 128, 64)]
 
-
-def step_ms(length: int, units: int, embedding_dim: int, *, fused: bool) -> float:
-    """Milliseconds a step of one epoch, after two batches that trace."""
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    n = BATCH * N_BATCHES
-    x = rng.integers(1, ROWS, (n, length)).astype(np.int32)
-    x[np.arange(length) >= rng.integers(max(length - 8, 1), length + 1, n)[:, None]] = 0
-    y = rng.integers(0, 2, n)
-    model = lstm_classifier(vocab_size=ROWS, embedding_dim=embedding_dim, lstm_units=units, recurrent_dropout=0.0, masked=True)
-    with with_kernels(model) if fused else contextlib.nullcontext():
-        model.fit(x[: 2 * BATCH], y[: 2 * BATCH], batch_size=BATCH, verbose=0)
-        started = time.perf_counter()
-        model.fit(x, y, batch_size=BATCH, verbose=0)
-    return (time.perf_counter() - started) / N_BATCHES * 1000
+Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
-def main() -> None:
-    """Print a Markdown table."""
+def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Milliseconds of every side, turn by turn, and the worst ratio over the cases of each goal. The ids are random: no data is read."""
+    with_pytorch = importlib.util.find_spec("torch") is not None
+    if not with_pytorch:
+        say("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
+    cases = []
+    for length, units, embedding_dim in settings.size(KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]):
+        say(f"length {length}, units {units}, embedding {embedding_dim}")
+        sizes = {"length": length, "units": units, "embedding_dim": embedding_dim}
+        turns = in_fresh_process(
+            time_case,
+            log_path=settings.log_path,
+            **sizes,
+            n_batches=settings.size(30, tiny=3),
+            n_turns=settings.size(7, tiny=1),
+            with_pytorch=with_pytorch,
+        )
+        case = {**sizes, **summary_of(turns)}
+        cases.append({**case, "floor_gigaflops": gigaflops(case)})
+    return {**figures(worst_ratios(cases), notes=None if with_pytorch else {"ratio_pytorch": "PyTorch is not installed"}), "cases": cases}
+
+
+def time_case(*, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool) -> dict[str, list[float]]:
+    """Milliseconds a step of every side, one value a turn."""
+    import tensorflow as tf
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1, user_api="blas")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    print("| length, units, embedding | Keras | fused | ratio |\n|---|---|---|---|")
-    for case in CASES:
-        pairs = [(step_ms(*case, fused=False), step_ms(*case, fused=True)) for _ in range(REPEATS)]
-        stock, fused = (statistics.median(times) for times in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        print(f"| {', '.join(map(str, case))} | {stock:.1f} | {fused:.1f} | {ratio:.2f} |", flush=True)
+    ids, labels = random_batches(n_batches, length=length)
+    sizes = {"embedding_dim": embedding_dim, "units": units}
+    sides: dict[str, Callable[[], float]] = {
+        "keras": lambda: fit_seconds((ids, labels), **sizes, fused=False),
+        "ours": lambda: fit_seconds((ids, labels), **sizes, fused=True),
+        "floor": lambda: floor_seconds(batch=BATCH_SIZE, length=length, units=units, features=embedding_dim, n_steps=n_batches),
+    }
+    if with_pytorch:
+        from benchmarks.peers import pytorch_peer
+
+        sides["pytorch"] = lambda: pytorch_peer.step_seconds(ids, labels, vocab_size=VOCAB_SIZE, **sizes)
+    turns: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(n_turns):
+        for name, seconds in sides.items():
+            turns[name].append(round(seconds() * 1000, 3))
+    return turns
 
 
-if __name__ == "__main__":
-    main()
+def random_batches(n_batches: int, *, length: int) -> Batches:
+    """Ids (n_batches, 128, length), padded after the text with up to 8 zeros, and labels (n_batches, 128)."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, VOCAB_SIZE, (n_batches, BATCH_SIZE, length)).astype(np.int32)
+    ends = rng.integers(max(length - MAX_PADDING, 1), length + 1, (n_batches, BATCH_SIZE, 1))
+    return np.where(np.arange(length) < ends, ids, 0).astype(np.int32), rng.integers(0, 2, (n_batches, BATCH_SIZE))
+
+
+def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool) -> float:
+    """Seconds a step of `fit`, with this program's kernels or without."""
+    import keras
+    import tensorflow as tf
+
+    from tuning.models import lstm_classifier
+    from tuning.models.fused import fused as with_kernels
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = lstm_classifier(vocab_size=VOCAB_SIZE, embedding_dim=embedding_dim, lstm_units=units, recurrent_dropout=0.0, masked=True)
+    data = tf.data.Dataset.from_tensor_slices(batches).prefetch(2)
+    ends: list[float] = []
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
+    with with_kernels(model) if fused else contextlib.nullcontext():
+        model.fit(data, verbose=0, callbacks=[clock])
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+
+def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians, and the medians of the ratios within a turn: each side over ours, ours over the floor."""
+    ours = turns["ours"]
+    over = {name: statistics.median(a / b for a, b in zip(times, ours, strict=True)) for name, times in turns.items()}
+    ratios = {f"ratio_{name}": round(ratio, 4) for name, ratio in over.items() if name not in ("ours", "floor")}
+    ratios["ratio_floor"] = round(statistics.median(b / a for a, b in zip(turns["floor"], ours, strict=True)), 4)
+    return {"turns_ms": turns, "median_ms": {name: statistics.median(times) for name, times in turns.items()}, **ratios}
+
+
+def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The worst ratio of each goal over its cases: 16 and 32 units against Keras, 64 and 128 against the floor, all against PyTorch."""
+    small, large = ([case for case in cases if (case["units"] < 64) is is_small] for is_small in (True, False))
+    return {
+        "ratio_keras_lstm": min(case["ratio_keras"] for case in small),
+        "ratio_floor": max(case["ratio_floor"] for case in large),
+        "ratio_pytorch": min((case["ratio_pytorch"] for case in cases if "ratio_pytorch" in case), default=None),
+    }
+
+
+def gigaflops(case: dict[str, Any]) -> float:
+    """The floor's billion operations a second, which tells what the machine gave."""
+    flops = floor_flops(batch=BATCH_SIZE, length=case["length"], units=case["units"], features=case["embedding_dim"])
+    return round(float(flops / case["median_ms"]["floor"] / 1e6), 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.goals import GOALS
 from tuning.results import ResultsDir
 from tuning.spaces import declare, load_hypermodel
 from tuning.tune import Outcome
@@ -19,14 +20,14 @@ README = (ROOT / "README.md").read_text()
 def test_file_tree_names_every_module_and_nothing_else() -> None:
     tree = README.split("## Files, in the order")[1].split("```")[1]
     named = set(re.findall(r"[\w/]+\.py", tree))
-    modules = {p.name for p in (ROOT / "tuning").rglob("*.py")} - {"__init__.py", "__main__.py"}
-    assert {name.rsplit("/", 1)[-1] for name in named} == modules | {"pictures.py", "step.py"}
+    modules = {p.name for folder in ("tuning", "benchmarks") for p in (ROOT / folder).rglob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {name.rsplit("/", 1)[-1] for name in named} == modules | {"pictures.py"}
 
 
 def test_variables_of_the_makefile_are_in_the_readme() -> None:
     variables = re.findall(r"^([A-Z]+) +\?=$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     table = README.split("## Commands and variables")[1].split("##")[0]
-    assert len(variables) == 14
+    assert len(variables) == 15
     assert all(f"`{name}`" in table for name in variables)
 
 
@@ -34,6 +35,12 @@ def test_make_targets_in_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"make ([a-z][a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_goals_in_the_readme_are_those_of_make_bench() -> None:
+    table = README.split("## Speed")[1].split("\n## ")[0]
+    for goal in GOALS.values():
+        assert f"| `{goal.name}` | {goal.text} | {goal.goal_text} |" in table, goal.name
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

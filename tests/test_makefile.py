@@ -22,18 +22,20 @@ VARIABLES = {
     "METRIC": ("tune", "--metric"),
     "PORT": ("dashboard", "--port"),
     "FILE": ("predict", "--file"),
+    "MINUTES": ("bench", "--minutes"),
 }
 
 
 def make(*arguments: str) -> str:
     # -o: what is installed is another test's matter
-    command = ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", "-o", ".venv/.installed-dev", *arguments]
+    installed = [word for name in ("installed", "installed-dev", "installed-bench") for word in ("-o", f".venv/.{name}")]
+    command = ["make", "--no-print-directory", "-n", *installed, *arguments]
     env = {"PATH": "/usr/bin:/bin"}  # a variable of this machine's environment must not reach the commands
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env).stdout
 
 
 def arguments_of(*arguments: str) -> list[str]:
-    (line,) = [line for line in make(*arguments).splitlines() if "-m tuning" in line]
+    (line,) = [line for line in make(*arguments).splitlines() if "-m tuning" in line or "-m benchmarks" in line]
     return shlex.split(line)[3:]
 
 
@@ -67,6 +69,15 @@ def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
     assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE"))) == [target]
 
 
+@pytest.mark.parametrize("part", ["", "throughput", "time-to-accuracy", "step", "scale"])
+def test_bench_and_its_parts_take_the_same_variables(part: str) -> None:
+    target = f"bench-{part}" if part else "bench"
+    variables = {"DATA": "--data", "TEXT": "--text-column", "LABEL": "--label-column", "WORKERS": "--workers", "SEED": "--seed"}
+    assert arguments_of(target, *(f"{name}=" for name in VARIABLES)) == [part or "all"]
+    for name, flag in variables.items():
+        assert arguments_of(target, f"{name}=it's $1") == [part or "all", flag, "it's $1"]
+
+
 def test_second_call_does_not_install_again() -> None:
     assert "pip install" not in make("tune")
 
@@ -76,7 +87,7 @@ def test_recipes_can_fail() -> None:
 
 
 def test_lock_files_name_hashes_and_no_index() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock"):
         text = (ROOT / name).read_text()
         packages = re.findall(r"^[a-z0-9][^\s=]*==", text, re.MULTILINE)
         assert len(packages) > 40

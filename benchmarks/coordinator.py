@@ -1,0 +1,185 @@
+"""What a trial costs the coordinator when the study is small and when it is large, with fake trainings.
+
+`tuning.search.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its pool is fake: its worker answers at
+once. So the wall time of the search is the coordinator's own: ask, suggest, report, prune, files, attributes, tell, summary.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import dataclasses
+import itertools
+import pstats
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from benchmarks.configurations import SPACE_PATH
+from benchmarks.ours import study_config
+from tuning.config import SPLITS, DataConfig, StudyConfig
+from tuning.datasets import SplitReviews
+from tuning.hyperparameters import suggest
+from tuning.pool import Pool
+from tuning.results import ResultsDir
+from tuning.search import Interrupt, Progressed, Search
+from tuning.spaces import SearchSpace, declare
+from tuning.study import close_study, open_study
+from tuning.vocabulary import Corpus, build_corpus
+from tuning.worker import Message
+
+TRIAL_SECONDS = 10.0  # what the goal compares with
+N_ROWS = 23_000  # of the training split
+N_PROFILED = 15  # functions that the record names
+
+
+class FakeWorker:
+    """Answers each message as a worker does, at once: an epoch while it is told to go on, then the result; paused trials go on.
+
+    Args:
+        result: every field of a `FitResult`, as a worker sends it.
+    """
+
+    def __init__(self, *, epochs: int, seed: int, result: Message) -> None:
+        self.answers: deque[Message] = deque()
+        self._rng = np.random.default_rng(seed)
+        self._epochs, self._blank = epochs, result
+        self._histories: dict[str, list[Message]] = {}  # of paused trials, by checkpoint
+        self._history: list[Message] = []
+        self._checkpoint = ""
+
+    def send(self, message: Message) -> None:
+        if message.get("kind") == "train":
+            self._checkpoint = str(message.get("checkpoint", ""))
+            self._history = self._histories.pop(self._checkpoint, []) if message.get("resume") else []
+            self._train_epoch()
+        elif message["go"] is True and len(self._history) < self._epochs:
+            self._train_epoch()
+        else:
+            self._end(paused=message["go"] == "pause")
+
+    def _train_epoch(self) -> None:
+        self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
+        self.answers.append({"kind": "epoch", **self._history[-1]})
+
+    def _end(self, *, paused: bool) -> None:
+        best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
+        values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
+        if paused:
+            self._histories[self._checkpoint] = self._history
+            Path(self._checkpoint).write_bytes(b"a checkpoint's place; a worker writes it, not the coordinator")
+            values["paused"] = True
+        fixed = {"history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds()}
+        self.answers.append({"kind": "result", **self._blank, **values, **fixed})
+
+
+class FakePool:
+    """One fake worker."""
+
+    def __init__(self, worker: FakeWorker) -> None:
+        self.workers = [worker]
+
+    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Message | None]]:
+        return [(worker, worker.answers.popleft()) for worker in self.workers if worker.answers]
+
+
+def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
+    """The metrics that a real epoch has."""
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
+    return dict(zip(names, rng.uniform(0.5, 0.9, len(names)).tolist(), strict=True))
+
+
+def fake_seconds() -> dict[str, float]:
+    return {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
+
+
+def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
+    """Coordinator seconds a trial after `n_before` trials; then those of one more, by function, under the profiler."""
+    from tuning.training import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+
+    blank = dataclasses.asdict(FitResult())
+    with tempfile.TemporaryDirectory() as folder:
+        results = ResultsDir(Path(folder))
+        config = study_config("coordinator", DataConfig(), seed=seed)
+        space = declare(SPACE_PATH, n_classes=2)
+        corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
+        study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
+        study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
+
+        def search(n: int) -> list[float]:
+            worker = FakeWorker(epochs=config.train.epochs, seed=seed, result=blank)
+            return event_seconds(study, config, space, corpus, results, worker=worker, n_trials=n)
+
+        events = search(n_before + n_trials)
+        profile = cProfile.Profile()
+        profile.runcall(search, n_before + n_trials + 1)
+        close_study(study)
+    seconds = (events[-1] - events[0]) / n_trials
+    found = {"n_before": n_before, "n_trials": n_trials, "seconds_a_trial": round(seconds, 4), "share": seconds / TRIAL_SECONDS}
+    gaps = [round(end - start, 4) for start, end in itertools.pairwise(events)]
+    return {**found, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
+
+
+def event_seconds(
+    study: optuna.Study,
+    config: StudyConfig,
+    space: SearchSpace,
+    corpus: Corpus,
+    results: ResultsDir,
+    *,
+    worker: FakeWorker,
+    n_trials: int,
+) -> list[float]:
+    """Search until the study has so many finished trials; when each thing that is worth a line happened, the call's start first."""
+    events: list[float] = []
+
+    def look(progressed: Progressed) -> None:
+        if progressed.event:
+            events.append(time.perf_counter())
+
+    pool = cast("Pool", FakePool(worker))  # what Search uses of a pool
+    search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), look)
+    events.append(time.perf_counter())
+    search.run(n_trials=n_trials, timeout_seconds=None)
+    return events
+
+
+def fake_reviews() -> SplitReviews:
+    """As many rows as the default data have, of made-up texts of as many lengths."""
+    texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
+    frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
+    return SplitReviews({name: frame if name == "train" else frame[:100] for name in SPLITS}, ("negative", "positive"), 0, "fake")
+
+
+def past_trials(n: int, *, space: SearchSpace, epochs: int, seed: int) -> list[optuna.trial.FrozenTrial]:
+    """So many finished trials of random configurations, half of them pruned after an epoch, with the attributes of real ones."""
+    rng = np.random.default_rng(seed)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
+    for number in range(n):
+        trial = study.ask()
+        suggest(trial, space.hyperparameters)
+        pruned = number % 2 == 1
+        metrics = fake_metrics(rng)
+        for epoch in range(1, 2 if pruned else epochs + 1):
+            trial.report(metrics["val_accuracy"], step=epoch)
+        attributes = {"best_epoch": 1, "n_epochs": 1, "n_parameters": 1000, "padding_share": 0.1, "seed": seed, "seconds": fake_seconds()}
+        for name, value in {**attributes, **metrics}.items():
+            trial.set_user_attr(name, value)
+        study.tell(trial, None if pruned else metrics["val_accuracy"], state=optuna.trial.TrialState.PRUNED if pruned else None)
+    return study.get_trials(deepcopy=False)
+
+
+def slowest(profile: cProfile.Profile) -> list[dict[str, Any]]:
+    """The functions of `tuning` and `optuna` in which most time was spent, calls below them included."""
+    stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", pstats.Stats(profile).stats)  # type: ignore[attr-defined]
+    found = [
+        (cumulative, calls, f"{Path(file).parent.name}/{Path(file).name}:{name}")
+        for (file, _, name), (_, calls, _, cumulative, _) in stats.items()
+        if "/tuning/" in file or "/optuna/" in file
+    ]
+    return [{"function": name, "calls": calls, "seconds": round(s, 4)} for s, calls, name in sorted(found, reverse=True)[:N_PROFILED]]

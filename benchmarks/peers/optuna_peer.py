@@ -1,0 +1,50 @@
+"""A plain Optuna script in the style of Optuna's own Keras example: one process, one objective function, a pruning callback."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+import optuna
+from optuna_integration import KerasPruningCallback
+
+from benchmarks.configurations import DIGITS, RANGES, Configuration
+from benchmarks.peers.model import masked_lstm, vectorized
+from benchmarks.texts import Texts
+
+
+def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int, seed: int) -> dict[str, Any]:
+    """Train the configurations one after the other, each to its end; the clock stands over `study.optimize` alone.
+
+    The pruning callback reports each epoch, as in the example; the pruner that would be MedianPruner never prunes here, so that all
+    sides finish the same trials.
+    """
+
+    def objective(trial: optuna.Trial) -> float:
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(seed)
+        values = {name: trial.suggest_int(name, low, high) for name, (low, high) in RANGES.items()}
+        learning_rate = trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True)
+        length = values.pop("sequence_length")
+        train, validation = vectorized(texts, vocab_size=values["vocab_size"], sequence_length=length, seed=seed)
+        model = masked_lstm(**values, learning_rate=learning_rate)
+        callbacks = [KerasPruningCallback(trial, "val_accuracy")]
+        history = model.fit(train, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=0)
+        return round(float(max(history.history["val_accuracy"])), DIGITS)
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.NopPruner())
+    for values in configurations:
+        study.enqueue_trial(values)
+    started = time.perf_counter()
+    study.optimize(objective, n_trials=len(configurations))
+    seconds = time.perf_counter() - started
+    trials = [
+        {
+            "values": trial.params,
+            "val_accuracy": trial.value,
+            "seconds": round(trial.duration.total_seconds(), 3) if trial.duration else None,
+        }
+        for trial in study.trials
+    ]
+    return {"seconds": seconds, "trials": trials}

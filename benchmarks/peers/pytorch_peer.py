@@ -1,0 +1,54 @@
+"""The same training step in PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.Linear`, Adam.
+
+Fair to it: texts are padded after their end, so the state at each text's last token is Keras' masked output, and the padded sequence
+needs no packing (which is slower); Adam is PyTorch's fused one.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from benchmarks.configurations import DROPOUT, LEARNING_RATE
+
+
+class Classifier(nn.Module):
+    """Logits of the batch (batch,) from ids (batch, length) and each text's number of tokens (batch,)."""
+
+    def __init__(self, *, vocab_size: int, embedding_dim: int, units: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, embedding_dim)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.lstm = nn.LSTM(embedding_dim, units, batch_first=True)
+        self.dense = nn.Linear(units, 1)
+
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        outputs, _ = self.lstm(self.dropout(self.embedding(ids)))
+        last = outputs[torch.arange(len(ids)), lengths - 1]
+        logits: torch.Tensor = self.dense(last)
+        return logits[:, 0]
+
+
+def step_seconds(ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64], *, vocab_size: int, embedding_dim: int, units: int) -> float:
+    """Seconds a training step over batches (n_batches, batch, length), the first left out, on one thread."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = Classifier(vocab_size=vocab_size, embedding_dim=embedding_dim, units=units)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    loss = nn.BCEWithLogitsLoss()
+    batches = [
+        (torch.from_numpy(x.astype(np.int64)), torch.from_numpy((x > 0).sum(1)), torch.from_numpy(y.astype(np.float32)))
+        for x, y in zip(ids, labels, strict=True)
+    ]
+    started = 0.0
+    for number, (x, lengths, y) in enumerate(batches):
+        if number == 1:
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        loss(model(x, lengths), y).backward()
+        optimizer.step()
+    return (time.perf_counter() - started) / (len(batches) - 1)

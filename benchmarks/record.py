@@ -1,0 +1,85 @@
+"""What a part writes: `results/bench/<part>-<date>.json`, with all that is needed to judge and repeat it."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals import PARTS
+from benchmarks.settings import Settings
+from tuning.config import SPLITS
+from tuning.datasets import SplitReviews
+from tuning.pool import available_cores
+from tuning.results import read_json, write_json
+from tuning.study import describe_versions, git_commit
+
+PEERS = ("optuna-integration", "tensorboard", "torch")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores that may be used, and memory."""
+    cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
+    kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
+    return {"cpu": cpu, "cores": available_cores(), "memory_gib": round(int(kibibytes) / 2**20, 1) if kibibytes else None}
+
+
+def _field(path: Path, name: str) -> str:
+    """The value of the first line `name: value` of a file of Linux's /proc."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the packages that results depend on, and of the peers that are installed."""
+    found = describe_versions()
+    for name in PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) -> dict[str, Any]:
+    """Machine, versions, data and command of a record."""
+    return {
+        "machine": machine(),
+        "versions": versions(),
+        "git_commit": git_commit(Path(__file__).parent),
+        "data": {
+            "name": settings.data.data,
+            "fingerprint": splits.fingerprint,
+            "n_rows": {name: len(splits.frames[name]) for name in SPLITS},
+        },
+        "seed": settings.seed,
+        "n_workers": settings.n_workers,
+        "tiny": settings.tiny,
+        "command": shlex.join(command),
+    }
+
+
+def record_path(folder: Path, part: str, *, day: date, tiny: bool) -> Path:
+    """Where the record of a part and day stands; tiny ones by another name, so that they are never taken for figures."""
+    return folder / f"{'tiny-' if tiny else ''}{part}-{day.isoformat()}.json"
+
+
+def write_record(settings: Settings, part: str, values: Mapping[str, Any], *, day: date) -> Path:
+    """Write a part's record; one of the same day is replaced."""
+    path = record_path(settings.folder, part, day=day, tiny=settings.tiny)
+    write_json(path, {"part": part, "date": day.isoformat(), **values})
+    return path
+
+
+def newest_records(folder: Path, *, tiny: bool = False) -> dict[str, dict[str, Any]]:
+    """The newest record of every part that has one."""
+    found = {}
+    for part in PARTS:
+        paths = sorted(folder.glob(f"{'tiny-' if tiny else ''}{part}-????-??-??.json"))
+        if paths:
+            found[part] = read_json(paths[-1])
+    return found

@@ -1,0 +1,93 @@
+"""From 10,000 to 1,000,000 reviews: seconds to tokenise, a trial's view, and the memory of a trial on all of them."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.configurations import BATCH_SIZE
+from benchmarks.ours import search, study_config
+from benchmarks.processes import peak_memory_gib
+from benchmarks.texts import resample, resample_frame
+from tuning import vocabulary
+from tuning.batching import View, evaluation_batches, training_batches
+from tuning.config import DataConfig, TrainConfig
+from tuning.datasets import SplitReviews
+from tuning.vocabulary import build_corpus, open_corpus
+
+VIEWS = ((2_000, 50), (8_000, 100), (30_000, 200), (1_000, 40), (20_000, 120))  # vocabulary, length: each is a trial's
+
+
+def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -> dict[str, Any]:
+    """Seconds to build the corpus of so many reviews, drawn from the data with replacement; with the seconds of its views."""
+    drawn = resample(splits, n_rows=n_rows, seed=seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        started = time.perf_counter()
+        corpus = build_corpus(folder, drawn)
+        seconds = time.perf_counter() - started
+        found = {"n_rows": n_rows, "n_tokens": corpus.card["n_tokens"], "tokenising_seconds": round(seconds, 3)}
+        return {**found, **(_views(folder) if with_view else {})}
+
+
+def _views(folder: Path) -> dict[str, Any]:
+    """Milliseconds until a trial has its first batch, for several trials: open, cut, order an epoch's batches and validation's.
+
+    `cut_epoch_ms` is what the view defers: cutting every batch of an epoch, which happens during training, ahead of it.
+    """
+    view_ms, cut_ms = [], []
+    with mock.patch.object(vocabulary, "tokenize", wraps=vocabulary.tokenize) as counted:
+        for vocab_size, length in VIEWS:
+            started = time.perf_counter()
+            corpus = open_corpus(folder)
+            train, validation = (
+                View(corpus.split(name).texts, vocab_size=vocab_size, sequence_length=length, trims=True)
+                for name in ("train", "validation")
+            )
+            batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)
+            evaluation_batches(validation)
+            train.batch(batches[0])
+            ready = time.perf_counter()
+            for rows in batches:
+                train.batch(rows)
+            view_ms.append(round((ready - started) * 1000, 2))
+            cut_ms.append(round((time.perf_counter() - ready) * 1000, 2))
+        n_tokenised = counted.call_count
+    return {"view_ms": statistics.median(view_ms), "all_view_ms": view_ms, "cut_epoch_ms": cut_ms, "n_tokenised": n_tokenised}
+
+
+def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -> None:
+    """So many reviews as a Parquet file, as a user would bring them."""
+    resample_frame(splits, n_rows=n_rows, seed=seed).to_parquet(path)
+
+
+def memory(*, path: Path, seed: int) -> dict[str, float]:
+    """Peak memory in GiB of the coordinator, which reads, splits and tokenises the file, and of a worker that trains on it for an epoch.
+
+    Pages that a worker shares with the process it was forked from are counted as its own.
+    """
+    data = DataConfig(data=str(path), text_column="text", label_column="label")
+    config = study_config("memory", data, seed=seed, train=TrainConfig(epochs=1))
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        summary = search(config, folder=Path(folder), n_trials=1, n_workers=1).summary
+    worker = float(summary.trials[0].user_attrs["peak_memory_mb"]) / 1024
+    coordinator = peak_memory_gib()
+    return {
+        "coordinator_gib": round(coordinator, 3),
+        "worker_gib": round(worker, 3),
+        "total_gib": round(coordinator + worker, 3),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def growth(sizes: list[dict[str, Any]]) -> float:
+    """The worst tokenising seconds a row over those of the smallest size: 1 is linear."""
+    per_row = [size["tokenising_seconds"] / size["n_rows"] for size in sizes]
+    return float(np.max(per_row[1:]) / per_row[0])

@@ -1,0 +1,61 @@
+"""The same split for every side: texts and labels by split, and larger sets drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tuning.config import SPLITS, DataConfig
+from tuning.datasets import SplitReviews, load_reviews, split_reviews
+from tuning.datasets.splits import SHARES
+from tuning.errors import DataError
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts (a list of str) and labels (int64 array, 0 or 1) of the training and validation split, as a peer gets them."""
+
+    train: list[str]
+    train_labels: npt.NDArray[np.int64]
+    validation: list[str]
+    validation_labels: npt.NDArray[np.int64]
+
+
+def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
+    """The split that `tuning.tune` makes of the same data and seed.
+
+    Raises:
+        DataError: the data can't be used, or have more than the two classes that the peers are written for.
+    """
+    splits = split_reviews(load_reviews(data), seed=seed)
+    if len(splits.class_names) != 2:
+        raise DataError(f"make bench needs data of two classes; {data.data!r} has {len(splits.class_names)}.")
+    return splits
+
+
+def peer_texts(splits: SplitReviews) -> Texts:
+    """What a peer holds in memory before its clock starts."""
+    train, validation = splits.frames["train"], splits.frames["validation"]
+    return Texts(
+        train["text"].tolist(),
+        train["label"].to_numpy().astype(np.int64),
+        validation["text"].tolist(),
+        validation["label"].to_numpy().astype(np.int64),
+    )
+
+
+def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
+    """So many reviews, drawn with replacement within each split, in the shares of a real split."""
+    frames = {}
+    for name in SPLITS:
+        n = round(n_rows * SHARES[name])
+        frames[name] = splits.frames[name].sample(n, replace=True, random_state=seed, ignore_index=True)
+    return SplitReviews(frames, splits.class_names, splits.n_duplicates, f"{splits.fingerprint}-{n_rows}")
+
+
+def resample_frame(splits: SplitReviews, *, n_rows: int, seed: int) -> pd.DataFrame:
+    """So many reviews of all splits, drawn with replacement: a data set to write to a file."""
+    return pd.concat(splits.frames.values()).sample(n_rows, replace=True, random_state=seed, ignore_index=True)

@@ -1,0 +1,57 @@
+"""Where the workers' time goes over a study: the share spent in training and evaluation."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ours import search
+from tuning.config import DataConfig, StudyConfig
+from tuning.search import Progressed
+
+USEFUL = ("train", "evaluate")  # a first step, which traces, is not training
+NOT_THE_WORKERS = ("storage",)  # seconds of the coordinator that a trial's clock holds too
+
+Moments = Sequence[tuple[float, int]]  # seconds, and how many workers have a trial from then on
+
+
+def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
+    """A study of `masked_lstm` with the program's defaults (TPE, ASHA, 5 epochs), and its seconds by phase."""
+    config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
+    moments: list[tuple[float, int]] = []
+
+    def look(progressed: Progressed) -> None:
+        if progressed.running or moments:  # not before the first trial starts
+            moments.append((time.perf_counter(), len(progressed.running)))
+
+    with tempfile.TemporaryDirectory() as folder:
+        summary = search(config, folder=Path(folder), n_trials=n_trials, n_workers=n_workers, on_change=look).summary
+    phases: dict[str, float] = {}
+    for trial in summary.trials:
+        for phase, seconds in trial.user_attrs.get("seconds", {}).items():
+            phases[phase] = round(phases.get(phase, 0.0) + seconds, 3)
+    total = worker_seconds(moments, n_workers=n_workers)
+    useful = sum(phases.get(phase, 0.0) for phase in USEFUL)
+    named = sum(seconds for phase, seconds in phases.items() if phase not in NOT_THE_WORKERS)
+    return {
+        "share": useful / total,
+        "share_with_the_end": useful / (n_workers * (moments[-1][0] - moments[0][0])),
+        "worker_seconds": round(total, 3),
+        "seconds_by_phase": {**phases, "other": round(total - named, 3)},
+        "n_trials": summary.n_finished,
+    }
+
+
+def worker_seconds(moments: Moments, *, n_workers: int) -> float:
+    """Seconds that workers were there to be used, by the wall clock: it does not depend on what trials say of themselves.
+
+    All workers, from the first trial's start until the last moment at which all of them had a trial; from then on those that still
+    have one, since for the others none is left. `share_with_the_end` counts the others too.
+    """
+    full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
+    end_game = sum((end - start) * busy for (start, busy), (end, _) in itertools.pairwise(moments[full:]))
+    return n_workers * (moments[full][0] - moments[0][0]) + end_game

@@ -1,0 +1,251 @@
+"""What `make bench` computes from what it measured, and each of its parts at a tiny size."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import coordinator, rows, scale, step, throughput, time_to_accuracy, worker_memory, worker_time
+from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
+from benchmarks.floor import floor_flops
+from benchmarks.goals import GOALS, PARTS, figures
+from benchmarks.goals import rows as table_rows
+from benchmarks.page import write_page
+from benchmarks.record import describe, newest_records, record_path, write_record
+from benchmarks.settings import Settings
+from benchmarks.texts import load_split, peer_texts, resample
+from tuning.config import DataConfig
+from tuning.datasets import SplitReviews
+from tuning.errors import DataError
+from tuning.spaces import declare
+
+needs_peers = pytest.mark.skipif(
+    not (importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")),
+    reason="the peers are in the extra bench; `make test-slow` installs it",
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, reviews_csv: Path) -> Settings:
+    return Settings(data=DataConfig(data=str(reviews_csv)), n_workers=1, minutes=0.05, tiny=True, folder=tmp_path / "bench")
+
+
+@pytest.fixture
+def splits(settings: Settings) -> SplitReviews:
+    return load_split(settings.data, seed=0)
+
+
+def test_fixed_list_has_both_ends_of_every_range() -> None:
+    for name, (low, high) in RANGES.items():
+        values = [configuration[name] for configuration in fixed_list()]
+        assert (min(values), max(values)) == (low, high)
+    assert len(fixed_list()) == 8
+
+
+def test_fixed_list_lies_in_the_space_and_begins_with_its_default() -> None:
+    space = declare(SPACE_PATH, n_classes=2)
+    assert [item.name for item in space.searched] == [*RANGES, "learning_rate"]
+    for configuration in fixed_list():
+        assert all(item.is_legal(configuration[item.name]) for item in space.searched)
+    assert fixed_list()[0] == {item.name: item.default for item in space.searched}
+    assert fixed_list()[0]["learning_rate"] == LEARNING_RATE
+
+
+def test_peer_searches_the_ranges_of_the_space() -> None:
+    space = {item.name: item for item in declare(SPACE_PATH, n_classes=2).searched}
+    assert {name: (space[name].low, space[name].high) for name in RANGES} == RANGES
+
+
+def test_figure_stands_beside_its_goal() -> None:
+    found = figures({"ratio_kerastuner_random": 11.2, "ratio_floor": 1.61})
+    assert found["ratio_kerastuner_random"] == {"value": 11.2, "goal": 10, "moonshot": 20, "sign": "≥", "reached": True}
+    assert found["ratio_floor"] == {"value": 1.61, "goal": 1.6, "sign": "≤", "reached": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reached"), [("ratio_pytorch", 1.0, False), ("view_tokenisations", 0, True), ("view_ms", 50, False)]
+)
+def test_goal_is_strict_where_it_says_so(name: str, value: float, reached: bool) -> None:
+    assert figures({name: value})[name]["reached"] is reached
+
+
+def test_figure_that_could_not_be_measured_is_not_reached_and_says_why() -> None:
+    found = figures({"ratio_pytorch": None}, notes={"ratio_pytorch": "absent"})
+    assert found["ratio_pytorch"] == {"value": None, "goal": 1, "sign": ">", "reached": False, "note": "absent"}
+    assert table_rows({"step": found})[-1][1:] == ("absent", "> 1.00 ×", "not reached")
+
+
+def test_every_part_has_goals_and_a_module() -> None:
+    assert {goal.part for goal in GOALS.values()} == set(PARTS)
+    for part in PARTS:
+        assert importlib.util.find_spec(f"benchmarks.{part.replace('-', '_')}")
+
+
+def test_floor_counts_three_products_of_inputs_and_states() -> None:
+    forward = 2 * 128 * 200 * 256 * (64 + 64)
+    assert floor_flops(batch=128, length=200, units=64, features=64) == 3 * forward
+
+
+def test_step_ratios_are_those_within_a_turn() -> None:
+    found = step.summary_of(
+        {"keras": [30.0, 10.0, 20.0], "ours": [10.0, 5.0, 10.0], "floor": [5.0, 5.0, 5.0], "pytorch": [10.0, 10.0, 10.0]}
+    )
+    assert (found["ratio_keras"], found["ratio_floor"], found["ratio_pytorch"]) == (2.0, 2.0, 1.0)
+    assert found["median_ms"]["keras"] == 20.0
+
+
+def test_worst_ratio_is_the_smallest_of_small_models_and_the_largest_of_large_ones() -> None:
+    small = [{"units": 16, "ratio_keras": 3.0, "ratio_floor": 9.0}, {"units": 32, "ratio_keras": 2.0, "ratio_floor": 9.0}]
+    large = [{"units": 64, "ratio_keras": 1.0, "ratio_floor": 1.2}, {"units": 128, "ratio_keras": 1.0, "ratio_floor": 1.5}]
+    assert step.worst_ratios(small + large) == {"ratio_keras_lstm": 2.0, "ratio_floor": 1.5, "ratio_pytorch": None}
+
+
+def test_random_batches_are_padded_after_the_text_alone() -> None:
+    ids, labels = step.random_batches(2, length=20)
+    assert ids.shape == (2, 128, 20) and labels.shape == (2, 128)
+    lengths = (ids > 0).sum(-1)
+    assert lengths.min() >= 20 - step.MAX_PADDING
+    assert all((row[:n] > 0).all() for batch, ns in zip(ids, lengths, strict=True) for row, n in zip(batch, ns, strict=True))
+
+
+def test_trials_an_hour_are_those_of_the_whole_call() -> None:
+    side = {"seconds": 60.0, "trials": [{"val_accuracy": 0.8}, {"val_accuracy": 0.9}]}
+    assert throughput.summary_of(side) == {"trials_an_hour": 120.0, "mean_val_accuracy": 0.85}
+
+
+def test_target_is_the_better_tuner_s_best_when_it_first_had_it() -> None:
+    points = {
+        "kerastuner_random": [{"seconds": 1.0, "val_accuracy": 0.7}],
+        "kerastuner_hyperband": [{"seconds": s, "val_accuracy": a} for s, a in ((1.0, 0.6), (2.0, 0.8), (3.0, 0.8))],
+    }
+    assert time_to_accuracy.target_of(points) == (0.8, 2.0)
+    assert time_to_accuracy.ratio_of((0.8, 2.0), [{"seconds": 0.5, "val_accuracy": 0.8}]) == (4.0, "")
+
+
+def test_target_that_is_not_reached_gives_no_ratio() -> None:
+    ratio, note = time_to_accuracy.ratio_of((0.8, 2.0), [{"seconds": 0.5, "val_accuracy": 0.79}])
+    assert ratio is None and "did not reach 0.8000" in note
+    assert time_to_accuracy.target_of({"kerastuner_random": []}) is None
+
+
+def test_worker_seconds_leave_out_workers_for_which_no_trial_is_left() -> None:
+    moments = [(0.0, 1), (0.0, 2), (4.0, 1), (4.0, 2), (10.0, 1), (13.0, 0)]
+    assert worker_time.worker_seconds(moments, n_workers=2) == 2 * 10.0 + 3.0
+
+
+def test_growth_of_memory_compares_medians_of_ten_trials() -> None:
+    resident = [500.0] * 20 + [700.0] * 10 + [900.0] * 160 + [735.0] * 10
+    assert worker_memory.growth(resident) == pytest.approx(0.05)
+    assert worker_memory.growth(resident[:39]) is None
+
+
+def test_growth_of_tokenising_is_by_row() -> None:
+    sizes = [
+        {"n_rows": 10, "tokenising_seconds": 1.0},
+        {"n_rows": 100, "tokenising_seconds": 9.0},
+        {"n_rows": 1000, "tokenising_seconds": 150.0},
+    ]
+    assert rows.growth(sizes) == pytest.approx(1.5)
+
+
+def test_resampled_reviews_keep_their_split(splits: SplitReviews) -> None:
+    drawn = resample(splits, n_rows=1_000, seed=0)
+    assert {name: len(frame) for name, frame in drawn.frames.items()} == {"train": 700, "validation": 150, "test": 150}
+    for name, frame in drawn.frames.items():
+        assert set(frame["text"]) <= set(splits.frames[name]["text"])
+
+
+def test_peers_get_the_rows_of_the_program_s_split(splits: SplitReviews) -> None:
+    texts = peer_texts(splits)
+    assert texts.train == splits.frames["train"]["text"].tolist()
+    assert texts.validation_labels.tolist() == splits.frames["validation"]["label"].tolist()
+
+
+def test_data_of_three_classes_are_refused(reviews_csv: Path) -> None:
+    with pytest.raises(DataError, match="two classes"):
+        load_split(DataConfig(data=str(reviews_csv), positive_from=0), seed=0)
+
+
+def test_past_trials_look_like_real_ones() -> None:
+    trials = coordinator.past_trials(4, space=declare(SPACE_PATH, n_classes=2), epochs=5, seed=0)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
+    assert [len(trial.intermediate_values) for trial in trials] == [5, 1, 5, 1]
+
+
+def test_record_says_how_to_judge_and_repeat_it(settings: Settings, splits: SplitReviews) -> None:
+    values = {**describe(settings, splits, command=["python", "-m", "benchmarks", "step"]), **figures({"ratio_floor": 1.5})}
+    path = write_record(settings, "step", values, day=date(2026, 1, 2))
+    found = json.loads(path.read_text())
+    assert path.name == "tiny-step-2026-01-02.json"
+    assert list(found) == sorted(found) and found["schema_version"] == 1
+    assert set(found["machine"]) == {"cpu", "cores", "memory_gib"}
+    assert found["data"]["fingerprint"] == splits.fingerprint and sum(found["data"]["n_rows"].values()) == 240
+    assert found["versions"]["keras-tuner"] and found["seed"] == 0 and found["command"] == "python -m benchmarks step"
+    assert found["ratio_floor"]["reached"] is True
+
+
+def test_newest_record_of_each_part_is_taken_and_never_a_tiny_one(settings: Settings) -> None:
+    full = replace(settings, tiny=False)
+    for day in (date(2026, 1, 2), date(2026, 1, 10)):
+        write_record(full, "step", {"day": day.day}, day=day)
+    write_record(settings, "scale", {}, day=date(2026, 1, 2))
+    assert {part: record["day"] for part, record in newest_records(settings.folder).items()} == {"step": 10}
+    assert record_path(full.folder, "time-to-accuracy", day=date(2026, 1, 2), tiny=False).name == "time-to-accuracy-2026-01-02.json"
+
+
+@pytest.mark.parametrize("changes", [{"minutes": 0}, {"n_workers": 0}])
+def test_settings_out_of_range_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Settings(**changes)
+
+
+def kept(settings: Settings, splits: SplitReviews, part: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The record as it is read back, after the page has been drawn from it."""
+    write_record(settings, part, {**describe(settings, splits, command=["x"]), **values}, day=date(2026, 1, 2))
+    records = newest_records(settings.folder, tiny=True)
+    page = write_page(settings.folder, records, tiny=True).read_text()
+    assert page.count("<script>/**") == 1 and "src=" not in page.split("</script>")[-1]
+    assert set(records[part]) >= {name for name, goal in GOALS.items() if goal.part == part}
+    return records[part]
+
+
+@pytest.mark.slow
+@needs_peers
+def test_throughput_trains_the_same_list_on_every_side(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "throughput", throughput.measure(settings, splits, say=print))
+    for side in record["sides"].values():
+        for trial, configuration in zip(side["trials"], fixed_list(), strict=False):
+            assert trial["values"].items() >= configuration.items()
+        assert len(side["trials"]) == 2
+
+
+@pytest.mark.slow
+@needs_peers
+def test_time_to_accuracy_ends_in_time_or_at_the_target(settings: Settings, splits: SplitReviews) -> None:
+    found = time_to_accuracy.measure(replace(settings, minutes=0.2), splits, say=print)
+    record = kept(settings, splits, "time-to-accuracy", found)
+    assert set(record["best_over_time"]) == {"kerastuner_random", "kerastuner_hyperband", "ours"}
+    assert record["target"] == max(
+        point["val_accuracy"] for point in record["every_epoch"]["kerastuner_random"] + record["every_epoch"]["kerastuner_hyperband"]
+    )
+
+
+@pytest.mark.slow
+def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "step", step.measure(settings, splits, say=print))
+    for case in record["cases"]:
+        assert set(case["turns_ms"]) >= {"keras", "ours", "floor"}
+        assert all(ms > 0 for times in case["turns_ms"].values() for ms in times)
+
+
+@pytest.mark.slow
+def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "scale", scale.measure(settings, splits, say=print))
+    assert record["view_tokenisations"]["value"] == 0
+    assert record["worker_time"]["n_trials"] == 3
+    assert len(record["worker_memory"]["resident_mib"]) == 3
+    assert [found["n_before"] for found in record["coordinator"]] == [10, 20]
