@@ -23,7 +23,7 @@ from benchmarks.settings import Settings
 from benchmarks.texts import load_split
 from tuning.config import DataConfig
 from tuning.errors import TuningError
-from tuning.pool import available_cores
+from tuning.chunks import available_cores
 
 app = typer.Typer(add_completion=False)
 

@@ -14,7 +14,7 @@ from benchmarks.goals import PARTS
 from benchmarks.settings import Settings
 from tuning.config import SPLITS
 from tuning.datasets import SplitReviews
-from tuning.pool import available_cores
+from tuning.chunks import available_cores
 from tuning.results import read_json, write_json
 from tuning.study import describe_versions, git_commit
 
