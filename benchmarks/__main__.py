@@ -21,9 +21,9 @@ from benchmarks.page import write_page
 from benchmarks.record import describe, newest_records, write_record
 from benchmarks.settings import Settings
 from benchmarks.texts import load_split
+from tuning.chunks import available_cores
 from tuning.config import DataConfig
 from tuning.errors import TuningError
-from tuning.chunks import available_cores
 
 app = typer.Typer(add_completion=False)
 

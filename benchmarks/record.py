@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.goals import PARTS
 from benchmarks.settings import Settings
+from tuning.chunks import available_cores
 from tuning.config import SPLITS
 from tuning.datasets import SplitReviews
-from tuning.chunks import available_cores
 from tuning.results import read_json, write_json
 from tuning.study import describe_versions, git_commit
 
