@@ -518,3 +518,23 @@ def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
     lengths = np.minimum(TRAIN.texts.lengths, LENGTH)
     assert shares[0] == pytest.approx(1 - lengths.sum() / (len(lengths) * LENGTH))
     assert 0 <= shares[1] < shares[0]
+
+
+def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the widths and sizes of its batches, and over all epochs."""
+    traced: list[str] = []
+    for name in ("train_step", "predict_step"):
+
+        def count(self: keras.Model, *args: Any, name: str = name, original: Any = getattr(keras.Model, name)) -> Any:
+            traced.append(name)
+            return original(self, *args)
+
+        monkeypatch.setattr(keras.Model, name, count)
+    run(lambda hp: lstm(masked=True), epochs=3, batch_size=10)
+    assert sorted(traced) == ["predict_step", "train_step"]
+
+
+def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
+    _, result = run(lambda hp: mean(), epochs=3)
+    kept = np.minimum(np.diff(TRAIN.texts.offsets), VALUES["sequence_length"]).sum()
+    assert result.n_tokens == 3 * kept
