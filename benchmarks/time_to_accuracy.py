@@ -29,7 +29,7 @@ from tuning.search import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
 EPOCHS = 5  # the program's default, and so every side's
-MANY_TRIALS = 100_000  # only the clock or the target ends the search
+MANY_TRIALS = 1_000  # so that the clock or the target ends the search
 
 Points = list[dict[str, float]]
 

@@ -235,6 +235,14 @@ def test_time_to_accuracy_ends_in_time_or_at_the_target(settings: Settings, spli
 
 
 @pytest.mark.slow
+def test_search_ends_at_the_epoch_that_reaches_the_target(settings: Settings) -> None:
+    arguments = {"data": settings.data, "seed": 0, "epochs": 2, "n_workers": 2, "budget_seconds": 60.0}
+    points = time_to_accuracy.search_until(target=0.4, **arguments)
+    assert time_to_accuracy.reached(points, 0.4)
+    assert not any(time_to_accuracy.reached([point], 0.4) for point in points[:-1])
+
+
+@pytest.mark.slow
 def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "step", step.measure(settings, splits, say=print))
     for case in record["cases"]:
