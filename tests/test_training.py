@@ -523,13 +523,13 @@ def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
 def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the widths and sizes of its batches, and over all epochs."""
     traced: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        original = getattr(keras.Model, name)
+        return lambda *args: (traced.append(name), original(*args))[1]
+
     for name in ("train_step", "predict_step"):
-
-        def count(self: keras.Model, *args: Any, name: str = name, original: Any = getattr(keras.Model, name)) -> Any:
-            traced.append(name)
-            return original(self, *args)
-
-        monkeypatch.setattr(keras.Model, name, count)
+        monkeypatch.setattr(keras.Model, name, counted(name))
     run(lambda hp: lstm(masked=True), epochs=3, batch_size=10)
     assert sorted(traced) == ["predict_step", "train_step"]
 
