@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
+
 from benchmarks.goals import PARTS
 from benchmarks.settings import Settings
 from tuning.chunks import available_cores
@@ -22,10 +24,12 @@ PEERS = ("optuna-integration", "tensorboard", "torch")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that may be used, and memory."""
+    """Processor, cores that may be used, memory, and the kernels of NumPy's BLAS, which `OPENBLAS_CORETYPE` may have chosen."""
     cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
-    return {"cpu": cpu, "cores": available_cores(), "memory_gib": round(int(kibibytes) / 2**20, 1) if kibibytes else None}
+    blas = [info.get("architecture", "") for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
+    memory_gib = round(int(kibibytes) / 2**20, 1) if kibibytes else None
+    return {"cpu": cpu, "cores": available_cores(), "memory_gib": memory_gib, "blas_kernels": sorted(set(blas))}
 
 
 def _field(path: Path, name: str) -> str:

@@ -182,7 +182,7 @@ def test_record_says_how_to_judge_and_repeat_it(settings: Settings, splits: Spli
     found = json.loads(path.read_text())
     assert path.name == "tiny-step-2026-01-02.json"
     assert list(found) == sorted(found) and found["schema_version"] == 1
-    assert set(found["machine"]) == {"cpu", "cores", "memory_gib"}
+    assert set(found["machine"]) == {"cpu", "cores", "memory_gib", "blas_kernels"}
     assert found["data"]["fingerprint"] == splits.fingerprint and sum(found["data"]["n_rows"].values()) == 240
     assert found["versions"]["keras-tuner"] and found["seed"] == 0 and found["command"] == "python -m benchmarks step"
     assert found["ratio_floor"]["reached"] is True

@@ -16,7 +16,7 @@ LAYERS = [
     {"batching", "metrics", "hyperparameters", "corpus", "models", "checkpoints"},
     {"spaces"},
     {"training", "study", "predict"},
-    {"worker", "summary", "forms"},
+    {"worker", "summary", "forms", "server"},
     {"pool", "figures"},
     {"dashboard", "report", "export", "cost"},
     {"record"},

@@ -11,11 +11,14 @@ import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
+from numba.core.dispatcher import Dispatcher
 
+from tuning import training
 from tuning.config import TrainConfig
 from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
-from tuning.models import lstm_classifier
+from tuning.models import fused_adam, lstm_classifier, lstm_kernel
+from tuning.models.fused import compile_kernels
 from tuning.training import Epoch, FitResult, Infeasible, fit, ignores_padding, make_view, predict
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
@@ -532,6 +535,24 @@ def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(keras.Model, name, counted(name))
     run(lambda hp: lstm(masked=True), epochs=3, batch_size=10)
     assert sorted(traced) == ["predict_step", "train_step"]
+
+
+def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
+    kernels = [f for module in (lstm_kernel, fused_adam) for f in vars(module).values() if isinstance(f, Dispatcher)]
+    compile_kernels()
+    before = [len(kernel.signatures) for kernel in kernels]
+    run(lambda hp: lstm(masked=True), epochs=1)
+    assert [len(kernel.signatures) for kernel in kernels] == before
+    assert len(before) == 10 and sum(before) >= 5  # the others are compiled into these
+
+
+def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last call of an epoch has fewer steps than the others."""
+    histories = []
+    for n in (2, 3, training.STEPS_PER_EXECUTION):
+        monkeypatch.setattr(training, "STEPS_PER_EXECUTION", n)
+        histories.append([epoch.metrics for epoch in run(lambda hp: lstm(masked=True), epochs=2, batch_size=7)[1].history])
+    assert histories[0] == histories[1] == histories[2]
 
 
 def test_fit_tokens_are_those_kept_of_every_epoch() -> None:

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
+from tuning import search
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.figures import read_history
@@ -137,6 +138,20 @@ def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) ->
     assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
     assert trials[2].params == {"bias": 2.0}
     assert len(read_history(setting.folder, 2)) == 3
+
+
+def test_trial_paused_longest_makes_room_for_others(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(setting.config.space).write_text(PLANNED)
+    monkeypatch.setattr(search, "MAX_CHECKPOINT_BYTES", 0)
+    events: list[str] = []
+    config = {"pruner": "asha", "metric": "val_loss", "train": TrainConfig(epochs=3)}
+    setting.tune(1, config=config)
+    for bias in (0.0, 2.0, 6.0):
+        setting.study().enqueue_trial({"bias": bias})
+    setting.tune(4, config=config, on_change=lambda state: events.append(state.event))
+    assert "trial 2 pruned after epoch 1, its checkpoint made room for others" in events
+    assert setting.study().trials[2].state == TrialState.PRUNED
+    assert not setting.folder.checkpoint_path(2).exists()
 
 
 @pytest.mark.slow

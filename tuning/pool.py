@@ -116,7 +116,7 @@ def default_workers() -> int:
 def start_server(log_path: Path) -> None:
     """Start the process that workers are forked from; it imports Keras while the coordinator goes on. A second call does nothing."""
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    multiprocessing.set_forkserver_preload(["tuning.training"])
+    multiprocessing.set_forkserver_preload(["tuning.server"])
     with _environment(), stderr_to(log_path):
         forkserver.ensure_running()
 

@@ -33,6 +33,8 @@ from tuning.vocabulary import LabelledTexts
 
 logger = logging.getLogger(__name__)
 
+STEPS_PER_EXECUTION = 32  # Keras' own work between two calls into TensorFlow took 1 to 2 ms a batch, of 6 to 10
+
 Answer = bool | Literal["pause"]  # after an epoch: go on, stop, or stop and save a checkpoint
 
 # Layers whose result for right-padded masked texts does not depend on how much padding there is.
@@ -70,7 +72,7 @@ class Epoch:
 class FitResult:
     """One training, finished or paused; `best_epoch` is where the objective was best, and `confusion` the matrix there.
 
-    `seconds` are by phase: "build", "view", "first_step" (tracing and one batch), "train" (the other batches), "evaluate", and "idle",
+    `seconds` are by phase: "build", "view", "first_step" (tracing), "train", "evaluate", and "idle",
     waiting for the coordinator. `n_tokens` counts what was trained on, over all epochs, padding left out.
     """
 
@@ -285,7 +287,19 @@ def _keras_fit(model: keras.Model, view: View, train: LabelledTexts, watcher: _W
     data = _dataset(batches, view, train.labels, n_batches=n_batches)
     # Else Keras creates the variables of optimiser and metrics while it traces a step, and must trace it once more: 0.15 s a trial.
     model._symbolic_build(data_batch=(view.batch(np.arange(2)), train.labels[:2]))
+    if model.steps_per_execution == 1 and not model.run_eagerly:
+        model.steps_per_execution = STEPS_PER_EXECUTION
+        _trace_step(model, data.element_spec)
+    watcher.clock.lap("first_step")
     model.fit(data, initial_epoch=first, epochs=epochs, shuffle=False, verbose=0, callbacks=[watcher])
+
+
+def _trace_step(model: keras.Model, spec: Any) -> None:
+    """Trace a training step by a call that has no batches, so that its time is known apart and nothing is trained."""
+    empty = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec)
+    model.make_train_function()
+    with contextlib.suppress(StopIteration):
+        model.train_function(iter(empty))
 
 
 def _own_fit(
@@ -335,17 +349,12 @@ class _Watcher(keras.callbacks.Callback):
     def __init__(self, model: keras.Model, judge: _Judge, result: FitResult, clock: _Clock) -> None:
         super().__init__()
         self.result = result
-        self._trained, self._judge, self._clock = model, judge, clock
-        self._stepped = False
+        self.clock = clock
+        self._trained, self._judge = model, judge
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._stepped:
-            self._stepped = True
-            self._clock.lap("first_step")
-
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._clock.lap("train")
+        self.clock.lap("train")
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise Infeasible("NaN loss", f"the training loss is {metrics['loss']} in epoch {epoch + 1}")
@@ -357,10 +366,10 @@ class _Watcher(keras.callbacks.Callback):
             labels = self._judge.validation.labels
             metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
             matrix = confusion(labels, probabilities)
-        self._clock.lap("evaluate")
+        self.clock.lap("evaluate")
         now = time.perf_counter()
         self._keep(Epoch(len(self.result.history) + 1, metrics, now - self._started), matrix)
-        self._clock.lap("idle")
+        self.clock.lap("idle")
         self._started = time.perf_counter()
 
     def _keep(self, epoch: Epoch, matrix: list[list[int]]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import keras
 
-from tuning.models import fused_adam, fused_lstm
+from tuning.models import fused_adam, fused_lstm, lstm_kernel
 
 
 @contextlib.contextmanager
@@ -24,3 +24,9 @@ def fused(model: keras.Model) -> Iterator[int]:
         fused_lstm.unfuse(layers)
         if adam:
             fused_adam.unfuse(model)
+
+
+def compile_kernels() -> None:
+    """Have Numba compile the kernels for float32, or load what it has compiled; it runs no TensorFlow operation."""
+    fused_adam.compile_kernel()
+    lstm_kernel.compile_kernel()

@@ -1,4 +1,4 @@
-"""Adam in one pass over each variable, in the place of Keras' twelve, and an embedding's gradient summed by a sparse product."""
+"""Adam in one pass over each variable, in the place of Keras' twelve, and an embedding's gradient summed row by row."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.sparse
 import tensorflow as tf
+
+from tuning.models.lstm_kernel import compiled
 
 
 def fuse(model: keras.Model) -> bool:
@@ -33,19 +34,23 @@ def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.V
     beta_1, beta_2 = tf.cast(optimizer.beta_1, dtype), tf.cast(optimizer.beta_2, dtype)
     index = optimizer._get_variable_index(variable)
     momentum, velocity = optimizer._momentums[index].value, optimizer._velocities[index].value
+    powers = tf.pow(beta_1, step), tf.pow(beta_2, step)
     if isinstance(gradient, tf.IndexedSlices):
-        gradient, rows, excess = tf.numpy_function(
-            partial(_sum_rows, n_rows=int(variable.shape[0])), [gradient.indices, gradient.values], [dtype, tf.int64, dtype]
+        rate = tf.cast(learning_rate, dtype) * tf.sqrt(1 - powers[1]) / (1 - powers[0])
+        numbers = tf.stack([rate, beta_1, beta_2, tf.cast(optimizer.epsilon, dtype)])
+        table = _Table(tuple(variable.shape), dtype.as_numpy_dtype)
+        new = tf.numpy_function(
+            table.update, [gradient.indices, gradient.values, variable.value(), momentum.value(), velocity.value(), numbers], [dtype] * 3
         )
-        gradient = tf.ensure_shape(gradient, variable.shape)
-        # The kernel is about to add (1 - beta_2) gradient²; Keras adds the sum of the squares of a row's occurrences.
-        tf.raw_ops.ResourceScatterAdd(resource=velocity.handle, indices=rows, updates=excess * ((1 - beta_2) / beta_2))
+        for old, value in zip((variable, momentum, velocity), new, strict=True):
+            old.assign(tf.ensure_shape(value, variable.shape))
+        return
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.handle,
         v=velocity.handle,
-        beta1_power=tf.pow(beta_1, step),
-        beta2_power=tf.pow(beta_2, step),
+        beta1_power=powers[0],
+        beta2_power=powers[1],
         lr=tf.cast(learning_rate, dtype),
         beta1=beta_1,
         beta2=beta_2,
@@ -54,14 +59,75 @@ def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.V
     )
 
 
-def _sum_rows(rows: Any, values: Any, *, n_rows: int) -> tuple[Any, Any, Any]:
-    """The gradient of a table (n_rows, width) from that of each occurrence of a row; the rows that occur; and, for those, how much
-    the sum of the squares of the occurrences exceeds the square of their sum.
+class _Table:
+    """Adam for a table of rows (n_rows, width) of which a batch has a few, some of them often.
+
+    The sums of a row's gradients and of their squares stand in memory that is kept between steps, zero where a step has no rows.
     """
-    present, place = np.unique(rows, return_inverse=True)
-    ones, ends = np.ones(len(rows), values.dtype), np.arange(len(rows) + 1)
-    occurrences = scipy.sparse.csc_array((ones, place, ends), shape=(len(present), len(rows)))
-    sums = occurrences @ values
-    table = np.zeros((n_rows, values.shape[1]), values.dtype)
-    table[present] = sums
-    return table, present.astype(np.int64), occurrences @ np.square(values) - np.square(sums)
+
+    def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
+        self._sums, self._squares = np.zeros((2, *shape), dtype)
+
+    def update(self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any) -> tuple[Any, Any, Any]:
+        """The table, momentum and velocity after a step. `values`: the gradient of each occurrence of the `rows`."""
+        new = tuple(_aligned(table.shape, table.dtype) for _ in range(3))
+        _add_up(rows, values, self._sums, self._squares)
+        flat = [array.reshape(-1) for array in (self._sums, self._squares, table, momentum, velocity, *new)]
+        _adam(*flat, *numbers)
+        _clear(rows, self._sums, self._squares)
+        return new
+
+
+def compile_kernel() -> None:
+    """Have Numba compile what `_Table` calls, or load it."""
+    one = np.ones((1, 1), np.float32)
+    _Table(one.shape, np.float32).update(np.zeros(1, np.int32), one, one, one, one, np.ones(4, np.float32))
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array that TensorFlow takes as it is; one that doesn't begin at 64 bytes it copies."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+@compiled
+def _add_up(rows: Any, values: Any, sums: Any, squares: Any) -> None:
+    for k, row in enumerate(rows):
+        for column in range(values.shape[1]):
+            value = values[k, column]
+            sums[row, column] += value
+            squares[row, column] += value * value
+
+
+@compiled
+def _clear(rows: Any, sums: Any, squares: Any) -> None:
+    for row in rows:
+        for column in range(sums.shape[1]):
+            sums[row, column] = squares[row, column] = 0
+
+
+@compiled
+def _adam(
+    sums: Any,
+    squares: Any,
+    table: Any,
+    momentum: Any,
+    velocity: Any,
+    new_table: Any,
+    new_momentum: Any,
+    new_velocity: Any,
+    rate: Any,
+    beta_1: Any,
+    beta_2: Any,
+    epsilon: Any,
+) -> None:
+    """Keras' steps. Its velocity takes the sum of the squares of a row's occurrences, not the square of their sum."""
+    one = sums.dtype.type(1)
+    rest_1, rest_2 = one - beta_1, one - beta_2
+    for k in range(len(table)):
+        m = momentum[k] + (sums[k] - momentum[k]) * rest_1
+        v = velocity[k] + (squares[k] - velocity[k]) * rest_2
+        new_momentum[k], new_velocity[k] = m, v
+        new_table[k] = table[k] - m * rate / (np.sqrt(v) + epsilon)

@@ -1,26 +1,32 @@
-"""An LSTM over a whole sequence and its gradient, in NumPy; knows no Keras and no TensorFlow.
+"""An LSTM over a whole sequence and its gradient, compiled by Numba; knows no Keras and no TensorFlow.
 
-A step is one matrix product over inputs, bias and state, written where the next step reads it, and one tanh over all gates
-(sigmoid(x) = (1 + tanh(x / 2)) / 2). The batch is the last axis, so that every gate is one contiguous block. Gates stand in the
-order input, forget, output, candidate: the three sigmoids are neighbours.
+A step is one matrix product over inputs, bias and state, and one pass over the gates, which writes the new state where the next step
+reads it. The batch is the last axis, so that every gate is one contiguous block. Gates stand in the order input, forget, output,
+candidate: the three sigmoids are neighbours. Numba keeps what it compiled in `__pycache__`, for this processor.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit, types
+from numba.extending import overload
 
 Array = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
+
+# No check for a division by zero in a loop, and products are added in one operation: with either, LLVM can't or won't use vectors.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 
 
 class Reserve(NamedTuple):
     """What the gradient needs of a forward pass over `n` steps; `width` is features + 1 + units.
 
     `inputs`: (n + 1, width, batch), each step's input, a one for the bias, and the state before it; `gates`: (n, 4 units, batch),
-    activated; `cells`: (n + 1, units, batch). Where it holds one step only, each step of `forward` overwrites the last.
+    activated; `cells`: (n + 1, units, batch). Where it holds one step only, each step of `forward` overwrites the last but one.
     """
 
     inputs: Array
@@ -55,86 +61,174 @@ def forward(arguments: Arguments, reserve: Reserve, *, return_sequences: bool) -
     x, weights, h, c, mask, dropout = arguments
     (length, features, _), units = x.shape, len(h)
     inputs, gates, cells = reserve
-    matrix, dropout = _matrix(weights, units, dropout, halved=True), _in_order(dropout)
+    inputs[:, features], inputs[0, features + 1 :], cells[0] = 1, h, c
     outputs = np.empty((length if return_sequences else 0, *h.shape), x.dtype)
-    dropped, product, states = np.empty_like(dropout), np.empty_like(h), np.stack([h, h])
-    cells[0], inputs[:, features] = c, 1
-    skips = _skips(mask, length)
-    for t in range(length):
-        source, gate, old, new = inputs[t % len(inputs)], gates[t % len(gates)], cells[t % len(cells)], cells[(t + 1) % len(cells)]
-        state, next_state = states[t % 2], states[(t + 1) % 2]
-        source[:features], source[features + 1 :] = x[t], state
-        np.matmul(matrix, _times(source, dropout, out=dropped), out=gate.reshape(*matrix.shape[:2], -1))
-        np.tanh(gate, out=gate)
-        sigmoids = gate[: 3 * units]
-        sigmoids *= 0.5
-        sigmoids += 0.5
-        i, f, o, g = gate.reshape(4, units, -1)
-        np.multiply(f, old, out=new)
-        new += np.multiply(i, g, out=product)
-        np.multiply(o, np.tanh(new, out=product), out=next_state)
-        if skips[t]:
-            np.copyto(new, old, where=~mask[t])
-            np.copyto(next_state, state, where=~mask[t])
-        if return_sequences:
-            outputs[t] = next_state
-    return outputs, states[length % 2], cells[length % len(cells)].copy()
+    _forward(x, _matrix(weights, units, dropout), mask, _in_order(dropout), inputs, gates, cells, outputs)
+    return outputs, inputs[length % len(inputs), features + 1 :].copy(), cells[length % len(cells)].copy()
 
 
 def backward(upstream: tuple[Array, Array, Array], arguments: Arguments, reserve: Reserve) -> tuple[Array, Array, Array, Array]:
     """The gradients of x, weights, h and c, given those of `forward`'s three outputs and the reserve that it filled."""
     x, weights, h, _, mask, dropout = arguments
-    (length, features, batch), units = x.shape, len(h)
-    matrix, dropout = _matrix(weights, units, dropout, halved=False), _in_order(dropout)
     d_outputs, d_h, d_c = upstream[0], upstream[1].copy(), upstream[2].copy()
-    d_x, d_matrix, d_source = np.empty_like(x), np.zeros_like(matrix), np.empty((len(matrix), *reserve.inputs.shape[1:]), x.dtype)
-    change, dropped = np.empty_like(matrix), np.empty_like(dropout)
-    d_gate, slope = np.empty((2, 4 * units, batch), x.dtype)
-    by_gate, transposed = d_gate.reshape(*matrix.shape[:2], batch), matrix.transpose(0, 2, 1)
-    skips = _skips(mask, length)
-    for t in reversed(range(length)):
+    matrix = _matrix(weights, len(h), dropout)
+    d_x, d_matrix = np.empty_like(x), np.zeros_like(matrix)
+    _backward(d_outputs, d_h, d_c, matrix, mask, _in_order(dropout), *reserve, d_x, d_matrix)
+    d_weights = np.empty_like(weights)
+    d_weights[:, _order(len(h))] = d_matrix.reshape(-1, len(weights)).T
+    return d_x, d_weights, d_h, d_c
+
+
+def compile_kernel() -> None:
+    """Have Numba compile the kernel for float32, or load what it has compiled."""
+    x, weights, state = (np.zeros(shape, np.float32) for shape in ((1, 1, 1), (3, 4), (1, 1)))
+    arguments = Arguments(x, weights, state, state, np.ones((1, 1), np.bool_), np.ones((1, 3, 1), np.float32))
+    reserve = Reserve(*(np.zeros(shape, np.float32) for shape in reserve_shapes(1, 1, 1, 1)))
+    outputs = forward(arguments, reserve, return_sequences=True)
+    backward(outputs, arguments, reserve)
+
+
+def tanh(x: Any) -> Any:
+    """Within 2e-7 for float32, as vector instructions; the C library's for float64."""
+    return np.tanh(x)
+
+
+@overload(tanh)
+def _tanh(x: Any) -> Any:
+    """tanh(2 y) = 2 p q / (p² + q²), where p / q is the seventh convergent of Lambert's continued fraction (1768) of tanh(y).
+
+    Beyond |x| = 9.2 tanh is 1 to the last bit of a float32. A NaN goes through both comparisons.
+    """
+
+    def exact(x: Any) -> Any:
+        return math.tanh(x)
+
+    f = np.float32
+
+    def approximate(x: Any) -> Any:
+        y = f(0.5) * x
+        y = f(4.6) if y > f(4.6) else y
+        y = f(-4.6) if y < f(-4.6) else y
+        z = y * y
+        p = y * (((z + f(378)) * z + f(17325)) * z + f(135135))
+        q = ((f(28) * z + f(3150)) * z + f(62370)) * z + f(135135)
+        return f(2) * p * q / (p * p + q * q)
+
+    return approximate if x == types.float32 else exact
+
+
+@compiled
+def _forward(x: Any, matrix: Any, mask: Any, dropout: Any, inputs: Any, gates: Any, cells: Any, outputs: Any) -> None:
+    length, features, batch = x.shape
+    groups, rows, width = matrix.shape
+    dropped = np.empty((width, batch), x.dtype)
+    for t in range(length):
+        source, following = inputs[t % len(inputs)], inputs[(t + 1) % len(inputs)]
+        gate, old, new = gates[t % len(gates)], cells[t % len(cells)], cells[(t + 1) % len(cells)]
+        source[:features] = x[t]
+        by_group = gate.reshape(groups, rows, batch)
+        for group in range(groups):
+            if dropout.size:
+                _multiply(source.reshape(-1), dropout[group].reshape(-1), dropped.reshape(-1))
+            np.dot(matrix[group], dropped if dropout.size else source, by_group[group])
+        state, next_state = source[features + 1 :], following[features + 1 :]
+        _cell(gate.reshape(-1), old.reshape(-1), new.reshape(-1), next_state.reshape(-1))
+        if len(mask) and not mask[t].all():
+            _keep(mask[t], old, new)
+            _keep(mask[t], state, next_state)
+        if len(outputs):
+            outputs[t] = next_state
+
+
+@compiled
+def _backward(
+    d_outputs: Any, d_h: Any, d_c: Any, matrix: Any, mask: Any, dropout: Any, inputs: Any, gates: Any, cells: Any, d_x: Any, d_matrix: Any
+) -> None:
+    """The gradients of x and of the matrix; those of the states go from after the last step, in `d_h` and `d_c`, to before the first."""
+    length, features, batch = d_x.shape
+    groups, rows, width = matrix.shape
+    d_gate, change = np.empty((groups, rows, batch), d_x.dtype), np.empty((rows, width), d_x.dtype)
+    total, part, dropped = np.empty((width, batch), d_x.dtype), np.empty((width, batch), d_x.dtype), np.empty((width, batch), d_x.dtype)
+    passed_h, passed_c = np.empty_like(d_h), np.empty_like(d_c)
+    for t in range(length - 1, -1, -1):
         if len(d_outputs):
             d_h += d_outputs[t]
-        if skips[t]:
-            passed = np.where(mask[t], 0, d_h), np.where(mask[t], 0, d_c)
-        _gate_gradient(reserve.gates[t], reserve.cells[t], reserve.cells[t + 1], d_h, d_c, d_gate=d_gate, slope=slope)
-        if skips[t]:
-            d_gate *= mask[t]
-        np.matmul(transposed, by_gate, out=d_source)
-        np.matmul(by_gate, _times(reserve.inputs[t], dropout, out=dropped).swapaxes(-1, -2), out=change)
-        d_matrix += change
-        total = _times(d_source, dropout, out=d_source).sum(axis=0) if len(d_source) > 1 else _times(d_source, dropout, out=d_source)[0]
-        d_x[t], d_h = total[:features], total[features + 1 :]
-        if skips[t]:
-            d_h += passed[0]
-            np.copyto(d_c, passed[1], where=~mask[t])
-    d_weights = np.empty_like(weights)
-    d_weights[:, _order(units)] = d_matrix.reshape(4 * units, -1).T
-    return d_x, d_weights, d_h.copy(), d_c
+        skips = len(mask) and not mask[t].all()
+        if skips:
+            passed_h[:], passed_c[:] = d_h, d_c
+        _cell_gradient(
+            gates[t].reshape(-1), cells[t].reshape(-1), cells[t + 1].reshape(-1), d_h.reshape(-1), d_c.reshape(-1), d_gate.reshape(-1)
+        )
+        if skips:
+            _blank(mask[t], d_gate.reshape(-1, batch))
+        for group in range(groups):
+            here = part if group else total
+            np.dot(matrix[group].T, d_gate[group], here)
+            if dropout.size:
+                _multiply(here.reshape(-1), dropout[group].reshape(-1), here.reshape(-1))
+                _multiply(inputs[t].reshape(-1), dropout[group].reshape(-1), dropped.reshape(-1))
+            if group:
+                total += part
+            np.dot(d_gate[group], (dropped if dropout.size else inputs[t]).T, change)
+            d_matrix[group] += change
+        d_x[t], d_h[:] = total[:features], total[features + 1 :]
+        if skips:
+            d_h += passed_h * np.logical_not(mask[t])
+            _keep(mask[t], passed_c, d_c)
 
 
-def _gate_gradient(gate: Array, old: Array, new: Array, d_h: Array, d_c: Array, *, d_gate: Array, slope: Array) -> None:
-    """From the gradients of a step's states to those of its gates before activation, in `d_gate`, and of its former cell, in `d_c`.
+@compiled
+def _cell(gate: Any, old: Any, new: Any, state: Any) -> None:
+    """Activate a step's gates, all arrays flat; its cell and its state from them."""
+    n, half = len(old), gate.dtype.type(0.5)
+    i, f, o, g = gate[:n], gate[n : 2 * n], gate[2 * n : 3 * n], gate[3 * n :]
+    for k in range(n):  # sigmoid(x) = (1 + tanh(x / 2)) / 2
+        i_k, f_k, o_k = half + half * tanh(half * i[k]), half + half * tanh(half * f[k]), half + half * tanh(half * o[k])
+        g_k = tanh(g[k])
+        i[k], f[k], o[k], g[k] = i_k, f_k, o_k, g_k
+        c = f_k * old[k] + i_k * g_k
+        new[k] = c
+        state[k] = o_k * tanh(c)
 
-    `d_h` is used up; `slope` is room for the slopes: s - s² of a sigmoid, 1 - t² of a tanh.
-    """
-    units = len(d_h)
-    i, f, o, g = gate.reshape(4, units, -1)
-    d_i, d_f, d_o, d_g = d_gate.reshape(4, units, -1)
-    tanh = np.tanh(new, out=slope[:units])
-    np.multiply(d_h, tanh, out=d_o)
-    d_h *= o
-    d_c += d_h
-    tanh *= tanh
-    d_c -= np.multiply(d_h, tanh, out=tanh)
-    np.multiply(d_c, g, out=d_i)
-    np.multiply(d_c, old, out=d_f)
-    np.multiply(d_c, i, out=d_g)
-    np.multiply(gate, gate, out=slope)
-    np.subtract(gate[: 3 * units], slope[: 3 * units], out=slope[: 3 * units])
-    np.subtract(1, slope[3 * units :], out=slope[3 * units :])
-    d_gate *= slope
-    d_c *= f
+
+@compiled
+def _cell_gradient(gate: Any, old: Any, new: Any, d_h: Any, d_c: Any, d_gate: Any) -> None:
+    """From the gradients of a step's states to those of its gates before activation, and of its former cell, in `d_c`; all flat."""
+    n, one = len(old), gate.dtype.type(1)
+    i, f, o, g = gate[:n], gate[n : 2 * n], gate[2 * n : 3 * n], gate[3 * n :]
+    d_i, d_f, d_o, d_g = d_gate[:n], d_gate[n : 2 * n], d_gate[2 * n : 3 * n], d_gate[3 * n :]
+    for k in range(n):
+        i_k, f_k, o_k, g_k, h, th = i[k], f[k], o[k], g[k], d_h[k], tanh(new[k])
+        d = d_c[k] + h * o_k * (one - th * th)
+        d_o[k] = h * th * o_k * (one - o_k)
+        d_i[k] = d * g_k * i_k * (one - i_k)
+        d_f[k] = d * old[k] * f_k * (one - f_k)
+        d_g[k] = d * i_k * (one - g_k * g_k)
+        d_c[k] = d * f_k
+
+
+@compiled
+def _multiply(a: Any, b: Any, out: Any) -> None:
+    for k in range(len(a)):
+        out[k] = a[k] * b[k]
+
+
+@compiled
+def _keep(mask: Any, old: Any, new: Any) -> None:
+    """Put the old values (rows, batch) back where the mask (batch,) is False."""
+    for row in range(len(old)):
+        for k in range(len(mask)):
+            if not mask[k]:
+                new[row, k] = old[row, k]
+
+
+@compiled
+def _blank(mask: Any, values: Any) -> None:
+    """Set values (rows, batch) to 0 where the mask (batch,) is False."""
+    for row in range(len(values)):
+        for k in range(len(mask)):
+            if not mask[k]:
+                values[row, k] = 0
 
 
 def _order(units: int) -> npt.NDArray[np.intp]:
@@ -143,25 +237,11 @@ def _order(units: int) -> npt.NDArray[np.intp]:
     return np.concatenate([i, f, o, g])
 
 
-def _matrix(weights: Array, units: int, dropout: Array, *, halved: bool) -> Array:
-    """Weights for each group of gates that share their dropout, (groups, 4 units / groups, width); `halved`: the sigmoids' by 2."""
+def _matrix(weights: Array, units: int, dropout: Array) -> Array:
+    """Weights for each group of gates that share their dropout, (groups, 4 units / groups, width)."""
     ordered = np.ascontiguousarray(weights[:, _order(units)].T)
-    if halved:
-        ordered[: 3 * units] *= 0.5
     return ordered.reshape(max(len(dropout), 1), -1, len(weights))
 
 
 def _in_order(dropout: Array) -> Array:
     return dropout[[0, 1, 3, 2]] if len(dropout) > 1 else dropout
-
-
-def _times(values: Array, factor: Array, *, out: Array) -> Array:
-    """`values` times `factor`, with its leading axis; as they are where `factor` is empty."""
-    if factor.size:
-        return np.multiply(values, factor, out=out)
-    return values if values.ndim > 2 else values[None]
-
-
-def _skips(mask: Mask, length: int) -> Mask:
-    """Whether any text has no token at a step."""
-    return np.logical_not(mask.all(axis=1)) if len(mask) else np.zeros(length, bool)
