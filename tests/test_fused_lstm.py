@@ -91,7 +91,7 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
     np.testing.assert_allclose(fused.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
@@ -115,6 +115,7 @@ def test_layer_is_that_of_keras(
         np.testing.assert_allclose(fused, stock, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_double_precision_is_that_of_keras() -> None:
     models = pair(lambda: layered(masked=True, bidirectional=False, dtype="float64", return_sequences=True))
     for stock, fused in zip(*(gradients(model, vectors(dtype="float64")) for model in models), strict=True):
@@ -122,7 +123,8 @@ def test_double_precision_is_that_of_keras() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("dropout", "recurrent_dropout"), [(0.3, 0.0), pytest.param(0.0, 0.3, marks=pytest.mark.slow), (0.3, 0.2)])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_weights_after_50_steps_are_those_of_keras(masked: bool, dropout: float, recurrent_dropout: float) -> None:
     x, y = ids(n=200, length=9), labels(200)
     found = []

@@ -555,6 +555,20 @@ def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(monkeypatch: p
     assert histories[0] == histories[1] == histories[2]
 
 
+def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras writes the batches of a call one after the other into its graph of `predict`: more of them cost a second a trial."""
+    original = keras.Model.make_predict_function
+    steps: list[int] = []
+
+    def counted(model: keras.Model, force: bool = False) -> Any:
+        steps.append(model.steps_per_execution)
+        return original(model, force)
+
+    monkeypatch.setattr(keras.Model, "make_predict_function", counted)
+    model, _ = run(lambda hp: lstm(masked=True), epochs=2)
+    assert (steps, model.steps_per_execution) == ([1, 1], training.STEPS_PER_EXECUTION)
+
+
 def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
     _, result = run(lambda hp: mean(), epochs=3)
     kept = np.minimum(np.diff(TRAIN.texts.offsets), VALUES["sequence_length"]).sum()

@@ -140,6 +140,7 @@ def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) ->
     assert len(read_history(setting.folder, 2)) == 3
 
 
+@pytest.mark.slow
 def test_trial_paused_longest_makes_room_for_others(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(setting.config.space).write_text(PLANNED)
     monkeypatch.setattr(search, "MAX_CHECKPOINT_BYTES", 0)
@@ -199,6 +200,7 @@ def slow_down(setting: Setting, seconds: float) -> None:
     space.write_text(space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n"))
 
 
+@pytest.mark.slow
 def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Setting) -> None:
     slow_down(setting, 3)
     outcome = setting.tune(1, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
@@ -213,6 +215,7 @@ def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Settin
     assert not setting.folder.checkpoint_path(0).exists()
 
 
+@pytest.mark.slow
 def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> None:
     slow_down(setting, 3)
     space = Path(setting.config.space)

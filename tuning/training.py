@@ -237,7 +237,11 @@ def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
     if not batches:
         return np.empty((0, n_classes))
     data = _dataset(lambda: iter(batches), view, None, n_batches=len(batches))
-    outputs = np.asarray(model.predict(data, verbose=0))
+    steps, model.steps_per_execution = model.steps_per_execution, 1  # else as many copies of it in Keras' graph
+    try:
+        outputs = np.asarray(model.predict(data, verbose=0))
+    finally:
+        model.steps_per_execution = steps
     probabilities = run_user_code(lambda: class_probabilities(outputs, n_classes=n_classes), doing="reading the model's output")
     ordered = np.empty_like(probabilities)
     ordered[np.concatenate(batches)] = probabilities
