@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning.models.lstm_kernel import compiled
+from tuning.models.lstm_kernel import aligned, compiled
 
 
 def fuse(model: keras.Model) -> bool:
@@ -70,7 +70,7 @@ class _Table:
 
     def update(self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any) -> tuple[Any, Any, Any]:
         """The table, momentum and velocity after a step. `values`: the gradient of each occurrence of the `rows`."""
-        new = tuple(_aligned(table.shape, table.dtype) for _ in range(3))
+        new = aligned(table.shape, table.dtype), aligned(table.shape, table.dtype), aligned(table.shape, table.dtype)
         _add_up(rows, values, self._sums, self._squares)
         flat = [array.reshape(-1) for array in (self._sums, self._squares, table, momentum, velocity, *new)]
         _adam(*flat, *numbers)
@@ -82,14 +82,6 @@ def compile_kernel() -> None:
     """Have Numba compile what `_Table` calls, or load it."""
     one = np.ones((1, 1), np.float32)
     _Table(one.shape, np.float32).update(np.zeros(1, np.int32), one, one, one, one, np.ones(4, np.float32))
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
-    """An array that TensorFlow takes as it is; one that doesn't begin at 64 bytes it copies."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
 
 
 @compiled

@@ -75,21 +75,15 @@ def _inner_loop(
 
 
 def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """What the kernel multiplies inputs, bias and state with, from the masks that Keras drew for this call: one, or one a gate."""
+    """`Arguments.dropout` from the masks that Keras drew for this call: one of the inputs, or one a gate of inputs and states."""
     step, cell = sequences[:, 0, :], layer.cell
-    masks = [
-        mask if isinstance(mask, list) else [mask]
-        for mask in (
-            cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step),
-            cell.get_recurrent_dropout_mask(state) if layer.recurrent_dropout else tf.ones_like(state),
-        )
-    ]
     if not (layer.dropout or layer.recurrent_dropout):
         return tf.zeros((0, 0, 0), sequences.dtype)
-    n = max(map(len, masks))
-    bias = tf.ones_like(step[:, :1])
-    by_gate = [tf.concat([features, bias, states], axis=1) for features, states in zip(*(m * (n // len(m)) for m in masks), strict=True)]
-    return tf.transpose(tf.stack(by_gate), (0, 2, 1))
+    features = cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step)
+    if not layer.recurrent_dropout:
+        return tf.transpose(features)[None]
+    by_gate = zip(features if isinstance(features, list) else [features] * 4, cell.get_recurrent_dropout_mask(state), strict=True)
+    return tf.transpose(tf.stack([tf.concat([of_x, tf.ones_like(step[:, :1]), of_h], axis=1) for of_x, of_h in by_gate]), (0, 2, 1))
 
 
 class _Kernel:

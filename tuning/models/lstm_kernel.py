@@ -39,8 +39,8 @@ class Arguments(NamedTuple):
 
     `x`: (length, features, batch). `weights`: (width, 4 units), kernel, bias and recurrent kernel, in Keras' order of gates (input, forget,
     candidate, output). `h`, `c`: the states before the first step, (units, batch). `mask`: (length, batch), False where a step is left
-    out, or empty. `dropout`: what each step's inputs are multiplied with, (1, width, batch) for all gates or (4, width, batch) for
-    each in Keras' order, or empty.
+    out, or empty. `dropout`: what each step's features are multiplied with, (1, features, batch), or what features, bias and state are
+    multiplied with for each gate in Keras' order, (4, width, batch), or empty.
     """
 
     x: Array
@@ -56,13 +56,21 @@ def reserve_shapes(length: int, features: int, units: int, batch: int) -> tuple[
     return (length + 1, features + 1 + units, batch), (length, 4 * units, batch), (length + 1, units, batch)
 
 
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An empty array that TensorFlow takes as it is; one that doesn't begin at a multiple of 64 bytes it copies."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
 def forward(arguments: Arguments, reserve: Reserve, *, return_sequences: bool) -> tuple[Array, Array, Array]:
     """The state after every step (length, units, batch), empty without `return_sequences`; states after the last, (units, batch)."""
     x, weights, h, c, mask, dropout = arguments
     (length, features, _), units = x.shape, len(h)
     inputs, gates, cells = reserve
     inputs[:, features], inputs[0, features + 1 :], cells[0] = 1, h, c
-    outputs = np.empty((length if return_sequences else 0, *h.shape), x.dtype)
+    outputs = aligned((length if return_sequences else 0, *h.shape), x.dtype)
     _forward(x, _matrix(weights, units, dropout), mask, _in_order(dropout), inputs, gates, cells, outputs)
     return outputs, inputs[length % len(inputs), features + 1 :].copy(), cells[length % len(cells)].copy()
 
@@ -72,7 +80,7 @@ def backward(upstream: tuple[Array, Array, Array], arguments: Arguments, reserve
     x, weights, h, _, mask, dropout = arguments
     d_outputs, d_h, d_c = upstream[0], upstream[1].copy(), upstream[2].copy()
     matrix = _matrix(weights, len(h), dropout)
-    d_x, d_matrix = np.empty_like(x), np.zeros_like(matrix)
+    d_x, d_matrix = aligned(x.shape, x.dtype), np.zeros_like(matrix)
     _backward(d_outputs, d_h, d_c, matrix, mask, _in_order(dropout), *reserve, d_x, d_matrix)
     d_weights = np.empty_like(weights)
     d_weights[:, _order(len(h))] = d_matrix.reshape(-1, len(weights)).T
@@ -82,7 +90,7 @@ def backward(upstream: tuple[Array, Array, Array], arguments: Arguments, reserve
 def compile_kernel() -> None:
     """Have Numba compile the kernel for float32, or load what it has compiled."""
     x, weights, state = (np.zeros(shape, np.float32) for shape in ((1, 1, 1), (3, 4), (1, 1)))
-    arguments = Arguments(x, weights, state, state, np.ones((1, 1), np.bool_), np.ones((1, 3, 1), np.float32))
+    arguments = Arguments(x, weights, state, state, np.ones((1, 1), np.bool_), np.ones((1, 1, 1), np.float32))
     reserve = Reserve(*(np.zeros(shape, np.float32) for shape in reserve_shapes(1, 1, 1, 1)))
     outputs = forward(arguments, reserve, return_sequences=True)
     backward(outputs, arguments, reserve)
@@ -121,18 +129,20 @@ def _tanh(x: Any) -> Any:
 def _forward(x: Any, matrix: Any, mask: Any, dropout: Any, inputs: Any, gates: Any, cells: Any, outputs: Any) -> None:
     length, features, batch = x.shape
     groups, rows, width = matrix.shape
-    dropped = np.empty((width, batch), x.dtype)
+    dropped, products = np.empty((width, batch), x.dtype), np.empty((groups, rows, batch), x.dtype)
     for t in range(length):
         source, following = inputs[t % len(inputs)], inputs[(t + 1) % len(inputs)]
         gate, old, new = gates[t % len(gates)], cells[t % len(cells)], cells[(t + 1) % len(cells)]
-        source[:features] = x[t]
-        by_group = gate.reshape(groups, rows, batch)
+        if len(dropout) == 1:
+            _multiply(x[t].reshape(-1), dropout[0].reshape(-1), source[:features].reshape(-1))
+        else:
+            source[:features] = x[t]
         for group in range(groups):
-            if dropout.size:
+            if groups > 1:
                 _multiply(source.reshape(-1), dropout[group].reshape(-1), dropped.reshape(-1))
-            np.dot(matrix[group], dropped if dropout.size else source, by_group[group])
+            np.dot(matrix[group], dropped if groups > 1 else source, products[group])
         state, next_state = source[features + 1 :], following[features + 1 :]
-        _cell(gate.reshape(-1), old.reshape(-1), new.reshape(-1), next_state.reshape(-1))
+        _cell(products.reshape(-1), gate.reshape(-1), old.reshape(-1), new.reshape(-1), next_state.reshape(-1))
         if len(mask) and not mask[t].all():
             _keep(mask[t], old, new)
             _keep(mask[t], state, next_state)
@@ -164,28 +174,31 @@ def _backward(
         for group in range(groups):
             here = part if group else total
             np.dot(matrix[group].T, d_gate[group], here)
-            if dropout.size:
+            if groups > 1:
                 _multiply(here.reshape(-1), dropout[group].reshape(-1), here.reshape(-1))
                 _multiply(inputs[t].reshape(-1), dropout[group].reshape(-1), dropped.reshape(-1))
             if group:
                 total += part
-            np.dot(d_gate[group], (dropped if dropout.size else inputs[t]).T, change)
+            np.dot(d_gate[group], (dropped if groups > 1 else inputs[t]).T, change)
             d_matrix[group] += change
         d_x[t], d_h[:] = total[:features], total[features + 1 :]
+        if len(dropout) == 1:
+            _multiply(d_x[t].reshape(-1), dropout[0].reshape(-1), d_x[t].reshape(-1))
         if skips:
             d_h += passed_h * np.logical_not(mask[t])
             _keep(mask[t], passed_c, d_c)
 
 
 @compiled
-def _cell(gate: Any, old: Any, new: Any, state: Any) -> None:
+def _cell(product: Any, gate: Any, old: Any, new: Any, state: Any) -> None:
     """Activate a step's gates, all arrays flat; its cell and its state from them."""
     n, half = len(old), gate.dtype.type(0.5)
-    i, f, o, g = gate[:n], gate[n : 2 * n], gate[2 * n : 3 * n], gate[3 * n :]
+    i, f, o, g = product[:n], product[n : 2 * n], product[2 * n : 3 * n], product[3 * n :]
+    s_i, s_f, s_o, s_g = gate[:n], gate[n : 2 * n], gate[2 * n : 3 * n], gate[3 * n :]
     for k in range(n):  # sigmoid(x) = (1 + tanh(x / 2)) / 2
         i_k, f_k, o_k = half + half * tanh(half * i[k]), half + half * tanh(half * f[k]), half + half * tanh(half * o[k])
         g_k = tanh(g[k])
-        i[k], f[k], o[k], g[k] = i_k, f_k, o_k, g_k
+        s_i[k], s_f[k], s_o[k], s_g[k] = i_k, f_k, o_k, g_k
         c = f_k * old[k] + i_k * g_k
         new[k] = c
         state[k] = o_k * tanh(c)
