@@ -4,15 +4,15 @@ The rule: the kernels run wherever their terms hold (`fused_lstm.fuse`, `fused_a
 slower. XLA is not used: on these shapes it saves at most a quarter of Keras' time and compiles 4 to 15 seconds for each trial.
 
 Milliseconds of a training step of 128 texts (`make bench-step`: one thread, vocabulary 20,000, seed 0, Intel Xeon with AVX-512 and AMX,
-Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6; the floor is the matrix products alone):
+Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13; the floor is the matrix products alone):
 
-    length  units  embedding   Keras   ours   floor
-       100     16         16    19.4    6.2     2.5
-       100     32         20    29.0   11.1     6.4
-       200     16         16    38.9   10.3     5.0
-       200     32         32    66.7   30.8    15.6
-       200     64         64   145.5   84.8    57.2
-       200    128         64   266.3  192.3   150.9
+    length  units  embedding   Keras   ours   floor  PyTorch
+       100     16         16    17.2    5.3     2.2      7.6
+       100     32         20    24.4    9.9     5.8     13.2
+       200     16         16    34.0    8.9     4.6     15.1
+       200     32         32    53.3   23.8    12.4     47.1
+       200     64         64   109.8   68.5    47.7    110.2
+       200    128         64   226.5  168.7   139.9    255.6
 """
 
 from __future__ import annotations
