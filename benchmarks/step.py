@@ -1,6 +1,6 @@
 """A training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's, and the sgemm floor.
 
-One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens as in batches of similar length, dropout
+One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens, dropout
 0.2, Adam. Sides take turns, and a ratio is the median of the ratios within a turn. `fit` gets the same `tf.data` dataset of finished
 batches on both Keras sides, and as many as fit in one call into TensorFlow on this program's side, as when it trains; the second epoch
 is timed, since the first traces.

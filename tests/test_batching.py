@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from tuning.batching import (
     EVALUATION_BATCH_SIZE,
-    SHUFFLED_BATCHES,
     Rows,
     View,
     evaluation_batches,
-    iterate,
     padding_share,
     training_batches,
 )
@@ -196,22 +194,12 @@ def test_training_order_differs_between_seeds(trims: bool) -> None:
     assert first != second
 
 
-def test_trimmed_batches_hold_different_rows_in_each_epoch() -> None:
-    view = random_view(8 * SHUFFLED_BATCHES * 3, trims=True)
-    first, second = ({frozenset(b.tolist()) for b in training_batches(view, batch_size=8, seed=0, epoch=epoch)} for epoch in (1, 2))
-    assert len(first & second) < len(first) / 10
-
-
-def test_trimmed_batches_come_in_random_order_of_length() -> None:
-    view = random_view(400, trims=True)
-    widths = [view.width(rows) for rows in training_batches(view, batch_size=8, seed=0, epoch=1)]
-    assert widths not in (sorted(widths), sorted(widths, reverse=True))
-
-
-def test_trimmed_batches_pad_less_than_random_ones() -> None:
-    view = random_view(1000, trims=True)
-    random_rows = np.split(np.random.default_rng(0).permutation(1000), 50)
-    assert padding_share(view, training_batches(view, batch_size=20, seed=0, epoch=1)) < 0.2 * padding_share(view, random_rows)
+def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() -> None:
+    plain, trimmed = (training_batches(random_view(100, trims=trims), batch_size=8, seed=0, epoch=1) for trims in (False, True))
+    view = random_view(100, trims=True)
+    for random, ordered in zip(plain, trimmed, strict=True):
+        assert sorted(random) == sorted(ordered)
+        assert (np.diff(view.lengths_of(ordered)) <= 0).all()
 
 
 def test_evaluation_batches_keep_the_order_without_trims() -> None:
@@ -226,11 +214,6 @@ def test_evaluation_batches_go_by_length_with_trims() -> None:
 
 def test_evaluation_batches_are_large() -> None:
     assert [len(rows) for rows in evaluation_batches(random_view(1100, trims=True))] == [512, 512, 76]
-
-
-def test_iterate_gives_the_ids_of_each_batch() -> None:
-    view = View(texts_of([[2, 3], [4], []]), 9, 2)
-    assert [ids.tolist() for ids in iterate(view, [np.array([1]), np.array([2, 0])])] == [[[4, 0]], [[0, 0], [2, 3]]]
 
 
 # Padding
@@ -258,5 +241,5 @@ def test_padding_share_of_no_batches_is_zero() -> None:
 def test_padding_share_is_that_of_the_arrays(trims: bool) -> None:
     view = random_view(200, trims=trims)
     batches = training_batches(view, batch_size=16, seed=0, epoch=1)
-    cells = [(ids == 0).sum() for ids in iterate(view, batches)], [ids.size for ids in iterate(view, batches)]
-    assert padding_share(view, batches) == pytest.approx(sum(cells[0]) / sum(cells[1]))
+    ids = [view.batch(rows).ravel() for rows in batches]
+    assert padding_share(view, batches) == pytest.approx((np.concatenate(ids) == 0).mean())

@@ -1,5 +1,6 @@
 """The kernel against Keras' own LSTM: outputs, gradients, weights after 50 steps, and the terms under which it runs."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.python.framework import ops
 
 from tuning.config import TrainConfig
 from tuning.models import lstm_classifier
-from tuning.models.fused_lstm import fuse, unfuse
-from tuning.models.lstm_kernel import Arguments, Reserve, backward, forward, reserve_shapes
-from tuning.training import fit
+from tuning.models.fused_lstm import _Kernel, fuse, unfuse
+from tuning.models.lstm_kernel import Arguments, Reserve, _counts, backward, forward, reserve_shapes
+from tuning.training import FitResult, fit
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
 ROWS = 30
@@ -66,8 +68,14 @@ def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> l
 
 
 def vectors(*, dtype: str = "float32") -> np.ndarray:
-    """Inputs (12, 9, 3) that are masked in every way: all, at the beginning, at the end, in the middle, not at all."""
-    x = np.random.default_rng(0).normal(size=(12, 9, 3)).astype(dtype)
+    """Inputs (60, 9, 3) that are masked in every way: all, at the beginning, at the end, in the middle, not at all.
+
+    The last columns of the batch are done with before the first ones, one of them late, so that steps leave columns out and take them up.
+    """
+    x = np.random.default_rng(0).normal(size=(60, 9, 3)).astype(dtype)
+    for row in range(12, 60):
+        x[row, 9 - row // 8 :] = 0
+    x[55], x[55, 6:8] = 0, 1
     x[0] = 0
     x[1, :4] = 0
     x[2, 5:] = 0
@@ -109,7 +117,7 @@ def test_layer_is_that_of_keras(
     for model in models:
         outputs = model.predict_on_batch(x)
         slopes = gradients(model, x, training=True)
-        model.fit(x, np.ones_like(outputs), batch_size=6, epochs=3, shuffle=False, verbose=0)
+        model.fit(x, np.ones_like(outputs), batch_size=30, epochs=3, shuffle=False, verbose=0)
         found.append([outputs, *slopes, *model.get_weights()])
     for stock, fused in zip(*found, strict=True):
         np.testing.assert_allclose(fused, stock, atol=2e-5)
@@ -203,7 +211,7 @@ def test_initial_state_is_that_of_keras() -> None:
         return keras.Model([inputs, h, c], lstm(keras.layers.Masking()(inputs), initial_state=[h, c]))
 
     rng = np.random.default_rng(0)
-    x = [vectors(), rng.normal(size=(12, 4)).astype("float32"), rng.normal(size=(12, 4)).astype("float32")]
+    x = [vectors(), rng.normal(size=(60, 4)).astype("float32"), rng.normal(size=(60, 4)).astype("float32")]
     stock, fused = pair(build)
     for theirs, ours in zip(stock.predict_on_batch(x), fused.predict_on_batch(x), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -262,7 +270,26 @@ def test_saved_model_holds_the_stock_layer(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.predict_on_batch(x), expected, atol=1e-6)
 
 
-def test_training_fuses_its_model_and_gives_the_stock_layer_back() -> None:
+def test_step_leaves_out_the_padding_of_a_batch_with_its_longest_texts_first() -> None:
+    lengths = np.array([9] * 20 + [5] * 20 + [2] * 20)
+    assert _counts(np.arange(9)[:, None] < lengths, 9, 60).tolist() == [60, 60, 48, 48, 48, 32, 32, 32, 32]
+    assert _counts(np.zeros((0, 0), np.bool_), 3, 60).tolist() == [60] * 3
+    assert _counts(np.zeros((2, 60), np.bool_), 2, 60).tolist() == [16] * 2
+
+
+def test_nothing_of_a_trained_model_is_kept() -> None:
+    """TensorFlow keeps what `tf.custom_gradient` registers for as long as the process lives, with the graph and the kernel's memory."""
+
+    def kept() -> tuple[int, int]:
+        keras.backend.clear_session()
+        return sum(isinstance(o, _Kernel) for o in gc.get_objects()), len(ops.gradient_registry.list())
+
+    before = kept()
+    train_once()
+    assert kept() == before
+
+
+def train_once() -> tuple[keras.Model, FitResult]:
     import keras_tuner
 
     class Model(keras_tuner.HyperModel):
@@ -272,7 +299,11 @@ def test_training_fuses_its_model_and_gives_the_stock_layer_back() -> None:
     texts = TokenizedTexts(np.arange(200, dtype=np.int32) % 28 + 1, np.arange(0, 201, 5, dtype=np.int64))
     split = LabelledTexts(texts, np.arange(40) % 2)
     values = {"vocab_size": ROWS, "sequence_length": 5}
-    model, result = fit(Model(), values, train=split, validation=split, n_classes=2, config=TrainConfig(epochs=1), seed=0)
+    return fit(Model(), values, train=split, validation=split, n_classes=2, config=TrainConfig(epochs=1), seed=0)
+
+
+def test_training_fuses_its_model_and_gives_the_stock_layer_back() -> None:
+    model, result = train_once()
     assert result.n_fused_layers == 1
     assert all("inner_loop" not in vars(layer) for layer in model.layers)
     assert "update_step" not in vars(model.optimizer)

@@ -506,7 +506,13 @@ def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.Monk
     seen: set[int] = set()
     monkeypatch.setattr("tuning.training._PADDING_PROOF", (Widths, layers.GlobalAveragePooling1D, layers.Dense))
     short = make_texts(longest=4)
-    run(lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True), train=short, validation=short, epochs=1)
+    run(
+        lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),
+        train=short,
+        validation=short,
+        epochs=1,
+        batch_size=2,
+    )
     assert max(seen) == 4
     assert min(seen) < 4
 
@@ -517,7 +523,7 @@ def test_fit_takes_a_model_of_fixed_length() -> None:
 
 
 def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
-    shares = [run(lambda hp, masked=masked: mean(masked=masked), epochs=1)[1].padding_share for masked in (False, True)]
+    shares = [run(lambda hp, masked=masked: mean(masked=masked), epochs=1, batch_size=2)[1].padding_share for masked in (False, True)]
     lengths = np.minimum(TRAIN.texts.lengths, LENGTH)
     assert shares[0] == pytest.approx(1 - lengths.sum() / (len(lengths) * LENGTH))
     assert 0 <= shares[1] < shares[0]
@@ -543,7 +549,7 @@ def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     before = [len(kernel.signatures) for kernel in kernels]
     run(lambda hp: lstm(masked=True), epochs=1)
     assert [len(kernel.signatures) for kernel in kernels] == before
-    assert len(before) == 10 and sum(before) >= 5  # the others are compiled into these
+    assert sum(before) >= 5  # the others are compiled into these
 
 
 def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 """One trial's view of a corpus: ids cut to `vocab_size` and `sequence_length`, in batches.
 
-A model that masks the padding gets batches of texts of similar length, each padded to its own longest text. A model that
-does not mask sees exactly the padding it asks for: always `sequence_length` columns.
+Training batches are drawn at random. For a model that masks the padding each is padded to its own longest text, and has its longest
+first, so that the LSTM's kernel leaves the padding out (`lstm_kernel`). Batches of similar length need no kernel for that, but cost
+accuracy: 0.0025 ± 0.0011, 0.0088 ± 0.0029 and -0.0009 ± 0.0013 with length 200, 160 and 100 (mean and standard error of six seeds, the
+best of three epochs, Amazon reviews). A model that does not mask sees exactly the padding it asks for: always `sequence_length` columns.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from tuning.vocabulary import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID, TokenizedTexts
 
 EVALUATION_BATCH_SIZE = 512
-SHUFFLED_BATCHES = 64  # batches of similar length are cut from so many batches' worth of random rows
 
 Rows = npt.NDArray[np.int64]
 
@@ -76,22 +76,16 @@ class View:
 
 
 def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """The rows of each batch of one epoch: every row once, the order of batches random.
+    """The rows of each batch of one epoch: every row once, in random order; the longest texts of a batch first if the view trims.
 
     Raises:
         ValueError: `batch_size < 1`.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
-    rng = np.random.default_rng([seed, epoch])
-    rows = rng.permutation(len(view.texts))
-    if view.trims:
-        pool = batch_size * SHUFFLED_BATCHES
-        lengths = view.lengths
-        parts = (rows[start : start + pool] for start in range(0, len(rows), pool))
-        rows = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts]) if len(rows) else rows
+    rows = np.random.default_rng([seed, epoch]).permutation(len(view.texts))
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))] if view.trims else batches
+    return [batch[np.argsort(-view.lengths_of(batch), kind="stable")] for batch in batches] if view.trims else batches
 
 
 def evaluation_batches(view: View) -> list[Rows]:
@@ -100,12 +94,7 @@ def evaluation_batches(view: View) -> list[Rows]:
     return [rows[start : start + EVALUATION_BATCH_SIZE] for start in range(0, len(rows), EVALUATION_BATCH_SIZE)]
 
 
-def iterate(view: View, batches: list[Rows]) -> Iterator[npt.NDArray[np.int32]]:
-    """The ids of each batch."""
-    return (view.batch(rows) for rows in batches)
-
-
 def padding_share(view: View, batches: list[Rows]) -> float:
-    """The share of padding among all ids that these batches hold."""
+    """The share of padding among all ids that these batches hold, what a kernel leaves out of it included."""
     cells = sum(view.width(rows) * len(rows) for rows in batches)
     return 1 - float(view.lengths.sum()) / cells if cells else 0.0

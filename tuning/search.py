@@ -179,10 +179,13 @@ class Search:
     def _report(self, worker: Worker, running: _Running, message: Message) -> None:
         """Report an epoch and tell the worker to go on, to stop, or to pause. The baseline is neither pruned nor paused."""
         opened, epoch, value = running.opened, message["number"], message["metrics"][self._config.metric]
-        prune = self._record.report(opened, message)
+        optuna_prunes = self._config.pruner in ("hyperband", "median")
+        prune = optuna_prunes and self._record.report(opened, message)
         self._ladder.record(opened.number, epoch, value)
         running.stop = self._why_to_stop(opened, epoch, prune=prune)
         worker.send({"go": "pause" if running.stop in ("paused", "timeout") else not running.stop})
+        if not optuna_prunes:  # written while the worker goes on
+            self._record.report(opened, message)
         self._notify(f"trial {opened.number} epoch {epoch}: {self._config.metric} {value:.4f}")
         for other in [o for o in self._paused.values() if self._ladder.is_hopeless(o.number, o.n_epochs)]:
             self._give_up(other, "behind too many at its rung")

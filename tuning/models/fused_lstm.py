@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from tuning.models.lstm_kernel import Arguments, Array, Reserve, backward, forward, reserve_shapes
 
@@ -36,8 +37,9 @@ def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
 
 
 def unfuse(layers: list[keras.layers.LSTM]) -> None:
-    """Give the layers of `fuse` their own loop back."""
+    """Give the layers of `fuse` their own loop back, and the kernels' memory to the system."""
     for layer in layers:
+        layer.inner_loop.args[1].close()
         del layer.inner_loop
 
 
@@ -94,26 +96,44 @@ class _Kernel:
         self._kept: OrderedDict[int, Reserve] = OrderedDict()
         self._free: list[Reserve] = []
         self._lock = threading.Lock()
+        self._registered: set[str] = set()
+
+    def close(self) -> None:
+        """Take this kernel's gradients out of TensorFlow's registry, which would else hold its graphs for as long as the process lives."""
+        for name in self._registered:
+            del ops.gradient_registry._registry[name]
+        self._registered.clear()
+        self._kept.clear()
+        self._free.clear()
+
+    def _custom_gradient(self, function: Any) -> Any:
+        """`tf.custom_gradient`, noting under what names a graph's function registers its gradient."""
+
+        def call(*arguments: tf.Tensor) -> Any:
+            known = set(ops.gradient_registry.list())
+            result = tf.custom_gradient(function)(*arguments)
+            self._registered |= set(ops.gradient_registry.list()) - known
+            return result
+
+        return call
 
     def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
         """The kernel as a TensorFlow function of `Arguments`; gives `forward`'s outputs. `keep`: a gradient is likely to follow."""
         run_forward = partial(self._forward, keep=keep, return_sequences=return_sequences)
 
-        @tf.custom_gradient
         def run(*arguments: tf.Tensor) -> Any:
             dtype = arguments[0].dtype
             *outputs, ticket = tf.numpy_function(run_forward, arguments, [dtype, dtype, dtype, tf.int64])
 
-            @tf.custom_gradient
             def gradient(*upstream_and_arguments: tf.Tensor) -> Any:
                 found = tf.numpy_function(self._backward, [ticket, *upstream_and_arguments], [dtype] * 4)
                 for tensor, argument in zip(found, arguments, strict=False):
                     tensor.set_shape(argument.shape)
                 return found, _no_second_derivative
 
-            return outputs, lambda *upstream: [*gradient(*upstream, *arguments), None, None]
+            return outputs, lambda *upstream: [*self._custom_gradient(gradient)(*upstream, *arguments), None, None]
 
-        return run
+        return self._custom_gradient(run)
 
     def _forward(self, *arguments: Any, keep: bool, return_sequences: bool) -> tuple[Array, Array, Array, np.int64]:
         given = Arguments(*arguments)
