@@ -122,10 +122,10 @@ def fit(
         Infeasible: the loss or a metric is not finite, or memory runs out.
         SpaceBug: the search space's code raises.
     """
+    clock = _Clock({"idle": idle_seconds})
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     _reset_peak_memory()
-    clock = _Clock({"idle": idle_seconds})
     with _infeasible_errors():
         hp, model = build(hypermodel, values, known=known)
         result = FitResult.from_dict(checkpoints.load(checkpoint, model)) if checkpoint and resume else FitResult()
