@@ -19,7 +19,7 @@ from tuning.config import StudyConfig
 from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
 from tuning.errors import StudyError
-from tuning.pool import Pool, default_workers
+from tuning.pool import Pool, default_workers, start_server
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
@@ -63,12 +63,14 @@ def tune(
     space_path = find_space(config.space)
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    with _owned(folder), Pool(n_workers or default_workers(), log_path=folder.log_path) as pool:
+    with _owned(folder), contextlib.ExitStack() as stack:
+        start_server(folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
         release_memory()
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
+        pool = stack.enter_context(Pool(n_workers or default_workers(), log_path=folder.log_path))  # waits until the server has Keras
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
         space = SearchSpace.from_dict(answer["space"])
         if config.sampler == "grid":
