@@ -14,6 +14,9 @@ STORAGE ?=
 PORT    ?=
 FILE    ?=
 MINUTES ?=
+TOP     ?=
+SEEDS   ?=
+SHARE   ?=
 
 BOOTSTRAP ?= python3
 VENV      ?= .venv
@@ -33,15 +36,19 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale install test test-slow check format lock clean
+.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check format lock clean
 
 ## help: list the targets
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-22s %s\n", $$1, $$2}'
 
-## tune: search for the best configuration; the same command goes on where it stopped
+## tune: search for the best configuration and confirm it; the same command goes on where it stopped
 tune: $(VENV)/.installed
 	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags)
+
+## confirm: train the best configurations and the baseline again on fresh seeds
+confirm: $(VENV)/.installed
+	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,WORKERS,--workers)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1
 dashboard: $(VENV)/.installed
@@ -94,6 +101,10 @@ bench-step: $(VENV)/.installed-bench
 ## bench-scale: workers' time, data view, a million reviews, memory, coordinator at trial 5,000
 bench-scale: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks scale $(bench_flags)
+
+## bench-confirmation: does a confirmation keep what it says? 2,400 searches over tabulated trainings
+bench-confirmation: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks confirmation $(bench_flags)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

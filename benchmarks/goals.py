@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PARTS = ("throughput", "time-to-accuracy", "step", "scale")
+PARTS = ("throughput", "time-to-accuracy", "step", "scale", "confirmation")
 _COMPARE = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
 _UNITS = {"×": "{:.2f} ×", "%": "{:.1%}", "ms": "{:.1f} ms", "GiB": "{:.2f} GiB", "": "{:g}"}
 
@@ -63,6 +63,15 @@ GOALS = {
         Goal("scale", "worker_memory_growth", "resident memory of a worker, trials 191–200 over 20–29", "<", 0.05, "%"),
         Goal("scale", "coordinator_share_trial_10", "coordinator time at trial 10, of a 10 s trial", "<", 0.02, "%"),
         Goal("scale", "coordinator_share_trial_5000", "coordinator time at trial 5,000, of a 10 s trial", "<", 0.02, "%"),
+        Goal(
+            "confirmation",
+            "confirmation_coverage",
+            "searches whose confirmed value's interval holds the truth (worst data set)",
+            "≥",
+            0.9,
+            "%",
+        ),
+        Goal("confirmation", "confirmation_lower_regret", "data sets of 12 with a lower regret than Optuna's best trial", "≥", 9, ""),
     )
 }
 

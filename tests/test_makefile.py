@@ -23,6 +23,9 @@ VARIABLES = {
     "PORT": ("dashboard", "--port"),
     "FILE": ("predict", "--file"),
     "MINUTES": ("bench", "--minutes"),
+    "TOP": ("confirm", "--top"),
+    "SEEDS": ("confirm", "--seeds"),
+    "SHARE": ("confirm", "--share"),
 }
 
 

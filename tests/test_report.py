@@ -1,6 +1,8 @@
 """The page and the table."""
 
 import csv
+import html
+import json
 import re
 import shlex
 import shutil
@@ -10,15 +12,18 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import create_trial
 
+from tuning.advice import dead_ranges, declarations, near_bounds
 from tuning.config import DataConfig, StudyConfig
-from tuning.figures import near_bounds, report_figures, verdict
+from tuning.figures import report_figures, verdict
 from tuning.hyperparameters import Hyperparameter, suggest
-from tuning.report import best_rows, record_rows, table, write_report
+from tuning.report import table, write_report
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
 from tuning.study import load_study
 from tuning.summary import summarize
+from tuning.tables import best_rows, record_rows
 from tuning.tune import Outcome
 
 TITLES = [
@@ -105,13 +110,92 @@ def test_verdict_compares_with_the_baseline(finished: tuple[ResultsDir, Outcome]
     assert "baseline" in verdict(outcome.summary)
 
 
-def test_near_bounds_names_the_end(finished: tuple[ResultsDir, Outcome]) -> None:
+def test_near_bounds_names_the_end_and_the_range_to_search_next(finished: tuple[ResultsDir, Outcome]) -> None:
     _, outcome = finished
     assert outcome.summary.best is not None
     low = int(outcome.summary.best.params["vocab_size"])
-    space = SearchSpace("x", (Hyperparameter(name="vocab_size", kind="int", default=low, low=low, high=low + 1000),))
-    (line,) = near_bounds(outcome.summary, space)
-    assert re.search("vocab_size .*lower bound", line)
+    space = SearchSpace("x", (Hyperparameter(name="vocab_size", kind="int", default=low, low=low, high=low + 1000, log=True),))
+    (advice,) = near_bounds(outcome.summary, space)
+    assert re.search("vocab_size .*lower bound", advice.sentence)
+    assert declarations([advice]) == f'hp.Int("vocab_size", {round(low / 2)}, {low + 1000}, sampling="log", default={low})'
+
+
+def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one(finished: tuple[ResultsDir, Outcome]) -> None:
+    best = finished[1].summary.best
+    assert best is not None
+    at = int(best.params["sequence_length"])
+    item = Hyperparameter(name="sequence_length", kind="int", default=at, low=at, high=at + 30, step=3)
+    (advice,) = near_bounds(finished[1].summary, SearchSpace("x", (item,)))
+    assert 1 <= advice.low < at and (at - advice.low) % 3 == 0
+    assert declarations([advice]).startswith(f'hp.Int("sequence_length", {advice.low:.0f}, {at + 30}, step=3, ')
+
+
+def test_rate_of_dropout_is_not_raised_to_one() -> None:
+    item = Hyperparameter(name="dropout", kind="float", default=0.2, low=0.0, high=0.5, step=0.05)
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(
+        create_trial(
+            value=1.0, params={"dropout": 0.5}, distributions={"dropout": optuna.distributions.FloatDistribution(0, 0.5, step=0.05)}
+        )
+    )
+    (advice,) = near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,)))
+    assert declarations([advice]) == 'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)'
+
+
+def test_ranges_that_the_data_can_not_fill_are_named() -> None:
+    card = {"n_words": 3_000, "length_percentiles": {"99": 133}}
+    space = SearchSpace(
+        "x",
+        (
+            Hyperparameter(name="vocab_size", kind="int", default=9_000, low=1_000, high=20_000, log=True),
+            Hyperparameter(name="sequence_length", kind="int", default=100, low=40, high=200, step=10),
+            Hyperparameter(name="lstm_units", kind="int", default=8, low=8, high=9_999),
+        ),
+    )
+    assert declarations(dead_ranges(space, card)).splitlines() == [
+        'hp.Int("vocab_size", 1000, 3002, sampling="log", default=3002)',
+        'hp.Int("sequence_length", 40, 140, step=10, default=100)',
+    ]
+    assert dead_ranges(space, {"n_words": 50_000, "length_percentiles": {"99": 500}}) == []
+
+
+def test_page_has_every_trial(page: str, finished: tuple[ResultsDir, Outcome]) -> None:
+    rows = page.split("<table class=sortable>")[1].split("</table>", maxsplit=1)[0]
+    assert rows.count("<tr>") == 1 + len(finished[1].summary.trials)
+
+
+# What stands beyond the right edge of the page, told to the page around it, once the plots are drawn.
+PROBE = """<script>addEventListener("load", () => setTimeout(() => {
+  const beyond = e => e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0;
+  const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, script, .modebar") && beyond(e));
+  const texts = wide.map(e => e.tagName + "." + e.getAttribute("class") + " " + e.textContent.slice(0, 40));
+  parent.postMessage(JSON.stringify({texts, page: document.documentElement.scrollWidth, width: innerWidth}), "*");
+}, 4000))</script>"""
+FRAME = """<!doctype html><body style="margin:0"><iframe src="page.html" style="border:0;width:{width}px;height:{height}px"></iframe>
+<pre id=found></pre><script>onmessage = e => found.textContent = "FOUND" + e.data + "END"</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_of_the_page_is_cut_off(width: int, finished: tuple[ResultsDir, Outcome], page: str, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=9000))
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--hide-scrollbars", "--window-size=1280,9000"]
+    url = (tmp_path / "frame.html").as_uri()
+    dom = subprocess.run(
+        [*command, "--virtual-time-budget=20000", "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    pictures = Path("test-output")
+    pictures.mkdir(exist_ok=True)
+    shot = [*command, "--virtual-time-budget=20000", f"--screenshot={(pictures / f'report-{width}.png').absolute()}", url]
+    subprocess.run(shot, capture_output=True, timeout=120, check=True)
+    found = json.loads(html.unescape(dom.split('id="found">FOUND')[1].split("END<")[0]))
+    assert found["texts"] == []
+    assert found["page"] <= found["width"] == width
 
 
 @pytest.mark.slow

@@ -17,11 +17,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig
-from tuning.display import SearchDisplay, best_table, card_table, console, print_outcome, printable, steps
+from tuning.display import (
+    SearchDisplay,
+    best_table,
+    card_table,
+    console,
+    print_confirmation,
+    print_next,
+    print_outcome,
+    print_test_scores,
+    printable,
+    steps,
+)
 from tuning.errors import SpaceBug, TuningError
 from tuning.results import ResultsDir, StudyDir
 
 DEFAULT_TRIALS = 20
+MIN_TO_CONFIRM = 3
 DEFAULT_PORT = 8080
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
@@ -100,9 +112,10 @@ def tune(
     sampler: Annotated[str | None, typer.Option("--sampler", help=f"{', '.join(SAMPLERS)}.")] = None,
     pruner: Annotated[str | None, typer.Option("--pruner", help=f"{', '.join(PRUNERS)}.")] = None,
     storage: Storage = None,
+    confirm_best: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Train the best again on fresh seeds.")] = True,
     results: Results = RESULTS,
 ) -> None:
-    """Search for the best configuration. The same command goes on where it stopped."""
+    """Search for the best configuration and confirm it. The same command goes on where it stopped."""
     from tuning import tune as tuning_call
 
     data_flags = _data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
@@ -129,8 +142,50 @@ def tune(
             on_start=display.start,
             on_change=display.change,
         )
-    print_outcome(outcome, folder, n_trials)
+    print_outcome(outcome, n_trials)
     if outcome.ended == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+    if confirm_best and outcome.ended in ("finished", "exhausted"):
+        if outcome.summary.counts["complete"] < MIN_TO_CONFIRM:
+            console.print(f"Not confirmed: fewer than {MIN_TO_CONFIRM} trials are complete.")
+        else:
+            _confirm(root, folder, storage, n_workers=workers)
+    print_next(folder)
+
+
+@app.command()
+def confirm(
+    study: Study = None,
+    top: Annotated[int | None, typer.Option("--top", help="Best configurations to train again (5), beside the baseline.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Most fresh seeds of each (5).")] = None,
+    share: Annotated[float | None, typer.Option("--share", help="Most of the search's worker seconds that it may cost (0.25).")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")] = None,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
+    root = ResultsDir(results)
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be 1 or more; received {workers}.")
+    _confirm(root, root.existing(study), storage, n_workers=workers, **_given(top=top, n_seeds=seeds, share=share))
+
+
+def _confirm(root: ResultsDir, folder: StudyDir, storage: str | None, **options: Any) -> None:
+    from tuning import confirm as confirming
+
+    with _logging_to(folder), steps() as progress:
+
+        def say(event: str, found: Any) -> None:
+            progress(
+                f"round {found.rounds + 1} of {len(found.seeds)} at most: {event}", min(found.spent_seconds / found.budget_seconds, 1.0)
+            )
+
+        progress("confirming the best on fresh seeds", 0.0)
+        url = root.storage_url(storage)
+        found = confirming.confirm(root, folder, storage_url=url, progress=progress, on_change=say, **options)
+    print_confirmation(found)
+    if not found.is_over:
+        console.print("Interrupted; the same command goes on where this one stopped.")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -181,14 +236,7 @@ def export_best(
 
         where = _given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
         manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), moved=where, progress=progress)
-    table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts", title_justify="left")
-    for column in ("model", "trial", "epochs", "accuracy", "balanced accuracy", "F1", "AUC", "loss"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for role, scores in manifest["scores"].items():
-        test = [scores["test"][name] for name in ("accuracy", "balanced_accuracy", "f1", "auc", "loss")]
-        table.add_row(role, str(scores["trial"]), str(scores["epochs"]), *("" if v is None else f"{v:.4f}" for v in test))
-    console.print(table)
-    console.print(f"The majority class alone gives {manifest['majority_share']:.4f}.")
+    print_test_scores(manifest)
     for name, form in manifest["forms"].items():
         console.print(
             f"{escape(str(folder.best_dir / name))}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model"
@@ -247,7 +295,7 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
         return
-    from tuning.report import clock_sentence, counts_sentence
+    from tuning.tables import clock_sentence, counts_sentence
 
     console.print(f"[bold]{folder.name}[/]  {counts_sentence(summary)}")
     if summary.best:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tuning.config import StudyConfig
 from tuning.datasets import SplitReviews, load_reviews, split_reviews
 from tuning.datasets.files import Progress
+from tuning.errors import StudyError
 from tuning.results import ResultsDir, write_json
 from tuning.vocabulary import Corpus, build_corpus
 
@@ -46,6 +47,19 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
     if {name: card.get(name) for name in reading} != reading:
         write_json(corpus.folder / "data_card.json", {**card, **reading})
     return corpus, splits
+
+
+def require_same(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
+    """Refuse data that are not those of a study.
+
+    Raises:
+        StudyError: they have changed since its search.
+    """
+    if corpus.fingerprint != fingerprint:
+        raise StudyError(
+            f"{doing} must use the data of its search; study {config.study!r} was tuned on fingerprint {fingerprint}, "
+            f"{config.data.data} now has {corpus.fingerprint}. Put the data back, or start another study."
+        )
 
 
 def release_memory() -> None:

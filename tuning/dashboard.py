@@ -17,8 +17,10 @@ import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 from optuna_dashboard import save_note, save_plotly_graph_object
 
+from tuning.advice import dead_ranges, near_bounds
+from tuning.confirmation import Confirmation
 from tuning.errors import StudyError
-from tuning.figures import learning_curves, near_bounds, verdict
+from tuning.figures import learning_curves, verdict
 from tuning.results import ResultsDir, StudyDir, escape_markdown, translated
 from tuning.spaces import SearchSpace
 from tuning.study import open_storage
@@ -32,25 +34,26 @@ def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: d
     """Write the study's note (verdict, data card, space) and its learning curves into the storage."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        save_note(study, note(summary, card=card, space=space))
+        save_note(study, note(summary, card=card, space=space, found=Confirmation.load(folder)))
         if summary.ranked:
             save_plotly_graph_object(study, learning_curves(summary, folder), graph_object_id="learning_curves")
 
 
-def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace) -> str:
+def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: Confirmation | None = None) -> str:
     """The study's note, in Markdown; text out of data and spaces is escaped."""
     rows = "\n".join(
         f"| {escape_markdown(item.name)} | {escape_markdown(item.range_text())} | {escape_markdown(item.default)} |"
         for item in space.searched
     )
-    bounds = "".join(f"- {escape_markdown(line)}\n" for line in near_bounds(summary, space))
+    advice = [*near_bounds(summary, space), *dead_ranges(space, card)]
+    bounds = "".join(f"- {escape_markdown(one.sentence)}\n" for one in advice)
     classes = ", ".join(
         f"{escape_markdown(name)} {sum(counts):,}"
         for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)
     )
     percentiles = card["length_percentiles"]
     return (
-        f"## Verdict\n{escape_markdown(verdict(summary))}\n\n{bounds}\n"
+        f"## Verdict\n{escape_markdown(verdict(summary, found))}\n\n{bounds}\n"
         f"## Data\n{sum(card['n_rows'].values()):,} rows of {escape_markdown(card.get('data', ''))}: {classes}. "
         f"Tokens a text: median {percentiles['50']}, 95th percentile {percentiles['95']}. "
         f"{card['n_words']:,} different words in the training split; {card['n_duplicates']} duplicates. "

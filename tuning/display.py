@@ -16,6 +16,7 @@ from rich.table import Table
 from tuning.results import StudyDir
 
 if TYPE_CHECKING:
+    from tuning.confirmation import Confirmation
     from tuning.search import Progressed
     from tuning.spaces import SearchSpace
     from tuning.summary import Summary
@@ -115,9 +116,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def print_outcome(outcome: Outcome, folder: StudyDir, n_trials: int) -> None:
-    """How a search ended, its best trials, and the next commands to type."""
-    from tuning.figures import near_bounds, verdict
+def print_outcome(outcome: Outcome, n_trials: int) -> None:
+    """How a search ended, and its best trials."""
+    from tuning.advice import near_bounds
+    from tuning.figures import verdict
 
     summary = outcome.summary
     ended = {
@@ -132,15 +134,65 @@ def print_outcome(outcome: Outcome, folder: StudyDir, n_trials: int) -> None:
         return
     console.print(best_table(summary, outcome.space))
     console.print(escape(verdict(summary)))
-    for line in near_bounds(summary, outcome.space):
+    for advice in near_bounds(summary, outcome.space):
+        console.print(escape(advice.sentence))
+
+
+def print_confirmation(found: Confirmation) -> None:
+    """The finalists with their repeats, and the verdict."""
+    from tuning.confirmation import judge, rows, sentences
+
+    judgement = judge(found)
+    if judgement is None:
+        least = min(one.seconds for one in found.finalists)
+        console.print(
+            f"Nothing is confirmed yet: a repeat takes {duration(least)} or more of a worker, and the budget is "
+            f"{duration(found.budget_seconds)}, a share of the search. Give it more with make confirm SHARE=1."
+        )
+        return
+    header, cells = rows(found, judgement)
+    table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
+    for column in header:
+        table.add_column(column, justify="right")
+    for row in cells:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for line in sentences(found, judgement):
         console.print(escape(line))
+
+
+def print_test_scores(manifest: dict[str, Any]) -> None:
+    """What the test split says of the best, the baseline and the references, and whether the best is ahead of each."""
+    from tuning.figures import comparison
+
+    table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals", title_justify="left")
+    for column in ("model", "trial", "epochs", "accuracy", "F1", "AUC", "loss"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for name, one in (manifest["scores"] | manifest["references"]).items():
+        test = [one["test"][score] for score in ("f1", "auc", "loss")]
+        low, high = one["test_intervals"]["accuracy"]
+        accuracy = f"{one['test']['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
+        shown = ["" if value is None else f"{value:.4f}" for value in test]
+        table.add_row(name, str(one.get("trial", "")), str(one.get("epochs", "")), accuracy, *shown)
+    console.print(table)
+    for name, found in manifest["comparisons"].items():
+        console.print(escape(comparison(name, found)))
+    if len(manifest["test_looks"]) > 1:
+        earlier = ", ".join(seen["when"] for seen in manifest["test_looks"][:-1])
+        console.print(
+            f"This is look number {len(manifest['test_looks'])} at the test split, which makes its scores too good; before: {earlier}."
+        )
+
+
+def print_next(folder: StudyDir) -> None:
+    """The commands to type after a search."""
     name = folder.name
     console.print(f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}")
 
 
 def best_table(summary: Summary, space: SearchSpace) -> Table:
     """One column a trial, so that five of them and the baseline fit a terminal however many hyperparameters there are."""
-    from tuning.report import best_rows
+    from tuning.tables import best_rows
 
     header, rows = best_rows(summary, space)
     table = Table(title=f"The best of {summary.n_finished} finished trials", title_justify="left")
@@ -154,7 +206,7 @@ def best_table(summary: Summary, space: SearchSpace) -> Table:
 
 def card_table(card: dict[str, Any]) -> Table:
     """The data card."""
-    from tuning.report import data_rows
+    from tuning.tables import data_rows
 
     table = Table(title="Data", title_justify="left", show_header=False)
     for name, value in data_rows(card):

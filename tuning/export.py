@@ -1,9 +1,8 @@
-"""Retrain the best configuration, score the test split once, have each form written and proven, write the manifest last."""
+"""Retrain the best configuration, look at the test split once, have each form written and proven, write the manifest last."""
 
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -12,36 +11,40 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import optuna
 from optuna.trial import FrozenTrial
 
 from tuning import training
 from tuning.config import DataConfig, StudyConfig
-from tuning.corpus import prepare_corpus
+from tuning.confirmation import Confirmation, judge
+from tuning.corpus import prepare_corpus, require_same
+from tuning.datasets import SplitReviews
 from tuning.datasets.files import Progress
-from tuning.errors import SpaceError, StudyError
+from tuning.errors import SpaceError
 from tuning.forms import folder_readme, write_forms
 from tuning.hyperparameters import Values
-from tuning.metrics import confusion, score
+from tuning.looks import BEST, Classifier, Look, look, looks_of
+from tuning.metrics import Array
 from tuning.predict import MANIFEST
+from tuning.references import Reference, references
 from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
 from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel
 from tuning.study import close_study, describe_versions, git_commit, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize, value_of, values_of
-from tuning.vocabulary import Corpus, LabelledTexts
+from tuning.vocabulary import Corpus, LabelledTexts, TokenizedTexts
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One configuration retrained on train + validation, and its scores on the test split."""
+    """One configuration retrained on train + validation."""
 
     trial: FrozenTrial
     values: Values
     epochs: int
     model: keras.Model
-    scores: dict[str, float]
-    confusion: list[list[int]]
     seconds: float
 
 
@@ -55,7 +58,8 @@ def export_best(
 ) -> dict[str, Any]:
     """Write `best/` of a study; returns its manifest.
 
-    `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export leaves an earlier one as it was.
+    `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export leaves an earlier one as it was; its
+    look at the test split counts all the same. The best is the confirmed one, or the search's own where nothing is confirmed.
 
     Raises:
         StudyError: no trial is complete, or the data or space changed since the search.
@@ -64,42 +68,100 @@ def export_best(
     config, space = recorded_config(folder), recorded_space(folder)
     config = replace(config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})}))
     study = load_study(results, folder, storage_url=storage_url)
+    try:
+        return _export(study, config, space, results, folder, progress)
+    finally:
+        close_study(study)
+
+
+def _export(
+    study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir, folder: StudyDir, progress: Progress | None
+) -> dict[str, Any]:
     summary = summarize(study, metric=config.metric)
-    close_study(study)
-    best = summary.require_complete("an export")
+    best = best_trial(summary, folder)
     record = read_json(folder.config_path)
-    corpus, test_texts = _same_data(config, record, results, progress)
+    corpus, splits = prepare_corpus(config, results=results, progress=progress)
+    require_same(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
     space_path = find_space(config.space)
     _same_space(space_path, space, n_classes=len(corpus.card["class_names"]))
-    test = corpus.split("test")
-    trained = {"best": _retrain(best, "best", config, space, space_path, corpus, test, progress)}
+    trained = {BEST: _retrain(best, BEST, config, space, space_path, corpus, progress)}
     if summary.baseline is best:
-        trained["baseline"] = trained["best"]
+        trained["baseline"] = trained[BEST]
     elif summary.baseline is not None:
-        trained["baseline"] = _retrain(summary.baseline, "baseline", config, space, space_path, corpus, test, progress)
+        trained["baseline"] = _retrain(summary.baseline, "baseline", config, space, space_path, corpus, progress)
+    compared = _references(splits, progress)
+    seen = _look(study, trained, compared, config, corpus, splits, progress)
+    scored = describe_scores(trained, compared, seen, summary) | {"test_looks": looks_of(study)}
+    write_json(folder.test_path, {**scored, "mistakes": seen.mistakes})  # not in the export: these are texts of the data
     temporary = folder.best_dir.with_name("best.tmp")
     with translated(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-    manifest = describe_export(trained, summary, config, corpus, record)
+    manifest = describe_export(trained[BEST], config, corpus, record) | scored
     if progress:
         progress("writing the forms", 0.0)
-    manifest |= write_forms(temporary, trained["best"].model, trained["best"].values, corpus, manifest, test_texts, progress)
+    test_texts = splits.frames["test"]["text"].tolist()
+    manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, progress)
     write_text(temporary / "README.md", folder_readme(manifest))
     write_json(temporary / MANIFEST, manifest)
     replace_dir(temporary, folder.best_dir)
     return manifest
 
 
-def _same_data(config: StudyConfig, record: dict[str, Any], results: ResultsDir, progress: Progress | None) -> tuple[Corpus, list[str]]:
-    """The study's corpus, and the texts of its test split."""
-    corpus, splits = prepare_corpus(config, results=results, progress=progress)
-    if corpus.fingerprint != record["data_fingerprint"]:
-        raise StudyError(
-            f"An export must use the data of its search; study {config.study!r} was tuned on fingerprint {record['data_fingerprint']}, "
-            f"{config.data.data} now has {corpus.fingerprint}. Put the data back, or start another study."
-        )
-    return corpus, splits.frames["test"]["text"].tolist()
+def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
+    """The trial to export: the confirmed best, or the search's where there is no confirmation or a better one has come since."""
+    searched = summary.require_complete("an export")
+    found = Confirmation.load(folder)
+    judgement = judge(found) if found else None
+    if found is None or judgement is None:
+        return searched
+    known = {trial for one in found.finalists for trial in (one.trial, *one.same)}
+    return searched if searched.number not in known else next(t for t in summary.ranked if t.number == judgement.best.trial)
+
+
+def _references(splits: SplitReviews, progress: Progress | None) -> dict[str, Reference]:
+    if progress:
+        progress("training the references", 0.0)
+    train, validation = (
+        (frame["text"].tolist(), frame["label"].to_numpy()) for frame in (splits.frames["train"], splits.frames["validation"])
+    )
+    return references(train, validation, splits.frames["test"]["text"].tolist(), n_classes=len(splits.class_names))
+
+
+def _look(
+    study: optuna.Study,
+    trained: dict[str, Trained],
+    compared: dict[str, Reference],
+    config: StudyConfig,
+    corpus: Corpus,
+    splits: SplitReviews,
+    progress: Progress | None,
+) -> Look:
+    """Every model's scores on the test split, read once for all of them."""
+    if progress:
+        progress("scoring the test split", 0.0)
+    n_classes = len(splits.class_names)
+
+    def of_model(one: Trained) -> Classifier:
+        def classify(texts: TokenizedTexts) -> Array:
+            unlabelled = LabelledTexts(texts, np.zeros(len(texts), dtype=np.int64))
+            return training.predict(one.model, training.make_view(one.model, one.values, unlabelled), n_classes=n_classes)
+
+        return classify
+
+    def of_reference(reference: Reference) -> Classifier:
+        return lambda texts: reference.probabilities
+
+    classifiers = {role: of_model(one) for role, one in trained.items()} | {name: of_reference(one) for name, one in compared.items()}
+    return look(
+        study,
+        corpus,
+        classifiers,
+        trials={role: one.trial.number for role, one in trained.items()},
+        test_texts=splits.frames["test"]["text"].tolist(),
+        class_names=splits.class_names,
+        seed=config.seed,
+    )
 
 
 def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
@@ -120,10 +182,9 @@ def _retrain(
     space: SearchSpace,
     space_path: Path,
     corpus: Corpus,
-    test: LabelledTexts,
     progress: Progress | None,
 ) -> Trained:
-    """Train on train + validation for the trial's best number of epochs, then score the test split."""
+    """Train on train + validation for the trial's best number of epochs."""
     started = time.monotonic()
     epochs, values = int(trial.user_attrs["best_epoch"]), values_of(trial, space)
     n_classes = len(corpus.card["class_names"])
@@ -146,16 +207,33 @@ def _retrain(
         metric=config.metric,
         on_epoch=on_epoch,
     )
-    probabilities = training.predict(model, training.make_view(model, values, test), n_classes=n_classes)
-    scores, matrix = score(test.labels, probabilities), confusion(test.labels, probabilities)
-    return Trained(trial, values, epochs, model, scores, matrix, time.monotonic() - started)
+    return Trained(trial, values, epochs, model, time.monotonic() - started)
 
 
-def describe_export(
-    trained: dict[str, Trained], summary: Summary, config: StudyConfig, corpus: Corpus, record: dict[str, Any]
-) -> dict[str, Any]:
-    """The manifest, except for what the forms add."""
-    best = trained["best"]
+def describe_scores(trained: dict[str, Trained], compared: dict[str, Reference], seen: Look, summary: Summary) -> dict[str, Any]:
+    """What validation and test split say of the study's models and of the references."""
+    return {
+        "scores": {role: {**_trial_entry(one, summary), **seen.entries[role]} for role, one in trained.items()},
+        "references": {
+            name: {
+                "about": one.about,
+                "validation_accuracy": one.validation_accuracy,
+                "seconds": round(one.seconds, 1),
+                **seen.entries[name],
+            }
+            for name, one in compared.items()
+        },
+        "comparisons": seen.comparisons,
+    }
+
+
+def _trial_entry(one: Trained, summary: Summary) -> dict[str, Any]:
+    name = f"validation_{summary.metric.removeprefix('val_')}"
+    return {"trial": one.trial.number, "epochs": one.epochs, name: value_of(one.trial), "seconds": round(one.seconds, 1)}
+
+
+def describe_export(best: Trained, config: StudyConfig, corpus: Corpus, record: dict[str, Any]) -> dict[str, Any]:
+    """What the exported model is, and what it was made from."""
     return {
         "study": config.study,
         "space": config.space,
@@ -171,7 +249,6 @@ def describe_export(
             "sequence_length": int(best.values["sequence_length"]),
             "truncating": str(best.values.get("truncating", "pre")),
         },
-        "scores": {role: _scores(role, one, summary) for role, one in trained.items()},
         "n_rows": corpus.card["n_rows"],
         "majority_share": corpus.card["majority_share"],
         "data_fingerprint": record["data_fingerprint"],
@@ -179,16 +256,4 @@ def describe_export(
         "versions": describe_versions(),
         "git_commit": git_commit(Path(__file__).parent),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _scores(role: str, one: Trained, summary: Summary) -> dict[str, Any]:
-    test = {name: None if math.isnan(value) else value for name, value in one.scores.items()}
-    return {
-        "trial": one.trial.number,
-        "epochs": one.epochs,
-        f"validation_{summary.metric.removeprefix('val_')}": value_of(one.trial),
-        "test": test,
-        "test_confusion_matrix": one.confusion,
-        "seconds": round(one.seconds, 1),
     }

@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
-from tuning.hyperparameters import value_text
+from tuning.confirmation import Confirmation, judge, sentences
 from tuning.results import StudyDir
 from tuning.spaces import SearchSpace
-from tuning.summary import PHASES, Summary, value_of, values_of
+from tuning.summary import PHASES, Summary, value_of
 
 N_CURVES = 12  # more lines than this can't be told apart
 N_CONTOURS = 4
@@ -168,8 +168,11 @@ def _styled(title: str, figure: go.Figure) -> go.Figure:
     return figure
 
 
-def verdict(summary: Summary) -> str:
-    """What the search found, in one or two sentences."""
+def verdict(summary: Summary, found: Confirmation | None = None) -> str:
+    """What the search found, in one or two sentences; of a confirmed best, what the confirmation says."""
+    judgement = judge(found) if found else None
+    if found and judgement:
+        return " ".join(sentences(found, judgement))
     best, baseline = summary.best, summary.baseline
     if best is None:
         return "No trial is complete yet."
@@ -185,18 +188,12 @@ def verdict(summary: Summary) -> str:
     )
 
 
-def near_bounds(summary: Summary, space: SearchSpace) -> list[str]:
-    """Sentences on hyperparameters whose best value lies in the outer 5 % of its range."""
-    lines = []
-    best = values_of(summary.best, space) if summary.best else {}
-    for item in space.searched:
-        value: Any = best.get(item.name) if item.is_active(best) else None
-        if item.low is None or item.high is None or value is None or item.high == item.low:
-            continue
-        scale: Callable[[float], float] = math.log if item.log else float
-        place = (scale(value) - scale(item.low)) / (scale(item.high) - scale(item.low))
-        if place <= 0.05 or place >= 0.95:
-            end, other = ("lower", "lower it") if place <= 0.05 else ("upper", "raise it")
-            found = f"{item.name} is best at {value_text(value)}"
-            lines.append(f"{found}, near the {end} bound of {item.range_text()}: {other} and search again.")
-    return lines
+def comparison(name: str, found: dict[str, Any]) -> str:
+    """A sentence on the best model against another on the test split."""
+    change = found["accuracy_difference"]
+    size = f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] accuracy, McNemar's p = {found['p_value']:.2g}"
+    if change["low"] > 0:
+        return f"The best is ahead of the {name} on the test split: {size}."
+    if change["high"] < 0:
+        return f"The best is behind the {name} on the test split: {size}."
+    return f"The best can't be told from the {name} on the test split: {size}."

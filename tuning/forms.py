@@ -26,7 +26,7 @@ from tuning.vocabulary import Corpus, LabelledTexts, encode
 
 TOLERANCE = 1e-5  # the largest difference between the probabilities of an exported form and of the trained model
 N_PARITY_TEXTS = 200
-README_SCORES = ("accuracy", "balanced_accuracy", "f1", "loss")
+README_SCORES = ("accuracy", "balanced_accuracy", "f1", "loss", "expected_calibration_error")
 HOSTILE_TEXTS = (
     "",
     "   \t\n ",
@@ -164,10 +164,12 @@ def parity(folder: Path, form: str, manifest: dict[str, Any], texts: list[str], 
 
 def folder_readme(manifest: dict[str, Any]) -> str:
     """The export's README: what it is, its scores, how to load each form."""
+    named = {f"{role} (trial {one['trial']})": one for role, one in manifest["scores"].items()} | manifest["references"]
     rows = "\n".join(
-        f"| {role} (trial {one['trial']}) | " + " | ".join(f"{one['test'][name]:.4f}" for name in README_SCORES) + " |"
-        for role, one in manifest["scores"].items()
+        f"| {name} | " + " | ".join(_with_interval(one, score) for score in README_SCORES) + " |" for name, one in named.items()
     )
+    looks = len(manifest["test_looks"])
+    again = "" if looks == 1 else f" This is look number {looks} at it: the more there are, the less its scores can be trusted."
     n_rows, names = manifest["n_rows"], ", ".join(escape_markdown(name) for name in manifest["class_names"])
     missing = "".join(f"\n`{name}` is not here: {reason}\n" for name, reason in manifest["left_out"].items())
     limits = "".join(f"\n{limit}\n" for limit in manifest["limits"])
@@ -181,11 +183,11 @@ def folder_readme(manifest: dict[str, Any]) -> str:
 
 It sorts texts into {names}. Tuned on {escape_markdown(manifest["data"])} with the space `{manifest["space"]}`, then trained on its
 train and validation splits ({n_rows["train"] + n_rows["validation"]:,} texts) with seed {manifest["seed"]}.
-Scores on the test split ({n_rows["test"]:,} texts), which no other command reads; the majority class alone gives
-{manifest["majority_share"]:.4f} accuracy:
+Scores on the test split ({n_rows["test"]:,} texts), which no other command reads, with 95 % intervals of the bootstrap over its
+texts.{again}
 
-| model | accuracy | balanced accuracy | F1 | loss |
-|---|---|---|---|---|
+| model | accuracy | balanced accuracy | F1 | loss | calibration error |
+|---|---|---|---|---|---|
 {rows}
 
 ## Hyperparameters
@@ -207,5 +209,11 @@ model = tf.saved_model.load("saved_model")
 print(model.signatures["serving_default"](text=tf.constant(["I love it"]))["probabilities"])
 ```
 {h5}{missing}{limits}
-`export.json` holds the scores, confusion matrices, versions and fingerprints; it was written last, so where it is, the export is whole.
+`export.json` holds all scores with their intervals, comparisons, confusion matrices, versions and
+fingerprints; it was written last, so where it is, the export is whole.
 """
+
+
+def _with_interval(one: dict[str, Any], score: str) -> str:
+    low, high = one["test_intervals"][score]
+    return f"{one['test'][score]:.4f} [{low:.4f}, {high:.4f}]"

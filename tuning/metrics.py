@@ -8,6 +8,7 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss, recall_score, 
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
+N_CALIBRATION_BINS = 15  # Guo et al.'s
 
 
 def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
@@ -68,3 +69,56 @@ def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
     classes = np.arange(probabilities.shape[1])
     matrix: list[list[int]] = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes).tolist()
     return matrix
+
+
+def weighted_scores(labels: Labels, probabilities: Array, weights: Array, *, n_bins: int = N_CALIBRATION_BINS) -> dict[str, Array]:
+    """`score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected calibration error, for many weightings of the texts at once.
+
+    With weights that count how often a text was drawn, each row is a resample of the bootstrap. The expected calibration error is that
+    of Guo et al. (ICML 2017): the mean distance between confidence and accuracy over bins of equal width, by their share of texts.
+
+    Args:
+        labels: int64 (n,).
+        probabilities: (n, n_classes).
+        weights: (n_weightings, n), 0 or more.
+
+    Returns:
+        Arrays (n_weightings,); NaN where a score is not defined, because a class has no weight.
+    """
+    n_classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    truth, guess = np.eye(n_classes)[labels], np.eye(n_classes)[predicted]
+    total = weights.sum(axis=1)
+    of_class, guessed, right = weights @ truth, weights @ guess, weights @ (truth * guess)
+    clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    normalised = clipped / clipped.sum(axis=1, keepdims=True)
+    ranked = probabilities if n_classes == 2 else normalised
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = right / of_class
+        f1 = np.where(of_class + guessed > 0, 2 * right / (of_class + guessed), 0.0)
+        areas = np.stack([_weighted_auc(truth[:, c], ranked[:, c], weights) for c in range(n_classes)], axis=1)
+    losses = -np.log(normalised[np.arange(len(labels)), labels])
+    confidence, bins = probabilities.max(axis=1), np.eye(n_bins)
+    in_bin = bins[np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)]
+    gaps = weights @ (in_bin * (confidence - (predicted == labels))[:, None])
+    return {
+        "loss": weights @ losses / total,
+        "accuracy": right.sum(axis=1) / total,
+        "balanced_accuracy": np.nanmean(np.where(of_class > 0, recall, np.nan), axis=1),
+        "f1": f1[:, 1] if n_classes == 2 else f1.mean(axis=1),
+        "auc": areas[:, 1] if n_classes == 2 else areas.mean(axis=1),
+        "expected_calibration_error": np.abs(gaps).sum(axis=1) / total,
+        **{f"f1_{c}": f1[:, c] for c in range(n_classes)},
+    }
+
+
+def _weighted_auc(truth: Array, values: Array, weights: Array) -> Array:
+    """The area under the ROC curve for each row of weights: the share of pairs in the right order, ties by half (Mann and Whitney)."""
+    order = np.argsort(values, kind="stable")
+    _, groups = np.unique(values[order], return_inverse=True)
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    positive = np.add.reduceat(weights[:, order] * truth[order], starts, axis=1)
+    negative = np.add.reduceat(weights[:, order] * (1 - truth[order]), starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2
+    area: Array = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+    return area

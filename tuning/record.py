@@ -177,6 +177,7 @@ class Record:
             "n_fused_layers": message["n_fused_layers"],
             "n_tokens": message["n_tokens"],
             "padding_share": round(message["padding_share"], 4),
+            "ignores_padding": message["ignores_padding"],
             "peak_memory_mb": round(message["peak_memory_mb"]),
             "seed": self._config.seed,
             **{name: round(value, 5) for name, value in message["metrics"].items() if not math.isnan(value)},

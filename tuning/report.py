@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
-import shlex
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 import plotly.io
 import plotly.offline
 
-from tuning.config import SPLITS, StudyConfig
+from tuning.advice import dead_ranges, declarations, near_bounds
+from tuning.config import StudyConfig
+from tuning.confirmation import Confirmation, judge
+from tuning.confirmation import rows as finalist_rows
 from tuning.corpus import prepare_corpus
-from tuning.figures import near_bounds, report_figures, verdict
-from tuning.hyperparameters import value_text
+from tuning.figures import comparison, report_figures, verdict
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
 from tuning.study import close_study, load_study, recorded_config, recorded_space
-from tuning.summary import PHASES, Summary, summarize, value_of, values_of
+from tuning.summary import Summary, summarize
+from tuning.tables import N_TABLE, best_rows, clock_sentence, counts_sentence, data_rows, record_rows, trial_rows, trials_table
 
-N_TABLE = 5
+TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 
 _STYLE = """
-:root { color-scheme: light; --ink: #1d2733; --soft: #5b6775; --line: #dde3ea; --accent: #1f5fa8; }
+:root { color-scheme: light dark; --paper: #fff; --panel: #f3f7fb; --ink: #1d2733; --soft: #5b6775; --line: #dde3ea; --accent: #1f5fa8;
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #dfe6ee; --soft: #9aa7b5; --line: #33404d; --accent: #6ea8e0; --paper: #111; --panel: #1c242d; }
+}
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 24px; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; }
+body { margin: 0 auto; max-width: 1120px; padding: 24px; font: 15px/1.5 system-ui, sans-serif; }
+body { color: var(--ink); background: var(--paper); }
 h1 { margin: 0; font-size: 26px; overflow-wrap: anywhere; } h2 { margin: 36px 0 4px; font-size: 19px; }
 p { margin: 6px 0 12px; max-width: 75ch; } .soft { color: var(--soft); }
-.verdict { border-left: 4px solid var(--accent); padding: 10px 16px; background: #f3f7fb; font-size: 17px; }
+.verdict { border-left: 4px solid var(--accent); padding: 10px 16px; background: var(--panel); font-size: 17px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 .pairs td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; } .pairs td:first-child { white-space: nowrap; }
+.texts td:last-child { white-space: normal; min-width: 40ch; overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; }
+.sortable th { cursor: pointer; } th[aria-sort]::after { content: " ↑"; } th[aria-sort=descending]::after { content: " ↓"; }
+pre { padding: 10px 16px; background: var(--panel); overflow-x: auto; }
+@media (max-width: 600px) { body { padding: 12px; } h1 { font-size: 21px; } .verdict { font-size: 15px; } }
 @media print { .plotly .modebar { display: none; } h2 { break-after: avoid; } }
+"""
+
+# A click on a header sorts the rows by that column, as numbers where all of it are, and the other way round the next time.
+_SORT = """
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.querySelectorAll("th").forEach((th, column) => th.addEventListener("click", () => {
+    const body = table.tBodies[0], up = th.getAttribute("aria-sort") !== "ascending";
+    const key = row => row.cells[column].textContent;
+    const numeric = [...body.rows].every(row => key(row) === "" || !isNaN(key(row)));
+    const compare = (a, b) => numeric ? key(a) - key(b) : key(a).localeCompare(key(b));
+    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
+    th.setAttribute("aria-sort", up ? "ascending" : "descending");
+    body.append(...[...body.rows].sort((a, b) => up ? compare(a, b) : compare(b, a)));
+  }));
+}
+"""
+
+# Plots are drawn light; where the reader's screen is dark they are given Plotly's dark template, and back for print.
+_THEME = """
+const dark = matchMedia("screen and (prefers-color-scheme: dark)");
+const paint = () => document.querySelectorAll(".js-plotly-plot").forEach(plot =>
+  Plotly.relayout(plot, {template: dark.matches ? DARK : LIGHT}));
+if (dark.matches) addEventListener("load", paint);
+dark.addEventListener("change", paint);
 """
 
 
@@ -60,16 +94,6 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     return folder.report_path, folder.trials_csv_path
 
 
-def trials_table(summary: Summary) -> pd.DataFrame:
-    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase spread out."""
-    rows = []
-    for trial in summary.trials:
-        attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
-        seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
-        rows.append({"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params, **attributes, **seconds})
-    return pd.DataFrame(rows)
-
-
 def page(
     study: optuna.Study,
     summary: Summary,
@@ -84,17 +108,21 @@ def page(
     plots = []
     for title, sentence, figure in report_figures(study, summary, folder, space):
         body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
+        if title == "Cost":
+            plots += advice_sections(summary, space, card)
         plots.append(f"<h2>{_e(title)}</h2><p class=soft>{_e(sentence)}</p><div class=plot>{body}</div>")
-    bounds = "".join(f"<li>{_e(line)}</li>" for line in near_bounds(summary, space))
+    found = Confirmation.load(folder)
     sections = [
         f"<h1>{_e(summary.study)}</h1><p class=soft>{_e(space.name)} on {_e(config.data.data)}, objective {_e(config.metric)}</p>",
-        f"<p class=verdict>{_e(verdict(summary))}</p>",
-        f"<ul>{bounds}</ul>" if bounds else "",
+        f"<p class=verdict>{_e(verdict(summary, found))}</p>",
+        *confirmation_sections(found),
+        *look_sections(folder),
         f"<h2>The best {min(N_TABLE, len(summary.ranked))} and the baseline</h2>",
         table(*best_rows(summary, space)),
         *plots,
-        "<h2>Trials</h2>",
         f"<p>{_e(counts_sentence(summary))} {_e(clock_sentence(summary))}</p>",
+        "<h2>Every trial</h2><p class=soft>A click on a column's name sorts by it.</p>",
+        table(*trial_rows(summary, space)).replace("<table>", "<table class=sortable>"),
         "<h2>Data</h2>",
         pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
@@ -104,84 +132,67 @@ def page(
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{_e(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>"
-        f"{''.join(sections)}<p class=soft>Written {made}.</p></body></html>\n"
+        f"{''.join(sections)}<p class=soft>Written {made}.</p><script>{_SORT}</script><script>{_themes()}{_THEME}</script></body></html>\n"
     )
 
 
-def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the best five trials, the baseline last where it is not among them."""
-    names = list(dict.fromkeys(i.name for i in space.searched))
-    shown = summary.ranked[:N_TABLE]
-    if summary.baseline and summary.baseline not in shown:
-        shown = [*shown, summary.baseline]
+def _themes() -> str:
+    """Plotly's light and dark templates as JavaScript."""
+    found = {
+        name: plotly.io.templates[template].to_plotly_json() for name, template in (("LIGHT", "plotly_white"), ("DARK", "plotly_dark"))
+    }
+    return "".join(f"const {name} = {json.dumps(template)};" for name, template in found.items())
+
+
+def advice_sections(summary: Summary, space: SearchSpace, card: dict[str, Any]) -> list[str]:
+    """What to search next, in words and as declarations to paste."""
+    advice = [*near_bounds(summary, space), *dead_ranges(space, card)]
+    if not advice:
+        return ["<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every range.</p>"]
+    lines = "".join(f"<li>{_e(one.sentence)}</li>" for one in advice)
+    paste = "As new ranges, for <code>declare_hyperparameters</code> of a search space of its own:"
+    return [f"<h2>What to try next</h2><ul>{lines}</ul><p>{paste}</p><pre>{_e(declarations(advice))}</pre>"]
+
+
+def confirmation_sections(found: Confirmation | None) -> list[str]:
+    """The finalists and their repeats."""
+    judgement = judge(found) if found else None
+    if found is None or judgement is None:
+        return ["<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best again on fresh seeds.</p>"]
+    note = "Means are drawn towards that of all by what chance explains; 95 % intervals, the variance pooled over the finalists."
+    return ["<h2>Is it real?</h2>", table(*finalist_rows(found, judgement)), f"<p class=soft>{note}</p>"]
+
+
+def look_sections(folder: StudyDir) -> list[str]:
+    """What the look at the test split said, where one has been taken."""
+    title = "<h2>The test split</h2>"
+    if not folder.test_path.exists():
+        return [
+            title,
+            "<p>Not looked at yet. <code>make export-best</code> does, for the best, the baseline and the references at once.</p>",
+        ]
+    seen = read_json(folder.test_path)
     rows = []
-    for trial in shown:
-        label = f"{trial.number} (baseline)" if trial is summary.baseline else str(trial.number)
-        found = values_of(trial, space)
-        values = [value_text(found.get(name)) for name in names]
-        rows.append(
-            [label, f"{value_of(trial):.4f}", *values, value_text(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"]
-        )
-    return ["trial", summary.metric, *names, "best epoch", "seconds"], rows
-
-
-def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
-    """Wall seconds of one trial, all phases."""
-    return float(sum(seconds for phase, seconds in trial.user_attrs.get("seconds", {}).items() if phase != "storage"))
-
-
-def counts_sentence(summary: Summary) -> str:
-    """How many trials completed, were pruned, failed and why."""
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
-    return (
-        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
-        f"{f' ({reasons})' if reasons else ''}, {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
-    )
-
-
-def clock_sentence(summary: Summary) -> str:
-    """Where the workers' seconds went."""
-    seconds = ", ".join(f"{phase.replace('_', ' ')} {value:.1f}" for phase, value in summary.seconds_by_phase.items())
-    share = "" if summary.overhead_share is None else f" {summary.overhead_share:.1%} of the workers' time was neither train nor evaluate."
-    return f"Seconds by phase, all trials: {seconds} (storage is the coordinator's).{share}"
-
-
-def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """The data card as pairs of text."""
-    totals = [sum(counts) for counts in zip(*card["class_counts"].values(), strict=True)]
-    n_rows = sum(card["n_rows"].values())
-    dropped = [f"{n:,} rows {why}" for why, n in card.get("dropped", {}).items()]
-    if card.get("n_broken_lines"):
-        dropped.append(f"{card['n_broken_lines']:,} broken lines, the first {card['broken_lines'][0]}")
+    for name, one in (seen["scores"] | seen["references"]).items():
+        cells = [_with_interval(one["test"][score], one["test_intervals"][score]) for score in TEST_SCORES]
+        rows.append([f"{name} (trial {one['trial']})" if "trial" in one else name, *cells])
+    looks = f"Looked at {len(seen['test_looks'])} times: " + ", ".join(look["when"] for look in seen["test_looks"])
+    mistakes = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]]
     return [
-        ("source", f"{card.get('data', '')}, columns {card.get('text_column', '')} and {card.get('label_column', '')}"),
-        ("rows", f"{n_rows:,}: " + ", ".join(f"{name} {card['n_rows'][name]:,}" for name in SPLITS)),
-        ("classes", ", ".join(f"{name} {n:,} ({n / n_rows:.1%})" for name, n in zip(card["class_names"], totals, strict=True))),
-        ("left out", "; ".join(dropped) or "nothing"),
-        ("tokens a text", ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"]))),
-        ("words", f"{card['n_words']:,} different ones in the training split"),
-        ("unknown tokens", ", ".join(f"{share:.1%} with {int(size):,} rows" for size, share in _by_size(card["unknown_share"]))),
-        ("duplicates", f"{card['n_duplicates']:,} further copies of texts, each in the split of the first"),
-        ("fingerprint", card["fingerprint"]),
+        title,
+        "".join(f"<p>{_e(comparison(name, found))}</p>" for name, found in seen["comparisons"].items()),
+        table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
+        f"<p class=soft>95 % intervals of the bootstrap over the texts. {_e(looks)}.</p>",
+        "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the best got wrong, the surest first.</p>",
+        table(["class", "predicted", "probability", "text"], mistakes).replace("<table>", "<table class=texts>"),
     ]
 
 
-def record_rows(config: StudyConfig, record: dict[str, Any], *, n_trials: int) -> list[tuple[str, str]]:
-    """What is needed to make the study again, as pairs of text."""
-    flags = {"study": config.study, "space": config.space, "metric": config.metric, "seed": config.seed, "sampler": config.sampler}
-    flags |= {"pruner": config.pruner, "epochs": config.train.epochs, "n-trials": n_trials}
-    data = {field.name.replace("_", "-"): getattr(config.data, field.name) for field in dataclasses.fields(config.data)}
-    flags |= {name: value for name, value in data.items() if value is not None and name != "drop-stars"}
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return [
-        ("command", f"python -m tuning tune {shlex.join(words)}"),
-        ("created", record["created"]),
-        ("versions", versions),
-        ("git commit", record.get("git_commit") or "none"),
-        ("fingerprints", f"data {record['data_fingerprint']}, space {record['space_fingerprint']}"),
-    ]
+def _with_interval(value: float | None, bounds: list[float | None]) -> str:
+    if value is None:
+        return ""
+    low, high = bounds
+    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -194,10 +205,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
     """A table of names and values, its values wrapped."""
     return table((), rows).replace("<table>", "<table class=pairs>")
-
-
-def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:
-    return sorted(values.items(), key=lambda pair: int(pair[0]))
 
 
 def _e(text: object) -> str:

@@ -125,6 +125,14 @@ class StudyDir:
         return self.path / "trials.csv"
 
     @property
+    def confirmation_path(self) -> Path:
+        return self.path / "confirmation.json"
+
+    @property
+    def test_path(self) -> Path:
+        return self.path / "test.json"
+
+    @property
     def best_dir(self) -> Path:
         return self.path / "best"
 

