@@ -242,11 +242,11 @@ def sentences(found: Confirmation, judgement: Judgement) -> list[str]:
     head = f"Trial {best.trial} is the confirmed best: {found.metric} {value} over {n} fresh seed{'' if n == 1 else 's'}."
     lines = [f"{head} {_against_the_baseline(found, judgement)}"]
     if judgement.optimism is not None:
-        naive = judgement.naive
-        lines.append(
-            f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}, is {judgement.optimism:+.4f} from the corrected "
-            f"mean {judgement.means[naive.trial].value:.4f} of the same configuration."
-        )
+        naive, mean = judgement.naive, judgement.means[judgement.naive.trial].value
+        too_good = sign(found.metric) * judgement.optimism
+        found_by = f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}"
+        size = f"too good by {too_good:.4f}" if too_good > 0 else f"not too good, by {too_good:+.4f}"
+        lines.append(f"{found_by}, is {size}: the corrected mean of the same configuration is {mean:.4f}.")
     lines.append(f"The repeats cost {found.share:.0%} of the search.")
     return lines
 
@@ -271,14 +271,17 @@ def _against_the_baseline(found: Confirmation, judgement: Judgement) -> str:
 
 def rows(found: Confirmation, judgement: Judgement) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table of the finalists: value in the search, each repeat, corrected mean with its interval."""
-    header = ["trial", "in the search", *(f"seed {seed}" for seed in found.seeds), "corrected mean", "given up"]
+    seeds = [seed for seed in found.seeds if any(seed in one.repeats for one in found.finalists)]
+    header = ["trial", "in the search", *(f"seed {seed}" for seed in seeds), "corrected mean", "given up"]
     table = []
     for one in found.finalists:
         label = f"{one.trial} (baseline)" if one.is_baseline else str(one.trial)
-        repeats = [_cell(one, seed) for seed in found.seeds]
+        repeats = [_cell(one, seed) for seed in seeds]
         mean = judgement.means.get(one.trial)
         end = f"after seed {found.seeds[one.dropped_in - 1]}" if one.dropped_in else ", ".join(one.failures.values())
         table.append([label, f"{one.search_value:.4f}", *repeats, str(mean) if mean else "", end])
+    if not any(row[-1] for row in table):
+        return header[:-1], [row[:-1] for row in table]
     return header, table
 
 

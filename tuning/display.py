@@ -153,7 +153,7 @@ def print_confirmation(found: Confirmation) -> None:
     header, cells = rows(found, judgement)
     table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
     for column in header:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=column == "corrected mean")
     for row in cells:
         table.add_row(*map(escape, row))
     console.print(table)
@@ -167,8 +167,11 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
 
     table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals", title_justify="left")
     for column in ("model", "trial", "epochs", "accuracy", "F1", "AUC", "loss"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for name, one in (manifest["scores"] | manifest["references"]).items():
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy")
+    scores = manifest["scores"]
+    if scores.get("baseline", {}).get("trial") == scores["best"]["trial"]:
+        scores = {"best (the baseline)": scores["best"]}
+    for name, one in (scores | manifest["references"]).items():
         test = [one["test"][score] for score in ("f1", "auc", "loss")]
         low, high = one["test_intervals"]["accuracy"]
         accuracy = f"{one['test']['accuracy']:.4f} [{low:.4f}, {high:.4f}]"

@@ -123,6 +123,7 @@ def page(
         f"<p>{_e(counts_sentence(summary))} {_e(clock_sentence(summary))}</p>",
         "<h2>Every trial</h2><p class=soft>A click on a column's name sorts by it.</p>",
         table(*trial_rows(summary, space)).replace("<table>", "<table class=sortable>"),
+        *mistake_sections(folder),
         "<h2>Data</h2>",
         pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
@@ -176,15 +177,25 @@ def look_sections(folder: StudyDir) -> list[str]:
     for name, one in (seen["scores"] | seen["references"]).items():
         cells = [_with_interval(one["test"][score], one["test_intervals"][score]) for score in TEST_SCORES]
         rows.append([f"{name} (trial {one['trial']})" if "trial" in one else name, *cells])
-    looks = f"Looked at {len(seen['test_looks'])} times: " + ", ".join(look["when"] for look in seen["test_looks"])
-    mistakes = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]]
+    n = len(seen["test_looks"])
+    looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(look["when"] for look in seen["test_looks"])
     return [
         title,
         "".join(f"<p>{_e(comparison(name, found))}</p>" for name, found in seen["comparisons"].items()),
         table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
         f"<p class=soft>95 % intervals of the bootstrap over the texts. {_e(looks)}.</p>",
+    ]
+
+
+def mistake_sections(folder: StudyDir) -> list[str]:
+    """The best model's surest mistakes on the test split, where it has been looked at."""
+    if not folder.test_path.exists():
+        return []
+    mistakes = read_json(folder.test_path)["mistakes"]
+    rows = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in mistakes]
+    return [
         "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the best got wrong, the surest first.</p>",
-        table(["class", "predicted", "probability", "text"], mistakes).replace("<table>", "<table class=texts>"),
+        table(["class", "predicted", "probability", "text"], rows).replace("<table>", "<table class=texts>"),
     ]
 
 
