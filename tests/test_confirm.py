@@ -64,6 +64,7 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_stopped_confirmation_goes_on(setting: Setting) -> None:
     class Stop(Exception):
         pass
@@ -80,6 +81,7 @@ def test_stopped_confirmation_goes_on(setting: Setting) -> None:
     assert len(events) == sum(len(one.repeats) for one in found.finalists) - 1
 
 
+@pytest.mark.slow
 def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
     first = run(setting, n_seeds=1)
     before = repeats(first)
@@ -90,6 +92,7 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
     assert found.spent_seconds > first.spent_seconds
 
 
+@pytest.mark.slow
 def test_default_costs_a_quarter_at_most(setting: Setting) -> None:
     found = run(setting, top=5, n_seeds=5, share=0.25)
     assert found.is_over
@@ -113,6 +116,7 @@ def test_worker_that_dies_is_replaced_and_its_training_made_again(setting: Setti
     assert not any(one.failures for one in found.finalists)
 
 
+@pytest.mark.slow
 def test_export_takes_the_confirmed_best(setting: Setting) -> None:
     found = run(setting)
     summary = summarize(setting.study(), metric="val_accuracy")
@@ -200,6 +204,7 @@ def test_configurations_that_the_data_make_equal_are_one_finalist(setting: Setti
     assert [one.trial for one in few] == [1, 3, 0]
 
 
+@pytest.mark.slow
 def test_tune_confirms_at_its_end(run_cli: Callable[..., Ran], reviews_csv: Path, tiny_space: Path, tmp_path: Path) -> None:
     flags = [
         "--data",

@@ -18,6 +18,7 @@ from tuning import search
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.figures import read_history
+from tuning.pool import Pool
 from tuning.results import ResultsDir
 from tuning.search import Progressed
 from tuning.summary import PHASES, status_of
@@ -158,7 +159,7 @@ def test_trial_paused_longest_makes_room_for_others(setting: Setting, monkeypatc
 @pytest.mark.slow
 def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     """A trial that was at work again goes back to its checkpoint, and ends as one that never paused."""
-    slow_down(setting, 1)
+    slow_down(setting, 2)
     config = {"train": TrainConfig(epochs=4, patience=9)}
     setting.tune(2, timeout_seconds=4, config=config)  # some trial is paused when the time is up
     waiting = [t.number for t in setting.study().trials if t.state == TrialState.RUNNING]
@@ -194,7 +195,9 @@ def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
 
 
 def slow_down(setting: Setting, seconds: float) -> None:
-    """Let each build of the space's model take so long."""
+    """Let each build of the space's model take so long, and have the worker server started: a timeout counts its start, too."""
+    with Pool(1, log_path=setting.results.path.parent / "server.log"):
+        pass
     space = Path(setting.config.space)
     line = "    def build(self, hp):\n"
     space.write_text(space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n"))
