@@ -177,14 +177,10 @@ FRAME = """<!doctype html><body style="margin:0"><iframe src="page.html" style="
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_of_the_page_is_cut_off(width: int, finished: tuple[ResultsDir, Outcome], page: str, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
+def test_nothing_of_the_page_is_cut_off(width: int, page: str, chromium: list[str], tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=9000))
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--hide-scrollbars", "--window-size=1280,9000"]
+    command = [*chromium, "--hide-scrollbars", "--window-size=1280,9000"]
     url = (tmp_path / "frame.html").as_uri()
     dom = subprocess.run(
         [*command, "--virtual-time-budget=20000", "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True
@@ -199,13 +195,9 @@ def test_nothing_of_the_page_is_cut_off(width: int, finished: tuple[ResultsDir, 
 
 
 @pytest.mark.slow
-def test_page_in_chromium_draws_its_plots(finished: tuple[ResultsDir, Outcome], page: str, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+def test_page_in_chromium_draws_its_plots(finished: tuple[ResultsDir, Outcome], page: str, chromium: list[str]) -> None:
     url = finished[0].study("s").report_path.absolute().as_uri()
-    command = [browser, *flags.split(), f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", url]
+    command = [*chromium, "--virtual-time-budget=20000", "--dump-dom", url]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert dom.count('class="main-svg"') >= len(TITLES)
 

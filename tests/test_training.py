@@ -199,7 +199,7 @@ def test_fit_val_loss_is_that_of_keras_evaluate(n_classes: int) -> None:
     train, validation = make_texts(n_classes=n_classes, seed=1), make_texts(30, n_classes=n_classes, seed=2)
     loss, last = ("binary_crossentropy", None) if n_classes == 2 else ("sparse_categorical_crossentropy", layers.Dense(3, "softmax"))
     model, result = run(lambda hp: mean(last=last, loss=loss), train=train, validation=validation, n_classes=n_classes)
-    expected = model.evaluate(make_view(model, VALUES, validation).array(), validation.labels, verbose=0, return_dict=True)
+    expected = model.evaluate(make_view(model, VALUES, validation.texts).array(), validation.labels, verbose=0, return_dict=True)
     assert result.history[-1].metrics["val_loss"] == pytest.approx(expected["loss"], abs=1e-5)
     assert result.history[-1].metrics["val_accuracy"] == pytest.approx(expected["accuracy"], abs=1e-6)
 
@@ -209,7 +209,7 @@ def test_fit_three_classes_with_softmax() -> None:
     make: Make = lambda hp: mean(last=layers.Dense(3, "softmax"), loss="sparse_categorical_crossentropy")  # noqa: E731
     model, result = run(make, train=train, validation=validation, n_classes=3, epochs=1)
     assert np.shape(result.confusion) == (3, 3)
-    assert predict(model, make_view(model, VALUES, validation), n_classes=3).shape == (30, 3)
+    assert predict(model, make_view(model, VALUES, validation.texts), n_classes=3).shape == (30, 3)
 
 
 def test_fit_two_classes_may_end_in_softmax() -> None:
@@ -318,7 +318,7 @@ def test_own_fit_gets_arrays_and_validation_data() -> None:
     x, y = hypermodel.given["args"]
     x_held_out, y_held_out = hypermodel.given["validation_data"]
     assert (x.shape, x_held_out.shape) == ((48, LENGTH), (30, LENGTH))
-    np.testing.assert_array_equal(x, make_view(model, VALUES, TRAIN).array())
+    np.testing.assert_array_equal(x, make_view(model, VALUES, TRAIN.texts).array())
     np.testing.assert_array_equal(y, TRAIN.labels)
     np.testing.assert_array_equal(y_held_out, VALIDATION.labels)
 
@@ -452,7 +452,7 @@ def test_predict_trimmed_equals_full_padding(middle: Callable[[], list[layers.La
     keras.utils.set_random_seed(0)
     model = stacked(*middle(), masked=True)
     short = make_texts(20, longest=5)
-    trimmed = make_view(model, VALUES, short)
+    trimmed = make_view(model, VALUES, short.texts)
     assert trimmed.array().shape[1] < LENGTH
     expected = predict(model, replace(trimmed, trims=False), n_classes=2)
     np.testing.assert_allclose(predict(model, trimmed, n_classes=2), expected, atol=1e-6)
@@ -462,24 +462,24 @@ def test_predict_trimmed_equals_full_padding(middle: Callable[[], list[layers.La
 def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     keras.utils.set_random_seed(0)
     model = mean(masked=masked)
-    view = make_view(model, VALUES, make_texts(1_100))  # three batches
+    view = make_view(model, VALUES, make_texts(1_100).texts)  # three batches
     expected = model.predict_on_batch(replace(view, trims=False).array())[:, 0]
     np.testing.assert_allclose(predict(model, view, n_classes=2)[:, 1], expected, atol=1e-6)
 
 
 def test_predict_columns_sum_to_1() -> None:
     model = mean()
-    assert (predict(model, make_view(model, VALUES, VALIDATION), n_classes=2).sum(axis=1) == 1).all()
+    assert (predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2).sum(axis=1) == 1).all()
 
 
 def test_predict_of_no_texts_is_empty() -> None:
-    none = make_view(mean(), VALUES, LabelledTexts(TokenizedTexts(np.empty(0, np.int32), np.zeros(1, np.int64)), np.empty(0, np.int64)))
+    none = make_view(mean(), VALUES, TokenizedTexts(np.empty(0, np.int32), np.zeros(1, np.int64)))
     assert predict(mean(), none, n_classes=2).shape == (0, 2)
 
 
 def test_make_view_truncates_as_the_values_say() -> None:
-    assert make_view(mean(), VALUES, TRAIN).truncating == "pre"
-    assert make_view(mean(), {**VALUES, "truncating": "post"}, TRAIN).truncating == "post"
+    assert make_view(mean(), VALUES, TRAIN.texts).truncating == "pre"
+    assert make_view(mean(), {**VALUES, "truncating": "post"}, TRAIN.texts).truncating == "post"
 
 
 class Widths(layers.Layer):

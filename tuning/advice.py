@@ -27,6 +27,11 @@ class Advice:
     high: float
 
 
+def advise(summary: Summary, space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
+    """All that can be said of a study's ranges; `card` is the data card."""
+    return [*near_bounds(summary, space), *dead_ranges(space, card)]
+
+
 def near_bounds(summary: Summary, space: SearchSpace) -> list[Advice]:
     """On hyperparameters whose best value lies in the outer 5 % of its range, where there is room beyond."""
     found = []

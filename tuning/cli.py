@@ -33,7 +33,6 @@ from tuning.errors import SpaceBug, TuningError
 from tuning.results import ResultsDir, StudyDir
 
 DEFAULT_TRIALS = 20
-MIN_TO_CONFIRM = 3
 DEFAULT_PORT = 8080
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
@@ -58,6 +57,7 @@ PositiveFrom = Annotated[
     typer.Option("--positive-from", help="Stars that count as positive, from this on (3); 0: each number of stars is a class."),
 ]
 DropStars = Annotated[list[float] | None, typer.Option("--drop-stars", help="Leave out rows with so many stars; may be repeated.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
 RESULTS = Path("results")
 
@@ -106,7 +106,7 @@ def tune(
     n_trials: Annotated[int, typer.Option("--n-trials", help="Finished trials of the study in all.")] = DEFAULT_TRIALS,
     timeout_seconds: Annotated[float | None, typer.Option("--timeout-seconds", help="Budget of this call.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Most epochs of a trial (5).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")] = None,
+    workers: Workers = None,
     seed: Seed = None,
     metric: Annotated[str | None, typer.Option("--metric", help=f"Objective: {', '.join(METRICS)}.")] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help=f"{', '.join(SAMPLERS)}.")] = None,
@@ -117,6 +117,7 @@ def tune(
 ) -> None:
     """Search for the best configuration and confirm it. The same command goes on where it stopped."""
     from tuning import tune as tuning_call
+    from tuning.confirm import MIN_COMPLETE
 
     data_flags = _data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
     flags = _given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -127,8 +128,7 @@ def tune(
     root = ResultsDir(results)
     name = study or default_study(space or "baseline_lstm", data or "movie_reviews")
     folder = root.study(name)
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers must be 1 or more; received {workers}.")
+    _check_workers(workers)
     config = tuning_call.configure(name, flags, folder)
     with _logging_to(folder), SearchDisplay() as display:
         outcome = tuning_call.tune(
@@ -146,8 +146,8 @@ def tune(
     if outcome.ended == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if confirm_best and outcome.ended in ("finished", "exhausted"):
-        if outcome.summary.counts["complete"] < MIN_TO_CONFIRM:
-            console.print(f"Not confirmed: fewer than {MIN_TO_CONFIRM} trials are complete.")
+        if outcome.summary.counts["complete"] < MIN_COMPLETE:
+            console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
         else:
             _confirm(root, folder, storage, n_workers=workers)
     print_next(folder)
@@ -159,15 +159,19 @@ def confirm(
     top: Annotated[int | None, typer.Option("--top", help="Best configurations to train again (5), beside the baseline.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Most fresh seeds of each (5).")] = None,
     share: Annotated[float | None, typer.Option("--share", help="Most of the search's worker seconds that it may cost (0.25).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")] = None,
+    workers: Workers = None,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
     """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
     root = ResultsDir(results)
+    _check_workers(workers)
+    _confirm(root, root.existing(study), storage, n_workers=workers, **_given(top=top, n_seeds=seeds, share=share))
+
+
+def _check_workers(workers: int | None) -> None:
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be 1 or more; received {workers}.")
-    _confirm(root, root.existing(study), storage, n_workers=workers, **_given(top=top, n_seeds=seeds, share=share))
 
 
 def _confirm(root: ResultsDir, folder: StudyDir, storage: str | None, **options: Any) -> None:

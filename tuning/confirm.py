@@ -11,18 +11,19 @@ from optuna.trial import FrozenTrial
 from tuning import dashboard
 from tuning.config import StudyConfig
 from tuning.confirmation import Confirmation, Finalist, confirmation
-from tuning.corpus import prepare_corpus, release_memory, require_same
+from tuning.corpus import prepare_corpus, release_memory, require_same_data
 from tuning.datasets.files import Progress
-from tuning.errors import SpaceBug, SpaceError, StudyError
+from tuning.errors import SpaceBug, StudyError
 from tuning.pool import Pool, Worker, default_workers, start_server
 from tuning.record import describe
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search import TICK_SECONDS, Interrupt
-from tuning.spaces import SearchSpace, find_space
+from tuning.spaces import SearchSpace, find_space, require_same_space
 from tuning.study import close_study, load_study, recorded_config, recorded_space
-from tuning.summary import Summary, summarize, value_of, values_of
+from tuning.summary import Summary, busy_seconds, summarize, value_of, values_of
 from tuning.tune import owned, signals
 from tuning.vocabulary import FIRST_WORD_ID, Corpus
+from tuning.worker import training_message
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def confirm(
         with owned(folder):
             start_server(folder.log_path)
             corpus = prepare_corpus(config, results=results, progress=progress)[0]
-            require_same(corpus, config, fingerprint=read_json(folder.config_path)["data_fingerprint"], doing="A confirmation")
+            require_same_data(corpus, config, fingerprint=read_json(folder.config_path)["data_fingerprint"], doing="A confirmation")
             release_memory()
             found = _begin(summary, space, corpus, folder, seed=config.seed, top=top, n_seeds=n_seeds, share=share)
             if progress:
@@ -82,22 +83,10 @@ def confirm(
 
 def _job(pool: Pool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> dict[str, Any]:
     """What a worker is told of every training; refuses a space that is not the study's any more."""
-    path, n_classes = find_space(config.space), len(corpus.card["class_names"])
-    now = SearchSpace.from_dict(pool.ask({"kind": "declare", "path": str(path), "n_classes": n_classes})["space"])
-    if now.fingerprint != space.fingerprint:
-        raise SpaceError(
-            f"A confirmation must use the space of its search; {path.name} was {space.fingerprint} then and is {now.fingerprint} now. "
-            "Put the file back, or start another study."
-        )
-    return {
-        "kind": "train",
-        "space_path": str(path),
-        "corpus": str(corpus.folder.absolute()),
-        "n_classes": n_classes,
-        "train": config.to_dict()["train"],  # but for the epochs
-        "metric": config.metric,
-        "known": [item.name for item in space.hyperparameters],
-    }
+    path = find_space(config.space)
+    answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": len(corpus.card["class_names"])})
+    require_same_space(SearchSpace.from_dict(answer["space"]), space, path=path, doing="A confirmation")
+    return training_message(config, space_path=path, corpus=corpus, known=[item.name for item in space.hyperparameters])
 
 
 def _require_finished(summary: Summary) -> None:
@@ -120,7 +109,7 @@ def _begin(
     """The confirmation that stands in the study's folder, if it is of these finalists and seeds, or one that takes over its repeats."""
     finalists = finalists_of(summary, space, corpus, top=top)
     seeds = [(seed + number) % 2**31 for number in range(1, n_seeds + 1)]
-    search_seconds = sum(_seconds(trial) for trial in summary.trials)
+    search_seconds = sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials)
     new = confirmation(finalists, metric=summary.metric, seeds=seeds, search_seconds=search_seconds, share=share)
     old = Confirmation.load(folder)
     if old is None:
@@ -157,7 +146,7 @@ def finalists_of(summary: Summary, space: SearchSpace, corpus: Corpus, *, top: i
                 trial=first.number,
                 values=values_of(first, space),
                 search_value=value_of(first),
-                seconds=_seconds(first) * int(first.user_attrs["best_epoch"]) / int(first.user_attrs["n_epochs"]),
+                seconds=busy_seconds(first.user_attrs["seconds"]) * int(first.user_attrs["best_epoch"]) / int(first.user_attrs["n_epochs"]),
                 epochs=int(first.user_attrs["best_epoch"]),
                 is_baseline=baseline is not None,
                 same=[t.number for t in members if t is not first],
@@ -173,11 +162,6 @@ def _cut(trial: FrozenTrial, space: SearchSpace, *, n_rows: int, longest: int) -
     if trial.user_attrs.get("ignores_padding"):
         values["sequence_length"] = min(int(values["sequence_length"]), longest)
     return tuple(sorted(values.items()))
-
-
-def _seconds(trial: FrozenTrial) -> float:
-    """What a trial cost its worker."""
-    return float(sum(s for phase, s in trial.user_attrs.get("seconds", {}).items() if phase not in ("idle", "storage")))
 
 
 class _Repeats:
@@ -222,7 +206,7 @@ class _Repeats:
     def _keep(self, finalist: Finalist, seed: int, message: dict[str, Any]) -> None:
         if message["kind"] == "result":
             value = finalist.repeats[seed] = message["history"][-1]["metrics"][self._found.metric]
-            self._found.spent_seconds += sum(seconds for phase, seconds in message["seconds"].items() if phase != "idle")
+            self._found.spent_seconds += busy_seconds(message["seconds"])
             event = f"trial {finalist.trial}, seed {seed}: {self._found.metric} {value:.4f}"
         elif message["kind"] == "infeasible":
             event = self._fail(finalist, seed, message["reason"])

@@ -93,27 +93,31 @@ class Confirmation:
                 continue
             if self.spent_seconds + sum(one.seconds for one in missing) <= self.budget_seconds:
                 return [(one, seed) for one in missing]
-            others = [one for one in self._alive() if not one.is_baseline]
-            if len(others) > 1:
-                self._worst(others).dropped_in = self.rounds + 1
-            else:
-                self.is_over = True
+            if not self._give_up_worst(in_round=self.rounds + 1):
+                break
         self.is_over = True
         return []
 
     def _end_round(self) -> None:
         self.rounds += 1
-        others = [one for one in self._alive() if not one.is_baseline]
-        if self.rounds < len(self.seeds) and len(others) > 1:
-            self._worst(others).dropped_in = self.rounds
+        if self.rounds < len(self.seeds):
+            self._give_up_worst(in_round=self.rounds)
 
     def _alive(self) -> list[Finalist]:
         return [one for one in self.finalists if one.is_alive]
 
-    def _worst(self, finalists: Sequence[Finalist]) -> Finalist:
-        """By the mean of its repeats, by its value in the search where it has none; of equal ones the later trial."""
+    def _give_up_worst(self, *, in_round: int) -> bool:
+        """Give up a finalist, the baseline never and the last one not; returns whether there was one to give up.
+
+        The worst is so by the mean of its repeats, by its value in the search where it has none; of equal ones it is the later trial.
+        """
+        others = [one for one in self._alive() if not one.is_baseline]
+        if len(others) < 2:
+            return False
         towards = sign(self.metric)
-        return min(finalists, key=lambda one: (towards * statistics.mean(one.found or [one.search_value]), -one.trial))
+        worst = min(others, key=lambda one: (towards * statistics.mean(one.found or [one.search_value]), -one.trial))
+        worst.dropped_in = in_round
+        return True
 
     def save(self, folder: StudyDir) -> None:
         """Write `confirmation.json`."""
@@ -209,12 +213,10 @@ def _corrected(finalists: Sequence[Finalist], variance: float, degrees: int) -> 
     others = [one.trial for one in finalists if not one.is_baseline]
     centre = statistics.mean([means[trial] for trial in others]) if others else math.nan
     spread = statistics.variance([means[trial] for trial in others]) if len(others) > 1 else math.nan
+    between = max(spread - statistics.mean([noise[trial] for trial in others]), 0.0) if spread > 0 else math.nan
     found = {}
     for trial, mean in means.items():
-        weight = 1.0
-        if trial in others and not math.isnan(spread + noise[trial]) and spread > 0:
-            between = max(spread - statistics.mean([noise[other] for other in others]), 0.0)
-            weight = between / (between + noise[trial]) if between + noise[trial] > 0 else 1.0
+        weight = between / (between + noise[trial]) if between + noise[trial] > 0 else 1.0
         corrected = centre + weight * (mean - centre) if trial in others else mean
         found[trial] = _interval(corrected, noise[trial], degrees)
     return found

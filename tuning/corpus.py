@@ -49,7 +49,7 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
     return corpus, splits
 
 
-def require_same(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
+def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
     """Refuse data that are not those of a study.
 
     Raises:

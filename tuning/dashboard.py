@@ -17,7 +17,7 @@ import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 from optuna_dashboard import save_note, save_plotly_graph_object
 
-from tuning.advice import dead_ranges, near_bounds
+from tuning.advice import advise
 from tuning.confirmation import Confirmation
 from tuning.errors import StudyError
 from tuning.figures import learning_curves, verdict
@@ -45,8 +45,7 @@ def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: C
         f"| {escape_markdown(item.name)} | {escape_markdown(item.range_text())} | {escape_markdown(item.default)} |"
         for item in space.searched
     )
-    advice = [*near_bounds(summary, space), *dead_ranges(space, card)]
-    bounds = "".join(f"- {escape_markdown(one.sentence)}\n" for one in advice)
+    bounds = "".join(f"- {escape_markdown(one.sentence)}\n" for one in advise(summary, space, card))
     classes = ", ".join(
         f"{escape_markdown(name)} {sum(counts):,}"
         for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)

@@ -164,6 +164,7 @@ def print_confirmation(found: Confirmation) -> None:
 def print_test_scores(manifest: dict[str, Any]) -> None:
     """What the test split says of the best, the baseline and the references, and whether the best is ahead of each."""
     from tuning.figures import comparison
+    from tuning.statistics import interval_text
 
     table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals", title_justify="left")
     for column in ("model", "trial", "epochs", "accuracy", "F1", "AUC", "loss"):
@@ -173,8 +174,7 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
         scores = {"best (the baseline)": scores["best"]}
     for name, one in (scores | manifest["references"]).items():
         test = [one["test"][score] for score in ("f1", "auc", "loss")]
-        low, high = one["test_intervals"]["accuracy"]
-        accuracy = f"{one['test']['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
+        accuracy = interval_text(one["test"]["accuracy"], *one["test_intervals"]["accuracy"])
         shown = ["" if value is None else f"{value:.4f}" for value in test]
         table.add_row(name, str(one.get("trial", "")), str(one.get("epochs", "")), accuracy, *shown)
     console.print(table)

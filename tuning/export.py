@@ -11,28 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
 from tuning import training
 from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation import Confirmation, judge
-from tuning.corpus import prepare_corpus, require_same
+from tuning.corpus import prepare_corpus, require_same_data
 from tuning.datasets import SplitReviews
 from tuning.datasets.files import Progress
-from tuning.errors import SpaceError
 from tuning.forms import folder_readme, write_forms
 from tuning.hyperparameters import Values
 from tuning.looks import BEST, Classifier, Look, look, looks_of
-from tuning.metrics import Array
 from tuning.predict import MANIFEST
 from tuning.references import Reference, references
 from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
-from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel
+from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel, require_same_space
 from tuning.study import close_study, describe_versions, git_commit, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize, value_of, values_of
-from tuning.vocabulary import Corpus, LabelledTexts, TokenizedTexts
+from tuning.vocabulary import Corpus
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +78,7 @@ def _export(
     best = best_trial(summary, folder)
     record = read_json(folder.config_path)
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
-    require_same(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
+    require_same_data(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
     space_path = find_space(config.space)
     _same_space(space_path, space, n_classes=len(corpus.card["class_names"]))
     trained = {BEST: _retrain(best, BEST, config, space, space_path, corpus, progress)}
@@ -143,11 +140,7 @@ def _look(
     n_classes = len(splits.class_names)
 
     def of_model(one: Trained) -> Classifier:
-        def classify(texts: TokenizedTexts) -> Array:
-            unlabelled = LabelledTexts(texts, np.zeros(len(texts), dtype=np.int64))
-            return training.predict(one.model, training.make_view(one.model, one.values, unlabelled), n_classes=n_classes)
-
-        return classify
+        return lambda texts: training.predict(one.model, training.make_view(one.model, one.values, texts), n_classes=n_classes)
 
     def of_reference(reference: Reference) -> Classifier:
         return lambda texts: reference.probabilities
@@ -166,11 +159,7 @@ def _look(
 
 def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
     now = declare(path, n_classes=n_classes, try_fit=training.try_fit)
-    if now.fingerprint != recorded.fingerprint:
-        raise SpaceError(
-            f"An export must use the space of its search; {path.name} was {recorded.fingerprint} then and is {now.fingerprint} now. "
-            "Put the file back, or start another study."
-        )
+    require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
         logger.warning("%s changed since the search, though its ranges did not; the export uses it as it is now", path.name)
 

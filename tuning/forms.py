@@ -22,7 +22,8 @@ from tuning.hyperparameters import Values
 from tuning.metrics import Array
 from tuning.predict import FORMS
 from tuning.results import escape_markdown, translated
-from tuning.vocabulary import Corpus, LabelledTexts, encode
+from tuning.statistics import interval_text
+from tuning.vocabulary import Corpus, encode
 
 TOLERANCE = 1e-5  # the largest difference between the probabilities of an exported form and of the trained model
 N_PARITY_TEXTS = 200
@@ -118,8 +119,7 @@ def _write_form(write: Callable[[Path], None], path: Path) -> None:
 
 def pipeline_probabilities(model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int) -> Array:
     """What the training pipeline gives for raw texts: this project's tokeniser and view, and the model in memory."""
-    labelled = LabelledTexts(encode(texts, words), np.zeros(len(texts), dtype=np.int64))
-    return training.predict(model, training.make_view(model, values, labelled), n_classes=n_classes)
+    return training.predict(model, training.make_view(model, values, encode(texts, words)), n_classes=n_classes)
 
 
 def _write_saved_model(raw: keras.Model, path: Path, *, n_classes: int) -> None:
@@ -165,9 +165,11 @@ def parity(folder: Path, form: str, manifest: dict[str, Any], texts: list[str], 
 def folder_readme(manifest: dict[str, Any]) -> str:
     """The export's README: what it is, its scores, how to load each form."""
     named = {f"{role} (trial {one['trial']})": one for role, one in manifest["scores"].items()} | manifest["references"]
-    rows = "\n".join(
-        f"| {name} | " + " | ".join(_with_interval(one, score) for score in README_SCORES) + " |" for name, one in named.items()
-    )
+    lines = []
+    for name, one in named.items():
+        cells = [interval_text(one["test"][score], *one["test_intervals"][score]) for score in README_SCORES]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    rows = "\n".join(lines)
     looks = len(manifest["test_looks"])
     again = "" if looks == 1 else f" This is look number {looks} at it: the more there are, the less its scores can be trusted."
     n_rows, names = manifest["n_rows"], ", ".join(escape_markdown(name) for name in manifest["class_names"])
@@ -212,8 +214,3 @@ print(model.signatures["serving_default"](text=tf.constant(["I love it"]))["prob
 `export.json` holds all scores with their intervals, comparisons, confusion matrices, versions and
 fingerprints; it was written last, so where it is, the export is whole.
 """
-
-
-def _with_interval(one: dict[str, Any], score: str) -> str:
-    low, high = one["test_intervals"][score]
-    return f"{one['test'][score]:.4f} [{low:.4f}, {high:.4f}]"

@@ -13,7 +13,7 @@ import optuna
 import plotly.io
 import plotly.offline
 
-from tuning.advice import dead_ranges, declarations, near_bounds
+from tuning.advice import advise, declarations
 from tuning.config import StudyConfig
 from tuning.confirmation import Confirmation, judge
 from tuning.confirmation import rows as finalist_rows
@@ -21,6 +21,7 @@ from tuning.corpus import prepare_corpus
 from tuning.figures import comparison, report_figures, verdict
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
+from tuning.statistics import interval_text
 from tuning.study import close_study, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.tables import N_TABLE, best_rows, clock_sentence, counts_sentence, data_rows, record_rows, trial_rows, trials_table
@@ -112,18 +113,19 @@ def page(
             plots += advice_sections(summary, space, card)
         plots.append(f"<h2>{_e(title)}</h2><p class=soft>{_e(sentence)}</p><div class=plot>{body}</div>")
     found = Confirmation.load(folder)
+    seen = read_json(folder.test_path) if folder.test_path.exists() else None
     sections = [
         f"<h1>{_e(summary.study)}</h1><p class=soft>{_e(space.name)} on {_e(config.data.data)}, objective {_e(config.metric)}</p>",
         f"<p class=verdict>{_e(verdict(summary, found))}</p>",
         *confirmation_sections(found),
-        *look_sections(folder),
+        *look_sections(seen),
         f"<h2>The best {min(N_TABLE, len(summary.ranked))} and the baseline</h2>",
         table(*best_rows(summary, space)),
         *plots,
         f"<p>{_e(counts_sentence(summary))} {_e(clock_sentence(summary))}</p>",
         "<h2>Every trial</h2><p class=soft>A click on a column's name sorts by it.</p>",
-        table(*trial_rows(summary, space)).replace("<table>", "<table class=sortable>"),
-        *mistake_sections(folder),
+        table(*trial_rows(summary, space), kind="sortable"),
+        *mistake_sections(seen),
         "<h2>Data</h2>",
         pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
@@ -147,7 +149,7 @@ def _themes() -> str:
 
 def advice_sections(summary: Summary, space: SearchSpace, card: dict[str, Any]) -> list[str]:
     """What to search next, in words and as declarations to paste."""
-    advice = [*near_bounds(summary, space), *dead_ranges(space, card)]
+    advice = advise(summary, space, card)
     if not advice:
         return ["<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every range.</p>"]
     lines = "".join(f"<li>{_e(one.sentence)}</li>" for one in advice)
@@ -164,18 +166,17 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
     return ["<h2>Is it real?</h2>", table(*finalist_rows(found, judgement)), f"<p class=soft>{note}</p>"]
 
 
-def look_sections(folder: StudyDir) -> list[str]:
+def look_sections(seen: dict[str, Any] | None) -> list[str]:
     """What the look at the test split said, where one has been taken."""
     title = "<h2>The test split</h2>"
-    if not folder.test_path.exists():
+    if seen is None:
         return [
             title,
             "<p>Not looked at yet. <code>make export-best</code> does, for the best, the baseline and the references at once.</p>",
         ]
-    seen = read_json(folder.test_path)
     rows = []
     for name, one in (seen["scores"] | seen["references"]).items():
-        cells = [_with_interval(one["test"][score], one["test_intervals"][score]) for score in TEST_SCORES]
+        cells = [interval_text(one["test"][score], *one["test_intervals"][score]) for score in TEST_SCORES]
         rows.append([f"{name} (trial {one['trial']})" if "trial" in one else name, *cells])
     n = len(seen["test_looks"])
     looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(look["when"] for look in seen["test_looks"])
@@ -187,35 +188,27 @@ def look_sections(folder: StudyDir) -> list[str]:
     ]
 
 
-def mistake_sections(folder: StudyDir) -> list[str]:
+def mistake_sections(seen: dict[str, Any] | None) -> list[str]:
     """The best model's surest mistakes on the test split, where it has been looked at."""
-    if not folder.test_path.exists():
+    if seen is None:
         return []
-    mistakes = read_json(folder.test_path)["mistakes"]
-    rows = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in mistakes]
+    rows = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]]
     return [
         "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the best got wrong, the surest first.</p>",
-        table(["class", "predicted", "probability", "text"], rows).replace("<table>", "<table class=texts>"),
+        table(["class", "predicted", "probability", "text"], rows, kind="texts"),
     ]
 
 
-def _with_interval(value: float | None, bounds: list[float | None]) -> str:
-    if value is None:
-        return ""
-    low, high = bounds
-    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table; every cell is escaped."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
+    """An HTML table, of a class of `_STYLE` where one is named; every cell is escaped."""
     head = "".join(f"<th>{_e(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<div class=scroll><table{f' class={kind}' if kind else ''}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
     """A table of names and values, its values wrapped."""
-    return table((), rows).replace("<table>", "<table class=pairs>")
+    return table((), rows, kind="pairs")
 
 
 def _e(text: object) -> str:

@@ -22,7 +22,7 @@ from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
 from tuning.summary import Summary
 from tuning.vocabulary import Corpus
-from tuning.worker import Message
+from tuning.worker import Message, training_message
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +86,8 @@ class Search:
         self._failures_in_a_row = 0
         self._exhausted = False
         self._lengths = corpus.split("train").texts.lengths
-        self._job = {
-            "kind": "train",
-            "space_path": str(space_path),
-            "corpus": str(corpus.folder.absolute()),
-            "n_classes": len(class_names),
-            "train": config.to_dict()["train"],
-            "seed": config.seed,
-            "metric": config.metric,
-            "known": [item.name for item in space.hyperparameters],
-        }
+        known = [item.name for item in space.hyperparameters]
+        self._job = {**training_message(config, space_path=space_path, corpus=corpus, known=known), "seed": config.seed}
 
     def run(self, *, n_trials: int, timeout_seconds: float | None) -> str:
         """Search until `n_trials` trials are finished in all or the time is up; returns why it ended."""

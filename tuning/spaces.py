@@ -215,6 +215,19 @@ def build(hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence
     return hp, model
 
 
+def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
+    """Refuse a space that is not that of a study.
+
+    Raises:
+        SpaceError: its hyperparameters have changed since the search.
+    """
+    if now.fingerprint != recorded.fingerprint:
+        raise SpaceError(
+            f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then and is {now.fingerprint} now. "
+            "Put the file back, or start another study."
+        )
+
+
 def check_declared(hp: Any, known: Sequence[str]) -> None:
     """Refuse a hyperparameter that appears only now.
 

@@ -27,11 +27,18 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4f}" if math.isnan(self.low) else f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+        return interval_text(self.value, self.low, self.high)
 
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
+
+
+def interval_text(value: float | None, low: float | None, high: float | None) -> str:
+    """A value with its interval as it is shown; without bounds where they are not defined (None or NaN), empty without a value."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if low is None or high is None or math.isnan(low) else f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -74,6 +75,11 @@ class Summary:
                 "complete. Type `make tune` to go on."
             )
         return self.best
+
+
+def busy_seconds(seconds: Mapping[str, float]) -> float:
+    """What a training cost its worker, of its seconds by phase: neither waiting nor the coordinator's storage."""
+    return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
 
 def value_of(trial: FrozenTrial) -> float:

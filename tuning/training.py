@@ -29,7 +29,7 @@ from tuning.hyperparameters import Values
 from tuning.metrics import Array, class_probabilities, confusion, score
 from tuning.models.fused import fused
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
-from tuning.vocabulary import LabelledTexts
+from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
 logger = logging.getLogger(__name__)
 
@@ -203,10 +203,10 @@ def _out_of_memory(error: Exception) -> Infeasible:
     return Infeasible("out of memory", (str(error).splitlines() or ["no detail"])[0])
 
 
-def make_view(model: keras.Model, values: Mapping[str, Any], texts: LabelledTexts) -> View:
+def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
     """Texts as this configuration and model see them."""
     return View(
-        texts.texts,
+        texts,
         vocab_size=int(values["vocab_size"]),
         sequence_length=int(values["sequence_length"]),
         truncating=str(values.get("truncating", "pre")),
@@ -264,7 +264,7 @@ def _rnn_is_open(layer: keras.layers.Layer) -> bool:
 
 
 def _views(model: keras.Model, values: Values, train: LabelledTexts, validation: LabelledTexts | None) -> tuple[View, View | None]:
-    return make_view(model, values, train), make_view(model, values, validation) if validation else None
+    return make_view(model, values, train.texts), make_view(model, values, validation.texts) if validation else None
 
 
 def _dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Any, *, n_batches: int) -> tf.data.Dataset:

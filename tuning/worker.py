@@ -18,15 +18,15 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tuning.config import TrainConfig
+from tuning.config import StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, TuningError
-from tuning.vocabulary import LabelledTexts, open_corpus
+from tuning.vocabulary import Corpus, LabelledTexts, open_corpus
 
 Message = dict[str, Any]
 
@@ -173,6 +173,19 @@ class _Worker:
         if path not in self._hypermodels:
             self._hypermodels[path] = load_hypermodel(Path(path))
         return self._hypermodels[path]
+
+
+def training_message(config: StudyConfig, *, space_path: Path, corpus: Corpus, known: Sequence[str]) -> Message:
+    """What every training of a study has in common: a "train" message but for values, seed and checkpoint."""
+    return {
+        "kind": "train",
+        "space_path": str(space_path),
+        "corpus": str(corpus.folder.absolute()),
+        "n_classes": len(corpus.card["class_names"]),
+        "train": config.to_dict()["train"],
+        "metric": config.metric,
+        "known": list(known),
+    }
 
 
 def raise_error(message: Mapping[str, Any]) -> None:
