@@ -17,6 +17,11 @@ MINUTES ?=
 TOP     ?=
 SEEDS   ?=
 SHARE   ?=
+PRUNED  ?=
+TRIAL   ?=
+OBJECTIVES     ?=
+MAX_PARAMETERS ?=
+MAX_LATENCY_MS ?=
 
 BOOTSTRAP ?= python3
 VENV      ?= .venv
@@ -31,7 +36,8 @@ study_flags  = $(call flag,STUDY,--study)
 export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
-               $(call flag,EPOCHS,--epochs) $(call flag,WORKERS,--workers) $(call flag,METRIC,--metric)
+               $(call flag,EPOCHS,--epochs) $(call flag,WORKERS,--workers) $(call flag,METRIC,--metric) \
+               $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes)
 
 .DEFAULT_GOAL := help
@@ -48,7 +54,7 @@ tune: $(VENV)/.installed
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
-	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,WORKERS,--workers)
+	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(call flag,WORKERS,--workers)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1
 dashboard: $(VENV)/.installed
@@ -60,7 +66,7 @@ report: $(VENV)/.installed
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed
-	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,DATA,--data)
+	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,DATA,--data)
 
 ## predict: label one TEXT, or each row of FILE, with the exported model
 predict: $(VENV)/.installed

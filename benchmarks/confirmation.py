@@ -21,8 +21,9 @@ import optuna
 from benchmarks.goals import figures
 from benchmarks.settings import Settings
 from tuning.config import sign
-from tuning.confirmation import Finalist, confirmation, judge
+from tuning.confirmation import Finalist, confirmation
 from tuning.datasets import SplitReviews
+from tuning.judgement import judge
 
 DATA_SETS = {
     "HPOBench": ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle"),

@@ -26,7 +26,7 @@ from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.datasets import SplitReviews
 from tuning.hyperparameters import suggest
 from tuning.pool import Pool
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, write_bytes
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, declare
 from tuning.study import close_study, open_study
@@ -72,7 +72,7 @@ class FakeWorker:
         values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
         if paused:
             self._histories[self._checkpoint] = self._history
-            Path(self._checkpoint).write_bytes(b"a checkpoint's place; a worker writes it, not the coordinator")
+            write_bytes(Path(self._checkpoint), b"a checkpoint's place; a worker writes it, not the coordinator")
             values["paused"] = True
         fixed = {"history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds()}
         self.answers.append({"kind": "result", **self._blank, **values, **fixed})
@@ -100,7 +100,7 @@ def fake_seconds() -> dict[str, float]:
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
     """Coordinator seconds a trial after `n_before` trials; then those of one more, by function, under the profiler."""
-    from tuning.training import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+    from tuning.epochs import FitResult  # loads TensorFlow, which the process that calls the parts does not need
 
     blank = dataclasses.asdict(FitResult())
     with tempfile.TemporaryDirectory() as folder:

@@ -11,8 +11,9 @@ import pytest
 
 from tuning import checkpoints
 from tuning.config import TrainConfig
+from tuning.epochs import Answer, Epoch, FitResult
 from tuning.errors import StorageError
-from tuning.training import Answer, Epoch, FitResult, fit
+from tuning.training import fit
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
 VALUES = {"vocab_size": 30, "sequence_length": 9}

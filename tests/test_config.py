@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, TrainConfig, check_name, differences
+from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, TrainConfig, check_name, differences, parse_objectives
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.none() | st.text(max_size=20)
@@ -122,7 +122,35 @@ def test_data_config_sorts_dropped_stars() -> None:
 
 @pytest.mark.parametrize(("metric", "direction"), [(m, "minimize" if m == "val_loss" else "maximize") for m in METRICS])
 def test_direction_follows_the_metric(metric: str, direction: str) -> None:
-    assert StudyConfig(study="s", metric=metric).direction == direction
+    assert StudyConfig(study="s", metric=metric).directions == [direction]
+
+
+def test_costs_are_minimised() -> None:
+    config = StudyConfig(study="s", metric="val_f1", costs=("latency_ms", "n_params"), pruner="none")
+    assert config.directions == ["maximize", "minimize", "minimize"]
+    assert config.measures_latency and not config.limits
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"costs": ("n_params",), "pruner": "asha"}, "pruner must be none"),
+        ({"costs": ("n_params",), "pruner": "none", "sampler": "cmaes"}, "sampler must be"),
+        ({"costs": ("seconds",), "pruner": "none"}, "cost must be one of"),
+        ({"max_parameters": 0}, "--max-parameters must be more than 0"),
+        ({"max_latency_ms": float("nan")}, "--max-latency-ms must be more than 0"),
+    ],
+)
+def test_objectives_and_limits_that_make_no_sense_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        StudyConfig(study="s", **change)
+
+
+@pytest.mark.parametrize("text", ["val_accuracy", "n_params,val_accuracy", "val_accuracy,val_f1", "val_accuracy,n_params,n_params", ""])
+def test_objectives_are_a_metric_and_costs(text: str) -> None:
+    assert parse_objectives("val_auc, latency_ms") == ("val_auc", ("latency_ms",))
+    with pytest.raises(ValueError, match="--objectives must be a metric"):
+        parse_objectives(text)
 
 
 def test_differences_name_nested_values_by_dots() -> None:

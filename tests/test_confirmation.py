@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.confirmation import RESOLUTION, Confirmation, Finalist, confirmation, judge, rows, sentences
+from tuning.confirmation import Confirmation, Finalist, confirmation
+from tuning.judgement import RESOLUTION, judge
 from tuning.results import StudyDir
+from tuning.verdicts import missed_sentences, rows, sentences
 
 SEEDS = [1, 2, 3, 4, 5]
 
@@ -53,6 +55,65 @@ def test_one_finalist_is_given_up_a_round_and_never_the_baseline() -> None:
     assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [[0, 1, 2, 3, 4], [0, 1, 2, 3], [0, 2, 3], [0, 2], [0, 2]]
     assert found.is_over and found.rounds == 5
     assert {one.trial: one.dropped_in for one in found.finalists} == {1: 2, 2: 0, 3: 3, 4: 1, 0: 0}
+
+
+def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
+    """A finished confirmation that is begun anew keeps what it has; trial 1 was lucky on seed 5, which the others have not had."""
+    found = begin(0.9, 0.89, 0.5)
+    found.finalists[0].repeats = {1: 0.1, 5: 0.99}
+    play(found, lambda trial, seed: {1: 0.1, 2: 0.5, 0: 0.3}[trial])
+    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 1, 2: 0, 0: 0}
+
+
+def on_front(*points: tuple[float, float]) -> Confirmation:
+    """Finalists by value and cost; the last is the baseline, trial 0."""
+    made = finalists(*(value for value, _ in points))
+    for one, (_, cost) in zip(made, points, strict=True):
+        one.costs = [cost]
+    return Confirmation("val_accuracy", SEEDS, 100.0, math.inf, made)
+
+
+def test_of_a_front_only_what_another_beats_in_all_objectives_is_given_up() -> None:
+    found = on_front((0.9, 50), (0.88, 20), (0.86, 30), (0.7, 5), (0.5, 40))
+    play(found, lambda trial, seed: {1: 0.9, 2: 0.88, 3: 0.8, 4: 0.7, 0: 0.5}[trial])
+    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 0, 2: 0, 3: 1, 4: 0, 0: 0}
+    judgement = judge(found)
+    assert judgement is not None
+    assert [one.trial for one in judgement.front] == [1, 2, 4]
+    assert "On the confirmed Pareto front: trial 1" in " ".join(sentences(found, judgement))
+    assert "other objectives" in rows(found, judgement)[0]
+
+
+def test_short_budget_leaves_the_ends_of_a_front() -> None:
+    made = on_front((0.9, 50), (0.88, 40), (0.86, 30), (0.7, 5), (0.5, 40)).finalists
+    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=0.07)
+    assert [one.trial for one in found.finalists] == [1, 4, 0]
+
+
+def pruned(*seconds: float) -> list[Finalist]:
+    return [Finalist(90 + number, {}, 0.4, one, epochs=5) for number, one in enumerate(seconds)]
+
+
+def test_time_that_is_left_goes_to_pruned_trials() -> None:
+    found = begin(0.9, 0.5, n_seeds=2, budget=8.0)
+    found.pruned = pruned(3.0, 3.0, 3.0)
+    done = play(found, lambda trial, seed: 0.95 if trial == 91 else 0.8)
+    assert done[-2:] == [(90, 0), (91, 0)]  # on the search's own seed; the third is beyond the budget
+    assert not found.pruned[2].repeats
+    judgement = judge(found)
+    assert judgement is not None
+    assert judgement.best.trial == 1 and set(judgement.means) == {1, 0}
+    (missed,) = missed_sentences(found, judgement)
+    rate = stats.binomtest(1, 2).proportion_ci()
+    assert missed.startswith("2 pruned trials were trained to the end, drawn at random: 1 better than the search's best, 0.9000")
+    assert f"between {rate.low:.0%} and {rate.high:.0%}" in missed
+
+
+def test_pruned_trials_are_not_trained_before_the_repeats() -> None:
+    found = begin(0.9, 0.5, n_seeds=1)
+    found.pruned = pruned(1.0)
+    assert [one.trial for one, _ in found.due()] == [1, 0]
+    assert missed_sentences(found, judge(with_repeats({1: [0.9], 0: [0.8]}))) == []  # type: ignore[arg-type]
 
 
 def test_of_a_loss_the_largest_is_given_up() -> None:

@@ -86,6 +86,17 @@ def test_page_in_chromium_shows_the_trials_and_the_best_value(
     assert all(f"Trial {trial.number}<" in trials for trial in outcome.summary.trials)
 
 
+def test_trial_that_violates_a_constraint_is_never_the_best(finished: tuple[ResultsDir, Outcome], served: str) -> None:
+    """Of a study that is not this program's: its best trial by value violates a constraint of Optuna 5."""
+    study = optuna.create_study(study_name="constrained", storage=finished[0].storage_url(None), direction="maximize")
+    for value, violation in ((0.9, 1.0), (0.8, -1.0), (0.7, 0.0)):
+        study.add_trial(optuna.trial.create_trial(value=value, constraints={"n_parameters": violation}))
+    detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
+    assert [trial["number"] for trial in detail["best_trials"]] == [1]
+    assert [trial["constraints"] for trial in detail["trials"]] == [[1.0], [-1.0], [0.0]]
+    optuna.delete_study(study_name="constrained", storage=finished[0].storage_url(None))
+
+
 def get(url: str) -> str:
     assert url.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(url, timeout=20) as answer:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
 from tuning.config import TrainConfig
+from tuning.epochs import FitResult
 from tuning.models import lstm_classifier
 from tuning.models.fused_lstm import _Kernel, fuse, unfuse
 from tuning.models.lstm_kernel import Arguments, Reserve, _counts, backward, forward, reserve_shapes
-from tuning.training import FitResult, fit
+from tuning.training import fit
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
 ROWS = 30

@@ -26,6 +26,11 @@ VARIABLES = {
     "TOP": ("confirm", "--top"),
     "SEEDS": ("confirm", "--seeds"),
     "SHARE": ("confirm", "--share"),
+    "PRUNED": ("confirm", "--pruned"),
+    "TRIAL": ("export-best", "--trial"),
+    "OBJECTIVES": ("tune", "--objectives"),
+    "MAX_PARAMETERS": ("tune", "--max-parameters"),
+    "MAX_LATENCY_MS": ("tune", "--max-latency-ms"),
 }
 
 

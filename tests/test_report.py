@@ -6,18 +6,25 @@ import json
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
-from optuna.trial import create_trial
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
 
-from tuning.advice import dead_ranges, declarations, near_bounds
+from tuning.advice import dead_ranges, declarations, near_bounds, trade_offs
 from tuning.config import DataConfig, StudyConfig
-from tuning.figures import report_figures, verdict
+from tuning.confirmation import Confirmation, Finalist
+from tuning.figures import report_figures, slices
 from tuning.hyperparameters import Hyperparameter, suggest
+from tuning.importances import importances
+from tuning.judgement import judge
+from tuning.report import page as page_of
 from tuning.report import table, write_report
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
@@ -25,6 +32,8 @@ from tuning.study import load_study
 from tuning.summary import summarize
 from tuning.tables import best_rows, record_rows
 from tuning.tune import Outcome
+from tuning.verdicts import verdict
+from tuning.vocabulary import Corpus
 
 TITLES = [
     "Baseline against best",
@@ -157,6 +166,109 @@ def test_ranges_that_the_data_can_not_fill_are_named() -> None:
         'hp.Int("sequence_length", 40, 140, step=10, default=100)',
     ]
     assert dead_ranges(space, {"n_words": 50_000, "length_percentiles": {"99": 500}}) == []
+
+
+def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:
+    """A study of `n` trials of four hyperparameters, half of them pruned; with a trade-off, low learning rates go with many units."""
+    rng = np.random.default_rng(seed)
+    ranges = {"learning_rate": (1e-4, 1e-1), "lstm_units": (4, 128), "vocab_size": (1_000, 30_000), "dropout": (0.0, 0.5)}
+    study = optuna.create_study(direction="maximize")
+    for number in range(n):
+        share = {name: float(rng.random()) for name in ranges}
+        params = {
+            "learning_rate": 10 ** (-4 + 3 * share["learning_rate"]),
+            "lstm_units": 4 + int(124 * share["lstm_units"]),
+            "vocab_size": 1_000 + int(29_000 * share["vocab_size"]),
+            "dropout": 0.5 * share["dropout"],
+        }
+        off = share["learning_rate"] + (share["lstm_units"] if trade_off else 0.5) - 1
+        value = 0.9 - abs(off) - 0.1 * share["dropout"]
+        seconds = {"train": 2.0, "evaluate": 0.2, "idle": 0.1}
+        attributes = {
+            "seconds": seconds,
+            "n_epochs": 5 if number % 2 else 1,
+            "best_epoch": 1,
+            "val_accuracy": value,
+            "baseline": number == 1,
+        }
+        distributions = {
+            "learning_rate": FloatDistribution(*ranges["learning_rate"], log=True),
+            "lstm_units": IntDistribution(4, 128),
+            "vocab_size": IntDistribution(1_000, 30_000),
+            "dropout": FloatDistribution(0.0, 0.5),
+        }
+        made = create_trial(
+            value=value if number % 2 else None,
+            state=TrialState.COMPLETE if number % 2 else TrialState.PRUNED,
+            params=params,
+            distributions=distributions,
+            user_attrs=attributes,
+            intermediate_values={1: value},
+        )
+        study.add_trial(made)
+    return study
+
+
+MANY_SPACE = SearchSpace(
+    "many",
+    (
+        Hyperparameter(name="learning_rate", kind="float", default=1e-3, low=1e-4, high=1e-1, log=True),
+        Hyperparameter(name="lstm_units", kind="int", default=32, low=4, high=128),
+        Hyperparameter(name="vocab_size", kind="int", default=9_000, low=1_000, high=30_000),
+        Hyperparameter(name="dropout", kind="float", default=0.2, low=0.0, high=0.5),
+    ),
+)
+
+
+def test_page_of_500_trials_stays_below_8_megabytes(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+    study = many_trials(1_000)  # 500 complete
+    card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
+    record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
+    summary = summarize(study, metric="val_accuracy")
+    folder = ResultsDir(tmp_path).study("many")
+    text = page_of(study, summary, config=StudyConfig(study="many"), space=MANY_SPACE, folder=folder, record=record, card=card)
+    assert "of the 50 best trials" in text
+    assert "Pruning saved up to" in text and "make confirm PRUNED=5" in text
+    assert len(text.encode()) < 8_000_000
+
+
+def test_pair_that_trades_off_is_named_with_one_of_it_held() -> None:
+    study = many_trials(200)
+    summary = summarize(study, metric="val_accuracy")
+    (advice,) = trade_offs(summary, MANY_SPACE)
+    assert re.search("learning_rate falls as lstm_units rises .*trade off", advice.sentence)
+    assert summary.best is not None
+    assert declarations([advice]) == f'hp.Fixed("lstm_units", {summary.best.params["lstm_units"]})'
+    assert trade_offs(summarize(many_trials(30), metric="val_accuracy"), MANY_SPACE) == []  # too few to tell
+
+
+def test_importances_have_intervals_that_narrow_with_more_trials() -> None:
+    few, many = (importances(summarize(many_trials(n, trade_off=False), metric="val_accuracy")) for n in (40, 400))
+    assert set(few) == set(many) == {item.name for item in MANY_SPACE.hyperparameters}
+    assert [one.value for one in many.values()] == sorted((one.value for one in many.values()), reverse=True)
+    width = [statistics.mean(one.high - one.low for one in found.values()) for found in (few, many)]
+    assert width[1] < width[0]
+    assert (
+        next(iter(many)) == "learning_rate" and many["learning_rate"].low > many["vocab_size"].high
+    )  # it decides; the vocabulary does not
+
+
+def test_slices_show_the_confirmed_means() -> None:
+    study = many_trials(40)
+    summary = summarize(study, metric="val_accuracy")
+    finalists = [
+        Finalist(t.number, dict(t.params), t.value or 0.0, 1.0, is_baseline=t.number == 1, repeats={1: 0.5, 2: 0.6})
+        for t in [*summary.ranked[:3], summary.trials[1]]
+    ]
+    found = Confirmation("val_accuracy", [1, 2], 100.0, 100.0, finalists, rounds=2, is_over=True)
+    figure = slices(study, summary, found, params=["lstm_units", "dropout"])
+    confirmed = [trace for trace in figure.data if trace.name == "confirmed on fresh seeds"]
+    assert [trace.xaxis for trace in confirmed] == ["x", "x2"]
+    assert list(confirmed[1].x) == [one.values["lstm_units"] for one in finalists]  # Optuna orders by name
+    judgement = judge(found)
+    assert judgement is not None
+    assert list(confirmed[0].y) == [judgement.means[one.trial].value for one in finalists]
+    assert all(up > 0 for up in confirmed[0].error_y.array)
 
 
 def test_page_has_every_trial(page: str, finished: tuple[ResultsDir, Outcome]) -> None:

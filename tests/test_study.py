@@ -9,7 +9,7 @@ import pytest
 from tuning.config import PRUNERS, SAMPLERS, DataConfig, StudyConfig
 from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.hyperparameters import Hyperparameter, suggest
-from tuning.results import ResultsDir, read_json
+from tuning.results import ResultsDir, read_json, write_json
 from tuning.spaces import SearchSpace
 from tuning.study import (
     derive_seed,
@@ -57,6 +57,17 @@ def test_open_study_records_what_it_is(results: ResultsDir) -> None:
 def test_open_study_resumes_the_same(results: ResultsDir) -> None:
     opened(results).tell(opened(results).ask(), 0.5)
     assert [t.value for t in opened(results).trials] == [0.5]
+
+
+def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_know(results: ResultsDir) -> None:
+    opened(results)
+    path = results.study("s").config_path
+    record = read_json(path)
+    record["config"] = {name: value for name, value in record["config"].items() if name not in ("costs", "max_parameters")}
+    write_json(path, record)
+    assert opened(results).study_name == "s"
+    with pytest.raises(StudyError, match="max_parameters"):
+        opened(results, replace(CONFIG, max_parameters=5))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ from numba.core.dispatcher import Dispatcher
 
 from tuning import training
 from tuning.config import TrainConfig
+from tuning.epochs import Epoch, FitResult, Infeasible
 from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
 from tuning.models import fused_adam, lstm_classifier, lstm_kernel
 from tuning.models.fused import compile_kernels
-from tuning.training import Epoch, FitResult, Infeasible, fit, ignores_padding, make_view, predict
+from tuning.prediction import ignores_padding, make_view, predict
+from tuning.training import fit
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
 VOCAB_SIZE, LENGTH = 20, 8
@@ -504,7 +506,7 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    monkeypatch.setattr("tuning.training._PADDING_PROOF", (Widths, layers.GlobalAveragePooling1D, layers.Dense))
+    monkeypatch.setattr("tuning.prediction._PADDING_PROOF", (Widths, layers.GlobalAveragePooling1D, layers.Dense))
     short = make_texts(longest=4)
     run(
         lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),

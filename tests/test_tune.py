@@ -123,6 +123,29 @@ hypermodel = Planned
 '''
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: Setting, n_workers: int) -> None:
+    """Six values and ten trials: each value is trained once, whatever the sampler draws."""
+    Path(setting.config.space).write_text(PLANNED)
+    trained: list[str] = []
+    setting.tune(1, config={"sampler": "random"})
+    setting.study().enqueue_trial({"bias": 0.0})
+    setting.study().enqueue_trial({"bias": 0.0})  # its twin is at work where there are two workers
+    outcome = setting.tune(10, config={"sampler": "random"}, n_workers=n_workers, on_change=lambda state: trained.append(state.event))
+    trials = setting.study().trials
+    assert outcome.ended == "finished" and [t.state for t in trials] == [TrialState.COMPLETE] * 10
+    copies = [t for t in trials if "same_as" in t.user_attrs]
+    biases = [t.params["bias"] for t in trials if t not in copies]
+    assert len(biases) == len(set(biases)) and len(copies) == 10 - len(biases)
+    for copy in copies:
+        first = trials[copy.user_attrs["same_as"]]
+        assert "same_as" not in first.user_attrs
+        assert (copy.params, copy.values, copy.intermediate_values) == (first.params, first.values, first.intermediate_values)
+        assert read_history(setting.folder, copy.number) == read_history(setting.folder, first.number)
+        assert copy.user_attrs["seconds"] == {}
+    assert sum("epoch 1:" in event for event in trained) == len(biases) - 1  # the baseline was trained before
+
+
 def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
     """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones come."""
     Path(setting.config.space).write_text(PLANNED)

@@ -1,11 +1,14 @@
-"""What to search next: values near a bound, ranges that the data can't fill, and both as declarations for a search space."""
+"""What to search next: values near a bound, ranges that the data can't fill, pairs that trade off, as declarations for a search space."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from scipy import stats
 
 from tuning.hyperparameters import Hyperparameter, value_text
 from tuning.spaces import SearchSpace
@@ -15,11 +18,13 @@ from tuning.vocabulary import FIRST_WORD_ID
 OUTER = 0.05  # of a range, at either end
 PERCENTILE = "99"  # of the lengths: longer texts are too few to be worth the steps
 MOST_DROPOUT = 0.9
+MIN_BEST = 8  # trials of the best quarter: of fewer, no correlation can be told from chance
+SIGNIFICANCE = 0.05  # of all pairs together
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A sentence on a hyperparameter, and the bounds to search next."""
+    """A sentence on a hyperparameter, and the bounds to search next; one that is to be held has two equal ones."""
 
     item: Hyperparameter
     sentence: str
@@ -29,7 +34,9 @@ class Advice:
 
 def advise(summary: Summary, space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
     """All that can be said of a study's ranges; `card` is the data card."""
-    return [*near_bounds(summary, space), *dead_ranges(space, card)]
+    ranges = [*near_bounds(summary, space), *dead_ranges(space, card)]
+    taken = {one.item.name for one in ranges}
+    return ranges + [one for one in trade_offs(summary, space) if one.item.name not in taken]
 
 
 def near_bounds(summary: Summary, space: SearchSpace) -> list[Advice]:
@@ -71,6 +78,30 @@ def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
     return found
 
 
+def trade_offs(summary: Summary, space: SearchSpace) -> list[Advice]:
+    """On pairs of hyperparameters that make up for each other: in the best quarter of the trials, one goes with the other.
+
+    Spearman's rank correlation, its p-value times the number of pairs (Bonferroni). The second of a pair may be held at its best value.
+    """
+    best = summary.ranked[: len(summary.ranked) // 4]
+    items = [item for item in space.searched if item.low is not None and not item.conditions]
+    columns = {item.name: [float(values_of(trial, space)[item.name]) for trial in best] for item in items}
+    pairs = [(one, two) for one, two in itertools.combinations(items, 2) if len(set(columns[one.name])) > 1 < len(set(columns[two.name]))]
+    found = []
+    for one, two in pairs if len(best) >= MIN_BEST else ():
+        correlation, p_value = stats.spearmanr(columns[one.name], columns[two.name])
+        if p_value * len(pairs) >= SIGNIFICANCE:
+            continue
+        held: Any = values_of(best[0], space)[two.name]
+        way = "falls" if correlation < 0 else "rises"
+        sentence = (
+            f"{one.name} {way} as {two.name} rises among the best quarter of the trials (Spearman's correlation {correlation:.2f}): they "
+            f"trade off, so {two.name} can be held at {value_text(held)} while {one.name} is searched."
+        )
+        found.append(Advice(two, sentence, held, held))
+    return found
+
+
 def declarations(advice: list[Advice]) -> str:
     """New ranges as lines for `declare_hyperparameters`; two pieces of advice on one hyperparameter give one line."""
     bounds: dict[str, tuple[Hyperparameter, float, float]] = {}
@@ -84,6 +115,8 @@ def _declaration(item: Hyperparameter, low: float, high: float) -> str:
     def number(value: float) -> str:
         return str(round(value)) if item.kind == "int" else f"{value:g}"
 
+    if low == high:
+        return f'hp.Fixed("{item.name}", {number(low)})'
     default = min(max(float(item.default), low), high)
     words = [f'"{item.name}"', number(low), number(high)]
     words += [f"step={number(item.step)}"] if item.step else []

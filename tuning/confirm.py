@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial
 
 from tuning import dashboard
-from tuning.config import StudyConfig
+from tuning.config import StudyConfig, sign
 from tuning.confirmation import Confirmation, Finalist, confirmation
 from tuning.corpus import prepare_corpus, release_memory, require_same_data
 from tuning.datasets.files import Progress
+from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
 from tuning.pool import Pool, Worker, default_workers, start_server
 from tuning.record import describe
@@ -20,14 +23,14 @@ from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search import TICK_SECONDS, Interrupt
 from tuning.spaces import SearchSpace, find_space, require_same_space
 from tuning.study import close_study, load_study, recorded_config, recorded_space
-from tuning.summary import Summary, busy_seconds, summarize, value_of, values_of
+from tuning.summary import Summary, busy_seconds, costs_of, is_over_limit, is_pruned_early, summarize, value_of, values_of
 from tuning.tune import owned, signals
-from tuning.vocabulary import FIRST_WORD_ID, Corpus
+from tuning.vocabulary import Corpus
 from tuning.worker import training_message
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_SHARE = 5, 5, 0.25
+DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_SHARE, DEFAULT_PRUNED = 5, 5, 0.25, 5
 MIN_COMPLETE = 3
 MAX_LOST = 2  # a repeat that kills its worker twice is a failure
 
@@ -42,14 +45,16 @@ def confirm(
     top: int = DEFAULT_TOP,
     n_seeds: int = DEFAULT_SEEDS,
     share: float = DEFAULT_SHARE,
+    n_pruned: int = DEFAULT_PRUNED,
     n_workers: int | None = None,
     progress: Progress | None = None,
     on_change: Said = lambda event, found: None,
 ) -> Confirmation:
     """Train the `top` best configurations and the baseline on up to `n_seeds` fresh seeds, for `share` of the search's seconds at most.
 
-    The same call goes on where a stopped one was; a finished confirmation is begun anew when the search has new best trials, or more
-    seeds, finalists or time are asked for, and keeps every repeat that it has.
+    If that leaves time, up to `n_pruned` pruned trials, drawn at random, are trained to the end: what pruning may have missed. The
+    same call goes on where a stopped one was; a finished confirmation is begun anew when the search has new best trials, or when more
+    seeds, finalists, pruned trials or time are asked for, and keeps every repeat that it has.
 
     Raises:
         StudyError: fewer than three completed trials, a trial in the middle, other data than the search's, or another owner.
@@ -58,6 +63,8 @@ def confirm(
     for name, value in (("--top", top), ("--seeds", n_seeds)):
         if value < 1:
             raise ValueError(f"{name} must be 1 or more; received {value}.")
+    if n_pruned < 0:
+        raise ValueError(f"--pruned must be 0 or more; received {n_pruned}.")
     if not share > 0:
         raise ValueError(f"--share must be more than 0; received {share:g}.")
     config, space = recorded_config(folder), recorded_space(folder)
@@ -70,7 +77,9 @@ def confirm(
             corpus = prepare_corpus(config, results=results, progress=progress)[0]
             require_same_data(corpus, config, fingerprint=read_json(folder.config_path)["data_fingerprint"], doing="A confirmation")
             release_memory()
-            found = _begin(summary, space, corpus, folder, seed=config.seed, top=top, n_seeds=n_seeds, share=share)
+            pruned = pruned_sample(summary, space, n=n_pruned, epochs=config.train.epochs, seed=config.seed)
+            finalists = finalists_of(summary, space, corpus, top=top)
+            found = _begin(summary, finalists, pruned, folder, seed=config.seed, n_seeds=n_seeds, share=share)
             if progress:
                 progress("starting the workers", 0.0)
             with Pool(n_workers or default_workers(), log_path=folder.log_path) as pool, signals() as interrupt:
@@ -104,64 +113,79 @@ def _require_finished(summary: Summary) -> None:
 
 
 def _begin(
-    summary: Summary, space: SearchSpace, corpus: Corpus, folder: StudyDir, *, seed: int, top: int, n_seeds: int, share: float
+    summary: Summary, finalists: list[Finalist], pruned: list[Finalist], folder: StudyDir, *, seed: int, n_seeds: int, share: float
 ) -> Confirmation:
     """The confirmation that stands in the study's folder, if it is of these finalists and seeds, or one that takes over its repeats."""
-    finalists = finalists_of(summary, space, corpus, top=top)
     seeds = [(seed + number) % 2**31 for number in range(1, n_seeds + 1)]
     search_seconds = sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials)
-    new = confirmation(finalists, metric=summary.metric, seeds=seeds, search_seconds=search_seconds, share=share)
+    new = confirmation(
+        finalists, metric=summary.metric, seeds=seeds, search_seconds=search_seconds, share=share, pruned=pruned, search_seed=seed
+    )
     old = Confirmation.load(folder)
     if old is None:
         return new
-    if (old.seeds, old.budget_seconds, [one.trial for one in old.finalists]) == (
-        seeds,
-        new.budget_seconds,
-        [f.trial for f in new.finalists],
-    ):
+    if _terms(old) == _terms(new):
         return old
-    kept = {one.trial: one for one in old.finalists}
-    for one in new.finalists:
+    kept = {one.trial: one for one in (*old.finalists, *old.pruned)}
+    for one in (*new.finalists, *new.pruned):
         if one.trial in kept:
             one.repeats, one.failures = kept[one.trial].repeats, kept[one.trial].failures
     new.spent_seconds = old.spent_seconds
     return new
 
 
+def _terms(one: Confirmation) -> tuple[Any, ...]:
+    return one.seeds, one.budget_seconds, [f.trial for f in one.finalists], [f.trial for f in one.pruned]
+
+
 def finalists_of(summary: Summary, space: SearchSpace, corpus: Corpus, *, top: int) -> list[Finalist]:
-    """The `top` best completed trials, each configuration once, and the baseline."""
-    longest = int(corpus.split("train").texts.lengths.max(initial=1))
-    n_rows = int(corpus.card["n_words"]) + FIRST_WORD_ID
-    groups: dict[tuple[tuple[str, Any], ...], list[FrozenTrial]] = {}
+    """The `top` best completed trials, each configuration once, and the baseline; of several objectives, `top` of the Pareto front."""
+    configurations = Configurations.of(corpus, exact=summary.counts_size)
+    groups: dict[Any, list[FrozenTrial]] = {}
     for trial in summary.ranked:
-        groups.setdefault(_cut(trial, space, n_rows=n_rows, longest=longest), []).append(trial)
-    chosen: list[Finalist] = []
-    for members in groups.values():
-        baseline = next((t for t in members if t is summary.baseline), None)
-        if baseline is None and len([one for one in chosen if not one.is_baseline]) >= top:
-            continue
-        first = baseline or members[0]
-        chosen.append(
-            Finalist(
-                trial=first.number,
-                values=values_of(first, space),
-                search_value=value_of(first),
-                seconds=busy_seconds(first.user_attrs["seconds"]) * int(first.user_attrs["best_epoch"]) / int(first.user_attrs["n_epochs"]),
-                epochs=int(first.user_attrs["best_epoch"]),
-                is_baseline=baseline is not None,
-                same=[t.number for t in members if t is not first],
-            )
+        ignores = bool(trial.user_attrs.get("ignores_padding"))
+        groups.setdefault(configurations.key(values_of(trial, space), ignores_padding=ignores), []).append(trial)
+    baseline = summary.baseline
+    others = [members for members in groups.values() if baseline not in members and (not summary.has_costs or members[0] in summary.front)]
+    chosen = [_finalist(members[0], members, space) for members in (_spread(others, top) if summary.has_costs else others[:top])]
+    if baseline is not None:
+        same = next((members for members in groups.values() if baseline in members), [baseline])
+        chosen.append(replace(_finalist(baseline, same, space), is_baseline=True, is_over_limit=is_over_limit(baseline)))
+    return sorted(chosen, key=lambda one: -sign(summary.metric) * one.search_value)
+
+
+def _spread(front: list[list[FrozenTrial]], top: int) -> list[list[FrozenTrial]]:
+    """So many of a front, its two ends among them."""
+    return [front[number] for number in sorted({round(place) for place in np.linspace(0, len(front) - 1, min(top, len(front)))})]
+
+
+def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -> Finalist:
+    best_epoch, n_epochs = int(trial.user_attrs["best_epoch"]), int(trial.user_attrs["n_epochs"])
+    return Finalist(
+        trial=trial.number,
+        values=values_of(trial, space),
+        search_value=value_of(trial),
+        seconds=busy_seconds(trial.user_attrs["seconds"]) * best_epoch / n_epochs,
+        epochs=best_epoch,
+        costs=[*costs_of(trial)],
+        same=[t.number for t in same if t is not trial],
+    )
+
+
+def pruned_sample(summary: Summary, space: SearchSpace, *, n: int, epochs: int, seed: int) -> list[Finalist]:
+    """Up to `n` pruned trials, drawn without replacement, to train for all their epochs."""
+    pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
+    drawn = np.random.default_rng(seed).permutation(len(pruned))[:n]
+    return [
+        Finalist(
+            trial=trial.number,
+            values=values_of(trial, space),
+            search_value=trial.intermediate_values[max(trial.intermediate_values)],
+            seconds=busy_seconds(trial.user_attrs["seconds"]) * epochs / int(trial.user_attrs["n_epochs"]),
+            epochs=epochs,
         )
-    return chosen
-
-
-def _cut(trial: FrozenTrial, space: SearchSpace, *, n_rows: int, longest: int) -> tuple[tuple[str, Any], ...]:
-    """A configuration as the data let it be: no vocabulary beyond the corpus, and no padding beyond the longest text if it is ignored."""
-    values = dict(values_of(trial, space))
-    values["vocab_size"] = min(int(values["vocab_size"]), n_rows)
-    if trial.user_attrs.get("ignores_padding"):
-        values["sequence_length"] = min(int(values["sequence_length"]), longest)
-    return tuple(sorted(values.items()))
+        for trial in (pruned[number] for number in drawn)
+    ]
 
 
 class _Repeats:
@@ -193,7 +217,8 @@ class _Repeats:
             for worker in self._pool.workers:
                 if waiting and worker not in self._running:
                     finalist, seed = self._running[worker] = waiting.pop(0)
-                    train = {**self._job["train"], "epochs": finalist.epochs, "patience": finalist.epochs}
+                    exactly = {"epochs": finalist.epochs, "patience": finalist.epochs} if self._is_repeat(seed) else {}
+                    train = {**self._job["train"], **exactly}
                     worker.send({**self._job, "train": train, "values": finalist.values, "seed": seed})
             for worker, message in self._pool.wait(TICK_SECONDS):
                 if message is None:
@@ -205,9 +230,10 @@ class _Repeats:
 
     def _keep(self, finalist: Finalist, seed: int, message: dict[str, Any]) -> None:
         if message["kind"] == "result":
-            value = finalist.repeats[seed] = message["history"][-1]["metrics"][self._found.metric]
+            last = message["history"][-1]["metrics"][self._found.metric]
+            value = finalist.repeats[seed] = last if self._is_repeat(seed) else message["best_value"]
             self._found.spent_seconds += busy_seconds(message["seconds"])
-            event = f"trial {finalist.trial}, seed {seed}: {self._found.metric} {value:.4f}"
+            event = f"{self._head(finalist, seed)}: {self._found.metric} {value:.4f}"
         elif message["kind"] == "infeasible":
             event = self._fail(finalist, seed, message["reason"])
         else:
@@ -219,9 +245,18 @@ class _Repeats:
         logger.info(event)
         self._on_change(event, self._found)
 
+    def _is_repeat(self, seed: int) -> bool:
+        """Whether a training repeats a finalist; one on the search's own seed takes a pruned trial to its end."""
+        return seed != self._found.search_seed
+
     def _fail(self, finalist: Finalist, seed: int, reason: str) -> str:
         finalist.repeats[seed], finalist.failures[seed] = None, reason
-        return f"trial {finalist.trial}, seed {seed} failed: {reason}"
+        return f"{self._head(finalist, seed)} failed: {reason}"
+
+    def _head(self, finalist: Finalist, seed: int) -> str:
+        if self._is_repeat(seed):
+            return f"round {self._found.rounds + 1} of {len(self._found.seeds)} at most: trial {finalist.trial}, seed {seed}"
+        return f"pruned trial {finalist.trial}, trained to the end"
 
     def _replace(self, worker: Worker) -> list[tuple[Finalist, int]]:
         """A worker died: its training is tried once more."""

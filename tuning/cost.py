@@ -35,7 +35,7 @@ def seconds_left(
     """
     if not n_new and not running:
         return 0.0
-    timed = list(islice((t for t in reversed(trials) if t.user_attrs.get("n_epochs") and "seconds" in t.user_attrs), MAX_TIMED))
+    timed = list(islice((t for t in reversed(trials) if t.user_attrs.get("n_epochs") and t.user_attrs.get("seconds")), MAX_TIMED))
     if len(timed) < MIN_TIMED:
         return None
     table = np.array([_features(from_params(t.params, space.hyperparameters), lengths) for t in timed])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -15,16 +15,20 @@ from wsgiref.simple_server import WSGIServer
 import optuna
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from tuning.advice import advise
 from tuning.confirmation import Confirmation
 from tuning.errors import StudyError
-from tuning.figures import learning_curves, verdict
+from tuning.figures import learning_curves
 from tuning.results import ResultsDir, StudyDir, escape_markdown, translated
 from tuning.spaces import SearchSpace
 from tuning.study import open_storage
-from tuning.summary import Summary
+from tuning.summary import Summary, is_over_limit, value_of
+from tuning.verdicts import verdict
 
 HOST = "127.0.0.1"  # Optuna Dashboard has no authentication
 N_BEST = 5  # trials with a confusion matrix
@@ -106,7 +110,7 @@ def make_server(results: ResultsDir, *, storage_url: str, port: int) -> WSGIServ
         StudyError: there is no study yet, or the port is in use.
     """
     local = storage_url == results.storage_url(None)
-    storage = None if local and not results.database_path.exists() else open_storage(storage_url)
+    storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Constrained)
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if local else "the storage"
         raise StudyError(f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first.")
@@ -128,6 +132,29 @@ def _local_only(app: Any) -> Any:
         return app(environ, start_response)
 
     return guarded
+
+
+class _Constrained(RDBStorage):
+    """A storage that tells the Dashboard of constraints in the form that it reads.
+
+    Optuna Dashboard 0.21 knows the list of Optuna 4, not the named constraints of Optuna 5, and takes `get_best_trial` for the best
+    though it may violate them. Of this program's own studies no trial over a limit is complete; other studies may share the storage.
+    """
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        for trial in trials:
+            trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
+        return trials
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        within = [trial for trial in complete if not is_over_limit(trial)]
+        if not within:
+            return super().get_best_trial(study_id)
+        (direction,) = self.get_study_directions(study_id)
+        best = max if direction == StudyDirection.MAXIMIZE else min
+        return best(within, key=value_of)
 
 
 class _ThreadedServer(ThreadingMixIn, WSGIServer):

@@ -90,7 +90,7 @@ class SearchDisplay:
         return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
 
     def _panel(self, state: Progressed) -> RenderableType:
-        from tuning.search import trial_line
+        from tuning.hyperparameters import value_text
         from tuning.summary import value_of
 
         summary = state.summary
@@ -99,9 +99,10 @@ class SearchDisplay:
         times = f"{duration(state.elapsed_seconds)}{self._left(state)}"
         head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {times}"
         best = summary.best
-        incumbent = (
-            f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {trial_line(best)}" if best else "incumbent: none yet"
-        )
+        incumbent = "incumbent: none yet"
+        if best:
+            params = ", ".join(f"{name} {value_text(value)}" for name, value in best.params.items())
+            incumbent = f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {params}"
         running = "running: " + ", ".join(f"trial {n} epoch {e}/{state.epochs}" for n, e in sorted(state.running.items()))
         return Group(head, ProgressBar(total=state.n_trials, completed=summary.n_finished, width=60), escape(incumbent), escape(running))
 
@@ -119,7 +120,7 @@ def duration(seconds: float) -> str:
 def print_outcome(outcome: Outcome, n_trials: int) -> None:
     """How a search ended, and its best trials."""
     from tuning.advice import near_bounds
-    from tuning.figures import verdict
+    from tuning.verdicts import verdict
 
     summary = outcome.summary
     ended = {
@@ -129,10 +130,8 @@ def print_outcome(outcome: Outcome, n_trials: int) -> None:
         "exhausted": "Every point of the grid is finished.",
     }[outcome.ended]
     console.print(ended)
-    if summary.best is None:
-        console.print("No trial is complete yet.")
-        return
-    console.print(best_table(summary, outcome.space))
+    if summary.best is not None:
+        console.print(best_table(summary, outcome.space))
     console.print(escape(verdict(summary)))
     for advice in near_bounds(summary, outcome.space):
         console.print(escape(advice.sentence))
@@ -140,7 +139,8 @@ def print_outcome(outcome: Outcome, n_trials: int) -> None:
 
 def print_confirmation(found: Confirmation) -> None:
     """The finalists with their repeats, and the verdict."""
-    from tuning.confirmation import judge, rows, sentences
+    from tuning.judgement import judge
+    from tuning.verdicts import rows, sentences
 
     judgement = judge(found)
     if judgement is None:
@@ -163,20 +163,18 @@ def print_confirmation(found: Confirmation) -> None:
 
 def print_test_scores(manifest: dict[str, Any]) -> None:
     """What the test split says of the best, the baseline and the references, and whether the best is ahead of each."""
-    from tuning.figures import comparison
+    from tuning.looks import named_entries
     from tuning.statistics import interval_text
+    from tuning.verdicts import comparison
 
     table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals", title_justify="left")
-    for column in ("model", "trial", "epochs", "accuracy", "F1", "AUC", "loss"):
+    for column in ("model", "epochs", "accuracy", "F1", "AUC", "loss"):
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy")
-    scores = manifest["scores"]
-    if scores.get("baseline", {}).get("trial") == scores["best"]["trial"]:
-        scores = {"best (the baseline)": scores["best"]}
-    for name, one in (scores | manifest["references"]).items():
+    for name, one in named_entries(manifest).items():
         test = [one["test"][score] for score in ("f1", "auc", "loss")]
         accuracy = interval_text(one["test"]["accuracy"], *one["test_intervals"]["accuracy"])
         shown = ["" if value is None else f"{value:.4f}" for value in test]
-        table.add_row(name, str(one.get("trial", "")), str(one.get("epochs", "")), accuracy, *shown)
+        table.add_row(name, str(one.get("epochs", "")), accuracy, *shown)
     console.print(table)
     for name, found in manifest["comparisons"].items():
         console.print(escape(comparison(name, found)))

@@ -14,14 +14,17 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial
 
-from tuning import training
+from tuning import prediction, training
 from tuning.config import DataConfig, StudyConfig
-from tuning.confirmation import Confirmation, judge
+from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus, require_same_data
 from tuning.datasets import SplitReviews
 from tuning.datasets.files import Progress
+from tuning.epochs import Epoch
+from tuning.errors import StudyError
 from tuning.forms import folder_readme, write_forms
 from tuning.hyperparameters import Values
+from tuning.judgement import judge
 from tuning.looks import BEST, Classifier, Look, look, looks_of
 from tuning.predict import MANIFEST
 from tuning.references import Reference, references
@@ -32,6 +35,9 @@ from tuning.summary import Summary, summarize, value_of, values_of
 from tuning.vocabulary import Corpus
 
 logger = logging.getLogger(__name__)
+
+
+N_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,15 @@ def export_best(
     folder: StudyDir,
     *,
     storage_url: str,
+    number: int | None = None,
     moved: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write `best/` of a study; returns its manifest.
 
     `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export leaves an earlier one as it was; its
-    look at the test split counts all the same. The best is the confirmed one, or the search's own where nothing is confirmed.
+    look at the test split counts all the same. The best is the confirmed one, or the search's own where nothing is confirmed; `number`
+    names another trial to export in its place.
 
     Raises:
         StudyError: no trial is complete, or the data or space changed since the search.
@@ -66,16 +74,23 @@ def export_best(
     config = replace(config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})}))
     study = load_study(results, folder, storage_url=storage_url)
     try:
-        return _export(study, config, space, results, folder, progress)
+        summary = summarize(study, metric=config.metric)
+        best = best_trial(summary, folder) if number is None else named_trial(summary, number)
+        return _export(study, summary, best, config, space, results, folder, progress)
     finally:
         close_study(study)
 
 
 def _export(
-    study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir, folder: StudyDir, progress: Progress | None
+    study: optuna.Study,
+    summary: Summary,
+    best: FrozenTrial,
+    config: StudyConfig,
+    space: SearchSpace,
+    results: ResultsDir,
+    folder: StudyDir,
+    progress: Progress | None,
 ) -> dict[str, Any]:
-    summary = summarize(study, metric=config.metric)
-    best = best_trial(summary, folder)
     record = read_json(folder.config_path)
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
     require_same_data(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
@@ -116,6 +131,21 @@ def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
     return searched if searched.number not in known else next(t for t in summary.ranked if t.number == judgement.best.trial)
 
 
+def named_trial(summary: Summary, number: int) -> FrozenTrial:
+    """The trial of this number.
+
+    Raises:
+        StudyError: it is not complete.
+    """
+    trial = next((t for t in summary.ranked if t.number == number), None)
+    if trial is None:
+        known = ", ".join(str(t.number) for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED]))
+        raise StudyError(
+            f"--trial must name a completed trial of {summary.study!r} within its limits, such as {known or 'none'}; received {number}."
+        )
+    return trial
+
+
 def _references(splits: SplitReviews, progress: Progress | None) -> dict[str, Reference]:
     if progress:
         progress("training the references", 0.0)
@@ -140,7 +170,7 @@ def _look(
     n_classes = len(splits.class_names)
 
     def of_model(one: Trained) -> Classifier:
-        return lambda texts: training.predict(one.model, training.make_view(one.model, one.values, texts), n_classes=n_classes)
+        return lambda texts: prediction.predict(one.model, prediction.make_view(one.model, one.values, texts), n_classes=n_classes)
 
     def of_reference(reference: Reference) -> Classifier:
         return lambda texts: reference.probabilities
@@ -178,7 +208,7 @@ def _retrain(
     epochs, values = int(trial.user_attrs["best_epoch"]), values_of(trial, space)
     n_classes = len(corpus.card["class_names"])
 
-    def on_epoch(epoch: training.Epoch) -> bool:
+    def on_epoch(epoch: Epoch) -> bool:
         if progress:
             progress(f"training the {role} again (trial {trial.number})", epoch.number / epochs)
         return True
@@ -230,6 +260,7 @@ def describe_export(best: Trained, config: StudyConfig, corpus: Corpus, record: 
         "metric": config.metric,
         "text_column": corpus.card["text_column"],
         "class_names": corpus.card["class_names"],
+        "trial": best.trial.number,
         "hyperparameters": best.values,
         "epochs": best.epochs,
         "seed": config.seed,

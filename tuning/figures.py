@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import csv
 import math
-import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 import plotly.graph_objects as go
-from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.trial import TrialState
 
-from tuning.confirmation import Confirmation, judge, sentences
+from tuning.config import COSTS
+from tuning.confirmation import Confirmation
+from tuning.importances import importances, study_of
+from tuning.judgement import judge
 from tuning.results import StudyDir
 from tuning.spaces import SearchSpace
-from tuning.summary import PHASES, Summary, value_of
+from tuning.statistics import Interval
+from tuning.summary import PHASES, Summary
 
 N_CURVES = 12  # more lines than this can't be told apart
 N_CONTOURS = 4
-MIN_IMPORTANCE_TRIALS = 4
+N_CONTOUR_TRIALS = 50  # a contour is a grid of all pairs of values: at 500 trials, 12 of them would make a page of 60 MB
 LAYOUT = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 30, "t": 40, "b": 60},
@@ -83,78 +85,129 @@ def cost(summary: Summary) -> go.Figure:
     return figure
 
 
-def importances(study: optuna.Study, summary: Summary) -> dict[str, float]:
-    """PED-ANOVA importances (Watanabe et al., IJCAI 2023), most important first; empty where there are too few trials."""
-    if len(summary.ranked) < MIN_IMPORTANCE_TRIALS:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            evaluator = PedAnovaImportanceEvaluator()
-            found: dict[str, float] = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        except (ValueError, RuntimeError, ZeroDivisionError):  # all values equal, or no parameter in every trial
-            return {}
-    return {name: value for name, value in found.items() if not math.isnan(value)}
-
-
-def importance_figure(found: dict[str, float]) -> go.Figure:
-    """Importances as horizontal bars."""
+def importance_figure(found: dict[str, Interval]) -> go.Figure:
+    """Importances as horizontal bars, with their intervals."""
     names = list(reversed(found))
+    values = [found[name].value for name in names]
+    error = {"type": "data", "symmetric": False, **_bars([found[name] for name in names])}
     figure = go.Figure(layout=LAYOUT)
-    figure.add_bar(x=[found[n] for n in names], y=names, orientation="h", text=[f"{found[n]:.2f}" for n in names])
-    figure.update_xaxes(title="importance")
+    figure.add_bar(x=values, y=names, orientation="h", text=[f"{value:.2f}" for value in values], textposition="inside", error_x=error)
+    figure.update_xaxes(title="importance", rangemode="tozero")
     figure.update_yaxes(automargin=True)
     return figure
 
 
-def report_figures(study: optuna.Study, summary: Summary, folder: StudyDir, space: SearchSpace) -> list[tuple[str, str, go.Figure]]:
+def slices(study: optuna.Study, summary: Summary, found: Confirmation | None, *, params: list[str]) -> go.Figure:
+    """The objective over each hyperparameter, and on it the corrected means of the confirmation with their intervals."""
+    figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
+    judgement = judge(found) if found else None
+    if found is None or judgement is None:
+        return figure
+    confirmed = [one for one in found.finalists if one.trial in judgement.means]
+    means = [judgement.means[one.trial] for one in confirmed]
+    for number, trace in enumerate(list(figure.data)):
+        axis = figure.layout[f"xaxis{(trace.xaxis or 'x')[1:]}"]
+        values = [one.values.get(axis.title.text) for one in confirmed]
+        figure.add_scatter(
+            x=[repr(value) for value in values] if axis.type == "category" else values,
+            y=[mean.value for mean in means],
+            error_y={"type": "data", "symmetric": False, **_bars(means)},
+            text=[f"trial {one.trial}" for one in confirmed],
+            mode="markers",
+            marker={"symbol": "diamond", "size": 10, "color": "#d9480f"},
+            name="confirmed on fresh seeds",
+            showlegend=number == 0,
+            xaxis=trace.xaxis,
+            yaxis=trace.yaxis,
+        )
+    return figure
+
+
+def _bars(intervals: list[Interval]) -> dict[str, list[float]]:
+    """Error bars; an interval that is not known has none, and a bootstrap's may lie to one side of its value."""
+    ends = [(0.0, 0.0) if math.isnan(one.low) else (one.high - one.value, one.value - one.low) for one in intervals]
+    return {"array": [max(up, 0.0) for up, _ in ends], "arrayminus": [max(down, 0.0) for _, down in ends]}
+
+
+def _target(summary: Summary) -> dict[str, Any]:
+    """What Optuna's figures draw: the metric. Of a single objective they know it, and its best value so far, by themselves."""
+    named = {"target_name": summary.metric}
+    return {**named, "target": lambda trial: trial.values[0]} if summary.has_costs else named
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of the report: its title, one sentence, and what draws it."""
+
+    title: str
+    sentence: str
+    draw: Callable[[], go.Figure]
+
+
+def report_figures(
+    study: optuna.Study, summary: Summary, folder: StudyDir, space: SearchSpace, found: Confirmation | None = None
+) -> list[tuple[str, str, go.Figure]]:
     """Title, one sentence and figure of each plot of the report, in its order. A plot that the trials don't allow is left out."""
-    target_name = summary.metric
-    found = importances(study, summary)
-    ordered = sorted((i.name for i in space.searched if not i.conditions), key=lambda name: -found.get(name, 0.0))
-    complete = [t for t in summary.trials if t.state == TrialState.COMPLETE]
-    varied = [name for name in ordered if len({t.params.get(name) for t in complete}) > 1]
-    plots: list[tuple[str, str, Callable[[], Any]]] = [
-        ("Baseline against best", "Validation metrics at the best epoch of each.", lambda: baseline_against_best(summary)),
-        (
+    important = importances(summary)
+    ordered = sorted((i.name for i in space.searched if not i.conditions), key=lambda n: -important[n].value if n in important else 0.0)
+    varied = [name for name in ordered if len({t.params.get(name) for t in summary.ranked}) > 1]
+    plots = [
+        Plot("Baseline against best", "Validation metrics at the best epoch of each.", lambda: baseline_against_best(summary)),
+        *_front_plots(study, summary),
+        Plot(
             "Optimisation history",
             "The objective of each completed trial, and the best so far.",
-            lambda: optuna.visualization.plot_optimization_history(study, target_name=target_name),
+            lambda: optuna.visualization.plot_optimization_history(study, **_target(summary)),
         ),
-        ("Learning curves", "The objective after each epoch.", lambda: learning_curves(summary, folder)),
+        Plot("Learning curves", "The objective after each epoch.", lambda: learning_curves(summary, folder)),
+        *_hyperparameter_plots(study, summary, found, important, varied),
+        Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary)),
     ]
+    return [(plot.title, plot.sentence, _styled(plot.title, plot.draw())) for plot in plots]
+
+
+def _front_plots(study: optuna.Study, summary: Summary) -> list[Plot]:
+    if not summary.has_costs:
+        return []
+    names = study.metric_names or [summary.metric, *COSTS]
+    sentence = "No trial on the front is beaten in all objectives by another. One training each."
+    return [Plot("Pareto front", sentence, lambda: optuna.visualization.plot_pareto_front(study, target_names=names))]
+
+
+def _hyperparameter_plots(
+    study: optuna.Study, summary: Summary, found: Confirmation | None, important: dict[str, Interval], varied: list[str]
+) -> list[Plot]:
+    """What the hyperparameters do: importances, slices, pairs."""
+    plots = []
+    if important:
+        sentence = (
+            "How much each hyperparameter decides whether a trial is among the best (PED-ANOVA); lines are 95 % intervals of the "
+            "bootstrap over trials."
+        )
+        plots.append(Plot("Importances", sentence, lambda: importance_figure(important)))
     if varied:
+        sentence = "The objective over each hyperparameter alone; diamonds are corrected means over fresh seeds, where there are any."
         plots += [
-            (
-                "Slices",
-                "The objective over each hyperparameter alone.",
-                lambda: optuna.visualization.plot_slice(study, params=varied, target_name=target_name),
-            ),
-            (
+            Plot("Slices", sentence, lambda: slices(study, summary, found, params=varied)),
+            Plot(
                 "Parallel coordinates",
                 "Each line is a completed trial.",
-                lambda: optuna.visualization.plot_parallel_coordinate(study, params=varied, target_name=target_name),
+                lambda: optuna.visualization.plot_parallel_coordinate(study, params=varied, **_target(summary)),
             ),
         ]
-    if len(varied) > 1 and len(complete) > 2:
-        plots.append(
-            (
-                "Contours",
-                "The objective over pairs of hyperparameters.",
-                lambda: optuna.visualization.plot_contour(study, params=varied[:N_CONTOURS], target_name=target_name),
+    if len(varied) > 1 and len(summary.ranked) > 2:
+        best = summary.ranked[:N_CONTOUR_TRIALS]
+        only = "" if len(best) == len(summary.ranked) else f" of the {len(best)} best trials"
+        few = [name for name in varied if len({t.params.get(name) for t in best}) > 1][:N_CONTOURS]
+        if len(few) > 1:
+            plots.append(
+                Plot(
+                    "Contours",
+                    f"The objective over pairs of hyperparameters{only}.",
+                    lambda: optuna.visualization.plot_contour(study_of(best, summary), params=few, target_name=summary.metric),
+                )
             )
-        )
-    if found:
-        plots.insert(
-            3,
-            (
-                "Importances",
-                "How much each hyperparameter decides whether a trial is among the best (PED-ANOVA).",
-                lambda: importance_figure(found),
-            ),
-        )
-    plots.append(("Cost", "Seconds of each trial by phase.", lambda: cost(summary)))
-    return [(title, sentence, _styled(title, draw())) for title, sentence, draw in plots]
+    return plots
 
 
 def _styled(title: str, figure: go.Figure) -> go.Figure:
@@ -166,34 +219,3 @@ def _styled(title: str, figure: go.Figure) -> go.Figure:
     if title == "Contours":
         figure.update_layout(height=900)
     return figure
-
-
-def verdict(summary: Summary, found: Confirmation | None = None) -> str:
-    """What the search found, in one or two sentences; of a confirmed best, what the confirmation says."""
-    judgement = judge(found) if found else None
-    if found and judgement:
-        return " ".join(sentences(found, judgement))
-    best, baseline = summary.best, summary.baseline
-    if best is None:
-        return "No trial is complete yet."
-    text = f"The best of {summary.n_finished} finished trials is trial {best.number} with {summary.metric} {value_of(best):.4f}"
-    if baseline is None:
-        return f"{text}; the baseline is not complete yet."
-    if best is baseline:
-        return f"{text}: the baseline itself. Nothing that was tried is better."
-    change = value_of(best) - value_of(baseline)
-    return (
-        f"{text}, against {value_of(baseline):.4f} of the baseline (trial {baseline.number}), a difference of {change:+.4f}. "
-        "Each is one training with one seed on the validation split, so a small difference may be chance."
-    )
-
-
-def comparison(name: str, found: dict[str, Any]) -> str:
-    """A sentence on the best model against another on the test split."""
-    change = found["accuracy_difference"]
-    size = f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] accuracy, McNemar's p = {found['p_value']:.2g}"
-    if change["low"] > 0:
-        return f"The best is ahead of the {name} on the test split: {size}."
-    if change["high"] < 0:
-        return f"The best is behind the {name} on the test split: {size}."
-    return f"The best can't be told from the {name} on the test split: {size}."

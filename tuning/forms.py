@@ -15,10 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning import training
+from tuning import prediction
 from tuning.datasets.files import Progress
 from tuning.errors import ExportError
 from tuning.hyperparameters import Values
+from tuning.looks import named_entries
 from tuning.metrics import Array
 from tuning.predict import FORMS
 from tuning.results import escape_markdown, translated
@@ -119,7 +120,7 @@ def _write_form(write: Callable[[Path], None], path: Path) -> None:
 
 def pipeline_probabilities(model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int) -> Array:
     """What the training pipeline gives for raw texts: this project's tokeniser and view, and the model in memory."""
-    return training.predict(model, training.make_view(model, values, encode(texts, words)), n_classes=n_classes)
+    return prediction.predict(model, prediction.make_view(model, values, encode(texts, words)), n_classes=n_classes)
 
 
 def _write_saved_model(raw: keras.Model, path: Path, *, n_classes: int) -> None:
@@ -164,9 +165,8 @@ def parity(folder: Path, form: str, manifest: dict[str, Any], texts: list[str], 
 
 def folder_readme(manifest: dict[str, Any]) -> str:
     """The export's README: what it is, its scores, how to load each form."""
-    named = {f"{role} (trial {one['trial']})": one for role, one in manifest["scores"].items()} | manifest["references"]
     lines = []
-    for name, one in named.items():
+    for name, one in named_entries(manifest).items():
         cells = [interval_text(one["test"][score], *one["test_intervals"][score]) for score in README_SCORES]
         lines.append(f"| {' | '.join([name, *cells])} |")
     rows = "\n".join(lines)

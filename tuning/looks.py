@@ -40,6 +40,14 @@ def looks_of(study: optuna.Study) -> list[dict[str, Any]]:
     return list(study.user_attrs.get(LOOKS, []))
 
 
+def named_entries(seen: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The models of a look by the names to show, each once: the baseline is not shown again where it is the best."""
+    scores = seen["scores"]
+    alone = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
+    models = {f"{BEST} (the baseline)": scores[BEST]} if alone else scores
+    return {**{f"{name}, trial {one['trial']}": one for name, one in models.items()}, **seen["references"]}
+
+
 def look(
     study: optuna.Study,
     corpus: Corpus,

@@ -7,7 +7,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import dashboard
-from tuning.config import StudyConfig, sign
+from tuning.config import COSTS, StudyConfig, sign
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
 from tuning.spaces import SearchSpace
@@ -122,6 +122,9 @@ class Record:
             write_csv(self._folder.history_path(opened.number), opened.history)
             if number in self._study._storage.get_trial(opened.trial._trial_id).intermediate_values:
                 return False  # trained again after its owner died: the value is the same
+            if self._config.costs:  # Optuna's own `report` is for studies of one objective
+                self._study._storage.set_trial_intermediate_value(opened.trial._trial_id, number, value)
+                return False
             opened.trial.report(value, step=number)
             return bool(opened.trial.should_prune())
 
@@ -145,25 +148,54 @@ class Record:
         self._tell(opened, state=TrialState.PRUNED)
 
     def finish(self, opened: OpenTrial, message: Message, *, pruned: bool) -> None:
-        """Tell a trial that ended by itself COMPLETE, with its best epoch's value, or one that was stopped PRUNED."""
+        """Tell a trial that ended by itself COMPLETE, with its best epoch's value, or one that was stopped PRUNED.
+
+        The baseline is PRUNED too where it is over a limit: whoever looks for the best among the complete trials must not find it.
+        """
         self._set_attributes(opened, message)
-        if pruned:
+        if self._is_over_limit(message):
+            opened.trial.set_user_attr("best_value", message["best_value"])
+        if pruned or self._is_over_limit(message):
             self._tell(opened, state=TrialState.PRUNED)
         else:
             self._keep_confusion(opened.trial, message)
-            self._tell(opened, message["best_value"])
+            self._tell(opened, [message["best_value"], *(message[COSTS[cost]] for cost in self._config.costs)])
 
-    def fail(self, opened: OpenTrial, reason: str, detail: str) -> None:
-        """Tell a trial FAIL with its reason; queue its values again where the reason may pass."""
+    def refuse(self, opened: OpenTrial, message: Message) -> None:
+        """Tell a trial whose model is over a limit, and was not trained, PRUNED."""
+        self._set_attributes(opened, message)
+        self._tell(opened, state=TrialState.PRUNED)
+
+    def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
+        """Tell a trial what another of the same configuration gave: training it again would give the same."""
+        own = ("baseline", "n_lost", "seconds", "paused", "checkpoint_epoch")
+        attributes = {name: value for name, value in other.user_attrs.items() if name not in own}
+        for name, value in (attributes | {"same_as": other.number, "seconds": {}}).items():
+            opened.trial.set_user_attr(name, value)
+        for name, value in other.constraints.items():
+            opened.trial.set_constraint(name, value)
+        for step, value in other.intermediate_values.items():
+            self._study._storage.set_trial_intermediate_value(opened.trial._trial_id, step, value)
+        history = self._folder.history_path(other.number)
+        if history.exists():
+            write_text(self._folder.history_path(opened.number), history.read_text(encoding="utf-8"))
+        if other.state == TrialState.COMPLETE:
+            self._tell(opened, other.values)
+        else:
+            self._tell(opened, state=TrialState.PRUNED)
+
+    def fail(self, opened: OpenTrial, reason: str, detail: str, *, queue_again: bool = True) -> None:
+        """Tell a trial FAIL with its reason; queue its values again where the reason may pass, unless another trial has them."""
         trial = opened.trial
         trial.set_user_attr("reason", reason)
         write_text(self._folder.error_path(trial.number), f"{reason}: {detail}\n\n{describe(opened.values, self._space)}\n")
         self._tell(opened, state=TrialState.FAIL)
-        self._queue_again(trial.params, trial.user_attrs, reason)
+        if queue_again:
+            self._queue_again(trial.params, trial.user_attrs, reason)
         self._refresh()
 
-    def _tell(self, opened: OpenTrial, value: float | None = None, *, state: TrialState | None = None) -> None:
-        self._study.tell(opened.trial, value, state=state)
+    def _tell(self, opened: OpenTrial, values: Sequence[float] | None = None, *, state: TrialState | None = None) -> None:
+        self._study.tell(opened.trial, values, state=state)
         self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
         self._refresh()
 
@@ -174,6 +206,7 @@ class Record:
             "n_epochs": len(message["history"]),
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
             "n_parameters": message["n_parameters"],
+            **({"latency_ms": round(message["latency_ms"], 3)} if message["latency_ms"] is not None else {}),
             "n_fused_layers": message["n_fused_layers"],
             "n_tokens": message["n_tokens"],
             "padding_share": round(message["padding_share"], 4),
@@ -182,8 +215,15 @@ class Record:
             "seed": self._config.seed,
             **{name: round(value, 5) for name, value in message["metrics"].items() if not math.isnan(value)},
         }
+        if self._is_over_limit(message):
+            attributes["reason"] = "over a limit"
         for name, value in attributes.items():
             opened.trial.set_user_attr(name, value)
+        for name, most in self._config.limits.items() if not opened.trial.constraints else ():
+            opened.trial.set_constraint(name, message[name] / most - 1)
+
+    def _is_over_limit(self, message: Message) -> bool:
+        return any(message[name] > most for name, most in self._config.limits.items())
 
     def _keep_confusion(self, trial: Trial, message: Message) -> None:
         """An artifact for a trial that is among the five best so far; Optuna takes none after `tell`."""

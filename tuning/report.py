@@ -15,16 +15,19 @@ import plotly.offline
 
 from tuning.advice import advise, declarations
 from tuning.config import StudyConfig
-from tuning.confirmation import Confirmation, judge
-from tuning.confirmation import rows as finalist_rows
+from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus
-from tuning.figures import comparison, report_figures, verdict
+from tuning.figures import report_figures
+from tuning.judgement import judge
+from tuning.looks import named_entries
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
 from tuning.statistics import interval_text
 from tuning.study import close_study, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.tables import N_TABLE, best_rows, clock_sentence, counts_sentence, data_rows, record_rows, trial_rows, trials_table
+from tuning.verdicts import comparison, missed_sentences, saved_sentence, verdict
+from tuning.verdicts import rows as finalist_rows
 
 TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 
@@ -106,13 +109,13 @@ def page(
     card: dict[str, Any],
 ) -> str:
     """The whole page; Plotly's script is in it once."""
+    found = Confirmation.load(folder)
     plots = []
-    for title, sentence, figure in report_figures(study, summary, folder, space):
+    for title, sentence, figure in report_figures(study, summary, folder, space, found):
         body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
         if title == "Cost":
             plots += advice_sections(summary, space, card)
         plots.append(f"<h2>{_e(title)}</h2><p class=soft>{_e(sentence)}</p><div class=plot>{body}</div>")
-    found = Confirmation.load(folder)
     seen = read_json(folder.test_path) if folder.test_path.exists() else None
     sections = [
         f"<h1>{_e(summary.study)}</h1><p class=soft>{_e(space.name)} on {_e(config.data.data)}, objective {_e(config.metric)}</p>",
@@ -123,6 +126,7 @@ def page(
         table(*best_rows(summary, space)),
         *plots,
         f"<p>{_e(counts_sentence(summary))} {_e(clock_sentence(summary))}</p>",
+        *pruning_sections(summary, found, epochs=config.train.epochs),
         "<h2>Every trial</h2><p class=soft>A click on a column's name sorts by it.</p>",
         table(*trial_rows(summary, space), kind="sortable"),
         *mistake_sections(seen),
@@ -166,6 +170,16 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
     return ["<h2>Is it real?</h2>", table(*finalist_rows(found, judgement)), f"<p class=soft>{note}</p>"]
 
 
+def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: int) -> list[str]:
+    """What pruning saved, and what it may have missed."""
+    saved, judgement = saved_sentence(summary, epochs=epochs), judge(found) if found else None
+    if not saved:
+        return []
+    missed = missed_sentences(found, judgement) if found and judgement else []
+    unknown = "What it may have missed is not known: no pruned trial was trained to the end (make confirm PRUNED=5 SHARE=1 does)."
+    return [f"<p>{_e(saved)} {_e(' '.join(missed) or unknown)}</p>"]
+
+
 def look_sections(seen: dict[str, Any] | None) -> list[str]:
     """What the look at the test split said, where one has been taken."""
     title = "<h2>The test split</h2>"
@@ -174,10 +188,10 @@ def look_sections(seen: dict[str, Any] | None) -> list[str]:
             title,
             "<p>Not looked at yet. <code>make export-best</code> does, for the best, the baseline and the references at once.</p>",
         ]
-    rows = []
-    for name, one in (seen["scores"] | seen["references"]).items():
-        cells = [interval_text(one["test"][score], *one["test_intervals"][score]) for score in TEST_SCORES]
-        rows.append([f"{name} (trial {one['trial']})" if "trial" in one else name, *cells])
+    rows = [
+        [name, *(interval_text(one["test"][score], *one["test_intervals"][score]) for score in TEST_SCORES)]
+        for name, one in named_entries(seen).items()
+    ]
     n = len(seen["test_looks"])
     looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(look["when"] for look in seen["test_looks"])
     return [

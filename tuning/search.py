@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from tuning.asha import MIN_EPOCHS_SAVED, Ladder, rungs_of
 from tuning.config import StudyConfig, sign
 from tuning.cost import seconds_left
+from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
-from tuning.hyperparameters import value_text
 from tuning.pool import Pool, Worker
 from tuning.record import OpenTrial, Record, describe
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
-from tuning.summary import Summary
+from tuning.summary import ENDED, Summary, values_of
 from tuning.vocabulary import Corpus
 from tuning.worker import Message, training_message
 
@@ -81,13 +81,16 @@ class Search:
         self._timeout: float | None = None
         self._running: dict[Worker, _Running] = {}
         self._paused: dict[int, OpenTrial] = {}
+        self._twins: dict[int, list[OpenTrial]] = {}  # trials of the configuration of one at work or paused, which wait for its end
+        self._configurations = Configurations.of(corpus, exact=bool(config.limits or config.costs))
         self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
         self._exhausted = False
         self._lengths = corpus.split("train").texts.lengths
         known = [item.name for item in space.hyperparameters]
-        self._job = {**training_message(config, space_path=space_path, corpus=corpus, known=known), "seed": config.seed}
+        job = training_message(config, space_path=space_path, corpus=corpus, known=known)
+        self._job = {**job, "seed": config.seed, "measure_latency": config.measures_latency}
 
     def run(self, *, n_trials: int, timeout_seconds: float | None) -> str:
         """Search until `n_trials` trials are finished in all or the time is up; returns why it ended."""
@@ -95,9 +98,7 @@ class Search:
         rungs = rungs_of(self._config.train.epochs) if self._config.pruner == "asha" else ()
         self._ladder = Ladder(rungs, sign(self._config.metric), n_trials)
         self._paused = {opened.number: opened for opened in self._record.start()}
-        for trial in self._record.summary.trials:
-            for epoch, value in trial.intermediate_values.items() if trial.state != TrialState.FAIL else ():
-                self._ladder.record(trial.number, epoch, value)
+        self._look_back()
         try:
             while not self._interrupt.requested:
                 self._dispatch()
@@ -109,7 +110,22 @@ class Search:
         finally:
             for worker in list(self._running):
                 self._interrupt_trial(worker)
+            for twin in [twin for twins in self._twins.values() for twin in twins]:
+                self._record.fail(twin, "interrupted", "the search was stopped")
         return "interrupted"
+
+    def _look_back(self) -> None:
+        """Learn from the trials there are: their values at the rungs, and their configurations."""
+        for trial in self._record.summary.trials:
+            if trial.state == TrialState.FAIL or "same_as" in trial.user_attrs:
+                continue
+            for epoch, value in trial.intermediate_values.items():
+                self._ladder.record(trial.number, epoch, value)
+            if trial.state in ENDED:
+                ignores = bool(trial.user_attrs.get("ignores_padding"))
+                self._configurations.add(trial.number, values_of(trial, self._space), ignores_padding=ignores)
+        for opened in self._paused.values():
+            self._configurations.add(opened.number, opened.values)
 
     def _end(self) -> str:
         """Nothing runs and nothing can start: say why. Trials that still wait at a rung have lost, unless time has run out."""
@@ -133,17 +149,42 @@ class Search:
                 self._record.mark(opened, paused=False)
                 self._train(worker, opened, f"trial {number} goes on after epoch {opened.n_epochs}", resume=True)
                 continue
-            wanted = self._n_trials - self._record.summary.n_finished - len(self._running) - len(self._paused)
-            asked = self._record.ask() if wanted > 0 and not self._exhausted else None
+            asked = self._ask()
             if asked:
                 self._train(worker, asked, f"trial {asked.number} starts: {describe(asked.values, self._space)}", resume=False)
-            elif wanted > 0:
+
+    def _n_wanted(self) -> int:
+        """How many trials are still to be asked for."""
+        n_open = len(self._running) + len(self._paused) + sum(map(len, self._twins.values()))
+        return self._n_trials - self._record.summary.n_finished - n_open
+
+    def _ask(self) -> OpenTrial | None:
+        """The next trial to train. One whose configuration another trial has had gets that one's result, now or when it is there."""
+        while self._n_wanted() > 0 and not self._exhausted:
+            asked = self._record.ask()
+            if asked is None:
                 self._exhausted = True
+                break
+            first = self._configurations.first(asked.values)
+            if first is None:
+                self._configurations.add(asked.number, asked.values)
+                return asked
+            self._twins.setdefault(first, []).append(asked)
+            self._settle_twins(first)
+        return None
+
+    def _settle_twins(self, number: int) -> None:
+        """If a trial has ended, tell those of the same configuration what it gave."""
+        first = self._record.summary.trials[number]
+        for twin in self._twins.pop(number, []) if first.state in ENDED else ():
+            self._record.copy(twin, first)
+            self._notify(f"trial {twin.number} is the same as trial {number} on these data: not trained again")
 
     def _train(self, worker: Worker, opened: OpenTrial, event: str, *, resume: bool) -> None:
         self._running[worker] = _Running(opened)
         checkpoint = str(self._folder.checkpoint_path(opened.number).absolute())
-        worker.send({**self._job, "values": opened.values, "checkpoint": checkpoint, "resume": resume})
+        limits = {} if opened.is_baseline else self._config.limits  # the baseline is what the others are compared with
+        worker.send({**self._job, "values": opened.values, "limits": limits, "checkpoint": checkpoint, "resume": resume})
         self._notify(event)
 
     def _handle(self, worker: Worker, message: Message | None) -> None:
@@ -162,6 +203,8 @@ class Search:
             self._report(worker, running, message)
         elif kind == "result":
             self._finish(worker, running, message)
+        elif kind == "over_limit":
+            self._refuse(worker, running, message)
         elif kind == "infeasible":
             self._fail(worker, message["reason"], message["detail"])
             self._check_failures(running, message["reason"])
@@ -201,6 +244,7 @@ class Search:
             return
         del self._running[worker]
         self._failures_in_a_row = 0
+        self._configurations.add(opened.number, opened.values, ignores_padding=message["ignores_padding"])
         if message["paused"]:
             self._record.pause(opened, message)
             self._paused[opened.number] = opened
@@ -213,6 +257,17 @@ class Search:
         else:
             value, epoch = message["best_value"], message["best_epoch"]
             self._notify(f"trial {opened.number} complete: {self._config.metric} {value:.4f} in epoch {epoch}")
+        self._settle_twins(opened.number)
+
+    def _refuse(self, worker: Worker, running: _Running, message: Message) -> None:
+        """A model that is larger or slower than allowed was built and measured, not trained."""
+        del self._running[worker]
+        self._failures_in_a_row = 0
+        opened = running.opened
+        self._record.refuse(opened, message)
+        over = [f"{name} {message[name]:,g}, {most:,g} allowed" for name, most in self._config.limits.items() if message[name] > most]
+        self._notify(f"trial {opened.number} not trained: {', '.join(over)}")
+        self._settle_twins(opened.number)
 
     def _bound_checkpoints(self) -> None:
         """Give up the trials that have been paused longest while the checkpoints take too much room."""
@@ -226,11 +281,15 @@ class Search:
         del self._paused[opened.number]
         self._record.give_up(opened)
         self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}")
+        self._settle_twins(opened.number)
 
     def _fail(self, worker: Worker, reason: str, detail: str) -> None:
         opened = self._running.pop(worker).opened
         self._ladder.forget(opened.number)
+        self._configurations.forget(opened.number)
         self._record.fail(opened, reason, detail)
+        for twin in self._twins.pop(opened.number, []):
+            self._record.fail(twin, reason, f"it is the same as trial {opened.number}", queue_again=False)
         self._notify(f"trial {opened.number} failed: {reason}")
 
     def _interrupt_trial(self, worker: Worker) -> None:
@@ -268,7 +327,7 @@ class Search:
         left = seconds_left(
             summary.trials,
             {o.number: o.n_epochs for o in opened},
-            n_new=max(self._n_trials - summary.n_finished - len(opened) - len(self._paused), 0),
+            n_new=max(self._n_wanted(), 0),
             epochs=self._config.train.epochs,
             n_workers=len(self._pool.workers),
             space=self._space,
@@ -279,8 +338,3 @@ class Search:
             left = until_timeout if left is None else min(left, until_timeout)
         running = {o.number: o.n_epochs for o in opened}
         self._on_change(Progressed(summary, self._n_trials, self._config.train.epochs, running, len(self._paused), elapsed, left, event))
-
-
-def trial_line(trial: FrozenTrial) -> str:
-    """The parameters of a trial in one line."""
-    return ", ".join(f"{name} {value_text(value)}" for name, value in trial.params.items())

@@ -92,7 +92,7 @@ def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage) -> optuna.storages.RDBStorage:
     """The storage at a URL; SQLite in WAL mode, so that the Dashboard reads while a search writes.
 
     Raises:
@@ -105,7 +105,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         if parsed.drivername.startswith("sqlite"):
             _prepare_sqlite(Path(parsed.database or ""))
             options["connect_args"] = {"timeout": 60}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        return kind(url, engine_kwargs=options)
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
         hint = f" Install its driver: {sys.executable} -m pip install 'psycopg[binary]'." if lacks_driver else ""
@@ -197,11 +197,11 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
     study = optuna.create_study(
         storage=storage,
         study_name=config.study,
-        direction=config.direction,
+        directions=config.directions,
         load_if_exists=True,
         pruner=make_pruner(config.pruner, epochs=config.train.epochs),
     )
-    study.set_metric_names([config.metric])
+    study.set_metric_names([config.metric, *config.costs])
     if not folder.config_path.exists():
         study.set_user_attr("space", f"{space.name} {space.fingerprint}")
         study.set_user_attr("data", f"{config.data.data} {data_fingerprint}")
@@ -218,6 +218,7 @@ def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
         StudyError: with every difference, both sides shown.
     """
     recorded = {name: value for name, value in read_json(folder.config_path).items() if name in requested}
+    recorded["config"] = recorded_config(folder).to_dict()  # with the defaults of what an older version did not know
     if recorded["data_fingerprint"] == requested["data_fingerprint"]:  # the same texts and labels, wherever they lie now
         recorded, requested = _without_data(recorded), _without_data(requested)
     lines = differences(recorded, requested)

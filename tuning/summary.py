@@ -20,6 +20,7 @@ from tuning.study import close_study, load_study, recorded_config, recorded_spac
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
 USEFUL_PHASES = ("train", "evaluate")
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Summary:
         return sum(t.state == TrialState.RUNNING and t.user_attrs.get("paused", False) for t in self.trials)
 
     @property
+    def n_over_limit(self) -> int:
+        """Trials of models that are larger or slower than allowed."""
+        return sum(is_over_limit(t) for t in self.trials)
+
+    @property
     def overhead_share(self) -> float | None:
         """The share of the workers' seconds that is neither training nor evaluation; storage is the coordinator's and does not count."""
         total = sum(seconds for phase, seconds in self.seconds_by_phase.items() if phase != "storage")
@@ -50,9 +56,23 @@ class Summary:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """Completed trials, best first; equal ones in order of number."""
+        """Completed trials, best first by the metric; equal ones by their costs, then in order of number."""
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
-        return sorted(complete, key=lambda t: (-sign(self.metric) * value_of(t), t.number))
+        return sorted(complete, key=lambda t: (-sign(self.metric) * value_of(t), costs_of(t), t.number))
+
+    @cached_property
+    def front(self) -> list[FrozenTrial]:
+        """The Pareto front, best first by the metric: no other trial is as good in all objectives. With one objective, the best trial."""
+        found: list[FrozenTrial] = []
+        for trial in self.ranked:  # none is better by the metric than those before it
+            if not any(all(a <= b for a, b in zip(costs_of(other), costs_of(trial), strict=True)) for other in found):
+                found.append(trial)
+        return found
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether the study has several objectives."""
+        return bool(self.best and costs_of(self.best))
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -60,8 +80,14 @@ class Summary:
 
     @property
     def baseline(self) -> FrozenTrial | None:
-        """The completed trial at the space's defaults."""
-        return next((t for t in self.ranked if t.user_attrs.get("baseline")), None)
+        """The trial at the space's defaults, trained to its end; also one that is over a limit, and so is not among the ranked."""
+        ended = (t for t in self.trials if t.user_attrs.get("baseline") and t.state in ENDED)
+        return next((t for t in ended if t.state == TrialState.COMPLETE or "best_value" in t.user_attrs), None)
+
+    @property
+    def counts_size(self) -> bool:
+        """Whether a model's size or latency decides anything in the study."""
+        return self.has_costs or any(t.constraints for t in self.trials)
 
     def require_complete(self, doing: str) -> FrozenTrial:
         """The best trial.
@@ -83,14 +109,32 @@ def busy_seconds(seconds: Mapping[str, float]) -> float:
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """The objective of a completed trial."""
-    assert trial.value is not None  # a completed trial has one
-    return trial.value
+    """The metric of a completed trial, or of a baseline over a limit, which Optuna is not told as complete."""
+    if trial.state != TrialState.COMPLETE:
+        return float(trial.user_attrs["best_value"])
+    assert trial.values is not None  # for mypy: a completed trial has them
+    return float(trial.values[0])
+
+
+def costs_of(trial: FrozenTrial) -> tuple[float, ...]:
+    """The objectives of a completed trial beside the metric; of all of them, less is better."""
+    return tuple((trial.values or ())[1:])
+
+
+def is_over_limit(trial: FrozenTrial) -> bool:
+    """Whether a trial's model is larger or slower than the study allows."""
+    return any(violation > 0 for violation in trial.constraints.values())
 
 
 def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
     """A trial's hyperparameters, fixed ones included."""
     return from_params(trial.params, space.hyperparameters)
+
+
+def is_pruned_early(trial: FrozenTrial) -> bool:
+    """Whether a trial was trained, and given up before its last epoch: not one over a limit, and no copy of another."""
+    own = not is_over_limit(trial) and "same_as" not in trial.user_attrs
+    return trial.state == TrialState.PRUNED and own and bool(trial.user_attrs.get("n_epochs"))
 
 
 def summarize(study: optuna.Study, *, metric: str) -> Summary:

@@ -16,6 +16,7 @@ from tuning.spaces import SearchSpace
 from tuning.summary import PHASES, Summary, value_of, values_of
 
 N_TABLE = 5
+SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}  # a trial's attribute → how it is headed
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
@@ -24,25 +25,35 @@ def trials_table(summary: Summary) -> pd.DataFrame:
     for trial in summary.trials:
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
         seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
-        rows.append({"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params, **attributes, **seconds})
+        value = trial.values[0] if trial.values else None
+        rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, **attributes, **seconds})
     return pd.DataFrame(rows)
 
 
 def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the best five trials, the baseline last where it is not among them."""
+    """Header and rows of the best five trials, or those of the Pareto front, the baseline last where it is not among them.
+
+    Parameters and latency stand beside the metric where the study limits or minimises one of them.
+    """
     names = list(dict.fromkeys(i.name for i in space.searched))
-    shown = summary.ranked[:N_TABLE]
+    sizes = [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)] if summary.counts_size else []
+    shown = summary.front if summary.has_costs else summary.ranked[:N_TABLE]
     if summary.baseline and summary.baseline not in shown:
         shown = [*shown, summary.baseline]
     rows = []
     for trial in shown:
         label = f"{trial.number} (baseline)" if trial is summary.baseline else str(trial.number)
         found = values_of(trial, space)
-        values = [value_text(found.get(name)) for name in names]
+        values = [size_text(name, trial.user_attrs.get(name)) for name in sizes] + [value_text(found.get(name)) for name in names]
         rows.append(
             [label, f"{value_of(trial):.4f}", *values, value_text(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"]
         )
-    return ["trial", summary.metric, *names, "best epoch", "seconds"], rows
+    return ["trial", summary.metric, *(SIZES[name] for name in sizes), *names, "best epoch", "seconds"], rows
+
+
+def size_text(name: str, value: float | None) -> str:
+    """A model's parameters or latency as it is shown."""
+    return "" if value is None else f"{value:,.0f}" if name == "n_parameters" else f"{value:.2f}"
 
 
 def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
@@ -51,8 +62,9 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
     rows = []
     for trial in summary.trials:
         found = {name: trial.params.get(name) for name in names}
-        value = f"{trial.value:.4f}" if trial.value is not None else ""
-        why = f" ({trial.user_attrs.get('reason', 'unknown')})" if trial.state == TrialState.FAIL else ""
+        value = f"{trial.values[0]:.4f}" if trial.values else ""
+        reason = trial.user_attrs.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
+        why = f" ({reason})" if reason else f" (same as {trial.user_attrs['same_as']})" if "same_as" in trial.user_attrs else ""
         cells = ["" if found[name] is None else value_text(found[name]) for name in names]
         rows.append([str(trial.number), f"{trial.state.name.lower()}{why}", value, *cells, f"{trial_seconds(trial):.0f}"])
     return ["trial", "state", summary.metric, *names, "seconds"], rows
@@ -66,8 +78,9 @@ def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
 def counts_sentence(summary: Summary) -> str:
     """How many trials completed, were pruned, failed and why."""
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
+    over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
     return (
-        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
+        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned{over}, {summary.counts['fail']} failed"
         f"{f' ({reasons})' if reasons else ''}, {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
     )
 
@@ -101,10 +114,12 @@ def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
 
 def record_rows(config: StudyConfig, record: dict[str, Any], *, n_trials: int) -> list[tuple[str, str]]:
     """What is needed to make the study again, as pairs of text."""
-    flags = {"study": config.study, "space": config.space, "metric": config.metric, "seed": config.seed, "sampler": config.sampler}
+    objectives = {"objectives": ",".join([config.metric, *config.costs])} if config.costs else {"metric": config.metric}
+    flags: dict[str, Any] = {"study": config.study, "space": config.space, **objectives, "seed": config.seed, "sampler": config.sampler}
     flags |= {"pruner": config.pruner, "epochs": config.train.epochs, "n-trials": n_trials}
+    flags |= _given({"max-parameters": config.max_parameters, "max-latency-ms": config.max_latency_ms})
     data = {field.name.replace("_", "-"): getattr(config.data, field.name) for field in dataclasses.fields(config.data)}
-    flags |= {name: value for name, value in data.items() if value is not None and name != "drop-stars"}
+    flags |= _given({name: value for name, value in data.items() if name != "drop-stars"})
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
@@ -115,6 +130,10 @@ def record_rows(config: StudyConfig, record: dict[str, Any], *, n_trials: int) -
         ("git commit", record.get("git_commit") or "none"),
         ("fingerprints", f"data {record['data_fingerprint']}, space {record['space_fingerprint']}"),
     ]
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -6,7 +6,7 @@ It knows no Optuna: it receives plain values and sends plain values, as JSON.
 |---|---|
 | `{"kind": "declare", "path", "n_classes"}` | `{"kind": "space", "space"}` |
 | `{"kind": "train", "values", …}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, answered by `{"go": true, false or "pause"}` |
-| then | `{"kind": "result", …}` or `{"kind": "infeasible", "reason", "detail"}` |
+| then | `{"kind": "result", …}`, `{"kind": "over_limit", …}` or `{"kind": "infeasible", "reason", "detail"}` |
 | anything that raises | `{"kind": "error", "error", "message", "traceback"}` |
 """
 
@@ -131,14 +131,14 @@ class _Worker:
         return {"kind": "space", "space": space.to_dict()}
 
     def _train(self, message: Message) -> Message:
-        from tuning import training
+        from tuning import epochs, training
 
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         train, validation = self._open(message["corpus"])
 
-        def on_epoch(epoch: training.Epoch) -> training.Answer:
+        def on_epoch(epoch: epochs.Epoch) -> epochs.Answer:
             send(self._connection, {"kind": "epoch", **dataclasses.asdict(epoch)})
-            answer: training.Answer = receive(self._connection)["go"]
+            answer: epochs.Answer = receive(self._connection)["go"]
             return answer
 
         try:
@@ -156,8 +156,12 @@ class _Worker:
                 checkpoint=Path(message["checkpoint"]) if message.get("checkpoint") else None,
                 resume=bool(message.get("resume")),
                 idle_seconds=idle_seconds,
+                limits=message.get("limits"),
+                measure_latency=bool(message.get("measure_latency")),
             )
-        except training.Infeasible as error:
+        except epochs.OverLimit as error:
+            return {"kind": "over_limit", **dataclasses.asdict(error.result)}
+        except epochs.Infeasible as error:
             return {"kind": "infeasible", "reason": error.reason, "detail": str(error)}
         return {"kind": "result", **dataclasses.asdict(result)}
 

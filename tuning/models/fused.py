@@ -7,12 +7,12 @@ Milliseconds of a training step of 128 texts (`make bench-step`: one thread, voc
 Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13; the floor is the matrix products alone):
 
     length  units  embedding   Keras   ours   floor  PyTorch
-       100     16         16    17.2    5.3     2.2      7.6
-       100     32         20    24.4    9.9     5.8     13.2
-       200     16         16    34.0    8.9     4.6     15.1
-       200     32         32    53.3   23.8    12.4     47.1
-       200     64         64   109.8   68.5    47.7    110.2
-       200    128         64   226.5  168.7   139.9    255.6
+       100     16         16    16.8    5.5     2.3      7.6
+       100     32         20    23.2    9.7     5.9     12.7
+       200     16         16    33.2    8.9     4.6     14.0
+       200     32         32    53.7   25.3    13.2     48.6
+       200     64         64   108.6   69.6    47.4    107.9
+       200    128         64   223.4  168.8   140.9    249.0
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""How much each hyperparameter decides whether a trial is among the best, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, create_trial
+
+from tuning.config import sign
+from tuning.statistics import LEVEL, Interval
+from tuning.summary import Summary, value_of
+
+MIN_TRIALS = 4
+N_RESAMPLES = 100  # of the trials
+
+
+def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
+    """PED-ANOVA importances by the metric (Watanabe et al., IJCAI 2023), most important first; empty where there are too few trials.
+
+    Intervals are those of the percentile bootstrap over the completed trials.
+    """
+    trials = summary.ranked
+    if len(trials) < MIN_TRIALS:
+        return {}
+    found = _evaluate(trials, summary)
+    rng = np.random.default_rng(seed)
+    resampled = [_evaluate([trials[n] for n in rng.integers(0, len(trials), len(trials))], summary) for _ in range(N_RESAMPLES)]
+    ordered = sorted((name for name in found if not math.isnan(found[name])), key=lambda name: -found[name])
+    return {name: _interval(found[name], [one.get(name, math.nan) for one in resampled]) for name in ordered}
+
+
+def study_of(trials: Sequence[FrozenTrial], summary: Summary) -> optuna.Study:
+    """A study in memory of these completed trials, its one objective the metric."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else a line for each study
+    try:
+        study = optuna.create_study(direction="maximize" if sign(summary.metric) > 0 else "minimize")
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    study.add_trials([create_trial(value=value_of(t), params=t.params, distributions=t.distributions) for t in trials])
+    return study
+
+
+def _evaluate(trials: Sequence[FrozenTrial], summary: Summary) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of trials that are too few or too alike: the interval tells
+        try:
+            found: dict[str, float] = optuna.importance.get_param_importances(
+                study_of(trials, summary), evaluator=PedAnovaImportanceEvaluator()
+            )
+        except (ValueError, RuntimeError, ZeroDivisionError):  # all values equal, or no parameter in every trial
+            return {}
+    return found
+
+
+def _interval(value: float, resampled: Sequence[float]) -> Interval:
+    known = [one for one in resampled if not math.isnan(one)]
+    if not known:
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
