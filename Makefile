@@ -19,6 +19,7 @@ SEEDS   ?=
 SHARE   ?=
 PRUNED  ?=
 TRIAL   ?=
+YES     ?=
 OBJECTIVES     ?=
 MAX_PARAMETERS ?=
 MAX_LATENCY_MS ?=
@@ -42,7 +43,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check format lock clean
+.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check faults format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -123,6 +124,10 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
 	$(PYTHON) -m pytest -m slow
 
+## faults: inject 200 faults into a real study, and check it after each
+faults: $(VENV)/.installed-dev
+	$(PYTHON) -m tests.faults
+
 ## check: lint, format and types
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -140,6 +145,10 @@ lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
 	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
+
+## clean-results: name what no study needs; YES=1 removes it
+clean-results: $(VENV)/.installed
+	$(PYTHON) -m tuning clean $(if $(value YES),--yes)
 
 ## clean: remove .venv and what the tools cache; results stay
 clean:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import cProfile
 import dataclasses
 import itertools
+import multiprocessing
 import pstats
 import tempfile
 import time
@@ -47,6 +48,7 @@ class FakeWorker:
 
     def __init__(self, *, epochs: int, seed: int, result: Message) -> None:
         self.answers: deque[Message] = deque()
+        self.process = multiprocessing.current_process()  # what a search watches of a worker
         self._rng = np.random.default_rng(seed)
         self._epochs, self._blank = epochs, result
         self._histories: dict[str, list[Message]] = {}  # of paused trials, by checkpoint

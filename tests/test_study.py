@@ -108,6 +108,7 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
     storage = open_storage(results.storage_url(None))
     with storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: what was told survives a loss of power
 
 
 def test_storage_error_hides_the_password() -> None:

@@ -1,18 +1,19 @@
 """Whole searches over a tiny corpus, with real workers, a real SQLite file and real signals."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from filelock import FileLock
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from tuning import search
 from tuning.config import DataConfig, StudyConfig, TrainConfig
@@ -21,8 +22,10 @@ from tuning.figures import read_history
 from tuning.pool import Pool
 from tuning.results import ResultsDir
 from tuning.search import Progressed
+from tuning.study import RETRY_OF, stream_position
 from tuning.summary import PHASES, status_of
 from tuning.tune import Outcome, configure, tune
+from tuning.watch import TrialLimits
 
 ROOT = Path(__file__).parent.parent
 
@@ -146,6 +149,20 @@ def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: 
     assert sum("epoch 1:" in event for event in trained) == len(biases) - 1  # the baseline was trained before
 
 
+def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Setting) -> None:
+    """Else the stream of draws would lose a place."""
+    Path(setting.config.space).write_text(PLANNED)
+    setting.tune(1)
+    study = setting.study()
+    study.enqueue_trial({"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1})  # as one whose worker died is queued
+    study.enqueue_trial({"bias": 0.0})
+    setting.tune(3)
+    first, twin = setting.study().trials[1:]
+    assert first.user_attrs[RETRY_OF] == 0
+    assert twin.user_attrs["same_as"] == 1
+    assert RETRY_OF not in twin.user_attrs and "n_lost" not in twin.user_attrs
+
+
 def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
     """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones come."""
     Path(setting.config.space).write_text(PLANNED)
@@ -191,6 +208,8 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     wait_for(process, f"trial {waiting[0]} goes on")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    setting.tune(2, config=config, timeout_seconds=0.01)  # no time to go on: it waits, and says so
+    assert setting.study().trials[waiting[0]].user_attrs["paused"] is True
     setting.tune(2, config=config)
     trials = setting.study().trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
@@ -373,10 +392,10 @@ def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: P
     assert setting.folder.confusion_path(0).read_text().count("c6") == 2
 
 
-def start_tune(setting: Setting, n_trials: int, epochs: int = 2) -> subprocess.Popen[str]:
+def start_tune(setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--space", setting.config.space, "--data", setting.config.data.data]
     command += ["--n-trials", str(n_trials), "--epochs", str(epochs), "--pruner", "none", "--workers", "1"]
-    command += ["--results", str(setting.results.path)]
+    command += ["--results", str(setting.results.path), *flags]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True)
 
 
@@ -400,6 +419,7 @@ def slow_setting(setting: Setting) -> Setting:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setting, number: signal.Signals) -> None:
+    before = left_behind()
     process = start_tune(slow_setting, 3)
     wait_for(process, "trial 1 starts")
     started = time.monotonic()
@@ -409,12 +429,29 @@ def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setti
     assert time.monotonic() - started < 10
     assert "Interrupted" in out
     trials = slow_setting.study().trials
-    assert [t.state.name for t in trials] == ["COMPLETE", "FAIL", "WAITING"]
-    assert trials[1].user_attrs["reason"] == "interrupted"
+    assert [t.state.name for t in trials] == ["COMPLETE", "RUNNING"]
+    assert trials[1].user_attrs["paused"] is True  # at the end of its epoch, with its checkpoint
     slow_setting.tune(3)
-    after = slow_setting.study().trials
-    assert [t.state.name for t in after] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert after[2].params == after[1].params
+    assert [t.state.name for t in slow_setting.study().trials] == ["COMPLETE"] * 3
+    assert left_behind() == before
+
+
+@pytest.mark.slow
+def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Setting) -> None:
+    slow_down(setting, 30)  # longer than an epoch may take to end
+    process = start_tune(setting, 2)
+    wait_for(process, "trial 0 starts")
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.5)
+    started = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 5
+    trials = setting.study().trials
+    assert [t.state.name for t in trials] == ["FAIL", "WAITING"]
+    assert trials[0].user_attrs["reason"] == "interrupted"
+    assert trials[1].system_attrs["fixed_params"] == trials[0].params
 
 
 @pytest.mark.slow
@@ -433,6 +470,126 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting,
     while running_below(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running_below(process.pid) == []
+
+
+def left_behind() -> set[str]:
+    """Shared memory and semaphores of this machine, by name."""
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
+    """What a search gave, in its order; failed trials, which were made again, left out."""
+    return [
+        (t.params, t.state, t.values, t.intermediate_values, t.user_attrs.get("baseline"))
+        for t in setting.study().trials
+        if t.state != TrialState.FAIL
+    ]
+
+
+@pytest.mark.slow
+def test_study_killed_ten_times_equals_the_uninterrupted_one(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    n_trials, flags = 14, ("--pruner", "asha", "--epochs", "3", "--no-confirm")
+    whole = Setting(tmp_path / "whole", reviews_csv, tiny_space)
+    start_tune(whole, n_trials, flags=flags).communicate(timeout=200)
+    rng = random.Random(0)
+    for _ in range(10):
+        process = start_tune(setting, n_trials, flags=flags)
+        wait_for_lines(process, rng.randint(1, 12))  # of the search, after those of the start
+        time.sleep(rng.uniform(0, 0.1))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    out, _ = start_tune(setting, n_trials, flags=flags).communicate(timeout=200)
+    assert "All 14 trials are finished." in out
+    assert finished_stream(setting) == finished_stream(whole)
+    states = [t.state for t in setting.study().trials]
+    assert TrialState.FAIL in states  # some were killed in the middle
+    assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == n_trials
+
+
+def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
+    """Wait for so many lines about trials, or for the end."""
+    assert process.stdout
+    for line in process.stdout:
+        n -= "] trial " in line
+        if n <= 0:
+            return
+
+
+@pytest.mark.parametrize(
+    ("words", "position"),
+    [
+        ("", 0),
+        ("complete", 1),
+        ("waiting", 0),
+        ("complete fail waiting-again", 1),  # the second trial failed and waits: it will draw what it drew
+        ("complete fail complete-again complete", 3),
+        ("complete fail fail-again waiting-again", 1),
+        ("complete fail complete-again complete fail", 4),
+    ],
+)
+def test_stream_position_leaves_out_what_is_made_again(words: str, position: int) -> None:
+    """The words with -again are trial 1, made again."""
+    trials = []
+    for number, word in enumerate(words.split()):
+        state = TrialState[word.removesuffix("-again").upper()]
+        value = 0.5 if state == TrialState.COMPLETE else None
+        made = create_trial(state=state, value=value, user_attrs={RETRY_OF: 1} if word.endswith("again") else {})
+        made.number = number
+        trials.append(made)
+    assert stream_position(trials) == position
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "limits", "reason", "n_tries"),
+    [
+        ("import time; time.sleep(600)", TrialLimits(seconds=3.0), "too long", 1),
+        ("import time; time.sleep(600)", TrialLimits(silent_seconds=3.0), "silent", 2),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", TrialLimits(silent_seconds=3.0), "silent", 2),
+        ("import numpy as np, time; x = np.ones(2**28); time.sleep(600)", TrialLimits(memory_mb=2000.0), "out of memory", 1),
+        ("import numpy as np; x = np.ones(2**40)", TrialLimits(), "out of memory", 1),
+        ("import os; os.kill(os.getpid(), 9)", TrialLimits(), "lost", 2),
+    ],
+    ids=["too long", "sleeps", "is stopped", "holds too much", "asks for too much", "is killed"],
+)
+def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
+    setting: Setting, code: str, limits: TrialLimits, reason: str, n_tries: int
+) -> None:
+    """Trial 1 does what it must not; those after it find a worker."""
+    space = Path(setting.config.space)
+    text = space.read_text().replace(
+        "        return lstm", f"        if hp.get('vocab_size') == 11:\n            {code}\n        return lstm"
+    )
+    space.write_text(text)
+    setting.tune(1)
+    bad = {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    setting.study().enqueue_trial(bad)
+    outcome = setting.tune(3, limits=limits)
+    failed = [t for t in setting.study().trials if t.state == TrialState.FAIL]
+    assert [t.user_attrs["reason"] for t in failed] == [reason] * n_tries
+    assert all(t.params == bad for t in failed)
+    assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 3
+    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in setting.study().trials)
+
+
+def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    space.write_text(space.read_text().replace("        return lstm", "        assert hp.get('vocab_size') != 11\n        return lstm"))
+    setting.tune(1)
+    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    outcome = setting.tune(3, keep_going=True)
+    assert outcome.summary.failures == {"bug": 1}
+    assert outcome.summary.n_finished == 3
+    assert "AssertionError" in setting.folder.error_path(1).read_text()
+
+
+def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
+    def again(corpus: object, space: object) -> None:
+        with pytest.raises(StudyError, match=rf"owned by process {os.getpid()} on .* since 20"):
+            setting.tune(1)
+
+    setting.tune(1, on_start=again)
+    assert not setting.folder.owner_path.exists()
 
 
 @pytest.fixture

@@ -191,6 +191,20 @@ def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
     assert lists(build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts) == [[1, 1, 4]]
 
 
+@pytest.mark.parametrize("name", ["train.ids.npy", "validation.offsets.npy", "test.labels.npy", "vocabulary.txt", "data_card.json"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_file_that_is_not_what_was_written_is_made_again(name: str, cut: bool, tmp_path: Path) -> None:
+    whole = build_corpus(tmp_path / "whole", splits_of(TRAIN, VALIDATION, TEST))
+    folder = tmp_path / "torn"
+    build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
+    data = bytearray((folder / name).read_bytes())
+    data[-2] ^= 0xFF
+    (folder / name).write_bytes(data[: len(data) // 2] if cut else data)
+    again = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
+    for path in whole.folder.iterdir():
+        assert (again.folder / path.name).read_bytes() == path.read_bytes()
+
+
 def test_build_that_fails_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: object, values: object) -> None:
         raise OSError(28, "No space left on device")

@@ -26,6 +26,7 @@ from tuning.display import (
     print_outcome,
     print_test_scores,
     printable,
+    removable_table,
     steps,
 )
 from tuning.errors import SpaceBug, TuningError
@@ -38,9 +39,12 @@ from tuning.options import (
     PositiveFrom,
     Results,
     Seed,
+    SilentSeconds,
     Storage,
     Study,
     TextColumn_,
+    TrialMemory,
+    TrialSeconds,
     Workers,
     data_flags,
     given,
@@ -49,6 +53,7 @@ from tuning.results import ResultsDir, StudyDir
 
 DEFAULT_TRIALS = 20
 DEFAULT_PORT = 8080
+DEFAULT_SILENT_SECONDS = 60.0
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 app = typer.Typer(
@@ -119,6 +124,10 @@ def tune(
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help=f"{', '.join(SAMPLERS)}.")] = None,
     pruner: Annotated[str | None, typer.Option("--pruner", help=f"{', '.join(PRUNERS)}.")] = None,
+    trial_seconds: TrialSeconds = None,
+    trial_memory_mb: TrialMemory = None,
+    silent_seconds: SilentSeconds = DEFAULT_SILENT_SECONDS,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="A bug in the search space fails its trial, not the study.")] = False,
     storage: Storage = None,
     confirm_best: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Train the best again on fresh seeds.")] = True,
     results: Results = RESULTS,
@@ -126,6 +135,7 @@ def tune(
     """Search for the best configuration and confirm it. The same command goes on where it stopped."""
     from tuning import tune as tuning_call
     from tuning.confirm import MIN_COMPLETE
+    from tuning.watch import TrialLimits
 
     flags_of_data = data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -140,6 +150,7 @@ def tune(
     name = study or default_study(space or "baseline_lstm", data or "movie_reviews")
     folder = root.study(name)
     _check_workers(workers)
+    limits = TrialLimits(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
     config = tuning_call.configure(name, flags, folder)
     with logging_to(folder), SearchDisplay() as display:
         outcome = tuning_call.tune(
@@ -149,6 +160,8 @@ def tune(
             n_trials=n_trials,
             timeout_seconds=timeout_seconds,
             n_workers=workers,
+            limits=limits,
+            keep_going=keep_going,
             progress=display.prepare,
             on_start=display.start,
             on_change=display.change,
@@ -328,6 +341,25 @@ def status(
     if summary.best:
         console.print(best_table(summary, space))
     console.print(clock_sentence(summary))
+
+
+@app.command()
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is only named.")] = False,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """Name what no study needs, and what it takes; remove it with --yes."""
+    from tuning.clean import removable, remove
+
+    root = ResultsDir(results)
+    found = removable(root, storage_url=root.storage_url(storage))
+    console.print(removable_table(found) if found else "Nothing: every file is some study's.")
+    if yes:
+        remove(found)
+    total = sum(one.n_bytes for one in found) / 2**20
+    if found:
+        console.print(f"{total:,.1f} MB {'freed' if yes else 'to free; type it again with --yes (make: YES=1) to remove it'}.")
 
 
 @app.command("data-card")

@@ -18,7 +18,7 @@ from tuning.datasets.files import Progress
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
 from tuning.pool import Pool, Worker, default_workers, start_server
-from tuning.record import describe
+from tuning.record import COUNTED, describe
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search import TICK_SECONDS, Interrupt
 from tuning.spaces import SearchSpace, find_space, require_same_space
@@ -26,6 +26,7 @@ from tuning.study import close_study, load_study, recorded_config, recorded_spac
 from tuning.summary import Summary, busy_seconds, costs_of, is_over_limit, is_pruned_early, summarize, value_of, values_of
 from tuning.tune import owned, signals
 from tuning.vocabulary import Corpus
+from tuning.watch import TrialLimits, Watch, default_memory_mb
 from tuning.worker import training_message
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def confirm(
     share: float = DEFAULT_SHARE,
     n_pruned: int = DEFAULT_PRUNED,
     n_workers: int | None = None,
+    limits: TrialLimits | None = None,
     progress: Progress | None = None,
     on_change: Said = lambda event, found: None,
 ) -> Confirmation:
@@ -82,8 +84,10 @@ def confirm(
             found = _begin(summary, finalists, pruned, folder, seed=config.seed, n_seeds=n_seeds, share=share)
             if progress:
                 progress("starting the workers", 0.0)
-            with Pool(n_workers or default_workers(), log_path=folder.log_path) as pool, signals() as interrupt:
-                _Repeats(pool, found, folder, _job(pool, config, space, corpus), space, interrupt, on_change).run()
+            n_workers = n_workers or default_workers()
+            limits = limits or TrialLimits(memory_mb=default_memory_mb(n_workers))
+            with Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb) as pool, signals() as interrupt:
+                _Repeats(pool, found, folder, _job(pool, config, space, corpus), space, interrupt, on_change, limits).run()
             dashboard.annotate(study, summary, folder=folder, card=corpus.card, space=space)
     finally:
         close_study(study)
@@ -200,9 +204,11 @@ class _Repeats:
         space: SearchSpace,
         interrupt: Interrupt,
         on_change: Said,
+        limits: TrialLimits,
     ) -> None:
         self._pool, self._found, self._folder, self._job, self._space = pool, found, folder, job, space
         self._interrupt, self._on_change = interrupt, on_change
+        self._watch = Watch(limits)
         self._running: dict[Worker, tuple[Finalist, int]] = {}
         self._lost: dict[tuple[int, int], int] = {}
 
@@ -220,13 +226,18 @@ class _Repeats:
                     exactly = {"epochs": finalist.epochs, "patience": finalist.epochs} if self._is_repeat(seed) else {}
                     train = {**self._job["train"], **exactly}
                     worker.send({**self._job, "train": train, "values": finalist.values, "seed": seed})
+                    self._watch.begin(worker)
             for worker, message in self._pool.wait(TICK_SECONDS):
+                self._watch.heard(worker)
                 if message is None:
-                    waiting += self._replace(worker)
+                    waiting += self._replace(worker, "lost")
                 elif message["kind"] == "epoch":
                     worker.send({"go": True})
                 elif worker in self._running:
+                    self._watch.end(worker)
                     self._keep(*self._running.pop(worker), message)
+            for worker, reason, _ in self._watch.look():
+                waiting += self._replace(worker, reason)
 
     def _keep(self, finalist: Finalist, seed: int, message: dict[str, Any]) -> None:
         if message["kind"] == "result":
@@ -258,17 +269,18 @@ class _Repeats:
             return f"round {self._found.rounds + 1} of {len(self._found.seeds)} at most: trial {finalist.trial}, seed {seed}"
         return f"pruned trial {finalist.trial}, trained to the end"
 
-    def _replace(self, worker: Worker) -> list[tuple[Finalist, int]]:
-        """A worker died: its training is tried once more."""
+    def _replace(self, worker: Worker, reason: str) -> list[tuple[Finalist, int]]:
+        """A worker died or is over a limit: its training is tried once more, where the reason may pass."""
+        self._watch.end(worker)
         self._pool.replace(worker)
         pair = self._running.pop(worker, None)
         if pair is None:
             return []
         key = (pair[0].trial, pair[1])
         self._lost[key] = self._lost.get(key, 0) + 1
-        if self._lost[key] < MAX_LOST:
+        if self._lost[key] < MAX_LOST and reason in COUNTED:
             return [pair]
-        event = self._fail(*pair, "lost")
+        event = self._fail(*pair, reason)
         self._found.save(self._folder)
         self._on_change(event, self._found)
         return []

@@ -17,6 +17,8 @@ from typing import Any, Self
 from tuning.config import sign
 from tuning.results import StudyDir, read_json, write_json
 
+MIN_ROUNDS = 3
+
 
 @dataclass
 class Finalist:
@@ -97,10 +99,14 @@ class Confirmation:
             if not missing:
                 self._end_round()
                 continue
-            if self.spent_seconds + sum(one.seconds for one in missing) <= self.budget_seconds:
+            needed = self.spent_seconds + sum(one.seconds for one in missing)
+            if needed + self._reserve() <= self.budget_seconds:
                 return [(one, seed) for one in missing]
-            if not self._give_up_worst(in_round=self.rounds + 1):
-                break
+            if self._give_up_worst(in_round=self.rounds + 1):
+                continue
+            if needed <= self.budget_seconds:
+                return [(one, seed) for one in missing]
+            break
         found = self._due_pruned() if not self.is_over else []
         self.is_over = not found
         return found
@@ -115,6 +121,13 @@ class Confirmation:
             if not one.repeats:
                 found.append((one, self.search_seed))
         return found
+
+    def _reserve(self) -> float:
+        """Seconds to keep for the later of the first three rounds, of the leader and the baseline: two seeds tell little of the noise."""
+        others = [one for one in self._alive() if not one.is_baseline]
+        leader = [max(others, key=self._standing)] if others else []
+        pair = sum(one.seconds for one in self._alive() if one.is_baseline or one in leader)
+        return pair * max(min(len(self.seeds), MIN_ROUNDS) - self.rounds - 1, 0)
 
     def _end_round(self) -> None:
         self.rounds += 1
@@ -178,7 +191,7 @@ def confirmation(
     baseline = [one for one in finalists if one.is_baseline]
     others = sorted((one for one in finalists if not one.is_baseline), key=lambda one: -sign(metric) * one.search_value)
     pair = sum(one.seconds for one in [*baseline, *others[:1]])
-    n_later = min(len(seeds), 3) - 1
+    n_later = min(len(seeds), MIN_ROUNDS) - 1
     while len(others) > 1 and sum(one.seconds for one in [*baseline, *others]) + n_later * pair > budget:
         others.pop(len(others) // 2 if others[0].costs else -1)
     return Confirmation(metric, seeds, search_seconds, budget, [*others, *baseline], pruned=[*pruned], search_seed=search_seed)

@@ -16,6 +16,7 @@ from rich.table import Table
 from tuning.results import StudyDir
 
 if TYPE_CHECKING:
+    from tuning.clean import Removable
     from tuning.confirmation import Confirmation
     from tuning.search import Progressed
     from tuning.spaces import SearchSpace
@@ -212,4 +213,14 @@ def card_table(card: dict[str, Any]) -> Table:
     table = Table(title="Data", title_justify="left", show_header=False)
     for name, value in data_rows(card):
         table.add_row(name, escape(printable(value, 400)))
+    return table
+
+
+def removable_table(found: list[Removable]) -> Table:
+    """What no study needs, with its size."""
+    table = Table(title="What no study needs", title_justify="left")
+    for column in ("MB", "path", "why"):
+        table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
+    for one in found:
+        table.add_row(f"{one.n_bytes / 2**20:,.1f}", escape(printable(str(one.path), 400)), one.why)
     return table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +48,15 @@ class Judgement:
 def judge(found: Confirmation) -> Judgement | None:
     """The verdict; None before there is a repeat.
 
-    The mean of each finalist is drawn towards that of all, by as much as the noise of the seeds explains their spread (empirical Bayes:
-    Efron and Morris, 1975), which takes out what is left of the luck of the best. Those that were not given up have had the same seeds, so
-    the order of their means stays. Intervals are Student's, with the variance between seeds pooled over the finalists, since each has few.
+    The mean of each finalist is drawn towards that of all, by as much as what differs from seed to seed between them explains their
+    spread (empirical Bayes: Efron and Morris, 1975), which takes out what is left of the luck of the best. Intervals are Student's, with
+    the variance between seeds pooled over the finalists, since each has few.
     """
     towards = sign(found.metric)
     tried = [one for one in found.finalists if one.found and not one.failures]
     if not tried:
         return None
-    variance, degrees = _pooled([one.found for one in tried])
-    means = _corrected(tried, variance, degrees)
+    means = _corrected(tried, _layout({one.trial: _known(one.repeats) for one in tried}))
     left = [one for one in tried if one.is_alive and not one.is_over_limit] or tried
     best = max(left, key=lambda one: (towards * statistics.mean(one.found), towards * one.search_value, -one.trial))
     naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))
@@ -65,12 +64,12 @@ def judge(found: Confirmation) -> Judgement | None:
     baseline = found.baseline
     if baseline in tried and best is not baseline:
         pairs = {one.trial: _differences(one, baseline) for one in tried if one is not baseline}
-        own = pairs[best.trial]
+        own = list(pairs[best.trial].values())
         n_pairs = len(own)
-        pair_variance, pair_degrees = _pooled(list(pairs.values()))
+        noise = _layout(pairs)
         if own:
-            difference = _interval(statistics.mean(own), pair_variance / n_pairs, pair_degrees)
-            resolving = _seeds_to_resolve(pair_variance, n_pairs) if pair_degrees else None
+            difference = _interval(statistics.mean(own), noise.variance / n_pairs, noise.degrees)
+            resolving = _seeds_to_resolve(noise.variance, n_pairs) if noise.degrees else None
     return Judgement(best, naive, means, difference, n_pairs, resolving, _front(left, means, towards) if found.has_costs else [best])
 
 
@@ -82,34 +81,70 @@ def _front(finalists: Sequence[Finalist], means: dict[int, Interval], towards: i
     return found
 
 
-def _differences(one: Finalist, other: Finalist) -> list[float]:
+def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
+    return {seed: value for seed, value in repeats.items() if value is not None}
+
+
+def _differences(one: Finalist, other: Finalist) -> dict[int, float]:
     """The differences of two finalists on the seeds that both have had."""
-    return [value - theirs for seed, value in one.repeats.items() if value is not None and (theirs := other.repeats.get(seed)) is not None]
+    ours, theirs = _known(one.repeats), _known(other.repeats)
+    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
 
-def _pooled(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The variance within groups, and its degrees of freedom; NaN where no group has two values."""
-    degrees = sum(len(group) - 1 for group in groups if group)
-    squares = sum(float(np.var(group)) * len(group) for group in groups if group)
-    return (squares / degrees, degrees) if degrees else (math.nan, 0)
+@dataclass(frozen=True)
+class _Layout:
+    """Values by trial and seed, which the trials share.
+
+    `variance` over seeds of one value, with its `degrees` of freedom (NaN and 0 where no trial has two seeds): what a seed does to all
+    trials is seen but once, so they are Satterthwaite's (1946) of the sum of both parts. `rest`: the part that is not the seed's alone,
+    which is what two trials on the same seeds differ by. `means`: of each trial over all seeds, by least squares where it lacks some.
+    """
+
+    variance: float
+    degrees: float
+    rest: float
+    means: dict[int, float]
 
 
-def _corrected(finalists: Sequence[Finalist], variance: float, degrees: int) -> dict[int, Interval]:
-    means = {one.trial: statistics.mean(one.found) for one in finalists}
-    noise = {one.trial: variance / len(one.found) for one in finalists}
+def _layout(values: Mapping[int, Mapping[int, float]]) -> _Layout:
+    groups = {trial: group for trial, group in values.items() if group}
+    seeds = sorted({seed for group in groups.values() for seed in group})
+    design, column = [], []
+    for row, group in enumerate(groups.values()):
+        for seed, value in group.items():
+            design.append([float(row == other) for other in range(len(groups))] + [float(seed == other) for other in seeds])
+            column.append(value)
+    table, observed = np.array(design), np.array(column)
+    effects, _, rank, _ = np.linalg.lstsq(table, observed, rcond=None)
+    means = dict(zip(groups, effects[: len(groups)] + effects[len(groups) :].mean(), strict=True))
+    within = len(observed) - len(groups)
+    squares = sum(float(np.var(list(group.values()))) * len(group) for group in groups.values())
+    rest, free = float(((observed - table @ effects) ** 2).sum()), len(observed) - int(rank)
+    if not within:
+        return _Layout(math.nan, 0.0, math.nan, means)
+    of_seeds, n_of_seeds = max(squares - rest, 0.0), within - free
+    spread = (of_seeds**2 / n_of_seeds if n_of_seeds else 0.0) + (rest**2 / free if free else 0.0)
+    degrees = squares**2 / spread if spread > 0 else float(within)
+    return _Layout(squares / within, degrees, rest / free if free else math.nan, means)
+
+
+def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Interval]:
     others = [one.trial for one in finalists if not one.is_baseline]
-    centre = statistics.mean([means[trial] for trial in others]) if others else math.nan
-    spread = statistics.variance([means[trial] for trial in others]) if len(others) > 1 else math.nan
+    noise = {one.trial: layout.rest / len(one.found) for one in finalists}
+    centre = statistics.mean([layout.means[trial] for trial in others]) if others else math.nan
+    spread = statistics.variance([layout.means[trial] for trial in others]) if len(others) > 1 else math.nan
     between = max(spread - statistics.mean([noise[trial] for trial in others]), 0.0) if spread > 0 else math.nan
     found = {}
-    for trial, mean in means.items():
-        weight = between / (between + noise[trial]) if between + noise[trial] > 0 else 1.0
-        corrected = centre + weight * (mean - centre) if trial in others else mean
-        found[trial] = _interval(corrected, noise[trial], degrees)
+    for one in finalists:
+        mean = layout.means[one.trial]
+        total = between + noise[one.trial]
+        weight = between / total if total > 0 else 1.0
+        corrected = mean if one.is_baseline else centre + weight * (mean - centre)
+        found[one.trial] = _interval(corrected, layout.variance / len(one.found), layout.degrees)
     return found
 
 
-def _interval(mean: float, variance_of_mean: float, degrees: int) -> Interval:
+def _interval(mean: float, variance_of_mean: float, degrees: float) -> Interval:
     if not degrees:
         return Interval(mean, math.nan, math.nan)
     half = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(variance_of_mean)

@@ -20,6 +20,13 @@ PositiveFrom = Annotated[
 ]
 DropStars = Annotated[list[float] | None, typer.Option("--drop-stars", help="Leave out rows with so many stars; may be repeated.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")]
+TrialSeconds = Annotated[float | None, typer.Option("--trial-seconds", help="Most seconds of a trial; its worker is then replaced.")]
+TrialMemory = Annotated[
+    float | None, typer.Option("--trial-memory-mb", help="Most memory of a worker; by default its share of the machine.")
+]
+SilentSeconds = Annotated[
+    float, typer.Option("--silent-seconds", help="A worker that neither speaks nor computes for so long is replaced.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
 
 

@@ -55,14 +55,18 @@ class Pool:
 
     Args:
         n_workers: processes; each gets an equal share of `n_cores` threads, one at least.
+        memory_mb: what each may allocate beyond what it holds when it starts; None: no limit.
     """
 
-    def __init__(self, n_workers: int, *, log_path: Path, n_cores: int | None = None) -> None:
+    def __init__(self, n_workers: int, *, log_path: Path, n_cores: int | None = None, memory_mb: float | None = None) -> None:
         if n_workers < 1:
             raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
         n_threads = max((n_cores or available_cores()) // n_workers, 1)
         start_server(log_path)
-        self.workers = [Worker(WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path))) for number in range(n_workers)]
+        settings = [
+            WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb) for number in range(n_workers)
+        ]
+        self.workers = [Worker(one) for one in settings]
 
     def wait(self, timeout_seconds: float) -> list[tuple[Worker, Message | None]]:
         """The messages that arrive within the time; None from a worker that has died."""

@@ -16,17 +16,19 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import dashboard
 from tuning.config import COSTS, StudyConfig, sign
+from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
 from tuning.spaces import SearchSpace
-from tuning.study import grid_points, make_sampler
+from tuning.study import RETRY_OF, grid_points, make_sampler, stream_position
 from tuning.summary import Summary, summarize, value_of
 from tuning.worker import Message
 
 logger = logging.getLogger(__name__)
 
-RETRIED = ("interrupted", "timeout", "lost", "bug")  # reasons that may pass: the same values are queued again
-LOST_LIMIT = 2  # a configuration that kills its worker twice is not tried a third time
+RETRIED = ("interrupted", "timeout", "lost", "silent", "bug")  # reasons that may pass: the same values are queued again
+COUNTED = ("lost", "silent")
+LOST_LIMIT = 2  # a configuration whose worker dies or falls silent twice is not tried a third time
 
 
 @dataclass
@@ -85,16 +87,26 @@ class Record:
                 continue
             trial.set_user_attr("reason", "lost")
             self._study.tell(frozen.number, state=TrialState.FAIL)
-            queued = frozen.system_attrs.get("fixed_params", {})  # of a trial that died before it was given its values
-            self._queue_again({**queued, **frozen.params}, frozen.user_attrs, "interrupted")
+            # One that died before it had all its values draws them again, from the same place of the stream.
+            params = frozen.params if self._has_all(frozen) else frozen.system_attrs.get("fixed_params", {})
+            self._queue_again(frozen.number, params, frozen.user_attrs, "interrupted")
         if not self.summary.trials:
             baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
             self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
         self._refresh()
         return paused
 
+    def _has_all(self, frozen: FrozenTrial) -> bool:
+        try:
+            from_params(frozen.params, self._space.hyperparameters)
+        except SpaceError:
+            return False
+        return True
+
     def _reopen(self, trial: Trial, frozen: FrozenTrial) -> OpenTrial:
         """A paused trial of an earlier owner; epochs after its last pause are trained again, to the same metrics."""
+        if not frozen.user_attrs.get("paused"):  # its owner died while it was at work again
+            trial.set_user_attr("paused", True)
         with self._folder.history_path(frozen.number).open(newline="", encoding="utf-8") as file:
             history: list[dict[str, Any]] = list(csv.DictReader(file))
         return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history[: frozen.user_attrs["checkpoint_epoch"]])
@@ -109,7 +121,7 @@ class Record:
             if point is None:
                 return None
             self._study.enqueue_trial(point)
-        self._study.sampler = make_sampler(self._config.sampler, space=self._space, seed=self._config.seed, number=len(trials))
+        self._study.sampler = make_sampler(self._config.sampler, space=self._space, seed=self._config.seed, number=stream_position(trials))
         trial = self._study.ask()
         values = suggest(trial, self._space.hyperparameters)
         return OpenTrial(trial, values, storage_seconds=time.perf_counter() - started)
@@ -168,7 +180,7 @@ class Record:
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
         """Tell a trial what another of the same configuration gave: training it again would give the same."""
-        own = ("baseline", "n_lost", "seconds", "paused", "checkpoint_epoch")
+        own = ("baseline", "n_lost", "seconds", "paused", "checkpoint_epoch", RETRY_OF)
         attributes = {name: value for name, value in other.user_attrs.items() if name not in own}
         for name, value in (attributes | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -191,7 +203,7 @@ class Record:
         write_text(self._folder.error_path(trial.number), f"{reason}: {detail}\n\n{describe(opened.values, self._space)}\n")
         self._tell(opened, state=TrialState.FAIL)
         if queue_again:
-            self._queue_again(trial.params, trial.user_attrs, reason)
+            self._queue_again(trial.number, trial.params, trial.user_attrs, reason)
         self._refresh()
 
     def _tell(self, opened: OpenTrial, values: Sequence[float] | None = None, *, state: TrialState | None = None) -> None:
@@ -235,11 +247,11 @@ class Record:
         write_text(path, dashboard.confusion_svg(message["confusion"], self._class_names, title=f"Trial {trial.number}, validation"))
         dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
 
-    def _queue_again(self, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
-        n_lost = int(attributes.get("n_lost", 0)) + (reason == "lost")
-        if reason in RETRIED and params and n_lost < LOST_LIMIT:
+    def _queue_again(self, number: int, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
+        n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
+        if reason in RETRIED and n_lost < LOST_LIMIT:
             kept = {"baseline": True} if attributes.get("baseline") else {}
-            self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost})
+            self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: attributes.get(RETRY_OF, number)})
 
     def _refresh(self) -> None:
         self.summary = summarize(self._study, metric=self._config.metric)

@@ -117,6 +117,10 @@ class StudyDir:
         return self.path / "owner.lock"
 
     @property
+    def owner_path(self) -> Path:
+        return self.path / "owner.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

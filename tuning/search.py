@@ -22,12 +22,15 @@ from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
 from tuning.summary import ENDED, Summary, values_of
 from tuning.vocabulary import Corpus
+from tuning.watch import TrialLimits, Watch
 from tuning.worker import Message, training_message
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 10
 TICK_SECONDS = 0.5
+STOP_SECONDS = 6.0  # that running epochs have to end in, after Ctrl-C
+STOPPED = {"timeout": "the time of this call was up", "interrupted": "the search was stopped"}  # at the end of an epoch
 MAX_CHECKPOINT_BYTES = 2 * 2**30  # of all paused trials; 30,000 words of 64 numbers with Adam's state are 23 MB
 
 
@@ -48,7 +51,7 @@ class Progressed:
 @dataclass
 class _Running:
     opened: OpenTrial
-    stop: str = ""  # why it was told to stop: "pruned", "paused", "timeout" or nothing
+    stop: str = ""  # why it was told to stop: "pruned", "paused", "timeout", "interrupted" or nothing
 
 
 @dataclass
@@ -72,11 +75,15 @@ class Search:
         results: ResultsDir,
         interrupt: Interrupt,
         on_change: Callable[[Progressed], None],
+        *,
+        limits: TrialLimits | None = None,
+        keep_going: bool = False,
     ) -> None:
         class_names = corpus.card["class_names"]
         self._record = Record(study, config, space, results, class_names)
         self._pool, self._config, self._space, self._folder = pool, config, space, results.study(config.study)
         self._interrupt, self._on_change = interrupt, on_change
+        self._watch, self._keep_going = Watch(limits or TrialLimits()), keep_going
         self._n_trials = 0
         self._timeout: float | None = None
         self._running: dict[Worker, _Running] = {}
@@ -105,14 +112,31 @@ class Search:
                 if not self._running:
                     return self._end()
                 self._notify()
-                for worker, message in self._pool.wait(TICK_SECONDS):
-                    self._handle(worker, message)
+                self._listen()
+            self._let_epochs_end()
         finally:
             for worker in list(self._running):
                 self._interrupt_trial(worker)
             for twin in [twin for twins in self._twins.values() for twin in twins]:
                 self._record.fail(twin, "interrupted", "the search was stopped")
         return "interrupted"
+
+    def _listen(self) -> None:
+        """Handle what workers say, and replace those that are over a limit."""
+        for worker, message in self._pool.wait(TICK_SECONDS):
+            self._watch.heard(worker)
+            self._handle(worker, message)
+        for worker, reason, detail in self._watch.look():
+            running = self._running[worker]
+            self._pool.replace(worker)
+            self._fail(worker, reason, f"{detail}, and was replaced")
+            self._check_failures(running, reason)
+
+    def _let_epochs_end(self) -> None:
+        """The user wants to stop: a trial whose epoch ends soon is paused there, and goes on from its checkpoint."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._running and time.monotonic() < deadline:
+            self._listen()
 
     def _look_back(self) -> None:
         """Learn from the trials there are: their values at the rungs, and their configurations."""
@@ -182,6 +206,7 @@ class Search:
 
     def _train(self, worker: Worker, opened: OpenTrial, event: str, *, resume: bool) -> None:
         self._running[worker] = _Running(opened)
+        self._watch.begin(worker)
         checkpoint = str(self._folder.checkpoint_path(opened.number).absolute())
         limits = {} if opened.is_baseline else self._config.limits  # the baseline is what the others are compared with
         worker.send({**self._job, "values": opened.values, "limits": limits, "checkpoint": checkpoint, "resume": resume})
@@ -218,7 +243,7 @@ class Search:
         prune = optuna_prunes and self._record.report(opened, message)
         self._ladder.record(opened.number, epoch, value)
         running.stop = self._why_to_stop(opened, epoch, prune=prune)
-        worker.send({"go": "pause" if running.stop in ("paused", "timeout") else not running.stop})
+        worker.send({"go": "pause" if running.stop in ("paused", *STOPPED) else not running.stop})
         if not optuna_prunes:  # written while the worker goes on
             self._record.report(opened, message)
         self._notify(f"trial {opened.number} epoch {epoch}: {self._config.metric} {value:.4f}")
@@ -227,6 +252,8 @@ class Search:
 
     def _why_to_stop(self, opened: OpenTrial, epoch: int, *, prune: bool) -> str:
         n_left = self._config.train.epochs - epoch
+        if self._interrupt.requested and n_left:
+            return "interrupted"
         if self._time_is_up() and n_left:
             return "timeout"
         if n_left < MIN_EPOCHS_SAVED or opened.is_baseline:
@@ -239,10 +266,10 @@ class Search:
 
     def _finish(self, worker: Worker, running: _Running, message: Message) -> None:
         opened = running.opened
-        if running.stop == "timeout" and not message["paused"]:
-            self._fail(worker, "timeout", "the time of this call was up; its values are queued again")
+        if running.stop in STOPPED and not message["paused"]:
+            self._fail(worker, running.stop, f"{STOPPED[running.stop]}; its values are queued again")
             return
-        del self._running[worker]
+        self._leave(worker)
         self._failures_in_a_row = 0
         self._configurations.add(opened.number, opened.values, ignores_padding=message["ignores_padding"])
         if message["paused"]:
@@ -261,7 +288,7 @@ class Search:
 
     def _refuse(self, worker: Worker, running: _Running, message: Message) -> None:
         """A model that is larger or slower than allowed was built and measured, not trained."""
-        del self._running[worker]
+        self._leave(worker)
         self._failures_in_a_row = 0
         opened = running.opened
         self._record.refuse(opened, message)
@@ -283,11 +310,16 @@ class Search:
         self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}")
         self._settle_twins(opened.number)
 
-    def _fail(self, worker: Worker, reason: str, detail: str) -> None:
-        opened = self._running.pop(worker).opened
+    def _leave(self, worker: Worker) -> OpenTrial:
+        """A worker is at its trial no more."""
+        self._watch.end(worker)
+        return self._running.pop(worker).opened
+
+    def _fail(self, worker: Worker, reason: str, detail: str, *, queue_again: bool = True) -> None:
+        opened = self._leave(worker)
         self._ladder.forget(opened.number)
         self._configurations.forget(opened.number)
-        self._record.fail(opened, reason, detail)
+        self._record.fail(opened, reason, detail, queue_again=queue_again)
         for twin in self._twins.pop(opened.number, []):
             self._record.fail(twin, reason, f"it is the same as trial {opened.number}", queue_again=False)
         self._notify(f"trial {opened.number} failed: {reason}")
@@ -296,7 +328,7 @@ class Search:
         """Leave a trial as it was at its last pause, or tell it FAIL and queue it again."""
         opened = self._running[worker].opened
         if self._record.can_go_on(opened):
-            del self._running[worker]
+            self._leave(worker)
             self._record.mark(opened, paused=True)
         else:
             self._fail(worker, "interrupted", "the search was stopped")
@@ -310,12 +342,15 @@ class Search:
             )
 
     def _stop_for(self, worker: Worker, running: _Running, message: Message) -> None:
-        """A bug in the space's code: keep its traceback, fail the trial and stop the study."""
+        """A bug in the space's code: keep its traceback, fail the trial and stop the study, unless it is to go on all the same."""
         number, values = running.opened.number, describe(running.opened.values, self._space)
-        self._fail(worker, "bug", f"{message['message']}\n\n{message['traceback']}")
+        self._fail(worker, "bug", f"{message['message']}\n\n{message['traceback']}", queue_again=not self._keep_going)
+        if self._keep_going:
+            self._check_failures(running, "bug")
+            return
         raise SpaceBug(
             f"Trial {number} ({values}) stopped the study: {message['message']} The traceback is in "
-            f"{self._folder.error_path(number)}; mend the space, then go on with the same command.",
+            f"{self._folder.error_path(number)}; mend the space, then go on with the same command (--keep-going leaves such trials out).",
             traceback=message["traceback"],
         )
 

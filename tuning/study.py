@@ -11,7 +11,7 @@ import platform
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import StudyConfig, differences
 from tuning.errors import StorageError, StudyError
@@ -29,16 +30,28 @@ from tuning.spaces import SearchSpace
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
 FULL_TPE_TRIALS = 1000
+RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn")
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """The seed of one trial's sampling, from (study's seed, trial number): a resumed study goes on with fresh points."""
+    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed study goes on as if it had not stopped."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
+def stream_position(trials: Sequence[FrozenTrial]) -> int:
+    """Which draw of the sampler the next trial is, counted from 0.
+
+    A trial that is made again has the place of the first, so that a study that was interrupted draws what it would have drawn.
+    """
+    waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
+    first = waiting.user_attrs.get(RETRY_OF) if waiting else None
+    own = (t for t in trials if RETRY_OF not in t.user_attrs and t.state != TrialState.WAITING)
+    return sum(first is None or t.number < first for t in own)
+
+
 def make_sampler(name: str, *, space: SearchSpace, seed: int, number: int = 0) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial of this number.
+    """The sampler for the trial at this position of the stream.
 
     Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
     are queued one by one (`grid_points`), so its sampler never draws.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,17 +19,21 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tuning import dashboard
+from tuning.clean import bound_caches
 from tuning.config import StudyConfig
 from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
-from tuning.errors import StudyError
+from tuning.errors import StorageError, StudyError
 from tuning.pool import Pool, default_workers, start_server
-from tuning.results import ResultsDir, StudyDir, translated
+from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
 from tuning.study import close_study, grid_points, open_study, recorded_config, storage_errors
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
+from tuning.watch import TrialLimits, default_memory_mb
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,16 @@ def tune(
     n_trials: int,
     timeout_seconds: float | None = None,
     n_workers: int | None = None,
+    limits: TrialLimits | None = None,
+    keep_going: bool = False,
     progress: Progress | None = None,
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
 ) -> Outcome:
     """Prepare the data, open the study and search until `n_trials` trials are finished in all, or the time is up.
+
+    A worker whose trial goes beyond `limits` is replaced; by default it has its share of the machine's memory, and any time that it
+    computes. `keep_going`: a bug in the search space fails its trial and does not stop the study.
 
     Raises:
         TuningError: what a user can mend; nothing that was finished is lost.
@@ -66,11 +79,18 @@ def tune(
     with owned(folder), contextlib.ExitStack() as stack:
         start_server(folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
+        for path in bound_caches(results, keep=corpus.fingerprint):
+            logger.info("removed %s: no study used it, and tokenised data have a limit", path)
         release_memory()
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
-        pool = stack.enter_context(Pool(n_workers or default_workers(), log_path=folder.log_path))  # waits until the server has Keras
+        n_workers = n_workers or default_workers()
+        limits = limits or TrialLimits()
+        if limits.memory_mb is None:
+            limits = replace(limits, memory_mb=default_memory_mb(n_workers))
+        # waits until the server has Keras
+        pool = stack.enter_context(Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb))
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
         space = SearchSpace.from_dict(answer["space"])
         if config.sampler == "grid":
@@ -81,7 +101,9 @@ def tune(
             dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
             try:
                 with signals() as interrupt:
-                    search = Search(study, pool, config, space, space_path, corpus, results, interrupt, on_change)
+                    search = Search(
+                        study, pool, config, space, space_path, corpus, results, interrupt, on_change, limits=limits, keep_going=keep_going
+                    )
                     left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
                     ended = search.run(n_trials=n_trials, timeout_seconds=left)
             finally:
@@ -100,16 +122,29 @@ def owned(folder: StudyDir) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise StudyError(
-                f"A study must have one owner at a time; another process is tuning {folder.name!r} (it holds {folder.lock_path}). "
+                f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)} (it holds {folder.lock_path}). "
                 "Wait for it, stop it, or start another study with --study NAME."
             ) from None
     try:
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        write_json(folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now})
         yield
     except BaseException:
         _remove_if_new(folder)  # while it is owned: another call's lock and log must not be touched
         raise
     finally:
+        with contextlib.suppress(OSError):
+            folder.owner_path.unlink()
         lock.release()
+
+
+def _owner(folder: StudyDir) -> str:
+    """Who holds the lock of a study, as it has told."""
+    try:
+        owner = read_json(folder.owner_path)
+    except StorageError:  # it has the lock, and is about to tell
+        return "another process"
+    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
 
 
 @contextlib.contextmanager
@@ -133,7 +168,7 @@ def signals() -> Iterator[Interrupt]:
 def _remove_if_new(folder: StudyDir) -> None:
     """Take away the folder of a study that was never created: it holds a log and a lock at most."""
     if not folder.config_path.exists() and folder.path.is_dir():
-        for path in (folder.log_path, folder.lock_path, folder.space_path):
+        for path in (folder.log_path, folder.lock_path, folder.owner_path, folder.space_path):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something of the user's, or another study, is in it
             folder.path.rmdir()

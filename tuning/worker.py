@@ -12,9 +12,11 @@ It knows no Optuna: it receives plain values and sends plain values, as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import resource
 import signal
 import time
 import traceback
@@ -38,6 +40,7 @@ class WorkerSettings:
     number: int
     n_threads: int
     log_path: str
+    memory_mb: float | None = None
 
 
 def send(connection: Connection, message: Message) -> None:
@@ -60,6 +63,8 @@ def run(connection: Connection, settings: WorkerSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
     _log_to(settings.log_path)
     _claim_device(settings)
+    if settings.memory_mb is not None:
+        _limit_memory(settings.memory_mb)
     state = _Worker(connection)
     try:
         while True:
@@ -92,6 +97,17 @@ def _claim_device(settings: WorkerSettings) -> None:
         mine = gpus[settings.number % len(gpus)]
         tf.config.set_visible_devices(mine, "GPU")
         tf.config.experimental.set_memory_growth(mine, True)
+
+
+def _limit_memory(memory_mb: float) -> None:
+    """Have an allocation beyond the limit fail with a MemoryError, where the system can (Linux), before the machine runs out.
+
+    Counted is what the process may write to, from here on; Keras alone reserves some GiB that it never touches.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + int(memory_mb * 2**20), resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 class _Worker:

@@ -1,0 +1,198 @@
+"""Faults, each done to a search that is at work. Every one returns how the call must be found afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.faults.study import Call, Setting, alive_in_session
+
+MANY = 1_000_000  # more than a call that is to be refused, or stopped soon, can make
+STOP_SECONDS = 10.0  # that Ctrl-C may take
+Inject = Callable[[Setting, Call, random.Random], None]
+
+
+class Skipped(Exception):
+    """This machine does not allow the fault."""
+
+
+def kill_worker(setting: Setting, call: Call, rng: random.Random) -> None:
+    """kill -9 of a worker: it is replaced, its trial fails as lost."""
+    _end_worker(call, rng, signal.SIGKILL, "failed: lost")
+
+
+def stop_worker(setting: Setting, call: Call, rng: random.Random) -> None:
+    """SIGSTOP of a worker for longer than its limit."""
+    _end_worker(call, rng, signal.SIGSTOP, "failed: silent")
+
+
+def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: str) -> None:
+    workers = call.workers()
+    if not workers:
+        raise AssertionError("a search must have workers")
+    victim, seen = rng.choice(workers), len(call.lines)
+    os.kill(victim.pid, number)
+    assert call.wait_for(words, after=seen, seconds=30), f"no line says {words!r}: {call.lines[-5:]}"
+    deadline = time.monotonic() + 10
+    while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE
+
+
+def ask_for_too_much(setting: Setting, call: Call, rng: random.Random) -> None:
+    """A model that allocates a terabyte at once."""
+    _misbehave(setting, call, "asks for too much memory", "failed: out of memory")
+
+
+def hold_too_much(setting: Setting, call: Call, rng: random.Random) -> None:
+    """A model whose memory grows until it is over the limit."""
+    _misbehave(setting, call, "holds too much memory", "failed: out of memory")
+
+
+def lose_the_loss(setting: Setting, call: Call, rng: random.Random) -> None:
+    """A loss that is not a number."""
+    _misbehave(setting, call, "loss is not a number", "failed: NaN loss")
+
+
+def _misbehave(setting: Setting, call: Call, kind: str, words: str) -> None:
+    seen = len(call.lines)
+    temporary = setting.fault.with_suffix(".new")
+    temporary.write_text(kind)
+    temporary.replace(setting.fault)
+    assert call.wait_for(words, after=seen, seconds=60), f"no line says {words!r}: {call.lines[-5:]}"
+
+
+def kill_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
+    """kill -9 of the coordinator alone: its workers see it and end."""
+    call.kill()
+    deadline = time.monotonic() + 20
+    while alive_in_session(call.process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = alive_in_session(call.process.pid)
+    call.kill_all()
+    assert not left, f"processes are left behind: {left}"
+
+
+def kill_everything(setting: Setting, call: Call, rng: random.Random) -> None:
+    """kill -9 of all processes at once, as when the machine loses its power."""
+    call.kill_all()
+
+
+def interrupt(setting: Setting, call: Call, rng: random.Random) -> None:
+    """SIGTERM: running epochs end, and the program with them."""
+    started = time.monotonic()
+    call.process.terminate()
+    code = call.ended(seconds=30)
+    took = time.monotonic() - started
+    assert code == 130, f"exit status {code}: {call.lines[-5:]}"
+    assert took < STOP_SECONDS, f"it took {took:.1f} s to stop"
+    assert not alive_in_session(call.process.pid)
+
+
+def fill_disk(setting: Setting, call: Call, rng: random.Random) -> None:
+    """No space for the results: one sentence, and the same command goes on after space was made."""
+    disk = setting.results.path.parent
+    if not os.path.ismount(disk):
+        raise Skipped("mounting a small disk is not allowed here")
+    filler = disk / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 2**12)
+    except OSError:
+        _refused(call)
+    finally:
+        filler.unlink(missing_ok=True)
+
+
+def make_read_only(setting: Setting, call: Call, rng: random.Random) -> None:
+    """A results folder that takes nothing any more."""
+    disk = setting.results.path.parent
+    if not os.path.ismount(disk):
+        raise Skipped("mounting a small disk is not allowed here")
+    # files that are open for writing forbid a plain remount, so the disk is mounted again on its folder, read-only
+    subprocess.run(["mount", "--bind", disk, disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", disk], check=True)
+    try:
+        call.kill_all()
+        again = Call(setting, n_trials=MANY)
+        _refused(again)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def _refused(call: Call, *words: str) -> None:
+    code = call.ended()
+    errors = [line for line in call.lines if line.startswith("error:")]
+    assert code == 1, f"exit status {code}: {call.lines[-5:]}"
+    assert len(errors) == 1, f"one sentence must say why: {call.lines[-8:]}"
+    assert all(word in errors[0] for word in words), errors[0]
+    assert "Traceback" not in call.text
+
+
+def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
+    """The machine dies in the middle of a write: half a page stands at the end of SQLite's write-ahead log."""
+    call.kill_all()
+    wal = setting.results.database_path.with_name(setting.results.database_path.name + "-wal")
+    with wal.open("ab") as file:
+        file.write(rng.randbytes(rng.randint(1, 4096)))
+
+
+def corrupt_cache(setting: Setting, call: Call, rng: random.Random) -> None:
+    """A file of tokenised data is not what was written: it is made again."""
+    call.kill_all()
+    (folder,) = [path for path in (setting.results.path / "cache").iterdir() if path.is_dir()]
+    victim = rng.choice(sorted(folder.iterdir()))
+    data = bytearray(victim.read_bytes())
+    place = rng.randrange(len(data))
+    data[place] ^= 0xFF
+    victim.write_bytes(bytes(data) if rng.random() < 0.5 else bytes(data[:place]))
+
+
+def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
+    """The data file has changed: refused with both fingerprints, and nothing is written."""
+    call.kill_all()
+    kept = setting.data.read_text()
+    setting.data.write_text(kept.replace("item7.", "item seven."))
+    try:
+        _refused(Call(setting, n_trials=MANY), "fingerprint")
+    finally:
+        setting.data.write_text(kept)
+
+
+def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
+    """The next call believes that it is another day."""
+    program = shutil.which("faketime")
+    if program is None:
+        raise Skipped("faketime is not installed (Debian's package of that name)")
+    call.kill_all()
+    library = next(Path("/usr/lib").rglob("libfaketime.so.1"))
+    days = rng.choice([-400, -1, 1, 400])
+    env = {"LD_PRELOAD": str(library), "FAKETIME": f"{days:+d}d", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    other = Call(setting, n_trials=MANY, env=env)
+    assert other.wait_for("complete: val_accuracy"), other.lines[-5:]
+    interrupt(setting, other, rng)
+
+
+# Those after which the call goes on, and those that end it.
+GOES_ON: tuple[Inject, ...] = (kill_worker, stop_worker, ask_for_too_much, hold_too_much, lose_the_loss)
+ENDS: tuple[Inject, ...] = (
+    kill_coordinator,
+    kill_everything,
+    interrupt,
+    fill_disk,
+    make_read_only,
+    tear_wal,
+    corrupt_cache,
+    change_data,
+    change_clock,
+)
+AT_REST: tuple[Inject, ...] = (interrupt, change_clock)

@@ -1,0 +1,143 @@
+"""The study that faults are injected into: its files, and one call of `tune` on it as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import TINY_SPACE, make_reviews
+from tuning.results import ResultsDir, StudyDir
+
+ROOT = Path(__file__).parents[2]
+N_REVIEWS = 240
+STUDY = "faults"
+SILENT_SECONDS = 3.0
+MEMORY_MB = 2500.0
+WAIT_SECONDS = 90.0
+
+# What a worker does when it finds the file `fault` beside the space: the file says what, and is gone after it was read.
+FAULTY = """
+def misbehave(model):
+    import numpy as np
+    try:
+        path = Path(__file__).with_name("fault")
+        kind = path.read_text()
+        path.unlink()
+    except FileNotFoundError:
+        return
+    if kind == "asks for too much memory":
+        np.ones(2**37)
+    if kind == "holds too much memory":
+        held = []
+        while True:
+            held.append(np.ones(2**24))
+    if kind == "loss is not a number":
+        model.layers[-1].bias.assign([float("nan")])
+
+
+"""
+
+
+class Setting:
+    """The files of the study below `folder`; `results` may lie on a disk of its own."""
+
+    def __init__(self, folder: Path, results: Path) -> None:
+        self.results, self.data, self.space = ResultsDir(results), folder / "reviews.csv", folder / "tiny.py"
+        self.fault = folder / "fault"
+        make_reviews(N_REVIEWS).to_csv(self.data, index=False)
+        head, rest = TINY_SPACE.split("\n\nclass", 1)
+        body = rest.replace("return lstm_classifier(", "model = lstm_classifier(").replace(
+            "        )\n\n\nhypermodel", "        )\n        misbehave(model)\n        return model\n\n\nhypermodel"
+        )
+        self.space.write_text(f"{head}\nfrom pathlib import Path\n\n{FAULTY}class{body}")
+
+    @property
+    def study(self) -> StudyDir:
+        return self.results.study(STUDY)
+
+    @property
+    def url(self) -> str:
+        return self.results.storage_url(None)
+
+
+class Call:
+    """One `tune` process; its lines are read as they come."""
+
+    def __init__(self, setting: Setting, *, n_trials: int, env: dict[str, str] | None = None, storage_url: str | None = None) -> None:
+        options = {"--study": STUDY, "--space": setting.space, "--data": setting.data, "--n-trials": n_trials, "--epochs": 3}
+        options |= {"--workers": 2, "--results": setting.results.path}
+        options |= {"--trial-memory-mb": MEMORY_MB, "--silent-seconds": SILENT_SECONDS}
+        command = [sys.executable, "-m", "tuning", "tune", "--no-confirm", *(str(word) for pair in options.items() for word in pair)]
+        variables = {**os.environ, "COLUMNS": "400", **(env or {}), **({"STORAGE": storage_url} if storage_url else {})}
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, words: str, *, after: int = 0, seconds: float = WAIT_SECONDS) -> bool:
+        """Whether a line with these words comes in time; lines before number `after` don't count."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if any(words in line for line in self.lines[after:]):
+                return True
+            if self.process.poll() is not None:
+                self._reader.join(5)
+                return any(words in line for line in self.lines[after:])
+            time.sleep(0.02)
+        return False
+
+    def ended(self, *, seconds: float = WAIT_SECONDS) -> int:
+        """Wait for its end; the exit status."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill_all()
+            raise AssertionError(f"it must end within {seconds:g} s; its last lines: {self.lines[-5:]}") from None
+        self._reader.join(5)
+        return code
+
+    def workers(self) -> list[psutil.Process]:
+        """The training processes: children of the server that the coordinator forks them from."""
+        with contextlib.suppress(psutil.Error):
+            return [child for server in psutil.Process(self.process.pid).children() for child in server.children()]
+        return []
+
+    def kill(self) -> None:
+        """kill -9 of the coordinator alone: its workers must see it and end."""
+        self.process.kill()
+        self.process.wait()
+
+    def kill_all(self) -> None:
+        """kill -9 of every process at once, as when a machine dies."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def alive_in_session(leader: int) -> list[int]:
+    """Processes that a call has left behind."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found

@@ -1,0 +1,104 @@
+"""What no study needs: named, and removed when asked for."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from filelock import FileLock
+
+from tests.conftest import Ran
+from tuning import clean
+from tuning.clean import Removable, bound_caches, is_owned, removable, remove
+from tuning.results import ResultsDir
+from tuning.tune import Outcome
+
+
+@pytest.fixture
+def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
+    """A copy of the finished study's folder."""
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    return ResultsDir(tmp_path / "results")
+
+
+def names(found: list[Removable], results: ResultsDir) -> dict[str, str]:
+    return {str(one.path.relative_to(results.path)): one.why for one in found}
+
+
+def litter(results: ResultsDir) -> dict[str, str]:
+    """Put there what dead processes and deleted studies leave; path → why it can go."""
+    study = results.study("s")
+    (results.path / "cache" / "0123456789abcdef").mkdir()
+    (results.path / "cache" / "0123456789abcdef" / "train.ids.npy").write_bytes(b"x" * 1000)
+    study.checkpoint_path(1).write_bytes(b"x" * 100)
+    study.config_path.with_name("report.html.tmp").write_text("half")
+    (results.artifacts_dir / "nobody").write_text("<svg/>")
+    return {
+        "s/report.html.tmp": "a process died while it wrote this",
+        "s/trials/0001/checkpoint.npz": "its trial has ended",
+        "cache/0123456789abcdef": "no study uses these tokenised data",
+        "artifacts/nobody": "no trial has this artifact",
+    }
+
+
+def test_study_by_itself_has_nothing_to_remove(results: ResultsDir) -> None:
+    assert removable(results, storage_url=results.storage_url(None)) == []
+
+
+def test_litter_is_named_with_its_size_and_removed(results: ResultsDir) -> None:
+    before = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
+    expected = litter(results)
+    found = removable(results, storage_url=results.storage_url(None))
+    assert names(found, results) == expected
+    assert sorted(one.n_bytes for one in found) == [4, 6, 100, 1000]
+    remove(found)
+    after = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
+    assert after - {results.study("s").lock_path} == before - {results.study("s").lock_path}
+    assert removable(results, storage_url=results.storage_url(None)) == []
+
+
+def test_study_that_is_tuned_now_is_left_alone(results: ResultsDir) -> None:
+    litter(results)
+    with FileLock(results.study("s").lock_path):
+        assert is_owned(results.study("s"))
+        assert removable(results, storage_url=results.storage_url(None)) == []
+    assert not is_owned(results.study("s"))
+
+
+def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    number = study.ask().number
+    path = results.study("s").checkpoint_path(number)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    assert removable(results, storage_url=results.storage_url(None)) == []
+
+
+def test_oldest_unused_caches_go_when_there_are_too_many_bytes(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for age, name in enumerate(("new", "old")):
+        folder = results.path / "cache" / name
+        folder.mkdir()
+        (folder / "train.ids.npy").write_bytes(b"x" * 10_000)
+        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+    used = [path for path in (results.path / "cache").iterdir() if path.is_dir() and path.name not in ("new", "old")]
+    assert bound_caches(results, keep="") == []
+    monkeypatch.setattr(clean, "MAX_CACHE_BYTES", clean.size(results.path / "cache") - 1)
+    assert [path.name for path in bound_caches(results, keep="")] == ["old"]
+    monkeypatch.setattr(clean, "MAX_CACHE_BYTES", 0)
+    assert bound_caches(results, keep="new") == []
+    assert [path.name for path in bound_caches(results, keep="")] == ["new"]
+    assert all(path.exists() for path in used)  # what a study uses stays, whatever it takes
+
+
+def test_clean_names_first_and_removes_with_yes(results: ResultsDir, run_cli: Callable[..., Ran]) -> None:
+    litter(results)
+    ran = run_cli("clean")
+    assert ran.code == 0 and "MB to free" in ran.out and "--yes" in ran.out
+    assert (results.artifacts_dir / "nobody").exists()
+    ran = run_cli("clean", "--yes")
+    assert ran.code == 0 and "freed" in ran.out
+    assert not (results.artifacts_dir / "nobody").exists()
+    assert "Nothing" in run_cli("clean").out

@@ -1,0 +1,127 @@
+"""What lies in the results folder and no study needs: named first, and removed when that is asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import TrialState
+
+from tuning.results import ResultsDir, StudyDir, read_json, translated
+from tuning.study import open_storage
+
+ARTIFACTS = "artifacts:"  # the prefix under which Optuna keeps what it knows of an artifact
+MAX_CACHE_BYTES = 10 * 2**30  # of tokenised data; 1,000,000 reviews are 0.4 GiB
+
+
+@dataclass(frozen=True)
+class Removable:
+    """A file or folder that can go, and why."""
+
+    path: Path
+    why: str
+    n_bytes: int
+
+
+def removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
+    """Whatever no study needs; nothing of a study that is being tuned now, and no tokenised data while one is.
+
+    Exports, reports, logs and histories are never among it.
+    """
+    studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
+    idle = [study for study in studies if not is_owned(study)]
+    found = [(path, why) for study in idle for path, why in _of_study(study, storage_url)]
+    if len(idle) == len(studies):
+        found += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
+        found += [(path, "no trial has this artifact") for path in _unknown_artifacts(results, storage_url)]
+    return [Removable(path, why, size(path)) for path, why in found]
+
+
+def remove(found: list[Removable]) -> None:
+    """Remove what `removable` named.
+
+    Raises:
+        StorageError: the folder is read-only.
+    """
+    for one in found:
+        with translated(one.path):
+            if one.path.is_dir():
+                shutil.rmtree(one.path)
+            else:
+                one.path.unlink(missing_ok=True)
+
+
+def bound_caches(results: ResultsDir, *, keep: str) -> list[Path]:
+    """Remove the oldest tokenised data that no study uses while all of them take more than `MAX_CACHE_BYTES`; returns what is gone."""
+    gone: list[Path] = []
+    total = size(results.path / "cache")
+    for path in sorted(unused_caches(results), key=lambda path: path.stat().st_mtime):
+        if total <= MAX_CACHE_BYTES:
+            break
+        if path.name != keep:
+            total -= size(path)
+            shutil.rmtree(path, ignore_errors=True)
+            gone.append(path)
+    return gone
+
+
+def is_owned(study: StudyDir) -> bool:
+    """Whether a process tunes or confirms a study now."""
+    lock = FileLock(study.lock_path)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def unused_caches(results: ResultsDir) -> list[Path]:
+    """The tokenised data of no study."""
+    used = {read_json(path)["data_fingerprint"] for path in results.path.glob("*/study.json")}
+    return [path for path in sorted((results.path / "cache").glob("*")) if path.is_dir() and path.name not in used]
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
+
+
+def _of_study(study: StudyDir, storage_url: str) -> Iterator[tuple[Path, str]]:
+    """What a dead process left half written, and checkpoints of trials that have ended."""
+    for path in sorted([*study.path.rglob("*.tmp"), *study.path.glob("best.old")]):
+        yield path, "a process died while it wrote this"
+    checkpoints = {
+        study.checkpoint_path(int(path.parent.name)): int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")
+    }
+    if not checkpoints:
+        return
+    try:
+        trials = optuna.load_study(study_name=study.name, storage=open_storage(storage_url)).get_trials(deepcopy=False)
+    except KeyError:  # its record is in another storage
+        return
+    waiting = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
+    for path, number in checkpoints.items():
+        if number not in waiting:
+            yield path, "its trial has ended"
+
+
+def _unknown_artifacts(results: ResultsDir, storage_url: str) -> list[Path]:
+    files = [path for path in sorted(results.artifacts_dir.glob("*")) if path.is_file()]
+    if not files:
+        return []
+    known = set()
+    storage = open_storage(storage_url)
+    for study in optuna.get_all_study_summaries(storage):
+        owners = [
+            storage.get_study_system_attrs(study._study_id),
+            *(trial.system_attrs for trial in storage.get_all_trials(study._study_id, deepcopy=False)),
+        ]
+        known |= {json.loads(meta)["artifact_id"] for attrs in owners for name, meta in attrs.items() if name.startswith(ARTIFACTS)}
+    return [path for path in files if path.name not in known]

@@ -1,0 +1,102 @@
+"""Which workers are over a limit of time or memory, or do nothing any more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from tuning.pool import Worker
+
+SILENT_SECONDS = 60.0  # without a message, and without a second of computing
+BUSY_SECONDS = 0.5  # of computing, that count as a sign of life
+LOOK_SECONDS = 0.5
+MEMORY_SHARE = 0.9  # of the machine, for all workers together
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialLimits:
+    """What one trial may take of its worker: wall seconds, and resident memory in MB. None: no limit."""
+
+    seconds: float | None = None
+    memory_mb: float | None = None
+    silent_seconds: float = SILENT_SECONDS
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("--trial-seconds", self.seconds),
+            ("--trial-memory-mb", self.memory_mb),
+            ("--silent-seconds", self.silent_seconds),
+        ):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0; received {value:g}.")
+
+
+def default_memory_mb(n_workers: int) -> float:
+    """An equal share of 90 % of the machine's memory."""
+    return MEMORY_SHARE * float(psutil.virtual_memory().total) / n_workers / 2**20
+
+
+@dataclass
+class _Watched:
+    process: psutil.Process
+    started: float
+    alive: float  # when it last gave a sign of life
+    cpu_seconds: float
+
+
+class Watch:
+    """The workers that are at a trial now."""
+
+    def __init__(self, limits: TrialLimits) -> None:
+        self._limits = limits
+        self._watched: dict[Worker, _Watched] = {}
+        self._looked = 0.0
+
+    def begin(self, worker: Worker) -> None:
+        """A worker has been given a trial."""
+        now = time.monotonic()
+        try:
+            self._watched[worker] = _Watched(psutil.Process(worker.process.pid), now, now, 0.0)
+        except psutil.NoSuchProcess:  # it has died, which its pipe will tell
+            self.end(worker)
+
+    def heard(self, worker: Worker) -> None:
+        """A worker has sent a message."""
+        if worker in self._watched:
+            self._watched[worker].alive = time.monotonic()
+
+    def end(self, worker: Worker) -> None:
+        """A worker is at its trial no more."""
+        self._watched.pop(worker, None)
+
+    def look(self) -> list[tuple[Worker, str, str]]:
+        """The workers to be replaced, each with its reason and a sentence, at most twice a second; the dead are the pool's to find."""
+        found: list[tuple[Worker, str, str]] = []
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return found
+        self._looked = time.monotonic()
+        for worker, watched in self._watched.items():
+            try:
+                why = self._why(watched)
+            except psutil.Error:  # it has died since
+                continue
+            if why:
+                found.append((worker, *why))
+        return found
+
+    def _why(self, watched: _Watched) -> tuple[str, str] | None:
+        limits, now = self._limits, time.monotonic()
+        with watched.process.oneshot():
+            times, memory_mb = watched.process.cpu_times(), watched.process.memory_info().rss / 2**20
+        cpu_seconds = times.user + times.system
+        if cpu_seconds - watched.cpu_seconds >= BUSY_SECONDS:
+            watched.alive, watched.cpu_seconds = now, cpu_seconds
+        if limits.seconds is not None and now - watched.started > limits.seconds:
+            return "too long", f"it ran for more than {limits.seconds:g} s (--trial-seconds)"
+        if limits.memory_mb is not None and memory_mb > limits.memory_mb:
+            return "out of memory", f"its worker held {memory_mb:,.0f} MB, {limits.memory_mb:,.0f} allowed (--trial-memory-mb)"
+        if now - watched.alive > limits.silent_seconds:
+            return "silent", f"its worker did nothing for {limits.silent_seconds:g} s"
+        return None
