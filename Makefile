@@ -43,7 +43,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check faults format lock clean clean-results
+.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -127,6 +127,10 @@ test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
 ## faults: inject 200 faults into a real study, and check it after each
 faults: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.faults
+
+## fuzz: try 100,000 inputs on the readers of data, study files and exports
+fuzz: $(VENV)/.installed-dev
+	FUZZ_EXAMPLES=10000 $(PYTHON) -m pytest --timeout 3600 tests/test_fuzz.py
 
 ## check: lint, format and types
 check: $(VENV)/.installed-dev

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from tuning.config import sign
-from tuning.results import StudyDir, read_json, write_json
+from tuning.results import StudyDir, parsed, read_json, write_json
 
 MIN_ROUNDS = 3
 
@@ -165,12 +165,17 @@ class Confirmation:
 
     @classmethod
     def load(cls, folder: StudyDir) -> Self | None:
-        """What a study's folder holds of one; None where there is none."""
+        """What a study's folder holds of one; None where there is none.
+
+        Raises:
+            StudyError: `confirmation.json` does not hold one.
+        """
         if not folder.confirmation_path.exists():
             return None
         values = read_json(folder.confirmation_path)
-        lists = {name: [Finalist.from_dict(one) for one in values.get(name, [])] for name in ("finalists", "pruned")}
-        return cls(**{**values, **lists})
+        with parsed(folder.confirmation_path, "a confirmation"):
+            lists = {name: [Finalist.from_dict(one) for one in values.get(name, [])] for name in ("finalists", "pruned")}
+            return cls(**{**values, **lists})
 
 
 def confirmation(

@@ -54,7 +54,7 @@ def learning_curves(summary: Summary, folder: StudyDir) -> go.Figure:
             y=[row.get(summary.metric) for row in history],
             mode="lines+markers",
             name=f"baseline (trial {trial.number})" if is_baseline else f"trial {trial.number}",
-            line={"dash": "dash", "color": "black"} if is_baseline else {},
+            line={"dash": "dash", "color": "gray"} if is_baseline else {},
         )
     figure.update_xaxes(title="epoch", dtick=1)
     figure.update_yaxes(title=summary.metric)
@@ -212,7 +212,7 @@ def _hyperparameter_plots(
 
 def _styled(title: str, figure: go.Figure) -> go.Figure:
     """One look for Optuna's figures and ours; rows of small plots get room and few ticks."""
-    figure.update_layout(LAYOUT, title=None, width=None, autosize=True)
+    figure.update_layout(LAYOUT, title=None, width=None, autosize=True, plot_bgcolor=None)  # the template's, light or dark
     if title in ("Slices", "Contours"):
         figure.update_xaxes(nticks=4, title_font_size=11, tickfont_size=10)
         figure.update_yaxes(nticks=4, title_font_size=11, tickfont_size=10)

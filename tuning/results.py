@@ -75,6 +75,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return values  # type: ignore[no-any-return]  # a dict: anything else has no version
 
 
+@contextlib.contextmanager
+def parsed(path: Path, what: str) -> Iterator[None]:
+    """Turn what goes wrong while values of a JSON file get their types into a `StudyError`: it was changed, or is of another version."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StudyError(f"{path} must hold {what} as this program wrote it; reading it gave: {type(error).__name__} {error}.") from error
+
+
 def escape_markdown(value: object) -> str:
     """Text that Markdown and HTML show as it is, on one line."""
     escaped = html.escape(str(value), quote=False)

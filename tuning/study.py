@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import StudyConfig, differences
 from tuning.errors import StorageError, StudyError
 from tuning.hyperparameters import grid
-from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json
+from tuning.results import ResultsDir, StudyDir, parsed, read_json, translated, write_json
 from tuning.spaces import SearchSpace
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
@@ -169,15 +169,18 @@ def recorded_config(folder: StudyDir) -> StudyConfig:
     """
     if not folder.config_path.exists():
         raise StudyError(f"Study {folder.name!r} must have a {folder.config_path.name}; there is none. Type `make tune` first.")
-    try:
+    with parsed(folder.config_path, "a study's configuration"):
         return StudyConfig.from_dict(read_json(folder.config_path)["config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StudyError(f"{folder.config_path} must hold a study's configuration; reading it gave: {error}.") from error
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
-    """The search space a study was created with."""
-    return SearchSpace.from_dict(read_json(folder.space_path))
+    """The search space a study was created with.
+
+    Raises:
+        StudyError: `search_space.json` does not hold one.
+    """
+    with parsed(folder.space_path, "a search space"):
+        return SearchSpace.from_dict(read_json(folder.space_path))
 
 
 def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, data_fingerprint: str, storage_url: str) -> optuna.Study:

@@ -20,6 +20,7 @@ Progress = Callable[[str, float], None]
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 MAX_BROKEN_SHARE = 0.5  # a file of which more is broken is of another format
+MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 100, 2**28  # text packs to a third or a tenth; a gzip file that unpacks to more than both is a bomb
 PART_ROWS = 20_000  # rows held as Python strings before they become Arrow's: 1,000,000 at once took 2.4 GiB, in parts 1.0
 
 
@@ -52,6 +53,26 @@ class _Counted(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+class _Unpacked(io.RawIOBase):
+    """The contents of a gzip file, up to the size that a data file may have."""
+
+    def __init__(self, packed: IO[bytes], *, n_packed: int) -> None:
+        self._file = gzip.GzipFile(fileobj=packed)
+        self._left = max(MAX_UNPACKED_RATIO * n_packed, MIN_BOMB_BYTES)
+        self.is_bomb = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self._file.readinto(buffer)
+        self._left -= n
+        if self._left < 0:
+            self.is_bomb = True
+            raise OSError("it is a bomb")  # pandas would hide an error of ours
+        return n
 
 
 def find_files(pattern: str, *, flag: str = "--data") -> list[Path]:
@@ -104,7 +125,7 @@ def _first_bad_byte(path: Path, *, default: int) -> int:
     """The place in the (unpacked) file; a decoder that reads in pieces knows only that in its piece, the default."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
-            file.read().decode("utf-8")
+            file.read(MIN_BOMB_BYTES).decode("utf-8")
         except UnicodeDecodeError as error:
             return error.start
         except (EOFError, zlib.error, OSError):  # the archive is broken further on
@@ -119,17 +140,25 @@ def _format(path: Path) -> str:
 def _read_file(path: Path, progress: Progress | None) -> Table:
     readers = {".csv": _read_csv, ".tsv": _read_tsv, ".parquet": _read_parquet}
     reader = readers.get(_format(path), _read_jsonl)
+    unpacked: _Unpacked | None = None
     try:
         with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
-            data = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw)
+            if path.name.lower().endswith(".gz"):
+                unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)
+            data = cast("IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw)
             table = reader(data, path.name)
+    except (OSError, DataError, MemoryError) as error:
+        if unpacked is None or not unpacked.is_bomb:
+            raise _unreadable(path, error) from error
+        raise DataError(
+            f"{path} must not unpack to more than {MAX_UNPACKED_RATIO} times its size and {MIN_BOMB_BYTES / 2**20:.0f} MiB; it does. "
+            "Unpack it by hand if it is what you want to read."
+        ) from error
     except UnicodeDecodeError as error:
         place = error.start if _format(path) == ".parquet" else _first_bad_byte(path, default=error.start)
         raise DataError(f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv.") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again.") from error
-    except OSError as error:
-        raise DataError(f"{path} must be readable; opening it gave: {error.strerror or error}.") from error
+    except (EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
     n_rows = len(table.frame)
     if len(table.broken) > MAX_BROKEN_SHARE * (n_rows + len(table.broken)):
         raise DataError(
@@ -137,6 +166,15 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
             f"the first at {table.broken[0]}."
         )
     return table
+
+
+def _unreadable(path: Path, error: Exception) -> Exception:
+    """What to raise for an error of the system or of gzip; an error of ours as it is."""
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+        return DataError(f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again.")
+    if isinstance(error, OSError):
+        return DataError(f"{path} must be readable; opening it gave: {error.strerror or error}.")
+    return error
 
 
 def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:

@@ -1,0 +1,192 @@
+"""Whatever a file holds, what reads it succeeds or raises an error of this program's own.
+
+`FUZZ_EXAMPLES` sets how many inputs each test tries; `make fuzz` tries 100,000 in all.
+"""
+
+import contextlib
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import make_reviews
+from tuning.confirmation import Confirmation
+from tuning.datasets.files import read_files
+from tuning.errors import TuningError
+from tuning.predict import read_manifest, read_texts
+from tuning.results import ResultsDir, read_json, write_json
+from tuning.study import recorded_config, recorded_space
+from tuning.tune import Outcome
+from tuning.vocabulary import encode, open_corpus
+
+N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
+fuzz = settings(
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+    deadline=None,
+    max_examples=N_EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def own_error_or_success(read: Callable[[], Any]) -> None:
+    """Nothing else may come out: no traceback of a library reaches a user."""
+    with contextlib.suppress(TuningError):
+        read()
+
+
+def samples() -> dict[str, bytes]:
+    """A good file of each format."""
+    frame, folder = make_reviews(12), {}
+    folder["csv"] = frame.to_csv(index=False).encode()
+    folder["tsv"] = frame.to_csv(index=False, sep="\t").encode()
+    folder["jsonl"] = frame.to_json(orient="records", lines=True).encode()
+    folder["parquet"] = frame.to_parquet()
+    return {**folder, "csv.gz": gzip.compress(folder["csv"], mtime=0)}
+
+
+GOOD = samples()
+
+
+def mutated(good: bytes) -> st.SearchStrategy[bytes]:
+    """A good file with some bytes put over others, cut off, or doubled."""
+
+    def mutate(parts: tuple[list[tuple[int, bytes]], int, int]) -> bytes:
+        changes, end, times = parts
+        data = bytearray(good)
+        for place, new in changes:
+            data[place % len(data) : place % len(data) + len(new)] = new
+        return bytes(data[: end % (len(data) + 1)] if end else data) * times
+
+    changes = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=6)), max_size=4)
+    return st.tuples(changes, st.integers(0, 2**16), st.integers(1, 2)).map(mutate)
+
+
+@pytest.mark.parametrize("ending", GOOD)
+def test_data_files(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"reviews.{ending}"
+
+    @fuzz
+    @given(st.binary(max_size=200) | mutated(GOOD[ending]))
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        own_error_or_success(lambda: read_files(str(path)))
+        own_error_or_success(lambda: list(read_texts(str(path), text_column=None, trained_on="review_body")))
+
+    read()
+
+
+@pytest.fixture(scope="module")
+def study(finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory) -> ResultsDir:
+    folder = tmp_path_factory.mktemp("fuzzed") / "results"
+    shutil.copytree(finished[0].path, folder)
+    return ResultsDir(folder)
+
+
+def changed(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A good JSON object with one of its values, at any depth, put in the place of by any other, or left out."""
+    places = [path for path in _paths(good) if path]
+
+    def change(parts: tuple[tuple[Any, ...], Any, bool]) -> dict[str, Any]:
+        place, new, leave_out = parts
+        made = json.loads(json.dumps(good))
+        inner = made
+        for step in place[:-1]:
+            inner = inner[step]
+        if leave_out and isinstance(inner, dict):
+            del inner[place[-1]]
+        else:
+            inner[place[-1]] = new
+        return made  # type: ignore[no-any-return]
+
+    return st.tuples(st.sampled_from(places), JSON, st.booleans()).map(change)
+
+
+def _paths(value: Any) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [(), *((key, *path) for key, inner in items for path in _paths(inner))]
+
+
+READERS: dict[str, Callable[[ResultsDir], Any]] = {
+    "study.json": lambda results: recorded_config(results.study("s")),
+    "search_space.json": lambda results: recorded_space(results.study("s")),
+    "confirmation.json": lambda results: Confirmation.load(results.study("s")),
+}
+CONFIRMATION = {
+    "metric": "val_accuracy",
+    "seeds": [1, 2],
+    "search_seconds": 9.0,
+    "budget_seconds": 3.0,
+    "finalists": [{"trial": 1, "values": {"a": 1}, "search_value": 0.5, "seconds": 1.0, "repeats": {"1": 0.5}, "failures": {}}],
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_study_files(name: str, study: ResultsDir) -> None:
+    path = study.study("s").path / name
+    if not path.exists():
+        write_json(path, CONFIRMATION)
+    good = path.read_bytes()
+    read = READERS[name]
+
+    @fuzz
+    @given(changed(read_json(path)).map(lambda values: json.dumps({"schema_version": 1, **values}).encode()) | mutated(good))
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        own_error_or_success(lambda: read(study))
+
+    try:
+        check()
+    finally:
+        path.write_bytes(good)
+
+
+def test_manifest_of_an_export(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+
+    @fuzz
+    @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        own_error_or_success(lambda: read_manifest(tmp_path))
+
+    check()
+
+
+def test_texts_to_predict() -> None:
+    @fuzz
+    @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=40), max_size=4))
+    def check(texts: list[str]) -> None:
+        found = encode(texts, ["good", "bad"])
+        assert len(found.lengths) == len(texts)
+
+    check()
+
+
+def test_corpus_that_is_not_there(tmp_path: Path) -> None:
+    own_error_or_success(lambda: open_corpus(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_bomb_ends_at_a_stated_size(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.datasets.files.MIN_BOMB_BYTES", 2**20)
+    path = tmp_path / f"bomb.{ending}.gz"
+    head = {"csv": b"text,label\n", "tsv": b"text\tlabel\n", "jsonl": b""}[ending]
+    path.write_bytes(gzip.compress(head + b" " * 2**24))
+    with pytest.raises(TuningError, match="must not unpack to more than 100 times"):
+        read_files(str(path))
+    good = make_reviews(20_000)
+    good.to_csv(tmp_path / "good.csv.gz", index=False)
+    assert isinstance(read_files(str(tmp_path / "good.csv.gz")).frame, pd.DataFrame)
