@@ -124,9 +124,10 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
 	$(PYTHON) -m pytest -m slow
 
-## faults: inject 200 faults into a real study, and check it after each
+## faults: inject 200 faults into real studies, one on SQLite and one on PostgreSQL, and check them after each
 faults: $(VENV)/.installed-dev
-	$(PYTHON) -m tests.faults
+	$(PYTHON) -m tests.faults --n-faults 140
+	$(PYTHON) -m tests.faults --n-faults 60 --postgresql
 
 ## fuzz: try 100,000 inputs on the readers of data, study files and exports
 fuzz: $(VENV)/.installed-dev

@@ -3,7 +3,6 @@
 import pytest
 
 from tests.faults.__main__ import Report, run, table
-from tests.faults.injections import ENDS, GOES_ON
 
 
 @pytest.mark.slow
@@ -19,5 +18,4 @@ def test_table_names_every_fault_and_why_some_were_not_injected() -> None:
     report.counts["kill_worker"] = 3
     text = table(report)
     assert "| kill worker | 3 |" in text
-    assert text.count("| ") >= len(GOES_ON) + len(ENDS)
     assert "Not injected: fill disk, mounting is not allowed here." in text

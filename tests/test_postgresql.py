@@ -1,9 +1,5 @@
 """A study on a real PostgreSQL, started for these tests on 127.0.0.1."""
 
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,43 +7,23 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.postgresql import PASSWORD, programs, server
 from tests.test_tune import Setting
 from tuning.study import close_study
 from tuning.summary import status_of
 from tuning.tune import tune
 
 pytestmark = pytest.mark.slow
-PASSWORD = "s3cret-word"
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of a fresh database."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
+    bin_dir = programs()
+    if bin_dir is None:
         pytest.skip("no PostgreSQL on this machine; .ci/run installs Debian's")
-    bin_dir = programs[-1].parent
-    # PostgreSQL refuses to run as root, and its user can't enter pytest's own folder
-    folder = Path("/tmp") / f"postgresql-{os.getpid()}"
-    folder.mkdir()
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_user:
-        shutil.chown(folder, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    password_file = folder / "password"
-    password_file.write_text(PASSWORD)
-    password_file.chmod(0o644)
-    data = folder / "data"
-    initdb = [*as_user, bin_dir / "initdb", "-D", data, "-U", "tuner", "--auth=scram-sha-256", f"--pwfile={password_file}"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [*as_user, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log.txt"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
-    yield f"postgresql+psycopg://tuner:{PASSWORD}@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
-    shutil.rmtree(folder)
+    with server(bin_dir) as made:
+        yield made.url
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.injections import AT_REST, ENDS, GOES_ON, Inject, Skipped
+from tests.faults.injections import AT_REST, DATABASE, ENDS, GOES_ON, Inject, Skipped
 from tests.faults.invariants import Seen, check_readers
 from tests.faults.study import Call, Setting
+from tests.postgresql import Server, programs, server
 
 DISK_MB = 24
 READERS_EVERY = 20  # faults
@@ -36,20 +37,20 @@ class Report:
     seconds: float = 0.0
 
 
-def run(*, n_faults: int, seed: int, say: Callable[[str], None] = lambda text: None) -> Report:
-    """Inject so many faults, at moments drawn from the seed.
+def run(*, n_faults: int, seed: int, database: Server | None = None, say: Callable[[str], None] = lambda text: None) -> Report:
+    """Inject so many faults, at moments drawn from the seed; with a PostgreSQL server, into a study that is kept there.
 
     Raises:
         AssertionError: an invariant does not hold; the folder of the study is named.
     """
     rng, report, seen, started = random.Random(seed), Report(), Seen(), time.monotonic()
     with _folder() as (folder, disk):
-        setting = Setting(folder, disk / "results")
+        setting = Setting(folder, disk / "results", database)
         url = setting.url
         while report.counts.total() < n_faults:
             call = _start(setting, report, n_trials=report.n_finished + seen.n_open + MORE_TRIALS)
             try:
-                for inject in _plan(rng, n_left=n_faults - report.counts.total()):
+                for inject in _plan(rng, n_left=n_faults - report.counts.total(), database=database is not None):
                     if not _inject(inject, setting, call, rng, report, say):
                         continue
                     if call.process.poll() is None:
@@ -65,10 +66,10 @@ def run(*, n_faults: int, seed: int, say: Callable[[str], None] = lambda text: N
     return report
 
 
-def _plan(rng: random.Random, *, n_left: int) -> list[Inject]:
+def _plan(rng: random.Random, *, n_left: int, database: bool) -> list[Inject]:
     """Some faults that the call survives, then one that ends it."""
     n = min(rng.randint(0, 4), n_left - 1)
-    return [*(rng.choice(GOES_ON) for _ in range(n)), rng.choice(ENDS)]
+    return [*(rng.choice(GOES_ON) for _ in range(n)), rng.choice((*ENDS, *DATABASE, *DATABASE) if database else ENDS)]
 
 
 def _start(setting: Setting, report: Report, *, n_trials: int) -> Call:
@@ -125,7 +126,11 @@ def _folder() -> Iterator[tuple[Path, Path]]:
 
 def table(report: Report) -> str:
     """The run as Markdown."""
-    rows = [f"| {name.replace('_', ' ')} | {report.counts[name]} |" for name in (i.__name__ for i in (*GOES_ON, *ENDS))]
+    rows = [
+        f"| {name.replace('_', ' ')} | {report.counts[name]} |"
+        for name in (i.__name__ for i in (*GOES_ON, *ENDS, *DATABASE))
+        if report.counts[name]
+    ]
     skipped = [f"Not injected: {name.replace('_', ' ')}, {why}." for name, why in report.skipped.items()]
     total = f"{report.counts.total()} faults, {report.n_starts} starts, {report.n_finished} finished trials, {report.seconds:.0f} s"
     return "\n".join(["| fault | times |", "|---|---|", *rows, "", total, *skipped])
@@ -136,8 +141,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--postgresql", action="store_true", help="keep the study in a PostgreSQL server, which is restarted and killed too"
+    )
     flags = parser.parse_args()
-    print(table(run(n_faults=flags.n_faults, seed=flags.seed, say=lambda text: print(text, flush=True))))
+    bin_dir = programs() if flags.postgresql else None
+    if flags.postgresql and bin_dir is None:
+        parser.error("--postgresql needs Debian's package postgresql")
+    with server(bin_dir) if bin_dir else contextlib.nullcontext() as database:
+        report = run(n_faults=flags.n_faults, seed=flags.seed, database=database, say=lambda text: print(text, flush=True))
+    print(table(report))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.study import Call, Setting, alive_in_session
+from tuning.results import read_json
 
 MANY = 1_000_000  # more than a call that is to be refused, or stopped soon, can make
 STOP_SECONDS = 10.0  # that Ctrl-C may take
@@ -140,6 +141,8 @@ def _refused(call: Call, *words: str) -> None:
 
 def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
     """The machine dies in the middle of a write: half a page stands at the end of SQLite's write-ahead log."""
+    if setting.server:
+        raise Skipped("it is SQLite's own, and the storage is PostgreSQL")
     call.kill_all()
     wal = setting.results.database_path.with_name(setting.results.database_path.name + "-wal")
     with wal.open("ab") as file:
@@ -149,7 +152,7 @@ def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
 def corrupt_cache(setting: Setting, call: Call, rng: random.Random) -> None:
     """A file of tokenised data is not what was written: it is made again."""
     call.kill_all()
-    (folder,) = [path for path in (setting.results.path / "cache").iterdir() if path.is_dir()]
+    folder = setting.results.cache_dir(read_json(setting.study.config_path)["data_fingerprint"])
     victim = rng.choice(sorted(folder.iterdir()))
     data = bytearray(victim.read_bytes())
     place = rng.randrange(len(data))
@@ -168,6 +171,29 @@ def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
         setting.data.write_text(kept)
 
 
+def restart_database(setting: Setting, call: Call, rng: random.Random) -> None:
+    """PostgreSQL is restarted: the search goes on, or says in one sentence that the same command will."""
+    if setting.server is None:
+        raise Skipped("the storage is SQLite")
+    seen = len(call.lines)
+    setting.server.restart()
+    _goes_on_or_is_refused(call, seen)
+
+
+def kill_database(setting: Setting, call: Call, rng: random.Random) -> None:
+    """kill -9 of PostgreSQL, and its recovery."""
+    if setting.server is None:
+        raise Skipped("the storage is SQLite")
+    seen = len(call.lines)
+    setting.server.kill()
+    _goes_on_or_is_refused(call, seen)
+
+
+def _goes_on_or_is_refused(call: Call, seen: int) -> None:
+    if not call.wait_for(" complete: ", after=seen, seconds=30):
+        _refused(call, "storage must stay reachable", "go on with the same command")
+
+
 def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
     """The next call believes that it is another day."""
     program = shutil.which("faketime")
@@ -183,6 +209,7 @@ def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 # Those after which the call goes on, and those that end it.
+DATABASE: tuple[Inject, ...] = (restart_database, kill_database)
 GOES_ON: tuple[Inject, ...] = (kill_worker, stop_worker, ask_for_too_much, hold_too_much, lose_the_loss)
 ENDS: tuple[Inject, ...] = (
     kill_coordinator,

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import TINY_SPACE, make_reviews
+from tests.postgresql import Server
 from tuning.results import ResultsDir, StudyDir
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,8 @@ def misbehave(model):
 class Setting:
     """The files of the study below `folder`; `results` may lie on a disk of its own."""
 
-    def __init__(self, folder: Path, results: Path) -> None:
+    def __init__(self, folder: Path, results: Path, server: Server | None = None) -> None:
+        self.server = server
         self.results, self.data, self.space = ResultsDir(results), folder / "reviews.csv", folder / "tiny.py"
         self.fault = folder / "fault"
         make_reviews(N_REVIEWS).to_csv(self.data, index=False)
@@ -65,18 +67,19 @@ class Setting:
 
     @property
     def url(self) -> str:
-        return self.results.storage_url(None)
+        """The storage: SQLite in the results folder, or a PostgreSQL."""
+        return self.server.url if self.server else self.results.storage_url(None)
 
 
 class Call:
     """One `tune` process; its lines are read as they come."""
 
-    def __init__(self, setting: Setting, *, n_trials: int, env: dict[str, str] | None = None, storage_url: str | None = None) -> None:
+    def __init__(self, setting: Setting, *, n_trials: int, env: dict[str, str] | None = None) -> None:
         options = {"--study": STUDY, "--space": setting.space, "--data": setting.data, "--n-trials": n_trials, "--epochs": 3}
         options |= {"--workers": 2, "--results": setting.results.path}
         options |= {"--trial-memory-mb": MEMORY_MB, "--silent-seconds": SILENT_SECONDS}
         command = [sys.executable, "-m", "tuning", "tune", "--no-confirm", *(str(word) for pair in options.items() for word in pair)]
-        variables = {**os.environ, "COLUMNS": "400", **(env or {}), **({"STORAGE": storage_url} if storage_url else {})}
+        variables = {**os.environ, "COLUMNS": "400", "STORAGE": setting.url, **(env or {})}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
