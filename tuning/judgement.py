@@ -19,6 +19,7 @@ from tuning.statistics import LEVEL, Interval
 
 RESOLUTION = 0.01  # the difference that "n more seeds would resolve"
 MAX_SEEDS = 1000
+DIGITS = 12  # of a mean: what least squares leave beyond must not break a tie
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def judge(found: Confirmation) -> Judgement | None:
         return None
     means = _corrected(tried, _layout({one.trial: _known(one.repeats) for one in tried}))
     left = [one for one in tried if one.is_alive and not one.is_over_limit] or tried
-    best = max(left, key=lambda one: (towards * statistics.mean(one.found), towards * one.search_value, -one.trial))
+    ranked = {one.trial: (means[one.trial].value, statistics.mean(one.found), one.search_value) for one in left}
+    best = max(left, key=lambda one: ([towards * value for value in ranked[one.trial]], -one.trial))
     naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))
     difference, n_pairs, resolving = None, 0, None
     baseline = found.baseline
@@ -116,7 +118,8 @@ def _layout(values: Mapping[int, Mapping[int, float]]) -> _Layout:
             column.append(value)
     table, observed = np.array(design), np.array(column)
     effects, _, rank, _ = np.linalg.lstsq(table, observed, rcond=None)
-    means = dict(zip(groups, effects[: len(groups)] + effects[len(groups) :].mean(), strict=True))
+    over_all = effects[: len(groups)] + effects[len(groups) :].mean()
+    means = {trial: round(float(mean), DIGITS) for trial, mean in zip(groups, over_all, strict=True)}
     within = len(observed) - len(groups)
     squares = sum(float(np.var(list(group.values()))) * len(group) for group in groups.values())
     rest, free = float(((observed - table @ effects) ** 2).sum()), len(observed) - int(rank)
