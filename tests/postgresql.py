@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PASSWORD = "s3cret-word"
+START_SECONDS = 30.0
 
 
 def programs() -> Path | None:
@@ -41,23 +43,21 @@ class Server:
 
     def kill(self) -> None:
         """kill -9 of the server, which leaves its crash to be recovered from, and a new start."""
-        pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGKILL)
-        while _is_there(pid):
-            pass
-        self.start()
+        os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+        deadline = time.monotonic() + START_SECONDS
+        while True:  # its children have to notice first, and the system to forget it
+            try:
+                return self.start()
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def stop(self) -> None:
         self._run("-m", "immediate", "stop")
 
     def _run(self, *arguments: str) -> None:
         subprocess.run([*self.control, *arguments], check=True, capture_output=True, cwd="/")
-
-
-def _is_there(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    return False
 
 
 @contextlib.contextmanager

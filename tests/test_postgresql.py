@@ -1,13 +1,16 @@
 """A study on a real PostgreSQL, started for these tests on 127.0.0.1."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD, programs, server
+from tests.test_study import open_at_once
 from tests.test_tune import Setting
 from tuning.study import close_study
 from tuning.summary import status_of
@@ -29,6 +32,15 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture
 def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
     return Setting(tmp_path, reviews_csv, tiny_space)
+
+
+def test_four_processes_may_open_a_fresh_database_at_once(postgresql: str) -> None:
+    name = f"fresh_{os.getpid()}"
+    engine = sqlalchemy.create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    open_at_once(postgresql.rsplit("/", 1)[0] + f"/{name}")
 
 
 def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> None:

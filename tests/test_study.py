@@ -1,5 +1,7 @@
 """Open, resume, refuse; samplers and pruners by name."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +111,26 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
     with storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: what was told survives a loss of power
+
+
+def open_at_once(url: str, n: int = 4) -> None:
+    """Several processes open a database that has no tables yet, as soon as all of them are ready."""
+    code = "import sys; from tuning.study import open_storage; print('ready', flush=True); sys.stdin.readline(); open_storage(sys.argv[1])"
+    command = [sys.executable, "-c", code, url]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parent.parent, **streams) for _ in range(n)]  # type: ignore[call-overload]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * n, errors
+
+
+@pytest.mark.slow
+def test_four_processes_may_open_a_fresh_database_at_once(results: ResultsDir) -> None:
+    open_at_once(results.storage_url(None))
 
 
 def test_storage_error_hides_the_password() -> None:

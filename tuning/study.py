@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
+from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import StudyConfig, differences
@@ -30,6 +31,7 @@ from tuning.spaces import SearchSpace
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
 FULL_TPE_TRIALS = 1000
+SCHEMA_KEY = 7_021_958_113  # of the advisory lock, any number that others do not take
 RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn")
 
@@ -113,12 +115,13 @@ def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.stora
     """
     shown = hide_password(url)
     try:
-        parsed = sqlalchemy.make_url(url)
+        address = sqlalchemy.make_url(url)
         options: dict[str, Any] = {"pool_pre_ping": True}
-        if parsed.drivername.startswith("sqlite"):
-            _prepare_sqlite(Path(parsed.database or ""))
+        if address.drivername.startswith("sqlite"):
+            _prepare_sqlite(Path(address.database or ""))
             options["connect_args"] = {"timeout": 60}
-        return kind(url, engine_kwargs=options)
+        with _schema_lock(address):
+            return kind(url, engine_kwargs=options)
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
         hint = f" Install its driver: {sys.executable} -m pip install 'psycopg[binary]'." if lacks_driver else ""
@@ -127,6 +130,32 @@ def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.stora
             f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Mend its permissions or disk space, or name "
             "another with --storage."
         ) from error
+
+
+@contextlib.contextmanager
+def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
+    """Let one process at a time make the tables: Optuna 5 fails where several open a fresh database at once."""
+    if url.drivername.startswith("postgresql"):
+        engine = sqlalchemy.create_engine(url)
+        with contextlib.closing(engine.connect()) as connection:  # the lock ends with its connection
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": SCHEMA_KEY})
+            try:
+                yield
+            finally:
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": SCHEMA_KEY})
+        engine.dispose()
+        return
+    lock = FileLock(f"{url.database}.lock") if url.drivername.startswith("sqlite") and url.database else None
+    if lock is not None:
+        try:
+            lock.acquire()
+        except OSError:  # a folder that takes nothing: what is there can be read all the same
+            lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def hide_password(url: str) -> str:
