@@ -63,15 +63,16 @@ class FakeWorker:
         elif message["go"] is True and len(self._history) < self._epochs:
             self._train_epoch()
         else:
-            self._end(paused=message["go"] == "pause")
+            self._end(paused=message["go"] == "pause", stopped=message["go"] is not True)
 
     def _train_epoch(self) -> None:
         self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
         self.answers.append({"kind": "epoch", **self._history[-1]})
 
-    def _end(self, *, paused: bool) -> None:
+    def _end(self, *, paused: bool, stopped: bool) -> None:
         best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
         values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
+        values["stopped"] = stopped
         if paused:
             self._histories[self._checkpoint] = self._history
             write_bytes(Path(self._checkpoint), b"a checkpoint's place; a worker writes it, not the coordinator")

@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from tests.conftest import Ran
 from tuning import clean
-from tuning.clean import Removable, bound_caches, is_owned, removable, remove
+from tuning.clean import Removable, bound_caches, removable, remove
+from tuning.owner import is_locked
 from tuning.results import ResultsDir
 from tuning.tune import Outcome
 
@@ -61,9 +62,47 @@ def test_litter_is_named_with_its_size_and_removed(results: ResultsDir) -> None:
 def test_study_that_is_tuned_now_is_left_alone(results: ResultsDir) -> None:
     litter(results)
     with FileLock(results.study("s").lock_path):
-        assert is_owned(results.study("s"))
+        assert is_locked(results.study("s").lock_path)
         assert removable(results, storage_url=results.storage_url(None)) == []
-    assert not is_owned(results.study("s"))
+    assert not is_locked(results.study("s").lock_path)
+
+
+def test_export_that_was_not_put_in_its_place_is_kept(results: ResultsDir) -> None:
+    """A process died between two renames: `best.old` is the only whole export there is."""
+    for name in ("best.old", "best.tmp"):
+        (results.study("s").path / name).mkdir()
+    assert removable(results, storage_url=results.storage_url(None)) == []
+    results.study("s").best_dir.mkdir()
+    found = removable(results, storage_url=results.storage_url(None))
+    assert set(names(found, results)) == {"s/best.old", "s/best.tmp"}
+    with FileLock(results.study("s").export_lock_path):  # one is being written
+        assert removable(results, storage_url=results.storage_url(None)) == []
+
+
+def test_artifacts_stay_where_a_study_has_its_record_in_another_storage(results: ResultsDir) -> None:
+    litter(results)
+    shutil.copytree(results.study("s").path, results.study("t").path)  # a study that this storage does not know
+    found = names(removable(results, storage_url=results.storage_url(None)), results)
+    assert not [path for path in found if path.startswith("artifacts/")]
+
+
+def test_caches_stay_while_a_new_study_tokenises(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no study.json yet, and owns its folder."""
+    litter(results)
+    new = results.study("new")
+    new.path.mkdir()
+    monkeypatch.setattr(clean, "MAX_CACHE_BYTES", 0)
+    with FileLock(new.lock_path):
+        found = names(removable(results, storage_url=results.storage_url(None)), results)
+        assert not [path for path in found if path.startswith(("cache/", "artifacts/"))]
+        assert bound_caches(results, own=results.study("s"), keep="") == []
+
+
+def test_study_that_can_not_be_read_keeps_all_caches(results: ResultsDir) -> None:
+    litter(results)
+    results.study("other").path.mkdir()
+    results.study("other").config_path.write_text("torn")
+    assert clean.unused_caches(results) == []
 
 
 def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
@@ -84,12 +123,12 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(results: ResultsD
         (folder / "train.ids.npy").write_bytes(b"x" * 10_000)
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
     used = [path for path in (results.path / "cache").iterdir() if path.is_dir() and path.name not in ("new", "old")]
-    assert bound_caches(results, keep="") == []
+    assert bound_caches(results, own=results.study("s"), keep="") == []
     monkeypatch.setattr(clean, "MAX_CACHE_BYTES", clean.size(results.path / "cache") - 1)
-    assert [path.name for path in bound_caches(results, keep="")] == ["old"]
+    assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["old"]
     monkeypatch.setattr(clean, "MAX_CACHE_BYTES", 0)
-    assert bound_caches(results, keep="new") == []
-    assert [path.name for path in bound_caches(results, keep="")] == ["new"]
+    assert bound_caches(results, own=results.study("s"), keep="new") == []
+    assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["new"]
     assert all(path.exists() for path in used)  # what a study uses stays, whatever it takes
 
 

@@ -109,6 +109,12 @@ def test_time_that_is_left_goes_to_pruned_trials() -> None:
     assert f"between {rate.low:.0%} and {rate.high:.0%}" in missed
 
 
+def test_budget_that_pays_no_repeat_pays_no_pruned_trial_either() -> None:
+    found = begin(0.9, 0.5, budget=1.5)
+    found.pruned = pruned(1.0)
+    assert found.due() == [] and found.is_over
+
+
 def test_pruned_trials_are_not_trained_before_the_repeats() -> None:
     found = begin(0.9, 0.5, n_seeds=1)
     found.pruned = pruned(1.0)
@@ -218,6 +224,12 @@ def test_confirmed_best_is_not_the_luckiest_trial() -> None:
     assert judgement is not None
     assert (judgement.best.trial, judgement.naive.trial) == (2, 1)
     assert judgement.optimism == pytest.approx(0.95 - judgement.means[1].value)
+
+
+def test_baseline_over_a_limit_is_not_the_best_for_want_of_another() -> None:
+    found = with_repeats({1: [None], 0: [0.8]})
+    found.finalists[1].is_over_limit = True
+    assert judge(found) is None
 
 
 def test_failed_repeat_never_wins_and_enters_no_mean() -> None:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "tuning"
 LAYERS = [
     {"errors"},
     {"config", "results", "asha", "chunks", "options"},
-    {"logs"},
+    {"logs", "owner"},
     {"datasets", "tokenizing"},
     {"vocabulary"},
     {"batching", "metrics", "hyperparameters", "corpus", "models", "checkpoints"},

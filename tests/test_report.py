@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tuning.advice import dead_ranges, declarations, near_bounds, trade_offs
@@ -30,7 +30,7 @@ from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
 from tuning.study import load_study
 from tuning.summary import summarize
-from tuning.tables import best_rows, record_rows
+from tuning.tables import best_rows, record_rows, trials_table
 from tuning.tune import Outcome
 from tuning.verdicts import verdict
 from tuning.vocabulary import Corpus
@@ -104,6 +104,17 @@ def test_trials_csv_has_a_row_a_trial(finished: tuple[ResultsDir, Outcome], page
         rows = list(csv.DictReader(file))
     assert [int(row["number"]) for row in rows] == [t.number for t in outcome.summary.trials]
     assert {"vocab_size", "sequence_length", "embedding_dim", "lstm_units", "value", "state", "train_seconds", "val_f1"} <= set(rows[0])
+
+
+def test_text_that_looks_like_a_formula_is_none_in_the_table() -> None:
+    study = optuna.create_study()
+    kinds = CategoricalDistribution(["=1+1", "lstm"])
+    for kind in kinds.choices:
+        study.add_trial(create_trial(value=-0.5, params={"kind": kind}, distributions={"kind": kinds}, user_attrs={"note": "@SUM(A1)"}))
+    table = trials_table(summarize(study, metric="val_loss"))
+    assert table["kind"].tolist() == ["'=1+1", "lstm"]
+    assert table["note"].tolist() == ["'@SUM(A1)"] * 2
+    assert table["value"].tolist() == [-0.5, -0.5]
 
 
 def test_table_escapes_cells() -> None:

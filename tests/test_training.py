@@ -4,6 +4,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -223,6 +224,16 @@ def test_fit_two_classes_may_end_in_softmax() -> None:
 def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(values: Values, n_steps: int) -> None:
     model, _ = run(lambda hp: mean(), values=values, batch_size=16)
     assert int(model.optimizer.iterations) == 2 * n_steps
+
+
+@pytest.mark.parametrize(("answer", "stopped"), [("pause", False), (False, True), (True, False)])
+def test_training_whose_patience_is_over_ends_instead_of_pausing(answer: Any, stopped: bool, tmp_path: Path) -> None:
+    def on_epoch(epoch: Epoch) -> Any:
+        return answer if epoch.number == 3 else True
+
+    _, result = run(lambda hp: mean(rate=0.0), epochs=9, patience=2, on_epoch=on_epoch, checkpoint=tmp_path / "checkpoint.npz")
+    assert (len(result.history), result.paused, result.stopped) == (3, False, stopped)
+    assert not (tmp_path / "checkpoint.npz").exists()
 
 
 def test_fit_patience_stops_when_nothing_gets_better() -> None:

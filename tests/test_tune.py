@@ -126,7 +126,7 @@ hypermodel = Planned
 '''
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", [1, 2, 4])
 def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: Setting, n_workers: int) -> None:
     """Six values and ten trials: each value is trained once, whatever the sampler draws."""
     Path(setting.config.space).write_text(PLANNED)
@@ -201,13 +201,18 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     """A trial that was at work again goes back to its checkpoint, and ends as one that never paused."""
     slow_down(setting, 2)
     config = {"train": TrainConfig(epochs=4, patience=9)}
-    setting.tune(2, timeout_seconds=4, config=config)  # some trial is paused when the time is up
+    setting.tune(2, timeout_seconds=0.01, config=config)  # makes the study
+    process = start_tune(setting, 2, epochs=4)
+    wait_for(process, "epoch 1:")
+    process.terminate()  # the trial pauses at the end of its epoch
+    process.communicate()
     waiting = [t.number for t in setting.study().trials if t.state == TrialState.RUNNING]
     assert waiting
     process = start_tune(setting, 2, epochs=4)
     wait_for(process, f"trial {waiting[0]} goes on")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    setting.folder.history_path(waiting[0]).unlink()  # the checkpoint knows as much
     setting.tune(2, config=config, timeout_seconds=0.01)  # no time to go on: it waits, and says so
     assert setting.study().trials[waiting[0]].user_attrs["paused"] is True
     setting.tune(2, config=config)

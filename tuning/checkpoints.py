@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from tuning.results import write_bytes
+
+if TYPE_CHECKING:
+    import keras
 
 
 def save(path: Path, model: keras.Model, seen: Any) -> None:
@@ -42,6 +45,16 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
             variable.assign(saved[f"{number:03d}"])
         seen: dict[str, Any] = json.loads(saved["seen"].tobytes())
     return seen
+
+
+def read_history(path: Path) -> list[dict[str, Any]] | None:
+    """The epochs that a checkpoint has behind it ("number", "metrics", "seconds"); None where the file is no checkpoint."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            history: list[dict[str, Any]] = json.loads(saved["seen"].tobytes())["history"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return history
 
 
 def _state(model: keras.Model) -> list[keras.Variable]:

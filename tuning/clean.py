@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
+from tuning.errors import StorageError
+from tuning.owner import is_locked
 from tuning.results import ResultsDir, StudyDir, read_json, translated
 from tuning.study import open_storage
 
@@ -34,11 +35,11 @@ def removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     Exports, reports, logs and histories are never among it.
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
-    idle = [study for study in studies if not is_owned(study)]
+    idle = [study for study in studies if not is_locked(study.lock_path)]
     found = [(path, why) for study in idle for path, why in _of_study(study, storage_url)]
-    if len(idle) == len(studies):
+    if not at_work(results):
         found += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
-        found += [(path, "no trial has this artifact") for path in _unknown_artifacts(results, storage_url)]
+        found += [(path, "no trial has this artifact") for path in _unknown_artifacts(results, studies, storage_url)]
     return [Removable(path, why, size(path)) for path, why in found]
 
 
@@ -56,10 +57,15 @@ def remove(found: list[Removable]) -> None:
                 one.path.unlink(missing_ok=True)
 
 
-def bound_caches(results: ResultsDir, *, keep: str) -> list[Path]:
-    """Remove the oldest tokenised data that no study uses while all of them take more than `MAX_CACHE_BYTES`; returns what is gone."""
+def bound_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
+    """Remove the oldest tokenised data that no study uses while all of them take more than `MAX_CACHE_BYTES`; returns what is gone.
+
+    Nothing goes while a process works on another study than `own`: one that is new uses data that it has not told of yet.
+    """
     gone: list[Path] = []
     total = size(results.path / "cache")
+    if total <= MAX_CACHE_BYTES or at_work(results, but=own):
+        return gone
     for path in sorted(unused_caches(results), key=lambda path: path.stat().st_mtime):
         if total <= MAX_CACHE_BYTES:
             break
@@ -70,20 +76,20 @@ def bound_caches(results: ResultsDir, *, keep: str) -> list[Path]:
     return gone
 
 
-def is_owned(study: StudyDir) -> bool:
-    """Whether a process tunes or confirms a study now."""
-    lock = FileLock(study.lock_path)
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+def at_work(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
+    """Whether a process works on some study of the folder, be it so new that it has no record yet."""
+    locks = [path for path in results.path.glob("*/owner.lock") if but is None or path.parent != but.path]
+    return any(is_locked(path) for path in locks)
 
 
 def unused_caches(results: ResultsDir) -> list[Path]:
-    """The tokenised data of no study."""
-    used = {read_json(path)["data_fingerprint"] for path in results.path.glob("*/study.json")}
-    return [path for path in sorted((results.path / "cache").glob("*")) if path.is_dir() and path.name not in used]
+    """The tokenised data of no study; none where a study does not tell what it uses, or where they are being written."""
+    try:
+        used = {read_json(path)["data_fingerprint"] for path in results.path.glob("*/study.json")}
+    except (StorageError, KeyError):
+        return []
+    folders = [path for path in sorted((results.path / "cache").glob("*")) if path.is_dir() and path.name.removesuffix(".tmp") not in used]
+    return [path for path in folders if not is_locked(path.with_name(path.name.removesuffix(".tmp") + ".lock"))]
 
 
 def size(path: Path) -> int:
@@ -95,7 +101,12 @@ def size(path: Path) -> int:
 
 def _of_study(study: StudyDir, storage_url: str) -> Iterator[tuple[Path, str]]:
     """What a dead process left half written, and checkpoints of trials that have ended."""
-    for path in sorted([*study.path.rglob("*.tmp"), *study.path.glob("best.old")]):
+    halves = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
+    if not study.best_dir.exists() or is_locked(study.export_lock_path):  # else one of them may be the only export there is
+        halves = [path for path in halves if path.name != "best.tmp"]
+    else:
+        halves += study.path.glob("best.old")
+    for path in sorted(halves):
         yield path, "a process died while it wrote this"
     checkpoints = {
         study.checkpoint_path(int(path.parent.name)): int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")
@@ -112,12 +123,14 @@ def _of_study(study: StudyDir, storage_url: str) -> Iterator[tuple[Path, str]]:
             yield path, "its trial has ended"
 
 
-def _unknown_artifacts(results: ResultsDir, storage_url: str) -> list[Path]:
+def _unknown_artifacts(results: ResultsDir, studies: Sequence[StudyDir], storage_url: str) -> list[Path]:
     files = [path for path in sorted(results.artifacts_dir.glob("*")) if path.is_file()]
     if not files:
         return []
     known = set()
     storage = open_storage(storage_url)
+    if not {study.name for study in studies} <= set(optuna.get_all_study_names(storage)):
+        return []  # some study's record is in another storage, and so is what it knows of its artifacts
     for study in optuna.get_all_study_summaries(storage):
         owners = [
             storage.get_study_system_attrs(study._study_id),

@@ -173,7 +173,7 @@ def tune(
         if outcome.summary.counts["complete"] < MIN_COMPLETE:
             console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
         else:
-            _confirm(root, folder, storage, n_workers=workers)
+            _confirm(root, folder, storage, n_workers=workers, limits=limits)
     print_next(folder)
 
 
@@ -193,13 +193,21 @@ def confirm(
     share: Annotated[float | None, typer.Option("--share", help="Most of the search's worker seconds that it may cost (0.25).")] = None,
     pruned: Annotated[int | None, typer.Option("--pruned", help="Most pruned trials to train to the end, if that leaves time (5).")] = None,
     workers: Workers = None,
+    trial_seconds: TrialSeconds = None,
+    trial_memory_mb: TrialMemory = None,
+    silent_seconds: SilentSeconds = DEFAULT_SILENT_SECONDS,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
     """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
+    from tuning.watch import TrialLimits
+
+    limits = TrialLimits(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
     root = ResultsDir(results)
     _check_workers(workers)
-    _confirm(root, root.existing(study), storage, n_workers=workers, **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
+    _confirm(
+        root, root.existing(study), storage, n_workers=workers, limits=limits, **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
+    )
 
 
 def _check_workers(workers: int | None) -> None:

@@ -17,6 +17,7 @@ from tuning.corpus import prepare_corpus, release_memory, require_same_data
 from tuning.datasets.files import Progress
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
+from tuning.owner import owned
 from tuning.pool import Pool, Worker, default_workers, start_server
 from tuning.record import COUNTED, describe
 from tuning.results import ResultsDir, StudyDir, read_json
@@ -24,9 +25,9 @@ from tuning.search import TICK_SECONDS, Interrupt
 from tuning.spaces import SearchSpace, find_space, require_same_space
 from tuning.study import close_study, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, busy_seconds, costs_of, is_over_limit, is_pruned_early, summarize, value_of, values_of
-from tuning.tune import owned, signals
+from tuning.tune import signals
 from tuning.vocabulary import Corpus
-from tuning.watch import TrialLimits, Watch, default_memory_mb
+from tuning.watch import TrialLimits, Watch, with_memory
 from tuning.worker import training_message
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def confirm(
             if progress:
                 progress("starting the workers", 0.0)
             n_workers = n_workers or default_workers()
-            limits = limits or TrialLimits(memory_mb=default_memory_mb(n_workers))
+            limits = with_memory(limits or TrialLimits(), n_workers=n_workers)
             with Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb) as pool, signals() as interrupt:
                 _Repeats(pool, found, folder, _job(pool, config, space, corpus), space, interrupt, on_change, limits).run()
             dashboard.annotate(study, summary, folder=folder, card=corpus.card, space=space)

@@ -112,7 +112,9 @@ class Confirmation:
         return found
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:
-        """As many of the pruned trials as the budget pays, in their order, which is random."""
+        """As many of the pruned trials as the budget pays, in their random order; none where it does not pay a round of repeats."""
+        if not self.rounds:
+            return []
         left, found = self.budget_seconds - self.spent_seconds, []
         for one in self.pruned:
             left -= 0.0 if one.repeats else one.seconds

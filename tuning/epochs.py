@@ -139,6 +139,8 @@ class Watcher(keras.callbacks.Callback):
         if not result.best_epoch or towards * value > towards * result.best_value:
             result.best_epoch, result.best_value, result.metrics, result.confusion = epoch.number, value, epoch.metrics, matrix
         answer = self._judge.on_epoch(epoch)
-        result.paused, result.stopped = answer == "pause", answer is not True
-        if result.stopped or epoch.number - result.best_epoch >= self._judge.patience:
+        is_over = epoch.number - result.best_epoch >= self._judge.patience
+        result.paused = answer == "pause" and not is_over  # there is nothing to go on with
+        result.stopped = result.paused or answer is False
+        if result.stopped or is_over:
             self._trained.stop_training = True

@@ -26,6 +26,7 @@ from tuning.forms import folder_readme, write_forms
 from tuning.hyperparameters import Values
 from tuning.judgement import judge
 from tuning.looks import BEST, Classifier, Look, look, looks_of
+from tuning.owner import exporting
 from tuning.predict import MANIFEST
 from tuning.references import Reference, references
 from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
@@ -76,7 +77,8 @@ def export_best(
     try:
         summary = summarize(study, metric=config.metric)
         best = best_trial(summary, folder) if number is None else named_trial(summary, number)
-        return _export(study, summary, best, config, space, results, folder, progress)
+        with exporting(folder):
+            return _export(study, summary, best, config, space, results, folder, progress)
     finally:
         close_study(study)
 

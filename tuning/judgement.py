@@ -58,7 +58,10 @@ def judge(found: Confirmation) -> Judgement | None:
     if not tried:
         return None
     means = _corrected(tried, _layout({one.trial: _known(one.repeats) for one in tried}))
-    left = [one for one in tried if one.is_alive and not one.is_over_limit] or tried
+    within = [one for one in tried if not one.is_over_limit]
+    left = [one for one in within if one.is_alive] or within
+    if not left:  # what is over a limit is there to compare with, and nothing else has a repeat
+        return None
     ranked = {one.trial: (means[one.trial].value, statistics.mean(one.found), one.search_value) for one in left}
     best = max(left, key=lambda one: ([towards * value for value in ranked[one.trial]], -one.trial))
     naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))

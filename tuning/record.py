@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import math
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuning import dashboard
+from tuning import checkpoints, dashboard
 from tuning.config import COSTS, StudyConfig, sign
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
@@ -82,8 +81,9 @@ class Record:
             if frozen.state != TrialState.RUNNING:
                 continue
             trial = Trial(self._study, frozen._trial_id)
-            if self._folder.checkpoint_path(frozen.number).exists():
-                paused.append(self._reopen(trial, frozen))
+            opened = self._reopen(trial, frozen)
+            if opened is not None:
+                paused.append(opened)
                 continue
             trial.set_user_attr("reason", "lost")
             self._study.tell(frozen.number, state=TrialState.FAIL)
@@ -103,13 +103,24 @@ class Record:
             return False
         return True
 
-    def _reopen(self, trial: Trial, frozen: FrozenTrial) -> OpenTrial:
-        """A paused trial of an earlier owner; epochs after its last pause are trained again, to the same metrics."""
+    def _reopen(self, trial: Trial, frozen: FrozenTrial) -> OpenTrial | None:
+        """A trial of an earlier owner that has a checkpoint, as the checkpoint knows it; None where there is none that can be read.
+
+        Epochs after it are trained again, to the same metrics. An epoch before it that the owner did not live to report is reported.
+        """
+        path = self._folder.checkpoint_path(frozen.number)
+        epochs = checkpoints.read_history(path) if path.exists() and self._has_all(frozen) else None
+        if epochs is None:
+            return None
+        for epoch in epochs:
+            if epoch["number"] not in frozen.intermediate_values:
+                value = epoch["metrics"][self._config.metric]
+                self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch["number"], value)
         if not frozen.user_attrs.get("paused"):  # its owner died while it was at work again
             trial.set_user_attr("paused", True)
-        with self._folder.history_path(frozen.number).open(newline="", encoding="utf-8") as file:
-            history: list[dict[str, Any]] = list(csv.DictReader(file))
-        return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history[: frozen.user_attrs["checkpoint_epoch"]])
+        history = [_row(epoch) for epoch in epochs]
+        write_csv(self._folder.history_path(frozen.number), history)
+        return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history)
 
     def ask(self) -> OpenTrial | None:
         """The next trial, or None when a grid has no point left."""
@@ -130,7 +141,7 @@ class Record:
         """Keep an epoch's metrics; returns whether Optuna's pruner would stop the trial."""
         with opened.timed():
             number, value = message["number"], message["metrics"][self._config.metric]
-            opened.history.append({"epoch": number, "seconds": round(message["seconds"], 3), **message["metrics"]})
+            opened.history.append(_row(message))
             write_csv(self._folder.history_path(opened.number), opened.history)
             if number in self._study._storage.get_trial(opened.trial._trial_id).intermediate_values:
                 return False  # trained again after its owner died: the value is the same
@@ -142,7 +153,6 @@ class Record:
 
     def pause(self, opened: OpenTrial, message: Message) -> None:
         """Keep the attributes of a trial that has been paused; it stays RUNNING in the study."""
-        opened.trial.set_user_attr("checkpoint_epoch", opened.n_epochs)
         self._set_attributes(opened, message)
         self.mark(opened, paused=True)
 
@@ -180,7 +190,7 @@ class Record:
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
         """Tell a trial what another of the same configuration gave: training it again would give the same."""
-        own = ("baseline", "n_lost", "seconds", "paused", "checkpoint_epoch", RETRY_OF)
+        own = ("baseline", "n_lost", "seconds", "n_tokens", "paused", RETRY_OF)
         attributes = {name: value for name, value in other.user_attrs.items() if name not in own}
         for name, value in (attributes | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -255,6 +265,11 @@ class Record:
 
     def _refresh(self) -> None:
         self.summary = summarize(self._study, metric=self._config.metric)
+
+
+def _row(epoch: Message) -> dict[str, Any]:
+    """An epoch as a row of `history.csv`."""
+    return {"epoch": epoch["number"], "seconds": round(epoch["seconds"], 3), **epoch["metrics"]}
 
 
 def describe(values: Values, space: SearchSpace) -> str:

@@ -126,6 +126,10 @@ class StudyDir:
         return self.path / "owner.lock"
 
     @property
+    def export_lock_path(self) -> Path:
+        return self.path / "best.lock"
+
+    @property
     def owner_path(self) -> Path:
         return self.path / "owner.json"
 

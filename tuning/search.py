@@ -149,7 +149,8 @@ class Search:
                 ignores = bool(trial.user_attrs.get("ignores_padding"))
                 self._configurations.add(trial.number, values_of(trial, self._space), ignores_padding=ignores)
         for opened in self._paused.values():
-            self._configurations.add(opened.number, opened.values)
+            ignores = bool(opened.trial.user_attrs.get("ignores_padding"))
+            self._configurations.add(opened.number, opened.values, ignores_padding=ignores)
 
     def _end(self) -> str:
         """Nothing runs and nothing can start: say why. Trials that still wait at a rung have lost, unless time has run out."""
@@ -184,7 +185,7 @@ class Search:
 
     def _ask(self) -> OpenTrial | None:
         """The next trial to train. One whose configuration another trial has had gets that one's result, now or when it is there."""
-        while self._n_wanted() > 0 and not self._exhausted:
+        while self._n_wanted() > 0 and not self._exhausted and not self._interrupt.requested and not self._time_is_up():
             asked = self._record.ask()
             if asked is None:
                 self._exhausted = True
@@ -199,8 +200,10 @@ class Search:
 
     def _settle_twins(self, number: int) -> None:
         """If a trial has ended, tell those of the same configuration what it gave."""
-        first = self._record.summary.trials[number]
-        for twin in self._twins.pop(number, []) if first.state in ENDED else ():
+        first = next((t for t in self._record.summary.trials[number : number + 1] if t.state in ENDED), None)
+        if first is None:
+            return
+        for twin in self._twins.pop(number, []):
             self._record.copy(twin, first)
             self._notify(f"trial {twin.number} is the same as trial {number} on these data: not trained again")
 
@@ -266,7 +269,7 @@ class Search:
 
     def _finish(self, worker: Worker, running: _Running, message: Message) -> None:
         opened = running.opened
-        if running.stop in STOPPED and not message["paused"]:
+        if running.stop in STOPPED and message["stopped"] and not message["paused"]:
             self._fail(worker, running.stop, f"{STOPPED[running.stop]}; its values are queued again")
             return
         self._leave(worker)
@@ -278,8 +281,9 @@ class Search:
             self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs}")
             self._bound_checkpoints()
             return
-        self._record.finish(opened, message, pruned=bool(running.stop))
-        if running.stop:
+        pruned = bool(running.stop) and message["stopped"]  # else its patience was over in the very epoch
+        self._record.finish(opened, message, pruned=pruned)
+        if pruned:
             self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}")
         else:
             value, epoch = message["best_value"], message["best_epoch"]

@@ -20,14 +20,21 @@ SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}  # a trial's 
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
-    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase spread out."""
+    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase spread out.
+
+    Text that a spreadsheet would take for a formula has an apostrophe before it.
+    """
     rows = []
     for trial in summary.trials:
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
         seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
         value = trial.values[0] if trial.values else None
         rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, **attributes, **seconds})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{name: _no_formula(value) for name, value in row.items()} for row in rows])
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:

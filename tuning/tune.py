@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from tuning import dashboard
 from tuning.clean import bound_caches
 from tuning.config import StudyConfig
 from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
-from tuning.errors import StorageError, StudyError
+from tuning.owner import owned
 from tuning.pool import Pool, default_workers, start_server
-from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json
+from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
 from tuning.study import close_study, grid_points, open_study, recorded_config, storage_errors
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
-from tuning.watch import TrialLimits, default_memory_mb
+from tuning.watch import TrialLimits, with_memory
 
 logger = logging.getLogger(__name__)
 
@@ -79,16 +74,14 @@ def tune(
     with owned(folder), contextlib.ExitStack() as stack:
         start_server(folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
-        for path in bound_caches(results, keep=corpus.fingerprint):
+        for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
         release_memory()
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
         n_workers = n_workers or default_workers()
-        limits = limits or TrialLimits()
-        if limits.memory_mb is None:
-            limits = replace(limits, memory_mb=default_memory_mb(n_workers))
+        limits = with_memory(limits or TrialLimits(), n_workers=n_workers)
         # waits until the server has Keras
         pool = stack.enter_context(Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb))
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
@@ -114,40 +107,6 @@ def tune(
 
 
 @contextlib.contextmanager
-def owned(folder: StudyDir) -> Iterator[None]:
-    """Own a study until this process ends; the lock is the kernel's, so a killed owner leaves none."""
-    lock = FileLock(folder.lock_path)
-    with translated(folder.lock_path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StudyError(
-                f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)} (it holds {folder.lock_path}). "
-                "Wait for it, stop it, or start another study with --study NAME."
-            ) from None
-    try:
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        write_json(folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now})
-        yield
-    except BaseException:
-        _remove_if_new(folder)  # while it is owned: another call's lock and log must not be touched
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            folder.owner_path.unlink()
-        lock.release()
-
-
-def _owner(folder: StudyDir) -> str:
-    """Who holds the lock of a study, as it has told."""
-    try:
-        owner = read_json(folder.owner_path)
-    except StorageError:  # it has the lock, and is about to tell
-        return "another process"
-    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-
-
-@contextlib.contextmanager
 def signals() -> Iterator[Interrupt]:
     """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second ends it at once."""
     interrupt = Interrupt()
@@ -163,16 +122,6 @@ def signals() -> Iterator[Interrupt]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-def _remove_if_new(folder: StudyDir) -> None:
-    """Take away the folder of a study that was never created: it holds a log and a lock at most."""
-    if not folder.config_path.exists() and folder.path.is_dir():
-        for path in (folder.log_path, folder.lock_path, folder.owner_path, folder.space_path):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty: something of the user's, or another study, is in it
-            folder.path.rmdir()
-            folder.path.parent.rmdir()
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:

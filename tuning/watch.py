@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -12,6 +12,7 @@ from tuning.pool import Worker
 SILENT_SECONDS = 60.0  # without a message, and without a second of computing
 BUSY_SECONDS = 0.5  # of computing, that count as a sign of life
 LOOK_SECONDS = 0.5
+LEAST_MEMORY_MB = 2048.0  # a worker holds 500, most of it shared with the others
 MEMORY_SHARE = 0.9  # of the machine, for all workers together
 
 
@@ -33,9 +34,12 @@ class TrialLimits:
                 raise ValueError(f"{name} must be more than 0; received {value:g}.")
 
 
-def default_memory_mb(n_workers: int) -> float:
-    """An equal share of 90 % of the machine's memory."""
-    return MEMORY_SHARE * float(psutil.virtual_memory().total) / n_workers / 2**20
+def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:
+    """The limits, with one of memory: an equal share of 90 % of the machine's where none is given, but enough to train in."""
+    if limits.memory_mb is not None:
+        return limits
+    share = MEMORY_SHARE * float(psutil.virtual_memory().total) / n_workers / 2**20
+    return replace(limits, memory_mb=max(share, LEAST_MEMORY_MB))
 
 
 @dataclass
