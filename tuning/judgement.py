@@ -50,8 +50,9 @@ def judge(found: Confirmation) -> Judgement | None:
     """The verdict; None before there is a repeat.
 
     The mean of each finalist is drawn towards that of all, by as much as what differs from seed to seed between them explains their
-    spread (empirical Bayes: Efron and Morris, 1975), which takes out what is left of the luck of the best. Intervals are Student's, with
-    the variance between seeds pooled over the finalists, since each has few.
+    spread (empirical Bayes: Efron and Morris, 1975), which takes out what is left of the luck of the best, and does not change their
+    order. The baseline was not chosen for being good, and its mean is left as it is; it competes by that with the others' own means.
+    Intervals are Student's, with the variance between seeds pooled over the finalists, since each has few.
     """
     towards = sign(found.metric)
     tried = [one for one in found.finalists if one.found and not one.failures]
@@ -62,8 +63,7 @@ def judge(found: Confirmation) -> Judgement | None:
     left = [one for one in within if one.is_alive] or within
     if not left:  # what is over a limit is there to compare with, and nothing else has a repeat
         return None
-    ranked = {one.trial: (means[one.trial].value, statistics.mean(one.found), one.search_value) for one in left}
-    best = max(left, key=lambda one: ([towards * value for value in ranked[one.trial]], -one.trial))
+    best = max(left, key=lambda one: (towards * statistics.mean(one.found), towards * one.search_value, -one.trial))
     naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))
     difference, n_pairs, resolving = None, 0, None
     baseline = found.baseline
