@@ -91,7 +91,15 @@ def importance_figure(found: dict[str, Interval]) -> go.Figure:
     values = [found[name].value for name in names]
     error = {"type": "data", "symmetric": False, **_bars([found[name] for name in names])}
     figure = go.Figure(layout=LAYOUT)
-    figure.add_bar(x=values, y=names, orientation="h", text=[f"{value:.2f}" for value in values], textposition="inside", error_x=error)
+    figure.add_bar(
+        x=values,
+        y=names,
+        orientation="h",
+        text=[f"{value:.2f}" for value in values],
+        textposition="inside",
+        insidetextanchor="start",
+        error_x=error,
+    )
     figure.update_xaxes(title="importance", rangemode="tozero")
     figure.update_yaxes(automargin=True)
     return figure
