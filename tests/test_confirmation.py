@@ -257,6 +257,12 @@ def test_what_seeds_do_to_all_finalists_alike_is_seen_once() -> None:
     assert width[1] == pytest.approx(2 * half)
 
 
+def test_differences_that_are_equal_but_for_rounding_have_an_interval() -> None:
+    judgement = judge(with_repeats({1: [0.5, 0.51], 2: [0.5, 0.51], 0: [0.1, 0.11]}))
+    assert judgement is not None and judgement.difference is not None
+    assert judgement.difference.low == pytest.approx(0.4) == judgement.difference.high
+
+
 def test_budget_keeps_three_seeds_for_the_leader_and_the_baseline() -> None:
     found = confirmation(finalists(0.9, 0.8, 0.7, 0.6, 0.5, 0.4), metric="val_accuracy", seeds=SEEDS, search_seconds=50.0, share=0.25)
     done = play(found, lambda trial, seed: 0.9 - trial / 100)

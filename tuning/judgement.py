@@ -130,7 +130,7 @@ def _layout(values: Mapping[int, Mapping[int, float]]) -> _Layout:
         return _Layout(math.nan, 0.0, math.nan, means)
     of_seeds, n_of_seeds = max(squares - rest, 0.0), within - free
     spread = (of_seeds**2 / n_of_seeds if n_of_seeds else 0.0) + (rest**2 / free if free else 0.0)
-    degrees = squares**2 / spread if spread > 0 else float(within)
+    degrees = min(max(squares**2 / spread, 1.0), float(within)) if spread > 0 else float(within)  # 1: of values that differ by rounding
     return _Layout(squares / within, degrees, rest / free if free else math.nan, means)
 
 

@@ -89,8 +89,9 @@ class Call:
 
     def _read(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip())
 
     @property
     def text(self) -> str:
@@ -134,6 +135,7 @@ class Call:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._reader.join(5)
 
 
 def alive_in_session(leader: int) -> list[int]:
