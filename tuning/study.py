@@ -117,10 +117,15 @@ def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.stora
     try:
         address = sqlalchemy.make_url(url)
         options: dict[str, Any] = {"pool_pre_ping": True}
-        if address.drivername.startswith("sqlite"):
-            _prepare_sqlite(Path(address.database or ""))
+        is_sqlite = address.drivername.startswith("sqlite")
+        if is_sqlite:
             options["connect_args"] = {"timeout": 60}
+            path = Path(address.database or "")
+            with translated(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
         with _schema_lock(address):
+            if is_sqlite:
+                _prepare_sqlite(path)
             return kind(url, engine_kwargs=options)
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
@@ -167,8 +172,6 @@ def hide_password(url: str) -> str:
 
 
 def _prepare_sqlite(path: Path) -> None:
-    with translated(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=60)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
