@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from tuning.errors import StorageError
@@ -36,10 +38,11 @@ def removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
     idle = [study for study in studies if not is_locked(study.lock_path)]
-    found = [(path, why) for study in idle for path, why in _of_study(study, storage_url)]
+    opened = cache(partial(open_storage, storage_url))  # once, and only if there is something to ask it
+    found = [(path, why) for study in idle for path, why in _of_study(study, opened)]
     if not at_work(results):
         found += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
-        found += [(path, "no trial has this artifact") for path in _unknown_artifacts(results, studies, storage_url)]
+        found += [(path, "no trial has this artifact") for path in _unknown_artifacts(results, studies, opened)]
     return [Removable(path, why, size(path)) for path, why in found]
 
 
@@ -99,7 +102,7 @@ def size(path: Path) -> int:
     return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
 
 
-def _of_study(study: StudyDir, storage_url: str) -> Iterator[tuple[Path, str]]:
+def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tuple[Path, str]]:
     """What a dead process left half written, and checkpoints of trials that have ended."""
     halves = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
     if not study.best_dir.exists() or is_locked(study.export_lock_path):  # else one of them may be the only export there is
@@ -114,7 +117,7 @@ def _of_study(study: StudyDir, storage_url: str) -> Iterator[tuple[Path, str]]:
     if not checkpoints:
         return
     try:
-        trials = optuna.load_study(study_name=study.name, storage=open_storage(storage_url)).get_trials(deepcopy=False)
+        trials = optuna.load_study(study_name=study.name, storage=opened()).get_trials(deepcopy=False)
     except KeyError:  # its record is in another storage
         return
     waiting = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
@@ -123,12 +126,12 @@ def _of_study(study: StudyDir, storage_url: str) -> Iterator[tuple[Path, str]]:
             yield path, "its trial has ended"
 
 
-def _unknown_artifacts(results: ResultsDir, studies: Sequence[StudyDir], storage_url: str) -> list[Path]:
+def _unknown_artifacts(results: ResultsDir, studies: Sequence[StudyDir], opened: Callable[[], RDBStorage]) -> list[Path]:
     files = [path for path in sorted(results.artifacts_dir.glob("*")) if path.is_file()]
     if not files:
         return []
     known = set()
-    storage = open_storage(storage_url)
+    storage = opened()
     if not {study.name for study in studies} <= set(optuna.get_all_study_names(storage)):
         return []  # some study's record is in another storage, and so is what it knows of its artifacts
     for study in optuna.get_all_study_summaries(storage):

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -51,9 +51,11 @@ from tuning.options import (
 )
 from tuning.results import ResultsDir, StudyDir
 
+if TYPE_CHECKING:
+    from tuning.watch import TrialLimits
+
 DEFAULT_TRIALS = 20
 DEFAULT_PORT = 8080
-DEFAULT_SILENT_SECONDS = 60.0
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 app = typer.Typer(
@@ -126,7 +128,7 @@ def tune(
     pruner: Annotated[str | None, typer.Option("--pruner", help=f"{', '.join(PRUNERS)}.")] = None,
     trial_seconds: TrialSeconds = None,
     trial_memory_mb: TrialMemory = None,
-    silent_seconds: SilentSeconds = DEFAULT_SILENT_SECONDS,
+    silent_seconds: SilentSeconds = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="A bug in the search space fails its trial, not the study.")] = False,
     storage: Storage = None,
     confirm_best: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Train the best again on fresh seeds.")] = True,
@@ -135,7 +137,6 @@ def tune(
     """Search for the best configuration and confirm it. The same command goes on where it stopped."""
     from tuning import tune as tuning_call
     from tuning.confirm import MIN_COMPLETE
-    from tuning.watch import TrialLimits
 
     flags_of_data = data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -150,7 +151,7 @@ def tune(
     name = study or default_study(space or "baseline_lstm", data or "movie_reviews")
     folder = root.study(name)
     _check_workers(workers)
-    limits = TrialLimits(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
+    limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
     config = tuning_call.configure(name, flags, folder)
     with logging_to(folder), SearchDisplay() as display:
         outcome = tuning_call.tune(
@@ -195,19 +196,23 @@ def confirm(
     workers: Workers = None,
     trial_seconds: TrialSeconds = None,
     trial_memory_mb: TrialMemory = None,
-    silent_seconds: SilentSeconds = DEFAULT_SILENT_SECONDS,
+    silent_seconds: SilentSeconds = None,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
     """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
-    from tuning.watch import TrialLimits
-
-    limits = TrialLimits(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
+    limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
     root = ResultsDir(results)
     _check_workers(workers)
     _confirm(
         root, root.existing(study), storage, n_workers=workers, limits=limits, **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
     )
+
+
+def _limits(seconds: float | None, memory_mb: float | None, silent_seconds: float | None) -> TrialLimits:
+    from tuning.watch import TrialLimits
+
+    return TrialLimits(**given(seconds=seconds, memory_mb=memory_mb, silent_seconds=silent_seconds))
 
 
 def _check_workers(workers: int | None) -> None:

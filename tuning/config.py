@@ -41,6 +41,11 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
     return metric, tuple(costs)
 
 
+def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str, float]:
+    """The limits that a model's sizes are over, by name."""
+    return {name: most for name, most in limits.items() if sizes[name] > most}
+
+
 class _FromDict:
     """`from_dict` for the frozen dataclasses below: unknown keys are refused."""
 

@@ -103,8 +103,9 @@ def _export(
         trained["baseline"] = trained[BEST]
     elif summary.baseline is not None:
         trained["baseline"] = _retrain(summary.baseline, "baseline", config, space, space_path, corpus, progress)
-    compared = _references(splits, progress)
-    seen = _look(study, trained, compared, config, corpus, splits, progress)
+    test_texts = splits.frames["test"]["text"].tolist()
+    compared = _references(splits, test_texts, progress)
+    seen = _look(study, trained, compared, config, corpus, test_texts, progress)
     scored = describe_scores(trained, compared, seen, summary) | {"test_looks": looks_of(study)}
     write_json(folder.test_path, {**scored, "mistakes": seen.mistakes})  # not in the export: these are texts of the data
     temporary = folder.best_dir.with_name("best.tmp")
@@ -114,7 +115,6 @@ def _export(
     manifest = describe_export(trained[BEST], config, corpus, record) | scored
     if progress:
         progress("writing the forms", 0.0)
-    test_texts = splits.frames["test"]["text"].tolist()
     manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, progress)
     write_text(temporary / "README.md", folder_readme(manifest))
     write_json(temporary / MANIFEST, manifest)
@@ -148,13 +148,13 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
     return trial
 
 
-def _references(splits: SplitReviews, progress: Progress | None) -> dict[str, Reference]:
+def _references(splits: SplitReviews, test_texts: list[str], progress: Progress | None) -> dict[str, Reference]:
     if progress:
         progress("training the references", 0.0)
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy()) for frame in (splits.frames["train"], splits.frames["validation"])
     )
-    return references(train, validation, splits.frames["test"]["text"].tolist(), n_classes=len(splits.class_names))
+    return references(train, validation, test_texts, n_classes=len(splits.class_names))
 
 
 def _look(
@@ -163,13 +163,14 @@ def _look(
     compared: dict[str, Reference],
     config: StudyConfig,
     corpus: Corpus,
-    splits: SplitReviews,
+    test_texts: list[str],
     progress: Progress | None,
 ) -> Look:
     """Every model's scores on the test split, read once for all of them."""
     if progress:
         progress("scoring the test split", 0.0)
-    n_classes = len(splits.class_names)
+    class_names = corpus.card["class_names"]
+    n_classes = len(class_names)
 
     def of_model(one: Trained) -> Classifier:
         return lambda texts: prediction.predict(one.model, prediction.make_view(one.model, one.values, texts), n_classes=n_classes)
@@ -183,8 +184,8 @@ def _look(
         corpus,
         classifiers,
         trials={role: one.trial.number for role, one in trained.items()},
-        test_texts=splits.frames["test"]["text"].tolist(),
-        class_names=splits.class_names,
+        test_texts=test_texts,
+        class_names=class_names,
         seed=config.seed,
     )
 

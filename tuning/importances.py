@@ -12,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
 from tuning.config import sign
-from tuning.statistics import LEVEL, Interval
+from tuning.statistics import Interval, bootstrap_bounds
 from tuning.summary import Summary, value_of
 
 MIN_TRIALS = 4
@@ -31,7 +31,8 @@ def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
     rng = np.random.default_rng(seed)
     resampled = [_evaluate([trials[n] for n in rng.integers(0, len(trials), len(trials))], summary) for _ in range(N_RESAMPLES)]
     ordered = sorted((name for name in found if not math.isnan(found[name])), key=lambda name: -found[name])
-    return {name: _interval(found[name], [one.get(name, math.nan) for one in resampled]) for name in ordered}
+    values = {name: np.array([one.get(name, math.nan) for one in resampled]) for name in ordered}
+    return {name: Interval(found[name], *bootstrap_bounds(values[name])) for name in ordered}
 
 
 def study_of(trials: Sequence[FrozenTrial], summary: Summary) -> optuna.Study:
@@ -56,11 +57,3 @@ def _evaluate(trials: Sequence[FrozenTrial], summary: Summary) -> dict[str, floa
         except (ValueError, RuntimeError, ZeroDivisionError):  # all values equal, or no parameter in every trial
             return {}
     return found
-
-
-def _interval(value: float, resampled: Sequence[float]) -> Interval:
-    known = [one for one in resampled if not math.isnan(one)]
-    if not known:
-        return Interval(value, math.nan, math.nan)
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high))

@@ -15,7 +15,7 @@ from scipy import stats
 
 from tuning.config import sign
 from tuning.confirmation import Confirmation, Finalist
-from tuning.statistics import LEVEL, Interval
+from tuning.statistics import LEVEL, Interval, pareto_front
 
 RESOLUTION = 0.01  # the difference that "n more seeds would resolve"
 MAX_SEEDS = 1000
@@ -79,11 +79,8 @@ def judge(found: Confirmation) -> Judgement | None:
 
 
 def _front(finalists: Sequence[Finalist], means: dict[int, Interval], towards: int) -> list[Finalist]:
-    found: list[Finalist] = []
-    for one in sorted(finalists, key=lambda one: (-towards * means[one.trial].value, one.costs)):
-        if not any(all(a <= b for a, b in zip(other.costs, one.costs, strict=True)) for other in found):
-            found.append(one)
-    return found
+    ordered = sorted(finalists, key=lambda one: (-towards * means[one.trial].value, one.costs))
+    return pareto_front(ordered, lambda one: one.costs)
 
 
 def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:

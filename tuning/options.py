@@ -25,7 +25,7 @@ TrialMemory = Annotated[
     float | None, typer.Option("--trial-memory-mb", help="Most memory of a worker; by default its share of the machine.")
 ]
 SilentSeconds = Annotated[
-    float, typer.Option("--silent-seconds", help="A worker that neither speaks nor computes for so long is replaced.")
+    float | None, typer.Option("--silent-seconds", help="A worker that neither speaks nor computes for so long is replaced (60).")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
 

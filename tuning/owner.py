@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -17,26 +17,55 @@ from tuning.results import StudyDir, read_json, translated, write_json
 
 @contextlib.contextmanager
 def owned(folder: StudyDir) -> Iterator[None]:
-    """Own a study until this process ends; the lock is the kernel's, so a killed owner leaves none."""
-    lock = FileLock(folder.lock_path)
-    with translated(folder.lock_path):
+    """Own a study until this process ends.
+
+    Raises:
+        StudyError: another process does.
+    """
+
+    def refusal() -> str:
+        return (
+            f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)} (it holds {folder.lock_path}). "
+            "Wait for it, stop it, or start another study with --study NAME."
+        )
+
+    with _held(folder.lock_path, refusal):
+        try:
+            now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            write_json(folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now})
+            yield
+        except BaseException:
+            _remove_if_new(folder)  # while it is owned: another call's lock and log must not be touched
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                folder.owner_path.unlink()
+
+
+@contextlib.contextmanager
+def exporting(folder: StudyDir) -> Iterator[None]:
+    """Write a study's export alone; its search may go on meanwhile.
+
+    Raises:
+        StudyError: another process does.
+    """
+    refusal = f"An export must be written by one process at a time; another one writes {folder.best_dir}. Wait for it."
+    with _held(folder.export_lock_path, lambda: refusal):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
+    """Hold a lock file; the lock is the kernel's, so a killed holder leaves none."""
+    lock = FileLock(path)
+    with translated(path):
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise StudyError(
-                f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)} (it holds {folder.lock_path}). "
-                "Wait for it, stop it, or start another study with --study NAME."
-            ) from None
+            raise StudyError(refusal()) from None
     try:
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        write_json(folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now})
         yield
-    except BaseException:
-        _remove_if_new(folder)  # while it is owned: another call's lock and log must not be touched
-        raise
     finally:
-        with contextlib.suppress(OSError):
-            folder.owner_path.unlink()
         lock.release()
 
 
@@ -57,27 +86,6 @@ def _remove_if_new(folder: StudyDir) -> None:
         with contextlib.suppress(OSError):  # not empty: something of the user's, or another study, is in it
             folder.path.rmdir()
             folder.path.parent.rmdir()
-
-
-@contextlib.contextmanager
-def exporting(folder: StudyDir) -> Iterator[None]:
-    """Write a study's export alone; its search may go on meanwhile.
-
-    Raises:
-        StudyError: another process does.
-    """
-    lock = FileLock(folder.export_lock_path)
-    with translated(folder.export_lock_path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StudyError(
-                f"An export must be written by one process at a time; another one writes {folder.best_dir}. Wait for it."
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def is_locked(path: Path) -> bool:

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import checkpoints, dashboard
-from tuning.config import COSTS, StudyConfig, sign
+from tuning.config import COSTS, StudyConfig, exceeded, sign
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
@@ -245,7 +245,7 @@ class Record:
             opened.trial.set_constraint(name, message[name] / most - 1)
 
     def _is_over_limit(self, message: Message) -> bool:
-        return any(message[name] > most for name, most in self._config.limits.items())
+        return bool(exceeded(self._config.limits, message))
 
     def _keep_confusion(self, trial: Trial, message: Message) -> None:
         """An artifact for a trial that is among the five best so far; Optuna takes none after `tell`."""

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from tuning.asha import MIN_EPOCHS_SAVED, Ladder, rungs_of
-from tuning.config import StudyConfig, sign
+from tuning.config import StudyConfig, exceeded, sign
 from tuning.cost import seconds_left
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
@@ -296,7 +296,7 @@ class Search:
         self._failures_in_a_row = 0
         opened = running.opened
         self._record.refuse(opened, message)
-        over = [f"{name} {message[name]:,g}, {most:,g} allowed" for name, most in self._config.limits.items() if message[name] > most]
+        over = [f"{name} {message[name]:,g}, {most:,g} allowed" for name, most in exceeded(self._config.limits, message).items()]
         self._notify(f"trial {opened.number} not trained: {', '.join(over)}")
         self._settle_twins(opened.number)
 

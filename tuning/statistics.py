@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from scipy import stats
 
 from tuning.metrics import Array, Labels, weighted_scores
 
+T = TypeVar("T")
 LEVEL = 0.95
 N_RESAMPLES = 1000
 MAX_WEIGHTS = 4_000_000  # of a part of the resamples: 32 MB
@@ -69,7 +70,7 @@ def score_intervals(labels: Labels, probabilities: Array, *, seed: int, n_resamp
     found = {name: float(value[0]) for name, value in weighted_scores(labels, probabilities, np.ones((1, len(labels)))).items()}
     parts = [weighted_scores(labels, probabilities, weights) for weights in _resamples(len(labels), seed=seed, n_resamples=n_resamples)]
     resampled = {name: np.concatenate([part[name] for part in parts]) for name in found}
-    return {name: Interval(value, *_bounds(resampled[name])) for name, value in found.items()}
+    return {name: Interval(value, *bootstrap_bounds(resampled[name])) for name, value in found.items()}
 
 
 def accuracy_difference(labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> Interval:
@@ -77,7 +78,7 @@ def accuracy_difference(labels: Labels, first: Array, second: Array, *, seed: in
     change = _correct(labels, first).astype(np.float64) - _correct(labels, second)
     n = len(labels)
     resampled = [weights @ change / n for weights in _resamples(n, seed=seed, n_resamples=n_resamples)]
-    return Interval(float(change.mean()), *_bounds(np.concatenate(resampled)))
+    return Interval(float(change.mean()), *bootstrap_bounds(np.concatenate(resampled)))
 
 
 def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
@@ -106,9 +107,19 @@ def _resamples(n: int, *, seed: int, n_resamples: int) -> Iterator[Array]:
         yield np.array(draws, dtype=np.float64)
 
 
-def _bounds(values: Array) -> tuple[float, float]:
+def bootstrap_bounds(values: Array) -> tuple[float, float]:
+    """The interval of a percentile bootstrap out of its resampled values; those that are not finite are left out."""
     values = values[np.isfinite(values)]
     if not len(values):
         return math.nan, math.nan
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:
+    """Of things in order, the best first, those that none before them is as cheap as in every cost."""
+    found: list[T] = []
+    for one in ordered:
+        if not any(all(a <= b for a, b in zip(costs(other), costs(one), strict=True)) for other in found):
+            found.append(one)
+    return found

@@ -16,6 +16,7 @@ from tuning.errors import StudyError
 from tuning.hyperparameters import Values, from_params
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces import SearchSpace
+from tuning.statistics import pareto_front
 from tuning.study import close_study, load_study, recorded_config, recorded_space
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
@@ -63,11 +64,7 @@ class Summary:
     @cached_property
     def front(self) -> list[FrozenTrial]:
         """The Pareto front, best first by the metric: no other trial is as good in all objectives. With one objective, the best trial."""
-        found: list[FrozenTrial] = []
-        for trial in self.ranked:  # none is better by the metric than those before it
-            if not any(all(a <= b for a, b in zip(costs_of(other), costs_of(trial), strict=True)) for other in found):
-                found.append(trial)
-        return found
+        return pareto_front(self.ranked, costs_of)
 
     @property
     def has_costs(self) -> bool:

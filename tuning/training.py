@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tuning import checkpoints
 from tuning.batching import Rows, View, padding_share, training_batches
-from tuning.config import TrainConfig
+from tuning.config import TrainConfig, exceeded
 from tuning.epochs import Answer, Clock, Epoch, FitResult, Infeasible, Judge, OverLimit, Watcher
 from tuning.errors import SpaceBug, StorageError
 from tuning.hyperparameters import Values
@@ -77,7 +77,7 @@ def fit(
         result = FitResult.from_dict(checkpoints.load(checkpoint, model)) if checkpoint and resume else FitResult()
         _measure(model, values, result, latency=measure_latency)
         clock.lap("build")
-        if any(getattr(result, name) > most for name, most in (limits or {}).items()):
+        if exceeded(limits or {}, vars(result)):
             result.seconds = clock.seconds
             raise OverLimit(result)
         views = _views(model, values, train, validation)

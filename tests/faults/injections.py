@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.study import Call, Setting, alive_in_session
+from tests.postgresql import Server
 from tuning.results import read_json
 
 MANY = 1_000_000  # more than a call that is to be refused, or stopped soon, can make
@@ -177,23 +178,19 @@ def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
 
 def restart_database(setting: Setting, call: Call, rng: random.Random) -> None:
     """PostgreSQL is restarted: the search goes on, or says in one sentence that the same command will."""
-    if setting.server is None:
-        raise Skipped("the storage is SQLite")
-    seen = len(call.lines)
-    setting.server.restart()
-    _goes_on_or_is_refused(call, seen)
+    _disturb_database(setting, call, Server.restart)
 
 
 def kill_database(setting: Setting, call: Call, rng: random.Random) -> None:
     """kill -9 of PostgreSQL, and its recovery."""
+    _disturb_database(setting, call, Server.kill)
+
+
+def _disturb_database(setting: Setting, call: Call, disturb: Callable[[Server], None]) -> None:
     if setting.server is None:
         raise Skipped("the storage is SQLite")
     seen = len(call.lines)
-    setting.server.kill()
-    _goes_on_or_is_refused(call, seen)
-
-
-def _goes_on_or_is_refused(call: Call, seen: int) -> None:
+    disturb(setting.server)
     if not call.wait_for(" complete: ", after=seen, seconds=30):
         _refused(call, "storage must stay reachable", "go on with the same command")
 
