@@ -20,6 +20,7 @@ SHARE   ?=
 PRUNED  ?=
 TRIAL   ?=
 YES     ?=
+JOIN    ?=
 OBJECTIVES     ?=
 MAX_PARAMETERS ?=
 MAX_LATENCY_MS ?=
@@ -51,7 +52,7 @@ help:
 
 ## tune: search for the best configuration and confirm it; the same command goes on where it stopped
 tune: $(VENV)/.installed
-	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags)
+	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags) $(if $(value JOIN),--join)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed

@@ -30,7 +30,8 @@ from tuning.pool import Pool
 from tuning.results import ResultsDir, write_bytes
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, declare
-from tuning.study import close_study, open_study
+from tuning.storage import close_study
+from tuning.study import open_study
 from tuning.vocabulary import Corpus, build_corpus
 from tuning.worker import Message
 

@@ -17,7 +17,7 @@ from tuning.hyperparameters import to_params
 from tuning.results import ResultsDir
 from tuning.search import Progressed
 from tuning.spaces import SearchSpace
-from tuning.study import close_study
+from tuning.storage import close_study
 from tuning.tune import Outcome, tune
 from tuning.vocabulary import Corpus
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "tuning"
 LAYERS = [
     {"errors"},
     {"config", "results", "asha", "chunks", "options"},
-    {"logs", "owner"},
+    {"logs", "owner", "storage"},
     {"datasets", "tokenizing"},
     {"vocabulary"},
     {"batching", "metrics", "hyperparameters", "corpus", "models", "checkpoints"},
@@ -21,7 +21,8 @@ LAYERS = [
     {"spaces"},
     {"prediction"},
     {"epochs"},
-    {"training", "study", "predict"},
+    {"training", "coordinators", "predict"},
+    {"study"},
     {"worker", "summary", "forms", "server", "clean"},
     {"verdicts", "importances"},
     {"pool", "figures", "advice", "tables"},

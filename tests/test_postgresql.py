@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from tests.postgresql import PASSWORD, programs, server
 from tests.test_study import open_at_once
 from tests.test_tune import Setting
-from tuning.study import close_study
+from tuning.storage import close_study
 from tuning.summary import status_of
 from tuning.tune import tune
 

@@ -13,15 +13,14 @@ from tuning.errors import SpaceError, StorageError, StudyError
 from tuning.hyperparameters import Hyperparameter, suggest
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.spaces import SearchSpace
+from tuning.storage import hide_password, open_storage
 from tuning.study import (
     derive_seed,
     git_commit,
     grid_points,
-    hide_password,
     load_study,
     make_pruner,
     make_sampler,
-    open_storage,
     open_study,
     recorded_config,
     recorded_space,
@@ -115,7 +114,9 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
 
 def open_at_once(url: str, n: int = 4) -> None:
     """Several processes open a database that has no tables yet, as soon as all of them are ready."""
-    code = "import sys; from tuning.study import open_storage; print('ready', flush=True); sys.stdin.readline(); open_storage(sys.argv[1])"
+    code = (
+        "import sys; from tuning.storage import open_storage; print('ready', flush=True); sys.stdin.readline(); open_storage(sys.argv[1])"
+    )
     command = [sys.executable, "-c", code, url]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, cwd=Path(__file__).parent.parent, **streams) for _ in range(n)]  # type: ignore[call-overload]

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from tuning.errors import StorageError
 from tuning.owner import is_locked
 from tuning.results import ResultsDir, StudyDir, read_json, translated
-from tuning.study import open_storage
+from tuning.storage import open_storage
 
 ARTIFACTS = "artifacts:"  # the prefix under which Optuna keeps what it knows of an artifact
 MAX_CACHE_BYTES = 10 * 2**30  # of tokenised data; 1,000,000 reviews are 0.4 GiB

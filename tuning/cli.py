@@ -34,6 +34,7 @@ from tuning.logs import logging_to
 from tuning.options import (
     Data,
     DataDir,
+    DeadSeconds,
     DropStars,
     LabelColumn,
     PositiveFrom,
@@ -111,7 +112,9 @@ def tune(
     data_dir: DataDir = None,
     positive_from: PositiveFrom = None,
     drop_stars: DropStars = None,
-    n_trials: Annotated[int, typer.Option("--n-trials", help="Finished trials of the study in all.")] = DEFAULT_TRIALS,
+    n_trials: Annotated[
+        int | None, typer.Option("--n-trials", help=f"Finished trials of the study in all ({DEFAULT_TRIALS}; with --join the study's).")
+    ] = None,
     timeout_seconds: Annotated[float | None, typer.Option("--timeout-seconds", help="Budget of this call.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Most epochs of a trial (5).")] = None,
     workers: Workers = None,
@@ -131,6 +134,8 @@ def tune(
     silent_seconds: SilentSeconds = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="A bug in the search space fails its trial, not the study.")] = False,
     storage: Storage = None,
+    join: Annotated[bool, typer.Option("--join", help="Add this machine's workers to a study that another one has created.")] = False,
+    dead_seconds: DeadSeconds = None,
     confirm_best: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Train the best again on fresh seeds.")] = True,
     results: Results = RESULTS,
 ) -> None:
@@ -152,30 +157,47 @@ def tune(
     folder = root.study(name)
     _check_workers(workers)
     limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
+    storage_url = root.storage_url(storage)
+    if join:
+        _join(folder, flags, study=study, storage=storage)
+    else:
+        n_trials = DEFAULT_TRIALS if n_trials is None else n_trials
     config = tuning_call.configure(name, flags, folder)
     with logging_to(folder), SearchDisplay() as display:
         outcome = tuning_call.tune(
             config,
             results=root,
-            storage_url=root.storage_url(storage),
+            storage_url=storage_url,
             n_trials=n_trials,
             timeout_seconds=timeout_seconds,
             n_workers=workers,
             limits=limits,
             keep_going=keep_going,
+            **given(dead_seconds=dead_seconds),
             progress=display.prepare,
             on_start=display.start,
             on_change=display.change,
         )
-    print_outcome(outcome, n_trials)
+    print_outcome(outcome)
     if outcome.ended == "interrupted":
         raise typer.Exit(INTERRUPTED)
-    if confirm_best and outcome.ended in ("finished", "exhausted"):
+    if join:
+        console.print("The machine that created the study confirms its best: the same `make tune` there, or `make confirm`.")
+    elif confirm_best and outcome.ended in ("finished", "exhausted"):
         if outcome.summary.counts["complete"] < MIN_COMPLETE:
             console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
         else:
             _confirm(root, folder, storage, n_workers=workers, limits=limits)
     print_next(folder)
+
+
+def _join(folder: StudyDir, flags: dict[str, Any], *, study: str | None, storage: str | None) -> None:
+    """Make the folder of a study that another machine has created."""
+    from tuning.study import fetch_study
+
+    if study is None or storage is None:
+        raise ValueError(f"--join must say which study, and where it is, with --study and --storage; received {study!r} and {storage!r}.")
+    fetch_study(folder, storage_url=storage, moved=flags)
 
 
 def _objectives(text: str, *, metric: str | None, pruner: str | None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from tuning.record import COUNTED, describe
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search import TICK_SECONDS, Interrupt
 from tuning.spaces import SearchSpace, find_space, require_same_space
-from tuning.study import close_study, load_study, recorded_config, recorded_space
+from tuning.storage import close_study
+from tuning.study import load_study, recorded_config, recorded_space
 from tuning.summary import Summary, busy_seconds, costs_of, is_over_limit, is_pruned_early, summarize, value_of, values_of
 from tuning.tune import signals
 from tuning.vocabulary import Corpus

@@ -26,7 +26,7 @@ from tuning.errors import StudyError
 from tuning.figures import learning_curves
 from tuning.results import ResultsDir, StudyDir, escape_markdown, translated
 from tuning.spaces import SearchSpace
-from tuning.study import open_storage
+from tuning.storage import open_storage
 from tuning.summary import Summary, is_over_limit, value_of
 from tuning.verdicts import verdict
 

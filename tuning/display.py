@@ -118,14 +118,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def print_outcome(outcome: Outcome, n_trials: int) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """How a search ended, and its best trials."""
     from tuning.advice import near_bounds
     from tuning.verdicts import verdict
 
     summary = outcome.summary
     ended = {
-        "finished": f"All {n_trials} trials are finished.",
+        "finished": f"All {outcome.n_trials} trials are finished.",
         "timeout": "The time is up; the same command goes on where this one stopped.",
         "interrupted": "Interrupted; the same command goes on where this one stopped.",
         "exhausted": "Every point of the grid is finished.",

@@ -31,7 +31,8 @@ from tuning.predict import MANIFEST
 from tuning.references import Reference, references
 from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
 from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel, require_same_space
-from tuning.study import close_study, describe_versions, git_commit, load_study, recorded_config, recorded_space
+from tuning.storage import close_study
+from tuning.study import describe_versions, git_commit, load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize, value_of, values_of
 from tuning.vocabulary import Corpus
 

@@ -27,6 +27,10 @@ TrialMemory = Annotated[
 SilentSeconds = Annotated[
     float | None, typer.Option("--silent-seconds", help="A worker that neither speaks nor computes for so long is replaced (60).")
 ]
+DeadSeconds = Annotated[
+    float | None,
+    typer.Option("--dead-seconds", help="After so long without a sign of it, other machines of the study take this one for dead (60)."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
 
 

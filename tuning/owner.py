@@ -26,7 +26,8 @@ def owned(folder: StudyDir) -> Iterator[None]:
     def refusal() -> str:
         return (
             f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)} (it holds {folder.lock_path}). "
-            "Wait for it, stop it, or start another study with --study NAME."
+            "Wait for it, stop it, start another study with --study NAME, or add workers to it from another folder or machine: "
+            f"tune --join --study {folder.name} --storage URL --results FOLDER, with the storage's URL that it uses."
         )
 
     with _held(folder.lock_path, refusal):

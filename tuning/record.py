@@ -1,4 +1,4 @@
-"""The record of a search: the only writer of its study, and of each trial's files beside it."""
+"""The record of a search: what a coordinator writes into its study, and each trial's files beside it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import checkpoints, dashboard
 from tuning.config import COSTS, StudyConfig, exceeded, sign
+from tuning.coordinators import COORDINATOR, FIRST, N_TRIALS, Coordinators, is_at_work
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
 from tuning.spaces import SearchSpace
 from tuning.study import RETRY_OF, grid_points, make_sampler, stream_position
-from tuning.summary import Summary, summarize, value_of
+from tuning.summary import ENDED, Summary, summarize, value_of
 from tuning.worker import Message
 
 logger = logging.getLogger(__name__)
 
 RETRIED = ("interrupted", "timeout", "lost", "silent", "bug")  # reasons that may pass: the same values are queued again
 COUNTED = ("lost", "silent")
+TAKEN = (*ENDED, TrialState.RUNNING)  # the states of a trial that holds a ticket
 LOST_LIMIT = 2  # a configuration whose worker dies or falls silent twice is not tried a third time
 
 
@@ -64,39 +67,82 @@ class OpenTrial:
 class Record:
     """A study as a search writes it; `summary` is what it holds after the last change."""
 
-    def __init__(self, study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir, class_names: list[str]) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        config: StudyConfig,
+        space: SearchSpace,
+        results: ResultsDir,
+        class_names: list[str],
+        coordinators: Coordinators,
+    ) -> None:
         self.summary: Summary = summarize(study, metric=config.metric)
-        self._study, self._config, self._space = study, config, space
+        self.is_exhausted = False  # a grid has no point left
+        self._study, self._config, self._space, self._coordinators = study, config, space, coordinators
         self._results, self._folder = results, results.study(config.study)
         self._class_names = class_names
         self._grid = grid_points(space, seed=config.seed) if config.sampler == "grid" else []
 
     def start(self) -> list[OpenTrial]:
-        """Settle what a dead owner left, and queue the baseline in a new study; returns the trials that are paused.
+        """Settle what this coordinator left when it died, and queue the baseline in a new study; returns its trials that are paused.
 
         A trial left RUNNING that has a checkpoint is paused; any other is told FAIL and queued again.
         """
         paused = []
-        for frozen in self.summary.trials:
-            if frozen.state != TrialState.RUNNING:
-                continue
-            trial = Trial(self._study, frozen._trial_id)
-            opened = self._reopen(trial, frozen)
-            if opened is not None:
-                paused.append(opened)
-                continue
-            trial.set_user_attr("reason", "lost")
-            self._study.tell(frozen.number, state=TrialState.FAIL)
-            # One that died before it had all its values draws them again, from the same place of the stream.
-            params = frozen.params if self._has_all(frozen) else frozen.system_attrs.get("fixed_params", {})
-            self._queue_again(frozen.number, params, frozen.user_attrs, "interrupted")
-        if not self.summary.trials:
-            baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
-            self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
-        self._refresh()
+        with self._coordinators.asking():
+            self.refresh()
+            for frozen in self.summary.trials:
+                if frozen.state != TrialState.RUNNING or not self._coordinators.is_own(frozen):
+                    continue
+                opened = self._reopen(Trial(self._study, frozen._trial_id), frozen)
+                if opened is not None:
+                    paused.append(opened)
+                else:
+                    self._release(frozen)
+            if not self.summary.trials:
+                baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
+                self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
+        self.refresh()
         return paused
 
-    def _has_all(self, frozen: FrozenTrial) -> bool:
+    def announce(self, n_trials: int) -> None:
+        """Tell all coordinators how many trials the study is to have: what the newest call asked for."""
+        if self._study.user_attrs.get(N_TRIALS) != n_trials:
+            self._study.set_user_attr(N_TRIALS, n_trials)
+
+    def n_trials(self) -> int:
+        """How many trials the study is to have, as the newest call has told."""
+        return int(self._study.user_attrs[N_TRIALS])
+
+    def take_over(self, *, paused: bool) -> bool:
+        """Settle the trials of coordinators that are gone, also those `paused` on their disks; returns whether there were any."""
+        if not self._left_by_the_gone(paused=paused):
+            return False
+        with self._coordinators.asking():
+            self.refresh()  # another coordinator may have been first
+            left = self._left_by_the_gone(paused=paused)
+            for frozen in left:
+                self._release(frozen)
+        self.refresh()
+        return bool(left)
+
+    def _left_by_the_gone(self, *, paused: bool) -> list[FrozenTrial]:
+        running = [t for t in self.summary.trials if t.state == TrialState.RUNNING and self._coordinators.is_gone(t)]
+        return [t for t in running if paused or is_at_work(t)]
+
+    def _release(self, frozen: FrozenTrial) -> None:
+        """Tell a trial that nobody works on FAIL, and queue its values again."""
+        try:
+            Trial(self._study, frozen._trial_id).set_user_attr("reason", "lost")
+            self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
+        except UpdateFinishedTrialError:  # its coordinator is alive after all, and has told it
+            return
+        # One that died before it had all its values draws them again, from the same place of the stream.
+        params = frozen.params if self.has_all(frozen) else frozen.system_attrs.get("fixed_params", {})
+        self._queue_again(frozen.number, params, frozen.user_attrs, "interrupted")
+
+    def has_all(self, frozen: FrozenTrial) -> bool:
+        """Whether a trial has a value for each hyperparameter."""
         try:
             from_params(frozen.params, self._space.hyperparameters)
         except SpaceError:
@@ -109,7 +155,7 @@ class Record:
         Epochs after it are trained again, to the same metrics. An epoch before it that the owner did not live to report is reported.
         """
         path = self._folder.checkpoint_path(frozen.number)
-        epochs = checkpoints.read_history(path) if path.exists() and self._has_all(frozen) else None
+        epochs = checkpoints.read_history(path) if path.exists() and self.has_all(frozen) else None
         if epochs is None:
             return None
         for epoch in epochs:
@@ -122,20 +168,36 @@ class Record:
         write_csv(self._folder.history_path(frozen.number), history)
         return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history)
 
-    def ask(self) -> OpenTrial | None:
-        """The next trial, or None when a grid has no point left."""
+    def ask(self, *, n_trials: int) -> OpenTrial | None:
+        """The next trial; None where no ticket of the study's `n_trials` is free, or a grid has no point left (`is_exhausted`)."""
         started = time.perf_counter()
-        trials = self._study.get_trials(deepcopy=False)
-        if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
-            seen = [t.params for t in trials]
-            point = next((p for p in self._grid if p not in seen), None)
-            if point is None:
+        with self._coordinators.asking():
+            trials = self._study.get_trials(deepcopy=False)
+            if sum(t.state in TAKEN for t in trials) >= n_trials:
                 return None
-            self._study.enqueue_trial(point)
-        self._study.sampler = make_sampler(self._config.sampler, space=self._space, seed=self._config.seed, number=stream_position(trials))
-        trial = self._study.ask()
-        values = suggest(trial, self._space.hyperparameters)
+            if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
+                seen = [t.params for t in trials]
+                point = next((p for p in self._grid if p not in seen), None)
+                self.is_exhausted = point is None
+                if point is None:
+                    return None
+                self._study.enqueue_trial(point)
+            self._study.sampler = self._sampler(trials)
+            trial = self._study.ask()
+            trial.set_user_attr(COORDINATOR, self._coordinators.own)
+            values = suggest(trial, self._space.hyperparameters)
         return OpenTrial(trial, values, storage_seconds=time.perf_counter() - started)
+
+    def _sampler(self, trials: list[FrozenTrial]) -> optuna.samplers.BaseSampler:
+        own = [t for t in trials if t.state == TrialState.WAITING or self._coordinators.is_own(t)]
+        return make_sampler(
+            self._config.sampler,
+            space=self._space,
+            seed=self._config.seed,
+            number=stream_position(own),
+            stream=self._coordinators.stream,
+            n_before=stream_position(trials),
+        )
 
     def report(self, opened: OpenTrial, message: Message) -> bool:
         """Keep an epoch's metrics; returns whether Optuna's pruner would stop the trial."""
@@ -159,7 +221,11 @@ class Record:
     def mark(self, opened: OpenTrial, *, paused: bool) -> None:
         """Say whether an open trial is paused or at work."""
         opened.trial.set_user_attr("paused", paused)
-        self._refresh()
+        self.refresh()
+
+    def wait_for(self, opened: OpenTrial, number: int) -> None:
+        """Say that a trial waits for the end of another, of the same configuration."""
+        opened.trial.set_user_attr("waits_for", number)
 
     def can_go_on(self, opened: OpenTrial) -> bool:
         """Whether a trial has been paused before, and may be again as it was then."""
@@ -190,7 +256,7 @@ class Record:
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
         """Tell a trial what another of the same configuration gave: training it again would give the same."""
-        own = ("baseline", "n_lost", "seconds", "n_tokens", "paused", RETRY_OF)
+        own = ("baseline", "n_lost", "seconds", "n_tokens", "paused", COORDINATOR, RETRY_OF)
         attributes = {name: value for name, value in other.user_attrs.items() if name not in own}
         for name, value in (attributes | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -214,12 +280,14 @@ class Record:
         self._tell(opened, state=TrialState.FAIL)
         if queue_again:
             self._queue_again(trial.number, trial.params, trial.user_attrs, reason)
-        self._refresh()
+        self.refresh()
 
     def _tell(self, opened: OpenTrial, values: Sequence[float] | None = None, *, state: TrialState | None = None) -> None:
+        if self._study._storage.get_trial(opened.trial._trial_id).state.is_finished():
+            raise UpdateFinishedTrialError(f"trial {opened.number} has been told by another program")
         self._study.tell(opened.trial, values, state=state)
         self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
-        self._refresh()
+        self.refresh()
 
     def _set_attributes(self, opened: OpenTrial, message: Message) -> None:
         seconds = {**message["seconds"], "storage": opened.storage_seconds}
@@ -255,7 +323,8 @@ class Record:
             return
         path = self._folder.confusion_path(trial.number)
         write_text(path, dashboard.confusion_svg(message["confusion"], self._class_names, title=f"Trial {trial.number}, validation"))
-        dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
+        if self._coordinators.own == FIRST:  # the Dashboard finds artifacts in the results folder that it serves
+            dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
 
     def _queue_again(self, number: int, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
@@ -263,7 +332,8 @@ class Record:
             kept = {"baseline": True} if attributes.get("baseline") else {}
             self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: attributes.get(RETRY_OF, number)})
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Read the study again."""
         self.summary = summarize(self._study, metric=self._config.metric)
 
 

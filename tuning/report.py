@@ -23,7 +23,8 @@ from tuning.looks import named_entries
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
 from tuning.statistics import interval_text
-from tuning.study import close_study, load_study, recorded_config, recorded_space
+from tuning.storage import close_study
+from tuning.study import load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.tables import N_TABLE, best_rows, clock_sentence, counts_sentence, data_rows, record_rows, trial_rows, trials_table
 from tuning.verdicts import comparison, missed_sentences, saved_sentence, verdict

@@ -134,6 +134,10 @@ class StudyDir:
         return self.path / "owner.json"
 
     @property
+    def coordinator_path(self) -> Path:
+        return self.path / "coordinator.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.asha import MIN_EPOCHS_SAVED, Ladder, rungs_of
 from tuning.config import StudyConfig, exceeded, sign
+from tuning.coordinators import Coordinators, is_at_work
 from tuning.cost import seconds_left
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
 from tuning.pool import Pool, Worker
-from tuning.record import OpenTrial, Record, describe
+from tuning.record import TAKEN, OpenTrial, Record, describe
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
-from tuning.summary import ENDED, Summary, values_of
+from tuning.summary import Summary, values_of
 from tuning.vocabulary import Corpus
 from tuning.watch import TrialLimits, Watch
 from tuning.worker import Message, training_message
@@ -31,6 +34,7 @@ MAX_FAILURES_IN_A_ROW = 10
 TICK_SECONDS = 0.5
 STOP_SECONDS = 6.0  # that running epochs have to end in, after Ctrl-C
 STOPPED = {"timeout": "the time of this call was up", "interrupted": "the search was stopped"}  # at the end of an epoch
+TOLD = "told"  # why a worker stops whose trial another program has ended
 MAX_CHECKPOINT_BYTES = 2 * 2**30  # of all paused trials; 30,000 words of 64 numbers with Adam's state are 23 MB
 
 
@@ -51,7 +55,7 @@ class Progressed:
 @dataclass
 class _Running:
     opened: OpenTrial
-    stop: str = ""  # why it was told to stop: "pruned", "paused", "timeout", "interrupted" or nothing
+    stop: str = ""  # why it was told to stop: "pruned", "paused", "timeout", "interrupted", "told" or nothing
 
 
 @dataclass
@@ -78,13 +82,14 @@ class Search:
         *,
         limits: TrialLimits | None = None,
         keep_going: bool = False,
+        coordinators: Coordinators | None = None,
     ) -> None:
-        class_names = corpus.card["class_names"]
-        self._record = Record(study, config, space, results, class_names)
+        self._coordinators = coordinators or Coordinators(study, n_workers=len(pool.workers))
+        self._record = Record(study, config, space, results, corpus.card["class_names"], self._coordinators)
         self._pool, self._config, self._space, self._folder = pool, config, space, results.study(config.study)
         self._interrupt, self._on_change = interrupt, on_change
         self._watch, self._keep_going = Watch(limits or TrialLimits()), keep_going
-        self._n_trials = 0
+        self.n_trials = 0
         self._timeout: float | None = None
         self._running: dict[Worker, _Running] = {}
         self._paused: dict[int, OpenTrial] = {}
@@ -93,7 +98,6 @@ class Search:
         self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
-        self._exhausted = False
         self._lengths = corpus.split("train").texts.lengths
         known = [item.name for item in space.hyperparameters]
         job = training_message(config, space_path=space_path, corpus=corpus, known=known)
@@ -101,16 +105,21 @@ class Search:
 
     def run(self, *, n_trials: int, timeout_seconds: float | None) -> str:
         """Search until `n_trials` trials are finished in all or the time is up; returns why it ended."""
-        self._n_trials, self._timeout = n_trials, timeout_seconds
+        self.n_trials, self._timeout = n_trials, timeout_seconds
         rungs = rungs_of(self._config.train.epochs) if self._config.pruner == "asha" else ()
         self._ladder = Ladder(rungs, sign(self._config.metric), n_trials)
-        self._paused = {opened.number: opened for opened in self._record.start()}
-        self._look_back()
+        self._coordinators.listen()
+        self._record.announce(n_trials)
+        paused = self._record.start()
+        self._learn()
+        self._paused = {opened.number: opened for opened in paused}
         try:
             while not self._interrupt.requested:
+                self._look_around()
                 self._dispatch()
-                if not self._running:
-                    return self._end()
+                ended = "" if self._running else self._end()
+                if ended:
+                    return ended
                 self._notify()
                 self._listen()
             self._let_epochs_end()
@@ -118,7 +127,9 @@ class Search:
             for worker in list(self._running):
                 self._interrupt_trial(worker)
             for twin in [twin for twins in self._twins.values() for twin in twins]:
-                self._record.fail(twin, "interrupted", "the search was stopped")
+                with self._unless_told(twin):
+                    self._record.fail(twin, "interrupted", "the search was stopped")
+            self._coordinators.leave()
         return "interrupted"
 
     def _listen(self) -> None:
@@ -138,27 +149,57 @@ class Search:
         while self._running and time.monotonic() < deadline:
             self._listen()
 
-    def _look_back(self) -> None:
-        """Learn from the trials there are: their values at the rungs, and their configurations."""
+    def _look_around(self) -> None:
+        """Hear the other coordinators of the study, learn from their trials, and take over those of one that is gone."""
+        if not self._coordinators.listen() or not self._coordinators.are_several:
+            return
+        self._record.refresh()
+        self._record.take_over(paused=False)
+        self.n_trials = self._ladder.n_trials = self._record.n_trials()
+        trials = self._record.summary.trials
+        for number in [number for number in self._paused if trials[number].state.is_finished()]:  # taken over while this one was away
+            self._forget(self._paused.pop(number))
+        self._learn()
+        for number in list(self._twins):
+            self._settle_twins(number)
+        self._give_up_the_hopeless()
+
+    def _learn(self) -> None:
+        """Learn from the study's trials, whoever trained them: their values at the rungs, and their configurations."""
+        own = {running.opened.number for running in self._running.values()} | set(self._paused)
         for trial in self._record.summary.trials:
-            if trial.state == TrialState.FAIL or "same_as" in trial.user_attrs:
+            if "same_as" in trial.user_attrs or trial.number in own or "waits_for" in trial.user_attrs:
+                continue
+            if trial.state == TrialState.FAIL:
+                self._ladder.forget(trial.number)
+                self._configurations.forget(trial.number)
                 continue
             for epoch, value in trial.intermediate_values.items():
                 self._ladder.record(trial.number, epoch, value)
-            if trial.state in ENDED:
+            if trial.state in TAKEN and self._record.has_all(trial):
                 ignores = bool(trial.user_attrs.get("ignores_padding"))
                 self._configurations.add(trial.number, values_of(trial, self._space), ignores_padding=ignores)
-        for opened in self._paused.values():
-            ignores = bool(opened.trial.user_attrs.get("ignores_padding"))
-            self._configurations.add(opened.number, opened.values, ignores_padding=ignores)
 
     def _end(self) -> str:
-        """Nothing runs and nothing can start: say why. Trials that still wait at a rung have lost, unless time has run out."""
-        if self._time_is_up() and self._record.summary.n_finished < self._n_trials:
+        """Why nothing runs and nothing can start; nothing where another coordinator is at work, or has left something to do.
+
+        Trials that still wait at a rung have lost then, unless time has run out.
+        """
+        if self._time_is_up() and self._record.summary.n_finished < self.n_trials:
             return "timeout"
+        if self._coordinators.are_several:
+            self._record.refresh()
+        others = [t for t in self._record.summary.trials if t.state == TrialState.RUNNING and not self._coordinators.is_own(t)]
+        if any(is_at_work(t) and not self._coordinators.is_gone(t) for t in others):
+            return ""
         for opened in list(self._paused.values()):
             self._give_up(opened, "with all trials at its rung")
-        return "finished" if self._record.summary.n_finished >= self._n_trials else "exhausted"
+        if self._record.summary.n_finished >= self.n_trials:
+            return "finished"
+        if others:  # they give up theirs too, or have left them
+            self._record.take_over(paused=True)
+            return ""
+        return "exhausted" if self._record.is_exhausted else ""
 
     def _time_is_up(self) -> bool:
         return self._timeout is not None and time.monotonic() - self._started >= self._timeout
@@ -171,41 +212,53 @@ class Search:
             number = self._ladder.promotable({number: opened.n_epochs for number, opened in self._paused.items()})
             if number is not None:
                 opened = self._paused.pop(number)
-                self._record.mark(opened, paused=False)
-                self._train(worker, opened, f"trial {number} goes on after epoch {opened.n_epochs}", resume=True)
+                with self._unless_told(opened):
+                    self._record.mark(opened, paused=False)
+                    self._train(worker, opened, f"trial {number} goes on after epoch {opened.n_epochs}", resume=True)
                 continue
             asked = self._ask()
             if asked:
                 self._train(worker, asked, f"trial {asked.number} starts: {describe(asked.values, self._space)}", resume=False)
 
     def _n_wanted(self) -> int:
-        """How many trials are still to be asked for."""
-        n_open = len(self._running) + len(self._paused) + sum(map(len, self._twins.values()))
-        return self._n_trials - self._record.summary.n_finished - n_open
+        """How many trials are still to be asked for, as far as is known."""
+        own = len(self._running) + len(self._paused) + sum(map(len, self._twins.values()))
+        others = sum(t.state == TrialState.RUNNING and not self._coordinators.is_own(t) for t in self._record.summary.trials)
+        return self.n_trials - self._record.summary.n_finished - own - others
 
     def _ask(self) -> OpenTrial | None:
         """The next trial to train. One whose configuration another trial has had gets that one's result, now or when it is there."""
-        while self._n_wanted() > 0 and not self._exhausted and not self._interrupt.requested and not self._time_is_up():
-            asked = self._record.ask()
-            if asked is None:
-                self._exhausted = True
+        while self._n_wanted() > 0 and not self._record.is_exhausted and not self._interrupt.requested and not self._time_is_up():
+            asked = self._record.ask(n_trials=self.n_trials)
+            if asked is None:  # another coordinator has taken the last one
+                self._record.refresh()
                 break
             first = self._configurations.first(asked.values)
             if first is None:
                 self._configurations.add(asked.number, asked.values)
                 return asked
-            self._twins.setdefault(first, []).append(asked)
-            self._settle_twins(first)
+            with self._unless_told(asked):
+                self._record.wait_for(asked, first)
+                self._twins.setdefault(first, []).append(asked)
+                self._settle_twins(first)
         return None
 
     def _settle_twins(self, number: int) -> None:
         """If a trial has ended, tell those of the same configuration what it gave."""
-        first = next((t for t in self._record.summary.trials[number : number + 1] if t.state in ENDED), None)
+        first = next((t for t in self._record.summary.trials[number : number + 1] if t.state.is_finished()), None)
         if first is None:
             return
         for twin in self._twins.pop(number, []):
-            self._record.copy(twin, first)
-            self._notify(f"trial {twin.number} is the same as trial {number} on these data: not trained again")
+            with self._unless_told(twin):
+                if first.state == TrialState.FAIL:
+                    self._fail_twin(twin, first)
+                else:
+                    self._record.copy(twin, first)
+                    self._notify(f"trial {twin.number} is the same as trial {number} on these data: not trained again")
+
+    def _fail_twin(self, twin: OpenTrial, first: FrozenTrial) -> None:
+        reason = first.user_attrs.get("reason", "lost")
+        self._record.fail(twin, reason, f"it is the same as trial {first.number}", queue_again=False)
 
     def _train(self, worker: Worker, opened: OpenTrial, event: str, *, resume: bool) -> None:
         self._running[worker] = _Running(opened)
@@ -223,13 +276,19 @@ class Search:
                 code = worker.process.exitcode
                 self._fail(worker, "lost", f"its worker ended with exit status {code} and was replaced by process {replaced.process.pid}")
                 self._check_failures(running, "lost")
+        elif running is None:
             return
-        if running is None:
-            return
-        kind = message["kind"]
-        if kind == "epoch":
+        elif message["kind"] == "epoch":
             self._report(worker, running, message)
-        elif kind == "result":
+        elif running.stop == TOLD:
+            self._leave(worker)
+        else:
+            with self._unless_told(running.opened):
+                self._handle_end(worker, running, message)
+
+    def _handle_end(self, worker: Worker, running: _Running, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "result":
             self._finish(worker, running, message)
         elif kind == "over_limit":
             self._refuse(worker, running, message)
@@ -243,15 +302,41 @@ class Search:
         """Report an epoch and tell the worker to go on, to stop, or to pause. The baseline is neither pruned nor paused."""
         opened, epoch, value = running.opened, message["number"], message["metrics"][self._config.metric]
         optuna_prunes = self._config.pruner in ("hyperband", "median")
-        prune = optuna_prunes and self._record.report(opened, message)
-        self._ladder.record(opened.number, epoch, value)
-        running.stop = self._why_to_stop(opened, epoch, prune=prune)
+        prune = optuna_prunes and self._report_epoch(running, message)
+        if running.stop != TOLD:
+            self._ladder.record(opened.number, epoch, value)
+            running.stop = self._why_to_stop(opened, epoch, prune=prune)
         worker.send({"go": "pause" if running.stop in ("paused", *STOPPED) else not running.stop})
         if not optuna_prunes:  # written while the worker goes on
-            self._record.report(opened, message)
+            self._report_epoch(running, message)
         self._notify(f"trial {opened.number} epoch {epoch}: {self._config.metric} {value:.4f}")
+        self._give_up_the_hopeless()
+
+    def _report_epoch(self, running: _Running, message: Message) -> bool:
+        """Write an epoch down; whether Optuna's pruner would stop the trial."""
+        if running.stop != TOLD:
+            with self._unless_told(running.opened):
+                return self._record.report(running.opened, message)
+            running.stop = TOLD
+        return False
+
+    def _give_up_the_hopeless(self) -> None:
         for other in [o for o in self._paused.values() if self._ladder.is_hopeless(o.number, o.n_epochs)]:
             self._give_up(other, "behind too many at its rung")
+
+    @contextlib.contextmanager
+    def _unless_told(self, opened: OpenTrial) -> Iterator[None]:
+        """Let go of a trial that another program has ended: the Dashboard, or a coordinator that took this one for dead."""
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            self._forget(opened)
+
+    def _forget(self, opened: OpenTrial) -> None:
+        self._ladder.forget(opened.number)
+        self._configurations.forget(opened.number)
+        self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
+        self._notify(f"trial {opened.number} has been ended by another program; what this one did of it is left out")
 
     def _why_to_stop(self, opened: OpenTrial, epoch: int, *, prune: bool) -> str:
         n_left = self._config.train.epochs - epoch
@@ -310,8 +395,9 @@ class Search:
 
     def _give_up(self, opened: OpenTrial, why: str) -> None:
         del self._paused[opened.number]
-        self._record.give_up(opened)
-        self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}")
+        with self._unless_told(opened):
+            self._record.give_up(opened)
+            self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}")
         self._settle_twins(opened.number)
 
     def _leave(self, worker: Worker) -> OpenTrial:
@@ -323,17 +409,18 @@ class Search:
         opened = self._leave(worker)
         self._ladder.forget(opened.number)
         self._configurations.forget(opened.number)
-        self._record.fail(opened, reason, detail, queue_again=queue_again)
-        for twin in self._twins.pop(opened.number, []):
-            self._record.fail(twin, reason, f"it is the same as trial {opened.number}", queue_again=False)
-        self._notify(f"trial {opened.number} failed: {reason}")
+        with self._unless_told(opened):
+            self._record.fail(opened, reason, detail, queue_again=queue_again)
+            self._notify(f"trial {opened.number} failed: {reason}")
+        self._settle_twins(opened.number)
 
     def _interrupt_trial(self, worker: Worker) -> None:
         """Leave a trial as it was at its last pause, or tell it FAIL and queue it again."""
         opened = self._running[worker].opened
         if self._record.can_go_on(opened):
             self._leave(worker)
-            self._record.mark(opened, paused=True)
+            with self._unless_told(opened):
+                self._record.mark(opened, paused=True)
         else:
             self._fail(worker, "interrupted", "the search was stopped")
 
@@ -368,7 +455,7 @@ class Search:
             {o.number: o.n_epochs for o in opened},
             n_new=max(self._n_wanted(), 0),
             epochs=self._config.train.epochs,
-            n_workers=len(self._pool.workers),
+            n_workers=self._coordinators.n_workers,
             space=self._space,
             lengths=self._lengths,
         )
@@ -376,4 +463,4 @@ class Search:
             until_timeout = max(self._timeout - elapsed, 0.0)
             left = until_timeout if left is None else min(left, until_timeout)
         running = {o.number: o.n_epochs for o in opened}
-        self._on_change(Progressed(summary, self._n_trials, self._config.train.epochs, running, len(self._paused), elapsed, left, event))
+        self._on_change(Progressed(summary, self.n_trials, self._config.train.epochs, running, len(self._paused), elapsed, left, event))

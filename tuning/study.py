@@ -5,13 +5,10 @@ Optuna's storage is the record of trials. `study.json` and `search_space.json` h
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import platform
-import sqlite3
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,26 +16,29 @@ from typing import Any
 
 import numpy as np
 import optuna
-import sqlalchemy
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import StudyConfig, differences
-from tuning.errors import StorageError, StudyError
+from tuning.coordinators import identify
+from tuning.errors import StudyError
 from tuning.hyperparameters import grid
-from tuning.results import ResultsDir, StudyDir, parsed, read_json, translated, write_json
+from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
 from tuning.spaces import SearchSpace
+from tuning.storage import hide_password, missing_file, open_storage
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
 FULL_TPE_TRIALS = 1000
-SCHEMA_KEY = 7_021_958_113  # of the advisory lock, any number that others do not take
+RECORD, SPACE = "record", "search_space"  # attributes of a study: what study.json and search_space.json hold
 RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn")
 
 
-def derive_seed(seed: int, number: int) -> int:
-    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed study goes on as if it had not stopped."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+def derive_seed(seed: int, number: int, stream: int = 0) -> int:
+    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed study goes on as if it had not stopped.
+
+    Each coordinator has its own `stream`.
+    """
+    return int(np.random.SeedSequence([seed, number, *([stream] if stream else [])]).generate_state(1)[0])
 
 
 def stream_position(trials: Sequence[FrozenTrial]) -> int:
@@ -52,13 +52,15 @@ def stream_position(trials: Sequence[FrozenTrial]) -> int:
     return sum(first is None or t.number < first for t in own)
 
 
-def make_sampler(name: str, *, space: SearchSpace, seed: int, number: int = 0) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial at this position of the stream.
+def make_sampler(
+    name: str, *, space: SearchSpace, seed: int, number: int = 0, stream: int = 0, n_before: int | None = None
+) -> optuna.samplers.BaseSampler:
+    """The sampler for the trial at this position of the stream, after `n_before` trials of all streams.
 
     Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
     are queued one by one (`grid_points`), so its sampler never draws.
     """
-    own = derive_seed(seed, number)
+    own, n_before = derive_seed(seed, number, stream), number if n_before is None else n_before
     conditional = any(item.conditions for item in space.hyperparameters)
     if name in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=own)
@@ -70,14 +72,14 @@ def make_sampler(name: str, *, space: SearchSpace, seed: int, number: int = 0) -
     if name == "qmc":
         return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False)
     # An ask costs candidates × trials, 0.6 s of the coordinator at 24 × 5,000 (Optuna's default); beyond 1,000 trials it grows no more.
-    n_candidates = max(24 * FULL_TPE_TRIALS // max(number, FULL_TPE_TRIALS), 2)
+    n_candidates = max(24 * FULL_TPE_TRIALS // max(n_before, FULL_TPE_TRIALS), 2)
     # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others. Paused trials are not finished ones,
     # so the start-up is counted by the trial's number.
     return optuna.samplers.TPESampler(
         seed=own,
         group=conditional,
         multivariate=True if conditional else None,
-        n_startup_trials=STARTUP_TRIALS if number < STARTUP_TRIALS else 1,
+        n_startup_trials=STARTUP_TRIALS if n_before < STARTUP_TRIALS else 1,
         n_ei_candidates=n_candidates,
     )
 
@@ -105,78 +107,6 @@ def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
     return optuna.pruners.NopPruner()
-
-
-def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage) -> optuna.storages.RDBStorage:
-    """The storage at a URL; SQLite in WAL mode, so that the Dashboard reads while a search writes.
-
-    Raises:
-        StorageError: it can't be opened; the message hides the URL's password.
-    """
-    shown = hide_password(url)
-    try:
-        address = sqlalchemy.make_url(url)
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        is_sqlite = address.drivername.startswith("sqlite")
-        if is_sqlite:
-            options["connect_args"] = {"timeout": 60}
-            path = Path(address.database or "")
-            with translated(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-        with _schema_lock(address):
-            if is_sqlite:
-                _prepare_sqlite(path)
-            return kind(url, engine_kwargs=options)
-    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
-        lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
-        hint = f" Install its driver: {sys.executable} -m pip install 'psycopg[binary]'." if lacks_driver else ""
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise StorageError(
-            f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Mend its permissions or disk space, or name "
-            "another with --storage."
-        ) from error
-
-
-@contextlib.contextmanager
-def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    """Let one process at a time make the tables: Optuna 5 fails where several open a fresh database at once."""
-    if url.drivername.startswith("postgresql"):
-        engine = sqlalchemy.create_engine(url)
-        with contextlib.closing(engine.connect()) as connection:  # the lock ends with its connection
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": SCHEMA_KEY})
-            try:
-                yield
-            finally:
-                connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": SCHEMA_KEY})
-        engine.dispose()
-        return
-    lock = FileLock(f"{url.database}.lock") if url.drivername.startswith("sqlite") and url.database else None
-    if lock is not None:
-        try:
-            lock.acquire()
-        except OSError:  # a folder that takes nothing: what is there can be read all the same
-            lock = None
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
-
-
-def hide_password(url: str) -> str:
-    """A storage URL as it may be shown."""
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        return "the storage (its URL can't be parsed)"
-
-
-def _prepare_sqlite(path: Path) -> None:
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
 
 
 def describe_versions() -> dict[str, str]:
@@ -231,17 +161,7 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
     }
     if folder.config_path.exists():
         refuse_differences(folder, now)
-    names = optuna.get_all_study_names(storage)
-    if folder.config_path.exists() and config.study not in names:
-        raise StudyError(
-            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. Name the storage it was "
-            "tuned in with --storage, or start another study with --study NAME."
-        )
-    if config.study in names and not folder.config_path.exists():
-        raise StudyError(
-            f"A study in the storage must have its folder; {config.study!r} is in {hide_password(storage_url)}, but "
-            f"{folder.config_path} is missing. Choose another name with --study, or put the folder back."
-        )
+    _refuse_half(folder, storage, storage_url=storage_url)
     study = optuna.create_study(
         storage=storage,
         study_name=config.study,
@@ -253,10 +173,67 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
     if not folder.config_path.exists():
         study.set_user_attr("space", f"{space.name} {space.fingerprint}")
         study.set_user_attr("data", f"{config.data.data} {data_fingerprint}")
-        write_json(folder.space_path, space.to_dict())
         made = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": describe_versions()}
-        write_json(folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)})
+        record = {**now, **made, "git_commit": git_commit(Path(__file__).parent)}
+        study.set_user_attr(SPACE, space.to_dict())
+        study.set_user_attr(RECORD, record)  # for those that join
+        write_json(folder.space_path, space.to_dict())
+        write_json(folder.config_path, record)
     return study
+
+
+def _refuse_half(folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str) -> None:
+    """A study has a folder and is in the storage, or neither.
+
+    Raises:
+        StudyError: it is in one of them; but not if it was killed while it was being created.
+    """
+    study_id = next((s._study_id for s in storage.get_all_studies() if s.study_name == folder.name), None)
+    if folder.config_path.exists() and study_id is None:
+        raise StudyError(
+            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. Name the storage it was "
+            "tuned in with --storage, or start another study with --study NAME."
+        )
+    if study_id is not None and not folder.config_path.exists():
+        if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(study_id, deepcopy=False):
+            return
+        raise StudyError(
+            f"A study in the storage must have its folder; {folder.name!r} is in {hide_password(storage_url)}, but "
+            f"{folder.config_path} is missing. To work on it from here too, add --join; else choose another name with --study, or put "
+            "the folder back."
+        )
+
+
+def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
+    """Make the folder of a study that others have created, out of what the storage knows of it. One that is there stays as it is.
+
+    `moved`: where the search space (`space`) and the data (`data`, some values of a `DataConfig`) lie on this machine.
+
+    Raises:
+        StudyError: the storage does not hold it, or it is of a version that could not be joined.
+    """
+    if folder.config_path.exists():
+        return
+    missing = missing_file(storage_url)
+    if missing:
+        raise StudyError(f"A study to join must be in the storage; there is no file {missing}.")
+    storage = open_storage(storage_url)
+    try:
+        names = [s.study_name for s in storage.get_all_studies()]
+        if folder.name not in names:
+            known = f"it holds {', '.join(sorted(names))}" if names else "it holds none"
+            raise StudyError(f"A study to join must be in the storage; {folder.name!r} is not in {hide_password(storage_url)}, {known}.")
+        attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
+        if RECORD not in attributes:
+            raise StudyError(f"A study to join must have told the storage what it is; {folder.name!r} was made by an older version.")
+        identify(folder, joins=True)
+        write_json(folder.space_path, attributes[SPACE])
+        record = attributes[RECORD]
+        config = record["config"]
+        here = {"space": moved.get("space", config["space"]), "data": {**config["data"], **moved.get("data", {})}}
+        write_json(folder.config_path, {**record, "config": {**config, **here}})
+    finally:
+        storage.engine.dispose()
 
 
 def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
@@ -300,23 +277,3 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
             f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. "
             "Name the storage it was tuned in with --storage."
         ) from None
-
-
-def close_study(study: optuna.Study) -> None:
-    """Close the database connections of a study that is not needed any more."""
-    backend: Any = getattr(study._storage, "_backend", study._storage)  # Optuna wraps a relational storage in a cache
-    backend.engine.dispose()
-
-
-@contextlib.contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Turn a storage's failure in the middle of a search into a `StorageError` that says the study can go on."""
-    try:
-        yield
-    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
-        cause = error.__cause__ or error
-        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        raise StorageError(
-            f"The storage must stay reachable and writable; {hide_password(url)} gave: {reason}. Finished trials are kept: mend it, "
-            "then go on with the same command."
-        ) from error

@@ -17,7 +17,8 @@ from tuning.hyperparameters import Values, from_params
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces import SearchSpace
 from tuning.statistics import pareto_front
-from tuning.study import close_study, load_study, recorded_config, recorded_space
+from tuning.storage import close_study
+from tuning.study import load_study, recorded_config, recorded_space
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
 USEFUL_PHASES = ("train", "evaluate")

@@ -16,14 +16,17 @@ from typing import Any
 from tuning import dashboard
 from tuning.clean import bound_caches
 from tuning.config import StudyConfig
+from tuning.coordinators import DEAD_SECONDS, FIRST, N_TRIALS, Coordinators, identify
 from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
+from tuning.errors import StudyError
 from tuning.owner import owned
 from tuning.pool import Pool, default_workers, start_server
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
-from tuning.study import close_study, grid_points, open_study, recorded_config, storage_errors
+from tuning.storage import close_study, storage_errors
+from tuning.study import grid_points, open_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
 from tuning.watch import TrialLimits, with_memory
@@ -38,6 +41,7 @@ class Outcome:
     summary: Summary
     space: SearchSpace
     ended: str
+    n_trials: int
 
 
 def tune(
@@ -45,11 +49,12 @@ def tune(
     *,
     results: ResultsDir,
     storage_url: str,
-    n_trials: int,
+    n_trials: int | None,
     timeout_seconds: float | None = None,
     n_workers: int | None = None,
     limits: TrialLimits | None = None,
     keep_going: bool = False,
+    dead_seconds: float = DEAD_SECONDS,
     progress: Progress | None = None,
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
@@ -57,12 +62,13 @@ def tune(
     """Prepare the data, open the study and search until `n_trials` trials are finished in all, or the time is up.
 
     A worker whose trial goes beyond `limits` is replaced; by default it has its share of the machine's memory, and any time that it
-    computes. `keep_going`: a bug in the search space fails its trial and does not stop the study.
+    computes. `keep_going`: a bug in the search space fails its trial and does not stop the study. Without `n_trials`, it is what the
+    study was last asked for. Another machine may take this one for dead when it has not been heard for `dead_seconds`.
 
     Raises:
         TuningError: what a user can mend; nothing that was finished is lost.
     """
-    if n_trials < 1:
+    if n_trials is not None and n_trials < 1:
         raise ValueError(f"--n-trials must be 1 or more; received {n_trials}.")
     if timeout_seconds is not None and timeout_seconds <= 0:
         raise ValueError(f"--timeout-seconds must be more than 0; received {timeout_seconds:g}.")
@@ -86,24 +92,53 @@ def tune(
         pool = stack.enter_context(Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb))
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
         space = SearchSpace.from_dict(answer["space"])
+        own = identify(folder)
+        if own != FIRST:
+            _require_same_source(space, folder, path=space_path)
         if config.sampler == "grid":
             grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
         with storage_errors(storage_url):
             study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
+            coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=dead_seconds)
             on_start(corpus, space)
             dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
             try:
                 with signals() as interrupt:
                     search = Search(
-                        study, pool, config, space, space_path, corpus, results, interrupt, on_change, limits=limits, keep_going=keep_going
+                        study,
+                        pool,
+                        config,
+                        space,
+                        space_path,
+                        corpus,
+                        results,
+                        interrupt,
+                        on_change,
+                        limits=limits,
+                        keep_going=keep_going,
+                        coordinators=coordinators,
                     )
                     left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
-                    ended = search.run(n_trials=n_trials, timeout_seconds=left)
+                    ended = search.run(n_trials=n_trials or int(study.user_attrs[N_TRIALS]), timeout_seconds=left)
             finally:
                 summary = summarize(study, metric=config.metric)
                 dashboard.annotate(study, summary, folder=folder, card=card, space=space)
                 close_study(study)
-    return Outcome(summary, space, ended)
+    return Outcome(summary, space, ended, search.n_trials)
+
+
+def _require_same_source(space: SearchSpace, folder: StudyDir, *, path: Path) -> None:
+    """A machine that joins must train what the others train.
+
+    Raises:
+        StudyError: its file of the space is another.
+    """
+    recorded = recorded_space(folder)
+    if space.source_sha256 != recorded.source_sha256:
+        raise StudyError(
+            f"A machine that joins must have the search space of the others; {path} has sha256 {space.source_sha256[:12]}, the study's is "
+            f"{recorded.source_sha256[:12]}. Copy the file here, or name it with --space."
+        )
 
 
 @contextlib.contextmanager

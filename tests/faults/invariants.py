@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.faults.study import ROOT, STUDY, Setting
 from tuning.dashboard import make_server
-from tuning.study import close_study, load_study
+from tuning.storage import close_study
+from tuning.study import load_study
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 REASONS = {"lost", "silent", "interrupted", "timeout", "NaN loss", "out of memory"}
