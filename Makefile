@@ -44,7 +44,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-scale-out bench-confirmation install test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -109,6 +109,10 @@ bench-step: $(VENV)/.installed-bench
 ## bench-scale: workers' time, data view, a million reviews, memory, coordinator at trial 5,000
 bench-scale: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks scale $(bench_flags)
+
+## bench-scale-out: how many workers one coordinator feeds at trial 10,000, by simulation
+bench-scale-out: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks scale-out $(bench_flags)
 
 ## bench-confirmation: does a confirmation keep what it says? 2,400 searches over tabulated trainings
 bench-confirmation: $(VENV)/.installed-bench

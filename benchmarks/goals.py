@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PARTS = ("throughput", "time-to-accuracy", "step", "scale", "confirmation")
+PARTS = ("throughput", "time-to-accuracy", "step", "scale", "scale-out", "confirmation")
 _COMPARE = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
 _UNITS = {"×": "{:.2f} ×", "%": "{:.1%}", "ms": "{:.1f} ms", "GiB": "{:.2f} GiB", "": "{:g}"}
 
@@ -63,6 +63,7 @@ GOALS = {
         Goal("scale", "worker_memory_growth", "resident memory of a worker, trials 191–200 over 20–29", "<", 0.05, "%"),
         Goal("scale", "coordinator_share_trial_10", "coordinator time at trial 10, of a 10 s trial", "<", 0.02, "%"),
         Goal("scale", "coordinator_share_trial_5000", "coordinator time at trial 5,000, of a 10 s trial", "<", 0.02, "%"),
+        Goal("scale-out", "idle_share_100_workers", "idle share of up to 100 workers, 60 s a trial, 10,000 trials (worst)", "<", 0.05, "%"),
         Goal(
             "confirmation",
             "confirmation_coverage",

@@ -65,6 +65,7 @@ def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Fig
         "time-to-accuracy": _time_to_accuracy,
         "step": _step,
         "scale": _scale,
+        "scale-out": _scale_out,
         "confirmation": _confirmation,
     }
     return make[part](record)
@@ -112,6 +113,16 @@ def _scale(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     phases.add_bar(x=list(found), y=list(found.values()))
     phases.update_yaxes(title="seconds of all workers")
     return [("Tokenising.", rows_figure), ("Resident memory of one worker.", memory), ("Where the workers' time went.", phases)]
+
+
+def _scale_out(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
+    figure = go.Figure(layout=_LAYOUT)
+    found = record["simulations"]
+    for name, label in (("idle_share", "workers idle"), ("coordinator_busy_share", "coordinator busy")):
+        figure.add_scatter(x=[one["n_workers"] for one in found], y=[one[name] for one in found], name=label, mode="lines+markers")
+    figure.add_hline(y=0.05, line_dash="dot")
+    figure.update_xaxes(title="workers", type="log").update_yaxes(title="share of the time", range=[0, 1])
+    return [("Workers with trainings of 60 s on one coordinator, at the end of a study: a simulation.", figure)]
 
 
 def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import confirmation, coordinator, rows, scale, step, throughput, time_to_accuracy, worker_memory, worker_time
+from benchmarks import confirmation, coordinator, rows, scale, scale_out, step, throughput, time_to_accuracy, worker_memory, worker_time
 from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
 from benchmarks.floor import floor_flops
 from benchmarks.goals import GOALS, PARTS, figures
@@ -279,3 +279,12 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
     assert record["worker_time"]["n_trials"] == 3
     assert len(record["worker_memory"]["resident_mib"]) == 3
     assert [found["n_before"] for found in record["coordinator"]] == [10, 20]
+
+
+@pytest.mark.slow
+def test_scale_out_counts_what_workers_wait_for(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "scale-out", scale_out.measure(settings, splits, say=print))
+    for found in record["simulations"]:
+        rounds = found["n_measured"] / found["n_workers"]
+        assert found["simulated_seconds"] >= rounds * scale_out.TRIAL_SECONDS
+        assert 0 < found["idle_share"] < 1

@@ -182,11 +182,20 @@ class Record:
                 if point is None:
                     return None
                 self._study.enqueue_trial(point)
-            self._study.sampler = self._sampler(trials)
-            trial = self._study.ask()
-            trial.set_user_attr(COORDINATOR, self._coordinators.own)
-            values = suggest(trial, self._space.hyperparameters)
+            trial_id = self._take_ticket()
+        self._study.sampler = self._sampler(trials)
+        trial = Trial(self._study, trial_id)  # draws, for as long as TPE takes: others may take a ticket meanwhile
+        values = suggest(trial, self._space.hyperparameters)
         return OpenTrial(trial, values, storage_seconds=time.perf_counter() - started)
+
+    def _take_ticket(self) -> int:
+        """The id of the trial that waits longest, or of a new one. `Study.ask` does the same, and draws while it does."""
+        storage = self._study._storage
+        self._study._thread_local.cached_all_trials = None
+        waiting = self._study._pop_waiting_trial_id()
+        trial_id = storage.create_new_trial(self._study._study_id) if waiting is None else waiting
+        storage.set_trial_user_attr(trial_id, COORDINATOR, self._coordinators.own)
+        return trial_id
 
     def _sampler(self, trials: list[FrozenTrial]) -> optuna.samplers.BaseSampler:
         own = [t for t in trials if t.state == TrialState.WAITING or self._coordinators.is_own(t)]

@@ -1,0 +1,180 @@
+"""How many workers one coordinator feeds: the real search and storage, with trainings that only pass the time of a clock.
+
+`tuning.search.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock is the machine's while the coordinator
+works, and jumps to the next message of a worker while it has nothing to do. So a training takes 60 s of that clock and none of ours,
+and whatever the coordinator takes is measured. A worker idles from the moment it has sent a message to that of its answer.
+
+A study is cut short: it begins with so many finished trials, and each worker has a few more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from benchmarks.configurations import SPACE_PATH
+from benchmarks.coordinator import fake_metrics, fake_reviews, fake_seconds, past_trials
+from benchmarks.goals import figures
+from benchmarks.ours import study_config
+from benchmarks.processes import in_fresh_process
+from benchmarks.settings import Settings
+from tuning.config import DataConfig
+from tuning.datasets import SplitReviews
+from tuning.pool import Pool
+from tuning.results import ResultsDir
+from tuning.search import Interrupt, Search
+from tuning.spaces import declare
+from tuning.storage import close_study
+from tuning.study import open_study
+from tuning.vocabulary import build_corpus
+from tuning.worker import Message
+
+TRIAL_SECONDS = 60.0
+N_WORKERS = (1, 10, 30, 100, 300, 1000)
+N_TRIALS = 10_000  # of the study, the last of which are measured
+TRIALS_A_WORKER = 3  # that are measured, 60 at least
+N_GOAL_WORKERS = 100
+
+
+@dataclass
+class Clock:
+    """The machine's clock, with the time that is skipped."""
+
+    skipped: float = 0.0
+
+    def now(self) -> float:
+        return time.perf_counter() + self.skipped
+
+    def skip_to(self, moment: float) -> None:
+        self.skipped += max(moment - self.now(), 0.0)
+
+
+class FakeWorker:
+    """Trains by letting the clock go on; its messages are those of a worker.
+
+    Args:
+        result: every field of a `FitResult`, as a worker sends it.
+    """
+
+    def __init__(self, clock: Clock, *, epochs: int, result: Message, rng: np.random.Generator) -> None:
+        self.process = multiprocessing.current_process()  # what a search watches of a worker
+        self.idle_seconds = self.busy_seconds = 0.0
+        self.message: Message | None = None
+        self.due = self._sent = clock.now()
+        self._clock, self._epochs, self._blank, self._rng = clock, epochs, result, rng
+        self._history: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        now = self._clock.now()
+        self.idle_seconds += now - self._sent
+        if message.get("kind") == "train":
+            self._history = []
+        if message.get("kind") == "train" or (message["go"] is True and len(self._history) < self._epochs):
+            self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
+            self._answer({"kind": "epoch", **self._history[-1]}, after=TRIAL_SECONDS / self._epochs)
+            return
+        best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
+        values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
+        fixed = {"history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds(), "stopped": False}
+        self._answer({"kind": "result", **self._blank, **values, **fixed}, after=0.0)
+
+    def _answer(self, message: Message, *, after: float) -> None:
+        self.busy_seconds += after
+        self.message, self.due = message, self._clock.now() + after
+        self._sent = self.due
+
+
+@dataclass
+class FakePool:
+    """Workers whose messages come in the order of the clock."""
+
+    workers: list[FakeWorker]
+    clock: Clock
+    _order: itertools.count[int] = field(default_factory=itertools.count)
+
+    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Message | None]]:
+        waiting = [(worker.due, next(self._order), worker) for worker in self.workers if worker.message]
+        heapq.heapify(waiting)
+        if waiting and waiting[0][0] > self.clock.now():
+            self.clock.skip_to(waiting[0][0])
+        ready = []
+        now = self.clock.now()
+        while waiting and waiting[0][0] <= now:
+            worker = heapq.heappop(waiting)[2]
+            ready.append((worker, worker.message))
+            worker.message = None
+        return ready
+
+
+def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """The share of the workers' time that is idle, for each number of workers."""
+    n_trials, counts = settings.size((N_TRIALS, N_WORKERS), tiny=(40, (1, 3)))
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Path(folder) / "stored"
+        n_most = max(max(counts) * TRIALS_A_WORKER, 60 if n_trials == N_TRIALS else 4)
+        say(f"a study of {n_trials:,} trials")
+        n_before = max(n_trials - n_most, 10)
+        in_fresh_process(store, log_path=settings.log_path, folder=stored, n_before=n_before, seed=settings.seed)
+        for n_workers in counts:
+            say(f"{n_workers:,} workers")
+            arguments = {"stored": stored, "n_before": n_before, "n_workers": n_workers, "seed": settings.seed}
+            n_measured = max(n_workers * TRIALS_A_WORKER, min(60, n_most))
+            found.append(in_fresh_process(simulate, log_path=settings.log_path, n_measured=n_measured, **arguments))
+    most = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
+    return {**figures({"idle_share_100_workers": most}), "simulations": found}
+
+
+def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
+    """Write a study of so many finished trials."""
+    results = ResultsDir(folder)
+    config = dataclasses.replace(study_config("scale_out", DataConfig(), seed=seed), pruner="none")
+    space = declare(SPACE_PATH, n_classes=2)
+    build_corpus(results.cache_dir("fake"), fake_reviews())
+    study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
+    study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
+    close_study(study)
+    return {}
+
+
+def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, seed: int) -> dict[str, Any]:
+    """Go on with a copy of the study until so many more trials are finished."""
+    from tuning.epochs import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+
+    with tempfile.TemporaryDirectory() as folder:
+        results = ResultsDir(Path(folder) / "results")
+        shutil.copytree(stored, results.path)
+        config = dataclasses.replace(study_config("scale_out", DataConfig(), seed=seed), pruner="none")
+        space = declare(SPACE_PATH, n_classes=2)
+        corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
+        study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
+        clock, rng, blank = Clock(), np.random.default_rng(seed), dataclasses.asdict(FitResult())
+        workers = [FakeWorker(clock, epochs=config.train.epochs, result=blank, rng=rng) for _ in range(n_workers)]
+        pool = cast("Pool", FakePool(workers, clock))  # what Search uses of a pool
+        search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), lambda progressed: None)
+        started, began = time.perf_counter(), clock.now()
+        search.run(n_trials=n_before + n_measured, timeout_seconds=None)
+        coordinator_seconds, seconds = time.perf_counter() - started, clock.now() - began
+        close_study(study)
+    # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no message waits for an answer
+    idle, busy = sum(w.idle_seconds for w in workers), sum(w.busy_seconds for w in workers)
+    return {
+        "n_workers": n_workers,
+        "n_before": n_before,
+        "n_measured": n_measured,
+        "idle_share": idle / (idle + busy),
+        "coordinator_busy_share": coordinator_seconds / seconds,
+        "coordinator_seconds_a_trial": coordinator_seconds / n_measured,
+        "simulated_seconds": seconds,
+    }
