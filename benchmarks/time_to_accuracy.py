@@ -23,8 +23,7 @@ from benchmarks.settings import Settings
 from benchmarks.texts import peer_texts
 from tuning.config import DataConfig, TrainConfig
 from tuning.datasets import SplitReviews
-from tuning.figures import read_history
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, read_history
 from tuning.search import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
@@ -81,7 +80,7 @@ def search_until(*, data: DataConfig, seed: int, epochs: int, n_workers: int, ta
         def look(progressed: Progressed) -> None:
             epoch = re.match(r"trial (\d+) epoch \d+:", progressed.event)
             if epoch and not reached(points, target):
-                accuracy = round(read_history(study_dir, int(epoch[1]))[-1]["val_accuracy"], DIGITS)
+                accuracy = round(read_history(study_dir.history_path(int(epoch[1])))[-1]["val_accuracy"], DIGITS)
                 points.append({"seconds": round(time.perf_counter() - started, 3), "val_accuracy": accuracy})
                 if reached(points, target):
                     signal.raise_signal(signal.SIGINT)

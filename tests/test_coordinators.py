@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from tests.postgresql import PASSWORD, programs, server
 from tests.test_study import CONFIG, SPACE
 from tests.test_tune import Setting
+from tuning import coordinators
 from tuning.config import StudyConfig
 from tuning.coordinators import COORDINATOR, FIRST, Coordinators, identify, said_by_all
 from tuning.errors import StudyError
@@ -28,6 +29,8 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.search import Progressed
 from tuning.storage import close_study
 from tuning.study import fetch_study, load_study, open_study
+from tuning.summary import status_of
+from tuning.tables import coordinator_sentences
 from tuning.tune import tune
 
 ROOT = Path(__file__).parent.parent
@@ -44,16 +47,33 @@ class Shared:
     config: StudyConfig
     opened: list[optuna.Study] = field(default_factory=list)
 
-    def record(self, own: str = FIRST, *, dead_seconds: float = 60.0) -> Record:
+    def record(self, own: str = FIRST) -> Record:
         """A coordinator's way into the study, which it has told that it is alive."""
         results = ResultsDir(self.folder / own)
         if own != FIRST:
             fetch_study(results.study(self.config.study), storage_url=self.url, moved={})
         study = open_study(results, self.config, SPACE, data_fingerprint="d0", storage_url=self.url)
         self.opened.append(study)
-        coordinators = Coordinators(study, own, dead_seconds=dead_seconds)
+        coordinators = Coordinators(study, own)
         coordinators.listen()
         return Record(study, self.config, SPACE, results, ["negative", "positive"], coordinators)
+
+
+@dataclass
+class Clock:
+    """What coordinators take for the time."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(coordinators, "time", made)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -115,35 +135,48 @@ def test_failed_trial_gives_its_ticket_back(shared: Shared) -> None:
     assert second.ask(n_trials=1) is not None
 
 
-def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(shared: Shared) -> None:
-    first, second = shared.record(), shared.record("a", dead_seconds=0.5)
+def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
     asked = second.ask(n_trials=3)
     assert asked is not None
-    assert not taken_over(first, after=0.0)
-    assert taken_over(first, after=0.7)
+    clock.now += 10
+    assert not taken_over(first)  # it has heard of the second for the first time
+    clock.now += 59
+    assert not taken_over(first)
+    clock.now += 2
+    assert taken_over(first)
     again = first.ask(n_trials=3)
     assert again is not None and again.values == asked.values
     lost = load_study_of(shared).trials[asked.number]
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
-def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared) -> None:
-    first, second = shared.record(dead_seconds=0.5), shared.record("a", dead_seconds=0.5)
+def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
     assert second.ask(n_trials=3) is not None
-    deadline = time.monotonic() + 1.2
-    while time.monotonic() < deadline:
+    for _ in range(10):
+        clock.now += 40
         second._coordinators.listen()
-        assert not taken_over(first, after=0.05)
+        assert not taken_over(first)
 
 
-def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(shared: Shared) -> None:
+def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
+    assert second.ask(n_trials=3) is not None
+    assert not taken_over(first)
+    clock.now += 3600  # first was stopped; second has gone on all the time
+    second._coordinators.listen()
+    assert not taken_over(first)
+
+
+def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(shared: Shared, clock: Clock) -> None:
     first, second = shared.record(), shared.record("a")
     asked = second.ask(n_trials=3)
     assert asked is not None
     second.mark(asked, paused=True)
     second._coordinators.leave()
-    assert not taken_over(first, after=0.0)
-    first.refresh()
+    clock.now += 10
+    assert not taken_over(first)
     assert first.take_over(paused=True)
 
 
@@ -162,12 +195,14 @@ def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
     assert states(shared) == [TrialState.RUNNING]
 
 
-def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(
+    shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = shared.record(), shared.record("a")
     asked = second.ask(n_trials=3)
     assert asked is not None
     second._coordinators.leave()
-    first._coordinators._due = 0.0
+    clock.now += 10
     first._coordinators.listen()
     first.refresh()
     second.give_up(asked)
@@ -190,10 +225,8 @@ def drawn(record: Record, n: int) -> list[object]:
     return [one and one.values for one in asked]
 
 
-def taken_over(record: Record, *, after: float) -> bool:
-    """Whether a coordinator takes something over that is at work, when it listens again after so many seconds."""
-    time.sleep(after)
-    record._coordinators._due = 0.0
+def taken_over(record: Record) -> bool:
+    """Whether a coordinator takes something over that is at work, when it listens again."""
     record._coordinators.listen()
     record.refresh()
     return record.take_over(paused=False)
@@ -229,8 +262,12 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
 
     outcome = setting.tune(6, on_change=join)
     trials = setting.study().trials
-    assert [t.state for t in trials] == [TrialState.COMPLETE] * 6
+    assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
+    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
+    values, _, _ = status_of(setting.results, setting.folder, storage_url=url)
+    assert [(said["pid"], said["left"]) for said in values["coordinators"]] == [(os.getpid(), True)] * 2
+    assert len(coordinator_sentences(values["coordinators"])) == 2
     assert outcome.ended == "finished"
 
 

@@ -18,9 +18,8 @@ from optuna.trial import TrialState, create_trial
 from tuning import search
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
-from tuning.figures import read_history
 from tuning.pool import Pool
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, read_history
 from tuning.search import Progressed
 from tuning.study import RETRY_OF, stream_position
 from tuning.summary import PHASES, status_of
@@ -67,7 +66,7 @@ def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
 
 def test_trial_keeps_every_metric_of_every_epoch(setting: Setting) -> None:
     setting.tune(1)
-    trial, history = setting.study().trials[0], read_history(setting.folder, 0)
+    trial, history = setting.study().trials[0], read_history(setting.folder.history_path(0))
     names = {"loss", "accuracy", *(f"val_{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc"))}
     assert [set(row) >= names for row in history] == [True, True]
     assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
@@ -144,7 +143,7 @@ def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: 
         first = trials[copy.user_attrs["same_as"]]
         assert "same_as" not in first.user_attrs
         assert (copy.params, copy.values, copy.intermediate_values) == (first.params, first.values, first.intermediate_values)
-        assert read_history(setting.folder, copy.number) == read_history(setting.folder, first.number)
+        assert read_history(setting.folder.history_path(copy.number)) == read_history(setting.folder.history_path(first.number))
         assert copy.user_attrs["seconds"] == {}
     assert sum("epoch 1:" in event for event in trained) == len(biases) - 1  # the baseline was trained before
 
@@ -178,7 +177,7 @@ def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) ->
     assert "trial 2 goes on after epoch 1" in events
     assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
     assert trials[2].params == {"bias": 2.0}
-    assert len(read_history(setting.folder, 2)) == 3
+    assert len(read_history(setting.folder.history_path(2))) == 3
 
 
 @pytest.mark.slow
@@ -218,7 +217,7 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     setting.tune(2, config=config)
     trials = setting.study().trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
-    assert [row["epoch"] for row in read_history(setting.folder, waiting[0])] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in read_history(setting.folder.history_path(waiting[0]))] == [1, 2, 3, 4]
 
 
 def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> None:
@@ -261,7 +260,7 @@ def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Settin
     setting.tune(1, config={"train": TrainConfig(epochs=4, patience=9)})
     (trial,) = setting.study().trials
     assert (trial.state, len(trial.intermediate_values)) == (TrialState.COMPLETE, 4)
-    assert [row["epoch"] for row in read_history(setting.folder, 0)] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in read_history(setting.folder.history_path(0))] == [1, 2, 3, 4]
     assert not setting.folder.checkpoint_path(0).exists()
 
 
@@ -375,8 +374,8 @@ def test_status_is_one_object_for_scripts(setting: Setting) -> None:
     setting.tune(1)
     values, _, _ = status_of(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
     names = (
-        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_value best_params baseline_value seconds_by_phase"
-        " overhead_share n_tokens fingerprints"
+        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_value best_params baseline_value coordinators"
+        " seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(values) == names.split()
     assert values["best_value"] == values["baseline_value"] == setting.study().best_value

@@ -370,12 +370,14 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
         return
-    from tuning.tables import clock_sentence, counts_sentence
+    from tuning.tables import clock_sentence, coordinator_sentences, counts_sentence
 
     console.print(f"[bold]{folder.name}[/]  {counts_sentence(summary)}")
     if summary.best:
         console.print(best_table(summary, space))
     console.print(clock_sentence(summary))
+    for sentence in coordinator_sentences(values["coordinators"]):
+        console.print(escape(printable(sentence, 200)))
 
 
 @app.command()

@@ -40,7 +40,7 @@ def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: d
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         save_note(study, note(summary, card=card, space=space, found=Confirmation.load(folder)))
         if summary.ranked:
-            save_plotly_graph_object(study, learning_curves(summary, folder), graph_object_id="learning_curves")
+            save_plotly_graph_object(study, learning_curves(summary), graph_object_id="learning_curves")
 
 
 def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: Confirmation | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from tuning.config import COSTS
 from tuning.confirmation import Confirmation
 from tuning.importances import importances, study_of
 from tuning.judgement import judge
-from tuning.results import StudyDir
 from tuning.spaces import SearchSpace
 from tuning.statistics import Interval
 from tuning.summary import PHASES, Summary
@@ -31,27 +29,18 @@ LAYOUT = {
 }
 
 
-def read_history(folder: StudyDir, number: int) -> list[dict[str, float]]:
-    """The epochs of one trial, empty where it has none."""
-    path = folder.history_path(number)
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-
-
-def learning_curves(summary: Summary, folder: StudyDir) -> go.Figure:
+def learning_curves(summary: Summary) -> go.Figure:
     """The objective after each epoch: the best trials, and the baseline dashed."""
     shown = summary.ranked[:N_CURVES]
     if summary.baseline and summary.baseline not in shown:
         shown = [*shown, summary.baseline]
     figure = go.Figure(layout=LAYOUT)
     for trial in shown:
-        history = read_history(folder, trial.number)
+        epochs = sorted(trial.intermediate_values)
         is_baseline = trial is summary.baseline
         figure.add_scatter(
-            x=[row["epoch"] for row in history],
-            y=[row.get(summary.metric) for row in history],
+            x=epochs,
+            y=[trial.intermediate_values[epoch] for epoch in epochs],
             mode="lines+markers",
             name=f"baseline (trial {trial.number})" if is_baseline else f"trial {trial.number}",
             line={"dash": "dash", "color": "gray"} if is_baseline else {},
@@ -153,7 +142,7 @@ class Plot:
 
 
 def report_figures(
-    study: optuna.Study, summary: Summary, folder: StudyDir, space: SearchSpace, found: Confirmation | None = None
+    study: optuna.Study, summary: Summary, space: SearchSpace, found: Confirmation | None = None
 ) -> list[tuple[str, str, go.Figure]]:
     """Title, one sentence and figure of each plot of the report, in its order. A plot that the trials don't allow is left out."""
     important = importances(summary)
@@ -167,7 +156,7 @@ def report_figures(
             "The objective of each completed trial, and the best so far.",
             lambda: optuna.visualization.plot_optimization_history(study, **_target(summary)),
         ),
-        Plot("Learning curves", "The objective after each epoch.", lambda: learning_curves(summary, folder)),
+        Plot("Learning curves", "The objective after each epoch.", lambda: learning_curves(summary)),
         *_hyperparameter_plots(study, summary, found, important, varied),
         Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary)),
     ]

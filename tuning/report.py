@@ -112,7 +112,7 @@ def page(
     """The whole page; Plotly's script is in it once."""
     found = Confirmation.load(folder)
     plots = []
-    for title, sentence, figure in report_figures(study, summary, folder, space, found):
+    for title, sentence, figure in report_figures(study, summary, space, found):
         body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
         if title == "Cost":
             plots += advice_sections(summary, space, card)

@@ -99,6 +99,12 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_text(path, buffer.getvalue())
 
 
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The epochs of a trial's `history.csv`."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 @dataclass(frozen=True)
 class StudyDir:
     """One study's folder."""

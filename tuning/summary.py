@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import sign
+from tuning.coordinators import said_by_all
 from tuning.errors import StudyError
 from tuning.hyperparameters import Values, from_params
 from tuning.results import ResultsDir, StudyDir, read_json
@@ -150,6 +151,7 @@ def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tup
     config, space, record = recorded_config(folder), recorded_space(folder), read_json(folder.config_path)
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
+    coordinators = said_by_all(study)
     close_study(study)
     best, baseline = summary.best, summary.baseline
     values = {
@@ -164,6 +166,7 @@ def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tup
         "best_value": value_of(best) if best else None,
         "best_params": best.params if best else None,
         "baseline_value": value_of(baseline) if baseline else None,
+        "coordinators": [{"coordinator": name, **said} for name, said in sorted(coordinators.items())],
         "seconds_by_phase": {phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()},
         "overhead_share": summary.overhead_share,
         "n_tokens": sum(t.user_attrs.get("n_tokens", 0) for t in summary.trials),

@@ -92,6 +92,15 @@ def counts_sentence(summary: Summary) -> str:
     )
 
 
+def coordinator_sentences(coordinators: list[dict[str, Any]]) -> list[str]:
+    """Who has worked on a study, where it was more than one machine or folder."""
+    found = []
+    for said in coordinators if len(coordinators) > 1 else ():
+        name = f"Coordinator {said['coordinator']}, process {said['pid']} on {said['host']}, {said['n_workers']} workers: "
+        found.append(f"{name}{'left' if said['left'] else 'last heard'} {said['at']}")
+    return found
+
+
 def clock_sentence(summary: Summary) -> str:
     """Where the workers' seconds went."""
     seconds = ", ".join(f"{phase.replace('_', ' ')} {value:.1f}" for phase, value in summary.seconds_by_phase.items())
