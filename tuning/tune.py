@@ -19,14 +19,15 @@ from tuning.config import StudyConfig
 from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
 from tuning.owner import owned
-from tuning.pool import Pool, default_workers, start_server
+from tuning.pool import Pool
+from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
 from tuning.study import close_study, grid_points, open_study, recorded_config, storage_errors
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
-from tuning.watch import TrialLimits, with_memory
+from tuning.watch import TrialLimits
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def tune(
     n_workers: int | None = None,
     limits: TrialLimits | None = None,
     keep_going: bool = False,
+    pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
     progress: Progress | None = None,
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
@@ -72,7 +74,7 @@ def tune(
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with owned(folder), contextlib.ExitStack() as stack:
-        start_server(folder.log_path)
+        start_early(pool_choice, log_path=folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
         for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
@@ -80,10 +82,8 @@ def tune(
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
-        n_workers = n_workers or default_workers()
-        limits = with_memory(limits or TrialLimits(), n_workers=n_workers)
-        # waits until the server has Keras
-        pool = stack.enter_context(Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb))
+        opened = open_pool(pool_choice, n_workers=n_workers, limits=limits or TrialLimits(), log_path=folder.log_path)
+        pool, limits = stack.enter_context(opened)
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
         space = SearchSpace.from_dict(answer["space"])
         if config.sampler == "grid":
