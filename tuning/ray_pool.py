@@ -236,7 +236,7 @@ class RayWorker:
         return self._measured
 
     def close(self) -> Any:
-        """Have it remove its files; a reference to wait for."""
+        """Have it remove its files and end; a reference to wait for."""
         return self._call("measure", "close")
 
     def kill(self) -> None:

@@ -88,8 +88,9 @@ class Actor:
         return taken.cpu_seconds, taken.memory_mb
 
     def close(self) -> None:
-        """Leave no file behind; the coordinator ends the process."""
+        """Leave no file behind and end, in the middle of a training too; Ray's own way takes 5 s and more."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        os._exit(0)
 
     def recv_bytes(self) -> bytes:
         """The worker's side of `tell`."""
