@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from tuning.worker import Measured, Message, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
+CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 START_SECONDS = 300.0  # without a worker that is ready
 MAX_FAILED_STARTS = 10  # in a row
@@ -58,6 +60,7 @@ def load_ray(*, local: bool) -> Any:
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     if local:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: all ports on 127.0.0.1 alone
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as the other pool's; Ray's 15 leaves a loaded machine to everyone else
     try:
         import ray
     except ImportError:
@@ -77,7 +80,7 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     with stderr_to(log_path), worker_environment(), _token(needed=address is None):
         try:
-            options = {"address": address} if address else _own_cluster()
+            options = {"address": _reachable(address)} if address else _own_cluster()
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             where = f"a cluster at --ray-address {address!r}" if address else "a Ray of its own on this machine"
@@ -93,6 +96,20 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
 
 def _own_cluster() -> dict[str, Any]:
     return {"address": "local", "include_dashboard": False, "num_cpus": available_cores(), "num_gpus": available_gpus()}
+
+
+def _reachable(address: str) -> str:
+    """The cluster's host:port, if something listens there; Ray itself would try for two minutes.
+
+    Raises:
+        OSError: nothing does, or no cluster is known on this machine.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    found: str = canonicalize_bootstrap_address(address)
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    return found
 
 
 @contextlib.contextmanager
