@@ -39,6 +39,7 @@ START_SECONDS = 300.0  # without a worker that is ready
 MAX_FAILED_STARTS = 10  # in a row
 MAX_DETAIL = 300  # characters of what Ray says about a lost worker
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+AWAITED = ("introduce", "hear", "tell", "work")  # a message is taken before the end of the worker
 GROUPS = {"tell": 1, "hear": 1, "measure": 1}  # threads of an actor, beside the one that trains
 
 
@@ -64,7 +65,7 @@ def load_ray(*, local: bool) -> Any:
     try:
         import ray
     except ImportError:
-        raise PoolError("--pool ray must have Ray; it is not installed. Type .venv/bin/pip install 'ray>=2.52,<3'.") from None
+        raise PoolError("--pool ray must have Ray; it is not installed. Type .venv/bin/pip install 'ray>=2.60,<3'.") from None
     return ray
 
 
@@ -78,7 +79,7 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
     ray = load_ray(local=address is None)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     handler = signal.getsignal(signal.SIGTERM)
-    with stderr_to(log_path), worker_environment(), _token(needed=address is None):
+    with stderr_to(log_path), worker_environment():
         try:
             options = {"address": _reachable(address)} if address else _own_cluster()
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
@@ -92,10 +93,6 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
         finally:
             ray.shutdown()
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
-
-
-def _own_cluster() -> dict[str, Any]:
-    return {"address": "local", "include_dashboard": False, "num_cpus": available_cores(), "num_gpus": available_gpus()}
 
 
 def _reachable(address: str) -> str:
@@ -112,20 +109,13 @@ def _reachable(address: str) -> str:
     return found
 
 
-@contextlib.contextmanager
-def _token(*, needed: bool) -> Iterator[None]:
-    """A token for a Ray of this call's own, in its processes' environment alone, where the user has not set how Ray authenticates."""
-    before = {name: os.environ.get(name) for name in TOKEN_VARIABLES}
-    if needed and not any(before.values()):
+def _own_cluster() -> dict[str, Any]:
+    """What starts a Ray on this machine. Where the user has not set how Ray authenticates, a random token does, out of this process's
+    environment: Ray's own would stand in the user's home. It stays for a second call, because Ray reads it once a process.
+    """
+    if not any(os.environ.get(name) for name in TOKEN_VARIABLES):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # with which Ray turns its authentication on
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return {"address": "local", "include_dashboard": False, "num_cpus": available_cores(), "num_gpus": available_gpus()}
 
 
 def gpus_of(shares: Shares) -> float:
@@ -222,25 +212,25 @@ class RayWorker:
             self._checkpoint = Path(message["checkpoint"]) if message.get("checkpoint") else None
             if self._checkpoint and message.get("resume"):
                 checkpoint = self._checkpoint.read_bytes()
-        self._call("tell", "tell", json.dumps(message), source, checkpoint, corpus)
+        self.awaited["tell"] = self._call("tell", "tell", json.dumps(message), source, checkpoint, corpus)
 
     def receive(self, ready: set[Any]) -> Message | None:
-        """What has come of the awaited; None where it says that the worker has started, or is lost."""
-        name = next(name for name, ref in self.awaited.items() if ref in ready)  # a message before the end of the work
+        """The message that has come; None where what has come is that the worker has started, has been told, or is lost."""
+        name = next(name for name in AWAITED if self.awaited.get(name) in ready)
         ref = self.awaited.pop(name)
         try:
             value = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._lose(error)
             return None
+        if name == "hear":
+            self.awaited["hear"] = self._call("hear", "hear")
+            return self._unpack(*value)
         if name == "introduce":
             self._begin(*value)
-            return None
-        if name == "work":
+        elif name == "work":
             self.failure, self.awaited = "it ended by itself", {}
-            return None
-        self.awaited = {"hear": self._call("hear", "hear"), **self.awaited}
-        return self._unpack(*value)
+        return None
 
     def measure(self) -> Measured | None:
         """What its process had taken when it last said so: it is asked, and the answer is there the next time."""
@@ -267,10 +257,11 @@ class RayWorker:
         if version != __version__:
             raise PoolError(f"Every node must have version {__version__} of this package; one has {version}. Install the same there.")
         self.pid = pid
-        self.awaited = {"hear": self._call("hear", "hear"), "work": self._actor.work.remote()}
+        self.awaited |= {"hear": self._call("hear", "hear"), "work": self._actor.work.remote()}
 
     def _lose(self, error: Exception) -> None:
-        if getattr(error, "actor_init_failed", False) or not isinstance(error, self._ray.exceptions.RayActorError):
+        never = getattr(error, "actor_init_failed", False) or not isinstance(error, self._ray.exceptions.RayActorError)
+        if self.pid is None and never:
             raise PoolError(
                 f"A worker must start on every node, which must have this package installed; one gave: {_short(error)}"
             ) from error
