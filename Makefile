@@ -8,6 +8,8 @@ TRIALS  ?=
 TIMEOUT ?=
 EPOCHS  ?=
 WORKERS ?=
+POOL    ?=
+RAY_ADDRESS ?=
 SEED    ?=
 METRIC  ?=
 STORAGE ?=
@@ -37,8 +39,9 @@ study_flags  = $(call flag,STUDY,--study)
 # by the environment, not as a flag: it may hold a password, and make prints its commands
 export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
+pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
 search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
-               $(call flag,EPOCHS,--epochs) $(call flag,WORKERS,--workers) $(call flag,METRIC,--metric) \
+               $(call flag,EPOCHS,--epochs) $(pool_flags) $(call flag,METRIC,--metric) \
                $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes)
 
@@ -56,7 +59,7 @@ tune: $(VENV)/.installed
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
-	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(call flag,WORKERS,--workers)
+	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(pool_flags)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1
 dashboard: $(VENV)/.installed

@@ -9,7 +9,6 @@ from __future__ import annotations
 import cProfile
 import dataclasses
 import itertools
-import multiprocessing
 import pstats
 import tempfile
 import time
@@ -20,20 +19,21 @@ from typing import Any, cast
 import numpy as np
 import optuna
 import pandas as pd
+import psutil
 
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.ours import study_config
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.datasets import SplitReviews
 from tuning.hyperparameters import suggest
-from tuning.pool import Pool
+from tuning.pool import AnyPool
 from tuning.results import ResultsDir, write_bytes
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, declare
 from tuning.storage import close_study
 from tuning.study import open_study
 from tuning.vocabulary import Corpus, build_corpus
-from tuning.worker import Message
+from tuning.worker import Measured, Message, measured
 
 TRIAL_SECONDS = 10.0  # what the goal compares with
 N_ROWS = 23_000  # of the training split
@@ -49,12 +49,15 @@ class FakeWorker:
 
     def __init__(self, *, epochs: int, seed: int, result: Message) -> None:
         self.answers: deque[Message] = deque()
-        self.process = multiprocessing.current_process()  # what a search watches of a worker
+        self.is_ready = True
         self._rng = np.random.default_rng(seed)
         self._epochs, self._blank = epochs, result
         self._histories: dict[str, list[Message]] = {}  # of paused trials, by checkpoint
         self._history: list[Message] = []
         self._checkpoint = ""
+
+    def measure(self) -> Measured:
+        return measured(psutil.Process())  # as much work for the coordinator as a real worker's
 
     def send(self, message: Message) -> None:
         if message.get("kind") == "train":
@@ -146,7 +149,7 @@ def event_seconds(
         if progressed.event:
             events.append(time.perf_counter())
 
-    pool = cast("Pool", FakePool(worker))  # what Search uses of a pool
+    pool = cast("AnyPool", FakePool(worker))  # what Search uses of a pool
     search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), look)
     events.append(time.perf_counter())
     search.run(n_trials=n_trials, timeout_seconds=None)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
-import multiprocessing
 import shutil
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import psutil
 
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.coordinator import fake_metrics, fake_reviews, fake_seconds, past_trials
@@ -31,14 +31,14 @@ from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
 from tuning.config import DataConfig
 from tuning.datasets import SplitReviews
-from tuning.pool import Pool
+from tuning.pool import AnyPool
 from tuning.results import ResultsDir
 from tuning.search import Interrupt, Search
 from tuning.spaces import declare
 from tuning.storage import close_study
 from tuning.study import open_study
 from tuning.vocabulary import build_corpus
-from tuning.worker import Message
+from tuning.worker import Measured, Message, measured
 
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 30, 100, 300, 1000)
@@ -68,12 +68,15 @@ class FakeWorker:
     """
 
     def __init__(self, clock: Clock, *, epochs: int, result: Message, rng: np.random.Generator) -> None:
-        self.process = multiprocessing.current_process()  # what a search watches of a worker
+        self.is_ready = True
         self.idle_seconds = self.busy_seconds = 0.0
         self.message: Message | None = None
         self.due = self._sent = clock.now()
         self._clock, self._epochs, self._blank, self._rng = clock, epochs, result, rng
         self._history: list[Message] = []
+
+    def measure(self) -> Measured:
+        return measured(psutil.Process())  # as much work for the coordinator as a real worker's
 
     def send(self, message: Message) -> None:
         now = self._clock.now()
@@ -161,7 +164,7 @@ def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, se
         study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
         clock, rng, blank = Clock(), np.random.default_rng(seed), dataclasses.asdict(FitResult())
         workers = [FakeWorker(clock, epochs=config.train.epochs, result=blank, rng=rng) for _ in range(n_workers)]
-        pool = cast("Pool", FakePool(workers, clock))  # what Search uses of a pool
+        pool = cast("AnyPool", FakePool(workers, clock))  # what Search uses of a pool
         search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), lambda progressed: None)
         started, began = time.perf_counter(), clock.now()
         search.run(n_trials=n_before + n_measured, timeout_seconds=None)

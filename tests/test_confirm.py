@@ -107,7 +107,7 @@ def test_worker_that_dies_is_replaced_and_its_training_made_again(setting: Setti
     def killing(self: confirming._Repeats, finalist: object, seed: int, message: dict) -> None:
         keep(self, finalist, seed, message)  # type: ignore[arg-type]
         if not killed:
-            killed.append(self._pool.workers[0].process.pid or 0)
+            killed.append(self._pool.workers[0].pid or 0)
             os.kill(killed[0], signal.SIGKILL)
 
     monkeypatch.setattr(confirming._Repeats, "_keep", killing)

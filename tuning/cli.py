@@ -32,12 +32,16 @@ from tuning.display import (
 from tuning.errors import SpaceBug, TuningError
 from tuning.logs import logging_to
 from tuning.options import (
+    CpusPerWorker,
     Data,
     DataDir,
     DeadSeconds,
     DropStars,
+    GpusPerWorker,
     LabelColumn,
+    Pool,
     PositiveFrom,
+    RayAddress,
     Results,
     Seed,
     SilentSeconds,
@@ -53,6 +57,7 @@ from tuning.options import (
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
+    from tuning.pools import PoolChoice
     from tuning.watch import TrialLimits
 
 DEFAULT_TRIALS = 20
@@ -118,6 +123,10 @@ def tune(
     timeout_seconds: Annotated[float | None, typer.Option("--timeout-seconds", help="Budget of this call.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Most epochs of a trial (5).")] = None,
     workers: Workers = None,
+    pool: Pool = "process",
+    ray_address: RayAddress = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
     seed: Seed = None,
     metric: Annotated[str | None, typer.Option("--metric", help=f"Objective: {', '.join(METRICS)}.")] = None,
     objectives: Annotated[
@@ -162,6 +171,7 @@ def tune(
         _join(folder, flags, study=study, storage=storage)
     else:
         n_trials = DEFAULT_TRIALS if n_trials is None else n_trials
+    choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     config = tuning_call.configure(name, flags, folder)
     with logging_to(folder), SearchDisplay() as display:
         outcome = tuning_call.tune(
@@ -174,6 +184,7 @@ def tune(
             limits=limits,
             keep_going=keep_going,
             **given(dead_seconds=dead_seconds),
+            pool_choice=choice,
             progress=display.prepare,
             on_start=display.start,
             on_change=display.change,
@@ -187,7 +198,7 @@ def tune(
         if outcome.summary.counts["complete"] < MIN_COMPLETE:
             console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
         else:
-            _confirm(root, folder, storage, n_workers=workers, limits=limits)
+            _confirm(root, folder, storage, n_workers=workers, limits=limits, pool_choice=choice)
     print_next(folder)
 
 
@@ -216,6 +227,10 @@ def confirm(
     share: Annotated[float | None, typer.Option("--share", help="Most of the search's worker seconds that it may cost (0.25).")] = None,
     pruned: Annotated[int | None, typer.Option("--pruned", help="Most pruned trials to train to the end, if that leaves time (5).")] = None,
     workers: Workers = None,
+    pool: Pool = "process",
+    ray_address: RayAddress = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
     trial_seconds: TrialSeconds = None,
     trial_memory_mb: TrialMemory = None,
     silent_seconds: SilentSeconds = None,
@@ -224,10 +239,17 @@ def confirm(
 ) -> None:
     """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
     limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
+    choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     root = ResultsDir(results)
     _check_workers(workers)
     _confirm(
-        root, root.existing(study), storage, n_workers=workers, limits=limits, **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)
+        root,
+        root.existing(study),
+        storage,
+        n_workers=workers,
+        limits=limits,
+        pool_choice=choice,
+        **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned),
     )
 
 
@@ -235,6 +257,12 @@ def _limits(seconds: float | None, memory_mb: float | None, silent_seconds: floa
     from tuning.watch import TrialLimits
 
     return TrialLimits(**given(seconds=seconds, memory_mb=memory_mb, silent_seconds=silent_seconds))
+
+
+def _pool(pool: str, address: str | None, cpus: float | None, gpus: float | None) -> PoolChoice:
+    from tuning.pools import PoolChoice
+
+    return PoolChoice(pool=pool, ray_address=address, cpus_per_worker=cpus, gpus_per_worker=gpus)
 
 
 def _check_workers(workers: int | None) -> None:

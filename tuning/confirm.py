@@ -18,7 +18,8 @@ from tuning.datasets.files import Progress
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
 from tuning.owner import owned
-from tuning.pool import Pool, Worker, default_workers, start_server
+from tuning.pool import AnyPool, AnyWorker
+from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.record import COUNTED, describe
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search import TICK_SECONDS, Interrupt
@@ -28,7 +29,7 @@ from tuning.study import load_study, recorded_config, recorded_space
 from tuning.summary import Summary, busy_seconds, costs_of, is_over_limit, is_pruned_early, summarize, value_of, values_of
 from tuning.tune import signals
 from tuning.vocabulary import Corpus
-from tuning.watch import TrialLimits, Watch, with_memory
+from tuning.watch import TrialLimits, Watch
 from tuning.worker import training_message
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def confirm(
     n_pruned: int = DEFAULT_PRUNED,
     n_workers: int | None = None,
     limits: TrialLimits | None = None,
+    pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
     progress: Progress | None = None,
     on_change: Said = lambda event, found: None,
 ) -> Confirmation:
@@ -77,7 +79,7 @@ def confirm(
         summary = summarize(study, metric=config.metric)
         _require_finished(summary)
         with owned(folder):
-            start_server(folder.log_path)
+            start_early(pool_choice, log_path=folder.log_path)
             corpus = prepare_corpus(config, results=results, progress=progress)[0]
             require_same_data(corpus, config, fingerprint=read_json(folder.config_path)["data_fingerprint"], doing="A confirmation")
             release_memory()
@@ -86,17 +88,16 @@ def confirm(
             found = _begin(summary, finalists, pruned, folder, seed=config.seed, n_seeds=n_seeds, share=share)
             if progress:
                 progress("starting the workers", 0.0)
-            n_workers = n_workers or default_workers()
-            limits = with_memory(limits or TrialLimits(), n_workers=n_workers)
-            with Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb) as pool, signals() as interrupt:
-                _Repeats(pool, found, folder, _job(pool, config, space, corpus), space, interrupt, on_change, limits).run()
+            opened = open_pool(pool_choice, n_workers=n_workers, limits=limits or TrialLimits(), log_path=folder.log_path)
+            with opened as (pool, within), signals() as interrupt:
+                _Repeats(pool, found, folder, _job(pool, config, space, corpus), space, interrupt, on_change, within).run()
             dashboard.annotate(study, summary, folder=folder, card=corpus.card, space=space)
     finally:
         close_study(study)
     return found
 
 
-def _job(pool: Pool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> dict[str, Any]:
+def _job(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> dict[str, Any]:
     """What a worker is told of every training; refuses a space that is not the study's any more."""
     path = find_space(config.space)
     answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": len(corpus.card["class_names"])})
@@ -199,7 +200,7 @@ class _Repeats:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: AnyPool,
         found: Confirmation,
         folder: StudyDir,
         job: dict[str, Any],
@@ -211,7 +212,7 @@ class _Repeats:
         self._pool, self._found, self._folder, self._job, self._space = pool, found, folder, job, space
         self._interrupt, self._on_change = interrupt, on_change
         self._watch = Watch(limits)
-        self._running: dict[Worker, tuple[Finalist, int]] = {}
+        self._running: dict[AnyWorker, tuple[Finalist, int]] = {}
         self._lost: dict[tuple[int, int], int] = {}
 
     def run(self) -> None:
@@ -223,7 +224,7 @@ class _Repeats:
     def _round(self, waiting: list[tuple[Finalist, int]]) -> None:
         while (waiting or self._running) and not self._interrupt.requested:
             for worker in self._pool.workers:
-                if waiting and worker not in self._running:
+                if waiting and worker.is_ready and worker not in self._running:
                     finalist, seed = self._running[worker] = waiting.pop(0)
                     exactly = {"epochs": finalist.epochs, "patience": finalist.epochs} if self._is_repeat(seed) else {}
                     train = {**self._job["train"], **exactly}
@@ -271,7 +272,7 @@ class _Repeats:
             return f"round {self._found.rounds + 1} of {len(self._found.seeds)} at most: trial {finalist.trial}, seed {seed}"
         return f"pruned trial {finalist.trial}, trained to the end"
 
-    def _replace(self, worker: Worker, reason: str) -> list[tuple[Finalist, int]]:
+    def _replace(self, worker: AnyWorker, reason: str) -> list[tuple[Finalist, int]]:
         """A worker died or is over a limit: its training is tried once more, where the reason may pass."""
         self._watch.end(worker)
         self._pool.replace(worker)

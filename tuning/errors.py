@@ -7,6 +7,7 @@ TuningError
 │   └── SpaceBug   an exception out of a search space's own code; carries its traceback
 ├── StudyError     a study: opened with something else, empty, or owned by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
+├── PoolError      the cluster that trials train on: absent, unreachable, without room
 └── ExportError    an export: missing, unfinished, or not equal to the trained model
 ```
 
@@ -40,6 +41,10 @@ class StudyError(TuningError):
 
 class StorageError(TuningError):
     """Results can't be written or read."""
+
+
+class PoolError(TuningError):
+    """Workers can't be started where they were asked for."""
 
 
 class ExportError(TuningError):

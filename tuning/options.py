@@ -20,6 +20,14 @@ PositiveFrom = Annotated[
 ]
 DropStars = Annotated[list[float] | None, typer.Option("--drop-stars", help="Leave out rows with so many stars; may be repeated.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")]
+Pool = Annotated[str, typer.Option("--pool", help="Where trials train: process, on this machine, or ray, over a cluster.")]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="auto or host:port of a Ray cluster; by default a Ray on this machine for this call.")
+]
+CpusPerWorker = Annotated[float | None, typer.Option("--cpus-per-worker", help="CPUs of a worker, as Ray counts them (1).")]
+GpusPerWorker = Annotated[
+    float | None, typer.Option("--gpus-per-worker", help="GPUs of a worker, or a share of one (1 where the cluster has GPUs).")
+]
 TrialSeconds = Annotated[float | None, typer.Option("--trial-seconds", help="Most seconds of a trial; its worker is then replaced.")]
 TrialMemory = Annotated[
     float | None, typer.Option("--trial-memory-mb", help="Most memory of a worker; by default its share of the machine.")

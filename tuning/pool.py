@@ -9,19 +9,67 @@ import contextlib
 import importlib.util
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import connection as mp_connection
 from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
+
+import psutil
 
 from tuning import worker as worker_module
 from tuning.chunks import available_cores
+from tuning.errors import SpaceError
 from tuning.results import translated
-from tuning.worker import Message, WorkerSettings
+from tuning.worker import Measured, Message, WorkerSettings, measured
 
 CLOSE_SECONDS = 5.0
+
+
+class AnyWorker(Protocol):
+    """What a search knows of a worker, wherever it runs."""
+
+    @property
+    def settings(self) -> WorkerSettings: ...
+
+    @property
+    def pid(self) -> int | None:
+        """Its process on its machine; None until it has started."""
+
+    @property
+    def place(self) -> str:
+        """Where it runs, in words."""
+
+    @property
+    def ending(self) -> str:
+        """How it ended, as a clause that follows "its worker"."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be sent a training."""
+
+    def send(self, message: Message) -> None:
+        """Send a message; a worker that has died is noticed by the pool's `wait`."""
+
+    def measure(self) -> Measured | None:
+        """What its process has taken by now, or did when that was last known; None: not known."""
+
+
+class AnyPool(Protocol):
+    """What a search knows of its workers. A context manager: leaving it ends them."""
+
+    @property
+    def workers(self) -> Sequence[AnyWorker]: ...
+
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Message | None]]:
+        """The messages that arrive within the time, each with its worker; None from a worker that has died."""
+
+    def ask(self, message: Message) -> Message:
+        """Send one message to a worker and wait for its answer, when nothing else is running."""
+
+    def replace(self, worker: Any) -> AnyWorker:
+        """Start another worker in the place of one that is dead or to be ended."""
 
 
 class Worker:
@@ -34,6 +82,26 @@ class Worker:
         self.process = context.Process(target=worker_module.run, args=(theirs, settings), daemon=True, name=f"tuning-{settings.number}")
         self.process.start()
         theirs.close()  # so that its end is seen when it dies
+        self.is_ready = True  # what is sent now waits in the pipe
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid
+
+    @property
+    def place(self) -> str:
+        return f"process {self.pid}"
+
+    @property
+    def ending(self) -> str:
+        self.process.join(CLOSE_SECONDS)
+        return f"ended with exit status {self.process.exitcode}"
+
+    def measure(self) -> Measured | None:
+        try:
+            return measured(psutil.Process(self.pid))
+        except psutil.Error:  # it has died, which its pipe will tell
+            return None
 
     def send(self, message: Message) -> None:
         """Send a message; a worker that has died is noticed by `Pool.wait`, not here."""
@@ -84,9 +152,7 @@ class Pool:
         worker.send(message)
         answer = _receive(worker.connection)
         if answer is None:
-            worker.process.join(CLOSE_SECONDS)
-            message_text = f"A worker must live to answer; it ended with exit status {worker.process.exitcode}."
-            answer = {"kind": "error", "error": "SpaceError", "message": message_text, "traceback": ""}
+            raise died(worker)
         if answer["kind"] == "error":
             worker_module.raise_error(answer)
         return answer
@@ -106,27 +172,36 @@ class Pool:
             worker.stop()
 
 
-def default_workers() -> int:
-    """One for each GPU where there are GPUs, else one for each core.
+def died(worker: AnyWorker) -> SpaceError:
+    """What a worker that died while it was asked is answered for: nothing but a space's own code ends it."""
+    return SpaceError(f"A worker must live to answer; it {worker.ending}.")
 
-    NVIDIA's driver lists its GPUs in /proc; asking TensorFlow would start it in the coordinator.
+
+def default_workers() -> int:
+    """One for each GPU where there are GPUs, else one for each core."""
+    return available_gpus() or available_cores()
+
+
+def available_gpus() -> int:
+    """How many GPUs of this machine its workers see.
+
+    NVIDIA's driver lists them in /proc; asking TensorFlow would start it in the coordinator.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = list(Path("/proc/driver/nvidia/gpus").glob("*")) if importlib.util.find_spec("nvidia") else []  # the extra gpu's libraries
-    n_gpus = len(gpus) if visible is None else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
-    return n_gpus or available_cores()
+    return len(gpus) if visible is None else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
 
 
 def start_server(log_path: Path) -> None:
     """Start the process that workers are forked from; it imports Keras while the coordinator goes on. A second call does nothing."""
     log_path.parent.mkdir(parents=True, exist_ok=True)
     multiprocessing.set_forkserver_preload(["tuning.server"])
-    with _environment(), stderr_to(log_path):
+    with worker_environment(), stderr_to(log_path):
         forkserver.ensure_running()
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
+def worker_environment() -> Iterator[None]:
     """What the server and its workers inherit: quiet TensorFlow, and this package on the path wherever they start."""
     root = str(Path(__file__).resolve().parent.parent)
     old = os.environ.get("PYTHONPATH")

@@ -19,7 +19,7 @@ from tuning.coordinators import Coordinators, is_at_work
 from tuning.cost import seconds_left
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
-from tuning.pool import Pool, Worker
+from tuning.pool import AnyPool, AnyWorker
 from tuning.record import TAKEN, OpenTrial, Record, describe
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
@@ -71,7 +71,7 @@ class Search:
     def __init__(
         self,
         study: optuna.Study,
-        pool: Pool,
+        pool: AnyPool,
         config: StudyConfig,
         space: SearchSpace,
         space_path: Path,
@@ -91,7 +91,7 @@ class Search:
         self._watch, self._keep_going = Watch(limits or TrialLimits()), keep_going
         self.n_trials = 0
         self._timeout: float | None = None
-        self._running: dict[Worker, _Running] = {}
+        self._running: dict[AnyWorker, _Running] = {}
         self._paused: dict[int, OpenTrial] = {}
         self._twins: dict[int, list[OpenTrial]] = {}  # trials of the configuration of one at work or paused, which wait for its end
         self._configurations = Configurations.of(corpus, exact=bool(config.limits or config.costs))
@@ -117,7 +117,7 @@ class Search:
             while not self._interrupt.requested:
                 self._look_around()
                 self._dispatch()
-                ended = "" if self._running else self._end()
+                ended = self._end() if not self._running and self._has_nothing_to_wait_for() else ""
                 if ended:
                     return ended
                 self._notify()
@@ -201,13 +201,18 @@ class Search:
             return ""
         return "exhausted" if self._record.is_exhausted else ""
 
+    def _has_nothing_to_wait_for(self) -> bool:
+        """Whether no worker that has yet to start would be given a trial."""
+        is_finished = self._record.summary.n_finished >= self.n_trials
+        return is_finished or self._time_is_up() or any(worker.is_ready for worker in self._pool.workers)
+
     def _time_is_up(self) -> bool:
         return self._timeout is not None and time.monotonic() - self._started >= self._timeout
 
     def _dispatch(self) -> None:
         """Give every free worker a trial: a paused one that may go on, else a new one."""
         for worker in self._pool.workers:
-            if worker in self._running or self._time_is_up():
+            if not worker.is_ready or worker in self._running or self._time_is_up():
                 continue
             number = self._ladder.promotable({number: opened.n_epochs for number, opened in self._paused.items()})
             if number is not None:
@@ -260,7 +265,7 @@ class Search:
         reason = first.user_attrs.get("reason", "lost")
         self._record.fail(twin, reason, f"it is the same as trial {first.number}", queue_again=False)
 
-    def _train(self, worker: Worker, opened: OpenTrial, event: str, *, resume: bool) -> None:
+    def _train(self, worker: AnyWorker, opened: OpenTrial, event: str, *, resume: bool) -> None:
         self._running[worker] = _Running(opened)
         self._watch.begin(worker)
         checkpoint = str(self._folder.checkpoint_path(opened.number).absolute())
@@ -268,13 +273,12 @@ class Search:
         worker.send({**self._job, "values": opened.values, "limits": limits, "checkpoint": checkpoint, "resume": resume})
         self._notify(event)
 
-    def _handle(self, worker: Worker, message: Message | None) -> None:
+    def _handle(self, worker: AnyWorker, message: Message | None) -> None:
         running = self._running.get(worker)
         if message is None:
             replaced = self._pool.replace(worker)
             if running:
-                code = worker.process.exitcode
-                self._fail(worker, "lost", f"its worker ended with exit status {code} and was replaced by process {replaced.process.pid}")
+                self._fail(worker, "lost", f"its worker {worker.ending} and was replaced by {replaced.place}")
                 self._check_failures(running, "lost")
         elif running is None:
             return
@@ -286,7 +290,7 @@ class Search:
             with self._unless_told(running.opened):
                 self._handle_end(worker, running, message)
 
-    def _handle_end(self, worker: Worker, running: _Running, message: Message) -> None:
+    def _handle_end(self, worker: AnyWorker, running: _Running, message: Message) -> None:
         kind = message["kind"]
         if kind == "result":
             self._finish(worker, running, message)
@@ -298,7 +302,7 @@ class Search:
         else:
             self._stop_for(worker, running, message)
 
-    def _report(self, worker: Worker, running: _Running, message: Message) -> None:
+    def _report(self, worker: AnyWorker, running: _Running, message: Message) -> None:
         """Report an epoch and tell the worker to go on, to stop, or to pause. The baseline is neither pruned nor paused."""
         opened, epoch, value = running.opened, message["number"], message["metrics"][self._config.metric]
         optuna_prunes = self._config.pruner in ("hyperband", "median")
@@ -352,7 +356,7 @@ class Search:
             return ""
         return "pruned" if self._ladder.is_hopeless(opened.number, epoch) else "paused"
 
-    def _finish(self, worker: Worker, running: _Running, message: Message) -> None:
+    def _finish(self, worker: AnyWorker, running: _Running, message: Message) -> None:
         opened = running.opened
         if running.stop in STOPPED and message["stopped"] and not message["paused"]:
             self._fail(worker, running.stop, f"{STOPPED[running.stop]}; its values are queued again")
@@ -375,7 +379,7 @@ class Search:
             self._notify(f"trial {opened.number} complete: {self._config.metric} {value:.4f} in epoch {epoch}")
         self._settle_twins(opened.number)
 
-    def _refuse(self, worker: Worker, running: _Running, message: Message) -> None:
+    def _refuse(self, worker: AnyWorker, running: _Running, message: Message) -> None:
         """A model that is larger or slower than allowed was built and measured, not trained."""
         self._leave(worker)
         self._failures_in_a_row = 0
@@ -400,12 +404,12 @@ class Search:
             self._notify(f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}")
         self._settle_twins(opened.number)
 
-    def _leave(self, worker: Worker) -> OpenTrial:
+    def _leave(self, worker: AnyWorker) -> OpenTrial:
         """A worker is at its trial no more."""
         self._watch.end(worker)
         return self._running.pop(worker).opened
 
-    def _fail(self, worker: Worker, reason: str, detail: str, *, queue_again: bool = True) -> None:
+    def _fail(self, worker: AnyWorker, reason: str, detail: str, *, queue_again: bool = True) -> None:
         opened = self._leave(worker)
         self._ladder.forget(opened.number)
         self._configurations.forget(opened.number)
@@ -414,7 +418,7 @@ class Search:
             self._notify(f"trial {opened.number} failed: {reason}")
         self._settle_twins(opened.number)
 
-    def _interrupt_trial(self, worker: Worker) -> None:
+    def _interrupt_trial(self, worker: AnyWorker) -> None:
         """Leave a trial as it was at its last pause, or tell it FAIL and queue it again."""
         opened = self._running[worker].opened
         if self._record.can_go_on(opened):
@@ -432,7 +436,7 @@ class Search:
                 f"{reason!r}. See {self._folder.error_path(running.opened.number)}, and narrow the search space."
             )
 
-    def _stop_for(self, worker: Worker, running: _Running, message: Message) -> None:
+    def _stop_for(self, worker: AnyWorker, running: _Running, message: Message) -> None:
         """A bug in the space's code: keep its traceback, fail the trial and stop the study, unless it is to go on all the same."""
         number, values = running.opened.number, describe(running.opened.values, self._space)
         self._fail(worker, "bug", f"{message['message']}\n\n{message['traceback']}", queue_again=not self._keep_going)

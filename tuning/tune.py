@@ -21,7 +21,8 @@ from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
 from tuning.errors import StudyError
 from tuning.owner import owned
-from tuning.pool import Pool, default_workers, start_server
+from tuning.pool import Pool
+from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
@@ -29,7 +30,7 @@ from tuning.storage import close_study, storage_errors
 from tuning.study import grid_points, open_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
-from tuning.watch import TrialLimits, with_memory
+from tuning.watch import TrialLimits
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def tune(
     limits: TrialLimits | None = None,
     keep_going: bool = False,
     dead_seconds: float = DEAD_SECONDS,
+    pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
     progress: Progress | None = None,
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
@@ -78,7 +80,7 @@ def tune(
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with owned(folder), contextlib.ExitStack() as stack:
-        start_server(folder.log_path)
+        start_early(pool_choice, log_path=folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
         for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
@@ -86,10 +88,8 @@ def tune(
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
-        n_workers = n_workers or default_workers()
-        limits = with_memory(limits or TrialLimits(), n_workers=n_workers)
-        # waits until the server has Keras
-        pool = stack.enter_context(Pool(n_workers, log_path=folder.log_path, memory_mb=limits.memory_mb))
+        opened = open_pool(pool_choice, n_workers=n_workers, limits=limits or TrialLimits(), log_path=folder.log_path)
+        pool, limits = stack.enter_context(opened)
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
         space = SearchSpace.from_dict(answer["space"])
         own = identify(folder)
@@ -99,7 +99,7 @@ def tune(
             grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
         with storage_errors(storage_url):
             study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
-            coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=dead_seconds)
+            coordinators = Coordinators(study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds)
             on_start(corpus, space)
             dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
             try:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from tuning.pool import Worker
+from tuning.pool import AnyWorker
+from tuning.worker import Measured
 
 SILENT_SECONDS = 60.0  # without a message, and without a second of computing
 BUSY_SECONDS = 0.5  # of computing, that count as a sign of life
@@ -44,7 +45,6 @@ def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:
 
 @dataclass
 class _Watched:
-    process: psutil.Process
     started: float
     alive: float  # when it last gave a sign of life
     cpu_seconds: float
@@ -55,48 +55,40 @@ class Watch:
 
     def __init__(self, limits: TrialLimits) -> None:
         self._limits = limits
-        self._watched: dict[Worker, _Watched] = {}
+        self._watched: dict[AnyWorker, _Watched] = {}
         self._looked = 0.0
 
-    def begin(self, worker: Worker) -> None:
+    def begin(self, worker: AnyWorker) -> None:
         """A worker has been given a trial."""
         now = time.monotonic()
-        try:
-            self._watched[worker] = _Watched(psutil.Process(worker.process.pid), now, now, 0.0)
-        except psutil.NoSuchProcess:  # it has died, which its pipe will tell
-            self.end(worker)
+        self._watched[worker] = _Watched(now, now, 0.0)
 
-    def heard(self, worker: Worker) -> None:
+    def heard(self, worker: AnyWorker) -> None:
         """A worker has sent a message."""
         if worker in self._watched:
             self._watched[worker].alive = time.monotonic()
 
-    def end(self, worker: Worker) -> None:
+    def end(self, worker: AnyWorker) -> None:
         """A worker is at its trial no more."""
         self._watched.pop(worker, None)
 
-    def look(self) -> list[tuple[Worker, str, str]]:
+    def look(self) -> list[tuple[AnyWorker, str, str]]:
         """The workers to be replaced, each with its reason and a sentence, at most twice a second; the dead are the pool's to find."""
-        found: list[tuple[Worker, str, str]] = []
+        found: list[tuple[AnyWorker, str, str]] = []
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return found
         self._looked = time.monotonic()
         for worker, watched in self._watched.items():
-            try:
-                why = self._why(watched)
-            except psutil.Error:  # it has died since
-                continue
+            why = self._why(watched, worker.measure())
             if why:
                 found.append((worker, *why))
         return found
 
-    def _why(self, watched: _Watched) -> tuple[str, str] | None:
+    def _why(self, watched: _Watched, taken: Measured | None) -> tuple[str, str] | None:
         limits, now = self._limits, time.monotonic()
-        with watched.process.oneshot():
-            times, memory_mb = watched.process.cpu_times(), watched.process.memory_info().rss / 2**20
-        cpu_seconds = times.user + times.system
-        if cpu_seconds - watched.cpu_seconds >= BUSY_SECONDS:
-            watched.alive, watched.cpu_seconds = now, cpu_seconds
+        memory_mb = taken.memory_mb if taken else 0.0
+        if taken and taken.cpu_seconds - watched.cpu_seconds >= BUSY_SECONDS:
+            watched.alive, watched.cpu_seconds = now, taken.cpu_seconds
         if limits.seconds is not None and now - watched.started > limits.seconds:
             return "too long", f"it ran for more than {limits.seconds:g} s (--trial-seconds)"
         if limits.memory_mb is not None and memory_mb > limits.memory_mb:

@@ -20,17 +20,27 @@ import resource
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import psutil
 
 from tuning.config import StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, TuningError
 from tuning.vocabulary import Corpus, LabelledTexts, open_corpus
 
 Message = dict[str, Any]
+Splits = tuple[LabelledTexts, LabelledTexts]  # what a worker trains and validates on
+
+
+class Line(Protocol):
+    """What carries messages between a worker and the coordinator: a pipe, or an actor's two queues."""
+
+    def send_bytes(self, data: bytes, /) -> None: ...
+    def recv_bytes(self) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,35 +53,74 @@ class WorkerSettings:
     memory_mb: float | None = None
 
 
-def send(connection: Connection, message: Message) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """What a worker's process has taken: seconds of computing since its start, and resident memory."""
+
+    cpu_seconds: float
+    memory_mb: float
+
+
+def measured(process: psutil.Process) -> Measured:
+    """Measure a process.
+
+    Raises:
+        psutil.Error: it has died.
+    """
+    with process.oneshot():
+        times, memory = process.cpu_times(), process.memory_info()
+    return Measured(times.user + times.system, memory.rss / 2**20)
+
+
+def send(line: Line, message: Message) -> None:
     """Send one message as JSON."""
-    connection.send_bytes(json.dumps(message).encode())
+    line.send_bytes(json.dumps(message).encode())
 
 
-def receive(connection: Connection) -> Message:
+def receive(line: Line) -> Message:
     """Wait for one message.
 
     Raises:
         EOFError: the other side is gone.
     """
-    message: Message = json.loads(connection.recv_bytes())
+    message: Message = json.loads(line.recv_bytes())
     return message
 
 
+def open_splits(folder: str) -> Splits:
+    """What a worker trains and validates on, from the folder of a tokenised corpus.
+
+    Raises:
+        StorageError: it is not there.
+    """
+    corpus = open_corpus(Path(folder))
+    return corpus.split("train"), corpus.split("validation")
+
+
 def run(connection: Connection, settings: WorkerSettings) -> None:
-    """The process's body: answer messages until the coordinator hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
+    """The body of a process at the end of a pipe."""
     _log_to(settings.log_path)
+    prepare(settings)
+    serve(connection)
+
+
+def prepare(settings: WorkerSettings) -> None:
+    """Make this process, in its main thread, one that trains: its device or threads, and its limit of memory."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
     _claim_device(settings)
     if settings.memory_mb is not None:
         _limit_memory(settings.memory_mb)
-    state = _Worker(connection)
+
+
+def serve(line: Line, *, splits_of: Callable[[str], Splits] = open_splits) -> None:
+    """Answer messages until the coordinator hangs up. `splits_of` opens the corpus that a message names."""
+    state = _Worker(line, splits_of)
     try:
         while True:
             started = time.perf_counter()
-            message = receive(connection)
+            message = receive(line)
             state.idle_seconds += time.perf_counter() - started
-            send(connection, state.answer(message))
+            send(line, state.answer(message))
     except (EOFError, ConnectionError):
         return
 
@@ -111,13 +160,13 @@ def _limit_memory(memory_mb: float) -> None:
 
 
 class _Worker:
-    """What stays loaded between trials: the hypermodel and the memory-mapped corpus."""
+    """What stays loaded between trials: the hypermodel and the corpus, on a memory map or in shared memory."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, line: Line, splits_of: Callable[[str], Splits]) -> None:
         self.idle_seconds = 0.0  # since the last trial
-        self._connection = connection
+        self._line, self._splits_of = line, splits_of
         self._hypermodels: dict[str, Any] = {}
-        self._splits: dict[str, tuple[LabelledTexts, LabelledTexts]] = {}
+        self._splits: dict[str, Splits] = {}
 
     def answer(self, message: Message) -> Message:
         try:
@@ -153,8 +202,8 @@ class _Worker:
         train, validation = self._open(message["corpus"])
 
         def on_epoch(epoch: epochs.Epoch) -> epochs.Answer:
-            send(self._connection, {"kind": "epoch", **dataclasses.asdict(epoch)})
-            answer: epochs.Answer = receive(self._connection)["go"]
+            send(self._line, {"kind": "epoch", **dataclasses.asdict(epoch)})
+            answer: epochs.Answer = receive(self._line)["go"]
             return answer
 
         try:
@@ -181,10 +230,9 @@ class _Worker:
             return {"kind": "infeasible", "reason": error.reason, "detail": str(error)}
         return {"kind": "result", **dataclasses.asdict(result)}
 
-    def _open(self, folder: str) -> tuple[LabelledTexts, LabelledTexts]:
+    def _open(self, folder: str) -> Splits:
         if folder not in self._splits:
-            corpus = open_corpus(Path(folder))
-            self._splits = {folder: (corpus.split("train"), corpus.split("validation"))}
+            self._splits = {folder: self._splits_of(folder)}
         return self._splits[folder]
 
     def _load(self, path: str) -> Any:
