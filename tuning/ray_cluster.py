@@ -62,11 +62,13 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     with stderr_to(log_path), worker_environment():
         try:
-            options = {"address": _reachable(address)} if address else _own_cluster()
-            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            if address:
+                _require_listener(address)
+            ray.init(**({"address": address} if address else _own_cluster()), log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             where = f"a cluster at --ray-address {address!r}" if address else "a Ray of its own on this machine"
-            raise PoolError(f"--pool ray must reach {where}; Ray gave: {short(error)}") from error
+            hint = " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here too." if address else ""
+            raise PoolError(f"--pool ray must reach {where}; Ray gave: {short(error)}.{hint}") from error
         mode = os.environ.get("RAY_AUTH_MODE") or "not set"
         logger.info("Ray %s: %d nodes; RAY_AUTH_MODE is %s", ray.__version__, len(ray.nodes()), mode)
         try:
@@ -76,18 +78,16 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
 
 
-def _reachable(address: str) -> str:
-    """The cluster's host:port, if something listens there; Ray itself would try for two minutes.
+def _require_listener(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for two minutes.
 
     Raises:
         OSError: nothing does, or no cluster is known on this machine.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
-    found: str = canonicalize_bootstrap_address(address)
-    host, _, port = found.rpartition(":")
+    host, _, port = str(canonicalize_bootstrap_address(address)).rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    return found
 
 
 def _own_cluster() -> dict[str, Any]:
