@@ -26,7 +26,7 @@ LAYERS = [
     {"worker", "summary", "forms", "server", "clean"},
     {"verdicts", "importances"},
     {"pool", "figures", "advice", "tables"},
-    {"watch", "ray_worker"},
+    {"watch", "ray_worker", "ray_cluster"},
     {"ray_pool"},
     {"pools"},
     {"dashboard", "report", "export", "cost"},
@@ -100,6 +100,11 @@ def test_data_modules_know_no_optuna_and_no_keras_tuner(module: str) -> None:
 def test_worker_knows_no_optuna() -> None:
     for module in ("worker", "training", "spaces", "models/lstm"):
         assert not {n.split(".")[0] for n in imports_of(PACKAGE / f"{module}.py")} & {"optuna", "optuna_dashboard"}
+
+
+def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
+    assert [unit(p) for p in MODULES if {n.split(".")[0] for n in imports_of(p)} & {"ray"}] == ["ray_cluster"]
+    assert not {n.split(".")[0] for n in imports_of(PACKAGE / "ray_cluster.py", lazy=False)} & {"ray"}
 
 
 def test_optuna_and_keras_tuner_meet_in_hyperparameters_alone() -> None:

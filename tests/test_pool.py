@@ -18,7 +18,8 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.corpus import prepare_corpus
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.pool import AnyPool, AnyWorker, Pool, start_server
-from tuning.ray_pool import RayPool, Shares, joined
+from tuning.ray_cluster import Shares, joined
+from tuning.ray_pool import RayPool
 from tuning.results import ResultsDir
 from tuning.spaces import declare
 from tuning.worker import Message, raise_error

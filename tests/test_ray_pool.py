@@ -18,11 +18,11 @@ from optuna.trial import TrialState
 from tests.conftest import Ran
 from tests.faults.study import alive_in_session
 from tests.test_tune import ROOT, Setting, wait_for
-from tuning import ray_pool
+from tuning import ray_cluster, ray_pool
 from tuning.config import TrainConfig
 from tuning.errors import PoolError
 from tuning.pools import PoolChoice
-from tuning.ray_pool import Shares, load_ray, room
+from tuning.ray_cluster import Shares, load_ray, room
 from tuning.ray_worker import arrays_of, splits_of
 from tuning.search import Progressed
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
@@ -120,7 +120,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
 
     monkeypatch.setattr(ray_pool._Files, "corpus", corpus)
     try:
-        outcome = setting.tune(6, on_change=remove_node, **over_ray)
+        outcome = setting.tune(4, on_change=remove_node, **over_ray)
     finally:
         cluster.add_node(**NODE)
     trials = setting.study().trials
@@ -128,10 +128,10 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
     assert lost.number in removed[0]
     assert lost.user_attrs["reason"] == "lost"
     assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(lost.params) == 1  # it was made again
-    assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 6
+    assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 4
     assert len(nodes) == 2  # the token ids are one object, with one copy on each node
     assert len(set(placed)) == 1
-    assert len(placed) == 7
+    assert len(placed) == 5
 
 
 @pytest.mark.slow
@@ -218,7 +218,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> Non
     """Have these nodes be the cluster's."""
     gpus = sum(each["Resources"].get("GPU", 0) for each in nodes)
     ray = SimpleNamespace(nodes=lambda: nodes, cluster_resources=lambda: {"GPU": gpus})
-    monkeypatch.setattr(ray_pool, "load_ray", lambda **_: ray)
+    monkeypatch.setattr(ray_cluster, "load_ray", lambda **_: ray)
 
 
 def test_splits_come_back_as_they_were_taken_apart() -> None:

@@ -59,7 +59,8 @@ def open_pool(choice: PoolChoice, *, n_workers: int | None, limits: TrialLimits,
         with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:  # waits until the server has Keras
             yield pool, limits
         return
-    from tuning.ray_pool import RayPool, Shares, joined, room
+    from tuning.ray_cluster import Shares, joined, room
+    from tuning.ray_pool import RayPool
 
     shares = Shares(cpus=choice.cpus_per_worker or 1.0, gpus=choice.gpus_per_worker)
     with joined(choice.ray_address, log_path=log_path):

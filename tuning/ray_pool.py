@@ -1,4 +1,4 @@
-"""The workers as Ray actors, over a cluster or over a Ray of this call's own on this machine; `ray_worker` is their side.
+"""The workers as Ray actors over a cluster; `ray_worker` is their side.
 
 A message travels as a JSON string. With it goes what it names of this machine's disk: the search space's source, a paused trial's
 checkpoint, and a reference to the token ids, which are placed in the object store once and copied to a node once. What comes back
@@ -10,22 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import secrets
-import signal
-import socket
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tuning import __version__
 from tuning import worker as worker_module
-from tuning.chunks import available_cores
 from tuning.errors import PoolError, SpaceError, StorageError
-from tuning.pool import available_gpus, died, stderr_to, worker_environment
+from tuning.pool import died
+from tuning.ray_cluster import Shares, gpus_of, load_ray, short
 from tuning.ray_worker import SPACE_KEYS, SPLITS, Actor, arrays_of
 from tuning.results import write_bytes
 from tuning.vocabulary import open_corpus
@@ -33,115 +27,11 @@ from tuning.worker import Measured, Message, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 START_SECONDS = 300.0  # without a worker that is ready
 MAX_FAILED_STARTS = 10  # in a row
-MAX_DETAIL = 300  # characters of what Ray says about a lost worker
-TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 AWAITED = ("introduce", "hear", "tell", "work")  # a message is taken before the end of the worker
 GROUPS = {"tell": 1, "hear": 1, "measure": 1}  # threads of an actor, beside the one that trains
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """What a worker takes of its node. `gpus` None: one where the cluster has GPUs."""
-
-    cpus: float = 1.0
-    gpus: float | None = None
-
-
-def load_ray(*, local: bool) -> Any:
-    """The package `ray`, told before it is loaded to report nothing, and to leave its nodes' log lines in their logs.
-
-    Raises:
-        PoolError: it is not installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
-    if local:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: all ports on 127.0.0.1 alone
-        os.environ.setdefault("RAY_worker_niceness", "0")  # as the other pool's; Ray's 15 leaves a loaded machine to everyone else
-    try:
-        import ray
-    except ImportError:
-        raise PoolError("--pool ray must have Ray; it is not installed. Type .venv/bin/pip install 'ray>=2.60,<3'.") from None
-    return ray
-
-
-@contextlib.contextmanager
-def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
-    """Be a driver of the cluster at `address`, or of one that is started on this machine and ended with this call.
-
-    Raises:
-        PoolError: Ray is not installed, or there is no cluster that takes this program.
-    """
-    ray = load_ray(local=address is None)
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    handler = signal.getsignal(signal.SIGTERM)
-    with stderr_to(log_path), worker_environment():
-        try:
-            options = {"address": _reachable(address)} if address else _own_cluster()
-            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            where = f"a cluster at --ray-address {address!r}" if address else "a Ray of its own on this machine"
-            raise PoolError(f"--pool ray must reach {where}; Ray gave: {_short(error)}") from error
-        mode = os.environ.get("RAY_AUTH_MODE") or "not set"
-        logger.info("Ray %s: %d nodes; RAY_AUTH_MODE is %s", ray.__version__, len(ray.nodes()), mode)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
-
-
-def _reachable(address: str) -> str:
-    """The cluster's host:port, if something listens there; Ray itself would try for two minutes.
-
-    Raises:
-        OSError: nothing does, or no cluster is known on this machine.
-    """
-    from ray._private.services import canonicalize_bootstrap_address
-
-    found: str = canonicalize_bootstrap_address(address)
-    host, _, port = found.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    return found
-
-
-def _own_cluster() -> dict[str, Any]:
-    """What starts a Ray on this machine. Where the user has not set how Ray authenticates, a random token does, out of this process's
-    environment: Ray's own would stand in the user's home. It stays for a second call, because Ray reads it once a process.
-    """
-    if not any(os.environ.get(name) for name in TOKEN_VARIABLES):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # with which Ray turns its authentication on
-    return {"address": "local", "include_dashboard": False, "num_cpus": available_cores(), "num_gpus": available_gpus()}
-
-
-def gpus_of(shares: Shares) -> float:
-    """The GPUs of a worker, in the cluster that this process has joined."""
-    if shares.gpus is not None:
-        return shares.gpus
-    return 1.0 if load_ray(local=False).cluster_resources().get("GPU", 0) else 0.0
-
-
-def room(shares: Shares) -> list[tuple[int, float]]:
-    """For each node that holds a worker: how many, and MB of memory for each of them."""
-    gpus = gpus_of(shares)
-    found = []
-    for node in load_ray(local=False).nodes():
-        resources: Mapping[str, float] = node["Resources"] if node["Alive"] else {}
-        n = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
-        if gpus:
-            n = min(n, int(resources.get("GPU", 0) / gpus + 1e-9))
-        if n:
-            found.append((n, resources.get("memory", 0.0) / n / 2**20))
-    if not found:
-        raise PoolError(
-            f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g} CPUs and {gpus:g} GPUs; none has. "
-            "Lower --cpus-per-worker or --gpus-per-worker."
-        )
-    return found
 
 
 class _Files:
@@ -263,9 +153,9 @@ class RayWorker:
         never = getattr(error, "actor_init_failed", False) or not isinstance(error, self._ray.exceptions.RayActorError)
         if self.pid is None and never:
             raise PoolError(
-                f"A worker must start on every node, which must have this package installed; one gave: {_short(error)}"
+                f"A worker must start on every node, which must have this package installed; one gave: {short(error)}"
             ) from error
-        self.failure, self.awaited = _short(error), {}
+        self.failure, self.awaited = short(error), {}
 
     def _unpack(self, text: str, checkpoint: bytes | None) -> Message:
         """A message; a checkpoint is written, and a disk without space for it costs the trial's chance to go on, as on one machine."""
@@ -376,9 +266,3 @@ class RayPool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(self.workers)
-
-
-def _short(error: BaseException) -> str:
-    """What Ray says, on one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"
