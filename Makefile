@@ -12,6 +12,7 @@ SEED    ?=
 METRIC  ?=
 STORAGE ?=
 PORT    ?=
+HOST    ?=
 FILE    ?=
 MINUTES ?=
 TOP     ?=
@@ -57,9 +58,9 @@ tune: $(VENV)/.installed
 confirm: $(VENV)/.installed
 	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(call flag,WORKERS,--workers)
 
-## dashboard: serve Optuna Dashboard on 127.0.0.1
+## dashboard: serve Optuna Dashboard on 127.0.0.1; it has no password
 dashboard: $(VENV)/.installed
-	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port)
+	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port) $(call flag,HOST,--host)
 
 ## report: write results/STUDY/report.html and trials.csv
 report: $(VENV)/.installed

@@ -246,16 +246,23 @@ def default_study(space: str, data: str) -> str:
 
 @app.command()
 def dashboard(
-    port: Annotated[int, typer.Option("--port", help="On 127.0.0.1.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option("--port", help="The port.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option("--host", help="The address to bind; others than loopback let other machines in.")] = "127.0.0.1",
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
     """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
-    from tuning.dashboard import HOST, make_server
+    from tuning.dashboard import is_loopback, make_server
 
     root = ResultsDir(results)
-    server = make_server(root, storage_url=root.storage_url(storage), port=port)
-    console.print(f"Optuna Dashboard: http://{HOST}:{port}/dashboard  (Ctrl-C ends it)")
+    server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)
+    if not is_loopback(host):
+        errors.print(
+            f"[bold yellow]warning:[/] Optuna Dashboard has no authentication: whoever reaches port {port} on {escape(host)} can read, "
+            "change and delete every study. docs/dashboard-behind-a-proxy.md shows how to put a password before it."
+        )
+    shown = f"[{host}]" if ":" in host else host
+    console.print(escape(f"Optuna Dashboard: http://{shown}:{port}/dashboard  (Ctrl-C ends it)"))
     with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import ipaddress
 import socket
 import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref import simple_server
 from wsgiref.simple_server import WSGIServer
 
@@ -101,34 +103,67 @@ def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def make_server(results: ResultsDir, *, storage_url: str, port: int) -> WSGIServer:
-    """Optuna Dashboard bound to 127.0.0.1; call `serve_forever` on it.
+def make_server(results: ResultsDir, *, storage_url: str, port: int, host: str = HOST) -> WSGIServer:
+    """Optuna Dashboard bound to `host`; call `serve_forever` on it.
 
     It runs in this process, so that a storage URL with a password stands in no list of processes.
 
     Raises:
         StudyError: there is no study yet, or the port is in use.
+        ValueError: `host` is no name or address, or `port` is none.
     """
     local = storage_url == results.storage_url(None)
     storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Constrained)
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if local else "the storage"
         raise StudyError(f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first.")
-    check_port(port)
+    check_port(port, host)
     with translated(results.artifacts_dir):
         results.artifacts_dir.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(results.artifacts_dir))
-    app = _local_only(optuna_dashboard.wsgi(storage, artifact_store=store))
-    return simple_server.make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+    app = _under_own_name(optuna_dashboard.wsgi(storage, artifact_store=store), host)
+    server_class = _ThreadedServer6 if _resolved(host)[0] == socket.AF_INET6 else _ThreadedServer
+    return simple_server.make_server(host, port, app, server_class=server_class, handler_class=_QuietHandler)
 
 
-def _local_only(app: Any) -> Any:
-    """Refuse requests under another host's name: a web page could else reach the Dashboard through a name that resolves to here."""
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what is bound to `host`.
+
+    Raises:
+        ValueError: it is no name or address.
+    """
+    return ipaddress.ip_address(_resolved(host)[1].partition("%")[0]).is_loopback
+
+
+def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        if not host:
+            raise OSError
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"--host must be a name or an address of this machine, such as {HOST}; received {host!r}.") from error
+    return family, str(address[0])
+
+
+def _under_own_name(app: Any, host: str) -> Any:
+    """Refuse requests for another host: a web page could else reach the Dashboard through a name of its own that it resolves to here.
+
+    An address can't be resolved to another one: those of this machine alone are taken on loopback, and all elsewhere.
+    """
+    local = is_loopback(host)
+    names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
+
+    def is_own(name: str) -> bool:
+        try:
+            asked = urlsplit(f"//{name}").hostname or ""
+            return asked in names or ipaddress.ip_address(asked).is_loopback or not local
+        except ValueError:
+            return False
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ.get("HTTP_HOST", "").rsplit(":", 1)[0] not in (HOST, "localhost"):
+        if not is_own(environ.get("HTTP_HOST", "")):
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            return [b"Ask for 127.0.0.1 or localhost.\n"]
+            return [b"Ask for the address that make dashboard printed.\n"]
         return app(environ, start_response)
 
     return guarded
@@ -161,24 +196,29 @@ class _ThreadedServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _ThreadedServer6(_ThreadedServer):
+    address_family = socket.AF_INET6
+
+
 class _QuietHandler(simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged: the page polls several times a second."""
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, host: str = HOST) -> None:
     """Refuse a port that can't be bound.
 
     Raises:
-        StudyError: it is in use or not allowed.
+        StudyError: it is in use or not allowed, or `host` is another machine's.
     """
     if not 1 <= port <= 65535:
         raise ValueError(f"--port must lie in 1..65535; received {port}.")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(_resolved(host)[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise StudyError(
-                f"The Dashboard needs a free port on {HOST}; {port} gave {error.strerror!r}. Name another with --port (make: PORT=)."
+                f"The Dashboard needs a free port of this machine; {port} on {host} gave {error.strerror!r}. "
+                "Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
             ) from error
