@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
+from tuning.clean import artifact_ids
 from tuning.dashboard import HOST, check_port, confusion_svg, is_loopback, make_server, note
 from tuning.errors import StudyError
 from tuning.results import ResultsDir
@@ -69,6 +71,19 @@ def test_best_trials_carry_their_confusion_matrix(finished: tuple[ResultsDir, Ou
     assert (artifact["filename"], artifact["mimetype"]) == ("confusion_matrix.svg", "image/svg+xml")
     body = get(f"{served}/artifacts/{study._study_id}/{best['trial_id']}/{artifact['artifact_id']}")
     assert body == results.study("s").confusion_path(best["number"]).read_text()
+
+
+def test_artifact_that_was_removed_is_not_there_and_no_error(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    results = ResultsDir(tmp_path / "results")
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    number, name = next((t.number, name) for t in study.trials for name in artifact_ids(t.system_attrs))
+    (results.artifacts_dir / name).unlink()
+    with serving(results) as address:
+        detail = json.loads(get(f"{address}/api/studies/{study._study_id}"))
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(f"{address}/artifacts/{study._study_id}/{study.trials[number]._trial_id}/{name}")
+    assert detail["trials"][number]["artifacts"] == []
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from tuning.advice import advise
+from tuning.clean import ARTIFACTS
 from tuning.confirmation import Confirmation
 from tuning.errors import StudyError
 from tuning.figures import learning_curves
@@ -33,7 +34,6 @@ from tuning.summary import Summary, is_over_limit, value_of
 from tuning.verdicts import verdict
 
 HOST = "127.0.0.1"  # Optuna Dashboard has no authentication
-N_BEST = 5  # trials with a confusion matrix
 
 
 def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: dict[str, Any], space: SearchSpace) -> None:
@@ -113,13 +113,15 @@ def make_server(results: ResultsDir, *, storage_url: str, port: int, host: str =
         ValueError: `host` is no name or address, or `port` is none.
     """
     local = storage_url == results.storage_url(None)
-    storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Constrained)
+    storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Shown)
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if local else "the storage"
         raise StudyError(f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first.")
     check_port(port, host)
     with translated(results.artifacts_dir):
         results.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    assert isinstance(storage, _Shown)  # for mypy
+    storage.artifacts_dir = results.artifacts_dir
     store = FileSystemArtifactStore(str(results.artifacts_dir))
     app = _under_own_name(optuna_dashboard.wsgi(storage, artifact_store=store), host)
     server_class = _ThreadedServer6 if _resolved(host)[0] == socket.AF_INET6 else _ThreadedServer
@@ -169,18 +171,36 @@ def _under_own_name(app: Any, host: str) -> Any:
     return guarded
 
 
-class _Constrained(RDBStorage):
-    """A storage that tells the Dashboard of constraints in the form that it reads.
+class _Shown(RDBStorage):
+    """A storage that tells the Dashboard of constraints in the form that it reads, and of no artifact whose file was removed.
+
+    A missing file is an internal error to the Dashboard, with a traceback in the terminal.
 
     Optuna Dashboard 0.21 knows the list of Optuna 4, not the named constraints of Optuna 5, and takes `get_best_trial` for the best
     though it may violate them. Of this program's own studies no trial over a limit is complete; other studies may share the storage.
     """
 
+    artifacts_dir: Path | None = None
+
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         for trial in trials:
             trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
+            for name in set(trial.system_attrs) - set(self._present(trial.system_attrs)):
+                del trial.system_attrs[name]
         return trials
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self._present(super().get_trial_system_attrs(trial_id))
+
+    def _present(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes without the artifacts that are gone."""
+        folder = self.artifacts_dir
+        return {
+            name: value
+            for name, value in attributes.items()
+            if not name.startswith(ARTIFACTS) or folder is None or (folder / name.removeprefix(ARTIFACTS)).exists()
+        }
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
