@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, parse_objectives
 from tuning.display import (
+    PlainConsole,
     SearchDisplay,
     best_table,
     card_table,
@@ -65,7 +65,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = PlainConsole(stderr=True)
 
 RESULTS = Path("results")
 
@@ -96,7 +96,6 @@ def _is_argument_error(error: ValueError) -> bool:
 
 
 def _fail(message: str) -> None:
-    message = "".join(c if c.isprintable() or c == "\n" else "?" for c in message)  # names out of data may hold escapes
     errors.print(f"[bold red]error:[/] {escape(message)}")
     sys.exit(1)
 
@@ -333,7 +332,8 @@ def predict(
         for prediction in predicting.classify(folder, texts):
             if as_json:
                 line = {"label": prediction.label, "probability": round(prediction.probability, 6), "text": prediction.text}
-                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+                text_line = json.dumps(line, ensure_ascii=False)
+                sys.stdout.write("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text_line) + "\n")
             else:
                 shown = "" if text is not None else f"  {printable(prediction.text, 80)}"
                 console.print(f"{escape(printable(prediction.label, 80))}  {prediction.probability:.4f}{escape(shown)}")
@@ -357,7 +357,7 @@ def status(
         return
     from tuning.tables import clock_sentence, counts_sentence
 
-    console.print(f"[bold]{folder.name}[/]  {counts_sentence(summary)}")
+    console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:
         console.print(best_table(summary, space))
     console.print(clock_sentence(summary))

@@ -27,7 +27,7 @@ from tuning.clean import ARTIFACTS
 from tuning.confirmation import Confirmation
 from tuning.errors import StudyError
 from tuning.figures import learning_curves
-from tuning.results import ResultsDir, StudyDir, escape_markdown, translated
+from tuning.results import ResultsDir, StudyDir, escape_markdown, translated, visible
 from tuning.spaces import SearchSpace
 from tuning.study import open_storage
 from tuning.summary import Summary, is_over_limit, value_of
@@ -80,7 +80,7 @@ def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *
     """A confusion matrix as an SVG picture: true classes in rows, predicted ones in columns, shaded by share of the row."""
     cell, left, top = 92, 130, 84
     size = len(matrix)
-    names = [html.escape(str(name)[:16]) for name in (class_names or range(size))]
+    names = [html.escape(visible(str(name)[:16])) for name in (class_names or range(size))]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size * cell + 20}" height="{top + size * cell + 20}" '
         'font-family="sans-serif" font-size="13" text-anchor="middle">',
