@@ -130,3 +130,19 @@ def test_column_named_twice_says_so(tmp_path: Path) -> None:
 def test_file_without_rows_has_its_columns(tmp_path: Path) -> None:
     path = written(tmp_path / "empty.parquet", pyarrow.table({"text": pyarrow.array([], pyarrow.string())}))
     assert list(read_files(str(path)).frame.columns) == ["text"]
+
+
+def test_footer_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: pyarrow raises a RuntimeError where a histogram has another size, or ends the process."""
+    table = pyarrow.table({"text": [f"text {number}" for number in range(9)], "stars": range(9)})
+    path = written(tmp_path / "changed.parquet", table, store_schema=False)
+    good = path.read_bytes()
+    start, n_refused = len(good) - 8 - int.from_bytes(good[-8:-4], "little"), 0
+    for place in range(start, len(good)):
+        for new in (good[place] ^ 1, good[place] ^ 0x10):
+            path.write_bytes(good[:place] + bytes([new]) + good[place + 1 :])
+            try:
+                read_files(str(path))
+            except DataError:
+                n_refused += 1
+    assert n_refused > 100

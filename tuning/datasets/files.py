@@ -264,7 +264,7 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
         raise
     except Bomb as error:
         raise DataError(f"{name} {_BOMB} Write it as CSV if it is what you want to read.") from error
-    except (pyarrow.ArrowException, ValueError, OverflowError) as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError, RuntimeError) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
         raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
     return Table(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=names, dtype=str))
 

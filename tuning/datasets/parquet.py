@@ -15,7 +15,8 @@ from typing import Any
 VALUE_BYTES = 8  # a row of any column takes as much, be it null
 PAGE_BYTES = 64  # so that millions of empty pages, or one page listed a million times, end too
 BATCH_BYTES = 2**26  # of values that pyarrow unpacks at once
-DELTA_BYTE_ARRAY = 7
+DELTA_BYTE_ARRAY, MAX_DEPTH = 7, 12
+CODECS = ("uncompressed", "snappy", "gzip", "lzo", "brotli", "lz4", "zstd", "lz4_raw")
 
 
 class Bomb(Exception):
@@ -81,10 +82,10 @@ def _unpacked(values: Any) -> Any:
 
 def _widest_value(data: bytes, file: Any, flat: list[int], *, max_bytes: int) -> int:
     """The most bytes that a value may take where it is told again in many rows; adds up the pages of all columns before that."""
-    widest, total = VALUE_BYTES, 0
+    widest, total, groups = VALUE_BYTES, 0, _chunks(data)
     for number in flat:
         column, longest, is_delta = file.schema.column(number), 0, False
-        for page, codec in _pages_of(data, file.metadata, number):
+        for page, codec in _pages_of(data, groups, number):
             total += PAGE_BYTES + page.n_bytes + VALUE_BYTES * page.n_values
             if total > max_bytes:
                 raise Bomb
@@ -102,8 +103,10 @@ def _longest(page: Page, codec: str) -> int:
     """The longest value of a dictionary: each stands behind its length, in 4 bytes."""
     import pyarrow
 
-    packed = page.n_bytes != len(page.data) or codec != "UNCOMPRESSED"
-    values = pyarrow.Codec(codec.lower()).decompress(page.data, page.n_bytes, asbytes=True) if packed else page.data
+    if codec in ("lz4", "lzo"):  # the first is framed in one of two ways
+        return page.n_bytes
+    plain = codec == "uncompressed"
+    values = page.data if plain else pyarrow.Codec(codec).decompress(page.data, page.n_bytes, asbytes=True)
     place, longest = 0, 0
     for _ in range(page.n_values):
         n_bytes = int.from_bytes(values[place : place + 4], "little")
@@ -114,15 +117,35 @@ def _longest(page: Page, codec: str) -> int:
     return min(longest, len(values))
 
 
-def _pages_of(data: bytes, metadata: Any, number: int) -> Iterator[tuple[Page, str]]:
+def _chunks(data: bytes) -> list[list[dict[int, Any]]]:
+    """What the metadata at the file's end say of each column, by row group; pyarrow ends the process where it can't read such an entry."""
+    end = len(data) - 8
+    if end < 0 or data[-4:] != b"PAR1":
+        raise ValueError("it does not end as one")
+    metadata, _ = _read_struct(data, max(0, end - int.from_bytes(data[end : end + 4], "little")))
+    try:
+        return [[chunk[3] for chunk in group[1]] for group in metadata[4]]
+    except (KeyError, TypeError) as error:
+        raise ValueError("its metadata name no columns") from error
+
+
+def _pages_of(data: bytes, groups: list[list[dict[int, Any]]], number: int) -> Iterator[tuple[Page, str]]:
     """The pages of a column in all row groups, with how they are packed; pyarrow reads none where there are no values by the metadata."""
-    for group in range(metadata.num_row_groups):
-        chunk = metadata.row_group(group).column(number)
-        start = chunk.data_page_offset
-        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-            start = chunk.dictionary_page_offset
-        for page in _pages(data, start, start + chunk.total_compressed_size) if chunk.num_values > 0 else ():
-            yield page, chunk.compression
+    for group in groups:
+        codec, n_values, n_bytes, start, dictionary = _numbers(group, number)
+        if 0 < dictionary < start:
+            start = dictionary
+        for page in _pages(data, start, start + n_bytes) if n_values > 0 else ():
+            yield page, CODECS[codec]
+
+
+def _numbers(group: list[dict[int, Any]], number: int) -> list[int]:
+    """Of a column in a row group: how it is packed, how many values and bytes it has, where it begins, where its dictionary does or 0."""
+    chunk = group[number] if number < len(group) else None
+    found: list[Any] = [chunk.get(field, 0 if field == 11 else None) for field in (4, 5, 7, 9, 11)] if isinstance(chunk, dict) else [None]
+    if not all(isinstance(value, int) for value in found) or not 0 <= found[0] < len(CODECS):
+        raise ValueError("the metadata of a column are broken")
+    return found
 
 
 def _pages(data: bytes, start: int, end: int) -> Iterator[Page]:
@@ -147,7 +170,7 @@ def _pages(data: bytes, start: int, end: int) -> Iterator[Page]:
 
 
 def _read_struct(data: bytes, place: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """A structure of Thrift's compact protocol: its 32-bit numbers and structures by the number of their field, and where it ends."""
+    """A structure of Thrift's compact protocol: its values by the number of their field, and where it ends."""
     fields: dict[int, Any] = {}
     number = 0
     while True:
@@ -158,24 +181,39 @@ def _read_struct(data: bytes, place: int, depth: int = 0) -> tuple[dict[int, Any
             number += head >> 4
         else:
             number, place = _varint(data, place)
-        value, place = _read_value(data, place, head & 15, depth)
-        fields[number] = value
+            number = (number >> 1) ^ -(number & 1)
+        if head & 15 not in (1, 2):  # true and false have no bytes
+            fields[number], place = _read_value(data, place, head & 15, depth)
 
 
 def _read_value(data: bytes, place: int, kind: int, depth: int) -> tuple[Any, int]:
-    """A value that is a number of 32 bits or a structure, or None for another that can be in the header of a page."""
-    if kind in (1, 2):  # true and false have no bytes
-        return None, place
+    """A number, a list or a structure; None for another."""
     if kind in (4, 5, 6):
         value, place = _varint(data, place)
-        value &= 0xFFFFFFFF  # as pyarrow cuts it
-        return (value >> 1) ^ -(value & 1) if kind == 5 else None, place
+        value &= 0xFFFFFFFF if kind == 5 else 0xFFFFFFFFFFFFFFFF  # as pyarrow cuts it
+        return (value >> 1) ^ -(value & 1), place
+    if kind in (1, 2, 3, 7):
+        return None, place + (8 if kind == 7 else 1)
     if kind == 8:
         n_bytes, place = _varint(data, place)
         return None, place + n_bytes
-    if kind == 12 and depth < 4:
+    if kind in (9, 10) and depth < MAX_DEPTH:
+        return _read_list(data, place, depth + 1)
+    if kind == 12 and depth < MAX_DEPTH:
         return _read_struct(data, place, depth + 1)
-    raise ValueError("the header of a page is not one")
+    raise ValueError("it holds values of no kind")
+
+
+def _read_list(data: bytes, place: int, depth: int) -> tuple[list[Any], int]:
+    head, place = _byte(data, place), place + 1
+    n_items, items = head >> 4, []
+    if n_items == 15:
+        n_items, place = _varint(data, place)
+    for _ in range(n_items):
+        _byte(data, place)  # each takes one at least
+        item, place = _read_value(data, place, head & 15, depth)
+        items.append(item)
+    return items, place
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
@@ -185,10 +223,10 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, place
-    raise ValueError("the header of a page is not one")
+    raise ValueError("it holds a number without an end")
 
 
 def _byte(data: bytes, place: int) -> int:
     if place >= len(data):
-        raise ValueError("the header of a page is cut off")
+        raise ValueError("its metadata are cut off")
     return data[place]
