@@ -14,6 +14,7 @@ SEED    ?=
 METRIC  ?=
 STORAGE ?=
 PORT    ?=
+HOST    ?=
 FILE    ?=
 MINUTES ?=
 TOP     ?=
@@ -61,9 +62,9 @@ tune: $(VENV)/.installed
 confirm: $(VENV)/.installed
 	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(pool_flags)
 
-## dashboard: serve Optuna Dashboard on 127.0.0.1
+## dashboard: serve Optuna Dashboard on 127.0.0.1; it has no password
 dashboard: $(VENV)/.installed
-	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port)
+	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port) $(call flag,HOST,--host)
 
 ## report: write results/STUDY/report.html and trials.csv
 report: $(VENV)/.installed
@@ -137,9 +138,10 @@ faults: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.faults --n-faults 140
 	$(PYTHON) -m tests.faults --n-faults 60 --postgresql
 
-## fuzz: try 100,000 inputs on the readers of data, study files and exports
+## fuzz: try 100,000 inputs on the readers of data, study files and exports, then 110,000 that follow the branches they take
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=10000 $(PYTHON) -m pytest --timeout 3600 tests/test_fuzz.py
+	$(PYTHON) -m tests.fuzz_atheris --runs 10000
 
 ## check: lint, format and types
 check: $(VENV)/.installed-dev

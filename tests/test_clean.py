@@ -1,5 +1,6 @@
 """What no study needs: named, and removed when asked for."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,14 @@ from filelock import FileLock
 
 from tests.conftest import Ran
 from tuning import clean
-from tuning.clean import Removable, bound_caches, removable, remove
+from tuning.clean import Removable, artifact_ids, bound_artifacts, bound_caches, removable, remove
+from tuning.dashboard import upload
 from tuning.owner import is_locked
-from tuning.results import ResultsDir
+from tuning.record import Record
+from tuning.results import ResultsDir, write_text
+from tuning.storage import open_storage
+from tuning.study import load_study, recorded_config, recorded_space
+from tuning.summary import summarize
 from tuning.tune import Outcome
 
 
@@ -115,8 +121,6 @@ def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
 
 
 def test_oldest_unused_caches_go_when_there_are_too_many_bytes(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for age, name in enumerate(("new", "old")):
         folder = results.path / "cache" / name
         folder.mkdir()
@@ -130,6 +134,78 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(results: ResultsD
     assert bound_caches(results, own=results.study("s"), keep="new") == []
     assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["new"]
     assert all(path.exists() for path in used)  # what a study uses stays, whatever it takes
+
+
+def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path]:
+    """Trials added to the study, of these values or still at work, each with a confusion matrix; their artifacts, the first the oldest."""
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    found = []
+    for age, value in enumerate(values):
+        trial = study.ask()
+        write_text(results.study("s").confusion_path(trial.number), "<svg/>" * 100)
+        before = set(results.artifacts_dir.iterdir())
+        upload(trial, results.study("s").confusion_path(trial.number), artifacts_dir=results.artifacts_dir)
+        found += set(results.artifacts_dir.iterdir()) - before
+        os.utime(found[-1], (1_000_000 + age, 1_000_000 + age))
+        if value is not None:
+            study.tell(trial, value)
+    return found
+
+
+def bounded(results: ResultsDir) -> list[Path]:
+    """What goes of the artifacts, the copies beside the trials left out."""
+    storage = open_storage(results.storage_url(None))
+    return [path for path in bound_artifacts(results, storage) if path.parent == results.artifacts_dir]
+
+
+def test_oldest_artifacts_go_when_there_are_too_many_bytes(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    oldest, middle, newest = with_artifacts(results, [0.01, 0.02, 0.03])
+    assert bounded(results) == []
+    monkeypatch.setattr(clean, "MAX_ARTIFACT_BYTES", clean.size(results.artifacts_dir) - 700)
+    assert bounded(results) == [oldest, middle]
+    assert not oldest.exists() and not middle.exists() and newest.exists()
+    assert not results.study("s").confusion_path(8).exists() and results.study("s").confusion_path(10).exists()
+
+
+def test_artifacts_of_the_best_and_of_open_trials_stay(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, poor, open_one = with_artifacts(results, [2.0, 0.01, None])
+    (results.artifacts_dir / "foreign").write_text("of no study that is known here")
+    monkeypatch.setattr(clean, "MAX_ARTIFACT_BYTES", 0)
+    assert poor in bounded(results)
+    assert best.exists() and open_one.exists() and (results.artifacts_dir / "foreign").exists()
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    ranked = summarize(study, metric="val_accuracy").ranked[: clean.N_BEST]
+    assert all((results.artifacts_dir / name).exists() for trial in ranked for name in artifact_ids(trial.system_attrs))
+
+
+def test_clean_names_artifacts_over_the_limit(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    (poor,) = with_artifacts(results, [0.01])
+    monkeypatch.setattr(clean, "MAX_ARTIFACT_BYTES", clean.size(results.artifacts_dir) - 1)
+    expected = "artifacts take over 0 MiB; not of a best trial"
+    found = names(removable(results, storage_url=results.storage_url(None)), results)
+    assert found == {f"artifacts/{poor.name}": expected, "s/trials/0008/confusion_matrix.svg": expected}
+
+
+def test_search_bounds_its_artifacts(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    (poor,) = with_artifacts(results, [0.01])
+    folder = results.study("s")
+    study = load_study(results, folder, storage_url=results.storage_url(None))
+    record = Record(study, recorded_config(folder), recorded_space(folder), results, ["negative", "positive"])
+    opened = record.ask()
+    assert opened is not None
+    monkeypatch.setattr(clean, "MAX_ARTIFACT_BYTES", 0)
+    record._keep_confusion(opened.trial, {"best_value": 2.0, "confusion": [[1, 0], [0, 1]]})
+    assert not poor.exists()
+    assert folder.confusion_path(opened.number).exists()
+
+
+def test_artifact_that_was_deleted_in_the_dashboard_is_no_trial_s(results: ResultsDir) -> None:
+    """The Dashboard keeps the entry, as null."""
+    (artifact,) = with_artifacts(results, [None])
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    study._storage.set_trial_system_attr(study.trials[-1]._trial_id, f"artifacts:{artifact.name}", "null")
+    found = removable(results, storage_url=results.storage_url(None))
+    assert names(found, results) == {f"artifacts/{artifact.name}": "no trial has this artifact"}
 
 
 def test_clean_names_first_and_removes_with_yes(results: ResultsDir, run_cli: Callable[..., Ran]) -> None:

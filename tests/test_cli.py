@@ -3,11 +3,13 @@
 import gzip
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 
@@ -151,6 +153,24 @@ def test_port_in_use_says_so(finished: tuple[ResultsDir, Outcome]) -> None:
         command = [sys.executable, "-m", "tuning", "dashboard", "--port", port, "--results", str(finished[0].path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     check_refused(Ran(done.returncode, done.stdout, done.stderr), port, "PORT=")
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_dashboard_warns_where_other_machines_reach_it(
+    host: str, warned: bool, finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(server: WSGIServer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WSGIServer, "serve_forever", interrupted)
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ran = run_cli("dashboard", "--host", host, "--port", port)
+    assert ran.code == 0
+    assert f"http://{host}:{port}/dashboard" in ran.out
+    assert ("no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err) == warned
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A confirmation with real trainings: resumed, refused, and taken over by the export."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
-from tests.conftest import Ran
+from tests.conftest import TINY_SPACE, Ran, make_reviews
 from tests.test_tune import Setting
 from tuning import confirm as confirming
 from tuning.config import TrainConfig
@@ -26,12 +27,29 @@ from tuning.summary import summarize
 from tuning.training import fit
 
 
-@pytest.fixture
-def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    made = Setting(tmp_path, reviews_csv, tiny_space)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with a study of four trials, which records where its data lie, and a copy to put there again after a test changed it."""
+    folder = tmp_path_factory.mktemp("searched") / "now"
+    folder.mkdir()
+    make_reviews().to_csv(folder / "reviews.csv", index=False)
+    (folder / "tiny.py").write_text(TINY_SPACE)
+    _setting(folder).tune(4)
+    return folder, shutil.copytree(folder, folder.with_name("as it was"))
+
+
+def _setting(folder: Path) -> Setting:
+    made = Setting(folder, folder / "reviews.csv", folder / "tiny.py")
     made.config = replace(made.config, sampler="random", train=TrainConfig(epochs=2))
-    made.tune(4)
     return made
+
+
+@pytest.fixture
+def setting(searched: tuple[Path, Path]) -> Setting:
+    folder, as_it_was = searched
+    shutil.rmtree(folder)
+    shutil.copytree(as_it_was, folder)
+    return _setting(folder)
 
 
 def run(setting: Setting, **options: object) -> Confirmation:
@@ -43,7 +61,7 @@ def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
     return {one.trial: one.repeats for one in found.finalists}
 
 
-def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(setting: Setting, reviews_csv: Path) -> None:
+def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(setting: Setting) -> None:
     events: list[str] = []
     found = run(setting, on_change=lambda event, _: events.append(event))
     assert found.is_over and found.rounds == 2

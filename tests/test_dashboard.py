@@ -1,6 +1,8 @@
 """Notes, pictures and the server of Optuna Dashboard."""
 
+import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import threading
@@ -14,7 +16,8 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
-from tuning.dashboard import HOST, check_port, confusion_svg, make_server, note
+from tuning.clean import artifact_ids
+from tuning.dashboard import HOST, check_port, confusion_svg, is_loopback, make_server, note
 from tuning.errors import StudyError
 from tuning.results import ResultsDir
 from tuning.tune import Outcome
@@ -70,6 +73,19 @@ def test_best_trials_carry_their_confusion_matrix(finished: tuple[ResultsDir, Ou
     assert body == results.study("s").confusion_path(best["number"]).read_text()
 
 
+def test_artifact_that_was_removed_is_not_there_and_no_error(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    results = ResultsDir(tmp_path / "results")
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    number, name = next((t.number, name) for t in study.trials for name in artifact_ids(t.system_attrs))
+    (results.artifacts_dir / name).unlink()
+    with serving(results) as address:
+        detail = json.loads(get(f"{address}/api/studies/{study._study_id}"))
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(f"{address}/artifacts/{study._study_id}/{study.trials[number]._trial_id}/{name}")
+    assert detail["trials"][number]["artifacts"] == []
+
+
 @pytest.mark.slow
 def test_page_in_chromium_shows_the_trials_and_the_best_value(
     finished: tuple[ResultsDir, Outcome], served: str, chromium: list[str]
@@ -103,14 +119,13 @@ def get(url: str) -> str:
         return answer.read().decode()
 
 
-@pytest.fixture(scope="module")
-def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
-    """The Dashboard's address while it serves the finished study."""
-    results, _ = finished
+@contextlib.contextmanager
+def serving(results: ResultsDir, *, host: str = HOST) -> Iterator[str]:
+    """The Dashboard's address on loopback while it serves these results."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    server = make_server(results, storage_url=results.storage_url(None), port=port)
+    server = make_server(results, storage_url=results.storage_url(None), port=port, host=host)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://{HOST}:{port}"
@@ -119,7 +134,54 @@ def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
     thread.join()
 
 
-def test_request_under_another_name_is_refused(served: str) -> None:
-    request = urllib.request.Request(f"{served}/api/studies", headers={"Host": "evil.example"})
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(request, timeout=20)
+@pytest.fixture(scope="module")
+def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
+    """The Dashboard's address while it serves the finished study."""
+    with serving(finished[0]) as address:
+        yield address
+
+
+def status_under(served: str, name: str) -> int:
+    """The answer to a request that names this host."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{served}/api/studies", headers={"Host": name}), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("name", ["evil.example", "evil.example:8080", "192.0.2.1", "127.0.0.1.evil.example", "[", "a@b:c:d"])
+def test_request_under_another_name_is_refused(served: str, name: str) -> None:
+    assert status_under(served, name) == 403
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.1:9", "localhost:8080", "LOCALHOST", "[::1]:8080"])
+def test_request_under_a_name_of_loopback_is_answered(served: str, name: str) -> None:
+    assert status_under(served, name) == 200
+
+
+def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(finished: tuple[ResultsDir, Outcome]) -> None:
+    with serving(finished[0], host="0.0.0.0") as served:
+        found = {name: status_under(served, name) for name in ("192.0.2.1:80", socket.gethostname(), "evil.example", "0.0.0.0")}
+    assert found == {"192.0.2.1:80": 200, socket.gethostname(): 200, "evil.example": 403, "0.0.0.0": 200}
+
+
+def test_loopback_is_told_from_what_others_reach() -> None:
+    assert [is_loopback(host) for host in ("127.0.0.1", "127.1.2.3", "localhost", "0.0.0.0", "192.0.2.1")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("host", ["", "no such name", "a" * 300])
+def test_host_that_is_no_address_says_so(host: str) -> None:
+    with pytest.raises(ValueError, match=r"--host must be a name or an address of this machine, .* received"):
+        is_loopback(host)
+
+
+def test_address_of_another_machine_says_so() -> None:
+    with pytest.raises(StudyError, match="HOST="):
+        check_port(8080, "192.0.2.1")

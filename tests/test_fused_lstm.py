@@ -102,7 +102,7 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
 
 @pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("return_sequences", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])  # Keras builds its graph for seconds
 def test_layer_is_that_of_keras(
@@ -132,7 +132,7 @@ def test_double_precision_is_that_of_keras() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 @pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_weights_after_50_steps_are_those_of_keras(masked: bool, dropout: float, recurrent_dropout: float) -> None:
     x, y = ids(n=200, length=9), labels(200)

@@ -21,6 +21,7 @@ VARIABLES = {
     "SEED": ("tune", "--seed"),
     "METRIC": ("tune", "--metric"),
     "PORT": ("dashboard", "--port"),
+    "HOST": ("dashboard", "--host"),
     "FILE": ("predict", "--file"),
     "MINUTES": ("bench", "--minutes"),
     "TOP": ("confirm", "--top"),

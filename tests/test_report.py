@@ -231,6 +231,7 @@ MANY_SPACE = SearchSpace(
 )
 
 
+@pytest.mark.slow
 def test_page_of_500_trials_stays_below_8_megabytes(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
     study = many_trials(1_000)  # 500 complete
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card

@@ -125,7 +125,7 @@ hypermodel = Planned
 '''
 
 
-@pytest.mark.parametrize("n_workers", [1, 2, 4])
+@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: Setting, n_workers: int) -> None:
     """Six values and ten trials: each value is trained once, whatever the sampler draws."""
     Path(setting.config.space).write_text(PLANNED)

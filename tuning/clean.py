@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
-from tuning.errors import StorageError
+from tuning.errors import StorageError, TuningError
 from tuning.owner import is_locked
 from tuning.results import ResultsDir, StudyDir, read_json, translated
 from tuning.storage import open_storage
+from tuning.study import recorded_config
+from tuning.summary import summarize
 
 ARTIFACTS = "artifacts:"  # the prefix under which Optuna keeps what it knows of an artifact
 MAX_CACHE_BYTES = 10 * 2**30  # of tokenised data; 1,000,000 reviews are 0.4 GiB
+MAX_ARTIFACT_BYTES = 2**28  # a confusion matrix takes 2 kB with 2 classes, 3 MB with 100
+N_BEST = 5  # trials of a study whose confusion matrix is kept, whatever it takes
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ def removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     if not at_work(results):
         found += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
         found += [(path, "no trial has this artifact") for path in _unknown_artifacts(results, studies, opened)]
+        found += [(path, f"artifacts take over {MAX_ARTIFACT_BYTES >> 20} MiB; not of a best trial") for path in _too_many(results, opened)]
     return [Removable(path, why, size(path)) for path, why in found]
 
 
@@ -77,6 +83,59 @@ def bound_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]
             shutil.rmtree(path, ignore_errors=True)
             gone.append(path)
     return gone
+
+
+def bound_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
+    """Remove the oldest artifacts, each with its copy beside the trial, while all take more than `MAX_ARTIFACT_BYTES`.
+
+    Those of the best `N_BEST` trials of a study and of its Pareto front stay, and so does what no ended trial of these studies has.
+
+    Returns:
+        what is gone.
+    """
+    gone = _too_many(results, lambda: storage)
+    for path in gone:
+        with translated(path):
+            path.unlink(missing_ok=True)
+    return gone
+
+
+def _too_many(results: ResultsDir, opened: Callable[[], BaseStorage]) -> list[Path]:
+    """What `bound_artifacts` removes."""
+    total, found = size(results.artifacts_dir), []
+    if total <= MAX_ARTIFACT_BYTES:
+        return []
+    for artifact, copy in sorted(_spare_artifacts(results, opened()), key=lambda pair: pair[0].stat().st_mtime):
+        if total <= MAX_ARTIFACT_BYTES:
+            break
+        total -= artifact.stat().st_size
+        found += [artifact, *([copy] if copy.exists() else [])]
+    return found
+
+
+def _spare_artifacts(results: ResultsDir, storage: BaseStorage) -> Iterator[tuple[Path, Path]]:
+    """The artifacts of ended trials that are not among the best, each with its copy."""
+    for folder in (StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))):
+        try:
+            metric = recorded_config(folder).metric
+            summary = summarize(optuna.load_study(study_name=folder.name, storage=storage), metric=metric)
+        except (TuningError, KeyError):  # it does not tell which trials are its best, or has its record in another storage
+            continue
+        kept = {trial.number for trial in (*summary.ranked[:N_BEST], *summary.front)}
+        for trial in summary.trials:
+            if trial.number in kept or not trial.state.is_finished():
+                continue
+            for path in (results.artifacts_dir / name for name in artifact_ids(trial.system_attrs)):
+                if path.exists():
+                    yield path, folder.confusion_path(trial.number)
+
+
+def artifact_ids(attributes: Mapping[str, Any]) -> Iterator[str]:
+    """The artifacts that a study or a trial has, out of its system attributes; the Dashboard sets what it deletes to null."""
+    for name, value in attributes.items():
+        found = json.loads(value) if name.startswith(ARTIFACTS) else None
+        if found is not None:
+            yield str(found["artifact_id"])
 
 
 def at_work(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
@@ -139,5 +198,5 @@ def _unknown_artifacts(results: ResultsDir, studies: Sequence[StudyDir], opened:
             storage.get_study_system_attrs(study._study_id),
             *(trial.system_attrs for trial in storage.get_all_trials(study._study_id, deepcopy=False)),
         ]
-        known |= {json.loads(meta)["artifact_id"] for attrs in owners for name, meta in attrs.items() if name.startswith(ARTIFACTS)}
+        known |= {name for attributes in owners for name in artifact_ids(attributes)}
     return [path for path in files if path.name not in known]

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, parse_objectives
 from tuning.display import (
+    PlainConsole,
     SearchDisplay,
     best_table,
     card_table,
@@ -71,7 +71,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = PlainConsole(stderr=True)
 
 RESULTS = Path("results")
 
@@ -102,7 +102,6 @@ def _is_argument_error(error: ValueError) -> bool:
 
 
 def _fail(message: str) -> None:
-    message = "".join(c if c.isprintable() or c == "\n" else "?" for c in message)  # names out of data may hold escapes
     errors.print(f"[bold red]error:[/] {escape(message)}")
     sys.exit(1)
 
@@ -296,16 +295,23 @@ def default_study(space: str, data: str) -> str:
 
 @app.command()
 def dashboard(
-    port: Annotated[int, typer.Option("--port", help="On 127.0.0.1.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option("--port", help="The port.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option("--host", help="The address to bind; others than loopback let other machines in.")] = "127.0.0.1",
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
     """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
-    from tuning.dashboard import HOST, make_server
+    from tuning.dashboard import is_loopback, make_server
 
     root = ResultsDir(results)
-    server = make_server(root, storage_url=root.storage_url(storage), port=port)
-    console.print(f"Optuna Dashboard: http://{HOST}:{port}/dashboard  (Ctrl-C ends it)")
+    server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)
+    if not is_loopback(host):
+        errors.print(
+            f"[bold yellow]warning:[/] Optuna Dashboard has no authentication: whoever reaches port {port} on {escape(host)} can read, "
+            "change and delete every study. docs/dashboard-behind-a-proxy.md shows how to put a password before it."
+        )
+    shown = f"[{host}]" if ":" in host else host
+    console.print(escape(f"Optuna Dashboard: http://{shown}:{port}/dashboard  (Ctrl-C ends it)"))
     with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
 
@@ -376,7 +382,8 @@ def predict(
         for prediction in predicting.classify(folder, texts):
             if as_json:
                 line = {"label": prediction.label, "probability": round(prediction.probability, 6), "text": prediction.text}
-                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+                text_line = json.dumps(line, ensure_ascii=False)
+                sys.stdout.write("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text_line) + "\n")
             else:
                 shown = "" if text is not None else f"  {printable(prediction.text, 80)}"
                 console.print(f"{escape(printable(prediction.label, 80))}  {prediction.probability:.4f}{escape(shown)}")
@@ -400,7 +407,7 @@ def status(
         return
     from tuning.tables import clock_sentence, coordinator_sentences, counts_sentence
 
-    console.print(f"[bold]{folder.name}[/]  {counts_sentence(summary)}")
+    console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:
         console.print(best_table(summary, space))
     console.print(clock_sentence(summary))

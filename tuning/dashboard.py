@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import ipaddress
 import socket
 import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref import simple_server
 from wsgiref.simple_server import WSGIServer
 
@@ -21,17 +23,17 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from tuning.advice import advise
+from tuning.clean import ARTIFACTS
 from tuning.confirmation import Confirmation
 from tuning.errors import StudyError
 from tuning.figures import learning_curves
-from tuning.results import ResultsDir, StudyDir, escape_markdown, translated
+from tuning.results import ResultsDir, StudyDir, escape_markdown, translated, visible
 from tuning.spaces import SearchSpace
 from tuning.storage import open_storage
 from tuning.summary import Summary, is_over_limit, value_of
 from tuning.verdicts import verdict
 
 HOST = "127.0.0.1"  # Optuna Dashboard has no authentication
-N_BEST = 5  # trials with a confusion matrix
 
 
 def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: dict[str, Any], space: SearchSpace) -> None:
@@ -78,7 +80,7 @@ def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *
     """A confusion matrix as an SVG picture: true classes in rows, predicted ones in columns, shaded by share of the row."""
     cell, left, top = 92, 130, 84
     size = len(matrix)
-    names = [html.escape(str(name)[:16]) for name in (class_names or range(size))]
+    names = [html.escape(visible(str(name)[:16])) for name in (class_names or range(size))]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size * cell + 20}" height="{top + size * cell + 20}" '
         'font-family="sans-serif" font-size="13" text-anchor="middle">',
@@ -101,51 +103,104 @@ def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def make_server(results: ResultsDir, *, storage_url: str, port: int) -> WSGIServer:
-    """Optuna Dashboard bound to 127.0.0.1; call `serve_forever` on it.
+def make_server(results: ResultsDir, *, storage_url: str, port: int, host: str = HOST) -> WSGIServer:
+    """Optuna Dashboard bound to `host`; call `serve_forever` on it.
 
     It runs in this process, so that a storage URL with a password stands in no list of processes.
 
     Raises:
         StudyError: there is no study yet, or the port is in use.
+        ValueError: `host` is no name or address, or `port` is none.
     """
     local = storage_url == results.storage_url(None)
-    storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Constrained)
+    storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Shown)
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if local else "the storage"
         raise StudyError(f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first.")
-    check_port(port)
+    check_port(port, host)
     with translated(results.artifacts_dir):
         results.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    assert isinstance(storage, _Shown)  # for mypy
+    storage.artifacts_dir = results.artifacts_dir
     store = FileSystemArtifactStore(str(results.artifacts_dir))
-    app = _local_only(optuna_dashboard.wsgi(storage, artifact_store=store))
-    return simple_server.make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+    app = _under_own_name(optuna_dashboard.wsgi(storage, artifact_store=store), host)
+    server_class = _ThreadedServer6 if _resolved(host)[0] == socket.AF_INET6 else _ThreadedServer
+    return simple_server.make_server(host, port, app, server_class=server_class, handler_class=_QuietHandler)
 
 
-def _local_only(app: Any) -> Any:
-    """Refuse requests under another host's name: a web page could else reach the Dashboard through a name that resolves to here."""
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what is bound to `host`.
+
+    Raises:
+        ValueError: it is no name or address.
+    """
+    return ipaddress.ip_address(_resolved(host)[1].partition("%")[0]).is_loopback
+
+
+def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        if not host:
+            raise OSError
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"--host must be a name or an address of this machine, such as {HOST}; received {host!r}.") from error
+    return family, str(address[0])
+
+
+def _under_own_name(app: Any, host: str) -> Any:
+    """Refuse requests for another host: a web page could else reach the Dashboard through a name of its own that it resolves to here.
+
+    An address can't be resolved to another one: those of this machine alone are taken on loopback, and all elsewhere.
+    """
+    local = is_loopback(host)
+    names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
+
+    def is_own(name: str) -> bool:
+        try:
+            asked = urlsplit(f"//{name}").hostname or ""
+            return asked in names or ipaddress.ip_address(asked).is_loopback or not local
+        except ValueError:
+            return False
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ.get("HTTP_HOST", "").rsplit(":", 1)[0] not in (HOST, "localhost"):
+        if not is_own(environ.get("HTTP_HOST", "")):
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            return [b"Ask for 127.0.0.1 or localhost.\n"]
+            return [b"Ask for the address that make dashboard printed.\n"]
         return app(environ, start_response)
 
     return guarded
 
 
-class _Constrained(RDBStorage):
-    """A storage that tells the Dashboard of constraints in the form that it reads.
+class _Shown(RDBStorage):
+    """A storage that tells the Dashboard of constraints in the form that it reads, and of no artifact whose file was removed.
+
+    A missing file is an internal error to the Dashboard, with a traceback in the terminal.
 
     Optuna Dashboard 0.21 knows the list of Optuna 4, not the named constraints of Optuna 5, and takes `get_best_trial` for the best
     though it may violate them. Of this program's own studies no trial over a limit is complete; other studies may share the storage.
     """
 
+    artifacts_dir: Path | None = None
+
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         for trial in trials:
             trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
+            for name in set(trial.system_attrs) - set(self._present(trial.system_attrs)):
+                del trial.system_attrs[name]
         return trials
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self._present(super().get_trial_system_attrs(trial_id))
+
+    def _present(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes without the artifacts that are gone."""
+        folder = self.artifacts_dir
+        return {
+            name: value
+            for name, value in attributes.items()
+            if not name.startswith(ARTIFACTS) or folder is None or (folder / name.removeprefix(ARTIFACTS)).exists()
+        }
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
@@ -161,24 +216,29 @@ class _ThreadedServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _ThreadedServer6(_ThreadedServer):
+    address_family = socket.AF_INET6
+
+
 class _QuietHandler(simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged: the page polls several times a second."""
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, host: str = HOST) -> None:
     """Refuse a port that can't be bound.
 
     Raises:
-        StudyError: it is in use or not allowed.
+        StudyError: it is in use or not allowed, or `host` is another machine's.
     """
     if not 1 <= port <= 65535:
         raise ValueError(f"--port must lie in 1..65535; received {port}.")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(_resolved(host)[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise StudyError(
-                f"The Dashboard needs a free port on {HOST}; {port} gave {error.strerror!r}. Name another with --port (make: PORT=)."
+                f"The Dashboard needs a free port of this machine; {port} on {host} gave {error.strerror!r}. "
+                "Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
             ) from error

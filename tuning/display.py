@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from tuning.results import StudyDir
+from tuning.results import StudyDir, visible
 
 if TYPE_CHECKING:
     from tuning.clean import Removable
@@ -24,12 +25,23 @@ if TYPE_CHECKING:
     from tuning.tune import Outcome
     from tuning.vocabulary import Corpus
 
-console = Console(highlight=False, soft_wrap=True)
+
+class PlainConsole(Console):
+    """A console on which text out of data has no effect but to be shown: no escape sequences, and no emoji for `:words:`."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
+
+
+console = PlainConsole()
 
 
 def printable(text: str, width: int) -> str:
     """One line of text without control characters, cut to `width`."""
-    line = "".join(c if c.isprintable() else " " for c in text[: 4 * width])
+    line = visible(text[: 4 * width])
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
@@ -50,7 +62,7 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
     ) as bars:
         task = bars.add_task("", total=1.0)
-        yield lambda label, share: bars.update(task, description=escape(label), completed=share)
+        yield lambda label, share: bars.update(task, description=escape(visible(label)), completed=share)
 
 
 class SearchDisplay:
@@ -175,7 +187,7 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
         test = [one["test"][score] for score in ("f1", "auc", "loss")]
         accuracy = interval_text(one["test"]["accuracy"], *one["test_intervals"]["accuracy"])
         shown = ["" if value is None else f"{value:.4f}" for value in test]
-        table.add_row(name, str(one.get("epochs", "")), accuracy, *shown)
+        table.add_row(escape(name), str(one.get("epochs", "")), accuracy, *shown)
     console.print(table)
     for name, found in manifest["comparisons"].items():
         console.print(escape(comparison(name, found)))

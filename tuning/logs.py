@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuning.results import StudyDir
+from tuning.results import StudyDir, visible
 
 
 @contextlib.contextmanager
@@ -19,7 +19,7 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
     optuna.logging.enable_propagation()
     root = logging.getLogger()
     handler = _LateFileHandler(folder.log_path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
     logging.getLogger("tuning").setLevel(logging.INFO)
     try:
@@ -38,3 +38,11 @@ class _LateFileHandler(logging.FileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         if Path(self.baseFilename).parent.is_dir():
             super().emit(record)
+
+
+class _OneLine(logging.Formatter):
+    """A message stays on its line, whatever names out of data it holds; a traceback follows on its own lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        record.message = visible(record.message)
+        return super().formatMessage(record)

@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tuning import checkpoints, dashboard
+from tuning import checkpoints, clean, dashboard
 from tuning.config import COSTS, StudyConfig, exceeded, sign
 from tuning.coordinators import COORDINATOR, FIRST, N_TRIALS, Coordinators, is_at_work
 from tuning.errors import SpaceError
@@ -326,14 +326,16 @@ class Record:
 
     def _keep_confusion(self, trial: Trial, message: Message) -> None:
         """An artifact for a trial that is among the five best so far; Optuna takes none after `tell`."""
-        best = self.summary.ranked[: dashboard.N_BEST]
+        best = self.summary.ranked[: clean.N_BEST]
         towards = sign(self._config.metric)
-        if len(best) == dashboard.N_BEST and towards * message["best_value"] <= towards * value_of(best[-1]):
+        if len(best) == clean.N_BEST and towards * message["best_value"] <= towards * value_of(best[-1]):
             return
         path = self._folder.confusion_path(trial.number)
         write_text(path, dashboard.confusion_svg(message["confusion"], self._class_names, title=f"Trial {trial.number}, validation"))
         if self._coordinators.own == FIRST:  # the Dashboard finds artifacts in the results folder that it serves
             dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
+            for gone in clean.bound_artifacts(self._results, self._study._storage):
+                logger.info("removed %s: artifacts have a limit", gone)
 
     def _queue_again(self, number: int, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)

@@ -84,10 +84,15 @@ def parsed(path: Path, what: str) -> Iterator[None]:
         raise StudyError(f"{path} must hold {what} as this program wrote it; reading it gave: {type(error).__name__} {error}.") from error
 
 
+def visible(text: str) -> str:
+    """Text on one line without what moves a cursor, colours a terminal or turns the direction of writing: spaces in its place."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
 def escape_markdown(value: object) -> str:
-    """Text that Markdown and HTML show as it is, on one line."""
-    escaped = html.escape(str(value), quote=False)
-    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else (" " if c in "\r\n" else c) for c in escaped)
+    """Text that Markdown, with its formulas, and HTML show as it is, on one line."""
+    escaped = html.escape(visible(str(value)), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in escaped)
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

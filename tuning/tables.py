@@ -30,7 +30,7 @@ def trials_table(summary: Summary) -> pd.DataFrame:
         seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
         value = trial.values[0] if trial.values else None
         rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, **attributes, **seconds})
-    return pd.DataFrame([{name: _no_formula(value) for name, value in row.items()} for row in rows])
+    return pd.DataFrame([{_no_formula(name): _no_formula(value) for name, value in row.items()} for row in rows])
 
 
 def _no_formula(value: Any) -> Any:

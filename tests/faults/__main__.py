@@ -21,6 +21,7 @@ from tests.faults.study import Call, Setting
 from tests.postgresql import Server, programs, server
 
 DISK_MB = 24
+DATABASE_MB = 160  # a fresh cluster takes 40, its WAL 32 to 64
 READERS_EVERY = 20  # faults
 MORE_TRIALS = 100  # than there are, so that no call ends by itself
 LAST_TRIALS = 4
@@ -148,7 +149,7 @@ def main() -> None:
     bin_dir = programs() if flags.postgresql else None
     if flags.postgresql and bin_dir is None:
         parser.error("--postgresql needs Debian's package postgresql")
-    with server(bin_dir) if bin_dir else contextlib.nullcontext() as database:
+    with server(bin_dir, disk_mb=DATABASE_MB) if bin_dir else contextlib.nullcontext() as database:
         report = run(n_faults=flags.n_faults, seed=flags.seed, database=database, say=lambda text: print(text, flush=True))
     print(table(report))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from tuning.results import read_json
 MANY = 1_000_000  # more than a call that is to be refused, or stopped soon, can make
 TRIES = 5
 STOP_SECONDS = 10.0  # that Ctrl-C may take
+FULL_SECONDS = 60.0  # for which a database is left without space
 Inject = Callable[[Setting, Call, random.Random], None]
 
 
@@ -186,6 +188,27 @@ def kill_database(setting: Setting, call: Call, rng: random.Random) -> None:
     _disturb_database(setting, call, Server.kill)
 
 
+def fill_database(setting: Setting, call: Call, rng: random.Random) -> None:
+    """No space for PostgreSQL's own files: it refuses writes, or panics and may not come up again, until space was made.
+
+    The search says so in one sentence, and the same command goes on; while there is room in the database's pages, it goes on by itself.
+    """
+    if setting.server is None:
+        raise Skipped("the storage is SQLite")
+    if setting.server.disk is None:
+        raise Skipped("mounting a small disk for PostgreSQL is not allowed here")
+    filler = setting.server.fill_disk()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            call.process.wait(FULL_SECONDS)
+    finally:
+        filler.unlink()
+        setting.server.revive()
+    seen = len(call.lines)
+    if call.process.poll() is not None or not call.wait_for(" complete: ", after=seen, seconds=30):
+        _refused(call, "storage must")
+
+
 def _disturb_database(setting: Setting, call: Call, disturb: Callable[[Server], None]) -> None:
     if setting.server is None:
         raise Skipped("the storage is SQLite")
@@ -210,7 +233,7 @@ def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 # Those after which the call goes on, and those that end it.
-DATABASE: tuple[Inject, ...] = (restart_database, kill_database)
+DATABASE: tuple[Inject, ...] = (restart_database, kill_database, fill_database)
 GOES_ON: tuple[Inject, ...] = (kill_worker, stop_worker, ask_for_too_much, hold_too_much, lose_the_loss)
 ENDS: tuple[Inject, ...] = (
     kill_coordinator,

@@ -8,11 +8,13 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 import pandas as pd
 
+from tuning.datasets.parquet import Bomb, read_columns
 from tuning.errors import DataError
 
 Progress = Callable[[str, float], None]
@@ -20,7 +22,8 @@ Progress = Callable[[str, float], None]
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 MAX_BROKEN_SHARE = 0.5  # a file of which more is broken is of another format
-MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 100, 2**28  # text packs to a third or a tenth; a gzip file that unpacks to more than both is a bomb
+MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 100, 2**28  # text packs to a third or a tenth; a file that unpacks to more than both is a bomb
+_BOMB = f"must not unpack to more than {MAX_UNPACKED_RATIO} times its size and {MIN_BOMB_BYTES / 2**20:.0f} MiB; it does."
 PART_ROWS = 20_000  # rows held as Python strings before they become Arrow's: 1,000,000 at once took 2.4 GiB, in parts 1.0
 
 
@@ -60,7 +63,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, packed: IO[bytes], *, n_packed: int) -> None:
         self._file = gzip.GzipFile(fileobj=packed)
-        self._left = max(MAX_UNPACKED_RATIO * n_packed, MIN_BOMB_BYTES)
+        self._left = _max_unpacked(n_packed)
         self.is_bomb = False
 
     def readable(self) -> bool:
@@ -73,6 +76,10 @@ class _Unpacked(io.RawIOBase):
             self.is_bomb = True
             raise OSError("it is a bomb")  # pandas would hide an error of ours
         return n
+
+
+def _max_unpacked(n_packed: int) -> int:
+    return max(MAX_UNPACKED_RATIO * n_packed, MIN_BOMB_BYTES)
 
 
 def find_files(pattern: str, *, flag: str = "--data") -> list[Path]:
@@ -138,10 +145,11 @@ def _format(path: Path) -> str:
 
 
 def _read_file(path: Path, progress: Progress | None) -> Table:
-    readers = {".csv": _read_csv, ".tsv": _read_tsv, ".parquet": _read_parquet}
-    reader = readers.get(_format(path), _read_jsonl)
     unpacked: _Unpacked | None = None
     try:
+        parquet = partial(_read_parquet, n_packed=path.stat().st_size)
+        readers: dict[str, Callable[[IO[bytes], str], Table]] = {".csv": _read_csv, ".tsv": _read_tsv, ".parquet": parquet}
+        reader = readers.get(_format(path), _read_jsonl)
         with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
             if path.name.lower().endswith(".gz"):
                 unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)
@@ -150,10 +158,7 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
     except (OSError, DataError, MemoryError) as error:
         if unpacked is None or not unpacked.is_bomb:
             raise _unreadable(path, error) from error
-        raise DataError(
-            f"{path} must not unpack to more than {MAX_UNPACKED_RATIO} times its size and {MIN_BOMB_BYTES / 2**20:.0f} MiB; it does. "
-            "Unpack it by hand if it is what you want to read."
-        ) from error
+        raise DataError(f"{path} {_BOMB} Unpack it by hand if it is what you want to read.") from error
     except UnicodeDecodeError as error:
         place = error.start if _format(path) == ".parquet" else _first_bad_byte(path, default=error.start)
         raise DataError(f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv.") from error
@@ -249,23 +254,19 @@ def _plain(value: object) -> str:
     return "" if value is None else utf8(str(value))
 
 
-def _read_parquet(data: IO[bytes], name: str) -> Table:
+def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        arrow = pyarrow.parquet.read_table(io.BytesIO(data.read()))
-    except pyarrow.ArrowException as error:
+        names, parts = read_columns(data.read(), max_bytes=_max_unpacked(n_packed), part_rows=PART_ROWS)
+        frames = [pd.DataFrame({c: map(_decoded, values) for c, values in part.items()}, dtype=str) for part in parts]
+    except UnicodeDecodeError:
+        raise
+    except Bomb as error:
+        raise DataError(f"{name} {_BOMB} Write it as CSV if it is what you want to read.") from error
+    except (pyarrow.ArrowException, ValueError, OverflowError, RuntimeError) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
         raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
-    flat = [field.name for field in arrow.schema if not pyarrow.types.is_nested(field.type)]
-    columns = {column: arrow.column(column) for column in flat}
-    parts = [
-        pd.DataFrame(
-            {c: [_decoded(value) for value in values.slice(start, PART_ROWS).to_pylist()] for c, values in columns.items()}, dtype=str
-        )
-        for start in range(0, max(arrow.num_rows, 1), PART_ROWS)
-    ]
-    return Table(pd.concat(parts, ignore_index=True))
+    return Table(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=names, dtype=str))
 
 
 def _decoded(value: object) -> str:

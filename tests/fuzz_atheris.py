@@ -1,0 +1,132 @@
+"""`python -m tests.fuzz_atheris --runs N`: coverage-guided inputs for the pure readers; an error of this program's own, or success.
+
+Each reader has a process of its own, since one library's fuzzer can't be started twice. `make fuzz` runs it after the property tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["tuning"]):
+    from tuning.config import StudyConfig
+    from tuning.confirmation import Confirmation
+    from tuning.datasets.files import read_files
+    from tuning.datasets.labels import to_classes
+    from tuning.errors import TuningError
+    from tuning.predict import read_manifest, read_texts
+    from tuning.results import ResultsDir, StudyDir
+    from tuning.study import recorded_config, recorded_space
+    from tuning.tokenizing import tokenize
+
+import pandas as pd
+
+from tests.test_fuzz import CONFIRMATION, GOOD
+
+Reader = Callable[[Path, bytes], object]
+
+
+def _data_file(ending: str) -> Reader:
+    def read(folder: Path, data: bytes) -> object:
+        path = folder / f"reviews.{ending}"
+        path.write_bytes(data)
+        with contextlib.suppress(TuningError):
+            list(read_texts(str(path), text_column=None, trained_on="review_body"))
+        return read_files(str(path))
+
+    return read
+
+
+def _study_file(name: str, read_study: Callable[[StudyDir], object]) -> Reader:
+    def read(folder: Path, data: bytes) -> object:
+        path = ResultsDir(folder).study("s").path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        return read_study(StudyDir(path.parent))
+
+    return read
+
+
+def _manifest(folder: Path, data: bytes) -> object:
+    (folder / "export.json").write_bytes(data)
+    return read_manifest(folder)
+
+
+def _labels(folder: Path, data: bytes) -> object:
+    rule = atheris.FuzzedDataProvider(data)
+    positive_from, column = rule.ConsumeFloat(), rule.PickValueInList(["stars", "label"])
+    words = rule.ConsumeUnicodeNoSurrogates(400).split("\x01")
+    return to_classes(pd.Series(words, dtype=str), column=column, positive_from=positive_from)
+
+
+def _tokens(folder: Path, data: bytes) -> object:
+    return tokenize(atheris.FuzzedDataProvider(data).ConsumeUnicodeNoSurrogates(400).split("\x01"))
+
+
+READERS: dict[str, Reader] = {
+    **{ending: _data_file(ending) for ending in GOOD},
+    "study.json": _study_file("study.json", recorded_config),
+    "search_space.json": _study_file("search_space.json", recorded_space),
+    "confirmation.json": _study_file("confirmation.json", Confirmation.load),
+    "export.json": _manifest,
+    "labels": _labels,
+    "tokens": _tokens,
+}
+SEEDS: dict[str, dict[str, object]] = {
+    "study.json": {"config": StudyConfig(study="s").to_dict()},
+    "search_space.json": {"name": "tiny", "hyperparameters": [{"name": "units", "kind": "int", "low": 1, "high": 9, "default": 2}]},
+    "confirmation.json": CONFIRMATION,
+    "export.json": {"class_names": ["a", "b"], "forms": {"model.keras": {"input": "text"}}, "text_column": "text"},
+}
+
+
+def fuzz(name: str, *, n_runs: int, seed: int) -> None:
+    """Try so many inputs on one reader; ends the process, with a traceback and another status where an input broke it."""
+    Path("test-output").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as folder:
+        seeds = GOOD.get(name, json.dumps({"schema_version": 1, **SEEDS.get(name, {})}).encode())
+        (Path(corpus) / "good").write_bytes(seeds)
+
+        def try_one(data: bytes) -> None:
+            with contextlib.suppress(TuningError):
+                READERS[name](Path(folder), data)
+
+        flags = [f"-runs={n_runs}", f"-seed={seed}", "-max_len=4096", "-timeout=60", "-rss_limit_mb=4096", "-print_final_stats=1"]
+        atheris.Setup([name, *flags, f"-artifact_prefix=test-output/fuzz-{name}-", corpus], try_one)
+        atheris.Fuzz()
+
+
+def main() -> None:
+    """Every reader in a process of its own, and a line for each; ends at the first that breaks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10_000, help="inputs of each reader")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--reader", choices=sorted(READERS))
+    flags = parser.parse_args()
+    if flags.reader:
+        fuzz(flags.reader, n_runs=flags.runs, seed=flags.seed)
+        return
+    started, n_all = time.monotonic(), 0
+    for name in READERS:
+        command = [sys.executable, "-m", "tests.fuzz_atheris", "--reader", name, "--runs", str(flags.runs), "--seed", str(flags.seed)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode != 0:
+            print(done.stdout[-4000:], done.stderr[-4000:], sep="\n")
+            sys.exit(f"{name}: an input broke it; it is kept as test-output/fuzz-{name}-*")
+        stats = dict(line.split()[:2] for line in done.stderr.splitlines() if line.startswith("stat::"))
+        n_all += int(stats["stat::number_of_executed_units:"])
+        print(f"{name}: {stats['stat::number_of_executed_units:']} inputs", flush=True)
+    print(f"{n_all:,} inputs, {time.monotonic() - started:.0f} s, every one read, or refused in this program's own words")
+
+
+if __name__ == "__main__":
+    main()
