@@ -13,6 +13,7 @@ METRIC  ?=
 STORAGE ?=
 PORT    ?=
 FILE    ?=
+OUTPUT  ?=
 MINUTES ?=
 TOP     ?=
 SEEDS   ?=
@@ -69,9 +70,9 @@ report: $(VENV)/.installed
 export-best: $(VENV)/.installed
 	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,DATA,--data)
 
-## predict: label one TEXT, or each row of FILE, with the exported model
+## predict: label one TEXT, or each row of FILE into OUTPUT, with the exported model
 predict: $(VENV)/.installed
-	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,--text) $(call flag,FILE,--file)
+	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,--text) $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
 
 ## status: print what a study holds
 status: $(VENV)/.installed

@@ -22,6 +22,7 @@ VARIABLES = {
     "METRIC": ("tune", "--metric"),
     "PORT": ("dashboard", "--port"),
     "FILE": ("predict", "--file"),
+    "OUTPUT": ("predict", "--output"),
     "MINUTES": ("bench", "--minutes"),
     "TOP": ("confirm", "--top"),
     "SEEDS": ("confirm", "--seeds"),

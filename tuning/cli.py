@@ -27,6 +27,7 @@ from tuning.display import (
     print_test_scores,
     printable,
     removable_table,
+    row_progress,
     steps,
 )
 from tuning.errors import SpaceBug, TuningError
@@ -35,6 +36,7 @@ from tuning.options import (
     Data,
     DataDir,
     DropStars,
+    Export,
     LabelColumn,
     PositiveFrom,
     Results,
@@ -305,31 +307,70 @@ def export_best(
 def predict(
     study: Study = None,
     text: Annotated[str | None, typer.Option("--text", help="One text.")] = None,
-    file: Annotated[str | None, typer.Option("--file", help="A data file, or a .txt file with a text a line.")] = None,
+    file: Annotated[str | None, typer.Option("--file", help="A data file or pattern, or a .txt file with a text a line.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where the rows of --file go (NAME.predictions.csv in this folder).")
+    ] = None,
     text_column: TextColumn_ = None,
-    export: Annotated[Path | None, typer.Option("--export", help="An exported folder, instead of a study's best/.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    export: Export = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to standard output or --output.")] = False,
     results: Results = RESULTS,
 ) -> None:
     """Label one text, or each row of a file, with the exported model alone."""
     from tuning import predict as predicting
-    from tuning.pool import stderr_to
 
     if (text is None) == (file is None):
         raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
     folder = export or ResultsDir(results).existing(study).best_dir
     manifest = predicting.read_manifest(folder)
-    texts = (
-        [text] if text is not None else predicting.read_texts(file or "", text_column=text_column, trained_on=manifest.get("text_column"))
-    )
+    if text is not None:
+        _predict_text(folder, manifest, text, as_json=as_json)
+    else:
+        _predict_file(folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json)
+
+
+def _predict_text(folder: Path, manifest: dict[str, Any], text: str, *, as_json: bool) -> None:
+    from tuning import predict as predicting
+    from tuning import streaming
+    from tuning.datasets.stream import MAX_CHARACTERS, Row, problem_of
+    from tuning.pool import stderr_to
+
+    problem = problem_of(text)
+    if problem:
+        raise ValueError(f"--text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}.")
     with stderr_to(Path(os.devnull)):
-        for prediction in predicting.classify(folder, texts):
-            if as_json:
-                line = {"label": prediction.label, "probability": round(prediction.probability, 6), "text": prediction.text}
-                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-            else:
-                shown = "" if text is not None else f"  {printable(prediction.text, 80)}"
-                console.print(f"{escape(printable(prediction.label, 80))}  {prediction.probability:.4f}{escape(shown)}")
+        probabilities = predicting.load(folder, form=streaming.fastest_form(folder), manifest=manifest)
+        (((_, found),),) = streaming.label([Row("", 1, text, "")], probabilities, manifest["class_names"])
+    assert found is not None  # only a row with a problem has no prediction
+    if as_json:
+        line = {"label": found.label, "probability": round(found.probability, 6), "text": found.text}
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    else:
+        console.print(f"{escape(printable(found.label, 80))}  {found.probability:.4f}")
+
+
+def _predict_file(
+    folder: Path, manifest: dict[str, Any], pattern: str, *, output: Path | None, text_column: str | None, as_json: bool
+) -> None:
+    from tuning import predict as predicting
+    from tuning import streaming
+    from tuning.datasets.stream import stream_rows
+    from tuning.pool import stderr_to
+
+    if output is None and not as_json:
+        output = streaming.default_output(pattern)
+    with row_progress() as progress, stderr_to(Path(os.devnull)):
+        rows = stream_rows(pattern, text_column=text_column, trained_on=manifest.get("text_column"), on_read=progress.read)
+        streaming.check_output(output, pattern)
+        probabilities = predicting.load(folder, form=streaming.fastest_form(folder), manifest=manifest)
+        labelled = streaming.label(rows, probabilities, manifest["class_names"])
+        write = streaming.write_json_rows if as_json else streaming.write_csv_rows
+        with streaming.whole_file(output) if output else contextlib.nullcontext(sys.stdout) as file:
+            counts = write(labelled, file, lambda counts: progress.show(counts.n_rows))
+    say = console if output else errors  # standard output holds the rows, and nothing else
+    say.print(escape(printable(streaming.sentence(counts), 1_000)))
+    if output:
+        say.print(escape(f"Predictions: {output}"))
 
 
 @app.command()

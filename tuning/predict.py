@@ -17,15 +17,14 @@ import numpy as np
 import pandas as pd
 
 from tuning.batching import View
-from tuning.datasets.files import read_files
-from tuning.datasets.sources import TEXT_COLUMNS, choose_column, clean
+from tuning.datasets.sources import clean
 from tuning.errors import ExportError, StorageError
 from tuning.metrics import Array, class_probabilities
 from tuning.results import read_json
 from tuning.vocabulary import encode
 
 MANIFEST = "export.json"
-FORMS = {"keras": "model.keras", "saved_model": "saved_model", "h5": "model.h5"}
+FORMS = {"onnx": "model.onnx", "keras": "model.keras", "saved_model": "saved_model", "h5": "model.h5"}
 BATCH_SIZE = 256
 
 Probabilities = Callable[[Sequence[str]], Array]
@@ -93,23 +92,6 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
         for text, row in zip(batch, probabilities(batch), strict=True):
             winner = int(row.argmax())
             yield Prediction(text, names[winner], float(row[winner]))
-
-
-def read_texts(pattern: str, *, text_column: str | None = None, trained_on: str | None = None) -> list[str]:
-    """The texts of a data file, or the lines of a `.txt` file.
-
-    Without `text_column`, the column is that of the training data (`trained_on`) where there is one of that name, else a known name.
-
-    Raises:
-        DataError: it can't be read, or has no such column.
-    """
-    path = Path(pattern)
-    if path.suffix == ".txt" and path.is_file():
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    frame = read_files(pattern, flag="--file").frame
-    if text_column is None and trained_on in frame.columns:
-        text_column = trained_on
-    return list(clean(frame[choose_column(frame, text_column, TEXT_COLUMNS, "text")]))
 
 
 def _load_keras(path: Path, manifest: dict[str, Any]) -> Callable[[list[str]], Any]:

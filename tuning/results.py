@@ -90,6 +90,11 @@ def escape_markdown(value: object) -> str:
     return "".join(f"\\{c}" if c in "\\`*_[]|#~" else (" " if c in "\r\n" else c) for c in escaped)
 
 
+def no_formula(value: Any) -> Any:
+    """A CSV cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows of the same keys as CSV, whole or not at all."""
     buffer = io.StringIO(newline="")
