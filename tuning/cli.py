@@ -30,7 +30,7 @@ from tuning.display import (
     row_progress,
     steps,
 )
-from tuning.errors import SpaceBug, TuningError
+from tuning.errors import ServeError, SpaceBug, TuningError
 from tuning.logs import logging_to
 from tuning.options import (
     Data,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from tuning.watch import TrialLimits
 
 DEFAULT_TRIALS = 20
-DEFAULT_PORT = 8080
+DEFAULT_PORT, DEFAULT_SERVE_PORT = 8080, 8000
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 app = typer.Typer(
@@ -371,6 +371,44 @@ def _predict_file(
     say.print(escape(printable(streaming.sentence(counts), 1_000)))
     if output:
         say.print(escape(f"Predictions: {output}"))
+
+
+@app.command()
+def serve(
+    study: Study = None,
+    export: Export = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Of that address.")] = DEFAULT_SERVE_PORT,
+    allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="A further name the server may be asked by.")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Serve an export's predictions on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
+    serving = _serving()
+    from tuning import predict as predicting
+
+    folder = export or ResultsDir(results).existing(study).best_dir
+    manifest = predicting.read_manifest(folder)
+    is_local = host in serving.LOCAL
+    with serving.listen(host, port) as listening:
+        probabilities = predicting.load(folder, form="onnx", manifest=manifest)
+        hosts = {*serving.LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
+        app_of_model = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
+        if not is_local:
+            errors.print(f"[bold yellow]warning:[/] {escape(host)} is open to other machines, and the server has no authentication.")
+        console.print(escape(f"{folder}: http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)"))
+        serving.run(app_of_model, listening)
+
+
+def _serving() -> Any:
+    """The module that needs the extra `serve`."""
+    try:
+        from tuning import serve as serving
+    except ModuleNotFoundError as error:
+        raise ServeError(
+            f"serve needs the packages of the extra serve; {error.name} is not there. Type `make serve`, which installs them, or "
+            "pip install 'keras-text-tuning[serve]'."
+        ) from error
+    return serving
 
 
 @app.command()

@@ -7,7 +7,8 @@ TuningError
 │   └── SpaceBug   an exception out of a search space's own code; carries its traceback
 ├── StudyError     a study: opened with something else, empty, or owned by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
-└── ExportError    an export: missing, unfinished, or not equal to the trained model
+├── ExportError    an export: missing, unfinished, or not equal to the trained model
+└── ServeError     the server: no free port, or its packages are not there
 ```
 
 A bad argument to a function is a `ValueError` or a `TypeError` and stands outside this tree.
@@ -44,3 +45,7 @@ class StorageError(TuningError):
 
 class ExportError(TuningError):
     """An export is missing, unfinished or wrong."""
+
+
+class ServeError(TuningError):
+    """The server can't be started."""
