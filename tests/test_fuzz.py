@@ -21,7 +21,8 @@ from tests.conftest import make_reviews
 from tuning.confirmation import Confirmation
 from tuning.datasets.files import read_files
 from tuning.errors import TuningError
-from tuning.predict import read_manifest, read_texts
+from tuning.manifest import read_manifest
+from tuning.predict import read_texts
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.study import recorded_config, recorded_space
 from tuning.tune import Outcome

@@ -292,7 +292,7 @@ def export_best(
     print_test_scores(manifest)
     for name, form in manifest["forms"].items():
         console.print(
-            f"{escape(str(folder.best_dir / name))}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model"
+            f"{escape(str(folder.best_dir / name))}: takes {form['takes']}; within {form['max_difference']:.1e} of the trained model"
         )
     for name, reason in manifest["left_out"].items():
         console.print(f"{name} left out: {escape(reason)}")
@@ -313,12 +313,13 @@ def predict(
 ) -> None:
     """Label one text, or each row of a file, with the exported model alone."""
     from tuning import predict as predicting
+    from tuning.manifest import read_manifest
     from tuning.pool import stderr_to
 
     if (text is None) == (file is None):
         raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
     folder = export or ResultsDir(results).existing(study).best_dir
-    manifest = predicting.read_manifest(folder)
+    manifest = read_manifest(folder)
     texts = (
         [text] if text is not None else predicting.read_texts(file or "", text_column=text_column, trained_on=manifest.get("text_column"))
     )
