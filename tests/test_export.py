@@ -18,7 +18,8 @@ from tests.test_tune import Setting
 from tuning import export
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.looks import looks_of
-from tuning.predict import classify, read_manifest
+from tuning.manifest import read_manifest
+from tuning.predict import classify
 from tuning.references import LINEAR, MAJORITY
 from tuning.report import write_report
 from tuning.results import ResultsDir, read_json

@@ -22,7 +22,7 @@ from tuning.confirmation import Confirmation
 from tuning.datasets.files import read_files
 from tuning.datasets.stream import stream_rows
 from tuning.errors import TuningError
-from tuning.predict import read_manifest
+from tuning.manifest import read_manifest
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.study import recorded_config, recorded_space
 from tuning.tune import Outcome

@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "tuning"
 # Lowest first. A module imports from lower lines, and from its own where an arrow in README's "Design" says so.
 LAYERS = [
     {"errors"},
-    {"config", "results", "asha", "chunks", "options"},
-    {"logs", "owner"},
+    {"config", "results", "asha", "chunks", "options", "tokenizer"},
+    {"logs", "owner", "manifest", "runtimes"},
     {"datasets", "tokenizing"},
     {"vocabulary"},
     {"batching", "metrics", "hyperparameters", "corpus", "models", "checkpoints"},
@@ -21,9 +21,9 @@ LAYERS = [
     {"spaces"},
     {"prediction"},
     {"epochs"},
-    {"training", "study", "predict"},
-    {"streaming", "serving", "worker", "summary", "forms", "server", "clean"},
-    {"serve"},
+    {"training", "study", "predict", "onnx_graph"},
+    {"streaming", "serving", "worker", "summary", "proof", "writers", "card", "server", "clean"},
+    {"forms", "serve"},
     {"verdicts", "importances"},
     {"pool", "figures", "advice", "tables"},
     {"watch"},

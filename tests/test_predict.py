@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 
 from tuning.errors import ExportError
-from tuning.predict import load, read_manifest
+from tuning.manifest import read_manifest
+from tuning.predict import load
 from tuning.results import write_json
+
+INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
+MANIFEST = {"schema_version": 2, "class_names": ["a", "b"], "input": INPUT, "forms": {}, "left_out": {}, "files": {}}
 
 
 def test_missing_export_says_what_to_type(tmp_path: Path) -> None:
@@ -21,18 +25,18 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_form_that_was_left_out_says_why(tmp_path: Path) -> None:
-    write_json(tmp_path / "export.json", {"class_names": ["a", "b"], "left_out": {"model.h5": "Keras can't load it"}})
+    write_json(tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it"}})
     with pytest.raises(ExportError, match="Keras can't load it"):
         load(tmp_path, form="h5")
 
 
 def test_form_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "export.json", {"class_names": ["a", "b"]})
+    write_json(tmp_path / "export.json", MANIFEST)
     (tmp_path / "model.keras").write_bytes(b"junk")
     with pytest.raises(ExportError, match="must be a model"):
         load(tmp_path)
 
 
 def test_unknown_form_lists_the_forms(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="keras, saved_model, h5"):
+    with pytest.raises(ValueError, match="keras, saved_model, h5, onnx, litert, litert_int8"):
         load(tmp_path, form="pickle")

@@ -289,7 +289,7 @@ def test_port_in_use_says_so() -> None:
 
 
 def test_host_that_is_not_here_says_so() -> None:
-    with pytest.raises(ServeError, match="192.0.2.1"):
+    with pytest.raises(ServeError, match=r"192\.0\.2\.1"):
         serve.listen("192.0.2.1", 8000)
 
 

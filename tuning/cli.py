@@ -294,7 +294,7 @@ def export_best(
     print_test_scores(manifest)
     for name, form in manifest["forms"].items():
         console.print(
-            f"{escape(str(folder.best_dir / name))}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model"
+            f"{escape(str(folder.best_dir / name))}: takes {form['takes']}; within {form['max_difference']:.1e} of the trained model"
         )
     for name, reason in manifest["left_out"].items():
         console.print(f"{name} left out: {escape(reason)}")
@@ -317,31 +317,28 @@ def predict(
     results: Results = RESULTS,
 ) -> None:
     """Label one text, or each row of a file, with the exported model alone."""
-    from tuning import predict as predicting
+    from tuning.manifest import read_manifest
 
     if (text is None) == (file is None):
         raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
     folder = export or ResultsDir(results).existing(study).best_dir
-    manifest = predicting.read_manifest(folder)
+    manifest = read_manifest(folder)
     if text is not None:
-        _predict_text(folder, manifest, text, as_json=as_json)
+        _predict_text(folder, text, as_json=as_json)
     else:
         _predict_file(folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json)
 
 
-def _predict_text(folder: Path, manifest: dict[str, Any], text: str, *, as_json: bool) -> None:
+def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     from tuning import predict as predicting
-    from tuning import streaming
-    from tuning.datasets.stream import MAX_CHARACTERS, Row, problem_of
+    from tuning.datasets.stream import MAX_CHARACTERS, problem_of
     from tuning.pool import stderr_to
 
     problem = problem_of(text)
     if problem:
         raise ValueError(f"--text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}.")
     with stderr_to(Path(os.devnull)):
-        probabilities = predicting.load(folder, form=streaming.fastest_form(folder), manifest=manifest)
-        (((_, found),),) = streaming.label([Row("", 1, text, "")], probabilities, manifest["class_names"])
-    assert found is not None  # only a row with a problem has no prediction
+        (found,) = predicting.classify(folder, [text])
     if as_json:
         line = {"label": found.label, "probability": round(found.probability, 6), "text": found.text}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -362,7 +359,7 @@ def _predict_file(
     with row_progress() as progress, stderr_to(Path(os.devnull)):
         rows = stream_rows(pattern, text_column=text_column, trained_on=manifest.get("text_column"), on_read=progress.read)
         streaming.check_output(output, pattern)
-        probabilities = predicting.load(folder, form=streaming.fastest_form(folder), manifest=manifest)
+        probabilities = predicting.load(folder, form=predicting.fastest_form(manifest), manifest=manifest)
         labelled = streaming.label(rows, probabilities, manifest["class_names"])
         write = streaming.write_json_rows if as_json else streaming.write_csv_rows
         with streaming.whole_file(output) if output else contextlib.nullcontext(sys.stdout) as file:
@@ -385,9 +382,10 @@ def serve(
     """Serve an export's predictions on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
     serving = _serving()
     from tuning import predict as predicting
+    from tuning.manifest import read_manifest
 
     folder = export or ResultsDir(results).existing(study).best_dir
-    manifest = predicting.read_manifest(folder)
+    manifest = read_manifest(folder)
     is_local = host in serving.LOCAL
     with serving.listen(host, port) as listening:
         probabilities = predicting.load(folder, form="onnx", manifest=manifest)

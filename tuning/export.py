@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from tuning import prediction, training
+from tuning.card import folder_readme
 from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus, require_same_data
@@ -22,12 +23,12 @@ from tuning.datasets import SplitReviews
 from tuning.datasets.files import Progress
 from tuning.epochs import Epoch
 from tuning.errors import StudyError
-from tuning.forms import folder_readme, write_forms
+from tuning.forms import write_forms
 from tuning.hyperparameters import Values
 from tuning.judgement import judge
 from tuning.looks import BEST, Classifier, Look, look, looks_of
+from tuning.manifest import MANIFEST, MANIFEST_VERSION, digests
 from tuning.owner import exporting
-from tuning.predict import MANIFEST
 from tuning.references import Reference, references
 from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
 from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel, require_same_space
@@ -115,8 +116,9 @@ def _export(
     manifest = describe_export(trained[BEST], config, corpus, record) | scored
     if progress:
         progress("writing the forms", 0.0)
-    manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, progress)
+    manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, seen.labels, progress)
     write_text(temporary / "README.md", folder_readme(manifest))
+    manifest |= {"schema_version": MANIFEST_VERSION, "files": digests(temporary)}
     write_json(temporary / MANIFEST, manifest)
     replace_dir(temporary, folder.best_dir)
     return manifest

@@ -59,8 +59,8 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote, without `schema_version`.
+def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """Read what `write_json` wrote, without `schema_version`, which must be `version`.
 
     Raises:
         StorageError: not JSON, not an object, or another schema version.
@@ -69,9 +69,9 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} must hold JSON written by this program; reading it gave: {error}.") from error
-    version = values.pop("schema_version", None) if isinstance(values, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StorageError(f"{path} must have schema_version {SCHEMA_VERSION}; it has {version!r}.")
+    found = values.pop("schema_version", None) if isinstance(values, dict) else None
+    if found != version:
+        raise StorageError(f"{path} must have schema_version {version}; it has {found!r}.")
     return values  # type: ignore[no-any-return]  # a dict: anything else has no version
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import IO
 from tuning.datasets.files import find_files
 from tuning.datasets.stream import TEXT_FORMATS, Row
 from tuning.errors import DataError, StorageError
-from tuning.predict import FORMS, Prediction, Probabilities
+from tuning.predict import Prediction, Probabilities
 from tuning.results import no_formula
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000  # of a chunk; what it takes in memory does not grow with the file
@@ -129,12 +128,6 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def fastest_form(folder: Path) -> str:
-    """The ONNX form where it and its runtime are there, which needs no TensorFlow and starts in a tenth of the time; else Keras' own."""
-    has_onnx = (folder / FORMS["onnx"]).is_file() and importlib.util.find_spec("onnxruntime") is not None
-    return "onnx" if has_onnx else "keras"
 
 
 def default_output(pattern: str) -> Path:
