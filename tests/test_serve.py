@@ -5,11 +5,15 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -30,6 +34,7 @@ from tuning.serving import guard, microbatch
 from tuning.serving.bodies import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
 
+ROOT = Path(__file__).parent.parent
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 MANIFEST = {
     "study": "s",
@@ -291,6 +296,73 @@ def test_port_in_use_says_so() -> None:
 def test_host_that_is_not_here_says_so() -> None:
     with pytest.raises(ServeError, match=r"192\.0\.2\.1"):
         serve.listen("192.0.2.1", 8000)
+
+
+@pytest.fixture(scope="module")
+def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
+    """`python -m tuning serve` with a real model; its last line of output says that it listens."""
+    command = [sys.executable, "-m", "tuning", "serve", "--export", str(onnx_export), "--port", str(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        yield started
+        started.kill()
+
+
+@pytest.fixture(scope="module")
+def address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found
+    return found[0]
+
+
+def said(address: str, data: bytes) -> bytes:
+    """What comes back for these bytes, until the server closes or nothing more comes."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
+            connection.sendall(data)
+        connection.settimeout(3)
+        answer = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while part := connection.recv(65536):
+                answer += part
+                if b"\r\n\r\n" in answer:
+                    break
+        return answer
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"403"),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"4"),
+        (HEAD + b"Content-Length: 99999999999\r\n\r\n", b"413"),
+        (HEAD + b"Content-Length: minus one\r\n\r\n", b"400"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"100000\r\n" + b" " * 2**20 + b"\r\n") * 5 + b"0\r\n\r\n", b"413"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nnot a length\r\n", b"400"),
+        (HEAD + b'Content-Length: 11\r\n\r\n{"text":"\xff"', b"422"),
+        (HEAD + b"Content-Length: 50\r\n\r\n{", b""),
+    ],
+)
+def test_process_outlives_what_is_no_request(data: bytes, status: bytes, process: subprocess.Popen[str], address: str) -> None:
+    assert said(address, data).partition(b" ")[2].startswith(status)
+    assert httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"] == "s"
+    assert process.poll() is None
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_process_after_the_answers(process: subprocess.Popen[str], address: str) -> None:
+    """The last test of this process: those before it left no traceback either."""
+    assert httpx.get(f"{address}/health").json()["status"] == "ok"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert process.stderr
+    assert "Traceback" not in process.stderr.read()
 
 
 @contextlib.contextmanager
