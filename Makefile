@@ -44,7 +44,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation install test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -95,7 +95,7 @@ pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 
 ## bench: measure this program beside its peers and floors: every part below, one table
-bench: $(VENV)/.installed-bench
+bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
 
 ## bench-throughput: finished trials an hour, against KerasTuner and a plain Optuna script
@@ -117,6 +117,10 @@ bench-scale: $(VENV)/.installed-bench
 ## bench-confirmation: does a confirmation keep what it says? 2,400 searches over tabulated trainings
 bench-confirmation: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks confirmation $(bench_flags)
+
+## bench-serving: reviews a second of serve and predict, and how long a request takes
+bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks serving $(bench_flags)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import confirmation, coordinator, rows, scale, step, throughput, time_to_accuracy, worker_memory, worker_time
+from benchmarks import confirmation, coordinator, rows, scale, serving, step, throughput, time_to_accuracy, worker_memory, worker_time
+from benchmarks.clients import summary_of
 from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
 from benchmarks.floor import floor_flops
 from benchmarks.goals import GOALS, PARTS, figures
@@ -279,3 +280,16 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
     assert record["worker_time"]["n_trials"] == 3
     assert len(record["worker_memory"]["resident_mib"]) == 3
     assert [found["n_before"] for found in record["coordinator"]] == [10, 20]
+
+
+def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
+    found = summary_of([float(ms) for ms in range(101)], texts_a_request=10, seconds=2.0)
+    assert (found["reviews_per_second"], found["p50_ms"], found["p99_ms"]) == (505.0, 50.0, 99.0)
+
+
+@pytest.mark.slow
+def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "serving", serving.measure(settings, splits, say=print))
+    for found in record["models"].values():
+        assert found["batches"]["n_requests"] >= found["batches"]["n_clients"]
+        assert found["predict"]["n_labelled"] == found["predict"]["n_rows"] == 300
