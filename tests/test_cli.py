@@ -382,3 +382,26 @@ def test_serve_without_its_packages_says_what_to_type(run_cli: Run, onnx_export:
     monkeypatch.delattr("tuning.serve", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", "make serve")
+
+
+@pytest.mark.parametrize(("host", "is_warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)])
+def test_serve_for_other_machines_warns(
+    host: str, is_warned: bool, run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.serve.run", lambda app, listening: None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = run_cli("serve", "--export", onnx_export, "--host", host, "--port", port)
+    if host == "::1" and "Cannot assign" in done.err:
+        pytest.skip("no IPv6 on this machine")
+    assert done.code == 0, done.err
+    assert f"{port}" in done.out
+    assert ("no authentication" in done.err) is is_warned
+
+
+def test_predict_of_a_file_says_how_far_it_is(run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
+    (tmp_path / "new.txt").write_text("good film\n" * 20)
+    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--output", tmp_path / "out.csv")
+    assert re.search(r"^20 rows, [\d,]+ a second, 100%$", done.err, re.MULTILINE)

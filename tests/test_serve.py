@@ -165,6 +165,26 @@ def test_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert sent[0]["status"] == 408
 
 
+def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def end() -> None:
+        scope = {"type": "http", "headers": [(b"host", b"localhost")]}
+        asked = asyncio.ensure_future(serve.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        await asked
+
+    asyncio.run(end())
+    assert sent[0]["status"] == 503
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "[::1]", "192.168.0.7"])
 def test_request_under_another_name_is_refused(host: str, client: TestClient) -> None:
     for path in ("/", "/health", "/openapi.json"):
@@ -321,7 +341,7 @@ def said(address: str, data: bytes) -> bytes:
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
             connection.sendall(data)
-        connection.settimeout(3)
+        connection.settimeout(1)
         answer = b""
         with contextlib.suppress(TimeoutError, ConnectionError):
             while part := connection.recv(65536):

@@ -386,7 +386,7 @@ def serve(
 
     folder = export or ResultsDir(results).existing(study).best_dir
     manifest = read_manifest(folder)
-    is_local = host in serving.LOCAL
+    is_local = serving.is_loopback(host)
     with serving.listen(host, port) as listening:
         probabilities = predicting.load(folder, form="onnx", manifest=manifest)
         hosts = {*serving.LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}

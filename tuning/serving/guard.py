@@ -46,7 +46,7 @@ def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: b
 
         headers = dict(scope["headers"])
         host = _name(headers.get(b"host", b"").decode("latin-1"))
-        if host not in hosts and not (any_address and _is_address(host)):
+        if host not in hosts and not (any_address and is_address(host)):
             await _refuse(locked, 403, f"A request must be for {' or '.join(sorted(hosts))}; this one is for another host.")
             return
         try:
@@ -54,6 +54,9 @@ def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: b
                 body = await _body(headers, receive)
         except TimeoutError:
             await _refuse(locked, 408, f"A body must arrive within {BODY_SECONDS} seconds.")
+            return
+        except asyncio.CancelledError:  # the server ends, and has waited for as long as it does
+            await _refuse(locked, 503, "The server ends; the body had not arrived.")
             return
         if body is None:
             await _refuse(locked, 413, f"A body must have at most {MAX_BODY:,} bytes.")
@@ -97,7 +100,8 @@ def _name(host: str) -> str:
     return (host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]).lower()
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
