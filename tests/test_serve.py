@@ -38,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 MANIFEST = {
     "study": "s",
+    "export_number": 3,
     "created": "2026-01-01T00:00:00+00:00",
     "class_names": ["<b>bad</b>", "good"],
     "input": {"vocab_size": 30, "sequence_length": 8, "truncating": "pre"},
@@ -70,7 +71,7 @@ def test_one_text_gets_one_prediction(client: TestClient) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "predictions": [{"label": "good", "probability": 0.8, "probabilities": {"<b>bad</b>": 0.2, "good": 0.8}}],
-        "export": {"study": "s", "created": "2026-01-01T00:00:00+00:00"},
+        "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
     }
 
 

@@ -22,6 +22,7 @@ from tuning.display import (
     card_table,
     console,
     print_confirmation,
+    print_forms,
     print_next,
     print_outcome,
     print_test_scores,
@@ -292,14 +293,7 @@ def export_best(
         where = given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
         manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), number=trial, moved=where, progress=progress)
     print_test_scores(manifest)
-    for name, form in manifest["forms"].items():
-        console.print(
-            f"{escape(str(folder.best_dir / name))}: takes {form['takes']}; within {form['max_difference']:.1e} of the trained model"
-        )
-    for name, reason in manifest["left_out"].items():
-        console.print(f"{name} left out: {escape(reason)}")
-    for limit in manifest["limits"]:
-        console.print(escape(limit))
+    print_forms(manifest, folder)
     console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')
 
 
@@ -318,10 +312,11 @@ def predict(
 ) -> None:
     """Label one text, or each row of a file, with the exported model alone."""
     from tuning.manifest import read_manifest
+    from tuning.versions import newest
 
     if (text is None) == (file is None):
         raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
-    folder = export or ResultsDir(results).existing(study).best_dir
+    folder = export or newest(ResultsDir(results).existing(study))
     manifest = read_manifest(folder)
     if text is not None:
         _predict_text(folder, text, as_json=as_json)
@@ -383,8 +378,9 @@ def serve(
     serving = _serving()
     from tuning import predict as predicting
     from tuning.manifest import read_manifest
+    from tuning.versions import newest
 
-    folder = export or ResultsDir(results).existing(study).best_dir
+    folder = export or newest(ResultsDir(results).existing(study))
     manifest = read_manifest(folder)
     is_local = serving.is_loopback(host)
     with serving.listen(host, port) as listening:

@@ -230,6 +230,35 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
         )
 
 
+def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
+    """Every form of an export with its size, its difference and its speed; what was left out; what the model can't do."""
+    from tuning.card import FORM_COLUMNS, form_rows
+    from tuning.versions import earlier
+
+    title = f"Export {manifest['export_number']}: {folder.best_dir}/, compared on {manifest['n_parity_texts']:,} texts"
+    table = Table(title=escape(title), title_justify="left")
+    shown = [
+        number for number, column in enumerate(FORM_COLUMNS) if column not in ("takes", "needs")
+    ]  # they fit a terminal; the card has all
+    for number in shown:
+        table.add_column(FORM_COLUMNS[number], justify="right" if number else "left", no_wrap=True)
+    for row in form_rows(manifest):
+        table.add_row(*(row[number] for number in shown))
+    console.print(table)
+    int8 = manifest["forms"].get("model_int8.tflite")
+    if int8:
+        change = int8["accuracy"]
+        bounds = f"[{change['change_low']:+.4f}, {change['change_high']:+.4f}]"
+        console.print(escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}."))
+    for name, reason in manifest["left_out"].items():
+        console.print(f"{name} left out: {escape(reason)}")
+    for limit in manifest["limits"]:
+        console.print(escape(limit))
+    kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
+    if kept:
+        console.print(f"Earlier exports are kept in {kept}.")
+
+
 def print_next(folder: StudyDir) -> None:
     """The commands to type after a search."""
     name = folder.name

@@ -6,7 +6,6 @@ import html
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,20 +229,3 @@ class ResultsDir:
             known = f"it holds {', '.join(names)}" if names else "it holds none; type `make tune` first"
             raise StudyError(f"Study {name!r} must be in {self.path}; {known}.")
         return study
-
-
-def replace_dir(temporary: Path, final: Path) -> None:
-    """Put a finished folder in the place of another; the old one goes only after the new one stands."""
-    old = final.with_name(final.name + ".old")
-    with translated(final):
-        temporary.stat()
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            final.replace(old)
-        try:
-            temporary.replace(final)
-        except OSError:
-            if old.exists():
-                old.replace(final)
-            raise
-        shutil.rmtree(old, ignore_errors=True)

@@ -42,7 +42,7 @@ def make_app(
         yield
         batcher.close()
 
-    export = {"study": str(manifest.get("study", "")), "created": str(manifest.get("created", ""))}
+    export = {"study": str(manifest.get("study", "")), "number": manifest.get("export_number"), "created": str(manifest.get("created", ""))}
     app = FastAPI(
         title="Text classifier",
         description=f"Labels texts with the model of study {export['study']!r}: {', '.join(manifest['class_names'])}.",
@@ -56,7 +56,7 @@ def make_app(
     return guarded(app, hosts=hosts, policy=policy(), any_address=any_address)
 
 
-def _add_routes(app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], export: dict[str, str]) -> None:
+def _add_routes(app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], export: dict[str, Any]) -> None:
     names, seen = manifest["class_names"], manifest["input"]
     one, one_or_many = TypeAdapter[Any](OneText), TypeAdapter[Any](OneText | ManyTexts)
 
@@ -103,7 +103,7 @@ def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _add_pages(app: FastAPI, export: dict[str, str]) -> None:
+def _add_pages(app: FastAPI, export: dict[str, Any]) -> None:
     @app.get("/health", response_model=Health, responses={403: PROBLEMS[403]})
     async def health() -> JSONResponse:
         """Whether the server is awake; it answers while the model works, too."""

@@ -31,6 +31,13 @@ class Source:
     truncating: str
     class_names: list[str]
 
+    @property
+    def bare(self) -> keras.Model:
+        """The model without its optimizer, which would be two thirds of a `.keras` file; the same layers."""
+        if getattr(self.model, "inputs", None) and getattr(self.model, "outputs", None):
+            return keras.Model(self.model.inputs, self.model.outputs, name=self.model.name)
+        return self.model
+
     def probabilities(self, output: tf.Tensor) -> tf.Tensor:
         """The model's output as one column a class."""
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
@@ -72,7 +79,7 @@ def raw_text_model(source: Source) -> keras.Model:
     ids = keras.layers.TextVectorization(vocabulary=source.words, output_sequence_length=cut, name="tokenize")(text)
     if source.truncating == "pre":
         ids = _keep_end(ids, source.sequence_length)
-    return keras.Model(text, source.model(ids), name="classifier")
+    return keras.Model(text, source.bare(ids), name="classifier")
 
 
 def _keep_end(ids: Any, sequence_length: int) -> Any:

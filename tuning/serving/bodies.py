@@ -41,6 +41,7 @@ class Export(BaseModel):
     """Which model answered."""
 
     study: str
+    number: int | None
     created: str
 
 
