@@ -33,6 +33,7 @@ from tuning.metrics import Array
 from tuning.serving import guard, microbatch
 from tuning.serving.bodies import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
+from tuning.serving.occlusion import MAX_WORDS
 
 ROOT = Path(__file__).parent.parent
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
@@ -283,6 +284,7 @@ def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None
 def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
     page, schema = client.get("/docs").text, client.get("/openapi.json").json()
     assert sorted(re.findall(r"<h2>(?:GET|POST) (.*?)</h2>", page)) == sorted(schema["paths"]) == ["/explain", "/health", "/predict"]
+    assert f"up to {MAX_WORDS} of them" in page
     assert "<b>bad</b>" not in page
     assert "&lt;b&gt;bad&lt;/b&gt;" in page
 

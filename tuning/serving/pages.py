@@ -59,7 +59,7 @@ def docs_page(schema: dict[str, Any]) -> str:
 
 def _operation(method: str, path: str, one: dict[str, Any]) -> str:
     body = one.get("requestBody", {}).get("content", {}).get("application/json", {})
-    asked = f"<h3>Body</h3>{_code(body['schema'])}<h3>Example</h3>{_code(body['example'])}" if body else ""
+    asked = f"<h3>Body, an example</h3>{_code(body['example'])}<h3>Its schema</h3>{_code(body['schema'])}" if body else ""
     answers = "".join(
         f"<tr><td>{html.escape(status)}</td><td>{html.escape(answer['description'])}</td></tr>"
         for status, answer in one["responses"].items()
