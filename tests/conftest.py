@@ -111,6 +111,15 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 
 @pytest.fixture
+def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports have the ONNX form alone, which is written and proven in a second."""
+    from tuning import forms
+    from tuning.runtimes import FORMS
+
+    monkeypatch.setattr(forms, "FORMS", {"onnx": FORMS["onnx"]})
+
+
+@pytest.fixture
 def chromium(tmp_path: Path) -> list[str]:
     """The command of a headless Chromium with a profile of its own, to which flags and a page are added."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
