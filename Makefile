@@ -16,6 +16,7 @@ STORAGE ?=
 PORT    ?=
 HOST    ?=
 FILE    ?=
+OUTPUT  ?=
 MINUTES ?=
 TOP     ?=
 SEEDS   ?=
@@ -48,7 +49,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm dashboard report export-best predict status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-scale-out bench-confirmation install test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-scale-out bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -74,9 +75,13 @@ report: $(VENV)/.installed
 export-best: $(VENV)/.installed
 	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,DATA,--data)
 
-## predict: label one TEXT, or each row of FILE, with the exported model
+## predict: label one TEXT, or each row of FILE into OUTPUT, with the exported model
 predict: $(VENV)/.installed
-	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,--text) $(call flag,FILE,--file)
+	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,--text) $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
+
+## serve: serve the exported model on 127.0.0.1, for programs and as a page to try it with
+serve: $(VENV)/.installed-serve
+	$(PYTHON) -m tuning serve $(study_flags) $(call flag,PORT,--port)
 
 ## status: print what a study holds
 status: $(VENV)/.installed
@@ -95,7 +100,7 @@ pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 
 ## bench: measure this program beside its peers and floors: every part below, one table
-bench: $(VENV)/.installed-bench
+bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
 
 ## bench-throughput: finished trials an hour, against KerasTuner and a plain Optuna script
@@ -121,6 +126,10 @@ bench-scale-out: $(VENV)/.installed-bench
 ## bench-confirmation: does a confirmation keep what it says? 2,400 searches over tabulated trainings
 bench-confirmation: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks confirmation $(bench_flags)
+
+## bench-serving: reviews a second of serve and predict, and how long a request takes
+bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks serving $(bench_flags)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed
@@ -159,6 +168,7 @@ lock_command = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3
 lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
 	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
 
 ## clean-results: name what no study needs; YES=1 removes it
@@ -178,6 +188,10 @@ $(VENV)/.installed: requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-serve: requirements-serve.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-serve.lock
 	@touch $@
 
 $(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PARTS = ("throughput", "time-to-accuracy", "step", "scale", "scale-out", "confirmation")
+PARTS = ("throughput", "time-to-accuracy", "step", "scale", "scale-out", "confirmation", "serving")
 _COMPARE = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
 _UNITS = {"×": "{:.2f} ×", "%": "{:.1%}", "ms": "{:.1f} ms", "GiB": "{:.2f} GiB", "": "{:g}"}
 
@@ -73,6 +73,10 @@ GOALS = {
             "%",
         ),
         Goal("confirmation", "confirmation_lower_regret", "data sets of 12 with a lower regret than Optuna's best trial", "≥", 9, ""),
+        Goal("serving", "serve_reviews_per_second", "reviews a second of `make serve`, 100 a request (slower model)", "≥", 1_000, ""),
+        Goal("serving", "serve_p99_ms", "99th percentile of those requests (slower model)", "≤", 500, "ms"),
+        Goal("serving", "serve_single_per_second", "reviews a second of `make serve`, one a request (slower model)", "≥", 1_000, ""),
+        Goal("serving", "predict_reviews_per_second", "reviews a second of `make predict FILE=` (slower model)", "≥", 5_000, ""),
     )
 }
 

@@ -67,6 +67,7 @@ def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Fig
         "scale": _scale,
         "scale-out": _scale_out,
         "confirmation": _confirmation,
+        "serving": _serving,
     }
     return make[part](record)
 
@@ -137,3 +138,14 @@ def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
         ("How often the interval of the confirmed best's value holds the truth.", coverage),
         ("The regret of the confirmed best over that of Optuna's best trial after as many trainings; below 1 is better.", regret),
     ]
+
+
+def _serving(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
+    rates, times = (go.Figure(layout={**_LAYOUT, "barmode": "group"}) for _ in range(2))
+    kinds = {"batches": "100 reviews a request", "single": "one review a request", "predict": "make predict FILE="}
+    for name, found in record["models"].items():
+        rates.add_bar(name=name, x=list(kinds.values()), y=[found[kind]["reviews_per_second"] for kind in kinds])
+        times.add_bar(name=name, x=[kinds["batches"], kinds["single"]], y=[found[kind]["p99_ms"] for kind in ("batches", "single")])
+    rates.update_yaxes(title="reviews a second")
+    times.update_yaxes(title="ms, 99th percentile of the requests")
+    return [("Reviews a second, by model.", rates), ("How long a request takes while others wait too, 99th percentile.", times)]

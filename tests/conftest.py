@@ -111,6 +111,15 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 
 @pytest.fixture
+def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports have the ONNX form alone, which is written and proven in a second."""
+    from tuning import forms
+    from tuning.runtimes import FORMS
+
+    monkeypatch.setattr(forms, "FORMS", {"onnx": FORMS["onnx"]})
+
+
+@pytest.fixture
 def chromium(tmp_path: Path) -> list[str]:
     """The command of a headless Chromium with a profile of its own, to which flags and a page are added."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
@@ -132,3 +141,30 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
         study="s", space=str(space), sampler="random", pruner="none", data=DataConfig(data=str(data)), train=TrainConfig(epochs=2)
     )
     return results, tune(config, results=results, storage_url=results.storage_url(None), n_trials=8, n_workers=2)
+
+
+@pytest.fixture(scope="session")
+def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with the ONNX form alone, of a model that was not trained, to be read, not changed."""
+    from tuning.manifest import digests
+    from tuning.models import lstm_classifier
+    from tuning.onnx_graph import chain, write_graph
+    from tuning.results import write_json
+
+    folder = tmp_path_factory.mktemp("onnx") / "best"
+    folder.mkdir()
+    model = lstm_classifier(vocab_size=5, embedding_dim=3, lstm_units=2)
+    model.set_weights([9 * weights for weights in model.get_weights()])
+    (folder / "vocabulary.txt").write_text("good\nbad\nfilm")
+    (folder / "model.onnx").write_bytes(write_graph(chain(model) or [], length=4, n_classes=2).SerializeToString())
+    manifest = {
+        "study": "s",
+        "created": "2026-01-01T00:00:00+00:00",
+        "class_names": ["negative", "positive"],
+        "input": {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"},
+        "forms": {"model.onnx": {}},
+        "left_out": {},
+        "files": digests(folder),
+    }
+    write_json(folder / "export.json", {"schema_version": 2, **manifest})
+    return folder

@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks import confirmation, coordinator, rows, scale, scale_out, step, throughput, time_to_accuracy, worker_memory, worker_time
+from benchmarks import (
+    confirmation,
+    coordinator,
+    rows,
+    scale,
+    scale_out,
+    serving,
+    step,
+    throughput,
+    time_to_accuracy,
+    worker_memory,
+    worker_time,
+)
+from benchmarks.clients import summary_of
 from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
 from benchmarks.floor import floor_flops
 from benchmarks.goals import GOALS, PARTS, figures
@@ -288,3 +301,16 @@ def test_scale_out_counts_what_workers_wait_for(settings: Settings, splits: Spli
         rounds = found["n_measured"] / found["n_workers"]
         assert found["simulated_seconds"] >= rounds * scale_out.TRIAL_SECONDS
         assert 0 < found["idle_share"] < 1
+
+
+def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
+    found = summary_of([float(ms) for ms in range(101)], texts_a_request=10, seconds=2.0)
+    assert (found["reviews_per_second"], found["p50_ms"], found["p99_ms"]) == (505.0, 50.0, 99.0)
+
+
+@pytest.mark.slow
+def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
+    record = kept(settings, splits, "serving", serving.measure(settings, splits, say=print))
+    for found in record["models"].values():
+        assert found["batches"]["n_requests"] >= found["batches"]["n_clients"]
+        assert found["predict"]["n_labelled"] == found["predict"]["n_rows"] == 300

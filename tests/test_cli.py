@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -297,3 +298,129 @@ def test_escape_in_a_column_s_name_does_not_reach_the_terminal(run_cli: Run, tmp
     ran = run_cli("tune", "--data", path)
     assert ran.code == 1
     assert "\x1b" not in ran.err
+
+
+def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:
+    done = run_cli("predict", "--export", onnx_export, "--text", "good film")
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"(negative|positive)  0\.\d{4}\n", done.out)
+    line = json.loads(run_cli("predict", "--export", onnx_export, "--text", "good film", "--json").out)
+    assert set(line) == {"label", "probability", "text"}
+
+
+def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
+    run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.csv").write_bytes(b'text,n\ngood film,1\n,2\nb\xe9,3\nbad\n"a bad film",5\n')
+    done = run_cli("predict", "--export", onnx_export, "--file", "new.csv")
+    assert done.code == 0, done.err
+    assert "5 rows: 2 labelled" in done.out
+    assert "3 with a problem, the first: new.csv row 2 (no text)" in done.out
+    rows = [line.split(",") for line in (tmp_path / "new.predictions.csv").read_text().splitlines()]
+    assert [(row[1], row[2] != "", ",".join(row[4:])) for row in rows[1:]] == [
+        ("1", True, ""),
+        ("2", False, "no text"),
+        ("3", False, "not UTF-8"),
+        ("4", False, '"line 5: 1 fields, not 2"'),
+        ("5", True, ""),
+    ]
+
+
+def test_predict_of_a_file_as_json_holds_nothing_else(run_cli: Run, onnx_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("good film\n\n")
+    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--json")
+    first, second = map(json.loads, done.out.splitlines())
+    assert (first["row"], first["text"], second) == (1, "good film", {"file": "new.txt", "row": 2, "problem": "no text"})
+    assert "2 rows: 1 labelled" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--text", ""), ["1 to 100,000 characters", "no text"]),
+        (("--text", "a" * 100_001), ["a text of 100,001 characters"]),
+        (("--file", "none.csv"), ["--file must name a file"]),
+        (("--file", "new.csv"), ["--text-column", "id, words"]),
+        (("--file", "new.csv", "--text-column", "body"), ["--text-column", "id, words", "body"]),
+        (("--file", "new.csv", "--text-column", "words", "--output", "none/out.csv"), ["--output"]),
+        (("--file", "new.csv", "--text-column", "words", "--output", "new.csv"), ["--output must not be a file that is read"]),
+    ],
+)
+def test_predict_refuses(
+    arguments: tuple[str, ...], words: list[str], run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.csv").write_text("id,words\n1,good\n")
+    check_refused(run_cli("predict", "--export", onnx_export, *arguments), *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+@pytest.mark.parametrize("command", [("predict", "--text", "good"), ("predict", "--file", "new.txt"), ("serve", "--port", "{port}")])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "export.json").unlink(), ["make export-best"]),
+        (lambda folder: (folder / "export.json").write_text('{"schema_version": 99}'), ["schema_version", "99"]),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"changed"), ["SHA-256"]),
+        (lambda folder: (folder / "vocabulary.txt").write_text("bad\ngood\nfilm"), ["SHA-256"]),
+        (lambda folder: (folder / "model.onnx").unlink(), ["model.onnx"]),
+    ],
+    ids=["unfinished", "other version", "tampered model", "tampered vocabulary", "missing model"],
+)
+def test_spoilt_export_is_refused(
+    spoil: Callable[[Path], None],
+    words: list[str],
+    command: tuple[str, ...],
+    run_cli: Run,
+    onnx_export: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.txt").write_text("good\n")
+    shutil.copytree(onnx_export, tmp_path / "best")
+    spoil(tmp_path / "best")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    check_refused(run_cli(command[0], "--export", tmp_path / "best", *(word.format(port=port) for word in command[1:])), *words)
+    assert not (tmp_path / "new.predictions.csv").exists()
+
+
+def test_serve_on_a_port_in_use_says_so(run_cli: Run, onnx_export: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        check_refused(run_cli("serve", "--export", onnx_export, "--port", taken.getsockname()[1]), "free port", "PORT=")
+
+
+def test_serve_without_its_packages_says_what_to_type(run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name == "tuning.serve" or name.startswith("tuning.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("tuning.serve", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", "make serve")
+
+
+@pytest.mark.parametrize(("host", "is_warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)])
+def test_serve_for_other_machines_warns(
+    host: str, is_warned: bool, run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.serve.run", lambda app, listening: None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = run_cli("serve", "--export", onnx_export, "--host", host, "--port", port)
+    if host == "::1" and "Cannot assign" in done.err:
+        pytest.skip("no IPv6 on this machine")
+    assert done.code == 0, done.err
+    assert f"{port}" in done.out
+    assert ("no authentication" in done.err) is is_warned
+
+
+def test_predict_of_a_file_says_how_far_it_is(run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
+    (tmp_path / "new.txt").write_text("good film\n" * 20)
+    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--output", tmp_path / "out.csv")
+    assert re.search(r"^20 rows, [\d,]+ a second, 100%$", done.err, re.MULTILINE)

@@ -1,10 +1,13 @@
 """From a finished study to a folder that predicts."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +20,14 @@ from tests.conftest import Ran, make_reviews
 from tests.test_tune import Setting
 from tuning import export
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
+from tuning.forms import HOSTILE_TEXTS
 from tuning.looks import looks_of
-from tuning.predict import classify, read_manifest
+from tuning.manifest import read_manifest, verify
+from tuning.predict import classify, load
 from tuning.references import LINEAR, MAJORITY
 from tuning.report import write_report
 from tuning.results import ResultsDir, read_json
+from tuning.runtimes import FORMS
 from tuning.tune import Outcome
 from tuning.vocabulary import Corpus
 
@@ -50,7 +56,17 @@ def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[R
     assert {k: manifest["hyperparameters"][k] for k in best.params} == best.params
     assert manifest["epochs"] == best.user_attrs["best_epoch"]
     assert set(manifest["scores"]) == {"best", "baseline"}
-    assert {"versions", "data_fingerprint", "space_fingerprint", "git_commit", "class_names", "forms", "left_out"} <= set(manifest)
+    assert {
+        "versions",
+        "data_fingerprint",
+        "space_fingerprint",
+        "git_commit",
+        "class_names",
+        "forms",
+        "left_out",
+        "search",
+        "export_number",
+    } <= set(manifest)
     assert set(manifest["references"]) == {MAJORITY, LINEAR}
     for scores in (manifest["scores"] | manifest["references"]).values():
         assert {"accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error"} == set(scores["test"])
@@ -79,14 +95,40 @@ def test_scores_are_those_of_the_exported_file(exported: Path, finished: tuple[R
 
 
 @pytest.mark.slow
-def test_snippets_of_the_folder_s_readme_run_without_this_project(exported: Path) -> None:
-    snippets = (exported / "README.md").read_text().split("```python\n")[1:]
-    assert len(snippets) == 2
-    for snippet in snippets:
-        blocked = "import sys; sys.modules['tuning'] = None\n" + snippet.split("```")[0]
-        done = subprocess.run([sys.executable, "-I", "-c", blocked], cwd=exported, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "[[" in done.stdout
+def test_every_form_is_proven_and_measured(exported: Path, finished: tuple[ResultsDir, Outcome]) -> None:
+    manifest = read_manifest(exported)
+    assert manifest["left_out"] == {}
+    assert {form["form"] for form in manifest["forms"].values()} == set(FORMS)
+    assert manifest["n_parity_texts"] == len(HOSTILE_TEXTS) + manifest["n_rows"]["test"]
+    for name, form in manifest["forms"].items():
+        tolerance = FORMS[form["form"]].tolerance
+        assert tolerance is None or form["max_difference"] <= tolerance
+        assert form["bytes"] > 1000
+        assert min(form[key] for key in ("latency_ms", "first_answer_seconds", "memory_mb", "texts_per_second")) > 0, name
+    assert manifest["forms"]["model_int8.tflite"]["accuracy"]["change"] >= -0.02
+    verify(exported, manifest)
+    assert set(manifest["files"]) >= {"README.md", "tokenizer.py", "vocabulary.txt", "model.onnx", "saved_model/saved_model.pb"}
+    assert (exported / "tokenizer.py").read_text() == (ROOT / "tuning" / "tokenizer.py").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, form: str) -> None:
+    path = FORMS[form].path
+    card = (exported / "README.md").read_text()
+    (snippet,) = re.findall(rf"^`{path}`, with .*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
+    blocked = {"tuning", "tensorflow", "keras", "onnxruntime", "ai_edge_litert", "onnx", "pandas", "pyarrow"} - set(FORMS[form].needs)
+    code = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n{snippet}"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=exported, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
+    assert found and all(0 <= number <= 1 for number in found)
+    texts = ["I love it"] if form == "saved_model" else ["I love it", "It broke after a day"]
+    expected = load(exported, form="onnx")(texts)
+    assert found[0] == pytest.approx(expected[0, 1 if form in ("keras", "h5") else 0], abs=0.02)
 
 
 @pytest.mark.slow
@@ -107,7 +149,8 @@ def test_predict_labels_a_text_and_a_file(exported: Path, run_cli: Callable[...,
 
 
 @pytest.mark.slow
-def test_each_look_at_the_test_split_is_counted(setting: Setting, run_cli: Callable[..., Ran]) -> None:
+@pytest.mark.usefixtures("onnx_alone")
+def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     setting.tune(1)
     first, second = export_study(setting.results), export_study(setting.results)
     assert [len(manifest["test_looks"]) for manifest in (first, second)] == [1, 2]
@@ -123,6 +166,7 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting, run_cli: Calla
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
 def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     setting.tune(1)
     export_study(setting.results)
@@ -136,6 +180,57 @@ def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pyt
         export_study(setting.results)
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
     assert len(looks_of(setting.study())) == 2  # the failed one looked, too
+
+
+KILLED_EXPORT = """
+import sys
+from pathlib import Path
+from tuning import export
+from tuning.results import ResultsDir
+results = ResultsDir(Path(sys.argv[1]))
+export.export_best(results, results.study("s"), storage_url=results.storage_url(None))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(setting: Setting) -> None:
+    setting.tune(1)
+    best, half = setting.folder.best_dir, setting.folder.best_dir.with_name("best.tmp")
+    export_study(setting.results)
+    before = {path: path.read_bytes() for path in best.rglob("*") if path.is_file()}
+    with (setting.folder.path / "killed.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED_EXPORT, setting.results.path], cwd=ROOT, stderr=log, start_new_session=True
+        )
+        for _ in range(1200):
+            if (half / "model.keras").exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, (setting.folder.path / "killed.log").read_text()
+        os.killpg(process.pid, signal.SIGKILL)  # with the process that proves a form
+        process.wait()
+    assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
+    assert half.exists()
+    verify(best, read_manifest(best))
+    assert export_study(setting.results)["export_number"] == 2
+    assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_command_shows_every_form_and_what_is_kept(setting: Setting, run_cli: Callable[..., Ran]) -> None:
+    setting.tune(1)
+    assert run_cli("export-best").code == 0
+    ran = run_cli("export-best")
+    assert ran.code == 0, ran.err
+    assert re.search(r"Export 2: .*best/, compared on \d+ texts", ran.out)
+    assert re.search(r"model\.onnx .* \d\.\de-\d\d", ran.out)
+    assert "Earlier exports are kept in best.1/." in ran.out
+    (setting.folder.best_dir / "model.onnx").write_bytes(b"tampered")
+    refused = run_cli("predict", "--text", "great")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "its SHA-256 is another" in refused.err
 
 
 def test_export_refuses_data_that_changed(setting: Setting) -> None:
@@ -187,6 +282,7 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
 def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_path: Path) -> None:
     setting.tune(1)
     moved = tmp_path / "moved.csv"

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from tests.conftest import make_reviews
 from tuning.confirmation import Confirmation
 from tuning.datasets.files import read_files
+from tuning.datasets.stream import stream_rows
 from tuning.errors import TuningError
-from tuning.predict import read_manifest, read_texts
+from tuning.manifest import read_manifest
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.study import recorded_config, recorded_space
 from tuning.tune import Outcome
@@ -83,7 +84,7 @@ def test_data_files(ending: str, tmp_path: Path) -> None:
     def read(data: bytes) -> None:
         path.write_bytes(data)
         own_error_or_success(lambda: read_files(str(path)))
-        own_error_or_success(lambda: list(read_texts(str(path), text_column=None, trained_on="review_body")))
+        own_error_or_success(lambda: list(stream_rows(str(path), trained_on="review_body")))
 
     read()
 

@@ -15,6 +15,7 @@ from tuning.confirm import confirm
 from tuning.errors import StudyError
 from tuning.export import best_trial, named_trial
 from tuning.judgement import judge
+from tuning.manifest import read_manifest
 from tuning.report import write_report
 from tuning.results import read_json
 from tuning.summary import is_over_limit, summarize
@@ -74,6 +75,7 @@ def test_latency_is_measured_and_limited(setting: Setting) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
 def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_number(setting: Setting, run_cli: Callable[..., Ran]) -> None:
     flags = ["--space", setting.config.space, "--data", setting.config.data.data, "--epochs", 2, "--sampler", "random", "--study", "s"]
     ran = run_cli("tune", *flags, "--n-trials", 8, "--objectives", "val_accuracy,n_params,latency_ms", "--workers", 1, "--no-confirm")
@@ -96,7 +98,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     chosen = summary.front[-1].number
     ran = run_cli("export-best", "--trial", chosen)
     assert ran.code == 0, ran.err
-    assert read_json(setting.folder.best_dir / "export.json")["trial"] == chosen
+    assert read_manifest(setting.folder.best_dir)["trial"] == chosen
     ran = run_cli("export-best", "--trial", 99)
     assert ran.code == 1 and "--trial must name a completed trial" in ran.err
     # the same command goes on; another metric is refused

@@ -23,6 +23,7 @@ VARIABLES = {
     "PORT": ("dashboard", "--port"),
     "HOST": ("dashboard", "--host"),
     "FILE": ("predict", "--file"),
+    "OUTPUT": ("predict", "--output"),
     "MINUTES": ("bench", "--minutes"),
     "TOP": ("confirm", "--top"),
     "SEEDS": ("confirm", "--seeds"),
@@ -37,7 +38,7 @@ VARIABLES = {
 
 def make(*arguments: str) -> str:
     # -o: what is installed is another test's matter
-    installed = [word for name in ("installed", "installed-dev", "installed-bench") for word in ("-o", f".venv/.{name}")]
+    installed = [word for name in ("installed", "installed-dev", "installed-serve", "installed-bench") for word in ("-o", f".venv/.{name}")]
     command = ["make", "--no-print-directory", "-n", *installed, *arguments]
     env = {"PATH": "/usr/bin:/bin"}  # a variable of this machine's environment must not reach the commands
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env).stdout
@@ -73,12 +74,12 @@ def test_text_of_predict_is_the_text_itself() -> None:
     assert arguments_of("predict", "TEXT=I love it!") == ["predict", "--text", "I love it!"]
 
 
-@pytest.mark.parametrize("target", ["tune", "dashboard", "report", "export-best", "predict", "status", "data-card", "spaces"])
+@pytest.mark.parametrize("target", ["tune", "dashboard", "report", "export-best", "predict", "serve", "status", "data-card", "spaces"])
 def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
     assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE"))) == [target]
 
 
-@pytest.mark.parametrize("part", ["", "throughput", "time-to-accuracy", "step", "scale"])
+@pytest.mark.parametrize("part", ["", "throughput", "time-to-accuracy", "step", "scale", "serving"])
 def test_bench_and_its_parts_take_the_same_variables(part: str) -> None:
     target = f"bench-{part}" if part else "bench"
     variables = {"DATA": "--data", "TEXT": "--text-column", "LABEL": "--label-column", "WORKERS": "--workers", "SEED": "--seed"}
@@ -96,7 +97,7 @@ def test_recipes_can_fail() -> None:
 
 
 def test_lock_files_name_hashes_and_no_index() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-serve.lock", "requirements-bench.lock"):
         text = (ROOT / name).read_text()
         packages = re.findall(r"^[a-z0-9][^\s=]*==", text, re.MULTILINE)
         assert len(packages) > 40

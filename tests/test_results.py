@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tuning.errors import StorageError, StudyError
-from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, write_csv, write_json, write_text
+from tuning.results import ResultsDir, StudyDir, read_json, write_csv, write_json, write_text
+from tuning.versions import publish
 
 MS_RDONLY, MS_REMOUNT = 1, 32  # <sys/mount.h>
 
@@ -223,46 +224,6 @@ def test_latest_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
 # Replacing a folder
 
 
-def folder_with(path: Path, content: str) -> Path:
-    write_text(path / "file.txt", content)
-    return path
-
-
-def test_replace_dir_puts_the_new_folder_in_place(tmp_path: Path) -> None:
-    new, final = folder_with(tmp_path / "best.tmp", "new"), folder_with(tmp_path / "best", "old")
-    (final / "only_in_old.txt").touch()
-    replace_dir(new, final)
-    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["best", "best/file.txt"]
-    assert (final / "file.txt").read_text() == "new"
-
-
-def test_replace_dir_without_an_old_folder(tmp_path: Path) -> None:
-    replace_dir(folder_with(tmp_path / "best.tmp", "new"), tmp_path / "best")
-    assert (tmp_path / "best" / "file.txt").read_text() == "new"
-
-
-def test_replace_dir_keeps_the_old_folder_when_there_is_no_new_one(tmp_path: Path) -> None:
-    final = folder_with(tmp_path / "best", "old")
-    with pytest.raises(StorageError, match="The results folder must be writable"):
-        replace_dir(tmp_path / "missing.tmp", final)
-    assert (final / "file.txt").read_text() == "old"
-
-
-def test_replace_dir_clears_the_rest_of_a_killed_replacement(tmp_path: Path) -> None:
-    folder_with(tmp_path / "best.old", "older")
-    final = folder_with(tmp_path / "best", "old")
-    replace_dir(folder_with(tmp_path / "best.tmp", "new"), final)
-    assert [p.name for p in tmp_path.iterdir()] == ["best"]
-
-
-def test_replace_dir_twice_in_vain_loses_nothing(tmp_path: Path) -> None:
-    final = folder_with(tmp_path / "best", "old")
-    for _ in range(2):
-        with pytest.raises(StorageError):
-            replace_dir(tmp_path / "missing.tmp", final)
-    assert "old" in [p.read_text() for p in tmp_path.rglob("file.txt")]
-
-
 # Folders that can't be written
 
 
@@ -325,16 +286,18 @@ def test_read_only_disk_gives_storage_error_and_leaves_the_old_file(small_disk: 
     assert (small_disk / "study.json").read_text() == "old"
 
 
-def test_replace_dir_on_a_read_only_disk_keeps_the_old_folder(small_disk: Path) -> None:
-    new, final = folder_with(small_disk / "best.tmp", "new"), folder_with(small_disk / "best", "old")
+def test_publish_on_a_read_only_disk_keeps_the_old_folder(small_disk: Path) -> None:
+    for name in ("best", "best.tmp"):
+        write_text(small_disk / name / "file.txt", name)
     mount("small", small_disk, flags=MS_REMOUNT | MS_RDONLY, options="size=64k")
     with pytest.raises(StorageError, match="Read-only file system"):
-        replace_dir(new, final)
-    assert (final / "file.txt").read_text() == "old"
+        publish(small_disk / "best.tmp", small_disk / "best", number=2)
+    assert (small_disk / "best" / "file.txt").read_text() == "best"
 
 
-def test_replace_dir_from_another_disk_keeps_the_old_folder(small_disk: Path, tmp_path: Path) -> None:
-    new, final = folder_with(small_disk / "best.tmp", "new"), folder_with(tmp_path / "best", "old")
+def test_publish_from_another_disk_keeps_the_old_folder(small_disk: Path, tmp_path: Path) -> None:
+    write_text(small_disk / "best.tmp" / "file.txt", "new")
+    write_text(tmp_path / "best" / "file.txt", "old")
     with pytest.raises(StorageError, match="Invalid cross-device link"):
-        replace_dir(new, final)
-    assert (final / "file.txt").read_text() == "old"
+        publish(small_disk / "best.tmp", tmp_path / "best", number=2)
+    assert (tmp_path / "best" / "file.txt").read_text() == "old"

@@ -139,11 +139,11 @@ def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:
 
 
 def test_named_column_may_leave_out_its_prefix() -> None:
-    assert choose_column(pd.DataFrame(columns=["id", "data/headline"]), "headline", (), "text") == "data/headline"
+    assert choose_column(["id", "data/headline"], "headline", (), "text") == "data/headline"
 
 
 def test_named_column_prefers_the_whole_name() -> None:
-    assert choose_column(pd.DataFrame(columns=["data/headline", "headline"]), "headline", (), "text") == "headline"
+    assert choose_column(["data/headline", "headline"], "headline", (), "text") == "headline"
 
 
 @pytest.mark.parametrize("role", ["text", "label"])

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tuning.vocabulary import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID, TokenizedTexts
+from tuning.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
+from tuning.vocabulary import TokenizedTexts
 
 EVALUATION_BATCH_SIZE = 512
 

@@ -167,7 +167,7 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
     if not study.best_dir.exists() or is_locked(study.export_lock_path):  # else one of them may be the only export there is
         halves = [path for path in halves if path.name != "best.tmp"]
     else:
-        halves += study.path.glob("best.old")
+        halves += study.path.glob("best.old")  # earlier versions of this program left it between two renames
     for path in sorted(halves):
         yield path, "a process died while it wrote this"
     checkpoints = {

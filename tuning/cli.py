@@ -22,14 +22,16 @@ from tuning.display import (
     card_table,
     console,
     print_confirmation,
+    print_forms,
     print_next,
     print_outcome,
     print_test_scores,
     printable,
     removable_table,
+    row_progress,
     steps,
 )
-from tuning.errors import SpaceBug, TuningError
+from tuning.errors import ServeError, SpaceBug, TuningError
 from tuning.logs import logging_to
 from tuning.options import (
     CpusPerWorker,
@@ -37,6 +39,7 @@ from tuning.options import (
     DataDir,
     DeadSeconds,
     DropStars,
+    Export,
     GpusPerWorker,
     LabelColumn,
     Pool,
@@ -54,14 +57,14 @@ from tuning.options import (
     data_flags,
     given,
 )
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, json_line
 
 if TYPE_CHECKING:
     from tuning.pools import PoolChoice
     from tuning.watch import TrialLimits
 
 DEFAULT_TRIALS = 20
-DEFAULT_PORT = 8080
+DEFAULT_PORT, DEFAULT_SERVE_PORT = 8080, 8000
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 app = typer.Typer(
@@ -346,14 +349,7 @@ def export_best(
         where = given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
         manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), number=trial, moved=where, progress=progress)
     print_test_scores(manifest)
-    for name, form in manifest["forms"].items():
-        console.print(
-            f"{escape(str(folder.best_dir / name))}: takes {form['input']}; within {form['max_difference']:.1e} of the trained model"
-        )
-    for name, reason in manifest["left_out"].items():
-        console.print(f"{name} left out: {escape(reason)}")
-    for limit in manifest["limits"]:
-        console.print(escape(limit))
+    print_forms(manifest, folder)
     console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')
 
 
@@ -361,32 +357,108 @@ def export_best(
 def predict(
     study: Study = None,
     text: Annotated[str | None, typer.Option("--text", help="One text.")] = None,
-    file: Annotated[str | None, typer.Option("--file", help="A data file, or a .txt file with a text a line.")] = None,
+    file: Annotated[str | None, typer.Option("--file", help="A data file or pattern, or a .txt file with a text a line.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where the rows of --file go (NAME.predictions.csv in this folder).")
+    ] = None,
     text_column: TextColumn_ = None,
-    export: Annotated[Path | None, typer.Option("--export", help="An exported folder, instead of a study's best/.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    export: Export = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to standard output or --output.")] = False,
     results: Results = RESULTS,
 ) -> None:
     """Label one text, or each row of a file, with the exported model alone."""
-    from tuning import predict as predicting
-    from tuning.pool import stderr_to
+    from tuning.manifest import read_manifest
+    from tuning.versions import newest
 
     if (text is None) == (file is None):
         raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
-    folder = export or ResultsDir(results).existing(study).best_dir
-    manifest = predicting.read_manifest(folder)
-    texts = (
-        [text] if text is not None else predicting.read_texts(file or "", text_column=text_column, trained_on=manifest.get("text_column"))
-    )
+    folder = export or newest(ResultsDir(results).existing(study))
+    manifest = read_manifest(folder)
+    if text is not None:
+        _predict_text(folder, text, as_json=as_json)
+    else:
+        _predict_file(folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json)
+
+
+def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
+    from tuning import predict as predicting
+    from tuning.datasets.stream import MAX_CHARACTERS, problem_of
+    from tuning.pool import stderr_to
+
+    problem = problem_of(text)
+    if problem:
+        raise ValueError(f"--text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}.")
     with stderr_to(Path(os.devnull)):
-        for prediction in predicting.classify(folder, texts):
-            if as_json:
-                line = {"label": prediction.label, "probability": round(prediction.probability, 6), "text": prediction.text}
-                text_line = json.dumps(line, ensure_ascii=False)
-                sys.stdout.write("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text_line) + "\n")
-            else:
-                shown = "" if text is not None else f"  {printable(prediction.text, 80)}"
-                console.print(f"{escape(printable(prediction.label, 80))}  {prediction.probability:.4f}{escape(shown)}")
+        (found,) = predicting.classify(folder, [text])
+    if as_json:
+        line = {"label": found.label, "probability": round(found.probability, 6), "text": found.text}
+        sys.stdout.write(json_line(line) + "\n")
+    else:
+        console.print(f"{escape(printable(found.label, 80))}  {found.probability:.4f}")
+
+
+def _predict_file(
+    folder: Path, manifest: dict[str, Any], pattern: str, *, output: Path | None, text_column: str | None, as_json: bool
+) -> None:
+    from tuning import predict as predicting
+    from tuning import streaming
+    from tuning.datasets.stream import stream_rows
+    from tuning.pool import stderr_to
+
+    if output is None and not as_json:
+        output = streaming.default_output(pattern)
+    with row_progress() as progress, stderr_to(Path(os.devnull)):
+        rows = stream_rows(pattern, text_column=text_column, trained_on=manifest.get("text_column"), on_read=progress.read)
+        streaming.check_output(output, pattern)
+        probabilities = predicting.load(folder, form=predicting.fastest_form(manifest), manifest=manifest)
+        labelled = streaming.label(rows, probabilities, manifest["class_names"])
+        write = streaming.write_json_rows if as_json else streaming.write_csv_rows
+        with streaming.whole_file(output) if output else contextlib.nullcontext(sys.stdout) as file:
+            counts = write(labelled, file, lambda counts: progress.show(counts.n_rows))
+    say = console if output else errors  # standard output holds the rows, and nothing else
+    say.print(escape(printable(streaming.sentence(counts), 1_000)))
+    if output:
+        say.print(escape(f"Predictions: {output}"))
+
+
+@app.command()
+def serve(
+    study: Study = None,
+    export: Export = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Of that address.")] = DEFAULT_SERVE_PORT,
+    allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="A further name the server may be asked by.")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Serve an export's predictions on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
+    serving = _serving()
+    from tuning import predict as predicting
+    from tuning.manifest import read_manifest
+    from tuning.versions import newest
+
+    folder = export or newest(ResultsDir(results).existing(study))
+    manifest = read_manifest(folder)
+    is_local = serving.is_loopback(host)
+    with serving.listen(host, port) as listening:
+        probabilities = predicting.load(folder, form="onnx", manifest=manifest)
+        hosts = {*serving.LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
+        app_of_model = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
+        if not is_local:
+            errors.print(f"[bold yellow]warning:[/] {escape(host)} is open to other machines, and the server has no authentication.")
+        console.print(escape(f"{folder}: http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)"))
+        serving.run(app_of_model, listening)
+
+
+def _serving() -> Any:
+    """The module that needs the extra `serve`."""
+    try:
+        from tuning import serve as serving
+    except ModuleNotFoundError as error:
+        raise ServeError(
+            f"serve needs the packages of the extra serve; {error.name} is not there. Type `make serve`, which installs them, or "
+            "pip install 'keras-text-tuning[serve]'."
+        ) from error
+    return serving
 
 
 @app.command()

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -37,6 +47,7 @@ class PlainConsole(Console):
 
 
 console = PlainConsole()
+PLAIN_SECONDS = 10
 
 
 def printable(text: str, width: int) -> str:
@@ -63,6 +74,39 @@ def steps() -> Iterator[Callable[[str, float], None]]:
     ) as bars:
         task = bars.add_task("", total=1.0)
         yield lambda label, share: bars.update(task, description=escape(visible(label)), completed=share)
+
+
+class RowProgress:
+    """Rows and rows a second while a file is read, on standard error: a bar on a terminal, a plain line every ten seconds elsewhere."""
+
+    def __init__(self, stderr: Console, bars: Progress) -> None:
+        self._console, self._bars = stderr, bars
+        self._task = bars.add_task("", total=1.0)
+        self._share, self._started, self._said = 0.0, time.monotonic(), time.monotonic()
+
+    def read(self, share: float) -> None:
+        """So much of the bytes is read."""
+        self._share = share
+
+    def show(self, n_rows: int) -> None:
+        """So many rows are written."""
+        now = time.monotonic()
+        line = f"{n_rows:,} rows, {n_rows / max(now - self._started, 0.001):,.0f} a second"
+        if self._console.is_terminal:
+            self._bars.update(self._task, description=line, completed=self._share)
+        elif now - self._said >= PLAIN_SECONDS:
+            self._said = now
+            self._console.print(f"{line}, {self._share:.0%}")
+
+
+@contextlib.contextmanager
+def row_progress() -> Iterator[RowProgress]:
+    """The progress of `make predict FILE=`. It has a standard error of its own: TensorFlow's start-up lines are sent elsewhere."""
+    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
+        own = Console(file=stderr, highlight=False, soft_wrap=True)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=own, transient=True, disable=not own.is_terminal) as bars:
+            yield RowProgress(own, bars)
 
 
 class SearchDisplay:
@@ -196,6 +240,35 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
         console.print(
             f"This is look number {len(manifest['test_looks'])} at the test split, which makes its scores too good; before: {earlier}."
         )
+
+
+def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
+    """Every form of an export with its size, its difference and its speed; what was left out; what the model can't do."""
+    from tuning.card import FORM_COLUMNS, form_rows
+    from tuning.versions import earlier
+
+    title = f"Export {manifest['export_number']}: {folder.best_dir}/, compared on {manifest['n_parity_texts']:,} texts"
+    table = Table(title=escape(title), title_justify="left")
+    shown = [
+        number for number, column in enumerate(FORM_COLUMNS) if column not in ("takes", "needs")
+    ]  # they fit a terminal; the card has all
+    for number in shown:
+        table.add_column(FORM_COLUMNS[number], justify="right" if number else "left", no_wrap=True)
+    for row in form_rows(manifest):
+        table.add_row(*(row[number] for number in shown))
+    console.print(table)
+    int8 = manifest["forms"].get("model_int8.tflite")
+    if int8:
+        change = int8["accuracy"]
+        bounds = f"[{change['change_low']:+.4f}, {change['change_high']:+.4f}]"
+        console.print(escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}."))
+    for name, reason in manifest["left_out"].items():
+        console.print(f"{name} left out: {escape(reason)}")
+    for limit in manifest["limits"]:
+        console.print(escape(limit))
+    kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
+    if kept:
+        console.print(f"Earlier exports are kept in {kept}.")
 
 
 def print_next(folder: StudyDir) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tuning.vocabulary import FIRST_WORD_ID, Corpus
+from tuning.tokenizer import FIRST_WORD_ID
+from tuning.vocabulary import Corpus
 
 
 @dataclass

@@ -8,7 +8,8 @@ TuningError
 ├── StudyError     a study: opened with something else, empty, or owned by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
 ├── PoolError      the cluster that trials train on: absent, unreachable, without room
-└── ExportError    an export: missing, unfinished, or not equal to the trained model
+├── ExportError    an export: missing, unfinished, or not equal to the trained model
+└── ServeError     the server: no free port, or its packages are not there
 ```
 
 A bad argument to a function is a `ValueError` or a `TypeError` and stands outside this tree.
@@ -49,3 +50,7 @@ class PoolError(TuningError):
 
 class ExportError(TuningError):
     """An export is missing, unfinished or wrong."""
+
+
+class ServeError(TuningError):
+    """The server can't be started."""

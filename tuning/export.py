@@ -4,53 +4,42 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras
 import optuna
 from optuna.trial import FrozenTrial
 
-from tuning import prediction, training
+from tuning import training
+from tuning.card import CARD, model_card
 from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus, require_same_data
 from tuning.datasets import SplitReviews
 from tuning.datasets.files import Progress
-from tuning.epochs import Epoch
 from tuning.errors import StudyError
-from tuning.forms import folder_readme, write_forms
-from tuning.hyperparameters import Values
+from tuning.forms import write_forms
 from tuning.judgement import judge
-from tuning.looks import BEST, Classifier, Look, look, looks_of
+from tuning.looks import BEST, Classifier, Look, look, looks_of, plain
+from tuning.manifest import MANIFEST, MANIFEST_VERSION, digests
 from tuning.owner import exporting
-from tuning.predict import MANIFEST
 from tuning.references import Reference, references
-from tuning.results import ResultsDir, StudyDir, read_json, replace_dir, translated, write_json, write_text
-from tuning.spaces import SearchSpace, declare, find_space, load_hypermodel, require_same_space
+from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json, write_text
+from tuning.retraining import Trained, retrain
+from tuning.spaces import SearchSpace, declare, find_space, require_same_space
 from tuning.storage import close_study
 from tuning.study import describe_versions, git_commit, load_study, recorded_config, recorded_space
-from tuning.summary import Summary, summarize, value_of, values_of
+from tuning.summary import Summary, summarize, value_of
+from tuning.versions import next_number, publish, recover
 from tuning.vocabulary import Corpus
 
 logger = logging.getLogger(__name__)
 
 
 N_NAMED = 10
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One configuration retrained on train + validation."""
-
-    trial: FrozenTrial
-    values: Values
-    epochs: int
-    model: keras.Model
-    seconds: float
+CARD_FACTS = ("class_counts", "length_percentiles", "unknown_share", "n_duplicates", "label_column", "dropped")
 
 
 def export_best(
@@ -79,6 +68,7 @@ def export_best(
         summary = summarize(study, metric=config.metric)
         best = best_trial(summary, folder) if number is None else named_trial(summary, number)
         with exporting(folder):
+            recover(folder.best_dir)
             return _export(study, summary, best, config, space, results, folder, progress)
     finally:
         close_study(study)
@@ -99,27 +89,28 @@ def _export(
     require_same_data(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
     space_path = find_space(config.space)
     _same_space(space_path, space, n_classes=len(corpus.card["class_names"]))
-    trained = {BEST: _retrain(best, BEST, config, space, space_path, corpus, progress)}
+    trained = {BEST: retrain(best, BEST, config, space, space_path, corpus, progress)}
     if summary.baseline is best:
         trained["baseline"] = trained[BEST]
     elif summary.baseline is not None:
-        trained["baseline"] = _retrain(summary.baseline, "baseline", config, space, space_path, corpus, progress)
+        trained["baseline"] = retrain(summary.baseline, "baseline", config, space, space_path, corpus, progress)
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, test_texts, progress)
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)
     scored = describe_scores(trained, compared, seen, summary) | {"test_looks": looks_of(study)}
     write_json(folder.test_path, {**scored, "mistakes": seen.mistakes})  # not in the export: these are texts of the data
+    number = next_number(folder.best_dir)
+    manifest = describe_export(trained[BEST], config, corpus, record) | scored | {"export_number": number}
+    manifest["search"] = describe_search(summary, best, config, folder)
     temporary = folder.best_dir.with_name("best.tmp")
     with translated(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-    manifest = describe_export(trained[BEST], config, corpus, record) | scored
-    if progress:
-        progress("writing the forms", 0.0)
-    manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, progress)
-    write_text(temporary / "README.md", folder_readme(manifest))
+    manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, seen.labels, progress)
+    write_text(temporary / CARD, model_card(manifest))
+    manifest |= {"schema_version": MANIFEST_VERSION, "files": digests(temporary)}
     write_json(temporary / MANIFEST, manifest)
-    replace_dir(temporary, folder.best_dir)
+    publish(temporary, folder.best_dir, number=number)
     return manifest
 
 
@@ -173,13 +164,12 @@ def _look(
     class_names = corpus.card["class_names"]
     n_classes = len(class_names)
 
-    def of_model(one: Trained) -> Classifier:
-        return lambda texts: prediction.predict(one.model, prediction.make_view(one.model, one.values, texts), n_classes=n_classes)
-
     def of_reference(reference: Reference) -> Classifier:
         return lambda texts: reference.probabilities
 
-    classifiers = {role: of_model(one) for role, one in trained.items()} | {name: of_reference(one) for name, one in compared.items()}
+    classifiers = {role: one.classifier(n_classes) for role, one in trained.items()} | {
+        name: of_reference(one) for name, one in compared.items()
+    }
     return look(
         study,
         corpus,
@@ -198,45 +188,10 @@ def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
         logger.warning("%s changed since the search, though its ranges did not; the export uses it as it is now", path.name)
 
 
-def _retrain(
-    trial: FrozenTrial,
-    role: str,
-    config: StudyConfig,
-    space: SearchSpace,
-    space_path: Path,
-    corpus: Corpus,
-    progress: Progress | None,
-) -> Trained:
-    """Train on train + validation for the trial's best number of epochs."""
-    started = time.monotonic()
-    epochs, values = int(trial.user_attrs["best_epoch"]), values_of(trial, space)
-    n_classes = len(corpus.card["class_names"])
-
-    def on_epoch(epoch: Epoch) -> bool:
-        if progress:
-            progress(f"training the {role} again (trial {trial.number})", epoch.number / epochs)
-        return True
-
-    if progress:
-        progress(f"training the {role} again (trial {trial.number})", 0.0)
-    model, _ = training.fit(
-        load_hypermodel(space_path),
-        values,
-        train=corpus.split("train") + corpus.split("validation"),
-        validation=None,
-        n_classes=n_classes,
-        config=replace(config.train, epochs=epochs),
-        seed=config.seed,
-        metric=config.metric,
-        on_epoch=on_epoch,
-    )
-    return Trained(trial, values, epochs, model, time.monotonic() - started)
-
-
 def describe_scores(trained: dict[str, Trained], compared: dict[str, Reference], seen: Look, summary: Summary) -> dict[str, Any]:
     """What validation and test split say of the study's models and of the references."""
     return {
-        "scores": {role: {**_trial_entry(one, summary), **seen.entries[role]} for role, one in trained.items()},
+        "scores": {role: {**one.entry(summary), **seen.entries[role]} for role, one in trained.items()},
         "references": {
             name: {
                 "about": one.about,
@@ -250,9 +205,22 @@ def describe_scores(trained: dict[str, Trained], compared: dict[str, Reference],
     }
 
 
-def _trial_entry(one: Trained, summary: Summary) -> dict[str, Any]:
-    name = f"validation_{summary.metric.removeprefix('val_')}"
-    return {"trial": one.trial.number, "epochs": one.epochs, name: value_of(one.trial), "seconds": round(one.seconds, 1)}
+def describe_search(summary: Summary, best: FrozenTrial, config: StudyConfig, folder: StudyDir) -> dict[str, Any]:
+    """How the exported configuration was found, and what its repeats on fresh seeds say of it."""
+    found = Confirmation.load(folder)
+    judgement = judge(found) if found else None
+    repeats = next((one for one in found.finalists if one.trial == best.number), None) if found else None
+    mean = judgement.means.get(best.number) if judgement else None
+    return {
+        "sampler": config.sampler,
+        "pruner": config.pruner,
+        "n_trials": summary.counts,
+        "value": value_of(best),
+        "is_baseline": summary.baseline is best,
+        "is_confirmed_best": judgement is not None and judgement.best.trial == best.number,
+        "repeats": {str(seed): value for seed, value in repeats.repeats.items()} if repeats else {},
+        "corrected_mean": plain(mean) if mean else None,
+    }
 
 
 def describe_export(best: Trained, config: StudyConfig, corpus: Corpus, record: dict[str, Any]) -> dict[str, Any]:
@@ -274,6 +242,7 @@ def describe_export(best: Trained, config: StudyConfig, corpus: Corpus, record: 
             "truncating": str(best.values.get("truncating", "pre")),
         },
         "n_rows": corpus.card["n_rows"],
+        "data_card": {name: corpus.card.get(name) for name in CARD_FACTS},
         "majority_share": corpus.card["majority_share"],
         "data_fingerprint": record["data_fingerprint"],
         "space_fingerprint": record["space_fingerprint"],

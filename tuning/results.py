@@ -6,7 +6,6 @@ import html
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +58,8 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote, without `schema_version`.
+def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """Read what `write_json` wrote, without `schema_version`, which must be `version`.
 
     Raises:
         StorageError: not JSON, not an object, or another schema version.
@@ -69,10 +68,16 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} must hold JSON written by this program; reading it gave: {error}.") from error
-    version = values.pop("schema_version", None) if isinstance(values, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StorageError(f"{path} must have schema_version {SCHEMA_VERSION}; it has {version!r}.")
+    found = values.pop("schema_version", None) if isinstance(values, dict) else None
+    if found != version:
+        raise StorageError(f"{path} must have schema_version {version}; it has {found!r}.")
     return values  # type: ignore[no-any-return]  # a dict: anything else has no version
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """An object on one line that a terminal shows as it is: what can't be printed is escaped."""
+    line = json.dumps(values, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 @contextlib.contextmanager
@@ -93,6 +98,11 @@ def escape_markdown(value: object) -> str:
     """Text that Markdown, with its formulas, and HTML show as it is, on one line."""
     escaped = html.escape(visible(str(value)), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in escaped)
+
+
+def no_formula(value: Any) -> Any:
+    """A CSV cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -240,20 +250,3 @@ class ResultsDir:
             known = f"it holds {', '.join(names)}" if names else "it holds none; type `make tune` first"
             raise StudyError(f"Study {name!r} must be in {self.path}; {known}.")
         return study
-
-
-def replace_dir(temporary: Path, final: Path) -> None:
-    """Put a finished folder in the place of another; the old one goes only after the new one stands."""
-    old = final.with_name(final.name + ".old")
-    with translated(final):
-        temporary.stat()
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            final.replace(old)
-        try:
-            temporary.replace(final)
-        except OSError:
-            if old.exists():
-                old.replace(final)
-            raise
-        shutil.rmtree(old, ignore_errors=True)

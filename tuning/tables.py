@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from tuning.config import SPLITS, StudyConfig
 from tuning.hyperparameters import value_text
+from tuning.results import no_formula
 from tuning.spaces import SearchSpace
 from tuning.summary import PHASES, Summary, value_of, values_of
 
@@ -30,11 +31,7 @@ def trials_table(summary: Summary) -> pd.DataFrame:
         seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
         value = trial.values[0] if trial.values else None
         rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, **attributes, **seconds})
-    return pd.DataFrame([{_no_formula(name): _no_formula(value) for name, value in row.items()} for row in rows])
-
-
-def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return pd.DataFrame([{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows])
 
 
 def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:

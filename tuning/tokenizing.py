@@ -12,12 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tuning.chunks import BOUNDARY, joined
+from tuning.tokenizer import LOWER, PUNCTUATION, WHITE_SPACE
 
-# keras.layers.TextVectorization: lower-cases ASCII letters, then strips !"#$%&()*+,-./:;<=>?@[\]^_`{|}~' and splits at ASCII
-# white space (keras/src/layers/preprocessing/text_vectorization.py). On UTF-8 bytes that is one table and one split.
-_WHITE_SPACE = b"\t\n\x0b\x0c\r "
-_PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
-_TABLE = (bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))).translate(bytes.maketrans(_WHITE_SPACE, b" " * 6))
+# As `tokenizer`, for many texts at once. On UTF-8 bytes its rules are one table and one split.
+_TABLE = LOWER.translate(bytes.maketrans(WHITE_SPACE, b" " * len(WHITE_SPACE)))
 
 _FIRST_TOKEN = 2  # among a chunk's different tokens, after the two of the first boundary: the empty one, and
 _BOUNDARY_TOKEN = 1
@@ -37,7 +35,7 @@ class Tokens:
 
 def tokenize(texts: pd.Series | list[str]) -> Tokens:
     """The tokens of a chunk of texts."""
-    data = (BOUNDARY + joined(texts, end=BOUNDARY)).translate(_TABLE, _PUNCTUATION)
+    data = (BOUNDARY + joined(texts, end=BOUNDARY)).translate(_TABLE, PUNCTUATION)
     spaces = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord(" "))
     offsets = np.concatenate([[0], spaces + 1])
     # each token with the space after it, so that nothing is copied; between two spaces stands an empty one

@@ -26,11 +26,11 @@ from tuning.datasets.files import Progress
 from tuning.datasets.splits import SplitReviews
 from tuning.errors import StorageError
 from tuning.results import read_json, translated, write_json
+from tuning.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.tokenizing import tokenize
 
 logger = logging.getLogger(__name__)
 
-PADDING_ID, UNKNOWN_ID, FIRST_WORD_ID = 0, 1, 2
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 CHECKSUM_BYTES = 2**22  # read at a time
 

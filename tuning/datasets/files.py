@@ -1,5 +1,6 @@
 """Tables out of files: CSV, TSV, JSONL and Parquet, plain or `.gz`, several by a glob pattern."""
 
+import contextlib
 import glob
 import gzip
 import io
@@ -82,11 +83,11 @@ def _max_unpacked(n_packed: int) -> int:
     return max(MAX_UNPACKED_RATIO * n_packed, MIN_BOMB_BYTES)
 
 
-def find_files(pattern: str, *, flag: str = "--data") -> list[Path]:
+def find_files(pattern: str, *, flag: str = "--data", formats: tuple[str, ...] = FORMATS) -> list[Path]:
     """The files of a path or glob pattern, sorted.
 
     Raises:
-        DataError: none, a directory, or an ending that is not in `FORMATS`.
+        DataError: none, a directory, or an ending that is not in `formats`.
     """
     try:
         path = Path(pattern).expanduser()
@@ -98,9 +99,9 @@ def find_files(pattern: str, *, flag: str = "--data") -> list[Path]:
     for found in paths:
         if found.is_dir():
             raise DataError(f"{flag} must name files; {str(found)!r} is a directory. Use a pattern such as '{found}/*.csv'.")
-        if _format(found) not in FORMATS:
+        if file_format(found) not in formats:
             raise DataError(
-                f"A data file must end in {', '.join(FORMATS)}, each also with .gz; received {found.name!r}. Rename it after what it holds."
+                f"A data file must end in {', '.join(formats)}, each also with .gz; received {found.name!r}. Rename it after what it holds."
             )
     return paths
 
@@ -140,30 +141,16 @@ def _first_bad_byte(path: Path, *, default: int) -> int:
     return default
 
 
-def _format(path: Path) -> str:
+def file_format(path: Path) -> str:
+    """The ending that says what a file holds, in lower case, without `.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _read_file(path: Path, progress: Progress | None) -> Table:
-    unpacked: _Unpacked | None = None
-    try:
+    with opened(path, progress) as data:
         parquet = partial(_read_parquet, n_packed=path.stat().st_size)
         readers: dict[str, Callable[[IO[bytes], str], Table]] = {".csv": _read_csv, ".tsv": _read_tsv, ".parquet": parquet}
-        reader = readers.get(_format(path), _read_jsonl)
-        with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
-            if path.name.lower().endswith(".gz"):
-                unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)
-            data = cast("IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw)
-            table = reader(data, path.name)
-    except (OSError, DataError, MemoryError) as error:
-        if unpacked is None or not unpacked.is_bomb:
-            raise _unreadable(path, error) from error
-        raise DataError(f"{path} {_BOMB} Unpack it by hand if it is what you want to read.") from error
-    except UnicodeDecodeError as error:
-        place = error.start if _format(path) == ".parquet" else _first_bad_byte(path, default=error.start)
-        raise DataError(f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv.") from error
-    except (EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        table = readers.get(file_format(path), _read_jsonl)(data, path.name)
     n_rows = len(table.frame)
     if len(table.broken) > MAX_BROKEN_SHARE * (n_rows + len(table.broken)):
         raise DataError(
@@ -171,6 +158,30 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
             f"the first at {table.broken[0]}."
         )
     return table
+
+
+@contextlib.contextmanager
+def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
+    """The bytes of a data file, unpacked; whatever goes wrong while they are read becomes a `DataError`.
+
+    Raises:
+        DataError: it can't be opened, is a broken gzip file or a bomb, or is not the UTF-8 that was asked for.
+    """
+    unpacked: _Unpacked | None = None
+    try:
+        with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
+            if path.name.lower().endswith(".gz"):
+                unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)
+            yield cast("IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw)
+    except (OSError, DataError, MemoryError) as error:
+        if unpacked is None or not unpacked.is_bomb:
+            raise _unreadable(path, error) from error
+        raise DataError(f"{path} {_BOMB} Unpack it by hand if it is what you want to read.") from error
+    except UnicodeDecodeError as error:
+        place = error.start if file_format(path) == ".parquet" else _first_bad_byte(path, default=error.start)
+        raise DataError(f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv.") from error
+    except (EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:
@@ -237,7 +248,7 @@ def _jsonl_rows(lines: Iterable[str], name: str, broken: list[str]) -> Iterator[
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
-            yield {utf8(k): _plain(v) for k, v in record.items() if not isinstance(v, dict | list)}
+            yield {utf8(k): plain(v) for k, v in record.items() if not isinstance(v, dict | list)}
         else:
             broken.append(f"{name} line {number} (not a JSON object)")
 
@@ -248,7 +259,8 @@ def _frame(rows: Iterator[Sequence[str] | dict[str, str]], columns: pd.Index | N
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns, dtype=str)
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A value of JSON or Parquet as text."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else utf8(str(value))
@@ -270,4 +282,4 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
 
 
 def _decoded(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else _plain(value)
+    return value.decode("utf-8") if isinstance(value, bytes) else plain(value)

@@ -56,14 +56,23 @@ def read_columns(data: bytes, *, max_bytes: int, part_rows: int) -> tuple[list[s
             raise ValueError(f"two columns have the name {path!r}")
     if not names:
         return names, iter(())
-    widest = _widest_value(data, file, flat, max_bytes=max_bytes)
-    rows, total = max(1, min(part_rows, BATCH_BYTES // widest)), 0
+    rows, total = rows_at_once(data, file, flat, most=part_rows, max_bytes=max_bytes), 0
     for batch in file.iter_batches(rows, columns=names):
         total += sum(VALUE_BYTES * batch.num_rows + _unpacked(values).nbytes for values in batch.columns)
         if total > max_bytes:
             raise Bomb
     parts = file.iter_batches(rows, columns=names)  # again: Arrow is fast, and nothing of a bomb was kept
     return names, ({name: values.to_pylist() for name, values in zip(names, part.columns, strict=True)} for part in parts)
+
+
+def rows_at_once(data: Any, file: Any, flat: list[int], *, most: int, max_bytes: int) -> int:
+    """How many rows of some columns may be unpacked at once, so that they take `BATCH_BYTES`; `data` may be a memory map of the file.
+
+    Raises:
+        Bomb: its pages unpack to more than `max_bytes`.
+        ValueError: a page's header can't be read.
+    """
+    return max(1, min(most, BATCH_BYTES // _widest_value(data, file, flat, max_bytes=max_bytes)))
 
 
 def _unpacked(values: Any) -> Any:

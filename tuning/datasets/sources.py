@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tuning.errors import DataError
 TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content")
 LABEL_COLUMNS = ("star_rating", "rating", "stars", "sentiment", "label")
 MIN_ROWS = 50
+MAX_LISTED, MAX_NAME = 40, 60
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
         DataError: an unknown source, a column that is not there, labels that are no classes, or fewer than 50 rows.
     """
     table = _read(config, progress)
-    text_column = choose_column(table.frame, config.text_column, TEXT_COLUMNS, "text")
-    label_column = choose_column(table.frame, config.label_column, LABEL_COLUMNS, "label")
+    text_column = choose_column(table.frame.columns, config.text_column, TEXT_COLUMNS, "text")
+    label_column = choose_column(table.frame.columns, config.label_column, LABEL_COLUMNS, "label")
     labels = to_classes(table.frame[label_column], column=label_column, positive_from=config.positive_from, drop_stars=config.drop_stars)
     texts = clean(table.frame[text_column])
     empty = ((texts == "") | texts.str.isspace()).to_numpy() & (labels.codes >= 0)  # a row without a label is counted there
@@ -68,24 +70,30 @@ def clean(texts: pd.Series) -> pd.Series:
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
 
 
-def choose_column(frame: pd.DataFrame, name: str | None, known: tuple[str, ...], role: str) -> str:
+def choose_column(columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str) -> str:
     """The column called `name`, or the first whose last part is in `known`.
 
     Raises:
         DataError: no such column; the message lists those there are.
     """
-    columns = [str(c) for c in frame.columns]
+    columns = [str(c) for c in columns]
     flag = f"--{role}-column"
     if name is not None:
         matches = [c for c in columns if c == name] or [c for c in columns if c.rsplit("/", 1)[-1] == name]
         if not matches:
-            raise DataError(f"{flag} must be one of {', '.join(columns)}; received {name!r}.")
+            raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
         return matches[0]
     for candidate in known:
         for column in columns:
             if column.rsplit("/", 1)[-1].lower() == candidate:
                 return column
-    raise DataError(f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one of {', '.join(columns)}.")
+    raise DataError(f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one of {_listed(columns)}.")
+
+
+def _listed(columns: list[str]) -> str:
+    """Columns as a sentence names them; a file without a header line has whole reviews for names."""
+    names = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in columns[:MAX_LISTED]]
+    return ", ".join(names) + (f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else "")
 
 
 def _read(config: DataConfig, progress: Progress | None) -> Table:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from tuning.chunks import BOUNDARY, byte_lengths, joined, split_up
 from tuning.config import SPLITS
@@ -40,6 +39,8 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     Raises:
         DataError: a class with fewer than 10 distinct texts.
     """
+    from sklearn.model_selection import train_test_split  # two seconds that prediction, which reads files too, does not need
+
     digests = [digest for chunk in split_up(reviews.frame["text"]) for digest in folded_digests(chunk)]
     codes, distinct = pd.factorize(np.array(digests, dtype=object))
     first_rows = np.unique(codes, return_index=True)[1]

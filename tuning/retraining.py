@@ -1,0 +1,75 @@
+"""The best configuration, or the baseline, trained again on train and validation splits together."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+from optuna.trial import FrozenTrial
+
+from tuning import prediction, training
+from tuning.config import StudyConfig
+from tuning.datasets.files import Progress
+from tuning.epochs import Epoch
+from tuning.hyperparameters import Values
+from tuning.looks import Classifier
+from tuning.spaces import SearchSpace, load_hypermodel
+from tuning.summary import Summary, value_of, values_of
+from tuning.vocabulary import Corpus
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One configuration retrained on train + validation."""
+
+    trial: FrozenTrial
+    values: Values
+    epochs: int
+    model: keras.Model
+    seconds: float
+
+    def classifier(self, n_classes: int) -> Classifier:
+        return lambda texts: prediction.predict(self.model, prediction.make_view(self.model, self.values, texts), n_classes=n_classes)
+
+    def entry(self, summary: Summary) -> dict[str, Any]:
+        """What the search knows of it, as plain values."""
+        name = f"validation_{summary.metric.removeprefix('val_')}"
+        return {"trial": self.trial.number, "epochs": self.epochs, name: value_of(self.trial), "seconds": round(self.seconds, 1)}
+
+
+def retrain(
+    trial: FrozenTrial,
+    role: str,
+    config: StudyConfig,
+    space: SearchSpace,
+    space_path: Path,
+    corpus: Corpus,
+    progress: Progress | None,
+) -> Trained:
+    """Train on train + validation for the trial's best number of epochs."""
+    started = time.monotonic()
+    epochs, values = int(trial.user_attrs["best_epoch"]), values_of(trial, space)
+    n_classes = len(corpus.card["class_names"])
+
+    def on_epoch(epoch: Epoch) -> bool:
+        if progress:
+            progress(f"training the {role} again (trial {trial.number})", epoch.number / epochs)
+        return True
+
+    if progress:
+        progress(f"training the {role} again (trial {trial.number})", 0.0)
+    model, _ = training.fit(
+        load_hypermodel(space_path),
+        values,
+        train=corpus.split("train") + corpus.split("validation"),
+        validation=None,
+        n_classes=n_classes,
+        config=replace(config.train, epochs=epochs),
+        seed=config.seed,
+        metric=config.metric,
+        on_epoch=on_epoch,
+    )
+    return Trained(trial, values, epochs, model, time.monotonic() - started)

@@ -1,0 +1,81 @@
+"""One model for many requests: those that wait at the same time go through it together, in a thread, so that the server stays awake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tuning.metrics import Array
+from tuning.predict import Probabilities
+
+MAX_BATCH = 1_024  # texts of one call of the model, unless one request alone has more
+MAX_WAITING = 20_000  # texts that wait; more are turned away at once, instead of after a long time
+
+
+class Busy(Exception):
+    """So many texts wait that a further request is turned away."""
+
+
+class MicroBatcher:
+    """Requests in the order in which they came, as few calls of the model as that takes.
+
+    No request waits for others to come: while the model works, those that arrive gather, and are its next batch.
+    """
+
+    def __init__(self, probabilities: Probabilities) -> None:
+        self._probabilities = probabilities
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[tuple[Sequence[str], asyncio.Future[Array]]] = deque()
+        self._n_waiting = 0
+        self._worker: asyncio.Task[None] | None = None
+
+    async def run(self, texts: Sequence[str]) -> Array:
+        """The class probabilities of one request's texts.
+
+        Raises:
+            Busy: too many texts wait already.
+        """
+        if self._n_waiting + len(texts) > MAX_WAITING:
+            raise Busy
+        answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
+        self._waiting.append((texts, answer))
+        self._n_waiting += len(texts)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="model")
+        while self._waiting:
+            batch = self._next_batch()
+            texts = [text for request, _ in batch for text in request]
+            call = asyncio.get_running_loop().run_in_executor(self._thread, self._probabilities, texts)
+            await asyncio.wait([call])
+            error = call.exception()
+            ends = np.cumsum([len(request) for request, _ in batch])
+            for (request, answer), end in zip(batch, ends, strict=True):
+                if answer.done():  # its client went away
+                    continue
+                if error is None:
+                    answer.set_result(call.result()[end - len(request) : end])
+                else:
+                    answer.set_exception(error)
+
+    def _next_batch(self) -> list[tuple[Sequence[str], asyncio.Future[Array]]]:
+        batch = [self._waiting.popleft()]
+        n_texts = len(batch[0][0])
+        while self._waiting and n_texts + len(self._waiting[0][0]) <= MAX_BATCH:
+            batch.append(self._waiting.popleft())
+            n_texts += len(batch[-1][0])
+        self._n_waiting -= n_texts
+        return batch
+
+    def close(self) -> None:
+        """End the thread once the call that runs is over."""
+        if self._thread:
+            self._thread.shutdown()
+        self._thread = None
