@@ -11,7 +11,6 @@ from tuning.results import escape_markdown
 from tuning.runtimes import TOKEN_IDS
 from tuning.statistics import interval_text
 
-CARD = "README.md"
 CARD_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuning.errors import ExportError
-from tuning.manifest import MANIFEST, read_manifest, verify
+from tuning.manifest import CARD, MANIFEST, read_manifest, verify
 from tuning.results import StudyDir, translated
 
 N_KEPT = 2  # earlier exports: some ten MB each
@@ -65,11 +65,12 @@ def recover(best: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a finished export, every file as it was written."""
+    """Whether a folder holds a finished export, every file but the card as it was written."""
     if not (folder / MANIFEST).is_file():
         return False
     try:
-        verify(folder, read_manifest(folder))
+        manifest = read_manifest(folder)
+        verify(folder, manifest, manifest["files"].keys() - {CARD})
     except ExportError:
         return False
     return True
