@@ -208,7 +208,7 @@ def form_rows(manifest: dict[str, Any]) -> list[list[str]]:
             f"{one['bytes'] / 1e6:.1f}",
             f"{one['max_difference']:.1e}",
             f"{one['latency_ms']:.2f}",
-            f"{one['first_answer_seconds']:.1f}",
+            f"{one['first_answer_seconds']:.2f}",
             f"{one['memory_mb']:.0f}",
         ]
         for name, one in manifest["forms"].items()

@@ -18,7 +18,7 @@ N_KEPT = 2  # earlier exports: some ten MB each
 def next_number(best: Path) -> int:
     """The number of the next export of a study, from 1."""
     current = 0
-    with contextlib.suppress(ExportError):  # missing, or written before exports were numbered
+    with contextlib.suppress(ExportError, TypeError, ValueError):  # missing, of an earlier version, or changed
         current = int(read_manifest(best).get("export_number", 0))
     return 1 + max(current, int(best.exists()), *earlier(best), 0)
 
