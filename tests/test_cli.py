@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIServer
 import pytest
 
 from tests.conftest import TINY_SPACE, Ran, make_reviews
-from tuning import cli, display
+from tuning import cli, display, progress
 from tuning.results import ResultsDir
 from tuning.tune import Outcome
 
@@ -420,7 +420,7 @@ def test_serve_for_other_machines_warns(
 
 
 def test_predict_of_a_file_says_how_far_it_is(run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
     (tmp_path / "new.txt").write_text("good film\n" * 20)
     done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--output", tmp_path / "out.csv")
     assert re.search(r"^20 rows, [\d,]+ a second, 100%$", done.err, re.MULTILINE)

@@ -28,7 +28,6 @@ from tuning.display import (
     print_test_scores,
     printable,
     removable_table,
-    row_progress,
     steps,
 )
 from tuning.errors import ServeError, SpaceBug, TuningError
@@ -404,6 +403,7 @@ def _predict_file(
     from tuning import streaming
     from tuning.datasets.stream import stream_rows
     from tuning.pool import stderr_to
+    from tuning.progress import row_progress
 
     if output is None and not as_json:
         output = streaming.default_output(pattern)
