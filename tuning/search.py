@@ -189,7 +189,7 @@ class Search:
             return "timeout"
         if self._coordinators.are_several:
             self._record.refresh()
-        others = [t for t in self._record.summary.trials if t.state == TrialState.RUNNING and not self._coordinators.is_own(t)]
+        others = self._running_elsewhere()
         if any(is_at_work(t) and not self._coordinators.is_gone(t) for t in others):
             return ""
         for opened in list(self._paused.values()):
@@ -228,8 +228,12 @@ class Search:
     def _n_wanted(self) -> int:
         """How many trials are still to be asked for, as far as is known."""
         own = len(self._running) + len(self._paused) + sum(map(len, self._twins.values()))
-        others = sum(t.state == TrialState.RUNNING and not self._coordinators.is_own(t) for t in self._record.summary.trials)
-        return self.n_trials - self._record.summary.n_finished - own - others
+        return self.n_trials - self._record.summary.n_finished - own - len(self._running_elsewhere())
+
+    def _running_elsewhere(self) -> list[FrozenTrial]:
+        """The trials that other coordinators have at work or paused, as far as is known."""
+        trials = self._record.summary.trials if self._coordinators.are_several else ()
+        return [t for t in trials if t.state == TrialState.RUNNING and not self._coordinators.is_own(t)]
 
     def _ask(self) -> OpenTrial | None:
         """The next trial to train. One whose configuration another trial has had gets that one's result, now or when it is there."""
