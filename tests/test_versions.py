@@ -103,6 +103,17 @@ def test_recovery_takes_no_unfinished_export(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "best")["export_number"] == 1
 
 
+def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
+    folder = export(tmp_path / "best.1", 1)
+    (folder / "README.md").write_text("card")
+    manifest = read_manifest(folder)
+    write_json(folder / "export.json", {"schema_version": 2, **manifest, "files": digests(folder)})
+    (folder / "README.md").write_text("card, with its licence")
+    assert is_whole(folder)
+    (folder / "model.onnx").write_text("other")
+    assert not is_whole(folder)
+
+
 def test_recovery_of_nothing_does_nothing(tmp_path: Path) -> None:
     recover(tmp_path / "best")
     assert names(tmp_path) == []

@@ -11,7 +11,6 @@ from tuning.results import escape_markdown
 from tuning.runtimes import TOKEN_IDS
 from tuning.statistics import interval_text
 
-CARD = "README.md"
 CARD_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
 
@@ -209,7 +208,7 @@ def form_rows(manifest: dict[str, Any]) -> list[list[str]]:
             f"{one['bytes'] / 1e6:.1f}",
             f"{one['max_difference']:.1e}",
             f"{one['latency_ms']:.2f}",
-            f"{one['first_answer_seconds']:.1f}",
+            f"{one['first_answer_seconds']:.2f}",
             f"{one['memory_mb']:.0f}",
         ]
         for name, one in manifest["forms"].items()

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from tuning import training
-from tuning.card import CARD, model_card
+from tuning.card import model_card
 from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus, require_same_data
@@ -23,7 +23,7 @@ from tuning.errors import StudyError
 from tuning.forms import write_forms
 from tuning.judgement import judge
 from tuning.looks import BEST, Classifier, Look, look, looks_of, plain
-from tuning.manifest import MANIFEST, MANIFEST_VERSION, digests
+from tuning.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.owner import exporting
 from tuning.references import Reference, references
 from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json, write_text
@@ -58,7 +58,7 @@ def export_best(
 
     Raises:
         StudyError: no trial is complete, or the data or space changed since the search.
-        ExportError: a form's probabilities differ from the trained model's by more than 1e-5.
+        ExportError: a form that takes raw text can't be loaded, or gives other probabilities than the trained model.
     """
     config, space = recorded_config(folder), recorded_space(folder)
     config = replace(config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})}))

@@ -65,8 +65,7 @@ def write_forms(
     with translated(folder):
         (folder / VOCABULARY).write_bytes("\n".join(words).encode())
         shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
-    rows = np.unique(np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int))
-    texts, labels = [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
+    texts, labels = parity_texts(test_texts, test_labels)
     expected = pipeline_probabilities(model, values, texts, words=words, n_classes=len(class_names))
     source = Source(model, words, inputs["sequence_length"], inputs["truncating"], class_names)
     forms: dict[str, Any] = {}
@@ -76,11 +75,7 @@ def write_forms(
             progress(f"writing and proving {form.path}", number / len(FORMS))
         path = folder / form.path
         try:
-            with translated(path):
-                write_form(name, source, path)
-            found, measured = prove(folder, name, manifest, texts, expected)
-            if form.tolerance is None:
-                measured["accuracy"] = accuracy_change(labels, found[len(HOSTILE_TEXTS) :], expected[len(HOSTILE_TEXTS) :])
+            measured = _write_and_prove(folder, name, source, manifest, texts, labels, expected)
         except ExportError as error:
             _remove(path)
             if name in REQUIRED:
@@ -90,6 +85,24 @@ def write_forms(
         forms[form.path] = {"form": name, "takes": form.takes, "needs": list(form.needs), "bytes": _size(path), **measured}
     limits = [f"The model gives NaN for {text[:40]!r}." for text, row in zip(texts, expected, strict=True) if np.isnan(row).any()]
     return {"forms": forms, "left_out": left_out, "limits": limits, "n_parity_texts": len(texts)}
+
+
+def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
+    """The texts that each form is compared on: the hostile ones, then some of the test split from all over it, with these ones' labels."""
+    rows = np.unique(np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int))
+    return [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
+
+
+def _write_and_prove(
+    folder: Path, name: str, source: Source, manifest: dict[str, Any], texts: list[str], labels: Labels, expected: Array
+) -> dict[str, Any]:
+    path = folder / FORMS[name].path
+    with translated(path):
+        write_form(name, source, path)
+    found, measured = prove(folder, name, manifest, texts, expected)
+    if FORMS[name].tolerance is None:
+        measured["accuracy"] = accuracy_change(labels, found[len(HOSTILE_TEXTS) :], expected[len(HOSTILE_TEXTS) :])
+    return measured
 
 
 def accuracy_change(labels: Labels, found: Array, expected: Array) -> dict[str, float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from tuning.errors import ExportError, StorageError
 from tuning.results import read_json
 
+CARD = "README.md"  # the only file that is the user's to change
 MANIFEST, MANIFEST_VERSION = "export.json", 2  # 2: with the files' sizes and digests
 REMEDY = "Type `make export-best` to write the export again."
 _KEYS = {"class_names": list, "input": dict, "forms": dict, "left_out": dict, "files": dict}
@@ -41,7 +42,7 @@ def digests(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
 
 
-def verify(folder: Path, manifest: dict[str, Any], names: Iterable[str] | None = None) -> None:
+def verify(folder: Path, manifest: dict[str, Any], names: Collection[str] | None = None) -> None:
     """Check that files, or all below the folders, of these names are those that were written; all files without names.
 
     Raises:

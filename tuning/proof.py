@@ -25,6 +25,7 @@ from tuning.runtimes import FORMS
 
 RUNTIMES = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert")
 TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")  # what no form may need
+MAX_SECONDS = 900  # of a proof; the slowest form that was seen, on a busy machine, took a minute
 N_CALLS, N_WARM_UP_CALLS = 30, 3  # of a single text
 
 
@@ -52,7 +53,10 @@ def _ask(folder: Path, form: str, manifest: dict[str, Any], texts: list[str]) ->
     root = str(Path(__file__).resolve().parent.parent)
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     request = json.dumps({"manifest": manifest, "texts": texts})
-    done = subprocess.run(command, input=request, capture_output=True, text=True, env=env, check=False)
+    try:
+        done = subprocess.run(command, input=request, capture_output=True, text=True, env=env, check=False, timeout=MAX_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"{FORMS[form].path} must answer {len(texts)} texts within {MAX_SECONDS} s; it did not.") from error
     if done.returncode != 0:
         raise ExportError((done.stderr.strip().splitlines() or ["no message"])[-1])
     answer = json.loads(done.stdout)

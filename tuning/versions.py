@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuning.errors import ExportError
-from tuning.manifest import MANIFEST, read_manifest, verify
+from tuning.manifest import CARD, MANIFEST, read_manifest, verify
 from tuning.results import StudyDir, translated
 
 N_KEPT = 2  # earlier exports: some ten MB each
@@ -18,7 +18,7 @@ N_KEPT = 2  # earlier exports: some ten MB each
 def next_number(best: Path) -> int:
     """The number of the next export of a study, from 1."""
     current = 0
-    with contextlib.suppress(ExportError):  # missing, or written before exports were numbered
+    with contextlib.suppress(ExportError, TypeError, ValueError):  # missing, of an earlier version, or changed
         current = int(read_manifest(best).get("export_number", 0))
     return 1 + max(current, int(best.exists()), *earlier(best), 0)
 
@@ -65,11 +65,12 @@ def recover(best: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a finished export, every file as it was written."""
+    """Whether a folder holds a finished export, every file but the card as it was written."""
     if not (folder / MANIFEST).is_file():
         return False
     try:
-        verify(folder, read_manifest(folder))
+        manifest = read_manifest(folder)
+        verify(folder, manifest, manifest["files"].keys() - {CARD})
     except ExportError:
         return False
     return True
