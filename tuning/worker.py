@@ -60,7 +60,8 @@ def receive(connection: Connection) -> Message:
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
     """The process's body: answer messages until the coordinator hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the whole terminal, Slurm's SIGTERM the whole job
+        signal.signal(number, signal.SIG_IGN)  # the coordinator decides
     _log_to(settings.log_path)
     _claim_device(settings)
     if settings.memory_mb is not None:
