@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from tests.test_study import CONFIG, SPACE
 from tests.test_tune import Setting
 from tuning import coordinators
 from tuning.config import StudyConfig
-from tuning.coordinators import COORDINATOR, FIRST, Coordinators, identify, said_by_all
+from tuning.coordinators import COORDINATOR, FIRST, N_TRIALS, Coordinators, identify, said_by_all
 from tuning.errors import StudyError
 from tuning.record import Record
 from tuning.results import ResultsDir, StudyDir
@@ -297,6 +298,16 @@ def test_joining_refuses_what_it_cannot_join(setting: Setting, tmp_path: Path, t
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
         tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
+
+
+def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(setting: Setting, tmp_path: Path) -> None:
+    setting.tune(1)
+    with contextlib.closing(sqlite3.connect(setting.results.database_path)) as connection, connection:
+        connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (N_TRIALS,))
+    url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
+    fetch_study(other.study("s"), storage_url=url, moved={})
+    with pytest.raises(StudyError, match="must have begun"):
+        tune(setting.config, results=other, storage_url=url, n_trials=None, n_workers=1)
 
 
 @pytest.mark.parametrize(("flags", "message"), [(("--study", "s"), "--storage"), (("--storage", "sqlite:///x.db"), "--study")])

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from tests.postgresql import PASSWORD, programs, server
 from tests.test_study import open_at_once
 from tests.test_tune import Setting
-from tuning.storage import close_study
+from tuning.storage import close_study, open_storage
 from tuning.summary import status_of
 from tuning.tune import tune
 
@@ -55,3 +55,12 @@ def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> No
     assert not setting.results.database_path.exists()
     for path in setting.results.path.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_connections_give_a_silent_server_up(postgresql: str) -> None:
+    """What the URL says comes first."""
+    for url, expected in ((postgresql, "30000"), (f"{postgresql}?tcp_user_timeout=7000", "7000")):
+        storage = open_storage(url)
+        with storage.engine.connect() as connection:
+            assert connection.connection.driver_connection.info.get_parameters()["tcp_user_timeout"] == expected
+        storage.engine.dispose()

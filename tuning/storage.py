@@ -18,7 +18,9 @@ from tuning.errors import StorageError
 from tuning.results import translated
 
 SCHEMA_KEY = 7_021_958_113  # of the advisory lock, any number that others do not take
-LOCK_SECONDS = 120  # longer than any holder needs: TPE asks for 1.3 s at 10,000 trials
+LOCK_SECONDS = 30  # longer than any holder needs, and less than DEAD_SECONDS: who waits for a lock does not beat meanwhile
+# A machine whose network is gone hears nothing: without these its connection to PostgreSQL would hang for a quarter of an hour.
+PATIENCE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
 
 
 def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage) -> optuna.storages.RDBStorage:
@@ -37,6 +39,8 @@ def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.stora
             path = Path(address.database or "")
             with translated(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            options["connect_args"] = _patience(address)
         with _schema_lock(address):
             if is_sqlite:
                 _prepare_sqlite(path)
@@ -51,11 +55,18 @@ def open_storage(url: str, kind: type[optuna.storages.RDBStorage] = optuna.stora
         ) from error
 
 
+def _patience(url: sqlalchemy.URL) -> dict[str, Any]:
+    """How long PostgreSQL's client waits for a server that does not answer; what the URL says of it comes first."""
+    if not url.drivername.startswith("postgresql"):
+        return {}
+    return {name: value for name, value in PATIENCE.items() if name not in url.query}
+
+
 @contextlib.contextmanager
 def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
     """Let one process at a time make the tables: Optuna 5 fails where several open a fresh database at once."""
     if url.drivername.startswith("postgresql"):
-        engine = sqlalchemy.create_engine(url)
+        engine = sqlalchemy.create_engine(url, connect_args=_patience(url))
         try:
             with _advisory_lock(engine, SCHEMA_KEY):
                 yield

@@ -225,7 +225,10 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
             raise StudyError(f"A study to join must be in the storage; {folder.name!r} is not in {hide_password(storage_url)}, {known}.")
         attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
         if RECORD not in attributes:
-            raise StudyError(f"A study to join must have told the storage what it is; {folder.name!r} was made by an older version.")
+            raise StudyError(
+                f"A study to join must have told the storage what it is; {folder.name!r} has not: it is being created just now, or an "
+                "older version made it. Wait a moment and type the same again."
+            )
         identify(folder, joins=True)
         write_json(folder.space_path, attributes[SPACE])
         record = attributes[RECORD]

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import optuna
+
 from tuning import dashboard
 from tuning.clean import bound_caches
 from tuning.config import StudyConfig
@@ -119,7 +121,7 @@ def tune(
                         coordinators=coordinators,
                     )
                     left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
-                    ended = search.run(n_trials=n_trials or int(study.user_attrs[N_TRIALS]), timeout_seconds=left)
+                    ended = search.run(n_trials=n_trials or _asked_for(study), timeout_seconds=left)
             finally:
                 summary = summarize(study, metric=config.metric)
                 dashboard.annotate(study, summary, folder=folder, card=card, space=space)
@@ -139,6 +141,20 @@ def _require_same_source(space: SearchSpace, folder: StudyDir, *, path: Path) ->
             f"A machine that joins must have the search space of the others; {path} has sha256 {space.source_sha256[:12]}, the study's is "
             f"{recorded.source_sha256[:12]}. Copy the file here, or name it with --space."
         )
+
+
+def _asked_for(study: optuna.Study) -> int:
+    """How many trials a study is to have.
+
+    Raises:
+        StudyError: the machine that creates it has not come to say so, or was killed before.
+    """
+    if N_TRIALS not in study.user_attrs:
+        raise StudyError(
+            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine that creates it, or type its command "
+            "there again, or say how many trials there are to be with --n-trials."
+        )
+    return int(study.user_attrs[N_TRIALS])
 
 
 @contextlib.contextmanager

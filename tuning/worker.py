@@ -99,6 +99,7 @@ def open_splits(folder: str) -> Splits:
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
     """The body of a process at the end of a pipe."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm sends it to the whole job; the coordinator decides
     _log_to(settings.log_path)
     prepare(settings)
     serve(connection)
