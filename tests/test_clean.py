@@ -12,6 +12,7 @@ from filelock import FileLock
 from tests.conftest import Ran
 from tuning import clean
 from tuning.clean import Removable, artifact_ids, bound_artifacts, bound_caches, removable, remove
+from tuning.coordinators import Coordinators
 from tuning.dashboard import upload
 from tuning.owner import is_locked
 from tuning.record import Record
@@ -190,8 +191,8 @@ def test_search_bounds_its_artifacts(results: ResultsDir, monkeypatch: pytest.Mo
     (poor,) = with_artifacts(results, [0.01])
     folder = results.study("s")
     study = load_study(results, folder, storage_url=results.storage_url(None))
-    record = Record(study, recorded_config(folder), recorded_space(folder), results, ["negative", "positive"])
-    opened = record.ask()
+    record = Record(study, recorded_config(folder), recorded_space(folder), results, ["negative", "positive"], Coordinators(study))
+    opened = record.ask(n_trials=100)
     assert opened is not None
     monkeypatch.setattr(clean, "MAX_ARTIFACT_BYTES", 0)
     record._keep_confusion(opened.trial, {"best_value": 2.0, "confusion": [[1, 0], [0, 1]]})

@@ -17,6 +17,7 @@ Stack = Callable[[], list[keras.layers.Layer]]
 
 
 def classifier(*stack: keras.layers.Layer, masked: bool, n_classes: int = 2) -> keras.Model:
+    keras.utils.set_random_seed(0)
     last = layers.Dense(1, "sigmoid") if n_classes == 2 else layers.Dense(n_classes, "softmax")
     model = keras.Sequential([keras.Input((None,), dtype="int32"), layers.Embedding(ROWS, 4, mask_zero=masked), *stack, last])
     return heavier(model)

@@ -92,7 +92,7 @@ def test_page_has_every_plot(page: str) -> None:
 def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome]) -> None:
     results, outcome = finished
     study = load_study(results, results.study("s"), storage_url=results.storage_url(None))
-    figures = {title: figure for title, _, figure in report_figures(study, outcome.summary, results.study("s"), outcome.space)}
+    figures = {title: figure for title, _, figure in report_figures(study, outcome.summary, outcome.space)}
     values = [t.value for t in outcome.summary.trials if t.value is not None]
     assert sorted(figures["Optimisation history"].data[0].y) == sorted(values)
     assert len(figures["Slices"].data) == len(outcome.space.searched)

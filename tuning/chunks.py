@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tuning.machine import core_quota
+
 T = TypeVar("T")
 
 BOUNDARY = b" \xff "  # around the texts of a chunk: UTF-8 has no byte 0xff
@@ -63,4 +65,6 @@ def joined(texts: pd.Series | list[str], *, end: bytes) -> bytes:
 
 def available_cores() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = core_quota()
+    return n_cores if quota is None else max(min(n_cores, int(quota)), 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
 import psutil
 
+from tuning.machine import memory_limit
 from tuning.pool import AnyWorker
 from tuning.worker import Measured
 
@@ -39,7 +41,8 @@ def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:
     """The limits, with one of memory: an equal share of 90 % of the machine's where none is given, but enough to train in."""
     if limits.memory_mb is not None:
         return limits
-    share = MEMORY_SHARE * float(psutil.virtual_memory().total) / n_workers / 2**20
+    total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
+    share = MEMORY_SHARE * total / n_workers / 2**20
     return replace(limits, memory_mb=max(share, LEAST_MEMORY_MB))
 
 
