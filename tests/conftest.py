@@ -10,13 +10,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from tuning import cli
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
+from tuning.summary import status_of
 from tuning.tune import Outcome, tune
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
@@ -131,16 +134,23 @@ def chromium(tmp_path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outcome]:
-    """A study "s" of eight trials over the tiny corpus, to be read, not changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    data, space = folder / "reviews.csv", folder / "tiny.py"
-    make_reviews().to_csv(data, index=False)
-    space.write_text(TINY_SPACE)
+    """A study "s" of eight trials over the tiny corpus, to be read, not changed; one for all processes of a test run."""
+    is_alone = "PYTEST_XDIST_WORKER" not in os.environ
+    folder = tmp_path_factory.mktemp("finished") if is_alone else tmp_path_factory.getbasetemp().parent / "finished"
     results = ResultsDir(folder / "results")
-    config = StudyConfig(
-        study="s", space=str(space), sampler="random", pruner="none", data=DataConfig(data=str(data)), train=TrainConfig(epochs=2)
-    )
-    return results, tune(config, results=results, storage_url=results.storage_url(None), n_trials=8, n_workers=2)
+    url = results.storage_url(None)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            data, space = folder / "reviews.csv", folder / "tiny.py"
+            make_reviews().to_csv(data, index=False)
+            space.write_text(TINY_SPACE)
+            of_files: dict[str, Any] = {"space": str(space), "data": DataConfig(data=str(data))}
+            config = StudyConfig(study="s", sampler="random", pruner="none", train=TrainConfig(epochs=2), **of_files)
+            tune(config, results=results, storage_url=url, n_trials=8, n_workers=2)
+            (folder / "done").touch()
+    _, summary, space_of_study = status_of(results, results.study("s"), storage_url=url)
+    return results, Outcome(summary, space_of_study, "finished", 8)
 
 
 @pytest.fixture(scope="session")
