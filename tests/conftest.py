@@ -134,22 +134,23 @@ def chromium(tmp_path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outcome]:
-    """A study "s" of eight trials over the tiny corpus, to be read, not changed; one for all processes of a test run."""
-    is_alone = "PYTEST_XDIST_WORKER" not in os.environ
-    folder = tmp_path_factory.mktemp("finished") if is_alone else tmp_path_factory.getbasetemp().parent / "finished"
-    results = ResultsDir(folder / "results")
-    url = results.storage_url(None)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "done").exists():
-            folder.mkdir(exist_ok=True)
-            data, space = folder / "reviews.csv", folder / "tiny.py"
+    """A study "s" of eight trials over the tiny corpus, to be read, not changed; searched once for all processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    searched = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "searched"
+    results = ResultsDir(tmp_path_factory.mktemp("finished") / "results")
+    with FileLock(f"{searched}.lock"):
+        if not (searched / "done").exists():
+            searched.mkdir(exist_ok=True)
+            data, space = searched / "reviews.csv", searched / "tiny.py"
             make_reviews().to_csv(data, index=False)
             space.write_text(TINY_SPACE)
             of_files: dict[str, Any] = {"space": str(space), "data": DataConfig(data=str(data))}
             config = StudyConfig(study="s", sampler="random", pruner="none", train=TrainConfig(epochs=2), **of_files)
-            tune(config, results=results, storage_url=url, n_trials=8, n_workers=2)
-            (folder / "done").touch()
-    _, summary, space_of_study = status_of(results, results.study("s"), storage_url=url)
+            there = ResultsDir(searched / "results")
+            tune(config, results=there, storage_url=there.storage_url(None), n_trials=8, n_workers=2)
+            (searched / "done").touch()
+        shutil.copytree(searched / "results", results.path)
+    _, summary, space_of_study = status_of(results, results.study("s"), storage_url=results.storage_url(None))
     return results, Outcome(summary, space_of_study, "finished", 8)
 
 
