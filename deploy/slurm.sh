@@ -29,14 +29,21 @@ give_up=$((SECONDS + ${WAIT_SECONDS:-1800}))
 
 child=
 asked= # to end, by a signal: "requeue" or "stop"
-trap 'asked=requeue; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' USR1
-trap 'asked=stop' TERM # scancel sends it to Python too, for which a second one would mean: at once
+told=
+tell() { # once: a second SIGTERM would mean at once
+  [[ $asked == requeue && -n $child && $told != "$child" ]] || return 0
+  told=$child
+  kill -TERM "$child" 2>/dev/null || true
+}
+trap 'asked=requeue; tell' USR1
+trap 'asked=stop' TERM # scancel sends it to Python too
 
 # One command, in the background: bash runs a trap only while it waits by `wait`.
 run() {
   local status=0
   "$python" -m tuning "$@" &
   child=$!
+  tell # of a signal that came before its number was known
   wait "$child" || status=$?
   while kill -0 "$child" 2>/dev/null; do # a trap ended the wait, not the program
     status=0

@@ -32,8 +32,9 @@ CONTAINERS = [container for pod in PODS for container in (*pod.get("initContaine
 OURS = [container for container in CONTAINERS if container["image"].startswith("keras-text-tuning")]
 RECORDER = """#!/bin/sh
 # stands for Python: writes down what it was called with; a joiner finds a study the second time
+[ -n "$HANGS" ] && trap 'exit 130' TERM
 printf '%s\\n' "$*" >> calls.txt
-[ -n "$HANGS" ] && {{ trap 'exit 130' TERM; while :; do sleep 0.1; done; }}
+[ -n "$HANGS" ] && while :; do sleep 0.1; done
 case "$*" in *--join*) [ "$(grep -c -e --join calls.txt)" -ge {joined_at} ];; esac
 """
 
@@ -207,8 +208,7 @@ def test_signal_reaches_the_search(
     process = task(2, HANGS="1")
     deadline = time.monotonic() + 30
     while not calls(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)
+        time.sleep(0.01)
     os.killpg(process.pid, number) if number == signal.SIGTERM else process.send_signal(number)
     assert process.wait(30) == 130
     path = tmp_path / "requeued.txt"
@@ -231,23 +231,18 @@ def test_pod_of_a_joiner_waits_until_there_is_a_study(tmp_path: Path) -> None:
     (waits,) = [container for container in CONTAINERS if container["name"] == "wait-for-study"]
     with server(bin_dir) as made:
         url = sqlalchemy.make_url(made.url)
-        env = {
-            "PATH": f"{bin_dir}:/usr/bin:/bin",
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(url.port),
-            "PGUSER": "tuner",
-            "PGPASSWORD": PASSWORD,
-        }
+        env = {"PATH": f"{bin_dir}:/usr/bin:/bin", "PGHOST": "127.0.0.1", "PGPORT": str(url.port), "PGDATABASE": "postgres"}
+        env |= {"PGUSER": "tuner", "PGPASSWORD": PASSWORD}
         script = waits["args"][0].replace("sleep 5", "sleep 0.2")
         process = subprocess.Popen([*waits["command"], script], env=env, stderr=subprocess.DEVNULL)
+        storage = open_storage(made.url)
         try:
-            storage = open_storage(made.url)
             study_id = storage.create_new_study([], "movie-reviews")
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(1.0)
             storage.set_study_user_attr(study_id, N_TRIALS, 4)
             assert process.wait(30) == 0
-            storage.engine.dispose()
         finally:
+            storage.engine.dispose()
             process.kill()
             process.wait()
