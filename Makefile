@@ -140,7 +140,8 @@ test: $(VENV)/.installed-dev
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 2 --dist loadscope
+	$(PYTHON) -m pytest -m "slow and alone"
 
 ## faults: inject 200 faults into real studies, one on SQLite and one on PostgreSQL, and check them after each
 faults: $(VENV)/.installed-dev

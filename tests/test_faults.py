@@ -4,6 +4,8 @@ import pytest
 
 from tests.faults.__main__ import Report, run, table
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)

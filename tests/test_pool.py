@@ -24,6 +24,8 @@ from tuning.results import ResultsDir
 from tuning.spaces import declare
 from tuning.worker import Message, raise_error
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parent.parent
 ANSWER_SECONDS = 60.0  # a worker that has not answered by then never will
 

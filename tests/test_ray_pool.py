@@ -28,6 +28,8 @@ from tuning.search import Progressed
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 from tuning.watch import TrialLimits
 
+pytestmark = pytest.mark.alone
+
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 

@@ -26,6 +26,8 @@ from tuning.summary import PHASES, status_of
 from tuning.tune import Outcome, configure, tune
 from tuning.watch import TrialLimits
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parent.parent
 
 
