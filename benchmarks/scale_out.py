@@ -1,5 +1,7 @@
 """How many workers one coordinator feeds: the real search and storage, with trainings that only pass the time of a clock.
 
+And what it costs in the result that TPE draws fewer candidates in a large study, on tabulated trainings (`benchmarks.confirmation`).
+
 `tuning.search.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock is the machine's while the coordinator
 works, and jumps to the next message of a worker while it has nothing to do. So a training takes 60 s of that clock and none of ours,
 and whatever the coordinator takes is measured. A worker idles from the moment it has sent a message to that of its answer.
@@ -24,12 +26,13 @@ import numpy as np
 import psutil
 
 from benchmarks.configurations import SPACE_PATH
+from benchmarks.confirmation import DATA_SETS, load, search
 from benchmarks.coordinator import fake_metrics, fake_reviews, fake_seconds, past_trials
 from benchmarks.goals import figures
 from benchmarks.ours import study_config
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
-from tuning.config import DataConfig
+from tuning.config import DataConfig, sign
 from tuning.datasets import SplitReviews
 from tuning.pool import AnyPool
 from tuning.results import ResultsDir
@@ -41,10 +44,12 @@ from tuning.vocabulary import build_corpus
 from tuning.worker import Measured, Message, measured
 
 TRIAL_SECONDS = 60.0
-N_WORKERS = (1, 10, 30, 100, 300, 1000)
+N_WORKERS = (1, 10, 100, 300, 1000)
 N_TRIALS = 10_000  # of the study, the last of which are measured
-TRIALS_A_WORKER = 3  # that are measured, 60 at least
+TRIALS_A_WORKER = 2  # that are measured, 60 at least
 N_GOAL_WORKERS = 100
+N_SEARCHES = 16  # on each data set, with many and with few candidates
+DATA_SETS_OF_ALL = [(family, name) for family, names in DATA_SETS.items() for name in names]
 
 
 @dataclass
@@ -135,8 +140,28 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
             arguments = {"stored": stored, "n_before": n_before, "n_workers": n_workers, "seed": settings.seed}
             n_measured = max(n_workers * TRIALS_A_WORKER, min(60, n_most))
             found.append(in_fresh_process(simulate, log_path=settings.log_path, n_measured=n_measured, **arguments))
+    say("what TPE's fewer candidates cost in the result")
+    bounded = [
+        _bounded(*data_set, n_searches=settings.size(N_SEARCHES, tiny=2)) for data_set in DATA_SETS_OF_ALL[: settings.size(12, tiny=1)]
+    ]
     most = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
-    return {**figures({"idle_share_100_workers": most}), "simulations": found}
+    return {**figures({"idle_share_100_workers": most}), "simulations": found, "fewer_candidates": bounded}
+
+
+def _bounded(family: str, name: str, *, n_searches: int) -> dict[str, Any]:
+    """The regret of the best trial with Optuna's 24 candidates, and with the 2 that a trial gets beyond 10,000 others.
+
+    All trials of a search have 2 here, which is far more than a study of 10,000 loses.
+    """
+    table = load(family, name)
+    towards, regrets = sign(table.metric), []
+    for seed in range(n_searches):
+        searched = (search(table, seed=seed, seen=seed % table.n_seeds, n_trials=100, n_candidates=n) for n in (24, 2))
+        best = [max(trials, key=lambda trial: towards * trial[1])[0] for trials in searched]
+        regrets.append([towards * (table.best_truth - table.truth(point)) for point in best])
+    full, few = np.mean(regrets, axis=0)
+    error = np.std([b - a for a, b in regrets], ddof=1) / n_searches**0.5
+    return {"data_set": f"{family} {name}", "regret_24": full, "regret_2": few, "difference_error": error}
 
 
 def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
@@ -165,9 +190,9 @@ def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, se
         clock, rng, blank = Clock(), np.random.default_rng(seed), dataclasses.asdict(FitResult())
         workers = [FakeWorker(clock, epochs=config.train.epochs, result=blank, rng=rng) for _ in range(n_workers)]
         pool = cast("AnyPool", FakePool(workers, clock))  # what Search uses of a pool
-        search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), lambda progressed: None)
+        running = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), lambda progressed: None)
         started, began = time.perf_counter(), clock.now()
-        search.run(n_trials=n_before + n_measured, timeout_seconds=None)
+        running.run(n_trials=n_before + n_measured, timeout_seconds=None)
         coordinator_seconds, seconds = time.perf_counter() - started, clock.now() - began
         close_study(study)
     # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no message waits for an answer

@@ -294,6 +294,7 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
     assert [found["n_before"] for found in record["coordinator"]] == [10, 20]
 
 
+@needs_tables
 @pytest.mark.slow
 def test_scale_out_counts_what_workers_wait_for(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "scale-out", scale_out.measure(settings, splits, say=print))
