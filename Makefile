@@ -75,13 +75,13 @@ report: $(VENV)/.installed
 export-best: $(VENV)/.installed
 	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,DATA,--data)
 
-## predict: label one TEXT, or each row of FILE into OUTPUT, with the exported model
+## predict: label one TEXT, or column TEXT of each row of FILE into OUTPUT, with the exported model
 predict: $(VENV)/.installed
-	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,--text) $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
+	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
 
 ## serve: serve the exported model on 127.0.0.1, for programs and as a page to try it with
 serve: $(VENV)/.installed-serve
-	$(PYTHON) -m tuning serve $(study_flags) $(call flag,PORT,--port)
+	$(PYTHON) -m tuning serve $(study_flags) $(call flag,HOST,--host) $(call flag,PORT,--port)
 
 ## status: print what a study holds
 status: $(VENV)/.installed

@@ -90,8 +90,10 @@ def serving(folder: Path) -> Iterator[int]:
         assert process.stdout  # it is a pipe
         if "http://" not in process.stdout.readline():
             raise RuntimeError(f"the server ended with {process.wait()}")
-        yield port
-        process.terminate()
+        try:
+            yield port
+        finally:
+            process.terminate()
 
 
 def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def manifest() -> dict[str, Any]:
         "scores": {"best": {"trial": 7, **scores(0.8)}, "baseline": {"trial": 0, **scores(0.7)}},
         "references": {"majority class": scores(0.5)},
         "test_looks": [{}],
+        "versions": dict.fromkeys(("tensorflow", "keras", "onnxruntime", "ai-edge-litert"), "1.2.3"),
         "search": {
             "sampler": "tpe",
             "pruner": "asha",

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD, programs, server
@@ -235,10 +236,73 @@ def taken_over(record: Record) -> bool:
 
 def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> None:
     first, second = shared.record(), shared.record("a")
-    first.announce(20)
-    assert second.n_trials() == 20
-    second.announce(30)
-    assert first.n_trials() == 30
+    coordinators.announce(shared.opened[0], 20)
+    assert second.asked_for() == 20
+    coordinators.announce(shared.opened[1], 30)
+    assert first.asked_for() == 30
+
+
+def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(shared: Shared, clock: Clock) -> None:
+    first = shared.record()
+    shared.record("a")
+    clock.now += 10
+    load_study_of(shared).ask()
+    assert taken_over(first)
+    assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
+    first = shared.record()
+    shared.record()  # as from a copy of the folder
+    clock.now += 10
+    with pytest.raises(StudyError, match="copy of this folder"):
+        first._coordinators.listen()
+
+
+def test_folder_of_another_study_of_the_same_name_is_refused(shared: Shared, tmp_path: Path) -> None:
+    shared.record()
+    other = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", shared.config)
+    other.record()
+    for study in other.opened:
+        close_study(study)
+    with pytest.raises(StudyError, match="must be that of the study in the storage"):
+        replace(other, url=shared.url, opened=[]).record()
+
+
+def test_grid_point_that_another_has_taken_is_not_given_out_again(shared: Shared) -> None:
+    gridded = replace(shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid"))
+    first, second = gridded.record(), gridded.record("a")
+    storage = gridded.opened[0]._storage
+    first._draw = lambda trial_id, trials: None  # type: ignore[assignment,method-assign,return-value]  # it has not drawn yet
+    with pytest.raises(AttributeError):
+        first.ask(n_trials=100)
+    asked = second.ask(n_trials=100)
+    points = [t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)]
+    assert asked is not None
+    assert len(points) == 2
+    assert points[0] != points[1]
+
+
+def test_grid_is_not_exhausted_while_a_point_waits_to_be_made_again(shared: Shared) -> None:
+    gridded = replace(shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid"))
+    record = gridded.record()
+    asked = []
+    while (one := record.ask(n_trials=100)) is not None:
+        asked.append(one)
+    assert record.is_exhausted
+    record.fail(asked[0], "lost", "")
+    assert not record.is_exhausted
+    again = record.ask(n_trials=100)
+    assert again is not None and again.values == asked[0].values
+
+
+def test_trial_told_by_another_between_two_reads_is_let_go(shared: Shared) -> None:
+    record = shared.record()
+    asked = record.ask(n_trials=3)
+    assert asked is not None
+    load_study_of(shared).tell(asked.number, state=TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        record.give_up(asked)
 
 
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:

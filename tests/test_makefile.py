@@ -33,6 +33,8 @@ VARIABLES = {
     "OBJECTIVES": ("tune", "--objectives"),
     "MAX_PARAMETERS": ("tune", "--max-parameters"),
     "MAX_LATENCY_MS": ("tune", "--max-latency-ms"),
+    "POOL": ("tune", "--pool"),
+    "RAY_ADDRESS": ("tune", "--ray-address"),
 }
 
 
@@ -68,6 +70,19 @@ def test_variable_becomes_its_flag(name: str) -> None:
 def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:
     assert "secret" not in make("tune", "STORAGE=postgresql://me:secret@host/db")
     assert "export STORAGE" in (ROOT / "Makefile").read_text()
+
+
+def test_text_of_predict_is_the_column_of_a_file() -> None:
+    assert arguments_of("predict", "FILE=new.csv", "TEXT=body") == ["predict", "--text-column", "body", "--file", "new.csv"]
+
+
+@pytest.mark.parametrize(("name", "flag"), [("PORT", "--port"), ("HOST", "--host")])
+def test_server_takes_address_and_port(name: str, flag: str) -> None:
+    assert arguments_of("serve", f"{name}=x") == ["serve", flag, "x"]
+
+
+def test_join_is_a_flag() -> None:
+    assert arguments_of("tune", "JOIN=1") == ["tune", "--join"]
 
 
 def test_text_of_predict_is_the_text_itself() -> None:

@@ -48,6 +48,12 @@ def test_only_the_named_files_are_checked(export: Path) -> None:
         verify(export, read_manifest(export), ["model.onnx"])
 
 
+def test_file_without_a_digest_is_refused(export: Path) -> None:
+    manifest = read_manifest(export)
+    with pytest.raises(ExportError, match=r"must hold the SHA-256 of other\.onnx"):
+        verify(export, manifest, ["other.onnx"])
+
+
 def test_export_without_its_manifest_is_unfinished(export: Path) -> None:
     (export / "export.json").unlink()
     with pytest.raises(ExportError, match=r"has no export\.json"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuning.errors import ExportError
-from tuning.manifest import read_manifest
+from tuning.manifest import digests, read_manifest
 from tuning.predict import load
 from tuning.results import write_json
 
@@ -31,8 +31,8 @@ def test_form_that_was_left_out_says_why(tmp_path: Path) -> None:
 
 
 def test_form_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "export.json", MANIFEST)
     (tmp_path / "model.keras").write_bytes(b"junk")
+    write_json(tmp_path / "export.json", {**MANIFEST, "files": digests(tmp_path)})
     with pytest.raises(ExportError, match="must be a model"):
         load(tmp_path)
 

@@ -245,6 +245,23 @@ def test_more_texts_than_may_wait_are_turned_away(client: TestClient, monkeypatc
     assert client.post("/predict", json={"text": "a"}).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_text_for_which_the_model_gives_no_number_is_refused(path: str) -> None:
+    def nan(texts: Sequence[str]) -> Array:
+        return np.full((len(texts), 2), np.nan)
+
+    with TestClient(serve.make_app(nan, MANIFEST), base_url="http://localhost") as client:
+        answer = client.post(path, json={"text": "!!"})
+    assert answer.status_code == 422
+    assert "gives no number" in detail(answer)
+
+
+def test_body_with_more_mistakes_than_are_worth_reading_is_refused_too(client: TestClient) -> None:
+    answer = client.post("/predict", json={f"{number}": 1 for number in range(20_000)})
+    assert answer.status_code == 422
+    assert detail(answer).startswith("The body must be")
+
+
 def test_model_that_fails_is_no_end_of_the_server() -> None:
     def broken(texts: Sequence[str]) -> Array:
         if "break" in texts:

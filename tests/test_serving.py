@@ -31,6 +31,12 @@ def test_words_over_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
     assert (hidden.words, len(hidden.texts), hidden.n_left_out) == (("a", "b", "c"), 4, 2)
 
 
+def test_explanation_of_a_long_text_hides_fewer_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occlusion, "MAX_CHARACTERS", 30)
+    hidden = hide_words("aaaa bbbb cccc dddd", sequence_length=9, truncating="pre")
+    assert (len(hidden.words), hidden.n_left_out) == (1, 3)
+
+
 @pytest.mark.parametrize("text", ["", " \n", "!? --"])
 def test_text_without_a_word_has_nothing_to_hide(text: str) -> None:
     assert hide_words(text, sequence_length=9, truncating="pre").texts == ("",)

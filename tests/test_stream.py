@@ -82,6 +82,20 @@ def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(tmp_pa
     assert rows[-1][1:] == ("good", "")
 
 
+def test_quotes_that_open_in_each_line_make_no_record_of_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECORD", 100)
+    path = write(tmp_path / "a.csv", b"text\n" + b'"a\n",' * 50 + b"\ngood\n")
+    problems = [problem for _, _, problem in found(path)]
+    assert "a record of more than 100 characters" in problems[0]
+    assert len(problems) > 1  # and it goes on
+
+
+def test_long_rows_of_json_are_not_all_peeked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECORD", 100)
+    path = write(tmp_path / "a.jsonl", b"".join(b'{"text": "row %d %s"}\n' % (n, b"x" * 60) for n in range(20)))
+    assert [text.split()[1] for _, text, _ in found(path)] == [str(n) for n in range(20)]
+
+
 def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_LINE", 50)
     path = write(tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n')

@@ -42,6 +42,15 @@ def test_predictions_stand_in_the_order_of_the_rows() -> None:
     assert [(row.text, found and found.label) for row, found in chunk] == list(zip(texts, ["good", "bad", None, "good"], strict=True))
 
 
+def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
+    def nan(texts: Sequence[str]) -> Array:
+        return np.where(np.array([[text == "!!"] for text in texts]), np.nan, fake(texts))
+
+    (chunk,) = streaming.label(rows_of("good", "!!"), nan, ["negative", "positive"])
+    assert [found is None for _, found in chunk] == [False, True]
+    assert "no number" in chunk[1][0].problem
+
+
 def test_model_gets_a_chunk_sorted_by_length() -> None:
     seen: list[str] = []
 

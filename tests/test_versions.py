@@ -103,6 +103,13 @@ def test_recovery_takes_no_unfinished_export(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "best")["export_number"] == 1
 
 
+def test_export_after_a_recovery_finds_a_free_number(tmp_path: Path) -> None:
+    for name, number in (("best", 1), ("best.2", 2), ("best.tmp", 3)):  # as after the test above
+        export(tmp_path / name, number)
+    publish(tmp_path / "best.tmp", tmp_path / "best", number=next_number(tmp_path / "best"))
+    assert {path.name for path in tmp_path.glob("best*")} == {"best", "best.2", "best.3"}
+
+
 def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
     folder = export(tmp_path / "best.1", 1)
     (folder / "README.md").write_text("card")

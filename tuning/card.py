@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tuning.hyperparameters import value_text
@@ -78,13 +79,19 @@ def _front_matter(manifest: dict[str, Any]) -> str:
         "  - task:",
         "      type: text-classification",
         "    dataset:",
-        f"      name: {_quoted(manifest['data'])}",
-        f"      type: {_quoted(manifest['data'])}",
+        f"      name: {_quoted(_data_name(manifest))}",
+        f"      type: {_quoted(_data_name(manifest))}",
         "      split: test",
         "    metrics:",
         *metrics,
     ]
     return "\n".join(["---", *lines, "---"])
+
+
+def _data_name(manifest: dict[str, Any]) -> str:
+    """What the data are called; of a path the last part, since a card travels."""
+    data = str(manifest["data"])
+    return data if data.startswith("tfds:") else Path(data).name
 
 
 def _quoted(text: str) -> str:
@@ -128,7 +135,7 @@ def _data(manifest: dict[str, Any]) -> str:
     ).rstrip(",")
     lengths = card["length_percentiles"]
     return f"""## Data
-{escape_markdown(manifest["data"])}, fingerprint `{manifest["data_fingerprint"]}`: {n_rows["train"]:,} texts for training,
+{escape_markdown(_data_name(manifest))}, fingerprint `{manifest["data_fingerprint"]}`: {n_rows["train"]:,} texts for training,
 {n_rows["validation"]:,} for validation, {n_rows["test"]:,} for the test; stratified, no text in two of them. The training texts: {shares}.
 Half of all texts have {lengths["50"]} words or fewer, 95 % have {lengths["95"]} or fewer. The final model is trained on training and
 validation texts together.
@@ -219,7 +226,8 @@ def _loading(manifest: dict[str, Any]) -> str:
     parts = ["## How to load each\nIn this folder:"]
     for name, one in manifest["forms"].items():
         snippet = SNIPPETS[one["form"].removesuffix("_int8")].replace("FILE", name)
-        parts.append(f"`{name}`, with {' and '.join(PACKAGES[module] for module in one['needs'])}:\n```python\n{snippet}\n```")
+        needs = " and ".join(f"{PACKAGES[module]} {manifest['versions'][PACKAGES[module]]}" for module in one["needs"])
+        parts.append(f"`{name}`, proven with {needs}:\n```python\n{snippet}\n```")
     if any(one["takes"] == TOKEN_IDS for one in manifest["forms"].values()):
         parts.append("`tokenizer.py` needs Python alone. In `vocabulary.txt` stand the words of ids 2, 3, …; 0 is padding, 1 unknown.")
     return "\n\n".join(parts) + "\n"

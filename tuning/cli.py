@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, parse_objectives
+from tuning.config import DEFAULT_TRIALS, METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, parse_objectives
 from tuning.display import (
     PlainConsole,
     SearchDisplay,
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from tuning.pools import PoolChoice
     from tuning.watch import TrialLimits
 
-DEFAULT_TRIALS = 20
 DEFAULT_PORT, DEFAULT_SERVE_PORT = 8080, 8000
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
@@ -119,7 +118,8 @@ def tune(
     positive_from: PositiveFrom = None,
     drop_stars: DropStars = None,
     n_trials: Annotated[
-        int | None, typer.Option("--n-trials", help=f"Finished trials of the study in all ({DEFAULT_TRIALS}; with --join the study's).")
+        int | None,
+        typer.Option("--n-trials", help=f"Finished trials in all; by default what was last asked for, or {DEFAULT_TRIALS}."),
     ] = None,
     timeout_seconds: Annotated[float | None, typer.Option("--timeout-seconds", help="Budget of this call.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Most epochs of a trial (5).")] = None,
@@ -170,8 +170,6 @@ def tune(
     storage_url = root.storage_url(storage)
     if join:
         _join(folder, flags, study=study, storage=storage)
-    else:
-        n_trials = DEFAULT_TRIALS if n_trials is None else n_trials
     choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     config = tuning_call.configure(name, flags, folder)
     with logging_to(folder), SearchDisplay() as display:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
+DEFAULT_TRIALS = 20
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 SPLITS = ("train", "validation", "test")
 # Objectives beside the metric, of which less is better → the attribute of a trial that holds them.

@@ -21,6 +21,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.errors import StudyError
 from tuning.results import StudyDir, read_json, write_json
 from tuning.storage import locked
 
@@ -55,6 +56,7 @@ class Coordinators:
         self._about: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "n_workers": n_workers}
         self._heard: dict[str, _Heard] = {}
         self._due = 0.0
+        self._beat = ""  # the last that this process told
 
     @property
     def stream(self) -> int:
@@ -76,16 +78,34 @@ class Coordinators:
         return locked(self._study._storage, self._study.study_name)
 
     def listen(self) -> bool:
-        """Beat, and hear the others, where it is time to; returns whether it was."""
+        """Beat, and hear the others, where it is time to; returns whether it was.
+
+        Raises:
+            StudyError: another process beats under this one's name.
+        """
         if time.monotonic() < self._due:
             return False
+        self.hear()
         self._say(left=False)
+        self._due = time.monotonic() + self._dead_seconds / BEATS
+        return True
+
+    def hear(self) -> None:
+        """What the others have told by now; to be called before one is judged.
+
+        Raises:
+            StudyError: another process beats under this one's name.
+        """
+        told = said_by_all(self._study)
         now = time.monotonic()
-        self._due = now + self._dead_seconds / BEATS
-        for name, said in said_by_all(self._study).items():
+        if self._beat and told.get(self.own, {}).get("beat") != self._beat:
+            raise StudyError(
+                f"A results folder must be the only one of its name in a study; another process works on {self._study.study_name!r} from a "
+                "copy of this folder. Remove study.json and coordinator.json from the copy, and let it --join."
+            )
+        for name, said in told.items():
             if name != self.own and (name not in self._heard or self._heard[name].said != said):
                 self._heard[name] = _Heard(said, now)
-        return True
 
     def leave(self) -> None:
         """Tell the others that this one has ended."""
@@ -102,7 +122,8 @@ class Coordinators:
 
     def _say(self, *, left: bool) -> None:
         at = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        said = {**self._about, "dead_seconds": self._dead_seconds, "left": left, "at": at, "beat": secrets.token_hex(4)}
+        self._beat = secrets.token_hex(4)
+        said = {**self._about, "dead_seconds": self._dead_seconds, "left": left, "at": at, "beat": self._beat}
         self._study.set_user_attr(_PREFIX + self.own, said)
 
 
@@ -110,6 +131,18 @@ def said_by_all(study: optuna.Study) -> dict[str, dict[str, Any]]:
     """The last beat of each coordinator that a study has had."""
     attributes = study._storage.get_study_user_attrs(study._study_id)
     return {name.removeprefix(_PREFIX): said for name, said in attributes.items() if name.startswith(_PREFIX)}
+
+
+def announce(study: optuna.Study, n_trials: int) -> None:
+    """Tell all coordinators how many trials a study is to have: what the newest call that names a number asked for."""
+    if study.user_attrs.get(N_TRIALS) != n_trials:
+        study.set_user_attr(N_TRIALS, n_trials)
+
+
+def asked_for(study: optuna.Study) -> int | None:
+    """How many trials a study is to have; None where nobody has said so yet."""
+    n_trials: int | None = study.user_attrs.get(N_TRIALS)
+    return n_trials
 
 
 def is_at_work(trial: FrozenTrial) -> bool:

@@ -98,7 +98,6 @@ def _export(
     compared = _references(splits, test_texts, progress)
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)
     scored = describe_scores(trained, compared, seen, summary) | {"test_looks": looks_of(study)}
-    write_json(folder.test_path, {**scored, "mistakes": seen.mistakes})  # not in the export: these are texts of the data
     number = next_number(folder.best_dir)
     manifest = describe_export(trained[BEST], config, corpus, record) | scored | {"export_number": number}
     manifest["search"] = describe_search(summary, best, config, folder)
@@ -111,6 +110,7 @@ def _export(
     manifest |= {"schema_version": MANIFEST_VERSION, "files": digests(temporary)}
     write_json(temporary / MANIFEST, manifest)
     publish(temporary, folder.best_dir, number=number)
+    write_json(folder.test_path, {**scored, "mistakes": seen.mistakes})  # not in the export: these are texts of the data
     return manifest
 
 

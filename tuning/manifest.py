@@ -31,6 +31,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except StorageError as error:
         raise ExportError(f"{error} {REMEDY}") from error
     wrong = [name for name, kind in _KEYS.items() if not isinstance(manifest.get(name), kind)]
+    if not wrong and not (len(manifest["class_names"]) > 1 and all(isinstance(name, str) for name in manifest["class_names"])):
+        wrong = ["class_names"]
+    if not wrong and any(Path(name).is_absolute() or ".." in Path(name).parts for name in manifest["files"]):
+        wrong = ["files"]
     if wrong:
         raise ExportError(f"{path} must hold {', '.join(_KEYS)} as this program writes them; {', '.join(wrong)} is not so. {REMEDY}")
     return manifest
@@ -48,6 +52,9 @@ def verify(folder: Path, manifest: dict[str, Any], names: Collection[str] | None
     Raises:
         ExportError: one is missing or was changed.
     """
+    for one in names or ():
+        if not any(name == one or name.startswith(f"{one}/") for name in manifest["files"]):
+            raise ExportError(f"{folder / MANIFEST} must hold the SHA-256 of {one}; it does not. {REMEDY}")
     for name, written in manifest["files"].items():
         if names is not None and not any(name == one or name.startswith(f"{one}/") for one in names):
             continue

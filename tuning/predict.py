@@ -65,7 +65,7 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     """Label texts with the exported model.
 
     Raises:
-        ExportError: the export is missing, unfinished or can't be loaded.
+        ExportError: the export is missing, unfinished or can't be loaded, or its model gives NaN for a text.
     """
     import pandas as pd
 
@@ -77,5 +77,7 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):
+            if np.isnan(row).any():
+                raise ExportError(f"{folder} gives no number for this text, which has no word that the model sees. Try another text.")
             winner = int(row.argmax())
             yield Prediction(text, names[winner], float(row[winner]))

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning import checkpoints, clean, dashboard
 from tuning.config import COSTS, StudyConfig, exceeded, sign
-from tuning.coordinators import COORDINATOR, FIRST, N_TRIALS, Coordinators, is_at_work
+from tuning.coordinators import COORDINATOR, FIRST, Coordinators, asked_for, is_at_work
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
@@ -98,39 +98,37 @@ class Record:
                 if opened is not None:
                     paused.append(opened)
                 else:
-                    self._release(frozen)
+                    self._release(frozen, "interrupted")
             if not self.summary.trials:
                 baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
                 self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
         self.refresh()
         return paused
 
-    def announce(self, n_trials: int) -> None:
-        """Tell all coordinators how many trials the study is to have: what the newest call asked for."""
-        if self._study.user_attrs.get(N_TRIALS) != n_trials:
-            self._study.set_user_attr(N_TRIALS, n_trials)
-
-    def n_trials(self) -> int:
+    def asked_for(self) -> int | None:
         """How many trials the study is to have, as the newest call has told."""
-        return int(self._study.user_attrs[N_TRIALS])
+        return asked_for(self._study)
 
     def take_over(self, *, paused: bool) -> bool:
         """Settle the trials of coordinators that are gone, also those `paused` on their disks; returns whether there were any."""
         if not self._left_by_the_gone(paused=paused):
             return False
         with self._coordinators.asking():
+            self._coordinators.hear()  # it may have come back
             self.refresh()  # another coordinator may have been first
             left = self._left_by_the_gone(paused=paused)
             for frozen in left:
-                self._release(frozen)
+                self._release(frozen, "lost")  # counted: it may be the trial that ends machines
         self.refresh()
         return bool(left)
 
     def _left_by_the_gone(self, *, paused: bool) -> list[FrozenTrial]:
-        running = [t for t in self.summary.trials if t.state == TrialState.RUNNING and self._coordinators.is_gone(t)]
-        return [t for t in running if paused or is_at_work(t)]
+        running = [t for t in self.summary.trials if t.state == TrialState.RUNNING]
+        # One without a name is nobody's: who asked for it did not live to say so, if that is seen under the lock.
+        gone = [t for t in running if COORDINATOR not in t.user_attrs or self._coordinators.is_gone(t)]
+        return [t for t in gone if paused or is_at_work(t)]
 
-    def _release(self, frozen: FrozenTrial) -> None:
+    def _release(self, frozen: FrozenTrial, reason: str) -> None:
         """Tell a trial that nobody works on FAIL, and queue its values again."""
         try:
             Trial(self._study, frozen._trial_id).set_user_attr("reason", "lost")
@@ -139,7 +137,7 @@ class Record:
             return
         # One that died before it had all its values draws them again, from the same place of the stream.
         params = frozen.params if self.has_all(frozen) else frozen.system_attrs.get("fixed_params", {})
-        self._queue_again(frozen.number, params, frozen.user_attrs, "interrupted")
+        self._queue_again(frozen.number, params, frozen.user_attrs, reason)
 
     def has_all(self, frozen: FrozenTrial) -> bool:
         """Whether a trial has a value for each hyperparameter."""
@@ -164,6 +162,8 @@ class Record:
                 self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch["number"], value)
         if not frozen.user_attrs.get("paused"):  # its owner died while it was at work again
             trial.set_user_attr("paused", True)
+        if COORDINATOR not in frozen.user_attrs:  # of an older version
+            trial.set_user_attr(COORDINATOR, self._coordinators.own)
         history = [_row(epoch) for epoch in epochs]
         write_csv(self._folder.history_path(frozen.number), history)
         return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history)
@@ -176,17 +176,23 @@ class Record:
             if sum(t.state in TAKEN for t in trials) >= n_trials:
                 return None
             if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
-                seen = [t.params for t in trials]
+                seen = [params for t in trials for params in (t.params, t.system_attrs.get("fixed_params"))]
                 point = next((p for p in self._grid if p not in seen), None)
                 self.is_exhausted = point is None
                 if point is None:
                     return None
                 self._study.enqueue_trial(point)
             trial_id = self._take_ticket()
+            # The one sequence of QMC is the study's; others draw for longer, and without the lock, so that another may ask meanwhile.
+            opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
+        opened = opened or self._draw(trial_id, trials)
+        opened.storage_seconds = time.perf_counter() - started
+        return opened
+
+    def _draw(self, trial_id: int, trials: list[FrozenTrial]) -> OpenTrial:
         self._study.sampler = self._sampler(trials)
-        trial = Trial(self._study, trial_id)  # draws, for as long as TPE takes: others may take a ticket meanwhile
-        values = suggest(trial, self._space.hyperparameters)
-        return OpenTrial(trial, values, storage_seconds=time.perf_counter() - started)
+        trial = Trial(self._study, trial_id)
+        return OpenTrial(trial, suggest(trial, self._space.hyperparameters))
 
     def _take_ticket(self) -> int:
         """The id of the trial that waits longest, or of a new one. `Study.ask` does the same, and draws while it does."""
@@ -286,15 +292,19 @@ class Record:
         trial = opened.trial
         trial.set_user_attr("reason", reason)
         write_text(self._folder.error_path(trial.number), f"{reason}: {detail}\n\n{describe(opened.values, self._space)}\n")
-        self._tell(opened, state=TrialState.FAIL)
-        if queue_again:
-            self._queue_again(trial.number, trial.params, trial.user_attrs, reason)
+        with self._coordinators.asking():  # so that nobody takes the free ticket before the values are queued
+            self._tell(opened, state=TrialState.FAIL)
+            if queue_again:
+                self._queue_again(trial.number, trial.params, trial.user_attrs, reason)
         self.refresh()
 
     def _tell(self, opened: OpenTrial, values: Sequence[float] | None = None, *, state: TrialState | None = None) -> None:
-        if self._study._storage.get_trial(opened.trial._trial_id).state.is_finished():
-            raise UpdateFinishedTrialError(f"trial {opened.number} has been told by another program")
-        self._study.tell(opened.trial, values, state=state)
+        try:
+            self._study.tell(opened.trial, values, state=state)
+        except ValueError as error:
+            if not self._study._storage.get_trial(opened.trial._trial_id).state.is_finished():
+                raise
+            raise UpdateFinishedTrialError(f"trial {opened.number} has been told by another program") from error
         self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
         self.refresh()
 
@@ -346,6 +356,8 @@ class Record:
     def refresh(self) -> None:
         """Read the study again."""
         self.summary = summarize(self._study, metric=self._config.metric)
+        if any(t.state == TrialState.WAITING for t in self.summary.trials):
+            self.is_exhausted = False  # a point of the grid is to be made again
 
 
 def _row(epoch: Message) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"{path} must hold JSON written by this program; reading it gave: {error}.") from error
     found = values.pop("schema_version", None) if isinstance(values, dict) else None
     if found != version:

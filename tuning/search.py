@@ -109,11 +109,10 @@ class Search:
         rungs = rungs_of(self._config.train.epochs) if self._config.pruner == "asha" else ()
         self._ladder = Ladder(rungs, sign(self._config.metric), n_trials)
         self._coordinators.listen()
-        self._record.announce(n_trials)
-        paused = self._record.start()
-        self._learn()
-        self._paused = {opened.number: opened for opened in paused}
         try:
+            paused = self._record.start()
+            self._learn()
+            self._paused = {opened.number: opened for opened in paused}
             while not self._interrupt.requested:
                 self._look_around()
                 self._dispatch()
@@ -124,13 +123,19 @@ class Search:
                 self._listen()
             self._let_epochs_end()
         finally:
-            for worker in list(self._running):
-                self._interrupt_trial(worker)
-            for twin in [twin for twins in self._twins.values() for twin in twins]:
-                with self._unless_told(twin):
-                    self._record.fail(twin, "interrupted", "the search was stopped")
-            self._coordinators.leave()
+            try:
+                self._put_away()
+            finally:
+                self._coordinators.leave()
         return "interrupted"
+
+    def _put_away(self) -> None:
+        """Pause what is at work, or queue it again."""
+        for worker in list(self._running):
+            self._interrupt_trial(worker)
+        for twin in [twin for twins in self._twins.values() for twin in twins]:
+            with self._unless_told(twin):
+                self._record.fail(twin, "interrupted", "the search was stopped")
 
     def _listen(self) -> None:
         """Handle what workers say, and replace those that are over a limit."""
@@ -155,7 +160,7 @@ class Search:
             return
         self._record.refresh()
         self._record.take_over(paused=False)
-        self.n_trials = self._ladder.n_trials = self._record.n_trials()
+        self.n_trials = self._ladder.n_trials = self._record.asked_for() or self.n_trials
         trials = self._record.summary.trials
         for number in [number for number in self._paused if trials[number].state.is_finished()]:  # taken over while this one was away
             self._forget(self._paused.pop(number))
@@ -188,6 +193,7 @@ class Search:
         if self._time_is_up() and self._record.summary.n_finished < self.n_trials:
             return "timeout"
         if self._coordinators.are_several:
+            self._coordinators.hear()
             self._record.refresh()
         others = self._running_elsewhere()
         if any(is_at_work(t) and not self._coordinators.is_gone(t) for t in others):
@@ -196,8 +202,7 @@ class Search:
             self._give_up(opened, "with all trials at its rung")
         if self._record.summary.n_finished >= self.n_trials:
             return "finished"
-        if others:  # they give up theirs too, or have left them
-            self._record.take_over(paused=True)
+        if self._record.take_over(paused=True) or others:  # they give up theirs too
             return ""
         return "exhausted" if self._record.is_exhausted else ""
 
@@ -238,7 +243,11 @@ class Search:
     def _ask(self) -> OpenTrial | None:
         """The next trial to train. One whose configuration another trial has had gets that one's result, now or when it is there."""
         while self._n_wanted() > 0 and not self._record.is_exhausted and not self._interrupt.requested and not self._time_is_up():
-            asked = self._record.ask(n_trials=self.n_trials)
+            try:
+                asked = self._record.ask(n_trials=self.n_trials)
+            except UpdateFinishedTrialError:  # it took so long to draw that this coordinator was taken for dead
+                self._record.refresh()
+                continue
             if asked is None:  # another coordinator has taken the last one
                 self._record.refresh()
                 break
@@ -289,7 +298,7 @@ class Search:
         elif message["kind"] == "epoch":
             self._report(worker, running, message)
         elif running.stop == TOLD:
-            self._leave(worker)
+            self._folder.checkpoint_path(self._leave(worker).number).unlink(missing_ok=True)
         else:
             with self._unless_told(running.opened):
                 self._handle_end(worker, running, message)
@@ -345,6 +354,8 @@ class Search:
         self._configurations.forget(opened.number)
         self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
         self._notify(f"trial {opened.number} has been ended by another program; what this one did of it is left out")
+        self._record.refresh()
+        self._settle_twins(opened.number)
 
     def _why_to_stop(self, opened: OpenTrial, epoch: int, *, prune: bool) -> str:
         n_left = self._config.train.epochs - epoch

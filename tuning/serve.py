@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -79,8 +80,8 @@ def _add_routes(app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], e
         asked = await _parsed(request, one, shape='{"text": "…"}')
         hidden = hide_words(asked.text, sequence_length=seen["sequence_length"], truncating=seen["truncating"])
         outputs = await ask(list(hidden.texts))
-        words = [{"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0} for word in effects(hidden, outputs)]
         (found,) = _predictions(outputs[:1], names)
+        words = [{"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0} for word in effects(hidden, outputs)]
         return JSONResponse({"prediction": found, "words": words, "n_words_left_out": hidden.n_left_out, "export": export})
 
 
@@ -96,6 +97,9 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
 
 
 def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
+    (without,) = np.nonzero(np.isnan(outputs).any(axis=1))
+    if without.size:
+        raise HTTPException(422, f"The model gives no number for text {without[0]}, which has no word that it sees.")
     winners = outputs.argmax(axis=1).tolist()
     return [
         {"label": names[winner], "probability": row[winner], "probabilities": dict(zip(names, row, strict=True))}

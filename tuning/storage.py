@@ -73,15 +73,23 @@ def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
         finally:
             engine.dispose()
     else:
-        with _file_lock(url):
+        with _file_lock(url, needed=False):
             yield
 
 
 @contextlib.contextmanager
 def locked(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
-    """Hold one of a storage's locks, over all processes and machines that use it; it ends with its holder."""
+    """Hold one of a storage's locks, over all processes and machines that use it; it ends with its holder.
+
+    Raises:
+        StorageError: a lock file beside SQLite can't be written.
+    """
     engine = _engine(storage)
-    lock = _advisory_lock(engine, SCHEMA_KEY + zlib.crc32(name.encode())) if engine.name == "postgresql" else _file_lock(engine.url)
+    lock = (
+        _advisory_lock(engine, SCHEMA_KEY + zlib.crc32(name.encode()))
+        if engine.name == "postgresql"
+        else _file_lock(engine.url, needed=True)
+    )
     with lock:
         yield
 
@@ -96,13 +104,17 @@ def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _file_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    """One beside an SQLite file; none for another database, or in a folder that takes nothing, of which what is there can be read."""
+def _file_lock(url: sqlalchemy.URL, *, needed: bool) -> Iterator[None]:
+    """One beside an SQLite file; none for another database, or, if not `needed`, in a folder that takes nothing but can be read."""
     lock = FileLock(f"{url.database}.lock") if url.drivername.startswith("sqlite") and url.database else None
     try:
         if lock is not None:
             lock.acquire()
-    except OSError:
+    except OSError as error:
+        if needed:
+            raise StorageError(
+                f"The storage's lock must be writable; {url.database}.lock gave: {error.strerror}. Mend its rights."
+            ) from error
         lock = None
     try:
         yield
@@ -129,7 +141,10 @@ def _prepare_sqlite(path: Path) -> None:
 
 def missing_file(url: str) -> Path | None:
     """The SQLite file of a URL that is not there; opening it would make an empty one."""
-    address = sqlalchemy.make_url(url)
+    try:
+        address = sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError:  # which opening it says better
+        return None
     path = Path(address.database or "")
     return path if address.drivername.startswith("sqlite") and not path.exists() else None
 

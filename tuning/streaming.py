@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -57,6 +59,9 @@ def label(rows: Iterable[Row], probabilities: Probabilities, class_names: Sequen
             outputs = probabilities([chunk[place].text for place in order])
             winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
             for place, winner, value in zip(order, winners, values, strict=True):
+                if math.isnan(value):
+                    chunk[place] = replace(chunk[place], problem="the model gives no number for it")
+                    continue
                 found[place] = Prediction(chunk[place].text, class_names[winner], value)
         yield list(zip(chunk, found, strict=True))
 
@@ -111,12 +116,12 @@ def _write(labelled: Iterable[Labelled], write: Callable[[Row, Prediction | None
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that is there only when it is whole: `name.tmp`, renamed at the end, removed where that is not reached.
+    """A text file that is there only when it is whole: another name of its own, renamed at the end, removed where that is not reached.
 
     Raises:
         StorageError: it can't be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
             yield file

@@ -24,13 +24,13 @@ from tuning.errors import StudyError
 from tuning.hyperparameters import grid
 from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
 from tuning.spaces import SearchSpace
-from tuning.storage import hide_password, missing_file, open_storage
+from tuning.storage import hide_password, locked, missing_file, open_storage, storage_errors
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
 FULL_TPE_TRIALS = 1000
 RECORD, SPACE = "record", "search_space"  # attributes of a study: what study.json and search_space.json hold
 RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
-PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn")
+PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn", "onnxruntime", "ai-edge-litert")
 
 
 def derive_seed(seed: int, number: int, stream: int = 0) -> int:
@@ -161,25 +161,41 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
     }
     if folder.config_path.exists():
         refuse_differences(folder, now)
-    _refuse_half(folder, storage, storage_url=storage_url)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=config.study,
-        directions=config.directions,
-        load_if_exists=True,
-        pruner=make_pruner(config.pruner, epochs=config.train.epochs),
-    )
-    study.set_metric_names([config.metric, *config.costs])
-    if not folder.config_path.exists():
-        study.set_user_attr("space", f"{space.name} {space.fingerprint}")
-        study.set_user_attr("data", f"{config.data.data} {data_fingerprint}")
-        made = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": describe_versions()}
-        record = {**now, **made, "git_commit": git_commit(Path(__file__).parent)}
-        study.set_user_attr(SPACE, space.to_dict())
-        study.set_user_attr(RECORD, record)  # for those that join
-        write_json(folder.space_path, space.to_dict())
-        write_json(folder.config_path, record)
+    with locked(storage, config.study):  # two machines may create it at once
+        _refuse_half(folder, storage, storage_url=storage_url)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=config.study,
+            directions=config.directions,
+            load_if_exists=True,
+            pruner=make_pruner(config.pruner, epochs=config.train.epochs),
+        )
+        study.set_metric_names([config.metric, *config.costs])
+        if not folder.config_path.exists():
+            made = {"created": datetime.now(UTC).isoformat(timespec="microseconds"), "versions": describe_versions()}
+            write_json(folder.space_path, space.to_dict())
+            write_json(folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)})
+        _tell_what_it_is(study, folder, storage_url=storage_url)
     return study
+
+
+def _tell_what_it_is(study: optuna.Study, folder: StudyDir, *, storage_url: str) -> None:
+    """Keep in the storage what the study's folder holds, for those that join.
+
+    Raises:
+        StudyError: the folder is that of another study of this name.
+    """
+    record, told = read_json(folder.config_path), study.user_attrs.get(RECORD)
+    if told is None:
+        study.set_user_attr("space", f"{recorded_space(folder).name} {record['space_fingerprint']}")
+        study.set_user_attr("data", f"{record['config']['data']['data']} {record['data_fingerprint']}")
+        study.set_user_attr(SPACE, read_json(folder.space_path))
+        study.set_user_attr(RECORD, record)
+    elif told["created"] != record["created"]:
+        raise StudyError(
+            f"A folder must be that of the study in the storage; {folder.path} was made {record['created']}, the study {folder.name!r} in "
+            f"{hide_password(storage_url)} {told['created']}. Name another folder with --results, or another study with --study."
+        )
 
 
 def _refuse_half(folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str) -> None:
@@ -219,22 +235,25 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
         raise StudyError(f"A study to join must be in the storage; there is no file {missing}.")
     storage = open_storage(storage_url)
     try:
-        names = [s.study_name for s in storage.get_all_studies()]
-        if folder.name not in names:
-            known = f"it holds {', '.join(sorted(names))}" if names else "it holds none"
-            raise StudyError(f"A study to join must be in the storage; {folder.name!r} is not in {hide_password(storage_url)}, {known}.")
-        attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
-        if RECORD not in attributes:
-            raise StudyError(
-                f"A study to join must have told the storage what it is; {folder.name!r} has not: it is being created just now, or an "
-                "older version made it. Wait a moment and type the same again."
-            )
-        identify(folder, joins=True)
-        write_json(folder.space_path, attributes[SPACE])
-        record = attributes[RECORD]
-        config = record["config"]
-        here = {"space": moved.get("space", config["space"]), "data": {**config["data"], **moved.get("data", {})}}
-        write_json(folder.config_path, {**record, "config": {**config, **here}})
+        with storage_errors(storage_url):
+            names = [s.study_name for s in storage.get_all_studies()]
+            if folder.name not in names:
+                known = f"it holds {', '.join(sorted(names))}" if names else "it holds none"
+                raise StudyError(
+                    f"A study to join must be in the storage; {folder.name!r} is not in {hide_password(storage_url)}, {known}."
+                )
+            attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
+            if RECORD not in attributes:
+                raise StudyError(
+                    f"A study to join must have told the storage what it is; {folder.name!r} has not: it is being created just now, or an "
+                    "older version made it. Wait a moment and type the same again."
+                )
+            identify(folder, joins=True)
+            write_json(folder.space_path, attributes[SPACE])
+            record = attributes[RECORD]
+            config = record["config"]
+            here = {"space": moved.get("space", config["space"]), "data": {**config["data"], **moved.get("data", {})}}
+            write_json(folder.config_path, {**record, "config": {**config, **here}})
     finally:
         storage.engine.dispose()
 

@@ -17,8 +17,8 @@ import optuna
 
 from tuning import dashboard
 from tuning.clean import bound_caches
-from tuning.config import StudyConfig
-from tuning.coordinators import DEAD_SECONDS, FIRST, N_TRIALS, Coordinators, identify
+from tuning.config import DEFAULT_TRIALS, StudyConfig
+from tuning.coordinators import DEAD_SECONDS, FIRST, Coordinators, announce, asked_for, identify
 from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
 from tuning.errors import StudyError
@@ -121,7 +121,7 @@ def tune(
                         coordinators=coordinators,
                     )
                     left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
-                    ended = search.run(n_trials=n_trials or _asked_for(study), timeout_seconds=left)
+                    ended = search.run(n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left)
             finally:
                 summary = summarize(study, metric=config.metric)
                 dashboard.annotate(study, summary, folder=folder, card=card, space=space)
@@ -143,18 +143,22 @@ def _require_same_source(space: SearchSpace, folder: StudyDir, *, path: Path) ->
         )
 
 
-def _asked_for(study: optuna.Study) -> int:
-    """How many trials a study is to have.
+def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
+    """How many trials a study is to have: what is named, or was last asked for, or the default.
 
     Raises:
-        StudyError: the machine that creates it has not come to say so, or was killed before.
+        StudyError: it joins a study of which the machine that creates it has not come to say so, or was killed before.
     """
-    if N_TRIALS not in study.user_attrs:
+    told = asked_for(study)
+    if named is None and told is None and joins:
         raise StudyError(
             f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine that creates it, or type its command "
             "there again, or say how many trials there are to be with --n-trials."
         )
-    return int(study.user_attrs[N_TRIALS])
+    n_trials = named or told or DEFAULT_TRIALS
+    if named is not None or told is None:
+        announce(study, n_trials)
+    return n_trials
 
 
 @contextlib.contextmanager

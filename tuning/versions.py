@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tuning.errors import ExportError
+from tuning.errors import ExportError, StorageError
 from tuning.manifest import CARD, MANIFEST, read_manifest, verify
 from tuning.results import StudyDir, translated
 
@@ -20,7 +20,8 @@ def next_number(best: Path) -> int:
     current = 0
     with contextlib.suppress(ExportError, TypeError, ValueError):  # missing, of an earlier version, or changed
         current = int(read_manifest(best).get("export_number", 0))
-    return 1 + max(current, int(best.exists()), *earlier(best), 0)
+    stands = int(best.exists())  # it will move to the number before the next, which must be free
+    return 1 + max(current, stands, *(number + stands for number in earlier(best)), 0)
 
 
 def earlier(best: Path) -> dict[int, Path]:
@@ -79,6 +80,7 @@ def is_whole(folder: Path) -> bool:
 def newest(folder: StudyDir) -> Path:
     """The folder of a study's newest finished export; whether there is one is for `read_manifest` to say."""
     if not folder.best_dir.exists() and folder.path.is_dir():
-        with contextlib.suppress(Timeout), FileLock(folder.export_lock_path).acquire(timeout=0):  # else one is being written now
+        # else one is being written now, or the folder takes nothing, and what it holds is all there is
+        with contextlib.suppress(Timeout, OSError, StorageError), FileLock(folder.export_lock_path).acquire(timeout=0):
             recover(folder.best_dir)
     return folder.best_dir

@@ -27,6 +27,7 @@ TEXT_FORMATS = (*FORMATS, ".txt")
 MAX_CHARACTERS = 100_000  # of one text; the longest of 25,854 Amazon reviews has 31,863
 MAX_FIELD = 1_000_000  # characters of a CSV field: a quote that is never closed would else swallow the rest of the file
 MAX_LINE = 4_000_000
+MAX_RECORD = 8_000_000  # characters of a CSV record over its lines, and of the rows of a JSONL file that are peeked at
 BATCH_ROWS = 1024  # of a Parquet file; fewer where its values are long
 PEEKED_ROWS = 1_000  # of a JSONL file, which has no header: a column that none of them has is a mistake
 _END = "\0 end of the file \0"
@@ -120,12 +121,31 @@ def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
             rest = text.readline(MAX_LINE)
 
 
+@dataclass
+class _Record:
+    """Lines, as long as those of one record are not too many: quotes that open in each line would else make one of the whole file."""
+
+    lines: Iterator[str]
+    n_characters: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.n_characters += len(line)
+        if self.n_characters > MAX_RECORD:
+            raise csv.Error(f"a record of more than {MAX_RECORD:,} characters")
+        return line
+
+
 def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     csv.field_size_limit(MAX_FIELD)
-    reader = csv.reader(itertools.chain(_lines(data, newline=""), [_END]))
+    record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
+    reader = csv.reader(record)
     header, index = _header(reader, path, choose)
     while True:
-        first = reader.line_num + 1
+        first, record.n_characters = reader.line_num + 1, 0
         try:
             fields = next(reader)
         except StopIteration:
@@ -167,8 +187,14 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     """One JSON object a line."""
-    records = (_record(number, line) for number, line in enumerate(_lines(data, newline="\n"), start=1) if line.strip())
-    first = list(itertools.islice(records, PEEKED_ROWS))
+    lines = ((number, line) for number, line in enumerate(_lines(data, newline="\n"), start=1) if line.strip())
+    first, n_characters = [], 0
+    for number, line in itertools.islice(lines, PEEKED_ROWS):
+        first.append(_record(number, line))
+        n_characters += len(line)
+        if n_characters > MAX_RECORD:
+            break
+    records = itertools.starmap(_record, lines)
     columns = list(dict.fromkeys(name for record in first if isinstance(record, dict) for name in record))
     if not first:
         raise DataError(f"{path} must be JSON objects, one a line; it holds none.")

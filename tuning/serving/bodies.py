@@ -11,6 +11,7 @@ from tuning.datasets.stream import MAX_CHARACTERS
 from tuning.serving.guard import BODY_SECONDS, MAX_BODY
 
 MAX_TEXTS = 1_000
+MAX_ERRORS = 3 * MAX_TEXTS  # that are looked at for a reason: a body of 4 MiB can hold 700,000
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
@@ -106,7 +107,8 @@ SENTENCES = {
 
 def reason(error: ValidationError, *, shape: str) -> str:
     """One sentence for a body that is not of the shape that was asked for. It repeats nothing of the body."""
-    for one in error.errors(include_url=False, include_input=False):
+    errors = error.errors(include_url=False, include_input=False) if error.error_count() <= MAX_ERRORS else ()
+    for one in errors:
         if one["type"] in SENTENCES:
             place = [part for part in one["loc"] if part not in ("OneText", "ManyTexts")]
             where = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in place)

@@ -11,6 +11,7 @@ from tuning.metrics import Array
 from tuning.tokenizing import tokenize
 
 MAX_WORDS = 200  # different words of one text; a text of more has the others left out, and their number said
+MAX_CHARACTERS = 2_000_000  # of all texts that one explanation asks the model for
 _HIDDEN = "\ue000"  # of Unicode's private use, so in no vocabulary: the model sees an unknown word in the place of the hidden one
 _PIECE = re.compile("[^\t\n\x0b\x0c\r ]+")
 
@@ -43,7 +44,7 @@ def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
     places, ids = is_word[seen], tokens.ids[seen]
     kept, names = [pieces[place] for place in places], tokens.words.to_pylist()
     different = list(dict.fromkeys(ids.tolist()))
-    words = different[:MAX_WORDS]
+    words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, kept)), 1))]
     return Hidden(
         words=tuple(names[word].decode() for word in words),
         counts=tuple(int((ids == word).sum()) for word in words),
