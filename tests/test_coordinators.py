@@ -317,14 +317,19 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
 @pytest.mark.slow
 def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Path) -> None:
     """The second joins in the same process, when the first one's search is at its third event."""
-    url, events = setting.results.storage_url(None), []
+    url, events, joined = setting.results.storage_url(None), [], []
 
     def join(progressed: Progressed) -> None:
         events.append(progressed.event)
         if len(events) == 3:
             results = ResultsDir(tmp_path / "other")
             fetch_study(results.study("s"), storage_url=url, moved={})
-            tune(setting.config, results=results, storage_url=url, n_trials=None, n_workers=1, timeout_seconds=15.0)
+            tune(setting.config, results=results, storage_url=url, n_trials=None, n_workers=1, on_change=leave)
+
+    def leave(progressed: Progressed) -> None:
+        joined.append(progressed.event)
+        if sum("complete" in event for event in joined) == 2 and "complete" in progressed.event:
+            os.kill(os.getpid(), signal.SIGTERM)  # else it would wait for the first, which waits for it
 
     outcome = setting.tune(6, on_change=join)
     trials = setting.study().trials

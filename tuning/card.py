@@ -89,9 +89,9 @@ def _front_matter(manifest: dict[str, Any]) -> str:
 
 
 def _data_name(manifest: dict[str, Any]) -> str:
-    """What the data are called; of a path the last part, since a card travels."""
+    """What the data are called; of an absolute path the last part, since a card travels."""
     data = str(manifest["data"])
-    return data if data.startswith("tfds:") else Path(data).name
+    return Path(data).name if Path(data).is_absolute() else data
 
 
 def _quoted(text: str) -> str:
