@@ -185,6 +185,18 @@ def test_signatures_are_those_that_saved_model_cli_shows(written: dict[str, tupl
     assert "class " in answered and "probability" in answered
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_classify_tells_the_winner_of_serving_default(n_classes: int, written: dict[str, tuple[dict[str, Any], Any]]) -> None:
+    folder = Path(next(folder for folder in written if f"baseline-0.3-{n_classes}" in folder))
+    manifest, texts = written[str(folder)][0], tf.constant([text.encode("utf-8", "replace") for text in HOSTILE_TEXTS])
+    signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
+    probabilities, told = signatures["serving_default"](text=texts)["probabilities"].numpy(), signatures["classify"](text=texts)
+    winners = [manifest["class_names"][winner].encode() for winner in probabilities.argmax(axis=1)]
+    assert told["label"].numpy().tolist() == winners
+    np.testing.assert_array_equal(told["probability"].numpy(), probabilities.max(axis=1))
+
+
 def labels_of(reviews: Reviews) -> Any:
     return reviews.splits.frames["test"]["label"].to_numpy()
 
