@@ -46,7 +46,8 @@ from tuning.worker import Measured, Message, measured
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
 N_TRIALS = 10_000  # of the study, the last of which are measured
-TRIALS_A_WORKER = 2  # that are measured, 60 at least
+TRIALS_A_WORKER = 2  # that are measured: 60 at least, and 1,000 at most
+MEASURED = (60, 1_000)
 N_GOAL_WORKERS = 100
 N_SEARCHES = 16  # on each data set, with many and with few candidates
 DATA_SETS_OF_ALL = [(family, name) for family, names in DATA_SETS.items() for name in names]
@@ -131,24 +132,26 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
     found = []
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "stored"
-        n_most = max(max(counts) * TRIALS_A_WORKER, 60 if n_trials == N_TRIALS else 4)
+        least, most = settings.size(MEASURED, tiny=(4, 8))
         say(f"a study of {n_trials:,} trials")
-        n_before = max(n_trials - n_most, 10)
+        n_before = max(n_trials - most, 10)
         in_fresh_process(store, log_path=settings.log_path, folder=stored, n_before=n_before, seed=settings.seed)
         for n_workers in counts:
             say(f"{n_workers:,} workers")
             arguments = {"stored": stored, "n_before": n_before, "n_workers": n_workers, "seed": settings.seed}
-            n_measured = max(n_workers * TRIALS_A_WORKER, min(60, n_most))
+            n_measured = min(max(n_workers * TRIALS_A_WORKER, least), most)
             found.append(in_fresh_process(simulate, log_path=settings.log_path, n_measured=n_measured, **arguments))
     say("what TPE's fewer candidates cost in the result")
+    n_searches = settings.size(N_SEARCHES, tiny=2)
     bounded = [
-        _bounded(*data_set, n_searches=settings.size(N_SEARCHES, tiny=2)) for data_set in DATA_SETS_OF_ALL[: settings.size(12, tiny=1)]
+        in_fresh_process(fewer_candidates, log_path=settings.log_path, family=family, name=name, n_searches=n_searches)
+        for family, name in DATA_SETS_OF_ALL[: settings.size(len(DATA_SETS_OF_ALL), tiny=1)]
     ]
-    most = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
-    return {**figures({"idle_share_100_workers": most}), "simulations": found, "fewer_candidates": bounded}
+    idle = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
+    return {**figures({"idle_share_100_workers": idle}), "simulations": found, "fewer_candidates": bounded}
 
 
-def _bounded(family: str, name: str, *, n_searches: int) -> dict[str, Any]:
+def fewer_candidates(*, family: str, name: str, n_searches: int) -> dict[str, Any]:
     """The regret of the best trial with Optuna's 24 candidates, and with the 2 that a trial gets beyond 10,000 others.
 
     All trials of a search have 2 here, which is far more than a study of 10,000 loses.
@@ -161,7 +164,7 @@ def _bounded(family: str, name: str, *, n_searches: int) -> dict[str, Any]:
         regrets.append([towards * (table.best_truth - table.truth(point)) for point in best])
     full, few = np.mean(regrets, axis=0)
     error = np.std([b - a for a, b in regrets], ddof=1) / n_searches**0.5
-    return {"data_set": f"{family} {name}", "regret_24": full, "regret_2": few, "difference_error": error}
+    return {"data_set": f"{family} {name}", "regret_24": float(full), "regret_2": float(few), "difference_error": float(error)}
 
 
 def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_every_form_is_proven_and_measured(exported: Path, finished: tuple[Resul
 def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, form: str) -> None:
     path = FORMS[form].path
     card = (exported / "README.md").read_text()
-    (snippet,) = re.findall(rf"^`{path}`, with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
+    (snippet,) = re.findall(rf"^`{path}`, proven with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
     blocked = {"tuning", "tensorflow", "keras", "onnxruntime", "ai_edge_litert", "onnx", "pandas", "pyarrow"} - set(FORMS[form].needs)
     code = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n{snippet}"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

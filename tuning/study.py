@@ -5,6 +5,7 @@ Optuna's storage is the record of trials. `study.json` and `search_space.json` h
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import platform
 import subprocess
@@ -153,7 +154,6 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
         StorageError: the storage or the results folder can't be written.
     """
     folder = results.study(config.study)
-    storage = open_storage(storage_url)
     now = {
         "config": config.to_dict(),
         "space_fingerprint": space.fingerprint,
@@ -161,7 +161,10 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
     }
     if folder.config_path.exists():
         refuse_differences(folder, now)
-    with locked(storage, config.study):  # two machines may create it at once
+    storage = open_storage(storage_url)
+    with contextlib.ExitStack() as stack:
+        stack.callback(storage.engine.dispose)  # a study that is refused leaves no connection; another is made where it is needed
+        stack.enter_context(locked(storage, config.study))  # two machines may create it at once
         _refuse_half(folder, storage, storage_url=storage_url)
         study = optuna.create_study(
             storage=storage,
