@@ -46,10 +46,10 @@ from tuning.worker import Measured, Message, measured
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
 N_TRIALS = 10_000  # of the study, the last of which are measured
-TRIALS_A_WORKER = 2  # that are measured: 60 at least, and 1,000 at most
-MEASURED = (60, 1_000)
+TRIALS_A_WORKER = 2  # that are measured: 60 at least, and 600 at most
+MEASURED = (60, 600)
 N_GOAL_WORKERS = 100
-N_SEARCHES = 16  # on each data set, with many and with few candidates
+N_SEARCHES = 8  # on each data set, with many and with few candidates
 DATA_SETS_OF_ALL = [(family, name) for family, names in DATA_SETS.items() for name in names]
 
 
