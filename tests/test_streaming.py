@@ -160,7 +160,7 @@ print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").re
 @pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
 def test_memory_does_not_grow_with_the_rows(ending: str, tmp_path: Path) -> None:
     peaks = []
-    for n_rows in (60_000, 240_000):  # below that, pools of memory still fill
+    for n_rows in (100_000, 280_000):  # below that, pools of memory still fill
         path = tmp_path / f"{n_rows}.{ending}"
         texts = [f"review {number} {'of so many words ' * 20}" for number in range(n_rows)]
         if ending == "parquet":
