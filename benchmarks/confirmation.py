@@ -29,6 +29,7 @@ DATA_SETS = {
     "HPOBench": ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle"),
     "HPOLib": ("naval_propulsion", "parkinsons_telemonitoring", "protein_structure", "slice_localization"),
 }
+SETS = [(family, name) for family, names in DATA_SETS.items() for name in names]
 METRICS = {"HPOBench": ("val_acc", "val_accuracy"), "HPOLib": ("val_loss", "val_loss")}
 N_TRIALS, TOP, SHARE, N_REPETITIONS = 50, 5, 0.25, 200
 
@@ -71,10 +72,9 @@ def load(family: str, name: str) -> Tabulated:
 def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
     """For every data set: how often the reported value's interval holds the truth, and the regret of both ways to choose."""
     n = settings.size(N_REPETITIONS, tiny=3)
-    sets = [(family, name) for family, names in DATA_SETS.items() for name in names]
     found: list[dict[str, Any]] = []
     with ProcessPoolExecutor(settings.n_workers) as processes:
-        for family, name in sets[: settings.size(len(sets), tiny=1)]:
+        for family, name in SETS[: settings.size(len(SETS), tiny=1)]:
             say(f"{family}, {name}: {n} searches")
             numbers = range(n)
             repetitions = list(processes.map(repeat, [family] * n, [name] * n, numbers, [settings.seed] * n, chunksize=max(n // 20, 1)))

@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 
 from benchmarks.configurations import SPACE_PATH
-from benchmarks.confirmation import DATA_SETS, load, search
+from benchmarks.confirmation import SETS, load, search
 from benchmarks.coordinator import fake_metrics, fake_reviews, fake_seconds, past_trials
 from benchmarks.goals import figures
 from benchmarks.ours import study_config
@@ -50,7 +50,6 @@ TRIALS_A_WORKER = 2  # that are measured: 60 at least, and 600 at most
 MEASURED = (60, 600)
 N_GOAL_WORKERS = 100
 N_SEARCHES = 8  # on each data set, with many and with few candidates
-DATA_SETS_OF_ALL = [(family, name) for family, names in DATA_SETS.items() for name in names]
 
 
 @dataclass
@@ -145,7 +144,7 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
     n_searches = settings.size(N_SEARCHES, tiny=2)
     bounded = [
         in_fresh_process(fewer_candidates, log_path=settings.log_path, family=family, name=name, n_searches=n_searches)
-        for family, name in DATA_SETS_OF_ALL[: settings.size(len(DATA_SETS_OF_ALL), tiny=1)]
+        for family, name in SETS[: settings.size(len(SETS), tiny=1)]
     ]
     idle = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
     return {**figures({"idle_share_100_workers": idle}), "simulations": found, "fewer_candidates": bounded}

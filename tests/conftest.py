@@ -7,7 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from tests.postgresql import programs, server
 from tuning import cli
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
@@ -130,6 +131,16 @@ def chromium(tmp_path: Path) -> list[str]:
         pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     return [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URL of a fresh database, as a user types it."""
+    bin_dir = programs()
+    if bin_dir is None:
+        pytest.skip("no PostgreSQL on this machine; .ci/run installs Debian's")
+    with server(bin_dir) as made:
+        yield made.url.replace("+psycopg", "")
 
 
 @pytest.fixture(scope="session")

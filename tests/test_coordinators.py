@@ -19,7 +19,7 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from tests.postgresql import PASSWORD, programs, server
+from tests.postgresql import PASSWORD
 from tests.test_study import CONFIG, SPACE
 from tests.test_tune import Setting
 from tuning import coordinators
@@ -76,15 +76,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(coordinators, "time", made)
     return made
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    bin_dir = programs()
-    if bin_dir is None:
-        pytest.skip("no PostgreSQL on this machine; .ci/run installs Debian's")
-    with server(bin_dir) as made:
-        yield made.url.replace("+psycopg", "")  # as a user types it
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

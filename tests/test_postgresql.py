@@ -1,7 +1,6 @@
 """A study on a real PostgreSQL, started for these tests on 127.0.0.1."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -9,7 +8,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from tests.postgresql import PASSWORD, programs, server
+from tests.postgresql import PASSWORD
 from tests.test_study import open_at_once
 from tests.test_tune import Setting
 from tuning.storage import close_study, open_storage
@@ -17,16 +16,6 @@ from tuning.summary import status_of
 from tuning.tune import tune
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The URL of a fresh database."""
-    bin_dir = programs()
-    if bin_dir is None:
-        pytest.skip("no PostgreSQL on this machine; .ci/run installs Debian's")
-    with server(bin_dir) as made:
-        yield made.url
 
 
 @pytest.fixture

@@ -310,10 +310,13 @@ def dashboard(
             f"[bold yellow]warning:[/] Optuna Dashboard has no authentication: whoever reaches port {port} on {escape(host)} can read, "
             "change and delete every study. docs/dashboard-behind-a-proxy.md shows how to put a password before it."
         )
-    shown = f"[{host}]" if ":" in host else host
-    console.print(escape(f"Optuna Dashboard: http://{shown}:{port}/dashboard  (Ctrl-C ends it)"))
+    console.print(escape(f"Optuna Dashboard: {_url(host, port)}/dashboard  (Ctrl-C ends it)"))
     with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 @app.command()
@@ -443,7 +446,7 @@ def serve(
         app_of_model = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
         if not is_local:
             errors.print(f"[bold yellow]warning:[/] {escape(host)} is open to other machines, and the server has no authentication.")
-        console.print(escape(f"{folder}: http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)"))
+        console.print(escape(f"{folder}: {_url(host, port)}  (Ctrl-C ends it)"))
         serving.run(app_of_model, listening)
 
 

@@ -147,12 +147,7 @@ class Pool:
         """
         worker = self.workers[0]
         worker.send(message)
-        answer = _receive(worker.connection)
-        if answer is None:
-            raise died(worker)
-        if answer["kind"] == "error":
-            worker_module.raise_error(answer)
-        return answer
+        return answer_of(worker, _receive(worker.connection))
 
     def replace(self, worker: Worker) -> Worker:
         """Start another worker in the place of one that is dead or to be ended."""
@@ -169,9 +164,17 @@ class Pool:
             worker.stop()
 
 
-def died(worker: AnyWorker) -> SpaceError:
-    """What a worker that died while it was asked is answered for: nothing but a space's own code ends it."""
-    return SpaceError(f"A worker must live to answer; it {worker.ending}.")
+def answer_of(worker: AnyWorker, answer: Message | None) -> Message:
+    """What a worker that was asked has answered; None: it died, which nothing but a space's own code does to it.
+
+    Raises:
+        TuningError: what the worker raised, or that it died.
+    """
+    if answer is None:
+        raise SpaceError(f"A worker must live to answer; it {worker.ending}.")
+    if answer["kind"] == "error":
+        worker_module.raise_error(answer)
+    return answer
 
 
 def default_workers() -> int:

@@ -16,9 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tuning import __version__
-from tuning import worker as worker_module
 from tuning.errors import PoolError, SpaceError, StorageError
-from tuning.pool import died
+from tuning.pool import answer_of
 from tuning.ray_cluster import Shares, gpus_of, load_ray, short
 from tuning.ray_worker import SPACE_KEYS, SPLITS, Actor, arrays_of
 from tuning.results import write_bytes
@@ -239,13 +238,8 @@ class RayPool:
         ready[0].send(message)
         while True:
             for worker, answer in self.wait(1.0):
-                if worker is not ready[0]:
-                    continue
-                if answer is None:
-                    raise died(worker)
-                if answer["kind"] == "error":
-                    worker_module.raise_error(answer)
-                return answer
+                if worker is ready[0]:
+                    return answer_of(worker, answer)
 
     def replace(self, worker: RayWorker) -> RayWorker:
         """Start another worker in the place of one that is lost or to be ended, where there is room for it."""
