@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +30,7 @@ from tuning.watch import TrialLimits
 
 pytestmark = pytest.mark.alone
 
+N_EPOCHS = 60  # their time is longer than what a trial takes before its first, so that two are in the middle at once
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
@@ -105,6 +105,8 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(setti
 def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
     setting: Setting, cluster: Any, over_ray: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
     placed, nodes, removed = [], set(), []
     place = ray_pool._Files.corpus
 
@@ -113,22 +115,25 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         return placed[-1]
 
     def remove_node(state: Progressed) -> None:
-        """Both workers wait for this process at the end of an epoch, or are in the middle of one that is not their last."""
-        if removed or len(state.running) < 2 or not all(0 < n_epochs < 3 for n_epochs in state.running.values()):
+        """Both workers have a training that is not at its end: they wait for this process after each epoch."""
+        if removed or len(state.running) < 2 or not all(0 < n_epochs < N_EPOCHS for n_epochs in state.running.values()):
             return
         locations = load_ray(local=True).experimental.get_object_locations(placed[:1])
         nodes.update(locations[placed[0]]["node_ids"])
-        removed.append(datetime.now())
-        cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+        node = cluster.worker_nodes.copy().pop()
+        (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
+        for process in psutil.Process(raylet.process.pid).children(recursive=True):
+            process.kill()  # a machine's end is that of its workers; without the raylet alone they might still end their trial
+        removed.append(node)
+        cluster.remove_node(node, allow_graceful=False)
 
     monkeypatch.setattr(ray_pool._Files, "corpus", corpus)
     try:
-        outcome = setting.tune(4, on_change=remove_node, **over_ray)
+        outcome = setting.tune(4, on_change=remove_node, config={"train": TrainConfig(epochs=N_EPOCHS, patience=N_EPOCHS)}, **over_ray)
     finally:
         cluster.add_node(**NODE)
     trials = setting.study().trials
     (lost,) = (t for t in trials if t.state == TrialState.FAIL)
-    assert lost.datetime_complete > removed[0]  # one of the two, or what its worker began before the node's end was noticed
     assert lost.user_attrs["reason"] == "lost"
     assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(lost.params) == 1  # it was made again
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 4
