@@ -8,7 +8,9 @@ Optuna's `best_trial`, gets as many trainings in all: its search goes on for as 
 
 from __future__ import annotations
 
+import math
 import statistics
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from tuning.config import sign
 from tuning.confirmation import Finalist, confirmation
 from tuning.datasets import SplitReviews
 from tuning.judgement import judge
+from tuning.samplers import N_BEST_FITTED, FittedTPE, derive_seed, fitted_trials
 
 DATA_SETS = {
     "HPOBench": ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle"),
@@ -120,19 +123,25 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
     }
 
 
-def search(table: Tabulated, *, seed: int, seen: int, n_trials: int, n_candidates: int = 24) -> list[tuple[str, float]]:
+def search(table: Tabulated, *, seed: int, seen: int, n_trials: int, n_fitted: int | None = None) -> list[tuple[str, float]]:
     """A search by Optuna's TPE on one seed's values: each trial's configuration and value. The first is the middle of every range.
 
-    TPE draws so many candidates for a trial; 24 is Optuna's default.
+    With `n_fitted`, TPE fits at most so many trials, as this program has it do in a large study (`tuning.samplers.fitted_trials`), and
+    takes as many for good ones as Optuna would of all.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", message="`gamma` has been deprecated", category=FutureWarning)
     study = optuna.create_study(
         direction="maximize" if sign(table.metric) > 0 else "minimize",
-        sampler=optuna.samplers.TPESampler(seed=seed, n_ei_candidates=n_candidates),
+        sampler=optuna.samplers.TPESampler(seed=seed),
     )
     study.enqueue_trial({name: n // 2 for name, n, _ in table.axes})
     found = []
-    for _ in range(n_trials):
+    for number in range(n_trials):
+        if n_fitted is not None:
+            fitted = fitted_trials(study.get_trials(deepcopy=False), metric=table.metric, most=n_fitted)
+            good = min(math.ceil(0.1 * number), N_BEST_FITTED)
+            study.sampler = FittedTPE(fitted, seed=derive_seed(seed, number), gamma=lambda _, n=good: n)
         trial = study.ask()
         indices = [
             trial.suggest_int(name, 0, n - 1) if ordered else trial.suggest_categorical(name, list(range(n)))

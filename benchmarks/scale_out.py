@@ -1,12 +1,13 @@
 """How many workers one coordinator feeds: the real search and storage, with trainings that only pass the time of a clock.
 
-And what it costs in the result that TPE draws fewer candidates in a large study, on tabulated trainings (`benchmarks.confirmation`).
+And what it costs in the result that TPE fits but a part of a large study, on tabulated trainings (`benchmarks.confirmation`).
 
 `tuning.search.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock is the machine's while the coordinator
 works, and jumps to the next message of a worker while it has nothing to do. So a training takes 60 s of that clock and none of ours,
 and whatever the coordinator takes is measured. A worker idles from the moment it has sent a message to that of its answer.
 
-A study is cut short: it begins with so many finished trials, and each worker has a few more.
+A study is cut short: it begins with so many finished trials, and each worker has some more. All ask at once when a call begins, which
+in a whole study weighs less: `idle_share_later` leaves it out.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ from tuning.worker import Measured, Message, measured
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
 N_TRIALS = 10_000  # of the study, the last of which are measured
-TRIALS_A_WORKER = 2  # that are measured: 60 at least, and 600 at most
-MEASURED = (60, 600)
+TRIALS_A_WORKER = 10  # that are measured: 60 at least, and 1,000 at most
+MEASURED = (60, 1000)
 N_GOAL_WORKERS = 100
-N_SEARCHES = 8  # on each data set, with many and with few candidates
+N_SEARCHES = 6  # on each data set, with all trials fitted and with a part of them
+N_SEARCHED = 200  # trials of a search
+N_FITTED = 50  # of them in the second: the good ones, 20 at the end, and as many others
 
 
 @dataclass
@@ -75,6 +78,7 @@ class FakeWorker:
     def __init__(self, clock: Clock, *, epochs: int, result: Message, rng: np.random.Generator) -> None:
         self.is_ready = True
         self.idle_seconds = self.busy_seconds = 0.0
+        self.first_idle_seconds: float | None = None
         self.message: Message | None = None
         self.due = self._sent = clock.now()
         self._clock, self._epochs, self._blank, self._rng = clock, epochs, result, rng
@@ -86,6 +90,8 @@ class FakeWorker:
     def send(self, message: Message) -> None:
         now = self._clock.now()
         self.idle_seconds += now - self._sent
+        if self.first_idle_seconds is None:
+            self.first_idle_seconds = self.idle_seconds
         if message.get("kind") == "train":
             self._history = []
         if message.get("kind") == "train" or (message["go"] is True and len(self._history) < self._epochs):
@@ -140,30 +146,32 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
             arguments = {"stored": stored, "n_before": n_before, "n_workers": n_workers, "seed": settings.seed}
             n_measured = min(max(n_workers * TRIALS_A_WORKER, least), most)
             found.append(in_fresh_process(simulate, log_path=settings.log_path, n_measured=n_measured, **arguments))
-    say("what TPE's fewer candidates cost in the result")
-    n_searches = settings.size(N_SEARCHES, tiny=2)
+    say("what it costs in the result that TPE fits a part of the trials")
+    n_searches, n_searched = settings.size((N_SEARCHES, N_SEARCHED), tiny=(2, 20))
     bounded = [
-        in_fresh_process(fewer_candidates, log_path=settings.log_path, family=family, name=name, n_searches=n_searches)
+        in_fresh_process(
+            bounded_history, log_path=settings.log_path, family=family, name=name, n_searches=n_searches, n_searched=n_searched
+        )
         for family, name in SETS[: settings.size(len(SETS), tiny=1)]
     ]
     idle = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
-    return {**figures({"idle_share_100_workers": idle}), "simulations": found, "fewer_candidates": bounded}
+    return {**figures({"idle_share_100_workers": idle}), "simulations": found, "bounded_history": bounded}
 
 
-def fewer_candidates(*, family: str, name: str, n_searches: int) -> dict[str, Any]:
-    """The regret of the best trial with Optuna's 24 candidates, and with the 2 that a trial gets beyond 10,000 others.
+def bounded_history(*, family: str, name: str, n_searches: int, n_searched: int) -> dict[str, Any]:
+    """The regret of the best trial where TPE fits all trials, and where it fits `N_FITTED` at most.
 
-    All trials of a search have 2 here, which is far more than a study of 10,000 loses.
+    A quarter of the trials here; of a study of 10,000 a twentieth.
     """
     table = load(family, name)
     towards, regrets = sign(table.metric), []
     for seed in range(n_searches):
-        searched = (search(table, seed=seed, seen=seed % table.n_seeds, n_trials=100, n_candidates=n) for n in (24, 2))
+        searched = (search(table, seed=seed, seen=seed % table.n_seeds, n_trials=n_searched, n_fitted=n) for n in (n_searched, N_FITTED))
         best = [max(trials, key=lambda trial: towards * trial[1])[0] for trials in searched]
         regrets.append([towards * (table.best_truth - table.truth(point)) for point in best])
-    full, few = np.mean(regrets, axis=0)
+    full, part = np.mean(regrets, axis=0)
     error = np.std([b - a for a, b in regrets], ddof=1) / n_searches**0.5
-    return {"data_set": f"{family} {name}", "regret_24": float(full), "regret_2": float(few), "difference_error": float(error)}
+    return {"data_set": f"{family} {name}", "regret_all": float(full), "regret_part": float(part), "difference_error": float(error)}
 
 
 def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
@@ -199,11 +207,13 @@ def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, se
         close_study(study)
     # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no message waits for an answer
     idle, busy = sum(w.idle_seconds for w in workers), sum(w.busy_seconds for w in workers)
+    later = idle - sum(w.first_idle_seconds or 0.0 for w in workers)
     return {
         "n_workers": n_workers,
         "n_before": n_before,
         "n_measured": n_measured,
         "idle_share": idle / (idle + busy),
+        "idle_share_later": later / (later + busy),
         "coordinator_busy_share": coordinator_seconds / seconds,
         "coordinator_seconds_a_trial": coordinator_seconds / n_measured,
         "simulated_seconds": seconds,

@@ -18,8 +18,9 @@ from tuning.judgement import judge
 from tuning.manifest import read_manifest
 from tuning.report import write_report
 from tuning.results import read_json
-from tuning.summary import is_over_limit, summarize
+from tuning.summary import summarize
 from tuning.tables import trial_rows
+from tuning.trials import is_over_limit
 from tuning.verdicts import sentences, verdict
 
 

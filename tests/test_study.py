@@ -8,23 +8,13 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tuning.config import PRUNERS, SAMPLERS, DataConfig, StudyConfig
-from tuning.errors import SpaceError, StorageError, StudyError
-from tuning.hyperparameters import Hyperparameter, suggest
+from tuning.config import DataConfig, StudyConfig
+from tuning.errors import StorageError, StudyError
+from tuning.hyperparameters import Hyperparameter
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.spaces import SearchSpace
 from tuning.storage import hide_password, open_storage
-from tuning.study import (
-    derive_seed,
-    git_commit,
-    grid_points,
-    load_study,
-    make_pruner,
-    make_sampler,
-    open_study,
-    recorded_config,
-    recorded_space,
-)
+from tuning.study import git_commit, load_study, open_study, recorded_config, recorded_space
 
 SPACE = SearchSpace(
     "tiny",
@@ -142,50 +132,6 @@ def test_storage_error_hides_the_password() -> None:
 
 def test_hide_password_of_a_broken_url() -> None:
     assert "secret" not in hide_password("not a url:secret")
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_sampler_proposes_legal_values(name: str) -> None:
-    study = optuna.create_study()
-    for number in range(6):
-        study.sampler = make_sampler(name, space=SPACE, seed=0, number=number)
-        trial = study.ask()
-        values = suggest(trial, SPACE.hyperparameters)
-        assert all(item.is_legal(values[item.name]) for item in SPACE.hyperparameters)
-        study.tell(trial, float(number))
-
-
-@pytest.mark.parametrize("name", ["random", "tpe", "cmaes"])
-def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
-    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
-    study = optuna.create_study()
-    for number in range(8):
-        study.sampler = make_sampler(name, space=wide, seed=0, number=number)
-        trial = study.ask()
-        suggest(trial, wide.hyperparameters)
-        study.tell(trial, 0.0)
-    assert len({t.params["x"] for t in study.trials}) == 8
-
-
-def test_derive_seed_differs_by_seed_and_number() -> None:
-    assert len({derive_seed(seed, number) for seed in range(20) for number in range(20)}) == 400
-
-
-def test_grid_points_are_all_there_once_in_an_order_of_the_seed() -> None:
-    points = grid_points(SPACE, seed=0)
-    assert sorted((p["vocab_size"], p["cell"]) for p in points) == [(v, c) for v in (10, 20, 30, 40) for c in ("gru", "lstm")]
-    assert points == grid_points(SPACE, seed=0) != grid_points(SPACE, seed=1)
-
-
-def test_grid_points_refuse_a_range_without_steps() -> None:
-    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
-    with pytest.raises(SpaceError, match="grid sampler needs"):
-        grid_points(wide, seed=0)
-
-
-@pytest.mark.parametrize(("name", "kind"), [*zip(PRUNERS, ("Nop", "Hyperband", "Median", "Nop"), strict=True)])
-def test_pruner_by_name(name: str, kind: str) -> None:
-    assert type(make_pruner(name, epochs=5)).__name__ == f"{kind}Pruner"
 
 
 def test_git_commit_outside_a_checkout_is_none(tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 import optuna
 import pytest
 from filelock import FileLock
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from tuning import search
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.pool import Pool
 from tuning.results import ResultsDir, read_history
+from tuning.samplers import RETRY_OF
 from tuning.search import Progressed
-from tuning.study import RETRY_OF, stream_position
 from tuning.summary import PHASES, status_of
 from tuning.tune import Outcome, configure, tune
 from tuning.watch import TrialLimits
@@ -519,30 +519,6 @@ def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
         n -= "] trial " in line
         if n <= 0:
             return
-
-
-@pytest.mark.parametrize(
-    ("words", "position"),
-    [
-        ("", 0),
-        ("complete", 1),
-        ("waiting", 0),
-        ("complete fail waiting-again", 1),  # the second trial failed and waits: it will draw what it drew
-        ("complete fail complete-again complete", 3),
-        ("complete fail fail-again waiting-again", 1),
-        ("complete fail complete-again complete fail", 4),
-    ],
-)
-def test_stream_position_leaves_out_what_is_made_again(words: str, position: int) -> None:
-    """The words with -again are trial 1, made again."""
-    trials = []
-    for number, word in enumerate(words.split()):
-        state = TrialState[word.removesuffix("-again").upper()]
-        value = 0.5 if state == TrialState.COMPLETE else None
-        made = create_trial(state=state, value=value, user_attrs={RETRY_OF: 1} if word.endswith("again") else {})
-        made.number = number
-        trials.append(made)
-    assert stream_position(trials) == position
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from scipy import stats
 
 from tuning.hyperparameters import Hyperparameter, value_text
 from tuning.spaces import SearchSpace
-from tuning.summary import Summary, values_of
+from tuning.summary import Summary
 from tuning.tokenizer import FIRST_WORD_ID
+from tuning.trials import values_of
 
 OUTER = 0.05  # of a range, at either end
 PERCENTILE = "99"  # of the lengths: longer texts are too few to be worth the steps

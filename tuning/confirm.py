@@ -26,7 +26,8 @@ from tuning.search import TICK_SECONDS, Interrupt
 from tuning.spaces import SearchSpace, find_space, require_same_space
 from tuning.storage import close_study
 from tuning.study import load_study, recorded_config, recorded_space
-from tuning.summary import Summary, busy_seconds, costs_of, is_over_limit, is_pruned_early, summarize, value_of, values_of
+from tuning.summary import Summary, summarize
+from tuning.trials import busy_seconds, costs_of, is_over_limit, is_pruned_early, value_of, values_of
 from tuning.tune import signals
 from tuning.vocabulary import Corpus
 from tuning.watch import TrialLimits, Watch

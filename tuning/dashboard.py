@@ -30,7 +30,8 @@ from tuning.figures import learning_curves
 from tuning.results import ResultsDir, StudyDir, escape_markdown, translated, visible
 from tuning.spaces import SearchSpace
 from tuning.storage import open_storage
-from tuning.summary import Summary, is_over_limit, value_of
+from tuning.summary import Summary
+from tuning.trials import is_over_limit, value_of
 from tuning.verdicts import verdict
 
 HOST = "127.0.0.1"  # Optuna Dashboard has no authentication

@@ -104,7 +104,7 @@ class SearchDisplay:
 
     def _panel(self, state: Progressed) -> RenderableType:
         from tuning.hyperparameters import value_text
-        from tuning.summary import value_of
+        from tuning.trials import value_of
 
         summary = state.summary
         counts = f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"

@@ -31,7 +31,8 @@ from tuning.retraining import Trained, retrain
 from tuning.spaces import SearchSpace, declare, find_space, require_same_space
 from tuning.storage import close_study
 from tuning.study import describe_versions, git_commit, load_study, recorded_config, recorded_space
-from tuning.summary import Summary, summarize, value_of
+from tuning.summary import Summary, summarize
+from tuning.trials import value_of
 from tuning.versions import next_number, publish, recover
 from tuning.vocabulary import Corpus
 

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, create_trial
 
 from tuning.config import sign
 from tuning.statistics import Interval, bootstrap_bounds
-from tuning.summary import Summary, value_of
+from tuning.summary import Summary
+from tuning.trials import value_of
 
 MIN_TRIALS = 4
 N_RESAMPLES = 100  # of the trials

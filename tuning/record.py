@@ -20,9 +20,10 @@ from tuning.coordinators import COORDINATOR, FIRST, Coordinators, asked_for, is_
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
+from tuning.samplers import RETRY_OF, fitted_trials, grid_points, make_sampler, stream_position
 from tuning.spaces import SearchSpace
-from tuning.study import RETRY_OF, grid_points, make_sampler, stream_position
-from tuning.summary import ENDED, Summary, summarize, value_of
+from tuning.summary import Summary, summarize
+from tuning.trials import ENDED, value_of
 from tuning.worker import Message
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class OpenTrial:
     trial: Trial
     values: Values
     history: list[dict[str, Any]] = field(default_factory=list)
+    reported: frozenset[int] = frozenset()  # epochs that an earlier owner reported
     storage_seconds: float = 0.0
 
     @property
@@ -166,7 +168,8 @@ class Record:
             trial.set_user_attr(COORDINATOR, self._coordinators.own)
         history = [_row(epoch) for epoch in epochs]
         write_csv(self._folder.history_path(frozen.number), history)
-        return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history)
+        reported = frozenset(frozen.intermediate_values) | {epoch["number"] for epoch in epochs}
+        return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history, reported)
 
     def ask(self, *, n_trials: int) -> OpenTrial | None:
         """The next trial; None where no ticket of the study's `n_trials` is free, or a grid has no point left (`is_exhausted`)."""
@@ -175,14 +178,16 @@ class Record:
             trials = self._study.get_trials(deepcopy=False)
             if sum(t.state in TAKEN for t in trials) >= n_trials:
                 return None
-            if self._config.sampler == "grid" and not any(t.state == TrialState.WAITING for t in trials):
+            any_waiting = any(t.state == TrialState.WAITING for t in trials)
+            if self._config.sampler == "grid" and not any_waiting:
                 seen = [params for t in trials for params in (t.params, t.system_attrs.get("fixed_params"))]
                 point = next((p for p in self._grid if p not in seen), None)
                 self.is_exhausted = point is None
                 if point is None:
                     return None
                 self._study.enqueue_trial(point)
-            trial_id = self._take_ticket()
+                any_waiting = True
+            trial_id = self._take_ticket(any_waiting=any_waiting)
             # The one sequence of QMC is the study's; others draw for longer, and without the lock, so that another may ask meanwhile.
             opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
         opened = opened or self._draw(trial_id, trials)
@@ -194,11 +199,11 @@ class Record:
         trial = Trial(self._study, trial_id)
         return OpenTrial(trial, suggest(trial, self._space.hyperparameters))
 
-    def _take_ticket(self) -> int:
+    def _take_ticket(self, *, any_waiting: bool) -> int:
         """The id of the trial that waits longest, or of a new one. `Study.ask` does the same, and draws while it does."""
         storage = self._study._storage
         self._study._thread_local.cached_all_trials = None
-        waiting = self._study._pop_waiting_trial_id()
+        waiting = self._study._pop_waiting_trial_id() if any_waiting else None
         trial_id = storage.create_new_trial(self._study._study_id) if waiting is None else waiting
         storage.set_trial_user_attr(trial_id, COORDINATOR, self._coordinators.own)
         return trial_id
@@ -212,6 +217,7 @@ class Record:
             number=stream_position(own),
             stream=self._coordinators.stream,
             n_before=stream_position(trials),
+            trials=fitted_trials(trials, metric=self._config.metric) if self._config.sampler == "tpe" else trials,
         )
 
     def report(self, opened: OpenTrial, message: Message) -> bool:
@@ -220,7 +226,7 @@ class Record:
             number, value = message["number"], message["metrics"][self._config.metric]
             opened.history.append(_row(message))
             write_csv(self._folder.history_path(opened.number), opened.history)
-            if number in self._study._storage.get_trial(opened.trial._trial_id).intermediate_values:
+            if number in opened.reported:
                 return False  # trained again after its owner died: the value is the same
             if self._config.costs:  # Optuna's own `report` is for studies of one objective
                 self._study._storage.set_trial_intermediate_value(opened.trial._trial_id, number, value)

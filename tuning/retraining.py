@@ -17,7 +17,8 @@ from tuning.epochs import Epoch
 from tuning.hyperparameters import Values
 from tuning.looks import Classifier
 from tuning.spaces import SearchSpace, load_hypermodel
-from tuning.summary import Summary, value_of, values_of
+from tuning.summary import Summary
+from tuning.trials import value_of, values_of
 from tuning.vocabulary import Corpus
 
 

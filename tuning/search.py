@@ -16,14 +16,15 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.asha import MIN_EPOCHS_SAVED, Ladder, rungs_of
 from tuning.config import StudyConfig, exceeded, sign
 from tuning.coordinators import Coordinators, is_at_work
-from tuning.cost import seconds_left
+from tuning.cost import seconds_left, tokens_of_epoch
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
 from tuning.pool import AnyPool, AnyWorker
 from tuning.record import TAKEN, OpenTrial, Record, describe
 from tuning.results import ResultsDir
 from tuning.spaces import SearchSpace
-from tuning.summary import Summary, values_of
+from tuning.summary import Summary
+from tuning.trials import values_of
 from tuning.vocabulary import Corpus
 from tuning.watch import TrialLimits, Watch
 from tuning.worker import Message, training_message
@@ -98,7 +99,7 @@ class Search:
         self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
-        self._lengths = corpus.split("train").texts.lengths
+        self._n_tokens = tokens_of_epoch(corpus.split("train").texts.lengths)
         known = [item.name for item in space.hyperparameters]
         job = training_message(config, space_path=space_path, corpus=corpus, known=known)
         self._job = {**job, "seed": config.seed, "measure_latency": config.measures_latency}
@@ -476,7 +477,7 @@ class Search:
             epochs=self._config.train.epochs,
             n_workers=self._coordinators.n_workers,
             space=self._space,
-            lengths=self._lengths,
+            n_tokens=self._n_tokens,
         )
         if self._timeout is not None:
             until_timeout = max(self._timeout - elapsed, 0.0)

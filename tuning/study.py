@@ -1,4 +1,4 @@
-"""Open, resume or refuse a study; its storage, sampler and pruner by name.
+"""Open, join, resume or refuse a study.
 
 Optuna's storage is the record of trials. `study.json` and `search_space.json` hold what the study is, and never change.
 """
@@ -6,108 +6,26 @@ Optuna's storage is the record of trials. `study.json` and `search_space.json` h
 from __future__ import annotations
 
 import contextlib
-import itertools
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import StudyConfig, differences
 from tuning.coordinators import identify
 from tuning.errors import StudyError
-from tuning.hyperparameters import grid
 from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
+from tuning.samplers import make_pruner
 from tuning.spaces import SearchSpace
 from tuning.storage import hide_password, locked, missing_file, open_storage, storage_errors
 
-STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
-FULL_TPE_TRIALS = 1000
 RECORD, SPACE = "record", "search_space"  # attributes of a study: what study.json and search_space.json hold
-RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn", "onnxruntime", "ai-edge-litert")
-
-
-def derive_seed(seed: int, number: int, stream: int = 0) -> int:
-    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed study goes on as if it had not stopped.
-
-    Each coordinator has its own `stream`.
-    """
-    return int(np.random.SeedSequence([seed, number, *([stream] if stream else [])]).generate_state(1)[0])
-
-
-def stream_position(trials: Sequence[FrozenTrial]) -> int:
-    """Which draw of the sampler the next trial is, counted from 0.
-
-    A trial that is made again has the place of the first, so that a study that was interrupted draws what it would have drawn.
-    """
-    waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
-    first = waiting.user_attrs.get(RETRY_OF) if waiting else None
-    own = (t for t in trials if RETRY_OF not in t.user_attrs and t.state != TrialState.WAITING)
-    return sum(first is None or t.number < first for t in own)
-
-
-def make_sampler(
-    name: str, *, space: SearchSpace, seed: int, number: int = 0, stream: int = 0, n_before: int | None = None
-) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial at this position of the stream, after `n_before` trials of all streams.
-
-    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
-    are queued one by one (`grid_points`), so its sampler never draws.
-    """
-    own, n_before = derive_seed(seed, number, stream), number if n_before is None else n_before
-    conditional = any(item.conditions for item in space.hyperparameters)
-    if name in ("random", "grid"):
-        return optuna.samplers.RandomSampler(seed=own)
-    if name == "cmaes":
-        independent = optuna.samplers.RandomSampler(seed=own)
-        return optuna.samplers.CmaEsSampler(
-            seed=own, independent_sampler=independent, warn_independent_sampling=False, consider_pruned_trials=True
-        )
-    if name == "qmc":
-        return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False)
-    # An ask costs candidates × trials, 0.6 s of the coordinator at 24 × 5,000 (Optuna's default); beyond 1,000 trials it grows no more.
-    n_candidates = max(24 * FULL_TPE_TRIALS // max(n_before, FULL_TPE_TRIALS), 2)
-    # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others. Paused trials are not finished ones,
-    # so the start-up is counted by the trial's number.
-    return optuna.samplers.TPESampler(
-        seed=own,
-        group=conditional,
-        multivariate=True if conditional else None,
-        n_startup_trials=STARTUP_TRIALS if n_before < STARTUP_TRIALS else 1,
-        n_ei_candidates=n_candidates,
-    )
-
-
-def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
-    """Optuna parameters of every point of the grid, in an order drawn from the seed.
-
-    Optuna's own GridSampler stops a study through `Study.stop`, which works inside `optimize` only.
-
-    Raises:
-        SpaceError: the space can't be enumerated.
-    """
-    values = grid(space.hyperparameters)
-    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
-    return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
-
-
-def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
-    """The pruner by name; epochs are the fidelity. ASHA is the search's own (`asha`): Optuna is asked for none.
-
-    Hyperband keeps Optuna's reduction factor of 3.
-    """
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-    return optuna.pruners.NopPruner()
 
 
 def describe_versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,19 +10,17 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.config import sign
 from tuning.coordinators import said_by_all
 from tuning.errors import StudyError
-from tuning.hyperparameters import Values, from_params
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces import SearchSpace
 from tuning.statistics import pareto_front
 from tuning.storage import close_study
 from tuning.study import load_study, recorded_config, recorded_space
+from tuning.trials import ENDED, costs_of, is_over_limit, rank, value_of
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
 USEFUL_PHASES = ("train", "evaluate")
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -34,12 +31,19 @@ class Summary:
     metric: str
     trials: list[FrozenTrial]
     counts: dict[str, int]
-    seconds_by_phase: dict[str, float]
-    failures: dict[str, int]
 
     @property
     def n_finished(self) -> int:
         return self.counts["complete"] + self.counts["pruned"]
+
+    @cached_property
+    def seconds_by_phase(self) -> dict[str, float]:
+        return {phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in self.trials) for phase in PHASES}
+
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """The number of failed trials by reason."""
+        return dict(Counter(t.user_attrs.get("reason", "unknown") for t in self.trials if t.state == TrialState.FAIL))
 
     @property
     def n_paused(self) -> int:
@@ -60,8 +64,7 @@ class Summary:
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
         """Completed trials, best first by the metric; equal ones by their costs, then in order of number."""
-        complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
-        return sorted(complete, key=lambda t: (-sign(self.metric) * value_of(t), costs_of(t), t.number))
+        return rank((t for t in self.trials if t.state == TrialState.COMPLETE), self.metric)
 
     @cached_property
     def front(self) -> list[FrozenTrial]:
@@ -102,48 +105,12 @@ class Summary:
         return self.best
 
 
-def busy_seconds(seconds: Mapping[str, float]) -> float:
-    """What a training cost its worker, of its seconds by phase: neither waiting nor the coordinator's storage."""
-    return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
-
-
-def value_of(trial: FrozenTrial) -> float:
-    """The metric of a completed trial, or of a baseline over a limit, which Optuna is not told as complete."""
-    if trial.state != TrialState.COMPLETE:
-        return float(trial.user_attrs["best_value"])
-    assert trial.values is not None  # for mypy: a completed trial has them
-    return float(trial.values[0])
-
-
-def costs_of(trial: FrozenTrial) -> tuple[float, ...]:
-    """The objectives of a completed trial beside the metric; of all of them, less is better."""
-    return tuple((trial.values or ())[1:])
-
-
-def is_over_limit(trial: FrozenTrial) -> bool:
-    """Whether a trial's model is larger or slower than the study allows."""
-    return any(violation > 0 for violation in trial.constraints.values())
-
-
-def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
-    """A trial's hyperparameters, fixed ones included."""
-    return from_params(trial.params, space.hyperparameters)
-
-
-def is_pruned_early(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained, and given up before its last epoch: not one over a limit, and no copy of another."""
-    own = not is_over_limit(trial) and "same_as" not in trial.user_attrs
-    return trial.state == TrialState.PRUNED and own and bool(trial.user_attrs.get("n_epochs"))
-
-
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
     """Read a study's trials once and count them."""
     trials = study.get_trials(deepcopy=False)
     states = Counter(t.state for t in trials)
     counts = {state.name.lower(): states.get(state, 0) for state in TrialState}
-    seconds = {phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in trials) for phase in PHASES}
-    failures = Counter(t.user_attrs.get("reason", "unknown") for t in trials if t.state == TrialState.FAIL)
-    return Summary(study.study_name, metric, trials, counts, seconds, dict(failures))
+    return Summary(study.study_name, metric, trials, counts)
 
 
 def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[dict[str, Any], Summary, SearchSpace]:

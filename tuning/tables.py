@@ -14,7 +14,8 @@ from tuning.config import SPLITS, StudyConfig
 from tuning.hyperparameters import value_text
 from tuning.results import no_formula
 from tuning.spaces import SearchSpace
-from tuning.summary import PHASES, Summary, value_of, values_of
+from tuning.summary import PHASES, Summary
+from tuning.trials import value_of, values_of
 
 N_TABLE = 5
 SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}  # a trial's attribute → how it is headed

@@ -26,10 +26,11 @@ from tuning.owner import owned
 from tuning.pool import Pool
 from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.results import ResultsDir, StudyDir, translated
+from tuning.samplers import grid_points
 from tuning.search import Interrupt, Progressed, Search
 from tuning.spaces import SearchSpace, find_space, list_spaces
 from tuning.storage import close_study, storage_errors
-from tuning.study import grid_points, open_study, recorded_config, recorded_space
+from tuning.study import open_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.vocabulary import Corpus
 from tuning.watch import TrialLimits

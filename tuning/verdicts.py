@@ -11,7 +11,8 @@ from tuning.config import sign
 from tuning.confirmation import Confirmation, Finalist
 from tuning.judgement import RESOLUTION, Judgement, judge
 from tuning.statistics import LEVEL
-from tuning.summary import Summary, busy_seconds, is_over_limit, is_pruned_early, value_of
+from tuning.summary import Summary
+from tuning.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
 
 
 def verdict(summary: Summary, found: Confirmation | None = None) -> str:

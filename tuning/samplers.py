@@ -1,0 +1,152 @@
+"""Samplers and pruners by name; where in its stream of random numbers a study is, and which trials TPE fits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Container, Sequence
+from typing import Any, cast
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from tuning.hyperparameters import grid
+from tuning.spaces import SearchSpace
+from tuning.statistics import pareto_front
+from tuning.trials import ENDED, costs_of, is_over_limit, rank
+
+STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
+MAX_FITTED = 500  # trials that TPE fits
+N_BEST_FITTED = 25  # as many as TPE takes for good ones, at most
+RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
+
+
+def derive_seed(seed: int, number: int, stream: int = 0) -> int:
+    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed study goes on as if it had not stopped.
+
+    Each coordinator has its own `stream`.
+    """
+    return int(np.random.SeedSequence([seed, number, *([stream] if stream else [])]).generate_state(1)[0])
+
+
+def stream_position(trials: Sequence[FrozenTrial]) -> int:
+    """Which draw of the sampler the next trial is, counted from 0.
+
+    A trial that is made again has the place of the first, so that a study that was interrupted draws what it would have drawn.
+    """
+    waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
+    first = waiting.user_attrs.get(RETRY_OF) if waiting else None
+    own = (t for t in trials if RETRY_OF not in t.user_attrs and t.state != TrialState.WAITING)
+    return sum(first is None or t.number < first for t in own)
+
+
+def make_sampler(
+    name: str,
+    *,
+    space: SearchSpace,
+    trials: Sequence[FrozenTrial],
+    seed: int,
+    number: int = 0,
+    stream: int = 0,
+    n_before: int | None = None,
+) -> optuna.samplers.BaseSampler:
+    """The sampler for the trial at this position of the stream, after `n_before` trials of all streams.
+
+    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
+    are queued one by one (`grid_points`), so its sampler never draws. TPE fits the `trials` (`fitted_trials`).
+    """
+    own, n_before = derive_seed(seed, number, stream), number if n_before is None else n_before
+    conditional = any(item.conditions for item in space.hyperparameters)
+    if name in ("random", "grid"):
+        return optuna.samplers.RandomSampler(seed=own)
+    if name == "cmaes":
+        independent = optuna.samplers.RandomSampler(seed=own)
+        return optuna.samplers.CmaEsSampler(
+            seed=own, independent_sampler=independent, warn_independent_sampling=False, consider_pruned_trials=True
+        )
+    if name == "qmc":
+        return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False)
+    # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others. Paused trials are not finished ones,
+    # so the start-up is counted by the trial's number.
+    return FittedTPE(
+        trials,
+        seed=own,
+        group=conditional,
+        multivariate=True if conditional else None,
+        n_startup_trials=STARTUP_TRIALS if n_before < STARTUP_TRIALS else 1,
+    )
+
+
+def fitted_trials(trials: Sequence[FrozenTrial], *, metric: str, most: int = MAX_FITTED) -> list[FrozenTrial]:
+    """The trials that TPE fits, in order of number: all that run, and `most` of the finished ones, the best and the newest.
+
+    An ask costs so much for each trial that is fitted. TPE takes at most the best 25 for its good ones and weights the others by age,
+    the oldest of n at 1/n, so what is left out here has counted least. Of several objectives the Pareto front is kept. The effect on
+    the result is measured by `benchmarks.scale_out`.
+    """
+    ended = [t for t in trials if t.state in ENDED]
+    if len(ended) > most:
+        ranked = rank((t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)), metric)
+        best = (pareto_front(ranked, costs_of) if ranked and costs_of(ranked[0]) else ranked)[:N_BEST_FITTED]
+        numbers = {t.number for t in best}
+        ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - most :]]
+    return sorted([*ended, *(t for t in trials if t.state == TrialState.RUNNING)], key=lambda t: t.number)
+
+
+class FittedTPE(optuna.samplers.TPESampler):
+    """TPE that fits the trials it is given, where Optuna's reads the storage again for each value."""
+
+    def __init__(self, trials: Sequence[FrozenTrial], **options: Any) -> None:
+        super().__init__(**options)
+        self._trials = trials
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return super().infer_relative_search_space(self._view(study), trial)
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        return super().sample_relative(self._view(study), trial, search_space)
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        return super().sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def _view(self, study: optuna.Study) -> optuna.Study:
+        return cast("optuna.Study", _StudyView(study, self._trials))
+
+
+class _StudyView:
+    """A study with these trials."""
+
+    def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+        self._study, self._trials = study, trials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False) -> list[FrozenTrial]:
+        return [t for t in self._trials if states is None or t.state in states]
+
+
+def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
+    """Optuna parameters of every point of the grid, in an order drawn from the seed.
+
+    Optuna's own GridSampler stops a study through `Study.stop`, which works inside `optimize` only.
+
+    Raises:
+        SpaceError: the space can't be enumerated.
+    """
+    values = grid(space.hyperparameters)
+    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
+
+
+def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
+    """The pruner by name; epochs are the fidelity. ASHA is the search's own (`asha`): Optuna is asked for none.
+
+    Hyperband keeps Optuna's reduction factor of 3.
+    """
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    return optuna.pruners.NopPruner()
