@@ -120,7 +120,7 @@ class FakePool:
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Message | None]]:
         waiting = [(worker.due, next(self._order), worker) for worker in self.workers if worker.message]
         heapq.heapify(waiting)
-        if waiting and waiting[0][0] > self.clock.now():
+        if waiting and timeout_seconds:
             self.clock.skip_to(waiting[0][0])
         ready = []
         now = self.clock.now()

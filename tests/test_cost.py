@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuning.cost import seconds_left, tokens_of_epoch
+from tuning.cost import TimeLeft
 from tuning.hyperparameters import Hyperparameter
 from tuning.spaces import SearchSpace
 
@@ -43,7 +43,7 @@ def stored(*trials: FrozenTrial) -> list[FrozenTrial]:
 
 
 def left(trials: list[FrozenTrial], running: dict[int, int], *, n_new: int, n_workers: int = 1) -> float | None:
-    return seconds_left(trials, running, n_new=n_new, epochs=5, n_workers=n_workers, space=SPACE, n_tokens=tokens_of_epoch(LENGTHS))
+    return TimeLeft(SPACE, epochs=5, lengths=LENGTHS).seconds(trials, running, n_new=n_new, n_workers=n_workers)
 
 
 DONE = [(20, 4), (40, 8), (60, 16), (80, 64)]

@@ -175,7 +175,8 @@ class Record:
         """The next trial; None where no ticket of the study's `n_trials` is free, or a grid has no point left (`is_exhausted`)."""
         started = time.perf_counter()
         with self._coordinators.asking():
-            trials = self._study.get_trials(deepcopy=False)
+            self.refresh()
+            trials = self.summary.trials
             if sum(t.state in TAKEN for t in trials) >= n_trials:
                 return None
             any_waiting = any(t.state == TrialState.WAITING for t in trials)
@@ -242,7 +243,7 @@ class Record:
     def mark(self, opened: OpenTrial, *, paused: bool) -> None:
         """Say whether an open trial is paused or at work."""
         opened.trial.set_user_attr("paused", paused)
-        self.refresh()
+        self._reread(opened)
 
     def wait_for(self, opened: OpenTrial, number: int) -> None:
         """Say that a trial waits for the end of another, of the same configuration."""
@@ -312,7 +313,7 @@ class Record:
                 raise
             raise UpdateFinishedTrialError(f"trial {opened.number} has been told by another program") from error
         self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
-        self.refresh()
+        self._reread(opened)
 
     def _set_attributes(self, opened: OpenTrial, message: Message) -> None:
         seconds = {**message["seconds"], "storage": opened.storage_seconds}
@@ -358,6 +359,15 @@ class Record:
         if reason in RETRIED and n_lost < LOST_LIMIT:
             kept = {"baseline": True} if attributes.get("baseline") else {}
             self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: attributes.get(RETRY_OF, number)})
+
+    def _reread(self, opened: OpenTrial) -> None:
+        """Read one trial again. All would have the storage read each that runs, with its values, on every change."""
+        trials = [*self.summary.trials]
+        if opened.number > len(trials):  # others have asked meanwhile
+            self.refresh()
+            return
+        trials[opened.number : opened.number + 1] = [self._study._storage.get_trial(opened.trial._trial_id)]
+        self.summary = Summary.of(self._study.study_name, self._config.metric, trials)
 
     def refresh(self) -> None:
         """Read the study again."""

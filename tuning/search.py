@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.asha import MIN_EPOCHS_SAVED, Ladder, rungs_of
 from tuning.config import StudyConfig, exceeded, sign
 from tuning.coordinators import Coordinators, is_at_work
-from tuning.cost import seconds_left, tokens_of_epoch
+from tuning.cost import TimeLeft
 from tuning.duplicates import Configurations
 from tuning.errors import SpaceBug, StudyError
 from tuning.pool import AnyPool, AnyWorker
@@ -99,7 +99,7 @@ class Search:
         self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
-        self._n_tokens = tokens_of_epoch(corpus.split("train").texts.lengths)
+        self._time_left = TimeLeft(space, epochs=config.train.epochs, lengths=corpus.split("train").texts.lengths)
         known = [item.name for item in space.hyperparameters]
         job = training_message(config, space_path=space_path, corpus=corpus, known=known)
         self._job = {**job, "seed": config.seed, "measure_latency": config.measures_latency}
@@ -116,12 +116,12 @@ class Search:
             self._paused = {opened.number: opened for opened in paused}
             while not self._interrupt.requested:
                 self._look_around()
-                self._dispatch()
+                has_asked = self._dispatch()
                 ended = self._end() if not self._running and self._has_nothing_to_wait_for() else ""
                 if ended:
                     return ended
                 self._notify()
-                self._listen()
+                self._listen(0.0 if has_asked else TICK_SECONDS)
             self._let_epochs_end()
         finally:
             try:
@@ -138,9 +138,9 @@ class Search:
             with self._unless_told(twin):
                 self._record.fail(twin, "interrupted", "the search was stopped")
 
-    def _listen(self) -> None:
-        """Handle what workers say, and replace those that are over a limit."""
-        for worker, message in self._pool.wait(TICK_SECONDS):
+    def _listen(self, seconds: float = TICK_SECONDS) -> None:
+        """Handle what workers say within the time, and replace those that are over a limit."""
+        for worker, message in self._pool.wait(seconds):
             self._watch.heard(worker)
             self._handle(worker, message)
         for worker, reason, detail in self._watch.look():
@@ -195,7 +195,7 @@ class Search:
             return "timeout"
         if self._coordinators.are_several:
             self._coordinators.hear()
-            self._record.refresh()
+        self._record.refresh()
         others = self._running_elsewhere()
         if any(is_at_work(t) and not self._coordinators.is_gone(t) for t in others):
             return ""
@@ -215,8 +215,11 @@ class Search:
     def _time_is_up(self) -> bool:
         return self._timeout is not None and time.monotonic() - self._started >= self._timeout
 
-    def _dispatch(self) -> None:
-        """Give every free worker a trial: a paused one that may go on, else a new one."""
+    def _dispatch(self) -> bool:
+        """Give every free worker a paused trial that may go on, or one of them a new one; returns whether there may be more to give.
+
+        TPE takes its time for a new trial, in which other workers may have ended an epoch.
+        """
         for worker in self._pool.workers:
             if not worker.is_ready or worker in self._running or self._time_is_up():
                 continue
@@ -230,6 +233,8 @@ class Search:
             asked = self._ask()
             if asked:
                 self._train(worker, asked, f"trial {asked.number} starts: {describe(asked.values, self._space)}", resume=False)
+                return True
+        return False
 
     def _n_wanted(self) -> int:
         """How many trials are still to be asked for, as far as is known."""
@@ -469,18 +474,9 @@ class Search:
         if event:
             logger.info(event)
         elapsed, summary = time.monotonic() - self._started, self._record.summary
-        opened = [running.opened for running in self._running.values()]
-        left = seconds_left(
-            summary.trials,
-            {o.number: o.n_epochs for o in opened},
-            n_new=max(self._n_wanted(), 0),
-            epochs=self._config.train.epochs,
-            n_workers=self._coordinators.n_workers,
-            space=self._space,
-            n_tokens=self._n_tokens,
-        )
+        running = {one.opened.number: one.opened.n_epochs for one in self._running.values()}
+        left = self._time_left.seconds(summary.trials, running, n_new=max(self._n_wanted(), 0), n_workers=self._coordinators.n_workers)
         if self._timeout is not None:
             until_timeout = max(self._timeout - elapsed, 0.0)
             left = until_timeout if left is None else min(left, until_timeout)
-        running = {o.number: o.n_epochs for o in opened}
         self._on_change(Progressed(summary, self.n_trials, self._config.train.epochs, running, len(self._paused), elapsed, left, event))

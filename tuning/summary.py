@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -31,6 +31,11 @@ class Summary:
     metric: str
     trials: list[FrozenTrial]
     counts: dict[str, int]
+
+    @classmethod
+    def of(cls, study: str, metric: str, trials: list[FrozenTrial]) -> Self:
+        states = Counter(t.state for t in trials)
+        return cls(study, metric, trials, {state.name.lower(): states.get(state, 0) for state in TrialState})
 
     @property
     def n_finished(self) -> int:
@@ -107,10 +112,7 @@ class Summary:
 
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
     """Read a study's trials once and count them."""
-    trials = study.get_trials(deepcopy=False)
-    states = Counter(t.state for t in trials)
-    counts = {state.name.lower(): states.get(state, 0) for state in TrialState}
-    return Summary(study.study_name, metric, trials, counts)
+    return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))
 
 
 def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[dict[str, Any], Summary, SearchSpace]:
