@@ -52,7 +52,7 @@ MEASURED = (60, 1000)
 N_GOAL_WORKERS = 100
 N_SEARCHES = 6  # on each data set, with all trials fitted and with a part of them
 N_SEARCHED = 200  # trials of a search
-N_FITTED = 50  # of them in the second: the good ones, 20 at the end, and as many others
+N_FITTED = 50  # of them in the second, the best 25 and the newest 25
 
 
 @dataclass
@@ -208,6 +208,7 @@ def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, se
     # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no message waits for an answer
     idle, busy = sum(w.idle_seconds for w in workers), sum(w.busy_seconds for w in workers)
     later = idle - sum(w.first_idle_seconds or 0.0 for w in workers)
+    idle += sum(seconds for w in workers if w.first_idle_seconds is None)  # those that never had a turn
     return {
         "n_workers": n_workers,
         "n_before": n_before,

@@ -49,6 +49,9 @@ run() {
     status=0
     wait "$child" || status=$?
   done
+  if ((status == 138 || status == 143)); then # USR1, TERM: a trap ended the wait as the program ended, whose status bash has lost then
+    status=130
+  fi
   child=
   if [[ $asked == requeue ]]; then
     scontrol requeue "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"

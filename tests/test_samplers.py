@@ -1,5 +1,6 @@
 """Samplers and pruners by name, the stream's position, and the trials that TPE fits."""
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -103,16 +104,25 @@ def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_that_run() -> N
     trials[40] = finished(40, [], TrialState.RUNNING)
     trials[90] = finished(90, [], TrialState.FAIL)
     trials[95] = finished(95, [], TrialState.PRUNED)
-    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=30)]
-    assert numbers == [*range(25), 40, *range(95, 100)]
+    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
+    assert numbers == [*range(25), 40, *(n for n in range(74, 100) if n != 90)]
     assert fitted_trials(trials, metric="val_accuracy", most=98) == [t for t in trials if t.state != TrialState.FAIL]
 
 
 def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
-    trials = [finished(number, [0.5 + number / 1000, float(number)]) for number in range(10)]  # better and dearer: all on the front
-    trials += [finished(number, [0.1, 100.0]) for number in range(10, 60)]
-    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=15)]
-    assert numbers == [*range(10), *range(55, 60)]
+    trials = [finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)]  # better and dearer: all on the front
+    trials += [finished(number, [0.1, 100.0]) for number in range(40, 140)]
+    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=100)]
+    assert numbers == [*range(40), *range(80, 140)]
+    few = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
+    assert len(few) == 50
+    assert {0, 39} < set(few)  # both ends
+    assert max(np.diff([n for n in few if n < 40])) == 2
+
+
+def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
+    trials = [finished(number, [], TrialState.RUNNING) for number in range(80)]
+    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)] == [*range(30, 80)]
 
 
 def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,7 @@ class Record:
             # The one sequence of QMC is the study's; others draw for longer, and without the lock, so that another may ask meanwhile.
             opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
         opened = opened or self._draw(trial_id, trials)
+        self._reread(opened)
         opened.storage_seconds = time.perf_counter() - started
         return opened
 

@@ -18,7 +18,7 @@ from tuning.trials import ENDED, costs_of, is_over_limit, rank
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
 MAX_FITTED = 500  # trials that TPE fits
-N_BEST_FITTED = 25  # as many as TPE takes for good ones, at most
+N_BEST_FITTED = 25  # as many as TPE takes for good ones of one objective, at most
 RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
 
 
@@ -79,19 +79,26 @@ def make_sampler(
 
 
 def fitted_trials(trials: Sequence[FrozenTrial], *, metric: str, most: int = MAX_FITTED) -> list[FrozenTrial]:
-    """The trials that TPE fits, in order of number: all that run, and `most` of the finished ones, the best and the newest.
+    """The trials that TPE fits, in order of number: `most` of the finished ones, the best and the newest, and the newest `most` at work.
 
-    An ask costs so much for each trial that is fitted. TPE takes at most the best 25 for its good ones and weights the others by age,
-    the oldest of n at 1/n, so what is left out here has counted least. Of several objectives the Pareto front is kept. The effect on
-    the result is measured by `benchmarks.scale_out`.
+    An ask costs so much for each trial that is fitted. Of one objective TPE takes at most the best 25 complete trials for its good ones,
+    which are kept; of several, the Pareto front is kept, evenly along it up to half of `most`. Of the others the newest are kept, to
+    which TPE gives the greatest weights (1/n to 1 by age). What all this does to the result is measured by `benchmarks.scale_out`, for one
+    objective and without a pruner. `most` must be 50 or more.
     """
-    ended = [t for t in trials if t.state in ENDED]
+    ended, running = [t for t in trials if t.state in ENDED], [t for t in trials if t.state == TrialState.RUNNING]
     if len(ended) > most:
-        ranked = rank((t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)), metric)
-        best = (pareto_front(ranked, costs_of) if ranked and costs_of(ranked[0]) else ranked)[:N_BEST_FITTED]
+        best = _best_fitted(rank((t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)), metric), most=most)
         numbers = {t.number for t in best}
         ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - most :]]
-    return sorted([*ended, *(t for t in trials if t.state == TrialState.RUNNING)], key=lambda t: t.number)
+    return sorted([*ended, *running[-most:]], key=lambda t: t.number)
+
+
+def _best_fitted(ranked: list[FrozenTrial], *, most: int) -> list[FrozenTrial]:
+    if not ranked or not costs_of(ranked[0]):
+        return ranked[:N_BEST_FITTED]
+    front = pareto_front(ranked, costs_of)
+    return [front[i] for i in np.linspace(0, len(front) - 1, min(len(front), most // 2)).round().astype(int)]
 
 
 class FittedTPE(optuna.samplers.TPESampler):

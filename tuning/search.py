@@ -99,6 +99,7 @@ class Search:
         self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
+        self._turn = 0  # the place of the worker that gets the next new trial, if it is free
         self._time_left = TimeLeft(space, epochs=config.train.epochs, lengths=corpus.split("train").texts.lengths)
         known = [item.name for item in space.hyperparameters]
         job = training_message(config, space_path=space_path, corpus=corpus, known=known)
@@ -218,9 +219,11 @@ class Search:
     def _dispatch(self) -> bool:
         """Give every free worker a paused trial that may go on, or one of them a new one; returns whether there may be more to give.
 
-        TPE takes its time for a new trial, in which other workers may have ended an epoch.
+        TPE takes its time for a new trial, in which other workers may have ended an epoch. Workers have their turns.
         """
-        for worker in self._pool.workers:
+        workers = self._pool.workers
+        for turn in range(self._turn, self._turn + len(workers)):
+            worker = workers[turn % len(workers)]
             if not worker.is_ready or worker in self._running or self._time_is_up():
                 continue
             number = self._ladder.promotable({number: opened.n_epochs for number, opened in self._paused.items()})
@@ -229,11 +232,9 @@ class Search:
                 with self._unless_told(opened):
                     self._record.mark(opened, paused=False)
                     self._train(worker, opened, f"trial {number} goes on after epoch {opened.n_epochs}", resume=True)
-                continue
-            asked = self._ask()
-            if asked:
-                self._train(worker, asked, f"trial {asked.number} starts: {describe(asked.values, self._space)}", resume=False)
-                return True
+            elif self._n_wanted() > 0 and not self._record.is_exhausted and not self._interrupt.requested:
+                self._turn = (turn + 1) % len(workers)
+                return self._ask(worker)
         return False
 
     def _n_wanted(self) -> int:
@@ -246,26 +247,29 @@ class Search:
         trials = self._record.summary.trials if self._coordinators.are_several else ()
         return [t for t in trials if t.state == TrialState.RUNNING and not self._coordinators.is_own(t)]
 
-    def _ask(self) -> OpenTrial | None:
-        """The next trial to train. One whose configuration another trial has had gets that one's result, now or when it is there."""
-        while self._n_wanted() > 0 and not self._record.is_exhausted and not self._interrupt.requested and not self._time_is_up():
-            try:
-                asked = self._record.ask(n_trials=self.n_trials)
-            except UpdateFinishedTrialError:  # it took so long to draw that this coordinator was taken for dead
-                self._record.refresh()
-                continue
-            if asked is None:  # another coordinator has taken the last one
-                self._record.refresh()
-                break
-            first = self._configurations.first(asked.values)
-            if first is None:
-                self._configurations.add(asked.number, asked.values)
-                return asked
-            with self._unless_told(asked):
-                self._record.wait_for(asked, first)
-                self._twins.setdefault(first, []).append(asked)
-                self._settle_twins(first)
-        return None
+    def _ask(self, worker: AnyWorker) -> bool:
+        """Ask for a trial and have it trained; returns whether there was one.
+
+        One whose configuration another trial has had gets that one's result instead, now or when it is there.
+        """
+        try:
+            asked = self._record.ask(n_trials=self.n_trials)
+        except UpdateFinishedTrialError:  # it took so long to draw that this coordinator was taken for dead
+            self._record.refresh()
+            return True
+        if asked is None:  # another coordinator has taken the last one
+            self._record.refresh()
+            return False
+        first = self._configurations.first(asked.values)
+        if first is None:
+            self._configurations.add(asked.number, asked.values)
+            self._train(worker, asked, f"trial {asked.number} starts: {describe(asked.values, self._space)}", resume=False)
+            return True
+        with self._unless_told(asked):
+            self._record.wait_for(asked, first)
+            self._twins.setdefault(first, []).append(asked)
+            self._settle_twins(first)
+        return True
 
     def _settle_twins(self, number: int) -> None:
         """If a trial has ended, tell those of the same configuration what it gave."""
