@@ -22,8 +22,9 @@ with atheris.instrument_imports(include=["tuning"]):
     from tuning.confirmation import Confirmation
     from tuning.datasets.files import read_files
     from tuning.datasets.labels import to_classes
+    from tuning.datasets.stream import stream_rows
     from tuning.errors import TuningError
-    from tuning.predict import read_manifest, read_texts
+    from tuning.manifest import read_manifest
     from tuning.results import ResultsDir, StudyDir
     from tuning.study import recorded_config, recorded_space
     from tuning.tokenizing import tokenize
@@ -40,7 +41,7 @@ def _data_file(ending: str) -> Reader:
         path = folder / f"reviews.{ending}"
         path.write_bytes(data)
         with contextlib.suppress(TuningError):
-            list(read_texts(str(path), text_column=None, trained_on="review_body"))
+            list(stream_rows(str(path), trained_on="review_body"))
         return read_files(str(path))
 
     return read

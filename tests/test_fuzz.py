@@ -8,6 +8,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from tuning.study import recorded_config, recorded_space
 from tuning.tune import Outcome
 from tuning.vocabulary import encode, open_corpus
 
+ROOT = Path(__file__).parent.parent
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzz = settings(
     derandomize="FUZZ_EXAMPLES" not in os.environ,
@@ -191,3 +194,13 @@ def test_bomb_ends_at_a_stated_size(ending: str, tmp_path: Path, monkeypatch: py
     good = make_reviews(20_000)
     good.to_csv(tmp_path / "good.csv.gz", index=False)
     assert isinstance(read_files(str(tmp_path / "good.csv.gz")).frame, pd.DataFrame)
+
+
+@pytest.mark.slow
+def test_inputs_that_follow_branches() -> None:
+    """A few of those that `make fuzz` tries in the tens of thousands; each reader's fuzzer is a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz_atheris", "--runs", "100"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every one read, or refused in this program's own words" in done.stdout
