@@ -368,9 +368,12 @@ def test_worker_ignores_ctrl_c(pool: AnyPool, quick: Path) -> None:
 
 def test_worker_output_goes_to_the_log(pool: AnyPool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     noise = 'print("by print", flush=True)\nprint("by stderr", file=sys.stderr)\nos.write(1, b"by descriptor\\n")\n'
-    pool.ask({"kind": "declare", "path": str(write(tmp_path, old="hypermodel =", new=f"{noise}hypermodel =")), "n_classes": 2})
-    pids = [ready_worker(pool, number).pid for number in (0, 1)]
-    logs = {Path(f"/proc/{pid}/fd/{descriptor}").readlink() for pid in pids for descriptor in (1, 2)}
+    space = write(tmp_path, old="hypermodel =", new=f"{noise}hypermodel =")
+    workers = [ready_worker(pool, number) for number in (0, 1)]
+    for worker in workers:
+        worker.send({"kind": "declare", "path": str(space), "n_classes": 2})
+        assert next_message(pool, worker)  # it has answered: its output goes where it is to go
+    logs = {Path(f"/proc/{worker.pid}/fd/{descriptor}").readlink() for worker in workers for descriptor in (1, 2)}
     log = "".join(path.read_text() for path in logs)
     assert all(line in log for line in ("by print", "by stderr", "by descriptor"))
     assert capfd.readouterr() == ("", "")
