@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,7 +125,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
         for process in psutil.Process(raylet.process.pid).children(recursive=True):
             process.kill()  # a machine's end is that of its workers; without the raylet alone they might still end their trial
-        removed.append(node)
+        removed.append(datetime.now())
         cluster.remove_node(node, allow_graceful=False)
 
     monkeypatch.setattr(ray_pool._Files, "corpus", corpus)
@@ -134,6 +135,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         cluster.add_node(**NODE)
     trials = setting.study().trials
     (lost,) = (t for t in trials if t.state == TrialState.FAIL)
+    assert lost.datetime_complete > removed[0]
     assert lost.user_attrs["reason"] == "lost"
     assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(lost.params) == 1  # it was made again
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 4

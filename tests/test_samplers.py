@@ -5,20 +5,13 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from tests.test_study import SPACE
 from tuning.config import PRUNERS, SAMPLERS
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Hyperparameter, suggest
 from tuning.samplers import RETRY_OF, derive_seed, fitted_trials, grid_points, make_pruner, make_sampler, stream_position
 from tuning.spaces import SearchSpace
 
-SPACE = SearchSpace(
-    "tiny",
-    (
-        Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
-        Hyperparameter(name="sequence_length", kind="fixed", default=8),
-        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
-    ),
-)
 CONDITIONAL = SearchSpace(
     "conditional",
     (
@@ -32,7 +25,7 @@ CONDITIONAL = SearchSpace(
 def test_sampler_proposes_legal_values(name: str) -> None:
     study = optuna.create_study()
     for number in range(6):
-        study.sampler = make_sampler(name, space=SPACE, trials=study.trials, seed=0, number=number)
+        study.sampler = make_sampler(name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=number)
         trial = study.ask()
         values = suggest(trial, SPACE.hyperparameters)
         assert all(item.is_legal(values[item.name]) for item in SPACE.hyperparameters)
@@ -44,7 +37,7 @@ def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
     wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
     study = optuna.create_study()
     for number in range(8):
-        study.sampler = make_sampler(name, space=wide, trials=study.trials, seed=0, number=number)
+        study.sampler = make_sampler(name, space=wide, trials=study.trials, metric="val_loss", seed=0, number=number)
         trial = study.ask()
         suggest(trial, wide.hyperparameters)
         study.tell(trial, 0.0)
@@ -77,7 +70,7 @@ def test_pruner_by_name(name: str, kind: str) -> None:
 def test_tpe_draws_what_optuna_draws_while_it_fits_all_trials(space: SearchSpace, directions: list[str]) -> None:
     own, theirs = (optuna.create_study(directions=directions) for _ in range(2))
     for number in range(25):
-        own.sampler = make_sampler("tpe", space=space, trials=fitted_trials(own.trials, metric="val_accuracy"), seed=3, number=number)
+        own.sampler = make_sampler("tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, number=number)
         conditional = space is CONDITIONAL
         theirs.sampler = optuna.samplers.TPESampler(
             seed=derive_seed(3, number),
@@ -132,7 +125,7 @@ def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> 
         trial = study.ask()
         suggest(trial, SPACE.hyperparameters)
         study.tell(trial, float(number))
-    study.sampler = make_sampler("tpe", space=SPACE, trials=study.trials, seed=0, number=12)
+    study.sampler = make_sampler("tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=12)
     trial_id = study._storage.create_new_trial(study._study_id)
     with monkeypatch.context() as patched:
         patched.setattr(study._storage, "get_all_trials", lambda *_, **__: pytest.fail("the storage was read"))

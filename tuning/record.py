@@ -20,7 +20,7 @@ from tuning.coordinators import COORDINATOR, FIRST, Coordinators, asked_for, is_
 from tuning.errors import SpaceError
 from tuning.hyperparameters import Values, defaults, from_params, suggest, to_params, value_text
 from tuning.results import ResultsDir, write_csv, write_text
-from tuning.samplers import RETRY_OF, fitted_trials, grid_points, make_sampler, stream_position
+from tuning.samplers import RETRY_OF, grid_points, make_sampler, stream_position
 from tuning.spaces import SearchSpace
 from tuning.summary import Summary, summarize
 from tuning.trials import ENDED, value_of
@@ -176,10 +176,10 @@ class Record:
         started = time.perf_counter()
         with self._coordinators.asking():
             self.refresh()
-            trials = self.summary.trials
-            if sum(t.state in TAKEN for t in trials) >= n_trials:
+            trials, counts = self.summary.trials, self.summary.counts
+            if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials:
                 return None
-            any_waiting = any(t.state == TrialState.WAITING for t in trials)
+            any_waiting = counts["waiting"] > 0
             if self._config.sampler == "grid" and not any_waiting:
                 seen = [params for t in trials for params in (t.params, t.system_attrs.get("fixed_params"))]
                 point = next((p for p in self._grid if p not in seen), None)
@@ -218,8 +218,8 @@ class Record:
             seed=self._config.seed,
             number=stream_position(own),
             stream=self._coordinators.stream,
-            n_before=stream_position(trials),
-            trials=fitted_trials(trials, metric=self._config.metric) if self._config.sampler == "tpe" else trials,
+            trials=trials,
+            metric=self._config.metric,
         )
 
     def report(self, opened: OpenTrial, message: Message) -> bool:
@@ -373,7 +373,7 @@ class Record:
     def refresh(self) -> None:
         """Read the study again."""
         self.summary = summarize(self._study, metric=self._config.metric)
-        if any(t.state == TrialState.WAITING for t in self.summary.trials):
+        if self.summary.counts["waiting"]:
             self.is_exhausted = False  # a point of the grid is to be made again
 
 

@@ -46,17 +46,17 @@ def make_sampler(
     *,
     space: SearchSpace,
     trials: Sequence[FrozenTrial],
+    metric: str,
     seed: int,
     number: int = 0,
     stream: int = 0,
-    n_before: int | None = None,
 ) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial at this position of the stream, after `n_before` trials of all streams.
+    """The sampler for the trial at this position (`number`) of the stream, after the `trials` of all streams.
 
     Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
-    are queued one by one (`grid_points`), so its sampler never draws. TPE fits the `trials` (`fitted_trials`).
+    are queued one by one (`grid_points`), so its sampler never draws. TPE fits `fitted_trials`.
     """
-    own, n_before = derive_seed(seed, number, stream), number if n_before is None else n_before
+    own = derive_seed(seed, number, stream)
     conditional = any(item.conditions for item in space.hyperparameters)
     if name in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=own)
@@ -70,11 +70,11 @@ def make_sampler(
     # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others. Paused trials are not finished ones,
     # so the start-up is counted by the trial's number.
     return FittedTPE(
-        trials,
+        fitted_trials(trials, metric=metric),
         seed=own,
         group=conditional,
         multivariate=True if conditional else None,
-        n_startup_trials=STARTUP_TRIALS if n_before < STARTUP_TRIALS else 1,
+        n_startup_trials=STARTUP_TRIALS if stream_position(trials) < STARTUP_TRIALS else 1,
     )
 
 
