@@ -9,6 +9,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
+from tests.styles import STYLES
 from tuning import checkpoints
 from tuning.config import TrainConfig
 from tuning.epochs import Answer, Epoch, FitResult
@@ -36,6 +37,15 @@ class Model(keras_tuner.HyperModel):
         rate = keras.optimizers.schedules.ExponentialDecay(0.02, 4, 0.9)
         model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
         return model
+
+
+class Style(keras_tuner.HyperModel):
+    def __init__(self, make: Callable[..., keras.Model], *, masked: bool) -> None:
+        super().__init__()
+        self._make, self._masked = make, masked
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return self._make(masked=self._masked)
 
 
 def texts(n: int) -> LabelledTexts:
@@ -69,6 +79,21 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(pau
     assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
     assert (resumed.best_epoch, resumed.best_value, resumed.confusion) == (whole.best_epoch, whole.best_value, whole.confusion)
     assert resumed.n_tokens == whole.n_tokens
+    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_of_model_goes_on_from_its_checkpoint(style: Callable[..., keras.Model], masked: bool, tmp_path: Path) -> None:
+    """Models without an input shape, and an optimizer that replaces its weights by averages when a training ends, among them."""
+    hypermodel = Style(style, masked=masked)
+    model, whole = train(hypermodel=hypermodel)
+    path = tmp_path / "checkpoint.npz"
+    _, paused = train(pause_at(2), hypermodel=hypermodel, checkpoint=path)
+    assert paused.paused
+    resumed_model, resumed = train(hypermodel=hypermodel, checkpoint=path, resume=True)
+    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
     for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

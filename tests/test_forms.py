@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import make_reviews
+from tests.styles import ROWS as STYLE_ROWS
+from tests.styles import STYLES
 from tuning import forms
+from tuning.architecture import ensure_built
 from tuning.config import DataConfig
 from tuning.datasets.sources import load_reviews
 from tuning.datasets.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError
 from tuning.forms import HOSTILE_TEXTS, accuracy_change, pipeline_probabilities, write_forms
 from tuning.models import lstm_classifier
+from tuning.predict import fastest_form
 from tuning.proof import prove
 from tuning.runtimes import FORMS, Form
 from tuning.vocabulary import Corpus, build_corpus
@@ -215,6 +220,56 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(reviews: Reviews, tmp
     assert found["left_out"] == {}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_of_model_has_every_form(style: Callable[..., keras.Model], masked: bool, reviews: Reviews, tmp_path: Path) -> None:
+    model, values = style(masked=masked), {"vocab_size": STYLE_ROWS, "sequence_length": LENGTH}
+    ensure_built(model, sequence_length=LENGTH)
+    about = manifest()
+    about["input"]["vocab_size"] = STYLE_ROWS
+    test = reviews.splits.frames["test"]["text"].tolist()
+    found = write_forms(tmp_path, spread(model), values, reviews.corpus, about, test, labels_of(reviews))
+    assert set(found["forms"]) == {form.path for form in FORMS.values()}, found["left_out"]
+    float_forms = [name for name, form in FORMS.items() if form.tolerance is not None]
+    assert all(found["forms"][FORMS[name].path]["max_difference"] <= 1e-5 for name in float_forms)
+
+
+class Padded(keras.layers.Layer):
+    """A layer of the user's own, which Keras can't load without its code."""
+
+    def call(self, ids: Any) -> Any:
+        return keras.ops.cast(ids, "int32")
+
+
+def test_model_with_a_layer_of_its_own_is_exported_without_the_keras_form(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "FORMS", {name: FORMS[name] for name in ("keras", "saved_model")})
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = keras.layers.LSTM(3)(keras.layers.Embedding(ROWS, WIDTH)(Padded()(ids)))
+    model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x))
+    values = {"vocab_size": ROWS, "sequence_length": LENGTH}
+    test = reviews.splits.frames["test"]["text"].tolist()
+    found = write_forms(tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews))
+    assert (set(found["forms"]), set(found["left_out"])) == ({"saved_model"}, {"model.keras"})
+    assert fastest_form(found) == "saved_model"
+
+
+def test_form_whose_answer_depends_on_the_other_texts_is_refused(reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph for ids of any length of a model that reads its padding: right in a batch with a long text, wrong alone."""
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(ROWS, WIDTH)(ids)
+    model = spread(keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.LSTM(3)(x))))
+    expected = expected_of(model, reviews)
+    monkeypatch.setattr("tuning.writers.ignores_padding", lambda model: True)
+    source = source_of(model, reviews.corpus)
+    (tmp_path / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
+    write_form("onnx", source, tmp_path / "model.onnx")
+    with pytest.raises(ExportError, match=r"on text \d+ of \d+, given alone"):
+        prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
+
+
 class Noise(keras.layers.Layer):
     """Something that only TensorFlow does: its own hash of the ids' digits, as strings."""
 
@@ -257,7 +312,7 @@ def test_form_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> None:
     expected = expected_of(model, reviews)
     assert prove(tmp_path, "onnx", manifest(), reviews.texts, expected)[1]["max_difference"] <= 1e-5
     expected[3] += 2e-5
-    with pytest.raises(ExportError, match=r"within 1e-05; it differs by 2e-05 on text 3"):
+    with pytest.raises(ExportError, match=r"within 1e-05; it differs by 2e-05 on text 3 of \d+, given in a batch"):
         prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
 
 

@@ -1,5 +1,6 @@
 """The fused Adam against Keras' own: the same weights and the same state."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from tuning.models.fused import fused as fused_kernels
 from tuning.models.fused_adam import fuse, unfuse
 
 
@@ -18,12 +20,16 @@ def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndar
     )
     model.compile(optimizer, "mse")
     assert not fused or fuse(model)
+    fit(model, fused=fused)
+    return [*model.get_weights(), *(np.asarray(v) for v in optimizer.variables)]
+
+
+def fit(model: keras.Model, *, fused: bool) -> None:
     rng = np.random.default_rng(0)
     model.fit(rng.integers(0, 40, (100, 7)), rng.normal(size=100), batch_size=25, epochs=5, shuffle=False, verbose=0)
     if fused:
         unfuse(model)
-        assert "update_step" not in vars(optimizer)
-    return [*model.get_weights(), *(np.asarray(v) for v in optimizer.variables)]
+        assert "update_step" not in vars(model.optimizer)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +55,43 @@ def test_other_optimiser_is_left_alone(optimizer: Callable[[], Any]) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(optimizer(), "mse")
     assert not fuse(model)
+    assert "update_step" not in vars(model.optimizer)
+
+
+class Table(keras.layers.Layer):
+    """Rows of a table of any rank, gathered by ids: a bias for each word, or a matrix for each word."""
+
+    def __init__(self, *row: int) -> None:
+        super().__init__()
+        self.row = row
+
+    def build(self, shape: Any) -> None:
+        self.table = self.add_weight(shape=(50, *self.row), initializer="uniform")
+
+    def call(self, ids: Any) -> Any:
+        return keras.ops.reshape(keras.ops.take(self.table, ids, axis=0), (-1, 7 * math.prod(self.row)))
+
+
+@pytest.mark.parametrize("row", [(), (1,), (2, 3), (2, 3, 2)])
+def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, ...]) -> None:
+    weights = []
+    for fused in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((7,), dtype="int32"), Table(*row), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        assert not fused or fuse(model)
+        fit(model, fused=fused)
+        weights.append(model.get_weights())
+    for stock, ours in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, stock, atol=1e-5)
+
+
+def test_model_for_xla_is_left_alone_and_trains() -> None:
+    model = keras.Sequential(
+        [keras.Input((7,), dtype="int32"), keras.layers.Embedding(50, 4), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
+    assert not fuse(model)
+    with fused_kernels(model):
+        fit(model, fused=False)
     assert "update_step" not in vars(model.optimizer)

@@ -15,13 +15,14 @@ import tensorflow as tf
 from numba.core.dispatcher import Dispatcher
 
 from tuning import training
+from tuning.architecture import ignores_padding
 from tuning.config import TrainConfig
 from tuning.epochs import Epoch, FitResult, Infeasible
 from tuning.errors import SpaceBug
 from tuning.hyperparameters import Values
 from tuning.models import fused_adam, lstm_classifier, lstm_kernel
 from tuning.models.fused import compile_kernels
-from tuning.prediction import ignores_padding, make_view, predict
+from tuning.prediction import make_view, predict
 from tuning.training import fit
 from tuning.vocabulary import LabelledTexts, TokenizedTexts
 
@@ -296,7 +297,7 @@ def test_fit_out_of_memory_is_infeasible(error: Exception) -> None:
     [
         (
             lambda: layers.Dense(1, bias_initializer=keras.initializers.Constant(5.0)),
-            "mse",
+            "binary_crossentropy",
             "it gives numbers from .* End it with a sigmoid",
         ),
         (
@@ -517,7 +518,9 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    monkeypatch.setattr("tuning.prediction._PADDING_PROOF", (Widths, layers.GlobalAveragePooling1D, layers.Dense))
+    monkeypatch.setattr(
+        "tuning.architecture._PADDING_PROOF", (layers.InputLayer, layers.Embedding, Widths, layers.GlobalAveragePooling1D, layers.Dense)
+    )
     short = make_texts(longest=4)
     run(
         lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),
@@ -592,3 +595,81 @@ def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
     _, result = run(lambda hp: mean(), epochs=3)
     kept = np.minimum(np.diff(TRAIN.texts.offsets), VALUES["sequence_length"]).sum()
     assert result.n_tokens == 3 * kept
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+def test_fit_without_validation_trains_every_epoch_whatever_the_metric(metric: str) -> None:
+    """A retraining has no validation split: there is nothing to stop early by."""
+    _, result = run(lambda hp: mean(), validation=None, metric=metric, epochs=6, patience=2)
+    assert [epoch.number for epoch in result.history] == [1, 2, 3, 4, 5, 6]
+    assert (result.best_epoch, math.isnan(result.best_value), result.stopped) == (6, True, False)
+    assert result.metrics == result.history[-1].metrics
+
+
+def two_columns(hp: Any, *, loss: Any) -> keras.Model:
+    """A softmax over the classes, with metrics that need one-hot labels, as most public hypermodels have it."""
+    n = int(hp.get("n_classes")) if "n_classes" in hp else 2
+    model = keras.Sequential([layers.Embedding(VOCAB_SIZE, 3), layers.GlobalAveragePooling1D(), layers.Dense(n, activation="softmax")])
+    model.compile("adam", loss, metrics=["accuracy", keras.metrics.Precision(), keras.metrics.Recall()])
+    return model
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"])
+def test_fit_gives_one_hot_labels_where_the_loss_takes_them(loss: str, n_classes: int) -> None:
+    options = {"train": make_texts(n_classes=n_classes, seed=1), "validation": make_texts(30, n_classes=n_classes, seed=2)}
+    _, result = run(lambda hp: two_columns(hp, loss=loss), values={**VALUES, "n_classes": n_classes}, n_classes=n_classes, **options)
+    assert {"precision", "recall", "accuracy"} <= {name.rsplit("_", 1)[0] if name[-1].isdigit() else name for name in result.metrics}
+    assert np.array(result.confusion).shape == (n_classes, n_classes)
+
+
+def test_fit_one_hot_and_class_numbers_train_the_same() -> None:
+    """Categorical crossentropy of one-hot labels is sparse categorical crossentropy of class numbers."""
+
+    def make(loss: str) -> Callable[[Any], keras.Model]:
+        return lambda hp: stacked(layers.GlobalAveragePooling1D(), last=layers.Dense(2, "softmax"), loss=loss, eager=False)
+
+    losses = [
+        [epoch.metrics["loss"] for epoch in run(make(loss))[1].history]
+        for loss in ("categorical_crossentropy", "sparse_categorical_crossentropy")
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_own_fit_gets_the_labels_that_its_loss_takes() -> None:
+    seen = []
+
+    class OwnFit(Hyper):
+        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any = None, **options: Any) -> Any:
+            seen.append((y.shape, validation_data[1].shape))
+            return model.fit(x, y, validation_data=validation_data, **options)
+
+    run(OwnFit(lambda hp: two_columns(hp, loss="categorical_crossentropy")), epochs=1)
+    assert seen == [((48, 2), (30, 2))]
+
+
+def test_fit_that_is_set_on_the_instance_is_called() -> None:
+    called = []
+    hypermodel = Hyper(lambda hp: mean())
+
+    def own(hp: Any, model: keras.Model, *args: Any, **options: Any) -> Any:
+        called.append(True)
+        return model.fit(*args, **options)
+
+    hypermodel.fit = own
+    run(hypermodel, epochs=1)
+    assert called == [True]
+
+
+def test_fit_refuses_a_loss_for_numbers() -> None:
+    with pytest.raises(SpaceBug, match="must be compiled with a loss for classes; received mean_squared_error"):
+        run(lambda hp: mean(loss="mse"))
+
+
+def test_fit_model_for_xla_trains() -> None:
+    def make(hp: Any) -> keras.Model:
+        model = stacked(layers.Flatten(), length=LENGTH, eager=False)
+        model.compile("adam", "binary_crossentropy", jit_compile=True)
+        return model
+
+    assert len(run(make, epochs=1)[1].history) == 1

@@ -6,24 +6,26 @@ import dataclasses
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuning.metrics import Array
 from tuning.results import write_bytes
 
 if TYPE_CHECKING:
     import keras
 
 
-def save(path: Path, model: keras.Model, seen: Any) -> None:
-    """Write a checkpoint whole or not at all; `seen` is a dataclass of plain values.
+def save(path: Path, state: Sequence[Array], seen: Any) -> None:
+    """Write a checkpoint whole or not at all; `state` is that of `state_of`, `seen` is a dataclass of plain values.
 
     Raises:
         StorageError: the folder is full or read-only.
     """
-    arrays = {f"{number:03d}": np.asarray(variable) for number, variable in enumerate(_state(model))}
+    arrays = {f"{number:03d}": array for number, array in enumerate(state)}
     seen_json = np.frombuffer(json.dumps(dataclasses.asdict(seen)).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, seen=seen_json, **arrays)
@@ -31,13 +33,13 @@ def save(path: Path, model: keras.Model, seen: Any) -> None:
 
 
 def load(path: Path, model: keras.Model) -> dict[str, Any]:
-    """Put a freshly built model of the same configuration where the saved one was; returns what was seen.
+    """Put a new model of the same configuration, whose layers are built, where the saved one was; returns what was seen.
 
     Raises:
         ValueError: the checkpoint is of another model.
     """
     model.optimizer.build(model.trainable_variables)
-    state = _state(model)
+    state = _variables(model)
     with np.load(path, allow_pickle=False) as saved:
         if len(saved.files) != len(state) + 1:
             raise ValueError(f"A checkpoint must fit its model; {path} has {len(saved.files) - 1} arrays, the model {len(state)}.")
@@ -57,6 +59,10 @@ def read_history(path: Path) -> list[dict[str, Any]] | None:
     return history
 
 
-def _state(model: keras.Model) -> list[keras.Variable]:
-    """Weights, dropout's random states among them, and the optimiser's variables."""
+def state_of(model: keras.Model) -> list[Array]:
+    """Copies of a model's weights, dropout's random states among them, and of its optimizer's variables."""
+    return [np.array(variable) for variable in _variables(model)]
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]

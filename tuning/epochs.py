@@ -11,9 +11,10 @@ from typing import Any, Literal, Self
 import keras
 import numpy as np
 
+from tuning import checkpoints
 from tuning.batching import View
 from tuning.config import sign
-from tuning.metrics import confusion, score
+from tuning.metrics import Array, confusion, score
 from tuning.prediction import predict
 from tuning.vocabulary import LabelledTexts
 
@@ -48,6 +49,8 @@ class Epoch:
 @dataclass
 class FitResult:
     """One training, finished or paused; `best_epoch` is where the objective was best, and `confusion` the matrix there.
+
+    Without a validation split every epoch counts as better than the one before, and `best_value` is NaN.
 
     `seconds` are by phase: "build", "view", "first_step" (tracing), "train", "evaluate", and "idle", waiting for the coordinator.
     `latency_ms` is of a single review, where it was asked for. `n_tokens` counts what was trained on, over all epochs, padding left out.
@@ -101,12 +104,16 @@ class Judge:
 
 
 class Watcher(keras.callbacks.Callback):
-    """Evaluates after each epoch, keeps the result, and stops the training when it should end."""
+    """Evaluates after each epoch, keeps the result, and stops the training when it should end.
+
+    `state` is the model's at a pause, before `fit` ends: there an optimizer with `use_ema=True` puts averages in the place of the weights.
+    """
 
     def __init__(self, model: keras.Model, judge: Judge, result: FitResult, clock: Clock) -> None:
         super().__init__()
         self.result = result
         self.clock = clock
+        self.state: list[Array] = []
         self._trained, self._judge = model, judge
         self._started = time.perf_counter()
 
@@ -132,15 +139,18 @@ class Watcher(keras.callbacks.Callback):
     def _keep(self, epoch: Epoch, matrix: list[list[int]]) -> None:
         result, metric = self.result, self._judge.metric
         result.history.append(epoch)
-        value = epoch.metrics.get(metric, float(epoch.number))
-        if not math.isfinite(value):
+        value = math.nan if self._judge.view is None else epoch.metrics[metric]
+        if self._judge.view is not None and not math.isfinite(value):
             raise Infeasible("no metric", f"{metric} is {value} in epoch {epoch.number}")
         towards = sign(metric)
-        if not result.best_epoch or towards * value > towards * result.best_value:
+        # Without validation no epoch is better than another: the last one counts, and nothing stops the training early.
+        if self._judge.view is None or not result.best_epoch or towards * value > towards * result.best_value:
             result.best_epoch, result.best_value, result.metrics, result.confusion = epoch.number, value, epoch.metrics, matrix
         answer = self._judge.on_epoch(epoch)
         is_over = epoch.number - result.best_epoch >= self._judge.patience
         result.paused = answer == "pause" and not is_over  # there is nothing to go on with
         result.stopped = result.paused or answer is False
+        if result.paused:
+            self.state = checkpoints.state_of(self._trained)
         if result.stopped or is_over:
             self._trained.stop_training = True

@@ -57,8 +57,9 @@ def load(folder: Path, *, form: str = "keras", manifest: dict[str, Any] | None =
 
 
 def fastest_form(manifest: dict[str, Any]) -> str:
-    """The form to predict with: ONNX, which loads in less than a second, or Keras where there is none."""
-    return "onnx" if FORMS["onnx"].path in manifest["forms"] else "keras"
+    """The form to predict with: ONNX, which loads in less than a second, else Keras, else the SavedModel."""
+    known = [name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in manifest["forms"]]
+    return known[0] if known else "keras"
 
 
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:

@@ -11,25 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tuning.architecture import ignores_padding
 from tuning.batching import Rows, View, evaluation_batches
-from tuning.metrics import Array, class_probabilities
+from tuning.metrics import Array, Labels, class_probabilities
 from tuning.spaces import run_user_code
 from tuning.vocabulary import TokenizedTexts
 
 N_CALLS, N_WARM_UP_CALLS = 30, 3  # of a single review: 0.3 s at 10 ms
-
-# Layers whose result for right-padded masked texts does not depend on how much padding there is.
-_PADDING_PROOF = (
-    keras.layers.InputLayer,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.LSTM,
-    keras.layers.GRU,
-    keras.layers.Bidirectional,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.Dense,
-    keras.layers.Activation,
-)
 
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
@@ -43,35 +31,18 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
     )
 
 
-def ignores_padding(model: keras.Model) -> bool:
-    """Whether more or less padding after a text changes nothing: it is masked, and only layers that honour the mask follow."""
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Embedding)]
-    embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
-    open_length = all(tensor.shape[1] is None for tensor in getattr(model, "inputs", None) or [])
-    return (
-        open_length
-        and len(embeddings) == 1
-        and embeddings[0].mask_zero
-        and all(type(layer) in _PADDING_PROOF for layer in layers)
-        and all(_rnn_is_open(layer) for layer in layers)
-    )
+def dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Array | Labels | None, *, n_batches: int) -> tf.data.Dataset:
+    """Batches as a `tf.data.Dataset` of (ids, labels), or ids alone; any width, so that one trace serves all.
 
-
-def _rnn_is_open(layer: keras.layers.Layer) -> bool:
-    """Recurrent layers that carry a state from batch to batch, or are unrolled, need a fixed length."""
-    inner = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
-    return not getattr(inner, "stateful", False) and not getattr(inner, "unroll", False)
-
-
-def dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Any, *, n_batches: int) -> tf.data.Dataset:
-    """Batches as a `tf.data.Dataset` of (ids, labels), or ids alone; any width, so that one trace serves all."""
+    `labels`: one row a text, as the loss takes them.
+    """
 
     def generate() -> Iterator[Any]:
         for rows in batches():
             yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
 
     ids = tf.TensorSpec((None, None if view.trims else view.sequence_length), tf.int32)
-    signature = ids if labels is None else (ids, tf.TensorSpec((None,), tf.int64))
+    signature = ids if labels is None else (ids, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 

@@ -14,9 +14,10 @@ from tuning import prediction, training
 from tuning.config import StudyConfig
 from tuning.datasets.files import Progress
 from tuning.epochs import Epoch
+from tuning.errors import ExportError
 from tuning.hyperparameters import Values
 from tuning.looks import Classifier
-from tuning.spaces import SearchSpace, load_hypermodel
+from tuning.spaces import SearchSpace, has_own_fit, load_hypermodel
 from tuning.summary import Summary
 from tuning.trials import value_of, values_of
 from tuning.vocabulary import Corpus
@@ -50,7 +51,13 @@ def retrain(
     corpus: Corpus,
     progress: Progress | None,
 ) -> Trained:
-    """Train on train + validation for the trial's best number of epochs."""
+    """Train on train + validation for the trial's best number of epochs.
+
+    A hypermodel with its own `fit` may train another number, which is the one that is kept.
+
+    Raises:
+        ExportError: fewer or more epochs were trained.
+    """
     started = time.monotonic()
     epochs, values = int(trial.user_attrs["best_epoch"]), values_of(trial, space)
     n_classes = len(corpus.card["class_names"])
@@ -62,8 +69,9 @@ def retrain(
 
     if progress:
         progress(f"training the {role} again (trial {trial.number})", 0.0)
-    model, _ = training.fit(
-        load_hypermodel(space_path),
+    hypermodel = load_hypermodel(space_path)
+    model, result = training.fit(
+        hypermodel,
         values,
         train=corpus.split("train") + corpus.split("validation"),
         validation=None,
@@ -73,4 +81,9 @@ def retrain(
         metric=config.metric,
         on_epoch=on_epoch,
     )
-    return Trained(trial, values, epochs, model, time.monotonic() - started)
+    trained = len(result.history)
+    if trained != epochs and not has_own_fit(hypermodel):
+        raise ExportError(
+            f"The {role} must be trained for the {epochs} epochs after which trial {trial.number} was best; {trained} were trained."
+        )
+    return Trained(trial, values, trained, model, time.monotonic() - started)

@@ -124,10 +124,10 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the class overrides `HyperModel.fit`."""
+    """Whether the class overrides `HyperModel.fit`, or the instance has been given another `fit`."""
     import keras_tuner
 
-    return type(hypermodel).fit is not keras_tuner.HyperModel.fit
+    return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
 
 
 def declare(

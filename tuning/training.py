@@ -12,6 +12,7 @@ import logging
 import math
 import resource
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ import numpy as np
 import tensorflow as tf
 
 from tuning import checkpoints
+from tuning.architecture import ensure_built
 from tuning.batching import Rows, View, padding_share, training_batches
 from tuning.config import TrainConfig, exceeded
 from tuning.epochs import Answer, Clock, Epoch, FitResult, Infeasible, Judge, OverLimit, Watcher
 from tuning.errors import SpaceBug, StorageError
 from tuning.hyperparameters import Values
+from tuning.metrics import Array, Labels
 from tuning.models.fused import fused
 from tuning.prediction import dataset, latency_ms, make_view
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
+from tuning.targets import one_hot, takes_one_hot
 from tuning.vocabulary import LabelledTexts
 
 logger = logging.getLogger(__name__)
@@ -74,52 +78,53 @@ def fit(
     _reset_peak_memory()
     with _infeasible_errors():
         hp, model = build(hypermodel, values, known=known)
+        length = int(values["sequence_length"])
+        run_user_code(lambda: ensure_built(model, sequence_length=length), doing="building the model's layers")
         result = FitResult.from_dict(checkpoints.load(checkpoint, model)) if checkpoint and resume else FitResult()
-        _measure(model, values, result, latency=measure_latency)
+        _measure(model, length, result, latency=measure_latency)
         clock.lap("build")
         if exceeded(limits or {}, vars(result)):
             result.seconds = clock.seconds
             raise OverLimit(result)
-        views = _views(model, values, train, validation)
+        n_columns = n_classes if takes_one_hot(model, n_classes=n_classes, sequence_length=length) else 0
+        seen = _seen_by(model, values, train, n_columns=n_columns)
+        held_out = _seen_by(model, values, validation, n_columns=n_columns) if validation else None
         batch_size = int(values.get("batch_size", config.batch_size))
-        batches = training_batches(views[0], batch_size=batch_size, seed=seed, epoch=1)
-        result.padding_share, result.ignores_padding = padding_share(views[0], batches), views[0].trims
+        batches = training_batches(seen.view, batch_size=batch_size, seed=seed, epoch=1)
+        result.padding_share, result.ignores_padding = padding_share(seen.view, batches), seen.view.trims
         clock.lap("view")
-        judge = Judge(view=views[1], validation=validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch)
+        view = held_out.view if held_out else None
+        judge = Judge(view=view, validation=validation, n_classes=n_classes, metric=metric, patience=config.patience, on_epoch=on_epoch)
         watcher = Watcher(model, judge, result, clock)
         with fused(model) as result.n_fused_layers:
             if has_own_fit(hypermodel):
-                run_user_code(lambda: _own_fit(hypermodel, hp, model, views, train, validation, watcher, config.epochs), doing="fitting")
+                run_user_code(lambda: _own_fit(hypermodel, hp, model, seen, held_out, watcher, config.epochs), doing="fitting")
                 check_declared(hp, known)
             else:
-                _keras_fit(model, views[0], train, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
+                _keras_fit(model, seen, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs)
     clock.lap("train")
     if not result.history:
         raise Infeasible("no epoch", "fit() ended before its first epoch did")
     for phase, seconds in clock.seconds.items():
         result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
-    result.n_tokens = int(views[0].lengths.sum()) * len(result.history)
+    result.n_tokens = int(seen.view.lengths.sum()) * len(result.history)
     result.peak_memory_mb = max(result.peak_memory_mb, _peak_memory_mb())
     if result.paused:
-        result.paused = checkpoint is not None and not has_own_fit(hypermodel) and _save(checkpoint, model, result)
+        result.paused = checkpoint is not None and not has_own_fit(hypermodel) and _save(checkpoint, watcher.state, result)
     return model, result
 
 
-def _measure(model: keras.Model, values: Values, result: FitResult, *, latency: bool) -> None:
-    """What a model's architecture decides, before it is trained."""
-    if not model.built:
-        model(np.zeros((1, int(values["sequence_length"])), np.int32))
+def _measure(model: keras.Model, sequence_length: int, result: FitResult, *, latency: bool) -> None:
+    """Keep what a model's architecture decides, before it is trained."""
     result.n_parameters = int(model.count_params())
     if latency and result.latency_ms is None:
-        result.latency_ms = run_user_code(
-            lambda: latency_ms(model, sequence_length=int(values["sequence_length"])), doing="measuring its latency"
-        )
+        result.latency_ms = run_user_code(lambda: latency_ms(model, sequence_length=sequence_length), doing="measuring its latency")
 
 
-def _save(path: Path, model: keras.Model, result: FitResult) -> bool:
+def _save(path: Path, state: list[Array], result: FitResult) -> bool:
     """Save a checkpoint; a disk without space for it costs the chance to go on, not the study."""
     try:
-        checkpoints.save(path, model, result)
+        checkpoints.save(path, state, result)
     except StorageError as error:
         logger.warning("not paused but stopped: %s", error)
         return False
@@ -167,29 +172,41 @@ def _out_of_memory(error: Exception) -> Infeasible:
 
 
 def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> None:
-    """Run a hypermodel's own `fit` for one epoch on 32 rows of zeros and ones, to see what hyperparameters it declares."""
+    """Run a hypermodel's own `fit` for one epoch on 32 rows of ones, to see what hyperparameters it declares."""
     length = int(hp.get("sequence_length")) if "sequence_length" in hp else 8
+    n_classes = int(hp.get("n_classes"))
+    ensure_built(model, sequence_length=length)
     x = np.ones((32, length), dtype=np.int32)
-    y = np.arange(32, dtype=np.int64) % 2
+    labels = np.arange(32, dtype=np.int64) % n_classes
+    y = one_hot(labels, n_classes=n_classes) if takes_one_hot(model, n_classes=n_classes, sequence_length=length) else labels
     hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
 
 
-def _views(model: keras.Model, values: Values, train: LabelledTexts, validation: LabelledTexts | None) -> tuple[View, View | None]:
-    return make_view(model, values, train.texts), make_view(model, values, validation.texts) if validation else None
+@dataclass(frozen=True)
+class _Seen:
+    """A split as a model sees it; `targets`: a row a text, as its loss takes them."""
+
+    view: View
+    targets: Array | Labels
 
 
-def _keras_fit(model: keras.Model, view: View, train: LabelledTexts, watcher: Watcher, *, batch_size: int, seed: int, epochs: int) -> None:
+def _seen_by(model: keras.Model, values: Values, split: LabelledTexts, *, n_columns: int) -> _Seen:
+    """`n_columns`: those of one-hot labels; 0: the loss takes class numbers."""
+    return _Seen(make_view(model, values, split.texts), one_hot(split.labels, n_classes=n_columns) if n_columns else split.labels)
+
+
+def _keras_fit(model: keras.Model, seen: _Seen, watcher: Watcher, *, batch_size: int, seed: int, epochs: int) -> None:
     first = epoch = len(watcher.result.history)
 
     def batches() -> Iterator[Rows]:
         nonlocal epoch
         epoch += 1
-        return iter(training_batches(view, batch_size=batch_size, seed=seed, epoch=epoch))
+        return iter(training_batches(seen.view, batch_size=batch_size, seed=seed, epoch=epoch))
 
-    n_batches = math.ceil(len(train.labels) / batch_size)
-    data = dataset(batches, view, train.labels, n_batches=n_batches)
+    n_batches = math.ceil(len(seen.targets) / batch_size)
+    data = dataset(batches, seen.view, seen.targets, n_batches=n_batches)
     # Else Keras creates the variables of optimiser and metrics while it traces a step, and must trace it once more: 0.15 s a trial.
-    model._symbolic_build(data_batch=(view.batch(np.arange(2)), train.labels[:2]))
+    model._symbolic_build(data_batch=(seen.view.batch(np.arange(2)), seen.targets[:2]))
     if model.steps_per_execution == 1 and not model.run_eagerly:
         model.steps_per_execution = STEPS_PER_EXECUTION
         _trace_step(model, data.element_spec)
@@ -206,15 +223,9 @@ def _trace_step(model: keras.Model, spec: Any) -> None:
 
 
 def _own_fit(
-    hypermodel: keras_tuner.HyperModel,
-    hp: Any,
-    model: keras.Model,
-    views: tuple[View, View | None],
-    train: LabelledTexts,
-    validation: LabelledTexts | None,
-    watcher: Watcher,
-    epochs: int,
+    hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model, seen: _Seen, held_out: _Seen | None, watcher: Watcher, epochs: int
 ) -> None:
     """Call the user's `fit` as `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)` would."""
-    held_out = (views[1].array(), validation.labels) if views[1] and validation else None
-    hypermodel.fit(hp, model, views[0].array(), train.labels, validation_data=held_out, epochs=epochs, verbose=0, callbacks=[watcher])
+    validation_data = (held_out.view.array(), held_out.targets) if held_out else None
+    x, y = seen.view.array(), seen.targets
+    hypermodel.fit(hp, model, x, y, validation_data=validation_data, epochs=epochs, verbose=0, callbacks=[watcher])

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tuning.architecture import as_graph, ignores_padding
 from tuning.errors import ExportError
 from tuning.onnx_graph import OPSET, Unsupported, chain, write_graph
-from tuning.prediction import ignores_padding
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,10 @@ class Source:
     truncating: str
     class_names: list[str]
 
-    @property
-    def bare(self) -> keras.Model:
-        """The model without its optimizer, which would be two thirds of a `.keras` file; the same layers."""
-        if getattr(self.model, "inputs", None) and getattr(self.model, "outputs", None):
-            return keras.Model(self.model.inputs, self.model.outputs, name=self.model.name)
-        return self.model
+    @cached_property
+    def graph(self) -> keras.Model:
+        """The model's layers as a functional model without the optimizer, or a subclassed model that Keras can't trace as it is."""
+        return as_graph(self.model, sequence_length=self.sequence_length)
 
     def probabilities(self, output: tf.Tensor) -> tf.Tensor:
         """The model's output as one column a class."""
@@ -79,7 +78,7 @@ def raw_text_model(source: Source) -> keras.Model:
     ids = keras.layers.TextVectorization(vocabulary=source.words, output_sequence_length=cut, name="tokenize")(text)
     if source.truncating == "pre":
         ids = _keep_end(ids, source.sequence_length)
-    return keras.Model(text, source.bare(ids), name="classifier")
+    return keras.Model(text, source.graph(ids), name="classifier")
 
 
 def _keep_end(ids: Any, sequence_length: int) -> Any:
@@ -115,10 +114,9 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
 def _write_h5(source: Source, path: Path) -> None:
     """A chain of layers as a `Sequential`: Keras 3.15 writes a functional model's mask as an operation that it can't read from `.h5`."""
-    layers = chain(source.model)
-    model = source.model
+    layers, model = chain(source.graph), source.graph
     if layers is not None:
-        (ids,) = source.model.inputs
+        (ids,) = model.inputs
         model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name="ids"), *layers])
     model.save(path, include_optimizer=False)
 
@@ -127,7 +125,7 @@ def _write_onnx(source: Source, path: Path) -> None:
     """This project's own graph where the layers are a chain that it knows; else tf2onnx's, whose masks are loops over time."""
     length = None if ignores_padding(source.model) else source.sequence_length
     try:
-        layers = chain(source.model)
+        layers = chain(source.graph)
         if layers is None:
             raise Unsupported("more than a chain of layers")
         graph = write_graph(layers, length=length, n_classes=len(source.class_names))
@@ -144,7 +142,7 @@ def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> No
     ids = tf.TensorSpec((1, source.sequence_length), tf.int32, name="ids")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         archive = keras.export.ExportArchive()
-        archive.track(source.model)
+        archive.track(source.graph)
         archive.add_endpoint("serving_default", _served(source, ids))
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -156,4 +154,4 @@ def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> No
 
 def _served(source: Source, ids: tf.TensorSpec) -> Any:
     """Token ids to `probabilities`, traced."""
-    return tf.function(lambda ids: {"probabilities": source.probabilities(source.model(ids, training=False))}, input_signature=[ids])
+    return tf.function(lambda ids: {"probabilities": source.probabilities(source.graph(ids, training=False))}, input_signature=[ids])

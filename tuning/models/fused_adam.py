@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -9,14 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning.models.lstm_kernel import aligned, compiled
+from tuning.models.lstm_kernel import Array, aligned, compiled
 
 
 def fuse(model: keras.Model) -> bool:
-    """Let a model's Adam or AdamW update each variable in one kernel, on a CPU; returns whether it does, for `unfuse`."""
+    """Let a model's Adam or AdamW update each variable in one kernel, on a CPU without XLA; returns whether it does, for `unfuse`."""
     optimizer = model.optimizer
     fits = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW) and not optimizer.amsgrad
-    if fits and not tf.config.list_physical_devices("GPU"):
+    if fits and model.jit_compile is not True and not tf.config.list_physical_devices("GPU"):
         optimizer.update_step = partial(_update_step, optimizer)
         return True
     return False
@@ -60,18 +61,20 @@ def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.V
 
 
 class _Table:
-    """Adam for a table of rows (n_rows, width) of which a batch has a few, some of them often.
+    """Adam for a table of rows (n_rows, …), of any rank, of which a batch has a few, some of them often.
 
     The sums of a row's gradients and of their squares stand in memory that is kept between steps, zero where a step has no rows.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
-        self._sums, self._squares = np.zeros((2, *shape), dtype)
+        flat = (shape[0], math.prod(shape[1:]))
+        self._sums: Array = np.zeros(flat, dtype)
+        self._squares: Array = np.zeros(flat, dtype)
 
     def update(self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any) -> tuple[Any, Any, Any]:
         """The table, momentum and velocity after a step. `values`: the gradient of each occurrence of the `rows`."""
         new = aligned(table.shape, table.dtype), aligned(table.shape, table.dtype), aligned(table.shape, table.dtype)
-        _add_up(rows, values, self._sums, self._squares)
+        _add_up(rows, values.reshape(len(rows), self._sums.shape[1]), self._sums, self._squares)
         flat = [array.reshape(-1) for array in (self._sums, self._squares, table, momentum, velocity, *new)]
         _adam(*flat, *numbers)
         _clear(rows, self._sums, self._squares)
