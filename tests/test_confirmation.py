@@ -13,7 +13,7 @@ from scipy import stats
 from tuning.confirmation import Confirmation, Finalist, confirmation
 from tuning.judgement import RESOLUTION, judge
 from tuning.results import StudyDir
-from tuning.verdicts import missed_sentences, rows, sentences
+from tuning.verdicts import missed_sentences, plan, rows, sentences
 
 SEEDS = [1, 2, 3, 4, 5]
 
@@ -59,10 +59,10 @@ def test_one_finalist_is_given_up_a_round_and_never_the_baseline() -> None:
 
 def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
     """A finished confirmation that is begun anew keeps what it has; trial 1 was lucky on seed 5, which the others have not had."""
-    found = begin(0.9, 0.89, 0.5)
+    found = begin(0.9, 0.89, 0.88, 0.5)
     found.finalists[0].repeats = {1: 0.1, 5: 0.99}
-    play(found, lambda trial, seed: {1: 0.1, 2: 0.5, 0: 0.3}[trial])
-    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 1, 2: 0, 0: 0}
+    play(found, lambda trial, seed: {1: 0.1, 2: 0.5, 3: 0.4, 0: 0.3}[trial])
+    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 1, 2: 0, 3: 3, 0: 0}
 
 
 def on_front(*points: tuple[float, float]) -> Confirmation:
@@ -86,7 +86,7 @@ def test_of_a_front_only_what_another_beats_in_all_objectives_is_given_up() -> N
 
 def test_short_budget_leaves_the_ends_of_a_front() -> None:
     made = on_front((0.9, 50), (0.88, 40), (0.86, 30), (0.7, 5), (0.5, 40)).finalists
-    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=0.07)
+    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=0.09)
     assert [one.trial for one in found.finalists] == [1, 4, 0]
 
 
@@ -263,10 +263,10 @@ def test_differences_that_are_equal_but_for_rounding_have_an_interval() -> None:
     assert judgement.difference.low == pytest.approx(0.4) == judgement.difference.high
 
 
-def test_budget_keeps_three_seeds_for_the_leader_and_the_baseline() -> None:
+def test_budget_keeps_three_seeds_for_the_two_best_and_the_baseline() -> None:
     found = confirmation(finalists(0.9, 0.8, 0.7, 0.6, 0.5, 0.4), metric="val_accuracy", seeds=SEEDS, search_seconds=50.0, share=0.25)
     done = play(found, lambda trial, seed: 0.9 - trial / 100)
-    assert [len([trial for trial, seed in done if seed == s]) for s in (1, 2, 3)] == [6, 4, 2]
+    assert [len([trial for trial, seed in done if seed == s]) for s in (1, 2, 3)] == [6, 3, 3]
 
 
 @pytest.mark.parametrize("seed_effect", [0.0, 0.01, 0.03])
@@ -326,6 +326,95 @@ def test_seeds_that_would_resolve_do() -> None:
     own = [a - b for a, b in zip([0.80, 0.84, 0.81], [0.81, 0.80, 0.83], strict=True)]
     half = stats.t.ppf(0.975, n - 1) * np.std(own, ddof=1) / math.sqrt(n)
     assert half <= RESOLUTION < stats.t.ppf(0.975, n - 2) * np.std(own, ddof=1) / math.sqrt(n - 1)
+
+
+def test_best_is_chosen_by_the_seeds_that_all_who_are_left_have_had() -> None:
+    """Trial 2 is ahead on both seeds that it has had; trial 1 has also had three on which everything is better."""
+    found = with_repeats({1: [0.80, 0.81, 0.95, 0.96, 0.97], 2: [0.82, 0.83], 0: [0.70, 0.71, 0.85]})
+    judgement = judge(found)
+    assert judgement is not None
+    assert (judgement.best.trial, judgement.n_shared) == (2, 2)
+
+
+def test_best_of_a_round_that_was_interrupted_has_no_advantage_by_it() -> None:
+    found = begin(0.9, 0.89, 0.5)
+    values = {(1, 1): 0.80, (2, 1): 0.82, (0, 1): 0.5, (1, 2): 0.81, (2, 2): 0.83, (0, 2): 0.51, (1, 3): 0.99}
+    for one in found.finalists:
+        one.repeats = {seed: value for (trial, seed), value in values.items() if trial == one.trial}
+    judgement = judge(found)
+    assert judgement is not None and judgement.best.trial == 2
+
+
+def test_finalists_without_a_seed_in_common_have_no_best() -> None:
+    assert judge(with_repeats({1: [0.9], 2: [], 0: [0.8]})) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "head"),
+    [(1, "Trial 1 is ahead after 1 fresh seed: "), (2, "Trial 1 is ahead after 2 fresh seeds: "), (3, "Trial 1 is the confirmed best: ")],
+)
+def test_nothing_is_confirmed_below_three_shared_seeds(n: int, head: str) -> None:
+    found = with_repeats({1: [0.90, 0.91, 0.90][:n], 2: [0.7, 0.71, 0.70][:n], 0: [0.80, 0.81, 0.80][:n]})
+    judgement = judge(found)
+    assert judgement is not None and judgement.is_confirmed is (n == 3)
+    text = " ".join(sentences(found, judgement))
+    assert text.startswith(head)
+    assert ("is better than the baseline" in text) is (n == 3)
+    assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
+
+
+def test_default_budget_pays_three_seeds_of_the_two_best_and_the_baseline() -> None:
+    """Of so short a search that a quarter of it pays no round, and though each training takes twice what was expected."""
+    found = confirmation(finalists(0.9, 0.8, 0.7, 0.5), metric="val_accuracy", seeds=SEEDS, search_seconds=8.0)
+    assert found.budget_seconds == 9.0
+    done = play(found, lambda trial, seed: 0.9 - trial / 100, seconds=2.0)
+    assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [[0, 1, 2]] * 3 + [[], []]
+    judgement = judge(found)
+    assert judgement is not None and judgement.is_confirmed
+
+
+def test_plan_says_what_is_trained_and_for_how_long() -> None:
+    made = finalists(0.9, 0.8, 0.7, seconds=100.0)
+    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
+    assert plan(found, n_workers=2) == (
+        "Confirming trial 1, trial 2 and the baseline on 3 to 5 fresh seeds: about 8 min with 2 workers "
+        "(225% of the search's worker seconds)."
+    )
+
+
+def test_default_budget_of_a_long_search_is_its_share() -> None:
+    found = confirmation(finalists(0.9, 0.8, 0.7, 0.6, 0.5, 0.4), metric="val_accuracy", seeds=SEEDS, search_seconds=200.0)
+    assert found.budget_seconds == 50.0 and len(found.finalists) == 6
+
+
+def null_confirmation(rng: np.random.Generator, *, n: int, gain: float = 0.0) -> Confirmation:
+    """A confirmation of `n` finalists that are exactly as good as the baseline, but for the first, which is better by `gain`."""
+    found = begin(*rng.normal(0.8, 0.01, n + 1))
+    shifts = rng.normal(0, 0.01, 6)
+    play(found, lambda trial, seed: float(0.8 + gain * (trial == 1) + shifts[seed] + rng.normal(0, 0.01)))
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_finalists_as_good_as_the_baseline_are_seldom_called_better(n: int) -> None:
+    """In 2.5 % of confirmations, though the best of them was picked; `make bench-confirmation` measures it to a tenth of that."""
+    rng = np.random.default_rng(0)
+    texts = []
+    for _ in range(1000):
+        found = null_confirmation(rng, n=n)
+        judgement = judge(found)
+        assert judgement is not None
+        texts.append(sentences(found, judgement)[0])
+    assert sum("is better than the baseline" in text for text in texts) / len(texts) <= 0.035
+
+
+def test_best_with_a_lower_corrected_mean_than_the_baseline_says_so() -> None:
+    """Trial 1 is ahead by a hair, and drawn to the mean of all finalists, which is below the baseline."""
+    found = with_repeats({1: [0.801, 0.811, 0.790], 2: [0.70, 0.73, 0.71], 3: [0.72, 0.69, 0.70], 0: [0.80, 0.81, 0.79]})
+    judgement = judge(found)
+    assert judgement is not None and judgement.best.trial == 1
+    assert judgement.means[1].value < judgement.means[0].value
+    assert "Its corrected mean is worse than the baseline's, 0.8000" in sentences(found, judgement)[0]
 
 
 def test_folder_without_a_confirmation_has_none(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From a finished study to a folder that predicts."""
 
+import copy
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -18,7 +20,9 @@ import tensorflow as tf
 
 from tests.conftest import Ran, make_reviews
 from tests.test_tune import Setting
-from tuning import export
+from tuning import export, training
+from tuning.corpus import prepare_corpus
+from tuning.epochs import Epoch, FitResult
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.forms import HOSTILE_TEXTS
 from tuning.looks import looks_of
@@ -27,7 +31,10 @@ from tuning.predict import classify, load
 from tuning.references import LINEAR, MAJORITY
 from tuning.report import write_report
 from tuning.results import ResultsDir, read_json
+from tuning.retraining import retrain
 from tuning.runtimes import FORMS
+from tuning.spaces import find_space
+from tuning.study import recorded_config
 from tuning.tune import Outcome
 from tuning.vocabulary import Corpus
 
@@ -292,3 +299,33 @@ def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_pat
     url = setting.results.storage_url(None)
     manifest = export.export_best(setting.results, setting.folder, storage_url=url, moved={"data": str(moved)})
     assert manifest["text_column"] == "review_body"
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+def test_retraining_trains_the_epochs_that_its_manifest_states(metric: str, finished: tuple[ResultsDir, Outcome]) -> None:
+    results, outcome = finished
+    config = replace(recorded_config(results.study("s")), metric=metric)
+    best = copy.deepcopy(outcome.summary.ranked[0])
+    best.user_attrs["best_epoch"] = 5
+    shares: list[float] = []
+    trained = retrain(
+        best,
+        "best",
+        config,
+        outcome.space,
+        find_space(config.space),
+        prepare_corpus(config, results=results)[0],
+        lambda text, share: shares.append(share),
+    )
+    assert trained.epochs == 5
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_retraining_that_ends_early_is_refused(finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    results, outcome = finished
+    config, best = recorded_config(results.study("s")), copy.deepcopy(outcome.summary.ranked[0])
+    best.user_attrs["best_epoch"] = 4
+    monkeypatch.setattr(training, "fit", lambda *arguments, **options: (None, FitResult(history=[Epoch(1, {}, 0.1)])))
+    corpus = prepare_corpus(config, results=results)[0]
+    with pytest.raises(ExportError, match=r"The best must be trained for the 4 epochs after which .*; 1 were trained"):
+        retrain(best, "best", config, outcome.space, find_space(config.space), corpus, None)

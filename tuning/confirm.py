@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from tuning.config import StudyConfig, sign
 from tuning.confirmation import Confirmation, Finalist, confirmation
 from tuning.corpus import prepare_corpus, release_memory, require_same_data
 from tuning.datasets.files import Progress
-from tuning.duplicates import Configurations
+from tuning.duplicates import key
 from tuning.errors import SpaceBug, StudyError
 from tuning.owner import owned
 from tuning.pool import AnyPool, AnyWorker
@@ -85,7 +85,7 @@ def confirm(
             require_same_data(corpus, config, fingerprint=read_json(folder.config_path)["data_fingerprint"], doing="A confirmation")
             release_memory()
             pruned = pruned_sample(summary, space, n=n_pruned, epochs=config.train.epochs, seed=config.seed)
-            finalists = finalists_of(summary, space, corpus, top=top)
+            finalists = finalists_of(summary, space, top=top)
             found = _begin(summary, finalists, pruned, folder, seed=config.seed, n_seeds=n_seeds, share=share)
             if progress:
                 progress("starting the workers", 0.0)
@@ -146,13 +146,11 @@ def _terms(one: Confirmation) -> tuple[Any, ...]:
     return one.seeds, one.budget_seconds, [f.trial for f in one.finalists], [f.trial for f in one.pruned]
 
 
-def finalists_of(summary: Summary, space: SearchSpace, corpus: Corpus, *, top: int) -> list[Finalist]:
+def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
     """The `top` best completed trials, each configuration once, and the baseline; of several objectives, `top` of the Pareto front."""
-    configurations = Configurations.of(corpus, exact=summary.counts_size)
-    groups: dict[Any, list[FrozenTrial]] = {}
+    groups: dict[Hashable, list[FrozenTrial]] = {}
     for trial in summary.ranked:
-        ignores = bool(trial.user_attrs.get("ignores_padding"))
-        groups.setdefault(configurations.key(values_of(trial, space), ignores_padding=ignores), []).append(trial)
+        groups.setdefault(key(values_of(trial, space)), []).append(trial)
     baseline = summary.baseline
     others = [members for members in groups.values() if baseline not in members and (not summary.has_costs or members[0] in summary.front)]
     chosen = [_finalist(members[0], members, space) for members in (_spread(others, top) if summary.has_costs else others[:top])]

@@ -2,8 +2,9 @@
 
 A search's best value is the luckiest of many, so it is too good (the optimism, or winner's curse). Repeats on seeds that the search has
 not used are not. Finalists are given up one a round: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one seed.
-With several objectives only one that another finalist beats in all of them is given up. What time is left then goes to a sample of
-pruned trials, which are trained to the end as if nothing had pruned them. Knows no Keras and no Optuna.
+The two best and the baseline stay until they have had `MIN_ROUNDS` seeds, below which nothing is called confirmed. With several
+objectives only one that another finalist beats in all of them is given up. What time is left then goes to a sample of pruned trials,
+which are trained to the end as if nothing had pruned them. Knows no Keras and no Optuna.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, Self
 from tuning.config import sign
 from tuning.results import StudyDir, parsed, read_json, write_json
 
-MIN_ROUNDS = 3
+MIN_ROUNDS = 3  # seeds that all who are left must have had before the best of them is called confirmed
+DEFAULT_SHARE = 0.25  # of the search's worker seconds
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Finalist:
 class Confirmation:
     """The finalists of a study, and how far their repeats have come. `rounds` counts the seeds that all who were left have had.
 
-    `pruned` is a sample of the search's pruned trials; their one repeat, on `search_seed`, is the best value of a training to the end.
+    `n_guaranteed` rounds of the two best and the baseline are trained whatever they cost; the budget bounds the rest. `pruned` is a
+    sample of the search's pruned trials; their one repeat, on `search_seed`, is the best value of a training to the end.
     """
 
     metric: str
@@ -73,6 +76,7 @@ class Confirmation:
     is_over: bool = False
     pruned: list[Finalist] = field(default_factory=list)
     search_seed: int = 0
+    n_guaranteed: int = 0
 
     @property
     def has_costs(self) -> bool:
@@ -100,7 +104,7 @@ class Confirmation:
                 self._end_round()
                 continue
             needed = self.spent_seconds + sum(one.seconds for one in missing)
-            if needed + self._reserve() <= self.budget_seconds:
+            if needed + self._reserve() <= self.budget_seconds or self._is_guaranteed():
                 return [(one, seed) for one in missing]
             if self._give_up_worst(in_round=self.rounds + 1):
                 continue
@@ -125,16 +129,22 @@ class Confirmation:
         return found
 
     def _reserve(self) -> float:
-        """Seconds to keep for the later of the first three rounds, of the leader and the baseline: two seeds tell little of the noise."""
-        others = [one for one in self._alive() if not one.is_baseline]
-        leader = [max(others, key=self._standing)] if others else []
-        pair = sum(one.seconds for one in self._alive() if one.is_baseline or one in leader)
-        return pair * max(min(len(self.seeds), MIN_ROUNDS) - self.rounds - 1, 0)
+        """Seconds to keep for the later of the first `MIN_ROUNDS` rounds, of the two best and the baseline."""
+        kept = [*self._ranked_others()[:2], *(one for one in self._alive() if one.is_baseline)]
+        return sum(one.seconds for one in kept) * max(min(len(self.seeds), MIN_ROUNDS) - self.rounds - 1, 0)
+
+    def _is_guaranteed(self) -> bool:
+        """Whether the next round is of the two best and the baseline alone (or of a front, which gives up none of its own)."""
+        return self.rounds < self.n_guaranteed and (self.has_costs or len(self._ranked_others()) <= 2)
 
     def _end_round(self) -> None:
         self.rounds += 1
-        if self.rounds < len(self.seeds):
+        if self.rounds < len(self.seeds) and (self.rounds >= MIN_ROUNDS or len(self._ranked_others()) > 2):
             self._give_up_worst(in_round=self.rounds)
+
+    def _ranked_others(self) -> list[Finalist]:
+        """The finalists that are left beside the baseline, the best first; of equal ones the earlier trial."""
+        return sorted((one for one in self._alive() if not one.is_baseline), key=lambda one: (-self._standing(one), one.trial))
 
     def _alive(self) -> list[Finalist]:
         return [one for one in self.finalists if one.is_alive]
@@ -144,12 +154,11 @@ class Confirmation:
 
         The worst is so by the mean of its repeats, by its value in the search where it has none; of equal ones it is the later trial.
         """
-        others = [one for one in self._alive() if not one.is_baseline]
+        others = self._ranked_others()
         beaten = [one for one in others if any(self._beats(other, one) for other in others)] if self.has_costs else others
         if len(others) < 2 or not beaten:
             return False
-        worst = min(beaten, key=lambda one: (self._standing(one), -one.trial))
-        worst.dropped_in = in_round
+        beaten[-1].dropped_in = in_round
         return True
 
     def _standing(self, one: Finalist) -> float:
@@ -186,19 +195,36 @@ def confirmation(
     metric: str,
     seeds: list[int],
     search_seconds: float,
-    share: float,
+    share: float | None = None,
     pruned: Sequence[Finalist] = (),
     search_seed: int = 0,
 ) -> Confirmation:
-    """A confirmation to begin with: as many finalists, the best first, as leave time for three seeds of the best and the baseline.
+    """A confirmation to begin with: as many finalists as leave time for `MIN_ROUNDS` seeds of the two best and the baseline.
 
-    Of a front its middle is left out first, so that the best and the cheapest stay.
+    `share`: the maximum of its worker seconds as a share of the search's. By default it is `DEFAULT_SHARE`, and more where `MIN_ROUNDS`
+    seeds of the two best and the baseline need more. Of a front its middle is left out first, so that the best and the cheapest stay.
     """
-    budget = share * search_seconds
     baseline = [one for one in finalists if one.is_baseline]
     others = sorted((one for one in finalists if not one.is_baseline), key=lambda one: -sign(metric) * one.search_value)
-    pair = sum(one.seconds for one in [*baseline, *others[:1]])
-    n_later = min(len(seeds), MIN_ROUNDS) - 1
-    while len(others) > 1 and sum(one.seconds for one in [*baseline, *others]) + n_later * pair > budget:
+    n_rounds = min(len(seeds), MIN_ROUNDS)
+    least = _seconds(others[:2], baseline)
+    budget = max(DEFAULT_SHARE * search_seconds, n_rounds * least) if share is None else share * search_seconds
+    while len(others) > 1 and _seconds(others, baseline) + (n_rounds - 1) * _seconds(others[:2], baseline) > budget:
+        if share is None and len(others) == 2:
+            break
         others.pop(len(others) // 2 if others[0].costs else -1)
-    return Confirmation(metric, seeds, search_seconds, budget, [*others, *baseline], pruned=[*pruned], search_seed=search_seed)
+    n_guaranteed = n_rounds if share is None else 0
+    return Confirmation(
+        metric,
+        seeds,
+        search_seconds,
+        budget,
+        [*others, *baseline],
+        pruned=[*pruned],
+        search_seed=search_seed,
+        n_guaranteed=n_guaranteed,
+    )
+
+
+def _seconds(*groups: Sequence[Finalist]) -> float:
+    return sum(one.seconds for group in groups for one in group)

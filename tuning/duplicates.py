@@ -1,54 +1,35 @@
-"""Configurations that are the same on a study's data: with the same seed, training one tells what the other gives.
-
-Knows no Keras and no Optuna.
-"""
+"""Configurations that a study has had: with the same seed, training one again gives what it gave. Knows no Keras and no Optuna."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
-from tuning.tokenizer import FIRST_WORD_ID
-from tuning.vocabulary import Corpus
+
+def key(values: Mapping[str, Any]) -> Hashable:
+    """Equal for equal configurations.
+
+    Values that differ are different configurations, also where the data do not reach the difference: with a larger vocabulary an
+    initializer may draw other weights for the same words, and a search space may use any value in any place.
+    """
+    return tuple(sorted(values.items()))
 
 
 @dataclass
 class Configurations:
-    """The configurations of a study, as its data let them be, and the trial that had each first.
+    """The configurations of a study, and the trial that had each first."""
 
-    `n_rows`: the embedding rows that the corpus can fill; `longest`: tokens of the longest text of training and validation.
-    """
-
-    n_rows: int
-    longest: int
     trials: dict[Hashable, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, corpus: Corpus, *, exact: bool = False) -> Self:
-        """`exact`: where the size of a model counts, more rows or steps than the data fill are not the same."""
-        if exact:
-            return cls(sys.maxsize, sys.maxsize)
-        longest = max(int(corpus.split(name).texts.lengths.max(initial=1)) for name in ("train", "validation"))
-        return cls(int(corpus.card["n_words"]) + FIRST_WORD_ID, longest)
-
-    def key(self, values: Mapping[str, Any], *, ignores_padding: bool) -> Hashable:
-        """Equal for configurations that train the same: no vocabulary beyond the corpus, no ignored padding beyond the longest text."""
-        cut = {**values, "vocab_size": min(int(values["vocab_size"]), self.n_rows)}
-        if ignores_padding:
-            cut["sequence_length"] = min(int(values["sequence_length"]), self.longest)
-        return (ignores_padding, *sorted(cut.items()))
-
     def first(self, values: Mapping[str, Any]) -> int | None:
-        """The trial that has had this configuration; whether its model ignores padding is known only of those that were built."""
-        keys = (self.key(values, ignores_padding=ignores) for ignores in (True, False))
-        return next((self.trials[key] for key in keys if key in self.trials), None)
+        """The trial that has had this configuration."""
+        return self.trials.get(key(values))
 
-    def add(self, number: int, values: Mapping[str, Any], *, ignores_padding: bool = False) -> None:
-        """Note what a trial has, or may be found to have once its model is built."""
-        self.trials.setdefault(self.key(values, ignores_padding=ignores_padding), number)
+    def add(self, number: int, values: Mapping[str, Any]) -> None:
+        """Note which configuration a trial has."""
+        self.trials.setdefault(key(values), number)
 
     def forget(self, number: int) -> None:
-        """Leave a failed trial out: what would have been its result is not known."""
-        self.trials = {key: trial for key, trial in self.trials.items() if trial != number}
+        """Leave a failed trial out: its result is not known."""
+        self.trials = {one: trial for one, trial in self.trials.items() if trial != number}

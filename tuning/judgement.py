@@ -1,4 +1,4 @@
-"""What a confirmation's repeats say: corrected means, the confirmed best, its difference to the baseline, the search's optimism.
+"""What a confirmation's repeats say: corrected means, the best, its difference to the baseline, the search's optimism.
 
 Knows no Keras and no Optuna.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from tuning.config import sign
-from tuning.confirmation import Confirmation, Finalist
+from tuning.confirmation import MIN_ROUNDS, Confirmation, Finalist
 from tuning.statistics import LEVEL, Interval, pareto_front
 
 RESOLUTION = 0.01  # the difference that "n more seeds would resolve"
@@ -26,18 +26,25 @@ DIGITS = 12  # of a mean: what least squares leave beyond must not break a tie
 class Judgement:
     """What a confirmation says.
 
-    `means`: trial → corrected mean of its repeats; `best`: the confirmed best; `naive`: the best of the search; `difference`: the confirmed
-    best minus the baseline over shared seeds, None where one of them has no repeat or they are the same. `front`: of several objectives,
-    the finalists that no other one beats in all of them by its corrected mean; else the confirmed best alone.
+    `best`: the finalist with the best mean over the `n_shared` seeds that all who are left have had; `naive`: the best of the search;
+    `means`: trial → corrected mean of its repeats; `difference`: `best` minus the baseline over the `n_pairs` seeds that both have had,
+    None where one of them has no repeat or they are the same. `front`: of several objectives, the finalists that no other one beats in
+    all of them by its corrected mean; else `best` alone.
     """
 
     best: Finalist
+    n_shared: int
     naive: Finalist
     means: dict[int, Interval]
     difference: Interval | None
     n_pairs: int
     seeds_to_resolve: int | None
     front: list[Finalist]
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether `best` may be called the confirmed best; before, it is ahead."""
+        return self.n_shared >= MIN_ROUNDS
 
     @property
     def optimism(self) -> float | None:
@@ -47,35 +54,48 @@ class Judgement:
 
 
 def judge(found: Confirmation) -> Judgement | None:
-    """The verdict; None before there is a repeat.
+    """The verdict; None before all who are left have a repeat on the same seed.
 
     The mean of each finalist is drawn towards that of all, by as much as what differs from seed to seed between them explains their
     spread (empirical Bayes: Efron and Morris, 1975), which takes out what is left of the luck of the best, and does not change their
     order. The baseline was not chosen for being good, and its mean is left as it is; it competes by that with the others' own means.
-    Intervals are Student's, with the variance between seeds pooled over the finalists, since each has few.
+    Intervals are Student's, with the variance between seeds pooled over the finalists, since each has few. The best was picked out of
+    several finalists, so the interval of its difference to the baseline has Bonferroni's level, 1 - 0.05 / n for n finalists begun with:
+    all n intervals hold their differences together with a probability of 0.95 (Dunn, 1961).
     """
     towards = sign(found.metric)
     tried = [one for one in found.finalists if one.found and not one.failures]
-    if not tried:
+    within = [one for one in found.finalists if not one.failures and not one.is_over_limit]
+    left = [one for one in within if one.is_alive] or [one for one in within if one.found]
+    shared = set.intersection(*(set(_known(one.repeats)) for one in left)) if left else set()
+    if not shared:
         return None
     means = _corrected(tried, _layout({one.trial: _known(one.repeats) for one in tried}))
-    within = [one for one in tried if not one.is_over_limit]
-    left = [one for one in within if one.is_alive] or within
-    if not left:  # what is over a limit is there to compare with, and nothing else has a repeat
-        return None
-    best = max(left, key=lambda one: (towards * statistics.mean(one.found), towards * one.search_value, -one.trial))
+
+    def standing(one: Finalist) -> tuple[float, float, int]:
+        own = _known(one.repeats)
+        return towards * statistics.mean(own[seed] for seed in shared), towards * one.search_value, -one.trial
+
+    best = max(left, key=standing)
     naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))
-    difference, n_pairs, resolving = None, 0, None
+    difference, n_pairs, resolving = _against_the_baseline(found, tried, best)
+    front = _front(left, means, towards) if found.has_costs else [best]
+    return Judgement(best, len(shared), naive, means, difference, n_pairs, resolving, front)
+
+
+def _against_the_baseline(found: Confirmation, tried: Sequence[Finalist], best: Finalist) -> tuple[Interval | None, int, int | None]:
+    """The best's difference to the baseline, over how many pairs, and how many more of them would resolve `RESOLUTION`."""
     baseline = found.baseline
-    if baseline in tried and best is not baseline:
-        pairs = {one.trial: _differences(one, baseline) for one in tried if one is not baseline}
-        own = list(pairs[best.trial].values())
-        n_pairs = len(own)
-        noise = _layout(pairs)
-        if own:
-            difference = _interval(statistics.mean(own), noise.variance / n_pairs, noise.degrees)
-            resolving = _seeds_to_resolve(noise.variance, n_pairs) if noise.degrees else None
-    return Judgement(best, naive, means, difference, n_pairs, resolving, _front(left, means, towards) if found.has_costs else [best])
+    if baseline is None or baseline not in tried or best is baseline:
+        return None, 0, None
+    pairs = {one.trial: _differences(one, baseline) for one in tried if one is not baseline}
+    own = list(pairs[best.trial].values())
+    if not own:
+        return None, 0, None
+    noise = _layout(pairs)
+    level = 1 - (1 - LEVEL) / sum(not one.is_baseline for one in found.finalists)
+    difference = _interval(statistics.mean(own), noise.variance / len(own), noise.degrees, level=level)
+    return difference, len(own), _seeds_to_resolve(noise.variance, len(own), level=level) if noise.degrees else None
 
 
 def _front(finalists: Sequence[Finalist], means: dict[int, Interval], towards: int) -> list[Finalist]:
@@ -147,16 +167,16 @@ def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Inte
     return found
 
 
-def _interval(mean: float, variance_of_mean: float, degrees: float) -> Interval:
+def _interval(mean: float, variance_of_mean: float, degrees: float, *, level: float = LEVEL) -> Interval:
     if not degrees:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(variance_of_mean)
+    half = float(stats.t.ppf((1 + level) / 2, degrees)) * math.sqrt(variance_of_mean)
     return Interval(mean, mean - half, mean + half)
 
 
-def _seeds_to_resolve(variance: float, n_pairs: int) -> int | None:
+def _seeds_to_resolve(variance: float, n_pairs: int, *, level: float) -> int | None:
     """How many more pairs would make the interval of their mean difference no wider than ± `RESOLUTION`."""
     for n in range(max(n_pairs, 2), MAX_SEEDS):
-        if float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * math.sqrt(variance / n) <= RESOLUTION:
+        if float(stats.t.ppf((1 + level) / 2, n - 1)) * math.sqrt(variance / n) <= RESOLUTION:
             return n - n_pairs
     return None

@@ -95,7 +95,7 @@ class Search:
         self._running: dict[AnyWorker, _Running] = {}
         self._paused: dict[int, OpenTrial] = {}
         self._twins: dict[int, list[OpenTrial]] = {}  # trials of the configuration of one at work or paused, which wait for its end
-        self._configurations = Configurations.of(corpus, exact=bool(config.limits or config.costs))
+        self._configurations = Configurations()
         self._ladder = Ladder((), 1, 0)
         self._started = time.monotonic()
         self._failures_in_a_row = 0
@@ -184,8 +184,7 @@ class Search:
             for epoch, value in trial.intermediate_values.items():
                 self._ladder.record(trial.number, epoch, value)
             if trial.state in TAKEN and self._record.has_all(trial):
-                ignores = bool(trial.user_attrs.get("ignores_padding"))
-                self._configurations.add(trial.number, values_of(trial, self._space), ignores_padding=ignores)
+                self._configurations.add(trial.number, values_of(trial, self._space))
 
     def _end(self) -> str:
         """Why nothing runs and nothing can start; nothing where another coordinator is at work, or has left something to do.
@@ -388,7 +387,6 @@ class Search:
             return
         self._leave(worker)
         self._failures_in_a_row = 0
-        self._configurations.add(opened.number, opened.values, ignores_padding=message["ignores_padding"])
         if message["paused"]:
             self._record.pause(opened, message)
             self._paused[opened.number] = opened

@@ -8,7 +8,7 @@ from typing import Any
 from scipy import stats
 
 from tuning.config import sign
-from tuning.confirmation import Confirmation, Finalist
+from tuning.confirmation import MIN_ROUNDS, Confirmation, Finalist
 from tuning.judgement import RESOLUTION, Judgement, judge
 from tuning.statistics import LEVEL
 from tuning.summary import Summary
@@ -16,7 +16,7 @@ from tuning.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
 
 
 def verdict(summary: Summary, found: Confirmation | None = None) -> str:
-    """What the search found, in one or two sentences; of a confirmed best, what the confirmation says."""
+    """What the search found, in one or two sentences; what its confirmation says, where there are repeats."""
     judgement = judge(found) if found else None
     if found and judgement:
         return " ".join(sentences(found, judgement))
@@ -55,12 +55,34 @@ def comparison(name: str, found: dict[str, Any]) -> str:
     return f"The best can't be told from the {name} on the test split: {size}."
 
 
+def plan(found: Confirmation, *, n_workers: int) -> str:
+    """What a confirmation is going to train and how long that takes, before it begins."""
+    others = ", ".join(f"trial {one.trial}" for one in found.finalists if one.is_alive and not one.is_baseline)
+    names = " and ".join(filter(None, [others, "the baseline" if found.baseline else ""]))
+    n_least, n_most = min(MIN_ROUNDS, len(found.seeds)), len(found.seeds)
+    seeds = f"{n_least} to {n_most} fresh seeds" if n_least < n_most else counted(n_most, "fresh seed")
+    seconds = max(found.budget_seconds - found.spent_seconds, 0.0) / n_workers
+    time = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    share = f"{found.budget_seconds / found.search_seconds:.0%} of the search's worker seconds" if found.search_seconds else "its budget"
+    return f"Confirming {names} on {seeds}: about {time} with {counted(n_workers, 'worker')} ({share})."
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 def sentences(found: Confirmation, judgement: Judgement) -> list[str]:
-    """The verdict in words: the confirmed best against the baseline, the search's optimism, and what the repeats cost."""
-    best = judgement.best
-    n, value = len(best.found), judgement.means[best.trial]
-    head = f"Trial {best.trial} is the confirmed best: {found.metric} {value} over {n} fresh seed{'' if n == 1 else 's'}."
-    lines = [f"{head} {_against_the_baseline(found, judgement)}"]
+    """The verdict in words: the best against the baseline, the search's optimism, and what the repeats cost."""
+    best, value = judgement.best, judgement.means[judgement.best.trial]
+    if judgement.is_confirmed:
+        head = f"Trial {best.trial} is the confirmed best: {found.metric} {value} over {judgement.n_shared} fresh seeds."
+    else:
+        head = (
+            f"Trial {best.trial} is ahead after {counted(judgement.n_shared, 'fresh seed')}: {found.metric} {value}. "
+            f"Nothing is confirmed with fewer than {MIN_ROUNDS} seeds."
+        )
+    lines = [" ".join([head, _against_the_baseline(found, judgement), *_lower_mean(found, judgement)])]
     if judgement.optimism is not None:
         naive, mean = judgement.naive, judgement.means[judgement.naive.trial].value
         too_good = sign(found.metric) * judgement.optimism
@@ -69,10 +91,22 @@ def sentences(found: Confirmation, judgement: Judgement) -> list[str]:
         lines.append(f"{found_by}, is {size}: the corrected mean of the same configuration is {mean:.4f}.")
     if found.has_costs:
         front = ", ".join(f"trial {one.trial} ({judgement.means[one.trial].value:.4f})" for one in judgement.front)
-        lines.append(f"On the confirmed Pareto front: {front}. make export-best TRIAL=N takes one of them.")
+        name = "confirmed Pareto front" if judgement.is_confirmed else "Pareto front so far"
+        lines.append(f"On the {name}: {front}. make export-best TRIAL=N takes one of them.")
     lines += missed_sentences(found, judgement)
     lines.append(f"The repeats cost {found.share:.0%} of the search.")
     return lines
+
+
+def _lower_mean(found: Confirmation, judgement: Judgement) -> list[str]:
+    """A warning where the corrected means put the baseline before the best, which is chosen by its mean over the shared seeds."""
+    baseline, towards = found.baseline, sign(found.metric)
+    if baseline is None or judgement.best.is_baseline or baseline.is_over_limit or baseline.trial not in judgement.means:
+        return []
+    own, other = judgement.means[judgement.best.trial].value, judgement.means[baseline.trial].value
+    if towards * own >= towards * other:
+        return []
+    return [f"Its corrected mean is worse than the baseline's, {other:.4f}: that it is ahead on the shared seeds may be luck."]
 
 
 def missed_sentences(found: Confirmation, judgement: Judgement) -> list[str]:
@@ -108,20 +142,22 @@ def saved_sentence(summary: Summary, *, epochs: int) -> str:
 
 def _against_the_baseline(found: Confirmation, judgement: Judgement) -> str:
     if judgement.best.is_baseline:
-        return "It is the baseline: nothing that was tried is better."
+        return f"It is the baseline: nothing that was tried is {'better' if judgement.is_confirmed else 'ahead of it'}."
     over = " (which is over a limit)" if found.baseline and found.baseline.is_over_limit else ""
     change, n = judgement.difference, judgement.n_pairs
     if change is None:
         return "The baseline has no repeat to compare with."
-    seeds = f"on {n} shared seed{'' if n == 1 else 's'}"
+    seeds = f"on {counted(n, 'shared seed')}"
     if math.isnan(change.low):
         return f"Against the baseline{over} it has {change.value:+.4f} {seeds}, too few to say whether that is chance."
-    if change.excludes_zero:
+    if change.excludes_zero and judgement.is_confirmed:
         low, high = sorted((abs(change.low), abs(change.high)))
         word = "better" if sign(found.metric) * change.value > 0 else "worse"
         return f"It is {word} than the baseline{over} by {abs(change.value):.4f} [{low:.4f}, {high:.4f}] {seeds}."
     more = f"; {judgement.seeds_to_resolve} more seeds would resolve {RESOLUTION:g}" if judgement.seeds_to_resolve else ""
     interval = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] {seeds}"
+    if change.excludes_zero:
+        return f"Against the baseline{over} it has {interval}{more}."
     return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
 
 
