@@ -20,7 +20,6 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
@@ -409,7 +408,7 @@ def test_sigterm_ends_the_process_after_the_answers(process: subprocess.Popen[st
 def served(app: Any) -> Iterator[str]:
     """The address of a real server in a thread."""
     with serve.listen("127.0.0.1", free_port()) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        server = serve.server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
