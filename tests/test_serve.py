@@ -20,7 +20,6 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
@@ -30,7 +29,7 @@ from tuning import serve
 from tuning.datasets.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.metrics import Array
-from tuning.serving import guard, microbatch
+from tuning.serving import microbatch
 from tuning.serving.bodies import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
@@ -152,19 +151,19 @@ def test_large_body_in_chunks_is_refused_before_it_is_whole(client: TestClient) 
     assert answer.status_code == 413
 
 
-def test_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "BODY_SECONDS", 0.01)
+def test_body_that_ends_with_its_connection_is_not_used() -> None:
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
     sent: list[Any] = []
 
     async def receive() -> Any:
-        await asyncio.sleep(60)
+        return next(messages)
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "headers": [(b"host", b"localhost")]}
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": [(b"host", b"localhost")]}
     asyncio.run(serve.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
-    assert sent[0]["status"] == 408
+    assert sent == []
 
 
 def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
@@ -218,7 +217,8 @@ def test_explain_says_which_words_moved_the_label(client: TestClient) -> None:
     assert found["n_words_left_out"] == 0
 
 
-def test_health_is_answered_while_the_model_works() -> None:
+def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microbatch, "MAX_REQUESTS", 1)
     working, may_end = threading.Event(), threading.Event()
 
     def slow(texts: Sequence[str]) -> Array:
@@ -226,16 +226,17 @@ def test_health_is_answered_while_the_model_works() -> None:
         assert may_end.wait(20)
         return fake(texts)
 
-    async def ask() -> tuple[int, int]:
+    async def ask() -> tuple[int, int, int]:
         transport = httpx.ASGITransport(serve.make_app(slow, MANIFEST))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             asked = asyncio.create_task(client.post("/predict", json={"text": "good"}))
             await asyncio.to_thread(working.wait, 20)
+            further = (await client.post("/predict", json={"text": "good"})).status_code
             health = (await client.get("/health")).status_code
             may_end.set()
-            return health, (await asked).status_code
+            return further, health, (await asked).status_code
 
-    assert asyncio.run(ask()) == (200, 200)
+    assert asyncio.run(ask()) == (503, 200, 200)
 
 
 def test_more_texts_than_may_wait_are_turned_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,6 +397,16 @@ def test_process_outlives_what_is_no_request(data: bytes, status: bytes, process
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"])
+def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: str) -> None:
+    """With the limit that users have: 10 seconds."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(data)
+        assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.slow
 def test_sigterm_ends_the_process_after_the_answers(process: subprocess.Popen[str], address: str) -> None:
     """The last test of this process: those before it left no traceback either."""
     assert httpx.get(f"{address}/health").json()["status"] == "ok"
@@ -409,7 +420,7 @@ def test_sigterm_ends_the_process_after_the_answers(process: subprocess.Popen[st
 def served(app: Any) -> Iterator[str]:
     """The address of a real server in a thread."""
     with serve.listen("127.0.0.1", free_port()) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        server = serve.server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"

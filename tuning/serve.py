@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuning.errors import ServeError
 from tuning.serving.bodies import PROBLEMS, Explanation, Health, ManyTexts, OneText, Predictions, reason, request_body
+from tuning.serving.connections import Connection
 from tuning.serving.guard import LOCAL, guarded, is_address
 from tuning.serving.microbatch import Busy, MicroBatcher
 from tuning.serving.occlusion import effects, hide_words
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from tuning.metrics import Array
     from tuning.predict import Probabilities
 
-MAX_CONNECTIONS = 256
+# Connections that the system holds until they are accepted, and that asyncio accepts at a time, before they are counted. With 256, a
+# flood of new connections opened more than 1,024 files, the usual limit of a process, and asyncio then accepts no connection for a second.
+BACKLOG = 128
 SHUTDOWN_SECONDS = 10  # for requests that are being answered when the server is told to end
 
 
@@ -65,7 +68,7 @@ def _add_routes(app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], e
         try:
             return await batcher.run(texts)
         except Busy as error:
-            raise HTTPException(503, "Too many texts wait already; ask again later.", headers={"Retry-After": "1"}) from error
+            raise HTTPException(503, "Too many requests or texts wait already; ask again later.", headers={"Retry-After": "1"}) from error
 
     @app.post("/predict", response_model=Predictions, responses=PROBLEMS, openapi_extra=request_body(one_or_many, {"texts": ["I love it"]}))
     async def predict(request: Request) -> JSONResponse:
@@ -137,7 +140,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ValueError(f"--port must lie in 1..65535; received {port}.")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise ServeError(
@@ -150,17 +153,24 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: ASGIApp, listening: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM, then answer what was asked and end."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn puts its own in this place, and sends itself the signal again at the end
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        server(app).run(sockets=[listening])
+
+
+def server(app: ASGIApp) -> uvicorn.Server:
+    """The server with its limits, before it runs."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            backlog=BACKLOG,
+            http=Connection,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+    )

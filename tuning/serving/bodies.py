@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuning.datasets.stream import MAX_CHARACTERS
-from tuning.serving.guard import BODY_SECONDS, MAX_BODY
+from tuning.serving.connections import MAX_HEAD, REQUEST_SECONDS
+from tuning.serving.guard import MAX_BODY
 
 MAX_TEXTS = 1_000
 MAX_ERRORS = 3 * MAX_TEXTS  # that are looked at for a reason: a body of 4 MiB can hold 700,000
@@ -87,11 +88,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": about}
     for status, about in {
         403: "The request is for another host's name.",
-        408: f"The body did not arrive within {BODY_SECONDS} seconds.",
+        408: f"The request did not arrive within {REQUEST_SECONDS} seconds.",
         413: f"The body has more than {MAX_BODY:,} bytes.",
         415: "The body is not called application/json.",
         422: "The body is not of this shape, or over a limit.",
-        503: "Too many texts wait already.",
+        431: f"The headers have more than {MAX_HEAD:,} bytes.",
+        503: "Too many requests or texts wait already, or the server has too many connections.",
     }.items()
 }
 SENTENCES = {

@@ -10,13 +10,14 @@ import asyncio
 import ipaddress
 import json
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 4 * 2**20
-BODY_SECONDS = 30
 LOCAL = ("127.0.0.1", "localhost")
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -50,10 +51,8 @@ def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: b
             await _refuse(locked, 403, f"A request must be for {' or '.join(sorted(hosts))}; this one is for another host.")
             return
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _body(headers, receive)
-        except TimeoutError:
-            await _refuse(locked, 408, f"A body must arrive within {BODY_SECONDS} seconds.")
+            body = await _body(headers, receive)
+        except ClientDisconnect:
             return
         except asyncio.CancelledError:  # the server ends, and has waited for as long as it does
             await _refuse(locked, 503, "The server ends; the body had not arrived.")
@@ -67,13 +66,19 @@ def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: b
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-    """The whole body; None where it is too large, which is known as soon as its length is said, or so many bytes have come."""
+    """The whole body; None where it is too large, which is known as soon as its length is said, or so many bytes have come.
+
+    Raises:
+        ClientDisconnect: the connection ended before the whole body arrived.
+    """
     said = headers.get(b"content-length", b"")
     if said.isdigit() and int(said[:20]) > MAX_BODY:
         return None
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
             return None
@@ -111,7 +116,12 @@ def is_address(host: str) -> bool:
 
 async def _refuse(send: Send, status: int, detail: str) -> None:
     """Answer before the body was read; the connection ends, since the rest of it would be taken for a next request."""
-    body = json.dumps({"detail": detail}).encode()
-    headers: Any = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    headers, body = refusal(detail)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def refusal(detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of an answer that refuses a request and ends its connection."""
+    body = json.dumps({"detail": detail}).encode()
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")], body

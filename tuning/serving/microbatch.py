@@ -13,11 +13,12 @@ from tuning.metrics import Array
 from tuning.predict import Probabilities
 
 MAX_BATCH = 1_024  # texts of one call of the model, unless one request alone has more
+MAX_REQUESTS = 256  # requests that wait for the model or are in it
 MAX_WAITING = 20_000  # texts that wait; more are turned away at once, instead of after a long time
 
 
 class Busy(Exception):
-    """So many texts wait that a further request is turned away."""
+    """So many requests or texts wait that a further request is refused."""
 
 
 class MicroBatcher:
@@ -31,22 +32,27 @@ class MicroBatcher:
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[Sequence[str], asyncio.Future[Array]]] = deque()
         self._n_waiting = 0
+        self._n_requests = 0
         self._worker: asyncio.Task[None] | None = None
 
     async def run(self, texts: Sequence[str]) -> Array:
         """The class probabilities of one request's texts.
 
         Raises:
-            Busy: too many texts wait already.
+            Busy: too many requests or texts wait already.
         """
-        if self._n_waiting + len(texts) > MAX_WAITING:
+        if self._n_requests >= MAX_REQUESTS or self._n_waiting + len(texts) > MAX_WAITING:
             raise Busy
         answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
         self._waiting.append((texts, answer))
         self._n_waiting += len(texts)
+        self._n_requests += 1
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._n_requests -= 1
 
     async def _work(self) -> None:
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="model")
