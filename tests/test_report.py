@@ -45,6 +45,7 @@ TITLES = [
     "Contours",
     "Cost",
 ]
+TOO_FEW = ["Importances", "Contours"]  # of eight trials neither says something
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,9 @@ def test_page_has_every_plot(page: str) -> None:
     checker = Checker()
     checker.feed(page)
     assert [h for h in checker.headings if h in TITLES] == TITLES
+    without = [title for title in TITLES if re.search(f"<h2>{title}</h2><p class=soft>This figure needs [0-9]+ completed trials, ", page)]
+    assert without == TOO_FEW
+    assert page.count("<div class=plot>") == len(TITLES) - len(TOO_FEW)
 
 
 def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome]) -> None:
@@ -94,8 +98,10 @@ def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome])
     study = load_study(results, results.study("s"), storage_url=results.storage_url(None))
     figures = {title: figure for title, _, figure in report_figures(study, outcome.summary, outcome.space)}
     values = [t.value for t in outcome.summary.trials if t.value is not None]
-    assert sorted(figures["Optimisation history"].data[0].y) == sorted(values)
-    assert len(figures["Slices"].data) == len(outcome.space.searched)
+    shown, of_each = figures["Optimisation history"], figures["Slices"]
+    assert shown is not None and of_each is not None
+    assert sorted(shown.data[0].y) == sorted(values)
+    assert len(of_each.data) == len(outcome.space.searched)
 
 
 def test_trials_csv_has_a_row_a_trial(finished: tuple[ResultsDir, Outcome], page: str) -> None:
@@ -255,7 +261,7 @@ def test_pair_that_trades_off_is_named_with_one_of_it_held() -> None:
 
 
 def test_importances_have_intervals_that_narrow_with_more_trials() -> None:
-    few, many = (importances(summarize(many_trials(n, trade_off=False), metric="val_accuracy")) for n in (40, 400))
+    few, many = (importances(summarize(many_trials(n, trade_off=False), metric="val_accuracy")) for n in (100, 400))
     assert set(few) == set(many) == {item.name for item in MANY_SPACE.hyperparameters}
     assert [one.value for one in many.values()] == sorted((one.value for one in many.values()), reverse=True)
     width = [statistics.mean(one.high - one.low for one in found.values()) for found in (few, many)]
@@ -323,7 +329,7 @@ def test_page_in_chromium_draws_its_plots(finished: tuple[ResultsDir, Outcome], 
     url = finished[0].study("s").report_path.absolute().as_uri()
     command = [*chromium, "--virtual-time-budget=20000", "--dump-dom", url]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert dom.count('class="main-svg"') >= len(TITLES)
+    assert dom.count('class="main-svg"') >= len(TITLES) - len(TOO_FEW)
 
 
 def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:

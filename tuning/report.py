@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import plotly.graph_objects as go
 import plotly.io
 import plotly.offline
 
@@ -113,10 +114,9 @@ def page(
     found = Confirmation.load(folder)
     plots = []
     for title, sentence, figure in report_figures(study, summary, space, found):
-        body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
         if title == "Cost":
             plots += advice_sections(summary, space, card)
-        plots.append(f"<h2>{_e(title)}</h2><p class=soft>{_e(sentence)}</p><div class=plot>{body}</div>")
+        plots.append(f"<h2>{_e(title)}</h2><p class=soft>{_e(sentence)}</p>{_drawing(figure)}")
     seen = read_json(folder.test_path) if folder.test_path.exists() else None
     sections = [
         f"<h1>{_e(summary.study)}</h1><p class=soft>{_e(space.name)} on {_e(config.data.data)}, objective {_e(config.metric)}</p>",
@@ -142,6 +142,14 @@ def page(
         f"<title>{_e(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>"
         f"{''.join(sections)}<p class=soft>Written {made}.</p><script>{_SORT}</script><script>{_themes()}{_THEME}</script></body></html>\n"
     )
+
+
+def _drawing(figure: go.Figure | None) -> str:
+    """A figure as HTML that uses the page's one copy of Plotly's script; empty where the study has too few trials for the figure."""
+    if figure is None:
+        return ""
+    body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
+    return f"<div class=plot>{body}</div>"
 
 
 def _themes() -> str:
