@@ -5,12 +5,14 @@ import math
 import optuna
 import plotly.graph_objects as go
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.test_report import MANY_SPACE, many_trials
 from tuning.figures import learning_curves, report_figures, slices
+from tuning.hyperparameters import Hyperparameter
 from tuning.importances import importances
+from tuning.spaces import SearchSpace
 from tuning.summary import summarize
 from tuning.tables import trial_rows
 
@@ -52,6 +54,21 @@ def test_figure_of_too_few_trials_is_a_sentence_that_says_how_many_are_needed(ti
     sentence, figure = figures_of(n_needed)[title]
     assert figure is not None
     assert "needs" not in sentence
+
+
+def test_slices_of_many_hyperparameters_are_those_of_eight() -> None:
+    study = optuna.create_study(direction="maximize")
+    ranges = {f"h{number}": FloatDistribution(0, 1) for number in range(10)}
+    for trial in range(6):
+        params = {name: (trial + number) / 20 for number, name in enumerate(ranges)}
+        study.add_trial(create_trial(value=trial / 10, params=params, distributions=ranges))
+    space = SearchSpace("x", tuple(Hyperparameter(name=name, kind="float", default=0.0, low=0.0, high=1.0) for name in ranges))
+    figures = {title: (text, figure) for title, text, figure in report_figures(study, summarize(study, metric="val_f1"), space)}
+    for title in ("Slices", "Parallel coordinates"):
+        assert "8 of 10 hyperparameters are shown" in figures[title][0]
+    figure = figures["Slices"][1]
+    assert figure is not None
+    assert [axis.title.text for axis in figure.select_xaxes()] == [f"h{number}" for number in range(8)]
 
 
 def stopped_study(n_complete: int = 6) -> optuna.Study:

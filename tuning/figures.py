@@ -21,6 +21,7 @@ from tuning.summary import PHASES, Summary
 from tuning.trials import is_pruned_early
 
 N_CURVES = 12  # more lines than this can't be told apart
+N_SLICES = 8  # more axes side by side can't be read
 N_CONTOURS = 4
 N_PRUNED_CURVES = 100  # the newest; the Dashboard keeps the figure in the storage
 # A slice shows whether the metric rises or falls: four points are in perfect order by chance in 2 of 24 cases, five in 2 of 120.
@@ -291,16 +292,18 @@ def _slice_plots(study: optuna.Study, summary: Summary, found: Confirmation | No
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
         return []
+    some = "" if len(varied) <= N_SLICES else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    varied = varied[:N_SLICES]
     sentence = (
         f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)} Diamonds are corrected means over fresh "
-        "seeds, where there are any."
+        f"seeds, where there are any.{some}"
     )
     why = "fewer points are often in order by chance"
     return [
         Plot("Slices", sentence, lambda: slices(study, summary, found, params=varied), MIN_SLICE_TRIALS, why),
         Plot(
             "Parallel coordinates",
-            "Each line is a completed trial; the value of a pruned trial is of fewer epochs, so those are left out.",
+            f"Each line is a completed trial; pruned trials are left out, because their values are of fewer epochs.{some}",
             lambda: optuna.visualization.plot_parallel_coordinate(study, params=varied, **_target(summary)),
             MIN_SLICE_TRIALS,
             why,
