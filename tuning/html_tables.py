@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200  # a longer text is folded, and so much of it shown
-LONG = 11  # characters of a word that is broken where its column would become wider for it
+LONG = 12  # characters of a word that is broken where its column would become wider for it
 # The room of a table on a page 1280 pixels wide, and what a column takes at least; a character is that of a wide font, such as DejaVu Sans.
 PAGE_PIXELS, PADDING_PIXELS, CHARACTER_PIXELS, OTHERS_PIXELS = 1072, 12, 10, 260
 OTHERS = "others"
