@@ -13,11 +13,19 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 import pytest
+import typer
+from typer.core import TyperGroup, TyperOption
 
 from tests.conftest import TINY_SPACE, Ran, make_reviews
-from tuning import cli, display, progress
+from tuning import cli, confirm, display, progress
+from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
+from tuning.coordinators import DEAD_SECONDS
+from tuning.datasets.sources import LABEL_COLUMNS, TEXT_COLUMNS
+from tuning.pools import PoolChoice
+from tuning.ray_cluster import Shares
 from tuning.results import ResultsDir
 from tuning.tune import Outcome
+from tuning.watch import SILENT_SECONDS
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., Ran]
@@ -242,6 +250,69 @@ def test_help_of_every_command_is_its_docstring() -> None:
     for command in cli.app.registered_commands:
         assert command.callback is not None
         assert command.callback.__doc__
+
+
+def options_of_commands() -> dict[tuple[str, str], TyperOption]:
+    """Every option of every command by the two names that a user types."""
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, TyperGroup)
+    found = [(name, option) for name, command in group.commands.items() for option in command.params]
+    return {(name, option.opts[0]): option for name, option in found if isinstance(option, TyperOption)}
+
+
+OPTIONS = options_of_commands()
+
+
+@pytest.mark.parametrize(("command", "flag"), OPTIONS)
+def test_help_of_every_option_is_a_sentence_with_its_default(command: str, flag: str) -> None:
+    text = OPTIONS[command, flag].help or ""
+    assert re.fullmatch(r"[A-Z].* \(default:? [^()]+\)\.", text), text
+
+
+@pytest.mark.parametrize(
+    ("flag", "default"),
+    [
+        ("--cpus-per-worker", Shares.cpus),
+        ("--data", DataConfig.data),
+        ("--dead-seconds", DEAD_SECONDS),
+        ("--epochs", TrainConfig.epochs),
+        ("--metric", StudyConfig.metric),
+        ("--n-trials", DEFAULT_TRIALS),
+        ("--pool", PoolChoice.pool),
+        ("--positive-from", DataConfig.positive_from),
+        ("--pruned", confirm.DEFAULT_PRUNED),
+        ("--pruner", StudyConfig.pruner),
+        ("--sampler", StudyConfig.sampler),
+        ("--seed", StudyConfig.seed),
+        ("--seeds", confirm.DEFAULT_SEEDS),
+        ("--share", confirm.DEFAULT_SHARE),
+        ("--silent-seconds", SILENT_SECONDS),
+        ("--space", StudyConfig.space),
+        ("--top", confirm.DEFAULT_TOP),
+    ],
+)
+def test_default_in_the_help_is_the_one_that_is_used(flag: str, default: object) -> None:
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    texts = [option.help or "" for (command, name), option in OPTIONS.items() if name == flag and command != "export-best"]
+    assert texts
+    assert all(re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts), texts
+
+
+def test_default_of_a_flag_is_not_said_twice() -> None:
+    """Typer adds `[default: 8000]` by itself."""
+    for (command, flag), option in OPTIONS.items():
+        assert not option.show_default or option.default in (None, False), (command, flag)
+        assert option.default in (None, True, False) or str(option.default) in (option.help or ""), (command, flag)
+
+
+def test_known_columns_are_named_in_the_help() -> None:
+    for flag, names in (("--text-column", TEXT_COLUMNS), ("--label-column", LABEL_COLUMNS)):
+        assert ", ".join(names) in (OPTIONS["tune", flag].help or "")
+
+
+@pytest.mark.parametrize("flag", ["--timeout-seconds", "--trial-seconds", "--silent-seconds", "--dead-seconds", "--max-latency-ms"])
+def test_help_of_a_duration_says_its_unit(flag: str) -> None:
+    assert re.search("milliseconds" if flag.endswith("-ms") else "[Ss]econds", OPTIONS["tune", flag].help or "")
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.conftest import Ran, make_reviews
-from tuning import report
 from tuning.dashboard import confusion_svg
 from tuning.display import PlainConsole, printable
+from tuning.html_tables import table as html_table
 from tuning.logs import logging_to
 from tuning.results import ResultsDir, StudyDir, escape_markdown, visible
 from tuning.summary import summarize
@@ -72,6 +72,8 @@ class _Cells(HTMLParser):
         self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag == "wbr":  # a place to break a line, inside a text
+            return
         self.tags.append(tag)
         self.texts.append("")
 
@@ -83,7 +85,7 @@ class _Cells(HTMLParser):
 @given(texts)
 def test_report(text: str) -> None:
     cells = _Cells()
-    cells.feed(report.table([text], [[text]]))
+    cells.feed(html_table([text], [[text]]))
     cells.close()
     assert cells.tags == ["div", "table", "thead", "tr", "th", "tbody", "tr", "td"]
     assert [cells.texts[4], cells.texts[7]] == [text, text]

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "tuning"
 # Lowest first. A module imports from lower lines, and from its own where an arrow in README's "Design" says so.
 LAYERS = [
     {"errors", "machine"},
-    {"config", "results", "asha", "chunks", "options", "progress", "tokenizer"},
+    {"config", "results", "asha", "chunks", "html_tables", "options", "progress", "tokenizer"},
     {"logs", "owner", "storage", "manifest", "runtimes"},
     {"datasets", "tokenizing"},
     {"vocabulary"},

@@ -40,13 +40,17 @@ from tuning.options import (
     DropStars,
     Export,
     GpusPerWorker,
+    Host,
     LabelColumn,
+    MovedData,
+    MovedDataDir,
     Pool,
     PositiveFrom,
     RayAddress,
     Results,
     Seed,
     SilentSeconds,
+    SplitSeed,
     Storage,
     Study,
     TextColumn_,
@@ -109,8 +113,12 @@ def _fail(message: str) -> None:
 
 @app.command()
 def tune(
-    study: Annotated[str | None, typer.Option("--study", help="Name of the study; by default made of space and data.")] = None,
-    space: Annotated[str | None, typer.Option("--space", help="Search space, by name or path (baseline_lstm).")] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of the study (default: space and data set, as in baseline_lstm-movie_reviews).")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Search space: a name in search_spaces/ or the path of a file (default baseline_lstm).")
+    ] = None,
     data: Data = None,
     text_column: TextColumn_ = None,
     label_column: LabelColumn = None,
@@ -119,37 +127,80 @@ def tune(
     drop_stars: DropStars = None,
     n_trials: Annotated[
         int | None,
-        typer.Option("--n-trials", help=f"Finished trials in all; by default what was last asked for, or {DEFAULT_TRIALS}."),
+        typer.Option(
+            "--n-trials",
+            help=f"Total number of finished trials of the study (default: that of the last call, or {DEFAULT_TRIALS} for a new study).",
+        ),
     ] = None,
-    timeout_seconds: Annotated[float | None, typer.Option("--timeout-seconds", help="Budget of this call.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Most epochs of a trial (5).")] = None,
+    timeout_seconds: Annotated[
+        float | None, typer.Option("--timeout-seconds", help="Maximum duration of this call's search, in seconds (default: no limit).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs of a trial (default 5).")] = None,
     workers: Workers = None,
     pool: Pool = "process",
     ray_address: RayAddress = None,
     cpus_per_worker: CpusPerWorker = None,
     gpus_per_worker: GpusPerWorker = None,
     seed: Seed = None,
-    metric: Annotated[str | None, typer.Option("--metric", help=f"Objective: {', '.join(METRICS)}.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help=f"Objective of the search, one of {', '.join(METRICS)} (default val_accuracy).")
+    ] = None,
     objectives: Annotated[
-        str | None, typer.Option("--objectives", help="A metric, then n_params or latency_ms or both, as in val_accuracy,latency_ms.")
+        str | None,
+        typer.Option(
+            "--objectives",
+            help="Several objectives: a metric, then n_params, latency_ms or both, as in val_accuracy,latency_ms (default: the metric).",
+        ),
     ] = None,
-    max_parameters: Annotated[int | None, typer.Option("--max-parameters", help="Most parameters of a model that may win.")] = None,
+    max_parameters: Annotated[
+        int | None,
+        typer.Option(
+            "--max-parameters", help="Maximum number of parameters of a model; larger models are not trained (default: no limit)."
+        ),
+    ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option("--max-latency-ms", help="Most milliseconds for a single review of a model that may win.")
+        float | None,
+        typer.Option(
+            "--max-latency-ms",
+            help="Maximum latency of a model for a single text, in milliseconds; slower models are not trained (default: no limit).",
+        ),
     ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help=f"{', '.join(SAMPLERS)}.")] = None,
-    pruner: Annotated[str | None, typer.Option("--pruner", help=f"{', '.join(PRUNERS)}.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help=f"Optuna sampler, one of {', '.join(SAMPLERS)} (default tpe).")] = None,
+    pruner: Annotated[
+        str | None,
+        typer.Option("--pruner", help=f"Pruner, one of {', '.join(PRUNERS)} (default: asha, or none with --objectives)."),
+    ] = None,
     trial_seconds: TrialSeconds = None,
     trial_memory_mb: TrialMemory = None,
     silent_seconds: SilentSeconds = None,
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="A bug in the search space fails its trial, not the study.")] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Let an exception in the search space fail its trial alone (default: it stops the study)."),
+    ] = False,
     storage: Storage = None,
-    join: Annotated[bool, typer.Option("--join", help="Add this machine's workers to a study that another one has created.")] = False,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help="Add this machine's workers to a study that another machine has created (default: create the study, or continue it).",
+        ),
+    ] = False,
     dead_seconds: DeadSeconds = None,
-    confirm_best: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Train the best again on fresh seeds.")] = True,
+    confirm_best: Annotated[
+        bool,
+        typer.Option(
+            "--confirm/--no-confirm",
+            show_default=False,
+            help="Train the best configurations again on fresh seeds after the search, or not (default --confirm).",
+        ),
+    ] = True,
     results: Results = RESULTS,
 ) -> None:
-    """Search for the best configuration and confirm it. The same command goes on where it stopped."""
+    """Search for the best configuration and confirm it. The same command continues a study that was stopped.
+
+    A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was created with: for a study that exists,
+    these are the defaults, and another value is refused.
+    """
     from tuning import tune as tuning_call
     from tuning.confirm import MIN_COMPLETE
 
@@ -221,10 +272,18 @@ def _objectives(text: str, *, metric: str | None, pruner: str | None) -> dict[st
 @app.command()
 def confirm(
     study: Study = None,
-    top: Annotated[int | None, typer.Option("--top", help="Best configurations to train again (5), beside the baseline.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Most fresh seeds of each (5).")] = None,
-    share: Annotated[float | None, typer.Option("--share", help="Most of the search's worker seconds that it may cost (0.25).")] = None,
-    pruned: Annotated[int | None, typer.Option("--pruned", help="Most pruned trials to train to the end, if that leaves time (5).")] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", help="Number of the best configurations to train again, beside the baseline (default 5).")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Maximum number of fresh seeds for each configuration (default 5).")] = None,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", help="Maximum worker time of the confirmation, as a share of the search's worker time (default 0.25)."),
+    ] = None,
+    pruned: Annotated[
+        int | None,
+        typer.Option("--pruned", help="Maximum number of pruned trials to train to their last epoch, if time is left (default 5)."),
+    ] = None,
     workers: Workers = None,
     pool: Pool = "process",
     ray_address: RayAddress = None,
@@ -236,7 +295,7 @@ def confirm(
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Train the best configurations and the baseline again on fresh seeds. The same command goes on where it stopped."""
+    """Train the best configurations and the baseline again on fresh seeds. The same command continues a confirmation that was stopped."""
     limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
     choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     root = ResultsDir(results)
@@ -295,8 +354,10 @@ def default_study(space: str, data: str) -> str:
 
 @app.command()
 def dashboard(
-    port: Annotated[int, typer.Option("--port", help="The port.")] = DEFAULT_PORT,
-    host: Annotated[str, typer.Option("--host", help="The address to bind; others than loopback let other machines in.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", show_default=False, help=f"TCP port of the Dashboard (default {DEFAULT_PORT}).")
+    ] = DEFAULT_PORT,
+    host: Host = "127.0.0.1",
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
@@ -332,9 +393,12 @@ def report(study: Study = None, storage: Storage = None, results: Results = RESU
 @app.command("export-best")
 def export_best(
     study: Study = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="A completed trial to export, instead of the best.")] = None,
-    data: Data = None,
-    data_dir: DataDir = None,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", help="Number of a completed trial to export (default: the best trial)."),
+    ] = None,
+    data: MovedData = None,
+    data_dir: MovedDataDir = None,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
@@ -356,17 +420,35 @@ def export_best(
 @app.command()
 def predict(
     study: Study = None,
-    text: Annotated[str | None, typer.Option("--text", help="One text.")] = None,
-    file: Annotated[str | None, typer.Option("--file", help="A data file or pattern, or a .txt file with a text a line.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Where the rows of --file go (NAME.predictions.csv in this folder).")
+    text: Annotated[str | None, typer.Option("--text", help="Text to label (default: none; --file must be given).")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            help="Path or pattern of data files, or path of a .txt file with one text a line (default: none; --text must be given).",
+        ),
     ] = None,
-    text_column: TextColumn_ = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            help="File for the labelled rows of --file (default: NAME.predictions.csv in the current folder; standard output with --json).",
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(
+            "--text-column",
+            help="Name of the column of texts in --file (default: that of the training data, or else a known name such as review_body).",
+        ),
+    ] = None,
     export: Export = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, to standard output or --output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write one JSON object a line (default: words for --text, CSV for --file).")
+    ] = False,
     results: Results = RESULTS,
 ) -> None:
-    """Label one text, or each row of a file, with the exported model alone."""
+    """Label one text, or each row of a file, with an exported model."""
     from tuning.manifest import read_manifest
     from tuning.versions import newest
 
@@ -426,9 +508,18 @@ def _predict_file(
 def serve(
     study: Study = None,
     export: Export = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Of that address.")] = DEFAULT_SERVE_PORT,
-    allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="A further name the server may be asked by.")] = None,
+    host: Host = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", show_default=False, help=f"TCP port of the server (default {DEFAULT_SERVE_PORT}).")
+    ] = DEFAULT_SERVE_PORT,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="Further host name that may stand in the URL of a request, such as reviews.example.org; may be repeated (default: "
+            "localhost, 127.0.0.1 and the value of --host alone).",
+        ),
+    ] = None,
     results: Results = RESULTS,
 ) -> None:
     """Serve an export's predictions on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
@@ -465,11 +556,11 @@ def _serving() -> Any:
 @app.command()
 def status(
     study: Study = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts (default: tables and sentences).")] = False,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Print what a study holds."""
+    """Print a study's best trials, its counts of trials, and where the time went."""
     from tuning.summary import status_of
 
     root = ResultsDir(results)
@@ -490,11 +581,11 @@ def status(
 
 @app.command()
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is only named.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove these files (default: only list them).")] = False,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Name what no study needs, and what it takes; remove it with --yes."""
+    """List the files in the results folder that no study needs, with their sizes, or remove them with --yes."""
     from tuning.clean import removable, remove
 
     root = ResultsDir(results)
@@ -515,7 +606,7 @@ def data_card(
     data_dir: DataDir = None,
     positive_from: PositiveFrom = None,
     drop_stars: DropStars = None,
-    seed: Seed = None,
+    seed: SplitSeed = None,
     results: Results = RESULTS,
 ) -> None:
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
 
 from tuning.config import COSTS
 from tuning.confirmation import Confirmation
-from tuning.importances import importances, study_of
+from tuning.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
 from tuning.judgement import judge
 from tuning.spaces import SearchSpace
 from tuning.statistics import Interval
 from tuning.summary import PHASES, Summary
+from tuning.trials import is_pruned_early
 
 N_CURVES = 12  # more lines than this can't be told apart
+N_SLICES = 8  # more axes side by side can't be read
 N_CONTOURS = 4
+N_PRUNED_CURVES = 100  # the newest; the Dashboard keeps the figure in the storage
+# A slice shows whether the metric rises or falls: four points are in perfect order by chance in 2 of 24 cases, five in 2 of 120.
+MIN_SLICE_TRIALS = 5
+MIN_CONTOUR_TRIALS = 12  # a surface of two variables with a peak has 6 coefficients; as many trials again measure the noise
 N_CONTOUR_TRIALS = 50  # a contour is a grid of all pairs of values: at 500 trials, 12 of them would make a page of 60 MB
+PRUNED_MARKER = {"symbol": "x", "size": 8, "color": "#8a94a0"}
 LAYOUT = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 30, "t": 40, "b": 60},
@@ -30,7 +38,7 @@ LAYOUT = {
 
 
 def learning_curves(summary: Summary) -> go.Figure:
-    """The objective after each epoch: the best trials, and the baseline dashed."""
+    """The objective after each epoch: the best trials, the baseline dashed, and pruned trials up to their last epoch."""
     shown = summary.ranked[:N_CURVES]
     if summary.baseline and summary.baseline not in shown:
         shown = [*shown, summary.baseline]
@@ -45,8 +53,59 @@ def learning_curves(summary: Summary) -> go.Figure:
             name=f"baseline (trial {trial.number})" if is_baseline else f"trial {trial.number}",
             line={"dash": "dash", "color": "gray"} if is_baseline else {},
         )
+    _add_pruned_curves(figure, pruned_trials(summary)[-N_PRUNED_CURVES:])
     figure.update_xaxes(title="epoch", dtick=1)
     figure.update_yaxes(title=summary.metric)
+    return figure
+
+
+def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
+    """Thin grey lines, each with a cross at its end; two traces however many trials there are, so that one legend entry hides all."""
+    if not pruned:
+        return
+    x: list[int | None] = []
+    y: list[float | None] = []
+    for trial in pruned:
+        epochs = sorted(trial.intermediate_values)
+        x += [*epochs, None]  # None ends a line
+        y += [*(trial.intermediate_values[epoch] for epoch in epochs), None]
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"width": 1, "color": PRUNED_MARKER["color"]},
+        name="pruned",
+        legendgroup="pruned",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    ends = [max(trial.intermediate_values) for trial in pruned]
+    figure.add_scatter(**_pruned_marks(pruned), x=ends, legendgroup="pruned")
+
+
+def pruned_trials(summary: Summary) -> list[FrozenTrial]:
+    """The trials that were trained and stopped before their last epoch, in order of number."""
+    return [trial for trial in summary.trials if is_pruned_early(trial) and trial.intermediate_values]
+
+
+def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """Crosses at the last values of pruned trials; what is missing is x."""
+    ends = [max(trial.intermediate_values) for trial in pruned]
+    return {
+        "y": [trial.intermediate_values[end] for trial, end in zip(pruned, ends, strict=True)],
+        "text": [f"trial {trial.number}, pruned after epoch {end}" for trial, end in zip(pruned, ends, strict=True)],
+        "mode": "markers",
+        "marker": PRUNED_MARKER,
+        "name": "pruned (last value)",
+    }
+
+
+def history(study: optuna.Study, summary: Summary) -> go.Figure:
+    """The objective of each completed trial, the best so far, and the last value of each pruned trial."""
+    figure = optuna.visualization.plot_optimization_history(study, **_target(summary))
+    pruned = pruned_trials(summary)
+    if pruned:
+        figure.add_scatter(**_pruned_marks(pruned), x=[trial.number for trial in pruned])
     return figure
 
 
@@ -75,10 +134,11 @@ def cost(summary: Summary) -> go.Figure:
 
 
 def importance_figure(found: dict[str, Interval]) -> go.Figure:
-    """Importances as horizontal bars, with their intervals."""
+    """Importances as horizontal bars, with their intervals where they have some."""
     names = list(reversed(found))
     values = [found[name].value for name in names]
-    error = {"type": "data", "symmetric": False, **_bars([found[name] for name in names])}
+    has_intervals = not all(math.isnan(one.low) for one in found.values())
+    error = {"type": "data", "symmetric": False, **_bars([found[name] for name in names])} if has_intervals else None
     figure = go.Figure(layout=LAYOUT)
     figure.add_bar(
         x=values,
@@ -95,29 +155,37 @@ def importance_figure(found: dict[str, Interval]) -> go.Figure:
 
 
 def slices(study: optuna.Study, summary: Summary, found: Confirmation | None, *, params: list[str]) -> go.Figure:
-    """The objective over each hyperparameter, and on it the corrected means of the confirmation with their intervals."""
+    """The objective over each hyperparameter, pruned trials at their last value, and the corrected means of the confirmation."""
     figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
+    pruned = pruned_trials(summary)
+    if pruned:
+        _add_to_each(figure, [trial.params for trial in pruned], **_pruned_marks(pruned))
     judgement = judge(found) if found else None
     if found is None or judgement is None:
         return figure
     confirmed = [one for one in found.finalists if one.trial in judgement.means]
     means = [judgement.means[one.trial] for one in confirmed]
-    for number, trace in enumerate(list(figure.data)):
-        axis = figure.layout[f"xaxis{(trace.xaxis or 'x')[1:]}"]
-        values = [one.values.get(axis.title.text) for one in confirmed]
-        figure.add_scatter(
-            x=[repr(value) for value in values] if axis.type == "category" else values,
-            y=[mean.value for mean in means],
-            error_y={"type": "data", "symmetric": False, **_bars(means)},
-            text=[f"trial {one.trial}" for one in confirmed],
-            mode="markers",
-            marker={"symbol": "diamond", "size": 10, "color": "#d9480f"},
-            name="confirmed on fresh seeds",
-            showlegend=number == 0,
-            xaxis=trace.xaxis,
-            yaxis=trace.yaxis,
-        )
+    _add_to_each(
+        figure,
+        [one.values for one in confirmed],
+        y=[mean.value for mean in means],
+        error_y={"type": "data", "symmetric": False, **_bars(means)},
+        text=[f"trial {one.trial}" for one in confirmed],
+        mode="markers",
+        marker={"symbol": "diamond", "size": 10, "color": "#d9480f"},
+        name="confirmed on fresh seeds",
+    )
     return figure
+
+
+def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:
+    """Add a trace to each plot of a row of slices, whose x are the values of the hyperparameter in its axis' title."""
+    axes = dict.fromkeys((drawn.xaxis or "x", drawn.yaxis or "y") for drawn in figure.data)
+    for number, (x, y) in enumerate(axes):
+        axis = figure.layout[f"xaxis{x[1:]}"]
+        found = [one.get(axis.title.text) for one in values]
+        shown = [repr(value) for value in found] if axis.type == "category" else found  # as Optuna names categories
+        figure.add_scatter(**trace, x=shown, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"])
 
 
 def _bars(intervals: list[Interval]) -> dict[str, list[float]]:
@@ -134,33 +202,61 @@ def _target(summary: Summary) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of the report: its title, one sentence, and what draws it."""
+    """A plot of the report: its title, one sentence, what draws it, and how many completed trials it needs, with the reason as a clause."""
 
     title: str
     sentence: str
     draw: Callable[[], go.Figure]
+    n_trials: int = 1
+    why: str = ""
 
 
 def report_figures(
     study: optuna.Study, summary: Summary, space: SearchSpace, found: Confirmation | None = None
-) -> list[tuple[str, str, go.Figure]]:
-    """Title, one sentence and figure of each plot of the report, in its order. A plot that the trials don't allow is left out."""
+) -> list[tuple[str, str, go.Figure | None]]:
+    """Title, one sentence and figure of each plot of the report, in its order.
+
+    Where there are too few completed trials, the sentence says how many the figure needs, and the figure is None. A plot that no number
+    of trials allows, such as slices where nothing is searched, is left out.
+    """
     important = importances(summary)
     ordered = sorted((i.name for i in space.searched if not i.conditions), key=lambda n: -important[n].value if n in important else 0.0)
-    varied = [name for name in ordered if len({t.params.get(name) for t in summary.ranked}) > 1]
     plots = [
         Plot("Baseline against best", "Validation metrics at the best epoch of each.", lambda: baseline_against_best(summary)),
         *_front_plots(study, summary),
         Plot(
             "Optimisation history",
-            "The objective of each completed trial, and the best so far.",
-            lambda: optuna.visualization.plot_optimization_history(study, **_target(summary)),
+            f"The objective of each completed trial, and the best so far.{_crosses(summary)}",
+            lambda: history(study, summary),
+            2,
+            "one trial has no course",
         ),
-        Plot("Learning curves", "The objective after each epoch.", lambda: learning_curves(summary)),
-        *_hyperparameter_plots(study, summary, found, important, varied),
+        Plot("Learning curves", _curves_sentence(summary), lambda: learning_curves(summary)),
+        *_importance_plots(summary, important),
+        *_slice_plots(study, summary, found, ordered),
+        *_contour_plots(summary, ordered),
         Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary)),
     ]
-    return [(plot.title, plot.sentence, _styled(plot.title, plot.draw())) for plot in plots]
+    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
+
+
+def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
+    if n_complete < plot.n_trials:
+        return plot.title, f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this study has {n_complete}.", None
+    return plot.title, plot.sentence, _styled(plot.title, plot.draw())
+
+
+def _crosses(summary: Summary) -> str:
+    """What the crosses are, where there are any."""
+    return " Crosses are pruned trials, at their last value before they were stopped." if pruned_trials(summary) else ""
+
+
+def _curves_sentence(summary: Summary) -> str:
+    n_pruned = len(pruned_trials(summary))
+    if not n_pruned:
+        return "The objective after each epoch."
+    which = f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials" if n_pruned > N_PRUNED_CURVES else "pruned trials"
+    return f"The objective after each epoch. Thin grey lines are {which}, and end with a cross where the trial was stopped."
 
 
 def _front_plots(study: optuna.Study, summary: Summary) -> list[Plot]:
@@ -168,43 +264,69 @@ def _front_plots(study: optuna.Study, summary: Summary) -> list[Plot]:
         return []
     names = study.metric_names or [summary.metric, *COSTS]
     sentence = "No trial on the front is beaten in all objectives by another. One training each."
-    return [Plot("Pareto front", sentence, lambda: optuna.visualization.plot_pareto_front(study, target_names=names))]
+    why = "one trial has no other to be compared with"
+    return [Plot("Pareto front", sentence, lambda: optuna.visualization.plot_pareto_front(study, target_names=names), 2, why)]
 
 
-def _hyperparameter_plots(
-    study: optuna.Study, summary: Summary, found: Confirmation | None, important: dict[str, Interval], varied: list[str]
-) -> list[Plot]:
-    """What the hyperparameters do: importances, slices, pairs."""
-    plots = []
-    if important:
-        sentence = (
-            "How much each hyperparameter decides whether a trial is among the best (PED-ANOVA); lines are 95 % intervals of the "
-            "bootstrap over trials."
+def _importance_plots(summary: Summary, important: dict[str, Interval]) -> list[Plot]:
+    n = len(summary.ranked)
+    if n >= MIN_TRIALS and not important:
+        return []
+    interval = "Lines are 95 % intervals of the bootstrap over trials."
+    if n < MIN_INTERVAL_TRIALS:
+        interval = (
+            f"There are no intervals: those need {MIN_INTERVAL_TRIALS} completed trials, five of them in the best tenth, and this study "
+            f"has {n}. The best tenth of a resample of fewer trials is too often a single trial that was drawn several times."
         )
-        plots.append(Plot("Importances", sentence, lambda: importance_figure(important)))
-    if varied:
-        sentence = "The objective over each hyperparameter alone; diamonds are corrected means over fresh seeds, where there are any."
-        plots += [
-            Plot("Slices", sentence, lambda: slices(study, summary, found, params=varied)),
-            Plot(
-                "Parallel coordinates",
-                "Each line is a completed trial.",
-                lambda: optuna.visualization.plot_parallel_coordinate(study, params=varied, **_target(summary)),
-            ),
-        ]
-    if len(varied) > 1 and len(summary.ranked) > 2:
-        best = summary.ranked[:N_CONTOUR_TRIALS]
-        only = "" if len(best) == len(summary.ranked) else f" of the {len(best)} best trials"
-        few = [name for name in varied if len({t.params.get(name) for t in best}) > 1][:N_CONTOURS]
-        if len(few) > 1:
-            plots.append(
-                Plot(
-                    "Contours",
-                    f"The objective over pairs of hyperparameters{only}.",
-                    lambda: optuna.visualization.plot_contour(study_of(best, summary), params=few, target_name=summary.metric),
-                )
-            )
-    return plots
+    sentence = f"How much each hyperparameter decides whether a trial is among the best tenth (PED-ANOVA). {interval}"
+    why = "it compares the best tenth of the trials with all of them, and a tenth of fewer is less than two"
+    return [Plot("Importances", sentence, lambda: importance_figure(important), MIN_TRIALS, why)]
+
+
+def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
+    return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
+
+
+def _slice_plots(study: optuna.Study, summary: Summary, found: Confirmation | None, names: list[str]) -> list[Plot]:
+    """The objective over single hyperparameters, and over all of them at once."""
+    varied = _varied(names, summary.ranked)
+    if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
+        return []
+    some = "" if len(varied) <= N_SLICES else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    varied = varied[:N_SLICES]
+    sentence = (
+        f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)} Diamonds are corrected means over fresh "
+        f"seeds, where there are any.{some}"
+    )
+    why = "fewer points are often in order by chance"
+    return [
+        Plot("Slices", sentence, lambda: slices(study, summary, found, params=varied), MIN_SLICE_TRIALS, why),
+        Plot(
+            "Parallel coordinates",
+            f"Each line is a completed trial; pruned trials are left out, because their values are of fewer epochs.{some}",
+            lambda: optuna.visualization.plot_parallel_coordinate(study, params=varied, **_target(summary)),
+            MIN_SLICE_TRIALS,
+            why,
+        ),
+    ]
+
+
+def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
+    """The objective over pairs of the most important hyperparameters."""
+    best = summary.ranked[:N_CONTOUR_TRIALS]
+    few = _varied(names, best)[:N_CONTOURS]
+    if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
+        return []
+    which = "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
+    return [
+        Plot(
+            "Contours",
+            f"The objective over pairs of hyperparameters, drawn between the points of {which}.",
+            lambda: optuna.visualization.plot_contour(study_of(best, summary), params=few, target_name=summary.metric),
+            MIN_CONTOUR_TRIALS,
+            "a surface drawn between fewer points follows their noise",
+        )
+    ]
 
 
 def _styled(title: str, figure: go.Figure) -> go.Figure:

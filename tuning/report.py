@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
+import plotly.graph_objects as go
 import plotly.io
 import plotly.offline
 
@@ -18,6 +17,7 @@ from tuning.config import StudyConfig
 from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus
 from tuning.figures import report_figures
+from tuning.html_tables import STYLE, escape, narrow, pairs, table
 from tuning.judgement import judge
 from tuning.looks import named_entries
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
@@ -32,7 +32,8 @@ from tuning.verdicts import rows as finalist_rows
 
 TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 
-_STYLE = """
+_STYLE = (
+    """
 :root { color-scheme: light dark; --paper: #fff; --panel: #f3f7fb; --ink: #1d2733; --soft: #5b6775; --line: #dde3ea; --accent: #1f5fa8;
 }
 @media screen and (prefers-color-scheme: dark) {
@@ -44,16 +45,13 @@ body { color: var(--ink); background: var(--paper); }
 h1 { margin: 0; font-size: 26px; overflow-wrap: anywhere; } h2 { margin: 36px 0 4px; font-size: 19px; }
 p { margin: 6px 0 12px; max-width: 75ch; } .soft { color: var(--soft); }
 .verdict { border-left: 4px solid var(--accent); padding: 10px 16px; background: var(--panel); font-size: 17px; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-.pairs td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; } .pairs td:first-child { white-space: nowrap; }
-.texts td:last-child { white-space: normal; min-width: 40ch; overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 600; }
 .sortable th { cursor: pointer; } th[aria-sort]::after { content: " ↑"; } th[aria-sort=descending]::after { content: " ↓"; }
 pre { padding: 10px 16px; background: var(--panel); overflow-x: auto; }
 @media (max-width: 600px) { body { padding: 12px; } h1 { font-size: 21px; } .verdict { font-size: 15px; } }
 @media print { .plotly .modebar { display: none; } h2 { break-after: avoid; } }
 """
+    + STYLE
+)
 
 # A click on a header sorts the rows by that column, as numbers where all of it are, and the other way round the next time.
 _SORT = """
@@ -113,35 +111,44 @@ def page(
     found = Confirmation.load(folder)
     plots = []
     for title, sentence, figure in report_figures(study, summary, space, found):
-        body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
         if title == "Cost":
             plots += advice_sections(summary, space, card)
-        plots.append(f"<h2>{_e(title)}</h2><p class=soft>{_e(sentence)}</p><div class=plot>{body}</div>")
+        plots.append(f"<h2>{escape(title)}</h2><p class=soft>{escape(sentence)}</p>{_drawing(figure)}")
     seen = read_json(folder.test_path) if folder.test_path.exists() else None
+    names = list(dict.fromkeys(item.name for item in space.searched))
     sections = [
-        f"<h1>{_e(summary.study)}</h1><p class=soft>{_e(space.name)} on {_e(config.data.data)}, objective {_e(config.metric)}</p>",
-        f"<p class=verdict>{_e(verdict(summary, found))}</p>",
+        f"<h1>{escape(summary.study)}</h1>",
+        f"<p class=soft>{escape(space.name)} on {escape(config.data.data)}, objective {escape(config.metric)}</p>",
+        f"<p class=verdict>{escape(verdict(summary, found))}</p>",
         *confirmation_sections(found),
         *look_sections(seen),
         f"<h2>The best {min(N_TABLE, len(summary.ranked))} and the baseline</h2>",
-        table(*best_rows(summary, space)),
+        table(*narrow(*best_rows(summary, space), names)),
         *plots,
-        f"<p>{_e(counts_sentence(summary))} {_e(clock_sentence(summary))}</p>",
+        f"<p>{escape(counts_sentence(summary))} {escape(clock_sentence(summary))}</p>",
         *pruning_sections(summary, found, epochs=config.train.epochs),
         "<h2>Every trial</h2><p class=soft>A click on a column's name sorts by it.</p>",
-        table(*trial_rows(summary, space), kind="sortable"),
+        table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
         *mistake_sections(seen),
         "<h2>Data</h2>",
         pairs(data_rows(card)),
         "<h2>How to make it again</h2>",
-        pairs(record_rows(config, record, n_trials=summary.n_finished)),
+        pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
     ]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{_e(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>"
+        f"<title>{escape(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>"
         f"{''.join(sections)}<p class=soft>Written {made}.</p><script>{_SORT}</script><script>{_themes()}{_THEME}</script></body></html>\n"
     )
+
+
+def _drawing(figure: go.Figure | None) -> str:
+    """A figure as HTML that uses the page's one copy of Plotly's script; empty where the study has too few trials for the figure."""
+    if figure is None:
+        return ""
+    body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
+    return f"<div class=plot>{body}</div>"
 
 
 def _themes() -> str:
@@ -157,9 +164,9 @@ def advice_sections(summary: Summary, space: SearchSpace, card: dict[str, Any]) 
     advice = advise(summary, space, card)
     if not advice:
         return ["<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every range.</p>"]
-    lines = "".join(f"<li>{_e(one.sentence)}</li>" for one in advice)
+    lines = "".join(f"<li>{escape(one.sentence)}</li>" for one in advice)
     paste = "As new ranges, for <code>declare_hyperparameters</code> of a search space of its own:"
-    return [f"<h2>What to try next</h2><ul>{lines}</ul><p>{paste}</p><pre>{_e(declarations(advice))}</pre>"]
+    return [f"<h2>What to try next</h2><ul>{lines}</ul><p>{paste}</p><pre>{escape(declarations(advice))}</pre>"]
 
 
 def confirmation_sections(found: Confirmation | None) -> list[str]:
@@ -168,7 +175,9 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
     if found is None or judgement is None:
         return ["<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best again on fresh seeds.</p>"]
     note = "Means are drawn towards that of all by what chance explains; 95 % intervals, the variance pooled over the finalists."
-    return ["<h2>Is it real?</h2>", table(*finalist_rows(found, judgement)), f"<p class=soft>{note}</p>"]
+    header, rows = finalist_rows(found, judgement)
+    seeds = [name for name in header if name.startswith("seed ")]
+    return ["<h2>Is it real?</h2>", table(*narrow(header, rows, seeds)), f"<p class=soft>{note}</p>"]
 
 
 def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: int) -> list[str]:
@@ -178,7 +187,7 @@ def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: in
         return []
     missed = missed_sentences(found, judgement) if found and judgement else []
     unknown = "What it may have missed is not known: no pruned trial was trained to the end (make confirm PRUNED=5 SHARE=1 does)."
-    return [f"<p>{_e(saved)} {_e(' '.join(missed) or unknown)}</p>"]
+    return [f"<p>{escape(saved)} {escape(' '.join(missed) or unknown)}</p>"]
 
 
 def look_sections(seen: dict[str, Any] | None) -> list[str]:
@@ -197,9 +206,9 @@ def look_sections(seen: dict[str, Any] | None) -> list[str]:
     looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(look["when"] for look in seen["test_looks"])
     return [
         title,
-        "".join(f"<p>{_e(comparison(name, found))}</p>" for name, found in seen["comparisons"].items()),
+        "".join(f"<p>{escape(comparison(name, found))}</p>" for name, found in seen["comparisons"].items()),
         table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
-        f"<p class=soft>95 % intervals of the bootstrap over the texts. {_e(looks)}.</p>",
+        f"<p class=soft>95 % intervals of the bootstrap over the texts. {escape(looks)}.</p>",
     ]
 
 
@@ -212,19 +221,3 @@ def mistake_sections(seen: dict[str, Any] | None) -> list[str]:
         "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the best got wrong, the surest first.</p>",
         table(["class", "predicted", "probability", "text"], rows, kind="texts"),
     ]
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
-    """An HTML table, of a class of `_STYLE` where one is named; every cell is escaped."""
-    head = "".join(f"<th>{_e(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=scroll><table{f' class={kind}' if kind else ''}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def pairs(rows: Iterable[tuple[str, str]]) -> str:
-    """A table of names and values, its values wrapped."""
-    return table((), rows, kind="pairs")
-
-
-def _e(text: object) -> str:
-    return html.escape(str(text))

@@ -15,7 +15,7 @@ from tuning.hyperparameters import value_text
 from tuning.results import no_formula
 from tuning.spaces import SearchSpace
 from tuning.summary import PHASES, Summary
-from tuning.trials import value_of, values_of
+from tuning.trials import is_pruned_early, value_of, values_of
 
 N_TABLE = 5
 SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}  # a trial's attribute → how it is headed
@@ -70,6 +70,8 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
         value = f"{trial.values[0]:.4f}" if trial.values else ""
         reason = trial.user_attrs.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
         why = f" ({reason})" if reason else f" (same as {trial.user_attrs['same_as']})" if "same_as" in trial.user_attrs else ""
+        if is_pruned_early(trial) and trial.intermediate_values:
+            why = f" after epoch {max(trial.intermediate_values)}"
         cells = ["" if found[name] is None else value_text(found[name]) for name in names]
         rows.append([str(trial.number), f"{trial.state.name.lower()}{why}", value, *cells, f"{trial_seconds(trial):.0f}"])
     return ["trial", "state", summary.metric, *names, "seconds"], rows
