@@ -60,6 +60,27 @@ def test_trial_0_is_the_baseline(setting: Setting) -> None:
     assert trial.user_attrs["baseline"] is True
 
 
+GAINS_A_METRIC = """
+    def fit(self, hp, model, *arguments, **options):
+        model.compile(optimizer="adam", loss=model.loss, metrics=[keras.metrics.Precision(name="precision")])
+        return model.fit(*arguments, validation_freq=2, **options)
+
+
+hypermodel = Tiny()
+"""
+
+
+def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
+    """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and third."""
+    path = Path(setting.config.space)
+    path.write_text(path.read_text().replace("\nhypermodel = Tiny()\n", GAINS_A_METRIC))
+    outcome = setting.tune(2, config={"train": TrainConfig(epochs=3)})
+    assert [t.state for t in outcome.summary.trials] == [TrialState.COMPLETE] * 2
+    history = read_history(setting.folder.history_path(1))
+    assert ["val_precision" in row for row in history] == [False, True, False]
+    assert all({"epoch", "precision", "val_accuracy"} <= row.keys() for row in history)
+
+
 def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
     first, second, third = setting.tune(2), setting.tune(3), setting.tune(3)
     assert [o.summary.n_finished for o in (first, second, third)] == [2, 3, 3]
