@@ -499,6 +499,24 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting,
     assert running_below(process.pid) == []
 
 
+@pytest.mark.slow
+def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
+    """As where the kernel ends a whole container that is out of memory."""
+    space = Path(setting.config.space)
+    dies = "        if hp.get('vocab_size') == 11:\n            import os; os.killpg(0, 9)\n        return lstm"
+    space.write_text(space.read_text().replace("        return lstm", dies))
+    setting.tune(1)
+    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    codes, out = [], ""
+    while not codes or (codes[-1] == -signal.SIGKILL and len(codes) < 6):
+        process = start_tune(setting, 3, flags=("--no-confirm",))
+        out = process.communicate(timeout=100)[0]
+        codes.append(process.returncode)
+    assert codes == [-signal.SIGKILL] * 3 + [0], out
+    assert [t.state.name for t in setting.study().trials] == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert "trial 3 is not tried again" in setting.folder.log_path.read_text()
+
+
 def left_behind() -> set[str]:
     """Shared memory and semaphores of this machine, by name."""
     return {path.name for path in Path("/dev/shm").iterdir()}
