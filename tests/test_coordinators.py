@@ -361,6 +361,17 @@ def test_joining_refuses_what_it_cannot_join(setting: Setting, tmp_path: Path, t
         tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
 
 
+def test_joining_refuses_another_space_file_before_it_runs_any_of_it(setting: Setting, tmp_path: Path, tiny_space: Path) -> None:
+    setting.tune(1)
+    url, other, marker = setting.results.storage_url(None), ResultsDir(tmp_path / "other"), tmp_path / "ran"
+    copy = tmp_path / "copy.py"
+    copy.write_text(f"open({str(marker)!r}, 'w').close()\n{tiny_space.read_text()}")
+    fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
+    with pytest.raises(StudyError, match="search space of the others"):
+        tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
+    assert not marker.exists()
+
+
 def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(setting: Setting, tmp_path: Path) -> None:
     setting.tune(1)
     with contextlib.closing(sqlite3.connect(setting.results.database_path)) as connection, connection:

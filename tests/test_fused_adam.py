@@ -47,6 +47,16 @@ def test_weights_and_state_are_those_of_keras(optimizer: Callable[[], Any]) -> N
         np.testing.assert_allclose(fused, stock, atol=1e-5)  # the kernel has 1 - beta_2 in single precision: 5e-5 of each step
 
 
+def test_model_that_is_compiled_anew_while_it_is_fused_is_left_as_it_is() -> None:
+    """As a hypermodel's own `fit` in two phases does."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    assert fuse(model)
+    model.compile("adam", "mse")
+    unfuse(model)
+    assert "update_step" not in vars(model.optimizer)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [lambda: keras.optimizers.Adam(amsgrad=True), keras.optimizers.SGD, keras.optimizers.Nadam],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tuning.errors import StorageError, StudyError
-from tuning.results import ResultsDir, StudyDir, read_json, write_csv, write_json, write_text
+from tuning.results import ResultsDir, StudyDir, read_history, read_json, write_csv, write_json, write_text
 from tuning.versions import publish
 
 MS_RDONLY, MS_REMOUNT = 1, 32  # <sys/mount.h>
@@ -90,6 +90,12 @@ def test_write_json_is_indented_sorted_and_versioned(tmp_path: Path) -> None:
 def test_write_csv_quotes_what_needs_it(tmp_path: Path) -> None:
     write_csv(tmp_path / "c.csv", [{"a": 1, "b": "x, y"}, {"a": 2, "b": 'say "so"'}])
     assert (tmp_path / "c.csv").read_text() == 'a,b\n1,"x, y"\n2,"say ""so"""\n'
+
+
+def test_write_csv_takes_rows_of_different_keys(tmp_path: Path) -> None:
+    write_csv(tmp_path / "c.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_precision": 0.75}, {"epoch": 3}])
+    assert (tmp_path / "c.csv").read_text() == "epoch,loss,val_precision\n1,0.5,\n2,0.25,0.75\n3,,\n"
+    assert read_history(tmp_path / "c.csv") == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_precision": 0.75}, {"epoch": 3}]
 
 
 # Reading

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tests.test_study import SPACE
 from tuning.config import PRUNERS, SAMPLERS
 from tuning.errors import SpaceError
-from tuning.hyperparameters import Hyperparameter, suggest
+from tuning.hyperparameters import Hyperparameter, defaults, suggest, to_params
 from tuning.samplers import RETRY_OF, derive_seed, fitted_trials, grid_points, make_pruner, make_sampler, stream_position
 from tuning.spaces import SearchSpace
 
@@ -17,6 +17,17 @@ CONDITIONAL = SearchSpace(
     (
         Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
         Hyperparameter(name="units", kind="int", default=8, low=1, high=99, step=1, conditions=(("cell", ("lstm",)),)),
+    ),
+)
+
+
+BRANCHES = SearchSpace(
+    "branches",
+    (
+        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
+        Hyperparameter(name="units", kind="int", default=8, low=1, high=64, step=1, conditions=(("cell", ("lstm",)),)),
+        Hyperparameter(name="units", kind="int", default=8, low=1, high=64, step=1, conditions=(("cell", ("gru",)),)),
+        Hyperparameter(name="learning_rate", kind="float", default=0.001, low=0.0001, high=0.1, log=True),
     ),
 )
 
@@ -42,6 +53,42 @@ def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
         suggest(trial, wide.hyperparameters)
         study.tell(trial, 0.0)
     assert len({t.params["x"] for t in study.trials}) == 8
+
+
+def qmc_trials(space: SearchSpace, n: int, *, state: TrialState = TrialState.COMPLETE) -> list[FrozenTrial]:
+    """A quasi-random search: the baseline, then n trials."""
+    study = optuna.create_study()
+    study.enqueue_trial(to_params(defaults(space.hyperparameters), space.hyperparameters))
+    for number in range(n + 1):
+        study.sampler = make_sampler("qmc", space=space, trials=study.trials, metric="val_loss", seed=3, number=number)
+        trial = study.ask()
+        suggest(trial, space.hyperparameters)
+        study.tell(trial, None if state == TrialState.FAIL else 0.0, state=state)
+    return study.trials
+
+
+def test_qmc_covers_every_branch_of_a_conditional_space() -> None:
+    """Of 64 points each branch has a half, and in it each quarter of the units an eighth of all."""
+    drawn = [t.params for t in qmc_trials(BRANCHES, 64)[1:]]
+    assert len({tuple(params.items()) for params in drawn}) == 64
+    for cell in ("lstm", "gru"):
+        units = [params[f"units[cell={cell}]"] for params in drawn if params["cell"] == cell]
+        assert np.bincount([(value - 1) // 16 for value in units]).tolist() == [8, 8, 8, 8]
+
+
+def test_qmc_walks_optuna_s_sequence_in_a_space_without_conditions() -> None:
+    theirs = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=True, seed=3, warn_asynchronous_seeding=False))
+    theirs.enqueue_trial({"vocab_size": 10, "cell": "lstm"})
+    for _ in range(17):
+        trial = theirs.ask()
+        suggest(trial, SPACE.hyperparameters)
+        theirs.tell(trial, 0.0)
+    assert [t.params for t in qmc_trials(SPACE, 16)] == [t.params for t in theirs.trials]
+
+
+def test_qmc_proposes_fresh_points_while_all_trials_fail() -> None:
+    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
+    assert len({t.params["x"] for t in qmc_trials(wide, 5, state=TrialState.FAIL)}) == 6
 
 
 def test_derive_seed_differs_by_seed_and_number() -> None:

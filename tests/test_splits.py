@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import make_reviews
 from tuning.config import SPLITS
 from tuning.datasets import Reviews, SplitReviews, split_reviews
-from tuning.datasets.splits import fold, folded_digests
+from tuning.datasets.splits import fold, folded_digests, identity
 from tuning.errors import DataError
 
 
@@ -25,11 +26,11 @@ def plain(n: int = 200, *, n_classes: int = 2) -> Reviews:
 
 
 def split_of(splits: SplitReviews) -> dict[str, set[str]]:
-    """The splits in which each folded text stands."""
+    """The splits in which each distinct text stands."""
     found: dict[str, set[str]] = {}
     for name, frame in splits.frames.items():
         for text in frame["text"]:
-            found.setdefault(fold(text), set()).add(name)
+            found.setdefault(identity(text), set()).add(name)
     return found
 
 
@@ -85,6 +86,14 @@ def test_another_seed_gives_another_split() -> None:
     assert set(first.frames["test"]["text"]) != set(second.frames["test"]["text"])
 
 
+def test_splits_of_a_data_set_stay_as_they_are() -> None:
+    """The fingerprint covers which text stands in which split; a study whose data get another one can't go on."""
+    extra = ["Déjà vu!", "😀 ok", "日本語、テスト", "don't_stop"]
+    frame = make_reviews()
+    labels = [*(frame["star_rating"] >= 3).astype(int), 0, 1, 0, 1]
+    assert split_reviews(reviews_of([*frame["review_body"], *extra], labels), seed=7).fingerprint == "f4b7b9bdede90e1c"
+
+
 # Duplicates
 
 
@@ -109,12 +118,23 @@ def test_shares_are_of_distinct_texts() -> None:
     assert [frame["text"].nunique() for frame in splits.frames.values()] == [140, 30, 30]
 
 
+def test_texts_of_emoji_or_punctuation_alone_are_distinct() -> None:
+    """Each of 40 such texts stands in three rows; folding drops all their characters."""
+    texts = [*(chr(0x1F600 + number) for number in range(38)), "!!!", "..."]
+    assert {fold(text) for text in texts} == {""}
+    rows = [*texts, *(f" {text}\n" for text in texts), *texts]
+    splits = split_reviews(reviews_of(rows, [number % 2 for number in range(40)] * 3), seed=0)
+    assert splits.n_duplicates == 80
+    assert [frame["text"].str.strip().nunique() for frame in splits.frames.values()] == [28, 6, 6]
+    assert {len(names) for names in split_of(splits).values()} == {1}
+
+
 NOISY = st.text(st.sampled_from("aAbBßẞſéÉİı .,!-_'\t\n\x1c\xa0\u2003😀"), min_size=1, max_size=4)
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(extra=st.lists(st.tuples(NOISY, st.integers(0, 1)), max_size=60), seed=st.integers(0, 1000))
-def test_no_folded_text_stands_in_two_splits(extra: list[tuple[str, int]], seed: int) -> None:
+def test_no_distinct_text_stands_in_two_splits(extra: list[tuple[str, int]], seed: int) -> None:
     base = plain(40)
     reviews = reviews_of([*base.frame["text"], *(text for text, _ in extra)], [*base.labels, *(label for _, label in extra)])
     splits = split_reviews(reviews, seed=seed)
@@ -164,11 +184,11 @@ def test_fold_of_a_folded_text_changes_nothing(text: str) -> None:
 @given(st.lists(st.one_of(NOISY, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=20))
 @example(["".join(map(chr, range(128))), *map(chr, range(256)), *(f"a{chr(c)}b" for c in range(256))])
 @example(["A  b", "a b ", " a\x1cB!", "a\xa0b", "ab", "«a b»", "", "!", " "])
-def test_digests_are_equal_where_folded_texts_are(texts: list[str]) -> None:
+@example(["!", " ! ", "!!", "! !", "_", "👍", "👍\n", "👎", "", " "])
+def test_digests_are_equal_where_identities_are(texts: list[str]) -> None:
     digests = folded_digests(pd.Series(texts, dtype="str"))
-    assert (
-        pd.factorize(np.array(digests, dtype=object))[0].tolist() == pd.factorize(np.array([*map(fold, texts)], dtype=object))[0].tolist()
-    )
+    expected = pd.factorize(np.array([*map(identity, texts)], dtype=object))[0].tolist()
+    assert pd.factorize(np.array(digests, dtype=object))[0].tolist() == expected
 
 
 # Too few

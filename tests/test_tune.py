@@ -60,6 +60,27 @@ def test_trial_0_is_the_baseline(setting: Setting) -> None:
     assert trial.user_attrs["baseline"] is True
 
 
+GAINS_A_METRIC = """
+    def fit(self, hp, model, *arguments, **options):
+        model.compile(optimizer="adam", loss=model.loss, metrics=[keras.metrics.Precision(name="precision")])
+        return model.fit(*arguments, validation_freq=2, **options)
+
+
+hypermodel = Tiny()
+"""
+
+
+def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
+    """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and third."""
+    path = Path(setting.config.space)
+    path.write_text(path.read_text().replace("\nhypermodel = Tiny()\n", GAINS_A_METRIC))
+    outcome = setting.tune(2, config={"train": TrainConfig(epochs=3)})
+    assert [t.state for t in outcome.summary.trials] == [TrialState.COMPLETE] * 2
+    history = read_history(setting.folder.history_path(1))
+    assert ["val_precision" in row for row in history] == [False, True, False]
+    assert all({"epoch", "precision", "val_accuracy"} <= row.keys() for row in history)
+
+
 def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
     first, second, third = setting.tune(2), setting.tune(3), setting.tune(3)
     assert [o.summary.n_finished for o in (first, second, third)] == [2, 3, 3]
@@ -476,6 +497,24 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting,
     while running_below(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running_below(process.pid) == []
+
+
+@pytest.mark.slow
+def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
+    """As where the kernel ends a whole container that is out of memory."""
+    space = Path(setting.config.space)
+    dies = "        if hp.get('vocab_size') == 11:\n            import os; os.killpg(0, 9)\n        return lstm"
+    space.write_text(space.read_text().replace("        return lstm", dies))
+    setting.tune(1)
+    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    codes, out = [], ""
+    while not codes or (codes[-1] == -signal.SIGKILL and len(codes) < 6):
+        process = start_tune(setting, 3, flags=("--no-confirm",))
+        out = process.communicate(timeout=100)[0]
+        codes.append(process.returncode)
+    assert codes == [-signal.SIGKILL] * 3 + [0], out
+    assert [t.state.name for t in setting.study().trials] == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert "trial 3 is not tried again" in setting.folder.log_path.read_text()
 
 
 def left_behind() -> set[str]:

@@ -27,6 +27,7 @@ from tuning.errors import SpaceError
 if TYPE_CHECKING:
     import keras_tuner
     import optuna
+    from optuna.distributions import BaseDistribution
 
 ROUNDING = 1e-9  # 0.1 + 0.2 is 0.3
 Value = bool | int | float | str
@@ -196,6 +197,17 @@ def _suggest_one(trial: optuna.trial.BaseTrial, item: Hyperparameter, name: str)
     if item.kind == "int":
         return trial.suggest_int(name, int(item.low), int(item.high), step=int(item.step or 1), log=item.log)
     return trial.suggest_float(name, item.low, item.high, step=item.step, log=item.log)
+
+
+def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution]:
+    """What `suggest` asks Optuna for, over all branches: a distribution for each parameter that has more than one value."""
+    import optuna
+
+    searched = [(item, name) for item, name in zip(space, optuna_names(space), strict=True) if item.kind != "fixed"]
+    trial = optuna.trial.FixedTrial({name: item.default for item, name in searched})
+    for item, name in searched:
+        _suggest_one(trial, item, name)
+    return {name: distribution for name, distribution in trial.distributions.items() if not distribution.single()}
 
 
 def defaults(space: Sequence[Hyperparameter]) -> Values:

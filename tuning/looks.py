@@ -62,11 +62,12 @@ def look(
     """Score all models on the test split at once.
 
     `classifiers` give class probabilities (n_texts, n_classes) of the split's texts; `trials` are the numbers of the study's own.
+    The look is recorded once every model has given its probabilities, and before they are compared with the labels.
     """
+    test = corpus.split("test")
+    found = {name: classify(test.texts) for name, classify in classifiers.items()}  # before the look: a failure here shows no label
     when = datetime.now(UTC).isoformat(timespec="seconds")
     study.set_user_attr(LOOKS, [*looks_of(study), {"when": when, "trials": dict(trials)}])
-    test = corpus.split("test")
-    found = {name: classify(test.texts) for name, classify in classifiers.items()}
     entries = {name: entry(test.labels, probabilities, class_names, seed=seed) for name, probabilities in found.items()}
     others = {name: probabilities for name, probabilities in found.items() if trials.get(name) != trials[BEST]}
     comparisons = {

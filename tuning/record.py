@@ -30,8 +30,11 @@ logger = logging.getLogger(__name__)
 
 RETRIED = ("interrupted", "timeout", "lost", "silent", "bug")  # reasons that may pass: the same values are queued again
 COUNTED = ("lost", "silent")
+DEATHS = "n_deaths"  # attribute of a trial: how often its coordinator died while its configuration was at work, without an epoch's end
 TAKEN = (*ENDED, TrialState.RUNNING)  # the states of a trial that holds a ticket
 LOST_LIMIT = 2  # a configuration whose worker dies or falls silent twice is not tried a third time
+# A coordinator's death may also be a loss of power, in which the configurations at work have no part: so the last try is made alone.
+DEATH_LIMIT = 3
 
 
 @dataclass
@@ -88,7 +91,8 @@ class Record:
     def start(self) -> list[OpenTrial]:
         """Settle what this coordinator left when it died, and queue the baseline in a new study; returns its trials that are paused.
 
-        A trial left RUNNING that has a checkpoint is paused; any other is told FAIL and queued again.
+        A trial left RUNNING that has a checkpoint is paused; any other is told FAIL and queued again. A configuration that was at work in
+        `DEATH_LIMIT` deaths is given up.
         """
         paused = []
         with self._coordinators.asking():
@@ -100,7 +104,7 @@ class Record:
                 if opened is not None:
                     paused.append(opened)
                 else:
-                    self._release(frozen, "interrupted")
+                    self._release(frozen)
             if not self.summary.trials:
                 baseline = to_params(defaults(self._space.hyperparameters), self._space.hyperparameters)
                 self._study.enqueue_trial(baseline, user_attrs={"baseline": True})
@@ -120,7 +124,7 @@ class Record:
             self.refresh()  # another coordinator may have been first
             left = self._left_by_the_gone(paused=paused)
             for frozen in left:
-                self._release(frozen, "lost")  # counted: it may be the trial that ends machines
+                self._release(frozen)
         self.refresh()
         return bool(left)
 
@@ -130,16 +134,37 @@ class Record:
         gone = [t for t in running if COORDINATOR not in t.user_attrs or self._coordinators.is_gone(t)]
         return [t for t in gone if paused or is_at_work(t)]
 
-    def _release(self, frozen: FrozenTrial, reason: str) -> None:
-        """Tell a trial that nobody works on FAIL, and queue its values again."""
+    def _release(self, frozen: FrozenTrial) -> None:
+        """Tell a trial that nobody works on FAIL, and queue its values again, unless it seems to be what ends its coordinators."""
+        n_deaths = self._n_deaths(frozen)
         try:
             Trial(self._study, frozen._trial_id).set_user_attr("reason", "lost")
             self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:  # its coordinator is alive after all, and has told it
             return
+        if n_deaths >= DEATH_LIMIT:
+            self._give_up_for_good(frozen, n_deaths)
+            return
         # One that died before it had all its values draws them again, from the same place of the stream.
         params = frozen.params if self.has_all(frozen) else frozen.system_attrs.get("fixed_params", {})
-        self._queue_again(frozen.number, params, frozen.user_attrs, reason)
+        self._queue_again(frozen.number, params, {**frozen.user_attrs, DEATHS: n_deaths}, "interrupted")
+
+    def _give_up_for_good(self, frozen: FrozenTrial, n_deaths: int) -> None:
+        says = (
+            f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times while it was at work, "
+            "each time before an epoch ended; it may need more memory than the machine has"
+        )
+        logger.warning(says)
+        values = describe(from_params(frozen.params, self._space.hyperparameters), self._space)
+        write_text(self._folder.error_path(frozen.number), f"lost: {says}\n\n{values}\n")
+        self._folder.checkpoint_path(frozen.number).unlink(missing_ok=True)
+
+    def _n_deaths(self, frozen: FrozenTrial) -> int:
+        """The deaths of coordinators in which a configuration may have a part, the last included; an epoch that ended clears it of them."""
+        known = int(frozen.user_attrs.get(DEATHS, 0))
+        if not is_at_work(frozen) or not self.has_all(frozen):
+            return known
+        return known + 1 if _is_unproven(frozen) else 0
 
     def has_all(self, frozen: FrozenTrial) -> bool:
         """Whether a trial has a value for each hyperparameter."""
@@ -150,13 +175,13 @@ class Record:
         return True
 
     def _reopen(self, trial: Trial, frozen: FrozenTrial) -> OpenTrial | None:
-        """A trial of an earlier owner that has a checkpoint, as the checkpoint knows it; None where there is none that can be read.
+        """A trial of an earlier owner that has a checkpoint, as the checkpoint knows it; None where it is not to go on from one.
 
         Epochs after it are trained again, to the same metrics. An epoch before it that the owner did not live to report is reported.
         """
-        path = self._folder.checkpoint_path(frozen.number)
+        path, n_deaths = self._folder.checkpoint_path(frozen.number), self._n_deaths(frozen)
         epochs = checkpoints.read_history(path) if path.exists() and self.has_all(frozen) else None
-        if epochs is None:
+        if epochs is None or n_deaths >= DEATH_LIMIT:
             return None
         for epoch in epochs:
             if epoch["number"] not in frozen.intermediate_values:
@@ -164,6 +189,8 @@ class Record:
                 self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch["number"], value)
         if not frozen.user_attrs.get("paused"):  # its owner died while it was at work again
             trial.set_user_attr("paused", True)
+            if n_deaths != frozen.user_attrs.get(DEATHS, 0):
+                trial.set_user_attr(DEATHS, n_deaths)
         if COORDINATOR not in frozen.user_attrs:  # of an older version
             trial.set_user_attr(COORDINATOR, self._coordinators.own)
         history = [_row(epoch) for epoch in epochs]
@@ -172,12 +199,15 @@ class Record:
         return OpenTrial(trial, from_params(frozen.params, self._space.hyperparameters), history, reported)
 
     def ask(self, *, n_trials: int) -> OpenTrial | None:
-        """The next trial; None where no ticket of the study's `n_trials` is free, or a grid has no point left (`is_exhausted`)."""
+        """The next trial; None where no ticket of the study's `n_trials` is free, or a grid has no point left (`is_exhausted`).
+
+        None also while a trial must be alone at work, because its coordinator has died too often with it.
+        """
         started = time.perf_counter()
         with self._coordinators.asking():
             self.refresh()
             trials, counts = self.summary.trials, self.summary.counts
-            if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials:
+            if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
                 return None
             any_waiting = counts["waiting"] > 0
             if self._config.sampler == "grid" and not any_waiting:
@@ -195,6 +225,12 @@ class Record:
         self._reread(opened)
         opened.storage_seconds = time.perf_counter() - started
         return opened
+
+    def _must_wait(self) -> bool:
+        """Whether the trial that is next, or one at work, is on its last try: until its first epoch ends, only it may end the machine."""
+        own = [t for t in self.summary.trials if is_at_work(t) and self._coordinators.is_own(t) and _is_unproven(t)]
+        waiting = [t for t in self.summary.trials if t.state == TrialState.WAITING][:1]
+        return bool(own) and any(int(t.user_attrs.get(DEATHS, 0)) >= DEATH_LIMIT - 1 for t in (*own, *waiting))
 
     def _draw(self, trial_id: int, trials: list[FrozenTrial]) -> OpenTrial:
         self._study.sampler = self._sampler(trials)
@@ -279,7 +315,7 @@ class Record:
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
         """Tell a trial what another of the same configuration gave: training it again would give the same."""
-        own = ("baseline", "n_lost", "seconds", "n_tokens", "paused", COORDINATOR, RETRY_OF)
+        own = ("baseline", "n_lost", DEATHS, "seconds", "n_tokens", "paused", COORDINATOR, RETRY_OF)
         attributes = {name: value for name, value in other.user_attrs.items() if name not in own}
         for name, value in (attributes | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -358,7 +394,7 @@ class Record:
     def _queue_again(self, number: int, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
         if reason in RETRIED and n_lost < LOST_LIMIT:
-            kept = {"baseline": True} if attributes.get("baseline") else {}
+            kept = {name: attributes[name] for name in ("baseline", DEATHS) if attributes.get(name)}
             self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: attributes.get(RETRY_OF, number)})
 
     def _reread(self, opened: OpenTrial) -> None:
@@ -375,6 +411,11 @@ class Record:
         self.summary = summarize(self._study, metric=self._config.metric)
         if self.summary.counts["waiting"]:
             self.is_exhausted = False  # a point of the grid is to be made again
+
+
+def _is_unproven(trial: FrozenTrial) -> bool:
+    """Whether no epoch of a trial has ended since it started, or went on from its checkpoint."""
+    return max(trial.intermediate_values, default=0) <= int(trial.user_attrs.get("n_epochs", 0))
 
 
 def _row(epoch: Message) -> dict[str, Any]:

@@ -106,18 +106,19 @@ def no_formula(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows of the same keys as CSV, whole or not at all."""
+    """Write rows as CSV, whole or not at all; a key that a row lacks gives an empty cell."""
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The epochs of a trial's `history.csv`."""
+    """The epochs of a trial's `history.csv`, each with the metrics that it has."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 @dataclass(frozen=True)

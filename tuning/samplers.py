@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.hyperparameters import grid
+from tuning.hyperparameters import distributions, grid
 from tuning.spaces import SearchSpace
 from tuning.statistics import pareto_front
 from tuning.trials import ENDED, costs_of, is_over_limit, rank
@@ -53,7 +53,8 @@ def make_sampler(
 ) -> optuna.samplers.BaseSampler:
     """The sampler for the trial at this position (`number`) of the stream, after the `trials` of all streams.
 
-    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's. The points of a grid
+    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's, and draws from
+    `derive_seed` only while no trial has shown it the space. The points of a grid
     are queued one by one (`grid_points`), so its sampler never draws. TPE fits `fitted_trials`.
     """
     own = derive_seed(seed, number, stream)
@@ -66,7 +67,11 @@ def make_sampler(
             seed=own, independent_sampler=independent, warn_independent_sampling=False, consider_pruned_trials=True
         )
     if name == "qmc":
-        return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False)
+        return SpaceQMC(
+            distributions(space.hyperparameters) if conditional else None,
+            seed=seed,
+            independent_sampler=optuna.samplers.RandomSampler(seed=own),
+        )
     # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others. Paused trials are not finished ones,
     # so the start-up is counted by the trial's number.
     return FittedTPE(
@@ -132,6 +137,29 @@ class _StudyView:
 
     def _get_trials(self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False) -> list[FrozenTrial]:
         return [t for t in self._trials if states is None or t.state in states]
+
+
+class SpaceQMC(optuna.samplers.QMCSampler):
+    """Quasi-random points over all parameters of a conditional space, of which a trial takes those of its branch.
+
+    Optuna's own draws over the parameters of the first trial, and leaves the other branches to the independent sampler. `space` is None
+    where there are no conditions: then the points are Optuna's.
+    """
+
+    def __init__(self, space: dict[str, BaseDistribution] | None, *, seed: int, independent_sampler: optuna.samplers.BaseSampler) -> None:
+        super().__init__(
+            scramble=True,
+            seed=seed,
+            independent_sampler=independent_sampler,
+            warn_independent_sampling=False,
+            warn_asynchronous_seeding=False,
+        )
+        self._space = space
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self._space is None:
+            return super().infer_relative_search_space(study, trial)
+        return {} if trial.system_attrs.get("fixed_params") else self._space  # a queued trial takes no point of the sequence
 
 
 def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:

@@ -92,6 +92,11 @@ def find_space(name: str) -> Path:
     return known[name].absolute()
 
 
+def source_sha256(path: Path) -> str:
+    """SHA-256 of a space's file, which is not run."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """Run a space's file and return its `hypermodel`.
 
@@ -149,7 +154,7 @@ def declare(
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     if len(hp.space) == 1:
         hp = _explore(hypermodel, hp, try_fit)
-    space = SearchSpace(path.stem, declared(hp), hashlib.sha256(path.read_bytes()).hexdigest())
+    space = SearchSpace(path.stem, declared(hp), source_sha256(path))
     check(space)
     return space
 

@@ -28,7 +28,7 @@ from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.samplers import grid_points
 from tuning.search import Interrupt, Progressed, Search
-from tuning.spaces import SearchSpace, find_space, list_spaces
+from tuning.spaces import SearchSpace, find_space, list_spaces, source_sha256
 from tuning.storage import close_study, storage_errors
 from tuning.study import open_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
@@ -83,6 +83,9 @@ def tune(
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with owned(folder), contextlib.ExitStack() as stack:
+        own = identify(folder)
+        if own != FIRST:
+            _require_same_source(space_path, folder)
         start_early(pool_choice, log_path=folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
         for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
@@ -95,9 +98,6 @@ def tune(
         pool, limits = stack.enter_context(opened)
         answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
         space = SearchSpace.from_dict(answer["space"])
-        own = identify(folder)
-        if own != FIRST:
-            _require_same_source(space, folder, path=space_path)
         if config.sampler == "grid":
             grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
         with storage_errors(storage_url):
@@ -130,17 +130,17 @@ def tune(
     return Outcome(summary, space, ended, search.n_trials)
 
 
-def _require_same_source(space: SearchSpace, folder: StudyDir, *, path: Path) -> None:
-    """A machine that joins must train what the others train.
+def _require_same_source(path: Path, folder: StudyDir) -> None:
+    """A machine that joins must train what the others train; nothing of a file that is not theirs is run.
 
     Raises:
         StudyError: its file of the space is another.
     """
-    recorded = recorded_space(folder)
-    if space.source_sha256 != recorded.source_sha256:
+    here, recorded = source_sha256(path), recorded_space(folder).source_sha256
+    if here != recorded:
         raise StudyError(
-            f"A machine that joins must have the search space of the others; {path} has sha256 {space.source_sha256[:12]}, the study's is "
-            f"{recorded.source_sha256[:12]}. Copy the file here, or name it with --space."
+            f"A machine that joins must have the search space of the others; {path} has sha256 {here[:12]}, "
+            f"the study's is {recorded[:12]}. Put the others' file there, or remove {folder.path} and join again with --space."
         )
 
 

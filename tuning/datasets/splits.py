@@ -18,6 +18,7 @@ MIN_TEXTS_PER_CLASS = 10  # fewer can't stand in three splits and say anything i
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
 _ASCII_TABLE = bytes(ord(" ") if b < 128 and chr(b).isspace() else ord(chr(b).lower()) if b < 128 else b for b in range(256))
+_NOTHING = BOUNDARY[:2]  # what is left between two boundaries of a text without letters and digits
 _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b).isspace())
 
 
@@ -34,7 +35,7 @@ class SplitReviews:
 def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     """Split 70/15/15 by distinct text, stratified by class.
 
-    Texts that are equal after folding case and punctuation share a split, so the shares are of distinct texts.
+    Texts of the same `identity` share a split, so the shares are of distinct texts.
 
     Raises:
         DataError: a class with fewer than 10 distinct texts.
@@ -72,8 +73,13 @@ def fold(text: str) -> str:
     return " ".join(_DROP_UNICODE.sub("", text.casefold()).split())
 
 
+def identity(text: str) -> str:
+    """What two texts must have in common to share a split: what `fold` gives, or the text where that is nothing (👍 is not 👎)."""
+    return fold(text) or " ".join(text.split())
+
+
 def folded_digests(texts: pd.Series) -> list[bytes]:
-    """16 bytes for each text, equal where `fold` gives equal texts; those of 1,000,000 reviews would take 1 GiB.
+    """16 bytes for each text, equal where `identity` gives equal texts; those of 1,000,000 reviews would take 1 GiB.
 
     What `fold` does to ASCII is done to the whole chunk at once, in half the time; to a folded text it does nothing.
     """
@@ -82,8 +88,11 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
     is_space = data == ord(" ")
     data = data[~np.concatenate([[False], is_space[1:] & is_space[:-1]])]
     ends = np.flatnonzero(data == BOUNDARY[1]) + 1
-    folded = data.tobytes()
-    return [hashlib.blake2b(folded[start:end], digest_size=16).digest() for start, end in itertools.pairwise(ends.tolist())]
+    whole = data.tobytes()
+    folded = [whole[start:end] for start, end in itertools.pairwise(ends.tolist())]
+    for row in (row for row, rest in enumerate(folded) if rest == _NOTHING):
+        folded[row] = identity(texts.iloc[row]).encode()
+    return [hashlib.blake2b(rest, digest_size=16).digest() for rest in folded]
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:

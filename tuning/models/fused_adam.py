@@ -25,7 +25,8 @@ def fuse(model: keras.Model) -> bool:
 
 def unfuse(model: keras.Model) -> None:
     """Give the optimizer its own step back."""
-    del model.optimizer.update_step
+    if "update_step" in vars(model.optimizer):  # a hypermodel's own fit() may have compiled the model anew, with another optimizer
+        del model.optimizer.update_step
 
 
 def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
