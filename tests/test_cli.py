@@ -19,6 +19,7 @@ from typer.core import TyperGroup, TyperOption
 from tests.conftest import TINY_SPACE, Ran, make_reviews
 from tuning import cli, confirm, display, progress
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
+from tuning.confirmation import DEFAULT_SHARE
 from tuning.coordinators import DEAD_SECONDS
 from tuning.datasets.sources import LABEL_COLUMNS, TEXT_COLUMNS
 from tuning.pools import PoolChoice
@@ -224,7 +225,7 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, reviews_
     for words in (
         "[0/2] trial 0 starts: vocab_size 30",
         "[2/2]",
-        "The best of 2 finished trials",
+        "The best of the search, of 2 finished trials",
         "baseline",
         "make dashboard",
         "make export-best STUDY=s",
@@ -233,7 +234,7 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, reviews_
     assert ran.err == ""
     status = run_cli("status", "--json")
     assert json.loads(status.out)["n_complete"] + json.loads(status.out)["n_pruned"] == 2
-    assert "The best of 2" in run_cli("status").out
+    assert "The best of the search, of 2" in run_cli("status").out
 
 
 def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
@@ -285,7 +286,7 @@ def test_help_of_every_option_is_a_sentence_with_its_default(command: str, flag:
         ("--sampler", StudyConfig.sampler),
         ("--seed", StudyConfig.seed),
         ("--seeds", confirm.DEFAULT_SEEDS),
-        ("--share", confirm.DEFAULT_SHARE),
+        ("--share", DEFAULT_SHARE),
         ("--silent-seconds", SILENT_SECONDS),
         ("--space", StudyConfig.space),
         ("--top", confirm.DEFAULT_TOP),

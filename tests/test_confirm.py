@@ -1,10 +1,11 @@
 """A confirmation with real trainings: resumed, refused, and taken over by the export."""
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import optuna
@@ -16,15 +17,19 @@ from tests.conftest import TINY_SPACE, Ran, make_reviews
 from tests.test_tune import Setting
 from tuning import confirm as confirming
 from tuning.config import TrainConfig
-from tuning.confirm import confirm, finalists_of
+from tuning.confirm import Terms, confirm, confirm_within, finalists_of
 from tuning.confirmation import Confirmation
 from tuning.corpus import prepare_corpus
 from tuning.errors import SpaceError, StudyError
 from tuning.export import best_trial
+from tuning.judgement import judge
 from tuning.spaces import load_hypermodel
 from tuning.study import recorded_space
 from tuning.summary import summarize
 from tuning.training import fit
+from tuning.tune import Outcome, Session
+
+TERMS = {field.name for field in fields(Terms)}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +58,9 @@ def setting(searched: tuple[Path, Path]) -> Setting:
 
 
 def run(setting: Setting, **options: object) -> Confirmation:
-    settings = {"top": 2, "n_seeds": 2, "share": 10.0, "n_workers": 1, **options}
-    return confirm(setting.results, setting.folder, storage_url=setting.results.storage_url(None), **settings)  # type: ignore[arg-type]
+    of_terms = {"top": 2, "n_seeds": 2, "share": 10.0, **{name: options.pop(name) for name in [*options] if name in TERMS}}
+    where = {"storage_url": setting.results.storage_url(None), "n_workers": 1, **options}
+    return confirm(setting.results, setting.folder, terms=Terms(**of_terms), **where)  # type: ignore[arg-type]
 
 
 def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
@@ -111,7 +117,7 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
 
 
 @pytest.mark.slow
-def test_default_costs_a_quarter_at_most(setting: Setting) -> None:
+def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
     found = run(setting, top=5, n_seeds=5, share=0.25)
     assert found.is_over
     assert sum(one.seconds * len(one.repeats) for one in found.finalists) <= 1.5 * found.budget_seconds  # expected, not to the second
@@ -143,6 +149,10 @@ def test_export_takes_the_confirmed_best(setting: Setting) -> None:
     other = next(one for one in found.finalists if one.trial != searched.number)
     for one in found.finalists:
         one.dropped_in, one.repeats = 0, {1: 0.99 if one is other else 0.10, 2: 0.98 if one is other else 0.11}
+    found.save(setting.folder)
+    assert best_trial(summary, setting.folder) is searched  # two seeds confirm nothing
+    for one in found.finalists:
+        one.repeats[3] = 0.97 if one is other else 0.10
     found.save(setting.folder)
     assert best_trial(summary, setting.folder).number == other.trial
     setting.folder.confirmation_path.unlink()
@@ -190,36 +200,44 @@ def test_confirmation_needs_three_completed_trials(
     assert "Traceback" not in ran.err
 
 
-def test_configurations_that_the_data_make_equal_are_one_finalist(setting: Setting) -> None:
-    """A vocabulary beyond the corpus always; a length beyond the longest text where the model ignores padding."""
-    corpus, _ = prepare_corpus(setting.config, results=setting.results)
+def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
+    """Only of equal values: a vocabulary beyond the corpus is another configuration."""
     space = recorded_space(setting.folder)
-    n_rows, longest = corpus.card["n_words"] + 2, int(corpus.split("train").texts.lengths.max())
     study = optuna.create_study(direction="maximize")
 
-    def add(value: float, vocab_size: int, length: int, **attributes: object) -> None:
-        params = {"vocab_size": vocab_size, "sequence_length": length, "embedding_dim": 2, "lstm_units": 2}
+    def add(value: float, vocab_size: int, **attributes: object) -> None:
+        params = {"vocab_size": vocab_size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
         distributions = {name: IntDistribution(1, 10_000) for name in params}
-        study.add_trial(
-            create_trial(
-                value=value,
-                params=params,
-                distributions=distributions,
-                user_attrs={"seconds": {}, "best_epoch": 1, "n_epochs": 1, **attributes},
-            )
-        )
+        of_trial = {"seconds": {}, "best_epoch": 1, "n_epochs": 1, **attributes}
+        study.add_trial(create_trial(value=value, params=params, distributions=distributions, user_attrs=of_trial))
 
-    add(0.5, 30, 8, baseline=True)
-    add(0.9, n_rows + 10, 8)
-    add(0.8, n_rows + 99, 8)
-    add(0.7, 20, longest + 5)
-    add(0.6, 20, longest + 9)
-    add(0.55, 25, longest + 5, ignores_padding=True)
-    add(0.54, 25, longest + 9, ignores_padding=True)
-    found = finalists_of(summarize(study, metric="val_accuracy"), space, corpus, top=9)
-    assert {one.trial: one.same for one in found} == {0: [], 1: [2], 3: [], 4: [], 5: [6]}
-    few = finalists_of(summarize(study, metric="val_accuracy"), space, corpus, top=2)
-    assert [one.trial for one in few] == [1, 3, 0]
+    add(0.5, 30, baseline=True)
+    add(0.9, 9_000)
+    add(0.8, 9_001)
+    add(0.9, 9_000, same_as=1)
+    found = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
+    assert {one.trial: one.same for one in found} == {0: [], 1: [3], 2: []}
+    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
+    assert [one.trial for one in few] == [1, 0]
+
+
+def test_confirmation_goes_on_with_the_workers_of_the_search(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    made = Setting(tmp_path, reviews_csv, tiny_space)
+    said: list[str] = []
+    processes: list[tuple[set[int | None], set[int | None]]] = []
+
+    def then(session: Session, outcome: Outcome) -> None:
+        before = {worker.pid for worker in session.pool.workers}
+        found = confirm_within(session, Terms(top=1), on_change=lambda event, found: said.append(event))
+        processes.append((before, {worker.pid for worker in session.pool.workers}))
+        assert found.is_over and found.rounds >= 3
+
+    made.tune(3, n_workers=2, then=then)
+    assert processes[0][0] == processes[0][1]
+    assert any("seed 3" in event for event in said)
+    found = Confirmation.load(made.folder)
+    judgement = judge(found) if found else None
+    assert judgement is not None and judgement.is_confirmed  # of so short a search too
 
 
 @pytest.mark.slow
@@ -244,6 +262,10 @@ def test_tune_confirms_at_its_end(run_cli: Callable[..., Ran], reviews_csv: Path
     assert ran.code == 0
     assert "confirming the best on fresh seeds" in ran.out
     assert (tmp_path / "results" / "s" / "confirmation.json").exists()
-    again = run_cli("confirm", "--study", "s", "--seeds", 2, "--share", 20, "--workers", 1)
-    assert "is the confirmed best" in again.out
-    assert "The repeats cost" in again.out
+    assert ran.out.count("reading reviews.csv") == ran.out.count("starting the workers") == 1
+    assert re.search(r"Confirming trial \d.* and the baseline on 3 to 5 fresh seeds: about \d+ s with 1 worker", ran.out)
+    assert "is the confirmed best" in ran.out
+    assert "The repeats cost" in ran.out
+    again = run_cli("tune", *flags)
+    assert again.code == 0 and "is the confirmed best" in again.out
+    assert "fresh seeds: about" not in again.out  # there is nothing left to train

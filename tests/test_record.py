@@ -81,14 +81,27 @@ def test_configuration_at_work_in_every_death_is_given_up(machine: Machine, capl
     assert following is not None and following.values != tried[0]
 
 
-def test_death_after_an_epoch_has_ended_is_not_counted(machine: Machine) -> None:
-    for _ in range(2 * DEATH_LIMIT):
+def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(machine: Machine) -> None:
+    for n_epochs in range(1, 2 * DEATH_LIMIT):
+        record, _ = machine.start()
+        asked = ask(record)
+        assert asked is not None and asked.is_baseline
+        for number in range(1, n_epochs + 1):
+            record.report(asked, {**EPOCH, "number": number})
+    machine.start()
+    assert machine.states()[-1] == TrialState.WAITING
+
+
+def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(machine: Machine) -> None:
+    """As one whose memory grows: the first epoch ends in every try."""
+    for _ in range(DEATH_LIMIT + 1):
         record, _ = machine.start()
         asked = ask(record)
         assert asked is not None and asked.is_baseline
         record.report(asked, EPOCH)
     machine.start()
-    assert machine.states()[-1] == TrialState.WAITING
+    assert machine.states() == [TrialState.FAIL] * (DEATH_LIMIT + 1)
+    assert "without an epoch after epoch 1" in machine.folder.error_path(DEATH_LIMIT).read_text()
 
 
 def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None:

@@ -397,11 +397,12 @@ def test_status_is_one_object_for_scripts(setting: Setting) -> None:
     setting.tune(1)
     values, _, _ = status_of(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
     names = (
-        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_value best_params baseline_value coordinators"
-        " seconds_by_phase overhead_share n_tokens fingerprints"
+        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed best_value best_mean"
+        " best_params best_trial_of_the_search baseline_value coordinators seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(values) == names.split()
     assert values["best_value"] == values["baseline_value"] == setting.study().best_value
+    assert (values["best_is_confirmed"], values["best_mean"], values["best_trial_of_the_search"]) == (False, None, 0)
 
 
 def test_val_loss_is_minimised(setting: Setting) -> None:

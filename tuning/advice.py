@@ -10,9 +10,10 @@ from typing import Any
 
 from scipy import stats
 
+from tuning.confirmation import Confirmation
 from tuning.hyperparameters import Hyperparameter, value_text
 from tuning.spaces import SearchSpace
-from tuning.summary import Summary
+from tuning.summary import Summary, best_of
 from tuning.tokenizer import FIRST_WORD_ID
 from tuning.trials import values_of
 
@@ -33,17 +34,17 @@ class Advice:
     high: float
 
 
-def advise(summary: Summary, space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
+def advise(summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None = None) -> list[Advice]:
     """All that can be said of a study's ranges; `card` is the data card."""
-    ranges = [*near_bounds(summary, space), *dead_ranges(space, card)]
+    ranges = [*near_bounds(summary, space, found), *dead_ranges(space, card)]
     taken = {one.item.name for one in ranges}
     return ranges + [one for one in trade_offs(summary, space) if one.item.name not in taken]
 
 
-def near_bounds(summary: Summary, space: SearchSpace) -> list[Advice]:
-    """On hyperparameters whose best value lies in the outer 5 % of its range, where there is room beyond."""
-    found = []
-    best = values_of(summary.best, space) if summary.best else {}
+def near_bounds(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> list[Advice]:
+    """On hyperparameters of which the best trial's value lies in the outer 5 % of its range, where there is room beyond."""
+    chosen, advice = best_of(summary, found), []
+    best = values_of(chosen.trial, space) if chosen else {}
     for item in space.searched:
         value: Any = best.get(item.name) if item.is_active(best) else None
         if item.low is None or item.high is None or value is None or item.high == item.low:
@@ -56,9 +57,10 @@ def near_bounds(summary: Summary, space: SearchSpace) -> list[Advice]:
         low, high = (_lower(item), item.high) if is_low else (item.low, _higher(item))
         if (low, high) != (item.low, item.high):
             end, other = ("lower", "lower it") if is_low else ("upper", "raise it")
-            sentence = f"{item.name} is best at {value_text(value)}, near the {end} bound of {item.range_text()}: {other} and search again."
-            found.append(Advice(item, sentence, low, high))
-    return found
+            name = chosen.name if chosen else "best"
+            where = f"near the {end} bound of {item.range_text()}"
+            advice.append(Advice(item, f"{item.name} is {value_text(value)} in the {name}, {where}: {other} and search again.", low, high))
+    return advice
 
 
 def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:

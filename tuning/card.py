@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tuning.confirmation import MIN_ROUNDS
 from tuning.hyperparameters import value_text
 from tuning.looks import BEST, named_entries
 from tuning.results import escape_markdown
@@ -167,8 +168,10 @@ def _search(manifest: dict[str, Any]) -> str:
     if mean:
         seeds = ", ".join(search["repeats"])
         value = interval_text(mean["value"], mean["low"], mean["high"])
-        role = "the confirmed best" if search["is_confirmed_best"] else "not the confirmed best"
-        confirmed = f"Trained again on fresh seeds ({seeds}) it had a corrected mean of {value}, which makes it {role}."
+        role = "It is the confirmed best." if search["is_confirmed_best"] else "It is not the confirmed best."
+        if search["n_shared_seeds"] < MIN_ROUNDS:
+            role = f"Nothing is confirmed with fewer than {MIN_ROUNDS} seeds."
+        confirmed = f"Trained again on fresh seeds ({seeds}) it had a corrected mean of {value}. {role}"
     role = " It is the baseline: every hyperparameter at its default." if search["is_baseline"] else ""
     hyperparameters = "\n".join(f"- `{name}`: {value_text(value)}" for name, value in sorted(manifest["hyperparameters"].items()))
     return f"""## How it was found

@@ -63,7 +63,11 @@ from tuning.options import (
 from tuning.results import ResultsDir, StudyDir, json_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuning.confirmation import Confirmation
     from tuning.pools import PoolChoice
+    from tuning.tune import Outcome, Session
     from tuning.watch import TrialLimits
 
 DEFAULT_PORT, DEFAULT_SERVE_PORT = 8080, 8000
@@ -202,7 +206,8 @@ def tune(
     these are the defaults, and another value is refused.
     """
     from tuning import tune as tuning_call
-    from tuning.confirm import MIN_COMPLETE
+    from tuning.confirm import MIN_COMPLETE, confirm_within
+    from tuning.confirmation import Confirmation
 
     flags_of_data = data_flags(data, text_column, label_column, data_dir, positive_from, drop_stars)
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -223,7 +228,20 @@ def tune(
         _join(folder, flags, study=study, storage=storage)
     choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     config = tuning_call.configure(name, flags, folder)
-    with logging_to(folder), SearchDisplay() as display:
+    confirmed: list[Confirmation] = []
+    with logging_to(folder), contextlib.ExitStack() as shown:
+        display = shown.enter_context(SearchDisplay())
+
+        def then(session: Session, outcome: Outcome) -> None:
+            shown.close()
+            print_outcome(outcome, Confirmation.load(session.folder))
+            if not confirm_best or join or outcome.ended not in ("finished", "exhausted"):
+                return
+            if outcome.summary.counts["complete"] < MIN_COMPLETE:
+                console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
+                return
+            confirmed.append(_confirmed(lambda progress, **hooks: confirm_within(session, **hooks)))
+
         outcome = tuning_call.tune(
             config,
             results=root,
@@ -238,17 +256,12 @@ def tune(
             progress=display.prepare,
             on_start=display.start,
             on_change=display.change,
+            then=then,
         )
-    print_outcome(outcome)
-    if outcome.ended == "interrupted":
+    if outcome.ended == "interrupted" or not all(found.is_over for found in confirmed):
         raise typer.Exit(INTERRUPTED)
     if join:
         console.print("The machine that created the study confirms its best: the same `make tune` there, or `make confirm`.")
-    elif confirm_best and outcome.ended in ("finished", "exhausted"):
-        if outcome.summary.counts["complete"] < MIN_COMPLETE:
-            console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
-        else:
-            _confirm(root, folder, storage, n_workers=workers, limits=limits, pool_choice=choice)
     print_next(folder)
 
 
@@ -278,7 +291,11 @@ def confirm(
     seeds: Annotated[int | None, typer.Option("--seeds", help="Maximum number of fresh seeds for each configuration (default 5).")] = None,
     share: Annotated[
         float | None,
-        typer.Option("--share", help="Maximum worker time of the confirmation, as a share of the search's worker time (default 0.25)."),
+        typer.Option(
+            "--share",
+            help="Maximum worker time of the confirmation, as a share of the search's worker time (default 0.25, "
+            "and more where three seeds of the two best and the baseline need it).",
+        ),
     ] = None,
     pruned: Annotated[
         int | None,
@@ -296,19 +313,25 @@ def confirm(
     results: Results = RESULTS,
 ) -> None:
     """Train the best configurations and the baseline again on fresh seeds. The same command continues a confirmation that was stopped."""
+    from tuning import confirm as confirming
+
     limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
     choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     root = ResultsDir(results)
     _check_workers(workers)
-    _confirm(
-        root,
-        root.existing(study),
-        storage,
-        n_workers=workers,
-        limits=limits,
-        pool_choice=choice,
-        **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned),
-    )
+    folder = root.existing(study)
+    terms = confirming.Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
+    options: dict[str, Any] = {
+        "terms": terms,
+        "n_workers": workers,
+        "limits": limits,
+        "pool_choice": choice,
+        "storage_url": root.storage_url(storage),
+    }
+    with logging_to(folder):
+        found = _confirmed(lambda **hooks: confirming.confirm(root, folder, **options, **hooks))
+    if not found.is_over:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _limits(seconds: float | None, memory_mb: float | None, silent_seconds: float | None) -> TrialLimits:
@@ -328,21 +351,24 @@ def _check_workers(workers: int | None) -> None:
         raise ValueError(f"--workers must be 1 or more; received {workers}.")
 
 
-def _confirm(root: ResultsDir, folder: StudyDir, storage: str | None, **options: Any) -> None:
-    from tuning import confirm as confirming
+def _confirmed(confirm: Callable[..., Confirmation]) -> Confirmation:
+    """Call a confirmation with hooks that show its progress, and print what it found."""
+    from tuning.verdicts import plan
 
-    with logging_to(folder), steps() as progress:
+    with steps() as progress:
 
-        def say(event: str, found: Any) -> None:
+        def start(found: Confirmation, n_workers: int) -> None:
+            console.print(escape(plan(found, n_workers=n_workers)))
+
+        def say(event: str, found: Confirmation) -> None:
             progress(event, min(found.spent_seconds / found.budget_seconds, 1.0))
 
         progress("confirming the best on fresh seeds", 0.0)
-        url = root.storage_url(storage)
-        found = confirming.confirm(root, folder, storage_url=url, progress=progress, on_change=say, **options)
+        found = confirm(progress=progress, on_start=start, on_change=say)
     print_confirmation(found)
     if not found.is_over:
-        console.print("Interrupted; the same command goes on where this one stopped.")
-        raise typer.Exit(INTERRUPTED)
+        console.print("Interrupted; the same command continues the confirmation.")
+    return found
 
 
 def default_study(space: str, data: str) -> str:
@@ -569,11 +595,15 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
         return
+    from tuning.confirmation import Confirmation
     from tuning.tables import clock_sentence, coordinator_sentences, counts_sentence
+    from tuning.verdicts import verdict
 
     console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:
-        console.print(best_table(summary, space))
+        found = Confirmation.load(folder)
+        console.print(best_table(summary, space, found))
+        console.print(escape(verdict(summary, found)))
     console.print(clock_sentence(summary))
     for sentence in coordinator_sentences(values["coordinators"]):
         console.print(escape(printable(sentence, 200)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,24 +23,51 @@ from tuning.pool import AnyPool, AnyWorker
 from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.record import COUNTED, describe
 from tuning.results import ResultsDir, StudyDir, read_json
-from tuning.search import TICK_SECONDS, Interrupt
+from tuning.search import TICK_SECONDS
 from tuning.spaces import SearchSpace, find_space, require_same_space
 from tuning.storage import close_study
 from tuning.study import load_study, recorded_config, recorded_space
 from tuning.summary import Summary, summarize
 from tuning.trials import busy_seconds, costs_of, is_over_limit, is_pruned_early, value_of, values_of
-from tuning.tune import signals
+from tuning.tune import Session, signals
 from tuning.vocabulary import Corpus
 from tuning.watch import TrialLimits, Watch
 from tuning.worker import training_message
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_SHARE, DEFAULT_PRUNED = 5, 5, 0.25, 5
+DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 MIN_COMPLETE = 3
 MAX_LOST = 2  # a repeat that kills its worker twice is a failure
 
 Said = Callable[[str, Confirmation], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a confirmation is asked for.
+
+    Args:
+        top: best configurations to train again, beside the baseline.
+        n_seeds: maximum number of fresh seeds.
+        share: maximum of its worker seconds as a share of the search's. None: `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two
+            best and the baseline need more.
+        n_pruned: pruned trials to train to the end, if that leaves time: what pruning may have missed.
+    """
+
+    top: int = DEFAULT_TOP
+    n_seeds: int = DEFAULT_SEEDS
+    share: float | None = None
+    n_pruned: int = DEFAULT_PRUNED
+
+    def __post_init__(self) -> None:
+        for name, value in (("--top", self.top), ("--seeds", self.n_seeds)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more; received {value}.")
+        if self.n_pruned < 0:
+            raise ValueError(f"--pruned must be 0 or more; received {self.n_pruned}.")
+        if self.share is not None and not self.share > 0:
+            raise ValueError(f"--share must be more than 0; received {self.share:g}.")
 
 
 def confirm(
@@ -47,63 +75,85 @@ def confirm(
     folder: StudyDir,
     *,
     storage_url: str,
-    top: int = DEFAULT_TOP,
-    n_seeds: int = DEFAULT_SEEDS,
-    share: float = DEFAULT_SHARE,
-    n_pruned: int = DEFAULT_PRUNED,
+    terms: Terms = Terms(),  # frozen
     n_workers: int | None = None,
     limits: TrialLimits | None = None,
     pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
     progress: Progress | None = None,
+    on_start: Callable[[Confirmation, int], None] = lambda found, n_workers: None,
     on_change: Said = lambda event, found: None,
 ) -> Confirmation:
-    """Train the `top` best configurations and the baseline on up to `n_seeds` fresh seeds, for `share` of the search's seconds at most.
-
-    If that leaves time, up to `n_pruned` pruned trials, drawn at random, are trained to the end: what pruning may have missed. The
-    same call goes on where a stopped one was; a finished confirmation is begun anew when the search has new best trials, or when more
-    seeds, finalists, pruned trials or time are asked for, and keeps every repeat that it has.
+    """Prepare the data of a finished search, start workers, and `confirm_within` them.
 
     Raises:
         StudyError: fewer than three completed trials, a trial in the middle, other data than the search's, or another owner.
         SpaceError: the search space has changed.
     """
-    for name, value in (("--top", top), ("--seeds", n_seeds)):
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more; received {value}.")
-    if n_pruned < 0:
-        raise ValueError(f"--pruned must be 0 or more; received {n_pruned}.")
-    if not share > 0:
-        raise ValueError(f"--share must be more than 0; received {share:g}.")
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
     try:
-        summary = summarize(study, metric=config.metric)
-        _require_finished(summary)
+        _require_finished(summarize(study, metric=config.metric))
         with owned(folder):
             start_early(pool_choice, log_path=folder.log_path)
             corpus = prepare_corpus(config, results=results, progress=progress)[0]
             require_same_data(corpus, config, fingerprint=read_json(folder.config_path)["data_fingerprint"], doing="A confirmation")
             release_memory()
-            pruned = pruned_sample(summary, space, n=n_pruned, epochs=config.train.epochs, seed=config.seed)
-            finalists = finalists_of(summary, space, top=top)
-            found = _begin(summary, finalists, pruned, folder, seed=config.seed, n_seeds=n_seeds, share=share)
             if progress:
                 progress("starting the workers", 0.0)
             opened = open_pool(pool_choice, n_workers=n_workers, limits=limits or TrialLimits(), log_path=folder.log_path)
             with opened as (pool, within), signals() as interrupt:
-                _Repeats(pool, found, folder, _job(pool, config, space, corpus), space, interrupt, on_change, within).run()
-            dashboard.annotate(study, summary, folder=folder, card=corpus.card, space=space)
+                session = Session(
+                    study=study,
+                    config=config,
+                    space=space,
+                    space_path=_same_space(pool, config, space, corpus),
+                    folder=folder,
+                    corpus=corpus,
+                    pool=pool,
+                    limits=within,
+                    interrupt=interrupt,
+                )
+                found = confirm_within(session, terms, on_start=on_start, on_change=on_change)
+            dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=corpus.card, space=space)
     finally:
         close_study(study)
     return found
 
 
-def _job(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> dict[str, Any]:
-    """What a worker is told of every training; refuses a space that is not the study's any more."""
+def confirm_within(
+    session: Session,
+    terms: Terms = Terms(),  # frozen
+    *,
+    on_start: Callable[[Confirmation, int], None] = lambda found, n_workers: None,
+    on_change: Said = lambda event, found: None,
+) -> Confirmation:
+    """Train the best configurations and the baseline on fresh seeds, with the workers of a session.
+
+    `on_start` gets what is going to be trained and the number of workers. The same call goes on where a stopped one was; a finished
+    confirmation is begun anew when the search has new best trials, or when more seeds, finalists, pruned trials or time are asked for,
+    and keeps every repeat that it has.
+
+    Raises:
+        StudyError: fewer than three completed trials, or a trial in the middle.
+    """
+    config, space = session.config, session.space
+    summary = summarize(session.study, metric=config.metric)
+    _require_finished(summary)
+    found = _begin(summary, session, terms)
+    if not found.is_over:
+        on_start(found, len(session.pool.workers))
+    known = [item.name for item in space.hyperparameters]
+    job = training_message(config, space_path=session.space_path, corpus=session.corpus, known=known)
+    _Repeats(session, found, job, on_change).run()
+    return found
+
+
+def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
+    """The file of a study's space, which must still declare what it declared."""
     path = find_space(config.space)
     answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": len(corpus.card["class_names"])})
     require_same_space(SearchSpace.from_dict(answer["space"]), space, path=path, doing="A confirmation")
-    return training_message(config, space_path=path, corpus=corpus, known=[item.name for item in space.hyperparameters])
+    return path
 
 
 def _require_finished(summary: Summary) -> None:
@@ -120,16 +170,19 @@ def _require_finished(summary: Summary) -> None:
         )
 
 
-def _begin(
-    summary: Summary, finalists: list[Finalist], pruned: list[Finalist], folder: StudyDir, *, seed: int, n_seeds: int, share: float
-) -> Confirmation:
-    """The confirmation that stands in the study's folder, if it is of these finalists and seeds, or one that takes over its repeats."""
-    seeds = [(seed + number) % 2**31 for number in range(1, n_seeds + 1)]
-    search_seconds = sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials)
+def _begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
+    """The confirmation that stands in the study's folder, if it is of these terms, or one that takes over its repeats."""
+    seed, epochs = session.config.seed, session.config.train.epochs
     new = confirmation(
-        finalists, metric=summary.metric, seeds=seeds, search_seconds=search_seconds, share=share, pruned=pruned, search_seed=seed
+        finalists_of(summary, session.space, top=terms.top),
+        metric=summary.metric,
+        seeds=[(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)],
+        search_seconds=sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials),
+        share=terms.share,
+        pruned=pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
+        search_seed=seed,
     )
-    old = Confirmation.load(folder)
+    old = Confirmation.load(session.folder)
     if old is None:
         return new
     if _terms(old) == _terms(new):
@@ -143,7 +196,7 @@ def _begin(
 
 
 def _terms(one: Confirmation) -> tuple[Any, ...]:
-    return one.seeds, one.budget_seconds, [f.trial for f in one.finalists], [f.trial for f in one.pruned]
+    return one.seeds, one.budget_seconds, one.n_guaranteed, [f.trial for f in one.finalists], [f.trial for f in one.pruned]
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
@@ -197,20 +250,10 @@ def pruned_sample(summary: Summary, space: SearchSpace, *, n: int, epochs: int, 
 class _Repeats:
     """One call of `confirm`, from its first training to its last; every result is written before the next is asked for."""
 
-    def __init__(
-        self,
-        pool: AnyPool,
-        found: Confirmation,
-        folder: StudyDir,
-        job: dict[str, Any],
-        space: SearchSpace,
-        interrupt: Interrupt,
-        on_change: Said,
-        limits: TrialLimits,
-    ) -> None:
-        self._pool, self._found, self._folder, self._job, self._space = pool, found, folder, job, space
-        self._interrupt, self._on_change = interrupt, on_change
-        self._watch = Watch(limits)
+    def __init__(self, session: Session, found: Confirmation, job: dict[str, Any], on_change: Said) -> None:
+        self._pool, self._folder, self._space, self._interrupt = session.pool, session.folder, session.space, session.interrupt
+        self._found, self._job, self._on_change = found, job, on_change
+        self._watch = Watch(session.limits)
         self._running: dict[AnyWorker, tuple[Finalist, int]] = {}
         self._lost: dict[tuple[int, int], int] = {}
 

@@ -41,9 +41,10 @@ def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: d
     """Write the study's note (verdict, data card, space) and its learning curves into the storage."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        save_note(study, note(summary, card=card, space=space, found=Confirmation.load(folder)))
+        found = Confirmation.load(folder)
+        save_note(study, note(summary, card=card, space=space, found=found))
         if summary.ranked:
-            save_plotly_graph_object(study, learning_curves(summary), graph_object_id="learning_curves")
+            save_plotly_graph_object(study, learning_curves(summary, found), graph_object_id="learning_curves")
 
 
 def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: Confirmation | None = None) -> str:
@@ -52,7 +53,7 @@ def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: C
         f"| {escape_markdown(item.name)} | {escape_markdown(item.range_text())} | {escape_markdown(item.default)} |"
         for item in space.searched
     )
-    bounds = "".join(f"- {escape_markdown(one.sentence)}\n" for one in advise(summary, space, card))
+    bounds = "".join(f"- {escape_markdown(one.sentence)}\n" for one in advise(summary, space, card, found))
     classes = ", ".join(
         f"{escape_markdown(name)} {sum(counts):,}"
         for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)

@@ -130,8 +130,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def print_outcome(outcome: Outcome) -> None:
-    """How a search ended, and its best trials."""
+def print_outcome(outcome: Outcome, found: Confirmation | None = None) -> None:
+    """How a search ended, and its best trials; `found` marks the confirmed best of an earlier call."""
     from tuning.advice import near_bounds
     from tuning.verdicts import verdict
 
@@ -144,9 +144,9 @@ def print_outcome(outcome: Outcome) -> None:
     }[outcome.ended]
     console.print(ended)
     if summary.best is not None:
-        console.print(best_table(summary, outcome.space))
+        console.print(best_table(summary, outcome.space, found))
     console.print(escape(verdict(summary)))
-    for advice in near_bounds(summary, outcome.space):
+    for advice in near_bounds(summary, outcome.space, found):
         console.print(escape(advice.sentence))
 
 
@@ -159,8 +159,9 @@ def print_confirmation(found: Confirmation) -> None:
     if judgement is None:
         least = min(one.seconds for one in found.finalists)
         console.print(
-            f"Nothing is confirmed yet: a repeat takes {duration(least)} or more of a worker, and the budget is "
-            f"{duration(found.budget_seconds)}, a share of the search. Give it more with make confirm SHARE=1."
+            "Nothing is confirmed yet: there is no seed that all finalists have had. "
+            f"A repeat takes {duration(least)} or more of a worker, and the budget is {duration(found.budget_seconds)}. "
+            "Type `make confirm`, with SHARE=1 for a larger budget."
         )
         return
     header, cells = rows(found, judgement)
@@ -176,7 +177,7 @@ def print_confirmation(found: Confirmation) -> None:
 
 def print_test_scores(manifest: dict[str, Any]) -> None:
     """What the test split says of the best, the baseline and the references, and whether the best is ahead of each."""
-    from tuning.looks import named_entries
+    from tuning.looks import BEST, named_entries
     from tuning.statistics import interval_text
     from tuning.verdicts import comparison
 
@@ -190,7 +191,7 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
         table.add_row(escape(name), str(one.get("epochs", "")), accuracy, *shown)
     console.print(table)
     for name, found in manifest["comparisons"].items():
-        console.print(escape(comparison(name, found)))
+        console.print(escape(comparison(name, found, trial=manifest["scores"][BEST]["trial"])))
     if len(manifest["test_looks"]) > 1:
         earlier = ", ".join(seen["when"] for seen in manifest["test_looks"][:-1])
         console.print(
@@ -233,12 +234,12 @@ def print_next(folder: StudyDir) -> None:
     console.print(f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}")
 
 
-def best_table(summary: Summary, space: SearchSpace) -> Table:
+def best_table(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> Table:
     """One column a trial, so that five of them and the baseline fit a terminal however many hyperparameters there are."""
     from tuning.tables import best_rows
 
-    header, rows = best_rows(summary, space)
-    table = Table(title=f"The best of {summary.n_finished} finished trials", title_justify="left")
+    header, rows = best_rows(summary, space, found)
+    table = Table(title=f"The best of the search, of {summary.n_finished} finished trials", title_justify="left")
     table.add_column(header[0], no_wrap=True)
     for row in rows:
         table.add_column(escape(row[0]), justify="right")

@@ -31,7 +31,7 @@ from tuning.retraining import Trained, retrain
 from tuning.spaces import SearchSpace, declare, find_space, require_same_space
 from tuning.storage import close_study
 from tuning.study import describe_versions, git_commit, load_study, recorded_config, recorded_space
-from tuning.summary import Summary, summarize
+from tuning.summary import Summary, best_of, summarize
 from tuning.trials import value_of
 from tuning.versions import next_number, publish, recover
 from tuning.vocabulary import Corpus
@@ -116,14 +116,13 @@ def _export(
 
 
 def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
-    """The trial to export: the confirmed best, or the search's where there is no confirmation or a better one has come since."""
-    searched = summary.require_complete("an export")
-    found = Confirmation.load(folder)
-    judgement = judge(found) if found else None
-    if found is None or judgement is None:
-        return searched
-    known = {trial for one in found.finalists for trial in (one.trial, *one.same)}
-    return searched if searched.number not in known else next(t for t in summary.ranked if t.number == judgement.best.trial)
+    """The trial to export: the confirmed best, or the search's where nothing is confirmed or a better one has come since.
+
+    Raises:
+        StudyError: no trial is complete.
+    """
+    best = best_of(summary, Confirmation.load(folder))
+    return best.trial if best else summary.require_complete("an export")
 
 
 def named_trial(summary: Summary, number: int) -> FrozenTrial:
@@ -218,7 +217,8 @@ def describe_search(summary: Summary, best: FrozenTrial, config: StudyConfig, fo
         "n_trials": summary.counts,
         "value": value_of(best),
         "is_baseline": summary.baseline is best,
-        "is_confirmed_best": judgement is not None and judgement.best.trial == best.number,
+        "is_confirmed_best": judgement is not None and judgement.is_confirmed and judgement.best.trial == best.number,
+        "n_shared_seeds": judgement.n_shared if judgement else 0,
         "repeats": {str(seed): value for seed, value in repeats.repeats.items()} if repeats else {},
         "corrected_mean": plain(mean) if mean else None,
     }

@@ -17,7 +17,8 @@ from tuning.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, stu
 from tuning.judgement import judge
 from tuning.spaces import SearchSpace
 from tuning.statistics import Interval
-from tuning.summary import PHASES, Summary
+from tuning.summary import PHASES, Summary, best_of
+from tuning.tables import trial_label
 from tuning.trials import is_pruned_early
 
 N_CURVES = 12  # more lines than this can't be told apart
@@ -37,11 +38,11 @@ LAYOUT = {
 }
 
 
-def learning_curves(summary: Summary) -> go.Figure:
+def learning_curves(summary: Summary, found: Confirmation | None = None) -> go.Figure:
     """The objective after each epoch: the best trials, the baseline dashed, and pruned trials up to their last epoch."""
+    best = best_of(summary, found)
     shown = summary.ranked[:N_CURVES]
-    if summary.baseline and summary.baseline not in shown:
-        shown = [*shown, summary.baseline]
+    shown += [trial for trial in (best.trial if best else None, summary.baseline) if trial is not None and trial not in shown]
     figure = go.Figure(layout=LAYOUT)
     for trial in shown:
         epochs = sorted(trial.intermediate_values)
@@ -50,7 +51,7 @@ def learning_curves(summary: Summary) -> go.Figure:
             x=epochs,
             y=[trial.intermediate_values[epoch] for epoch in epochs],
             mode="lines+markers",
-            name=f"baseline (trial {trial.number})" if is_baseline else f"trial {trial.number}",
+            name=trial_label(trial, summary, best),
             line={"dash": "dash", "color": "gray"} if is_baseline else {},
         )
     _add_pruned_curves(figure, pruned_trials(summary)[-N_PRUNED_CURVES:])
@@ -109,15 +110,16 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
     return figure
 
 
-def baseline_against_best(summary: Summary) -> go.Figure:
-    """Validation metrics of the baseline and of the best trial, side by side."""
+def baseline_against_best(summary: Summary, found: Confirmation | None = None) -> go.Figure:
+    """Validation metrics of the baseline and of the best trial, side by side; once where the best is the baseline."""
     figure = go.Figure(layout=LAYOUT)
     names = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
-    for label, trial in (("baseline", summary.baseline), ("best", summary.best)):
-        if trial is not None:
-            values = [trial.user_attrs.get(name) for name in names]
-            texts = [f"{value:.3f}" if value is not None else "" for value in values]
-            figure.add_bar(x=list(names), y=values, text=texts, name=f"{label} (trial {trial.number})")
+    best = best_of(summary, found)
+    trials = [trial for trial in (summary.baseline, best.trial if best else None) if trial is not None]
+    for trial in {trial.number: trial for trial in trials}.values():
+        values = [trial.user_attrs.get(name) for name in names]
+        texts = [f"{value:.3f}" if value is not None else "" for value in values]
+        figure.add_bar(x=list(names), y=values, text=texts, name=trial_label(trial, summary, best))
     figure.update_yaxes(title="value", range=[0, 1])
     return figure
 
@@ -222,7 +224,7 @@ def report_figures(
     important = importances(summary)
     ordered = sorted((i.name for i in space.searched if not i.conditions), key=lambda n: -important[n].value if n in important else 0.0)
     plots = [
-        Plot("Baseline against best", "Validation metrics at the best epoch of each.", lambda: baseline_against_best(summary)),
+        Plot("Baseline against best", _best_sentence(summary, found), lambda: baseline_against_best(summary, found)),
         *_front_plots(study, summary),
         Plot(
             "Optimisation history",
@@ -231,7 +233,7 @@ def report_figures(
             2,
             "one trial has no course",
         ),
-        Plot("Learning curves", _curves_sentence(summary), lambda: learning_curves(summary)),
+        Plot("Learning curves", _curves_sentence(summary), lambda: learning_curves(summary, found)),
         *_importance_plots(summary, important),
         *_slice_plots(study, summary, found, ordered),
         *_contour_plots(summary, ordered),
@@ -244,6 +246,14 @@ def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
     if n_complete < plot.n_trials:
         return plot.title, f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this study has {n_complete}.", None
     return plot.title, plot.sentence, _styled(plot.title, plot.draw())
+
+
+def _best_sentence(summary: Summary, found: Confirmation | None) -> str:
+    best = best_of(summary, found)
+    if best is None:
+        return ""
+    same = f" The {best.name} is the baseline." if best.trial is summary.baseline else f" The best is the {best.name}."
+    return f"Validation metrics in the search, at the best epoch of each trial.{same}"
 
 
 def _crosses(summary: Summary) -> str:

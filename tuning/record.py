@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 RETRIED = ("interrupted", "timeout", "lost", "silent", "bug")  # reasons that may pass: the same values are queued again
 COUNTED = ("lost", "silent")
-DEATHS = "n_deaths"  # attribute of a trial: how often its coordinator died while its configuration was at work, without an epoch's end
+# Attributes of a trial: how often its coordinator has died since its configuration last got further, and after how many epochs.
+DEATHS, FURTHEST = "n_deaths", "furthest_epoch"
 TAKEN = (*ENDED, TrialState.RUNNING)  # the states of a trial that holds a ticket
 LOST_LIMIT = 2  # a configuration whose worker dies or falls silent twice is not tried a third time
 # A coordinator's death may also be a loss of power, in which the configurations at work have no part: so the last try is made alone.
@@ -147,12 +148,12 @@ class Record:
             return
         # One that died before it had all its values draws them again, from the same place of the stream.
         params = frozen.params if self.has_all(frozen) else frozen.system_attrs.get("fixed_params", {})
-        self._queue_again(frozen.number, params, {**frozen.user_attrs, DEATHS: n_deaths}, "interrupted")
+        self._queue_again(frozen.number, params, {**frozen.user_attrs, DEATHS: n_deaths, FURTHEST: _furthest(frozen)}, "interrupted")
 
     def _give_up_for_good(self, frozen: FrozenTrial, n_deaths: int) -> None:
         says = (
             f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times while it was at work, "
-            "each time before an epoch ended; it may need more memory than the machine has"
+            f"without an epoch after epoch {_furthest(frozen)}; it may need more memory than the machine has"
         )
         logger.warning(says)
         values = describe(from_params(frozen.params, self._space.hyperparameters), self._space)
@@ -160,7 +161,7 @@ class Record:
         self._folder.checkpoint_path(frozen.number).unlink(missing_ok=True)
 
     def _n_deaths(self, frozen: FrozenTrial) -> int:
-        """The deaths of coordinators in which a configuration may have a part, the last included; an epoch that ended clears it of them."""
+        """The deaths of coordinators since a configuration last got further than in the tries before, the last death included."""
         known = int(frozen.user_attrs.get(DEATHS, 0))
         if not is_at_work(frozen) or not self.has_all(frozen):
             return known
@@ -189,8 +190,8 @@ class Record:
                 self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch["number"], value)
         if not frozen.user_attrs.get("paused"):  # its owner died while it was at work again
             trial.set_user_attr("paused", True)
-            if n_deaths != frozen.user_attrs.get(DEATHS, 0):
-                trial.set_user_attr(DEATHS, n_deaths)
+            trial.set_user_attr(DEATHS, n_deaths)
+            trial.set_user_attr(FURTHEST, _furthest(frozen))
         if COORDINATOR not in frozen.user_attrs:  # of an older version
             trial.set_user_attr(COORDINATOR, self._coordinators.own)
         history = [_row(epoch) for epoch in epochs]
@@ -227,7 +228,7 @@ class Record:
         return opened
 
     def _must_wait(self) -> bool:
-        """Whether the trial that is next, or one at work, is on its last try: until its first epoch ends, only it may end the machine."""
+        """Whether the trial that is next, or one at work, is on its last try: until it gets further, only it may end the machine."""
         own = [t for t in self.summary.trials if is_at_work(t) and self._coordinators.is_own(t) and _is_unproven(t)]
         waiting = [t for t in self.summary.trials if t.state == TrialState.WAITING][:1]
         return bool(own) and any(int(t.user_attrs.get(DEATHS, 0)) >= DEATH_LIMIT - 1 for t in (*own, *waiting))
@@ -315,7 +316,7 @@ class Record:
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
         """Tell a trial what another of the same configuration gave: training it again would give the same."""
-        own = ("baseline", "n_lost", DEATHS, "seconds", "n_tokens", "paused", COORDINATOR, RETRY_OF)
+        own = ("baseline", "n_lost", DEATHS, FURTHEST, "seconds", "n_tokens", "paused", COORDINATOR, RETRY_OF)
         attributes = {name: value for name, value in other.user_attrs.items() if name not in own}
         for name, value in (attributes | {"same_as": other.number, "seconds": {}}).items():
             opened.trial.set_user_attr(name, value)
@@ -394,7 +395,7 @@ class Record:
     def _queue_again(self, number: int, params: dict[str, Any], attributes: dict[str, Any], reason: str) -> None:
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
         if reason in RETRIED and n_lost < LOST_LIMIT:
-            kept = {name: attributes[name] for name in ("baseline", DEATHS) if attributes.get(name)}
+            kept = {name: attributes[name] for name in ("baseline", DEATHS, FURTHEST) if attributes.get(name)}
             self._study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: attributes.get(RETRY_OF, number)})
 
     def _reread(self, opened: OpenTrial) -> None:
@@ -413,9 +414,15 @@ class Record:
             self.is_exhausted = False  # a point of the grid is to be made again
 
 
+def _furthest(trial: FrozenTrial) -> int:
+    """The last epoch that has ended in any try of a trial's configuration."""
+    return max(*trial.intermediate_values, int(trial.user_attrs.get(FURTHEST, 0)), 0)
+
+
 def _is_unproven(trial: FrozenTrial) -> bool:
-    """Whether no epoch of a trial has ended since it started, or went on from its checkpoint."""
-    return max(trial.intermediate_values, default=0) <= int(trial.user_attrs.get("n_epochs", 0))
+    """Whether no epoch of a trial has ended after those of its checkpoint and of the tries before."""
+    before = max(int(trial.user_attrs.get("n_epochs", 0)), int(trial.user_attrs.get(FURTHEST, 0)))
+    return max(trial.intermediate_values, default=0) <= before
 
 
 def _row(epoch: Message) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tuning.corpus import prepare_corpus
 from tuning.figures import report_figures
 from tuning.html_tables import STYLE, escape, narrow, pairs, table
 from tuning.judgement import judge
-from tuning.looks import named_entries
+from tuning.looks import BEST, named_entries
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces import SearchSpace
 from tuning.statistics import interval_text
@@ -112,7 +112,7 @@ def page(
     plots = []
     for title, sentence, figure in report_figures(study, summary, space, found):
         if title == "Cost":
-            plots += advice_sections(summary, space, card)
+            plots += advice_sections(summary, space, card, found)
         plots.append(f"<h2>{escape(title)}</h2><p class=soft>{escape(sentence)}</p>{_drawing(figure)}")
     seen = read_json(folder.test_path) if folder.test_path.exists() else None
     names = list(dict.fromkeys(item.name for item in space.searched))
@@ -122,8 +122,8 @@ def page(
         f"<p class=verdict>{escape(verdict(summary, found))}</p>",
         *confirmation_sections(found),
         *look_sections(seen),
-        f"<h2>The best {min(N_TABLE, len(summary.ranked))} and the baseline</h2>",
-        table(*narrow(*best_rows(summary, space), names)),
+        f"<h2>The best {min(N_TABLE, len(summary.ranked))} of the search and the baseline</h2>",
+        table(*narrow(*best_rows(summary, space, found), names)),
         *plots,
         f"<p>{escape(counts_sentence(summary))} {escape(clock_sentence(summary))}</p>",
         *pruning_sections(summary, found, epochs=config.train.epochs),
@@ -159,9 +159,9 @@ def _themes() -> str:
     return "".join(f"const {name} = {json.dumps(template)};" for name, template in found.items())
 
 
-def advice_sections(summary: Summary, space: SearchSpace, card: dict[str, Any]) -> list[str]:
+def advice_sections(summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None) -> list[str]:
     """What to search next, in words and as declarations to paste."""
-    advice = advise(summary, space, card)
+    advice = advise(summary, space, card, found)
     if not advice:
         return ["<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every range.</p>"]
     lines = "".join(f"<li>{escape(one.sentence)}</li>" for one in advice)
@@ -174,7 +174,11 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
     judgement = judge(found) if found else None
     if found is None or judgement is None:
         return ["<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best again on fresh seeds.</p>"]
-    note = "Means are drawn towards that of all by what chance explains; 95 % intervals, the variance pooled over the finalists."
+    note = (
+        "Means are drawn towards the mean of all finalists by what chance explains. "
+        "95 % intervals, the variance pooled over the finalists; "
+        "that of the difference to the baseline allows for the number of finalists (Bonferroni)."
+    )
     header, rows = finalist_rows(found, judgement)
     seeds = [name for name in header if name.startswith("seed ")]
     return ["<h2>Is it real?</h2>", table(*narrow(header, rows, seeds)), f"<p class=soft>{note}</p>"]
@@ -206,7 +210,9 @@ def look_sections(seen: dict[str, Any] | None) -> list[str]:
     looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(look["when"] for look in seen["test_looks"])
     return [
         title,
-        "".join(f"<p>{escape(comparison(name, found))}</p>" for name, found in seen["comparisons"].items()),
+        "".join(
+            f"<p>{escape(comparison(name, found, trial=seen['scores'][BEST]['trial']))}</p>" for name, found in seen["comparisons"].items()
+        ),
         table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
         f"<p class=soft>95 % intervals of the bootstrap over the texts. {escape(looks)}.</p>",
     ]
@@ -218,6 +224,6 @@ def mistake_sections(seen: dict[str, Any] | None) -> list[str]:
         return []
     rows = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]]
     return [
-        "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the best got wrong, the surest first.</p>",
+        "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the exported model got wrong, the surest first.</p>",
         table(["class", "predicted", "probability", "text"], rows, kind="texts"),
     ]

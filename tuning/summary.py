@@ -10,11 +10,13 @@ from typing import Any, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.confirmation import Confirmation
 from tuning.coordinators import said_by_all
 from tuning.errors import StudyError
+from tuning.judgement import judge
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces import SearchSpace
-from tuning.statistics import pareto_front
+from tuning.statistics import Interval, pareto_front
 from tuning.storage import close_study
 from tuning.study import load_study, recorded_config, recorded_space
 from tuning.trials import ENDED, costs_of, is_over_limit, rank, value_of
@@ -110,6 +112,40 @@ class Summary:
         return self.best
 
 
+@dataclass(frozen=True)
+class Best:
+    """The trial that "the best" means: the confirmed best once there is one, else the best of the search.
+
+    `mean`: the corrected mean of its repeats on fresh seeds; None without repeats.
+    """
+
+    trial: FrozenTrial
+    is_confirmed: bool
+    mean: Interval | None = None
+
+    @property
+    def name(self) -> str:
+        return "confirmed best" if self.is_confirmed else "best of the search"
+
+
+def best_of(summary: Summary, found: Confirmation | None) -> Best | None:
+    """The best trial of a study; None where no trial is complete.
+
+    It is the best of the search also where that is newer than the confirmation, and so is none of its finalists.
+    """
+    searched = summary.best
+    if searched is None:
+        return None
+    judgement = judge(found) if found else None
+    if found is None or judgement is None:
+        return Best(searched, is_confirmed=False)
+    known = {trial for one in found.finalists for trial in (one.trial, *one.same)}
+    if not judgement.is_confirmed or searched.number not in known:
+        return Best(searched, is_confirmed=False, mean=judgement.means.get(searched.number))
+    trial = next(t for t in summary.ranked if t.number == judgement.best.trial)
+    return Best(trial, is_confirmed=True, mean=judgement.means[trial.number])
+
+
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
     """Read a study's trials once and count them."""
     return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))
@@ -122,7 +158,7 @@ def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tup
     summary = summarize(study, metric=config.metric)
     coordinators = said_by_all(study)
     close_study(study)
-    best, baseline = summary.best, summary.baseline
+    best, baseline = best_of(summary, Confirmation.load(folder)), summary.baseline
     values = {
         "study": folder.name,
         "metric": config.metric,
@@ -131,9 +167,12 @@ def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tup
         "n_failed": summary.counts["fail"],
         "n_running": summary.counts["running"] - summary.n_paused,
         "n_paused": summary.n_paused,
-        "best_trial": best.number if best else None,
-        "best_value": value_of(best) if best else None,
-        "best_params": best.params if best else None,
+        "best_trial": best.trial.number if best else None,
+        "best_is_confirmed": best.is_confirmed if best else None,
+        "best_value": value_of(best.trial) if best else None,
+        "best_mean": best.mean.value if best and best.mean else None,
+        "best_params": best.trial.params if best else None,
+        "best_trial_of_the_search": summary.best.number if summary.best else None,
         "baseline_value": value_of(baseline) if baseline else None,
         "coordinators": [{"coordinator": name, **said} for name, said in sorted(coordinators.items())],
         "seconds_by_phase": {phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()},

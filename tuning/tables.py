@@ -8,13 +8,14 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import SPLITS, StudyConfig
+from tuning.confirmation import Confirmation
 from tuning.hyperparameters import value_text
 from tuning.results import no_formula
 from tuning.spaces import SearchSpace
-from tuning.summary import PHASES, Summary
+from tuning.summary import PHASES, Best, Summary, best_of
 from tuning.trials import is_pruned_early, value_of, values_of
 
 N_TABLE = 5
@@ -35,21 +36,30 @@ def trials_table(summary: Summary) -> pd.DataFrame:
     return pd.DataFrame([{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows])
 
 
-def best_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the best five trials, or those of the Pareto front, the baseline last where it is not among them.
+def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
+    """A trial's number, and whether it is the baseline or the confirmed best."""
+    roles = ["baseline"] if trial is summary.baseline else []
+    roles += ["confirmed best"] if best and best.is_confirmed and trial is best.trial else []
+    return f"trial {trial.number} ({', '.join(roles)})" if roles else f"trial {trial.number}"
+
+
+def best_rows(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the best five trials of the search, or those of the Pareto front.
+
+    The confirmed best and the baseline are the last where they are not among these.
 
     Parameters and latency stand beside the metric where the study limits or minimises one of them.
     """
     names = list(dict.fromkeys(i.name for i in space.searched))
     sizes = [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)] if summary.counts_size else []
+    best = best_of(summary, found)
     shown = summary.front if summary.has_costs else summary.ranked[:N_TABLE]
-    if summary.baseline and summary.baseline not in shown:
-        shown = [*shown, summary.baseline]
+    shown = [*shown, *(t for t in (best.trial if best else None, summary.baseline) if t is not None and t not in shown)]
     rows = []
     for trial in shown:
-        label = f"{trial.number} (baseline)" if trial is summary.baseline else str(trial.number)
-        found = values_of(trial, space)
-        values = [size_text(name, trial.user_attrs.get(name)) for name in sizes] + [value_text(found.get(name)) for name in names]
+        label = trial_label(trial, summary, best).removeprefix("trial ")
+        own = values_of(trial, space)
+        values = [size_text(name, trial.user_attrs.get(name)) for name in sizes] + [value_text(own.get(name)) for name in names]
         rows.append(
             [label, f"{value_of(trial):.4f}", *values, value_text(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"]
         )

@@ -23,7 +23,7 @@ from tuning.corpus import prepare_corpus, release_memory
 from tuning.datasets.files import Progress
 from tuning.errors import StudyError
 from tuning.owner import owned
-from tuning.pool import Pool
+from tuning.pool import AnyPool, Pool
 from tuning.pools import PoolChoice, open_pool, start_early
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.samplers import grid_points
@@ -48,6 +48,21 @@ class Outcome:
     n_trials: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What one call holds while it trains: a study that it owns, the study's data, and workers."""
+
+    study: optuna.Study
+    config: StudyConfig
+    space: SearchSpace
+    space_path: Path
+    folder: StudyDir
+    corpus: Corpus
+    pool: AnyPool
+    limits: TrialLimits
+    interrupt: Interrupt
+
+
 def tune(
     config: StudyConfig,
     *,
@@ -63,12 +78,14 @@ def tune(
     progress: Progress | None = None,
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
+    then: Callable[[Session, Outcome], None] = lambda session, outcome: None,
 ) -> Outcome:
     """Prepare the data, open the study and search until `n_trials` trials are finished in all, or the time is up.
 
     A worker whose trial goes beyond `limits` is replaced; by default it has its share of the machine's memory, and any time that it
     computes. `keep_going`: a bug in the search space fails its trial and does not stop the study. Without `n_trials`, it is what the
-    study was last asked for. Another machine may take this one for dead when it has not been heard for `dead_seconds`.
+    study was last asked for. Another machine may take this one for dead when it has not been heard for `dead_seconds`. `then` is called
+    when the search has ended, while the study is still owned and its workers are there: a confirmation goes on with them.
 
     Raises:
         TuningError: what a user can mend; nothing that was finished is lost.
@@ -105,29 +122,40 @@ def tune(
             coordinators = Coordinators(study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds)
             on_start(corpus, space)
             dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
+            session = Session(
+                study=study,
+                config=config,
+                space=space,
+                space_path=space_path,
+                folder=folder,
+                corpus=corpus,
+                pool=pool,
+                limits=limits,
+                interrupt=stack.enter_context(signals()),
+            )
             try:
-                with signals() as interrupt:
-                    search = Search(
-                        study,
-                        pool,
-                        config,
-                        space,
-                        space_path,
-                        corpus,
-                        results,
-                        interrupt,
-                        on_change,
-                        limits=limits,
-                        keep_going=keep_going,
-                        coordinators=coordinators,
-                    )
-                    left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
-                    ended = search.run(n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left)
+                search = Search(
+                    study,
+                    pool,
+                    config,
+                    space,
+                    space_path,
+                    corpus,
+                    results,
+                    session.interrupt,
+                    on_change,
+                    limits=limits,
+                    keep_going=keep_going,
+                    coordinators=coordinators,
+                )
+                left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
+                ended = search.run(n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left)
+                outcome = Outcome(summarize(study, metric=config.metric), space, ended, search.n_trials)
+                then(session, outcome)
             finally:
-                summary = summarize(study, metric=config.metric)
-                dashboard.annotate(study, summary, folder=folder, card=card, space=space)
+                dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
                 close_study(study)
-    return Outcome(summary, space, ended, search.n_trials)
+    return outcome
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:

@@ -24,7 +24,8 @@ def verdict(summary: Summary, found: Confirmation | None = None) -> str:
     if best is None:
         over = f" {summary.n_over_limit} are over a limit: raise it, or search smaller models." if summary.n_over_limit else ""
         return f"No trial is complete yet.{over}"
-    text = f"The best of {summary.n_finished} finished trials is trial {best.number} with {summary.metric} {value_of(best):.4f}"
+    value = f"{summary.metric} {value_of(best):.4f}"
+    text = f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number} with {value}"
     if baseline is None:
         return f"{text}; the baseline is not complete yet."
     if best is baseline:
@@ -44,15 +45,15 @@ def _front_sentence(summary: Summary) -> str:
     return f" On the Pareto front: trials {numbers}. make export-best TRIAL=N takes one of them."
 
 
-def comparison(name: str, found: dict[str, Any]) -> str:
-    """A sentence on the best model against another on the test split."""
+def comparison(name: str, found: dict[str, Any], *, trial: int) -> str:
+    """A sentence on the model that is exported, of a trial, against another on the test split."""
     change = found["accuracy_difference"]
     size = f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] accuracy, McNemar's p = {found['p_value']:.2g}"
     if change["low"] > 0:
-        return f"The best is ahead of the {name} on the test split: {size}."
+        return f"The exported model (trial {trial}) is ahead of the {name} on the test split: {size}."
     if change["high"] < 0:
-        return f"The best is behind the {name} on the test split: {size}."
-    return f"The best can't be told from the {name} on the test split: {size}."
+        return f"The exported model (trial {trial}) is behind the {name} on the test split: {size}."
+    return f"The exported model (trial {trial}) can't be told from the {name} on the test split: {size}."
 
 
 def plan(found: Confirmation, *, n_workers: int) -> str:
