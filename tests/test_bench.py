@@ -246,6 +246,7 @@ def test_confirmation_is_judged_on_tabulated_trainings(settings: Settings, split
     (found,) = record["data_sets"]
     assert 52 <= found["trainings"] <= 62
     assert 0 <= found["coverage"] <= 1 and found["regret"] >= 0
+    assert all(0 <= one["found"] <= one["called_better"] <= 1 for one in record["simulated"])
 
 
 @pytest.mark.slow

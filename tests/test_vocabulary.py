@@ -10,13 +10,16 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock, Timeout
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import make_reviews
 from tests.test_tokenizing import TEXTS
-from tuning import vocabulary
+from tuning import results, vocabulary
 from tuning.batching import View
-from tuning.config import SPLITS
+from tuning.config import SPLITS, DataConfig, StudyConfig
+from tuning.corpus import prepare_corpus
 from tuning.datasets import SplitReviews
 from tuning.errors import StorageError
 from tuning.results import read_json
@@ -335,3 +338,27 @@ def test_card_of_an_empty_validation_split_has_no_unknown_tokens(tmp_path: Path)
 
 def test_card_is_versioned_json(corpus: Corpus) -> None:
     assert read_json(corpus.folder / "data_card.json") == corpus.card
+
+
+def test_every_write_of_a_data_card_is_made_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of another source of the same texts, which another process may be reading."""
+    written = []
+    write = results.write_bytes
+
+    def watched(path: Path, data: bytes) -> None:
+        if path.name == "data_card.json":
+            with pytest.raises(Timeout), FileLock(tmp_path / "results" / "cache" / f"{fingerprint}.lock", timeout=0):
+                pass
+            written.append(path)
+        write(path, data)
+
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    make_reviews().to_csv(first, index=False)
+    second.write_bytes(first.read_bytes())
+    folder = results.ResultsDir(tmp_path / "results")
+    configs = [StudyConfig(study="s", data=DataConfig(data=str(path))) for path in (first, second)]
+    fingerprint = prepare_corpus(configs[0], results=folder)[0].fingerprint
+    monkeypatch.setattr(results, "write_bytes", watched)
+    corpus = prepare_corpus(configs[1], results=folder)[0]
+    assert corpus.card["data"] == str(second)
+    assert len(written) == 1

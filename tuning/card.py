@@ -153,7 +153,8 @@ def _evaluation(manifest: dict[str, Any]) -> str:
     rows, looks = "\n".join(lines), len(manifest["test_looks"])
     again = "" if looks == 1 else f" This is look number {looks} at it: the more there are, the less its scores can be trusted."
     return f"""## Scores
-On the test split, {manifest["n_rows"]["test"]:,} texts that no other command reads, with 95 % intervals of the bootstrap over them.{again}
+On the test split, {manifest["n_rows"]["test"]:,} texts that no other command scores a model on, with 95 %
+intervals of the bootstrap over them.{again}
 
 | model | accuracy | balanced accuracy | F1 | AUC | loss | calibration error |
 |---|---|---|---|---|---|---|

@@ -11,7 +11,7 @@ from tuning.config import StudyConfig
 from tuning.datasets import SplitReviews, load_reviews, split_reviews
 from tuning.datasets.files import Progress
 from tuning.errors import StudyError
-from tuning.results import ResultsDir, write_json
+from tuning.results import ResultsDir
 from tuning.vocabulary import Corpus, build_corpus
 
 logger = logging.getLogger(__name__)
@@ -42,11 +42,7 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
     }
     del reviews  # the splits hold its texts a second time: 0.7 GiB at 1,000,000 reviews
     release_memory()
-    corpus = build_corpus(results.cache_dir(splits.fingerprint), splits, progress=progress)
-    card = corpus.card
-    if {name: card.get(name) for name in reading} != reading:
-        write_json(corpus.folder / "data_card.json", {**card, **reading})
-    return corpus, splits
+    return build_corpus(results.cache_dir(splits.fingerprint), splits, facts=reading, progress=progress), splits
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:

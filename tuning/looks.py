@@ -1,4 +1,4 @@
-"""The one look at the test split: the only place that reads its labels. Each look is recorded in the study before it is taken."""
+"""The one look at the test split: no other module scores a model on it. Each look is recorded in the study before it is counted."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import io
 import logging
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,14 @@ def build_corpus(
     folder: Path,
     splits: SplitReviews,
     *,
+    facts: Mapping[str, Any] | None = None,
     n_threads: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
     """The tokenised data set in `folder`, made there if it is not yet, or is not what was written.
+
+    `facts` are entries of the data card that the texts do not tell, such as where they were read.
 
     Every text is tokenised once. The vocabulary is the training split's; ties in frequency go to the greater word, as in Keras.
     Neither the threads (one a core) nor the size of the chunks change a byte.
@@ -128,6 +131,9 @@ def build_corpus(
                 temporary.mkdir()
                 _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
                 temporary.replace(folder)
+            card = Corpus(folder).card
+            if {**card, **(facts or {})} != card:  # the same texts, read from another place
+                write_json(folder / "data_card.json", {**card, **(facts or {})})
     return Corpus(folder)
 
 
