@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuning.metrics import score, weighted_scores
-from tuning.statistics import Interval, accuracy_difference, mcnemar, mean_interval, score_intervals
+from tuning.statistics import Interval, accuracy_difference, dunnett_critical_value, mcnemar, mean_interval, score_intervals
 
 
 def sample(n: int, *, n_classes: int = 2, seed: int = 0, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,3 +119,21 @@ def test_mcnemar_counts_where_only_one_is_right() -> None:
         "p_value": pytest.approx(stats.binomtest(9, 10, 0.5).pvalue),
     }
     assert mcnemar(labels, first, first)["p_value"] == 1
+
+
+@pytest.mark.parametrize(("n", "size"), [(2, 3), (5, 4), (5, 10), (9, 3)])
+def test_dunnett_s_critical_value_is_scipy_s(n: int, size: int) -> None:
+    rng = np.random.default_rng(0)
+    groups, control = [rng.normal(size=size) for _ in range(n)], rng.normal(size=size)
+    bounds = stats.dunnett(*groups, control=control, rng=np.random.default_rng(0)).confidence_interval(0.95)
+    error = math.sqrt(np.mean([np.var(one, ddof=1) for one in (*groups, control)]) * 2 / size)
+    found = dunnett_critical_value(n, (n + 1) * (size - 1))
+    assert found == pytest.approx((bounds.high[0] - bounds.low[0]) / 2 / error, rel=5e-3)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 4.5, 20])
+def test_dunnett_s_critical_value_lies_between_student_s_and_bonferroni_s(degrees: float) -> None:
+    values = [dunnett_critical_value(n, degrees) for n in (1, 2, 5, 20)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(stats.t.ppf(0.975, degrees))
+    assert all(value <= stats.t.ppf(1 - 0.025 / n, degrees) * 1.0001 for value, n in zip(values, (1, 2, 5, 20), strict=True))

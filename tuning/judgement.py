@@ -5,6 +5,7 @@ Knows no Keras and no Optuna.
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from scipy import stats
 
 from tuning.config import sign
 from tuning.confirmation import MIN_ROUNDS, Confirmation, Finalist
-from tuning.statistics import LEVEL, Interval, pareto_front
+from tuning.statistics import LEVEL, Interval, dunnett_critical_value, pareto_front
 
 RESOLUTION = 0.01  # the difference that "n more seeds would resolve"
 MAX_SEEDS = 1000
@@ -60,8 +61,8 @@ def judge(found: Confirmation) -> Judgement | None:
     spread (empirical Bayes: Efron and Morris, 1975), which takes out what is left of the luck of the best, and does not change their
     order. The baseline was not chosen for being good, and its mean is left as it is; it competes by that with the others' own means.
     Intervals are Student's, with the variance between seeds pooled over the finalists, since each has few. The best was picked out of
-    several finalists, so the interval of its difference to the baseline has Bonferroni's level, 1 - 0.05 / n for n finalists begun with:
-    all n intervals hold their differences together with a probability of 0.95 (Dunn, 1961).
+    several finalists, so the interval of its difference to the baseline is Dunnett's for the number of finalists begun with: the intervals
+    of all their differences would hold them together with a probability of 0.95.
     """
     towards = sign(found.metric)
     tried = [one for one in found.finalists if one.found and not one.failures]
@@ -93,9 +94,12 @@ def _against_the_baseline(found: Confirmation, tried: Sequence[Finalist], best: 
     if not own:
         return None, 0, None
     noise = _layout(pairs)
-    level = 1 - (1 - LEVEL) / sum(not one.is_baseline for one in found.finalists)
-    difference = _interval(statistics.mean(own), noise.variance / len(own), noise.degrees, level=level)
-    return difference, len(own), _seeds_to_resolve(noise.variance, len(own), level=level) if noise.degrees else None
+    if not noise.degrees:
+        return Interval(statistics.mean(own), math.nan, math.nan), len(own), None
+    n_finalists = sum(not one.is_baseline for one in found.finalists)
+    half = dunnett_critical_value(n_finalists, round(noise.degrees, 3)) * math.sqrt(noise.variance / len(own))
+    mean = statistics.mean(own)
+    return Interval(mean, mean - half, mean + half), len(own), _seeds_to_resolve(noise.variance, len(own), n_finalists=n_finalists)
 
 
 def _front(finalists: Sequence[Finalist], means: dict[int, Interval], towards: int) -> list[Finalist]:
@@ -167,16 +171,18 @@ def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Inte
     return found
 
 
-def _interval(mean: float, variance_of_mean: float, degrees: float, *, level: float = LEVEL) -> Interval:
+def _interval(mean: float, variance_of_mean: float, degrees: float) -> Interval:
     if not degrees:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + level) / 2, degrees)) * math.sqrt(variance_of_mean)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(variance_of_mean)
     return Interval(mean, mean - half, mean + half)
 
 
-def _seeds_to_resolve(variance: float, n_pairs: int, *, level: float) -> int | None:
-    """How many more pairs would make the interval of their mean difference no wider than ± `RESOLUTION`."""
-    for n in range(max(n_pairs, 2), MAX_SEEDS):
-        if float(stats.t.ppf((1 + level) / 2, n - 1)) * math.sqrt(variance / n) <= RESOLUTION:
-            return n - n_pairs
-    return None
+def _seeds_to_resolve(variance: float, n_pairs: int, *, n_finalists: int) -> int | None:
+    """How many more pairs would make the interval of their mean difference no wider than ± `RESOLUTION`; None: `MAX_SEEDS` would not."""
+
+    def resolves(n: int) -> bool:
+        return dunnett_critical_value(n_finalists, n - 1) * math.sqrt(variance / n) <= RESOLUTION
+
+    n = bisect.bisect_left(range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves)  # an interval narrows with every pair
+    return n - n_pairs if n < MAX_SEEDS else None

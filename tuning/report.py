@@ -177,7 +177,7 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
     note = (
         "Means are drawn towards the mean of all finalists by what chance explains. "
         "95 % intervals, the variance pooled over the finalists; "
-        "that of the difference to the baseline allows for the number of finalists (Bonferroni)."
+        "that of the difference to the baseline allows for the number of finalists (Dunnett)."
     )
     header, rows = finalist_rows(found, judgement)
     seeds = [name for name in header if name.startswith("seed ")]
