@@ -71,7 +71,24 @@ PADDING_IS_IGNORED = {
     "activations": lambda: over_ids(layers.Dense(3, "relu"), layers.Activation("tanh"), layers.LSTM(3)),
 }
 
+
+def with_initial_state() -> keras.Model:
+    """An encoder's states start the next LSTM: Keras then does not hand the mask on."""
+    ids = keras.Input((None,), dtype="int32")
+    sequence, h, c = layers.LSTM(4, return_sequences=True, return_state=True)(layers.Embedding(ROWS, 4, mask_zero=True)(ids))
+    return keras.Model(ids, layers.Dense(1, activation="sigmoid")(layers.LSTM(4)(sequence, initial_state=[h, c])))
+
+
+def without_masking(layer: layers.Layer) -> layers.Layer:
+    layer.supports_masking = False
+    return layer
+
+
 PADDING_IS_READ = {
+    "initial state": with_initial_state,
+    "layer that drops the mask": lambda: over_ids(without_masking(layers.Dense(3)), layers.LSTM(3)),
+    "activation over the batch": lambda: over_ids(layers.LSTM(3, activation=lambda x: ops.softmax(x, axis=0))),
+    "noise of a fixed length": lambda: over_ids(layers.Dropout(0.2, noise_shape=(None, 9, 1)), layers.LSTM(3)),
     "no mask": lambda: over_ids(layers.LSTM(3), mask_zero=False),
     "fixed length": lambda: over_ids(layers.LSTM(3), length=LENGTH),
     "operations between layers": lambda: over_ids(lambda x: ops.mean(x, axis=1)),
@@ -140,6 +157,52 @@ def test_subclassed_model_becomes_a_graph_of_its_layers(masked: bool) -> None:
     ids = np.random.default_rng(0).integers(0, ROWS, (6, LENGTH)).astype(np.int32)
     np.testing.assert_allclose(graph.predict_on_batch(ids), model.predict_on_batch(ids), atol=1e-7)
     assert is_stock(graph) and not is_stock(model)
+
+
+def test_model_that_needs_to_be_told_whether_it_trains_is_built() -> None:
+    class Told(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = layers.Embedding(ROWS, 4), layers.Dense(1, activation="sigmoid")
+
+        def call(self, ids: Any, training: bool) -> Any:
+            return self.head(ops.mean(self.embedding(ids), axis=1))
+
+    model = Told()
+    model.compile("adam", "binary_crossentropy")
+    assert built(model).count_params() == 4 * ROWS + 5
+
+
+def test_model_that_owns_a_table_stays_as_it_is() -> None:
+    """A graph would hold the table as a constant, and its file as text."""
+
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = self.add_weight(shape=(ROWS, 4), initializer="uniform")
+            self.head = layers.Dense(1, activation="sigmoid")
+
+        def call(self, ids: Any) -> Any:
+            return self.head(ops.mean(ops.take(self.table, ids, axis=0), axis=1))
+
+    model = Own()
+    model.compile("adam", "binary_crossentropy")
+    assert as_graph(built(model), sequence_length=LENGTH) is model
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (lambda: layers.Dense(3, "relu"), True),
+        (lambda: layers.Dense(3, kernel_regularizer="l2", kernel_initializer=keras.initializers.HeNormal()), True),
+        (lambda: layers.Dense(3, activation=lambda x: x), False),
+        (lambda: layers.Lambda(lambda x: x), False),
+        (lambda: layers.Dense(3, kernel_initializer=lambda shape, dtype=None: ops.ones(shape, dtype)), False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask attached to it:UserWarning")
+def test_stock_model_has_no_function_of_the_user_s_own(part: Callable[[], layers.Layer], expected: bool) -> None:
+    assert is_stock(over_ids(layers.LSTM(3), part())) is expected
 
 
 def test_subclass_of_a_graph_keeps_its_own_call() -> None:

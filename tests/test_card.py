@@ -95,7 +95,7 @@ def test_front_matter_holds_any_name(manifest: dict[str, Any], data: str) -> Non
         "700 texts for training,\n150 for validation, 150 for the test",
         "negative 300, positive 400",
         "Licence of the data: not known to this program; fill it in",
-        "| best, trial 7 | 0.8000 [0.7000, 0.9000] |",
+        "| exported model, trial 7 | 0.8000 [0.7000, 0.9000] |",
         "| baseline, trial 0 | 0.7000 [0.6000, 0.8000] |",
         "| majority class | 0.5000",
         "A text of more than 80 words loses its beginning.",

@@ -98,6 +98,29 @@ def test_every_style_of_model_goes_on_from_its_checkpoint(style: Callable[..., k
         np.testing.assert_array_equal(one, other)
 
 
+class Noisy(keras.layers.Layer):
+    """Draws from Keras' global random state."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return x + keras.random.normal(keras.ops.shape(x)) if training else x
+
+
+class DrawsWithoutASeed(Model):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        layers = [keras.layers.Embedding(30, 4), keras.layers.GlobalAveragePooling1D(), Noisy(), keras.layers.Dense(1, "sigmoid")]
+        model = keras.Sequential(layers)
+        model.compile("adam", "binary_crossentropy")
+        return model
+
+
+def test_global_random_state_of_keras_is_in_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    _, whole = train(hypermodel=DrawsWithoutASeed())
+    train(pause_at(2), hypermodel=DrawsWithoutASeed(), checkpoint=path)
+    _, resumed = train(hypermodel=DrawsWithoutASeed(), checkpoint=path, resume=True)
+    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+
+
 def test_seconds_of_a_resumed_training_are_those_of_all_its_parts(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     _, paused = train(pause_at(1), checkpoint=path, idle_seconds=100.0)

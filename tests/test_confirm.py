@@ -117,6 +117,24 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
 
 
 @pytest.mark.slow
+def test_smaller_terms_leave_a_larger_confirmation_as_it_is(setting: Setting) -> None:
+    run(setting, top=3, n_seeds=3)
+    before = setting.folder.confirmation_path.read_bytes()
+    found = run(setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event))
+    assert found.is_over and setting.folder.confirmation_path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_longer_search_keeps_the_finalists_that_have_repeats(setting: Setting) -> None:
+    first = run(setting, top=2, n_seeds=3)
+    before = repeats(first)
+    setting.tune(12)
+    found = run(setting, top=2, n_seeds=3)
+    after = repeats(found)
+    assert all(after[trial].items() >= of_trial.items() for trial, of_trial in before.items())
+
+
+@pytest.mark.slow
 def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
     found = run(setting, top=5, n_seeds=5, share=0.25)
     assert found.is_over
@@ -263,9 +281,9 @@ def test_tune_confirms_at_its_end(run_cli: Callable[..., Ran], reviews_csv: Path
     assert "confirming the best on fresh seeds" in ran.out
     assert (tmp_path / "results" / "s" / "confirmation.json").exists()
     assert ran.out.count("reading reviews.csv") == ran.out.count("starting the workers") == 1
-    assert re.search(r"Confirming trial \d.* and the baseline on 3 to 5 fresh seeds: about \d+ s with 1 worker", ran.out)
+    assert re.search(r"Confirming trial \d.* and the baseline on up to 5 fresh seeds: about \d+ trainings, \d+ s with 1 worker", ran.out)
     assert "is the confirmed best" in ran.out
     assert "The repeats cost" in ran.out
     again = run_cli("tune", *flags)
     assert again.code == 0 and "is the confirmed best" in again.out
-    assert "fresh seeds: about" not in again.out  # there is nothing left to train
+    assert "Confirming trial" not in again.out  # there is nothing left to train

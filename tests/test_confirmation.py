@@ -377,9 +377,49 @@ def test_plan_says_what_is_trained_and_for_how_long() -> None:
     made = finalists(0.9, 0.8, 0.7, seconds=100.0)
     found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
     assert plan(found, n_workers=2) == (
-        "Confirming trial 1, trial 2 and the baseline on 3 to 5 fresh seeds: about 8 min with 2 workers "
-        "(225% of the search's worker seconds)."
+        "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 9 trainings, 8 min with 2 workers "
+        "(budget: 225% of the search's worker seconds)."
     )
+    play(found, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
+    assert plan(found, n_workers=2) == ""
+
+
+def test_plan_of_a_budget_that_pays_nothing_is_empty() -> None:
+    found = confirmation(finalists(0.9, 0.8, 0.7), metric="val_accuracy", seeds=SEEDS, search_seconds=1.0, share=0.5)
+    assert plan(found, n_workers=2) == ""
+
+
+@pytest.mark.parametrize("search_seconds", [20.0, 50.0, 1000.0])
+def test_confirmed_best_stays_against_luckier_newcomers(search_seconds: float) -> None:
+    """Trial 9 was confirmed; the search has gone on and found four trials with better values, which are worse on every seed."""
+    known = {9: {1: 0.88, 2: 0.881, 3: 0.882}, 0: {1: 0.70, 2: 0.71, 3: 0.72}}
+    made = [*finalists(0.97, 0.96, 0.95, 0.94, 0.7), Finalist(9, {}, 0.89, 1.0)]
+    for one in made:
+        one.repeats = dict(known.get(one.trial, {}))
+    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=search_seconds, spent_seconds=6.0)
+    assert 9 in [one.trial for one in found.finalists]
+    play(found, lambda trial, seed: {9: 0.88, 0: 0.7}.get(trial, 0.81) + 0.001 * seed)
+    judgement = judge(found)
+    assert judgement is not None and (judgement.best.trial, judgement.is_confirmed) == (9, True)
+
+
+def test_repeats_that_are_there_cost_nothing() -> None:
+    made = finalists(0.9, 0.8, 0.7)
+    for one in made:
+        one.repeats = {1: 0.8, 2: 0.8, 3: 0.8}
+    found = confirmation(made, metric="val_accuracy", seeds=SEEDS[:3], search_seconds=10.0, spent_seconds=9.0, share=0.9)
+    assert play(found, lambda trial, seed: pytest.fail("trained again")) == []
+    assert found.rounds == 3 and all(one.is_alive for one in found.finalists[:1])
+
+
+def test_confirmed_best_is_on_its_front() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        found = on_front(*((float(rng.normal(0.8, 0.01)), float(rng.integers(1, 9))) for _ in range(5)))
+        values = rng.normal(0.8, 0.01, (6, 6))
+        play(found, lambda trial, seed, values=values: float(values[trial, seed]))
+        judgement = judge(found)
+        assert judgement is not None and judgement.front[0] is judgement.best
 
 
 def test_default_budget_of_a_long_search_is_its_share() -> None:

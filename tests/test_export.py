@@ -310,7 +310,6 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(metric: str, fini
     shares: list[float] = []
     trained = retrain(
         best,
-        "best",
         config,
         outcome.space,
         find_space(config.space),
@@ -327,5 +326,5 @@ def test_retraining_that_ends_early_is_refused(finished: tuple[ResultsDir, Outco
     best.user_attrs["best_epoch"] = 4
     monkeypatch.setattr(training, "fit", lambda *arguments, **options: (None, FitResult(history=[Epoch(1, {}, 0.1)])))
     corpus = prepare_corpus(config, results=results)[0]
-    with pytest.raises(ExportError, match=r"The best must be trained for the 4 epochs after which .*; 1 were trained"):
-        retrain(best, "best", config, outcome.space, find_space(config.space), corpus, None)
+    with pytest.raises(ExportError, match=r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained"):
+        retrain(best, config, outcome.space, find_space(config.space), corpus, None)

@@ -333,8 +333,8 @@ def test_own_fit_gets_arrays_and_validation_data() -> None:
     x_held_out, y_held_out = hypermodel.given["validation_data"]
     assert (x.shape, x_held_out.shape) == ((48, LENGTH), (30, LENGTH))
     np.testing.assert_array_equal(x, make_view(model, VALUES, TRAIN.texts).array())
-    np.testing.assert_array_equal(y, TRAIN.labels)
-    np.testing.assert_array_equal(y_held_out, VALIDATION.labels)
+    np.testing.assert_array_equal(y, TRAIN.labels[:, None])
+    np.testing.assert_array_equal(y_held_out, VALIDATION.labels[:, None])
 
 
 def test_own_fit_reads_the_values_through_hp() -> None:
@@ -662,7 +662,7 @@ def test_fit_that_is_set_on_the_instance_is_called() -> None:
 
 
 def test_fit_refuses_a_loss_for_numbers() -> None:
-    with pytest.raises(SpaceBug, match="must be compiled with a loss for classes; received mean_squared_error"):
+    with pytest.raises(SpaceBug, match="must be compiled with a loss for classes; received mse"):
         run(lambda hp: mean(loss="mse"))
 
 
@@ -673,3 +673,20 @@ def test_fit_model_for_xla_trains() -> None:
         return model
 
     assert len(run(make, epochs=1)[1].history) == 1
+
+
+@keras.saving.register_keras_serializable("tests")
+def f1_m(y_true: Any, y_pred: Any) -> Any:
+    """As notebooks have it: no cast, no reshape."""
+    hits = keras.ops.sum(keras.ops.round(keras.ops.clip(y_true * y_pred, 0, 1)))
+    return 2 * hits / (keras.ops.sum(y_true) + keras.ops.sum(keras.ops.round(y_pred)) + 1e-7)
+
+
+def test_metrics_without_a_cast_or_a_reshape_work_on_one_output() -> None:
+    def make(hp: Any) -> keras.Model:
+        model = mean(eager=False)
+        model.compile("adam", "binary_crossentropy", metrics=[f1_m])
+        return model
+
+    values = [epoch.metrics["f1_m"] for epoch in run(make)[1].history]
+    assert all(0 <= value <= 1 for value in values)

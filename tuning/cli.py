@@ -235,7 +235,10 @@ def tune(
         def then(session: Session, outcome: Outcome) -> None:
             shown.close()
             print_outcome(outcome, Confirmation.load(session.folder))
-            if not confirm_best or join or outcome.ended not in ("finished", "exhausted"):
+            if not confirm_best or join or outcome.ended == "interrupted":
+                return
+            if outcome.ended == "timeout":
+                console.print("Not confirmed: the search is not finished.")
                 return
             if outcome.summary.counts["complete"] < MIN_COMPLETE:
                 console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
@@ -358,7 +361,9 @@ def _confirmed(confirm: Callable[..., Confirmation]) -> Confirmation:
     with steps() as progress:
 
         def start(found: Confirmation, n_workers: int) -> None:
-            console.print(escape(plan(found, n_workers=n_workers)))
+            text = plan(found, n_workers=n_workers)
+            if text:
+                console.print(escape(text))
 
         def say(event: str, found: Confirmation) -> None:
             progress(event, min(found.spent_seconds / found.budget_seconds, 1.0))
@@ -421,7 +426,7 @@ def export_best(
     study: Study = None,
     trial: Annotated[
         int | None,
-        typer.Option("--trial", help="Number of a completed trial to export (default: the best trial)."),
+        typer.Option("--trial", help="Number of a completed trial to export (default: the confirmed best, else the best of the search)."),
     ] = None,
     data: MovedData = None,
     data_dir: MovedDataDir = None,

@@ -129,9 +129,9 @@ def confirm_within(
 ) -> Confirmation:
     """Train the best configurations and the baseline on fresh seeds, with the workers of a session.
 
-    `on_start` gets what is going to be trained and the number of workers. The same call goes on where a stopped one was; a finished
-    confirmation is begun anew when the search has new best trials, or when more seeds, finalists, pruned trials or time are asked for,
-    and keeps every repeat that it has.
+    `on_start` gets what is going to be trained and the number of workers. The same call goes on where a stopped one was. A finished
+    confirmation goes on when the search has new best trials, or when more seeds, finalists, pruned trials or time are asked for; every
+    configuration that has repeats stays among the finalists.
 
     Raises:
         StudyError: fewer than three completed trials, or a trial in the middle.
@@ -140,8 +140,7 @@ def confirm_within(
     summary = summarize(session.study, metric=config.metric)
     _require_finished(summary)
     found = _begin(summary, session, terms)
-    if not found.is_over:
-        on_start(found, len(session.pool.workers))
+    on_start(found, len(session.pool.workers))
     known = [item.name for item in space.hyperparameters]
     job = training_message(config, space_path=session.space_path, corpus=session.corpus, known=known)
     _Repeats(session, found, job, on_change).run()
@@ -171,32 +170,42 @@ def _require_finished(summary: Summary) -> None:
 
 
 def _begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
-    """The confirmation that stands in the study's folder, if it is of these terms, or one that takes over its repeats."""
+    """The confirmation in the study's folder if it has all that is asked for, else one that takes over its finalists with repeats."""
     seed, epochs = session.config.seed, session.config.train.epochs
+    old = Confirmation.load(session.folder)
+    seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
     new = confirmation(
-        finalists_of(summary, session.space, top=terms.top),
+        _with_repeats(finalists_of(summary, session.space, top=terms.top), old.finalists if old else []),
         metric=summary.metric,
-        seeds=[(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)],
+        seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
         search_seconds=sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials),
+        spent_seconds=old.spent_seconds if old else 0.0,
         share=terms.share,
-        pruned=pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
+        pruned=_with_repeats(pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed), old.pruned if old else []),
         search_seed=seed,
     )
-    old = Confirmation.load(session.folder)
-    if old is None:
-        return new
-    if _terms(old) == _terms(new):
-        return old
-    kept = {one.trial: one for one in (*old.finalists, *old.pruned)}
-    for one in (*new.finalists, *new.pruned):
-        if one.trial in kept:
-            one.repeats, one.failures = kept[one.trial].repeats, kept[one.trial].failures
-    new.spent_seconds = old.spent_seconds
-    return new
+    return old if old and _has_all(old, new) else new
 
 
-def _terms(one: Confirmation) -> tuple[Any, ...]:
-    return one.seeds, one.budget_seconds, one.n_guaranteed, [f.trial for f in one.finalists], [f.trial for f in one.pruned]
+def _with_repeats(finalists: list[Finalist], known: list[Finalist]) -> list[Finalist]:
+    """Finalists with the repeats that an earlier confirmation has of them, and its other ones that have repeats."""
+    for one in finalists:
+        for earlier in known:
+            if one.trial in (earlier.trial, *earlier.same):
+                one.repeats, one.failures = earlier.repeats, earlier.failures
+    numbers = {number for one in finalists for number in (one.trial, *one.same)}
+    others = [one for one in known if one.repeats and one.trial not in numbers and not one.is_baseline]
+    return [*finalists, *(replace(one, dropped_in=0) for one in others)]
+
+
+def _has_all(old: Confirmation, new: Confirmation) -> bool:
+    """Whether an earlier confirmation has the seeds, finalists, pruned trials and time of another."""
+    budgets = new.budget_seconds <= old.budget_seconds and new.n_guaranteed <= old.n_guaranteed
+    return budgets and len(new.seeds) <= len(old.seeds) and _numbers(new) <= _numbers(old)
+
+
+def _numbers(one: Confirmation) -> set[int]:
+    return {finalist.trial for finalist in (*one.finalists, *one.pruned)}
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
@@ -252,7 +261,7 @@ class _Repeats:
 
     def __init__(self, session: Session, found: Confirmation, job: dict[str, Any], on_change: Said) -> None:
         self._pool, self._folder, self._space, self._interrupt = session.pool, session.folder, session.space, session.interrupt
-        self._found, self._job, self._on_change = found, job, on_change
+        self._found, self._job, self._on_change, self._keep_going = found, job, on_change, session.keep_going
         self._watch = Watch(session.limits)
         self._running: dict[AnyWorker, tuple[Finalist, int]] = {}
         self._lost: dict[tuple[int, int], int] = {}
@@ -292,6 +301,8 @@ class _Repeats:
             event = f"{self._head(finalist, seed)}: {self._found.metric} {value:.4f}"
         elif message["kind"] == "infeasible":
             event = self._fail(finalist, seed, message["reason"])
+        elif self._keep_going:
+            event = self._fail(finalist, seed, "bug")
         else:
             raise SpaceBug(
                 f"Trial {finalist.trial} ({describe(finalist.values, self._space)}) stopped the confirmation: {message['message']}",
@@ -307,6 +318,7 @@ class _Repeats:
 
     def _fail(self, finalist: Finalist, seed: int, reason: str) -> str:
         finalist.repeats[seed], finalist.failures[seed] = None, reason
+        self._found.spent_seconds += finalist.seconds  # how long it took is not known
         return f"{self._head(finalist, seed)} failed: {reason}"
 
     def _head(self, finalist: Finalist, seed: int) -> str:

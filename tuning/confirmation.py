@@ -9,6 +9,7 @@ which are trained to the end as if nothing had pruned them. Knows no Keras and n
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import statistics
 from collections.abc import Sequence
@@ -104,9 +105,9 @@ class Confirmation:
                 self._end_round()
                 continue
             needed = self.spent_seconds + sum(one.seconds for one in missing)
-            if needed + self._reserve() <= self.budget_seconds or self._is_guaranteed():
+            if needed + self._reserve() <= self.budget_seconds or self._is_guaranteed(missing):
                 return [(one, seed) for one in missing]
-            if self._give_up_worst(in_round=self.rounds + 1):
+            if self._give_up_worst(in_round=self.rounds + 1, among=missing):  # giving up the others would save nothing
                 continue
             if needed <= self.budget_seconds:
                 return [(one, seed) for one in missing]
@@ -131,16 +132,16 @@ class Confirmation:
     def _reserve(self) -> float:
         """Seconds to keep for the later of the first `MIN_ROUNDS` rounds, of the two best and the baseline."""
         kept = [*self._ranked_others()[:2], *(one for one in self._alive() if one.is_baseline)]
-        return sum(one.seconds for one in kept) * max(min(len(self.seeds), MIN_ROUNDS) - self.rounds - 1, 0)
+        return _missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
-    def _is_guaranteed(self) -> bool:
-        """Whether the next round is of the two best and the baseline alone (or of a front, which gives up none of its own)."""
-        return self.rounds < self.n_guaranteed and (self.has_costs or len(self._ranked_others()) <= 2)
+    def _is_guaranteed(self, missing: Sequence[Finalist]) -> bool:
+        """Whether the next round trains two configurations and the baseline at most (or a front, which gives up none of its own)."""
+        return self.rounds < self.n_guaranteed and (self.has_costs or sum(not one.is_baseline for one in missing) <= 2)
 
     def _end_round(self) -> None:
         self.rounds += 1
         if self.rounds < len(self.seeds) and (self.rounds >= MIN_ROUNDS or len(self._ranked_others()) > 2):
-            self._give_up_worst(in_round=self.rounds)
+            self._give_up_worst(in_round=self.rounds, among=self.finalists)
 
     def _ranked_others(self) -> list[Finalist]:
         """The finalists that are left beside the baseline, the best first; of equal ones the earlier trial."""
@@ -149,13 +150,14 @@ class Confirmation:
     def _alive(self) -> list[Finalist]:
         return [one for one in self.finalists if one.is_alive]
 
-    def _give_up_worst(self, *, in_round: int) -> bool:
-        """Give up a finalist, the baseline never and the last one not; returns whether there was one to give up.
+    def _give_up_worst(self, *, in_round: int, among: Sequence[Finalist]) -> bool:
+        """Give up one of some finalists, the baseline never and the last one not; returns whether there was one to give up.
 
         The worst is so by the mean of its repeats, by its value in the search where it has none; of equal ones it is the later trial.
         """
         others = self._ranked_others()
         beaten = [one for one in others if any(self._beats(other, one) for other in others)] if self.has_costs else others
+        beaten = [one for one in beaten if one in among]
         if len(others) < 2 or not beaten:
             return False
         beaten[-1].dropped_in = in_round
@@ -195,36 +197,56 @@ def confirmation(
     metric: str,
     seeds: list[int],
     search_seconds: float,
+    spent_seconds: float = 0.0,
     share: float | None = None,
     pruned: Sequence[Finalist] = (),
     search_seed: int = 0,
 ) -> Confirmation:
     """A confirmation to begin with: as many finalists as leave time for `MIN_ROUNDS` seeds of the two best and the baseline.
 
-    `share`: the maximum of its worker seconds as a share of the search's. By default it is `DEFAULT_SHARE`, and more where `MIN_ROUNDS`
-    seeds of the two best and the baseline need more. Of a front its middle is left out first, so that the best and the cheapest stay.
+    Finalists that have repeats out of an earlier confirmation, which took `spent_seconds`, stay: those repeats cost nothing. `share`: the
+    maximum of all worker seconds as a share of the search's. By default it is `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two
+    best and the baseline need more. Of a front its middle is left out first, so that the best and the cheapest stay.
     """
     baseline = [one for one in finalists if one.is_baseline]
     others = sorted((one for one in finalists if not one.is_baseline), key=lambda one: -sign(metric) * one.search_value)
-    n_rounds = min(len(seeds), MIN_ROUNDS)
-    least = _seconds(others[:2], baseline)
-    budget = max(DEFAULT_SHARE * search_seconds, n_rounds * least) if share is None else share * search_seconds
-    while len(others) > 1 and _seconds(others, baseline) + (n_rounds - 1) * _seconds(others[:2], baseline) > budget:
-        if share is None and len(others) == 2:
+    first, later = seeds[:1], seeds[1:MIN_ROUNDS]
+    least = sum(one.seconds for one in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
+    budget = max(DEFAULT_SHARE * search_seconds, least) if share is None else share * search_seconds
+
+    def needed() -> float:
+        return spent_seconds + _missing_seconds([*others, *baseline], first) + _missing_seconds([*others[:2], *baseline], later)
+
+    while needed() > budget:
+        new = [one for one in others if not one.repeats]
+        if not new or len(others) == 1 or (share is None and len(new) <= 2):
             break
-        others.pop(len(others) // 2 if others[0].costs else -1)
-    n_guaranteed = n_rounds if share is None else 0
+        others.remove(new[len(new) // 2 if new[0].costs else -1])
     return Confirmation(
         metric,
         seeds,
         search_seconds,
         budget,
         [*others, *baseline],
+        spent_seconds=spent_seconds,
         pruned=[*pruned],
         search_seed=search_seed,
-        n_guaranteed=n_guaranteed,
+        n_guaranteed=len(seeds[:MIN_ROUNDS]) if share is None else 0,
     )
 
 
-def _seconds(*groups: Sequence[Finalist]) -> float:
-    return sum(one.seconds for group in groups for one in group)
+def _missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
+    """Worker seconds that the repeats on these seeds take, without those that there are."""
+    return sum(one.seconds for one in finalists for seed in seeds if seed not in one.repeats)
+
+
+def expected(found: Confirmation, *, n_workers: int) -> tuple[int, float]:
+    """How many trainings a confirmation is going to make and how many seconds they take, if repeats are what the search found."""
+    planned, n_trainings, seconds = copy.deepcopy(found), 0, 0.0
+    while due := planned.due():
+        for one, seed in due:
+            one.repeats[seed] = one.search_value
+            planned.spent_seconds += one.seconds
+        n_trainings += len(due)
+        seconds += sum(one.seconds for one, _ in due) / min(n_workers, len(due))
+    return n_trainings, seconds

@@ -156,6 +156,8 @@ def print_confirmation(found: Confirmation) -> None:
     from tuning.verdicts import rows, sentences
 
     judgement = judge(found)
+    if judgement is None and not found.is_over:
+        return
     if judgement is None:
         least = min(one.seconds for one in found.finalists)
         console.print(

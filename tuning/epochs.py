@@ -113,7 +113,7 @@ class Watcher(keras.callbacks.Callback):
         super().__init__()
         self.result = result
         self.clock = clock
-        self.state: list[Array] = []
+        self.state: dict[str, Array] = {}
         self._trained, self._judge = model, judge
         self._started = time.perf_counter()
 

@@ -90,11 +90,11 @@ def _export(
     require_same_data(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
     space_path = find_space(config.space)
     _same_space(space_path, space, n_classes=len(corpus.card["class_names"]))
-    trained = {BEST: retrain(best, BEST, config, space, space_path, corpus, progress)}
+    trained = {BEST: retrain(best, config, space, space_path, corpus, progress)}
     if summary.baseline is best:
         trained["baseline"] = trained[BEST]
     elif summary.baseline is not None:
-        trained["baseline"] = retrain(summary.baseline, "baseline", config, space, space_path, corpus, progress)
+        trained["baseline"] = retrain(summary.baseline, config, space, space_path, corpus, progress)
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, test_texts, progress)
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)
@@ -208,7 +208,7 @@ def describe_scores(trained: dict[str, Trained], compared: dict[str, Reference],
 def describe_search(summary: Summary, best: FrozenTrial, config: StudyConfig, folder: StudyDir) -> dict[str, Any]:
     """How the exported configuration was found, and what its repeats on fresh seeds say of it."""
     found = Confirmation.load(folder)
-    judgement = judge(found) if found else None
+    judgement, chosen = judge(found) if found else None, best_of(summary, found)
     repeats = next((one for one in found.finalists if one.trial == best.number), None) if found else None
     mean = judgement.means.get(best.number) if judgement else None
     return {
@@ -217,7 +217,7 @@ def describe_search(summary: Summary, best: FrozenTrial, config: StudyConfig, fo
         "n_trials": summary.counts,
         "value": value_of(best),
         "is_baseline": summary.baseline is best,
-        "is_confirmed_best": judgement is not None and judgement.is_confirmed and judgement.best.trial == best.number,
+        "is_confirmed_best": chosen is not None and chosen.is_confirmed and chosen.trial.number == best.number,
         "n_shared_seeds": judgement.n_shared if judgement else 0,
         "repeats": {str(seed): value for seed, value in repeats.repeats.items()} if repeats else {},
         "corrected_mean": plain(mean) if mean else None,

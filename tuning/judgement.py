@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -30,7 +31,7 @@ class Judgement:
     `best`: the finalist with the best mean over the `n_shared` seeds that all who are left have had; `naive`: the best of the search;
     `means`: trial → corrected mean of its repeats; `difference`: `best` minus the baseline over the `n_pairs` seeds that both have had,
     None where one of them has no repeat or they are the same. `front`: of several objectives, the finalists that no other one beats in
-    all of them by its corrected mean; else `best` alone.
+    all of them by its mean over the shared seeds, `best` first; else `best` alone.
     """
 
     best: Finalist
@@ -73,14 +74,16 @@ def judge(found: Confirmation) -> Judgement | None:
         return None
     means = _corrected(tried, _layout({one.trial: _known(one.repeats) for one in tried}))
 
-    def standing(one: Finalist) -> tuple[float, float, int]:
+    def standing(one: Finalist) -> tuple[Any, ...]:
         own = _known(one.repeats)
-        return towards * statistics.mean(own[seed] for seed in shared), towards * one.search_value, -one.trial
+        mean = round(statistics.mean(own[seed] for seed in shared), DIGITS)
+        return towards * mean, [-cost for cost in one.costs], towards * one.search_value, -one.trial
 
-    best = max(left, key=standing)
+    ranked = sorted(left, key=standing, reverse=True)
+    best = ranked[0]
     naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))
     difference, n_pairs, resolving = _against_the_baseline(found, tried, best)
-    front = _front(left, means, towards) if found.has_costs else [best]
+    front = pareto_front(ranked, lambda one: one.costs) if found.has_costs else [best]
     return Judgement(best, len(shared), naive, means, difference, n_pairs, resolving, front)
 
 
@@ -100,11 +103,6 @@ def _against_the_baseline(found: Confirmation, tried: Sequence[Finalist], best: 
     half = dunnett_critical_value(n_finalists, round(noise.degrees, 3)) * math.sqrt(noise.variance / len(own))
     mean = statistics.mean(own)
     return Interval(mean, mean - half, mean + half), len(own), _seeds_to_resolve(noise.variance, len(own), n_finalists=n_finalists)
-
-
-def _front(finalists: Sequence[Finalist], means: dict[int, Interval], towards: int) -> list[Finalist]:
-    ordered = sorted(finalists, key=lambda one: (-towards * means[one.trial].value, one.costs))
-    return pareto_front(ordered, lambda one: one.costs)
 
 
 def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:

@@ -45,7 +45,8 @@ def named_entries(seen: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The models of a look by the names to show, each once: the baseline is not shown again where it is the best."""
     scores = seen["scores"]
     alone = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
-    models = {f"{BEST} (the baseline)": scores[BEST]} if alone else scores
+    names = {name: "exported model" if name == BEST else name for name in scores}
+    models = {"exported model (the baseline)": scores[BEST]} if alone else {names[name]: one for name, one in scores.items()}
     return {**{f"{name}, trial {one['trial']}": one for name, one in models.items()}, **seen["references"]}
 
 

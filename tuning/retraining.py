@@ -44,7 +44,6 @@ class Trained:
 
 def retrain(
     trial: FrozenTrial,
-    role: str,
     config: StudyConfig,
     space: SearchSpace,
     space_path: Path,
@@ -64,11 +63,11 @@ def retrain(
 
     def on_epoch(epoch: Epoch) -> bool:
         if progress:
-            progress(f"training the {role} again (trial {trial.number})", epoch.number / epochs)
+            progress(f"training trial {trial.number} again", epoch.number / epochs)
         return True
 
     if progress:
-        progress(f"training the {role} again (trial {trial.number})", 0.0)
+        progress(f"training trial {trial.number} again", 0.0)
     hypermodel = load_hypermodel(space_path)
     model, result = training.fit(
         hypermodel,
@@ -83,7 +82,5 @@ def retrain(
     )
     trained = len(result.history)
     if trained != epochs and not has_own_fit(hypermodel):
-        raise ExportError(
-            f"The {role} must be trained for the {epochs} epochs after which trial {trial.number} was best; {trained} were trained."
-        )
+        raise ExportError(f"Trial {trial.number} must be trained for the {epochs} epochs after which it was best; {trained} were trained.")
     return Trained(trial, values, trained, model, time.monotonic() - started)

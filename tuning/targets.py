@@ -1,15 +1,17 @@
-"""Labels in the form that a compiled loss takes: class numbers, or a column for each class (one-hot)."""
+"""Labels in the form that a compiled loss takes: class numbers, one column, or a column for each class (one-hot)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.losses.losses import LossFunctionWrapper
+from keras.src.trainers.compile_utils import get_loss
 
+from tuning.architecture import output_of
 from tuning.errors import SpaceBug
 from tuning.metrics import Array, Labels, class_probabilities
 from tuning.spaces import run_user_code
@@ -27,74 +29,101 @@ _REGRESSION = (
 )
 _REGRESSION_FUNCTIONS = frozenset(one().fn for one in _REGRESSION)
 
+Form = Callable[[Labels], Array | Labels]
+"""Class numbers, int64 (n,), in the form that a loss takes."""
 
-def one_hot(labels: Labels, *, n_classes: int) -> Array:
+
+def as_numbers(labels: Labels) -> Labels:
+    """Class numbers, int64 array (n,)."""
+    return labels
+
+
+def as_column(labels: Labels) -> Array:
+    """Class numbers of two classes, float32 array (n, 1)."""
+    return labels.astype(np.float32)[:, None]
+
+
+def as_one_hot(n_classes: int) -> Form:
     """One-hot labels, float32 array (n, n_classes)."""
-    return np.eye(n_classes, dtype=np.float32)[labels]
+    return lambda labels: np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def takes_one_hot(model: keras.Model, *, n_classes: int, sequence_length: int) -> bool:
-    """Whether the compiled loss of a built model takes one-hot labels, float32 (n, n_classes), and not class numbers, int64 (n,).
+def label_form(model: keras.Model, *, n_classes: int, sequence_length: int) -> Form:
+    """The form of labels that the compiled loss of a built model takes.
 
-    A loss takes a form of labels if it is lower for right predictions than for wrong ones. This holds for losses of the user's own as
-    well: a loss for one-hot labels that gets class numbers broadcasts them, and is the same for right and wrong predictions. A model that
-    is compiled without a loss gets class numbers.
+    A model with one output gets a column of the same shape as its output, so that losses and metrics of the user's own need no reshaping.
+    A model with an output for each class gets class numbers or one-hot labels: the form with which the loss is lower for right predictions
+    than for wrong ones. A loss for one-hot labels that gets class numbers broadcasts them, and is the same for right and wrong
+    predictions. A model that is compiled without a loss gets class numbers.
 
     Raises:
-        SpaceBug: the loss takes neither form, is one of Keras' for regression, or the model's output is not one of classes.
+        SpaceBug: the loss takes no form, is one of Keras' for regression, or the model's output is not one of classes.
     """
-    loss = model.loss[0] if isinstance(model.loss, list | tuple) and len(model.loss) == 1 else model.loss
+    loss = model.loss
+    if isinstance(loss, dict | list | tuple) and len(loss) == 1:
+        (loss,) = loss.values() if isinstance(loss, dict) else loss
+    if loss is None or isinstance(loss, dict | list | tuple):
+        return as_numbers
     shape = _output_shape(model, sequence_length)
-    if loss is None or isinstance(loss, dict | list | tuple) or shape is None:
-        return False
-    return run_user_code(lambda: _takes_one_hot(_as_loss(loss), shape, n_classes=n_classes), doing="trying its loss")
+    forms: list[Form] = [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(n_classes)]
+    return run_user_code(lambda: _fitting(loss, forms, shape, n_classes=n_classes), doing="trying its loss")
 
 
-def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...] | None:
-    """Shape of the output for one text; None of several outputs, or where Keras does not know it."""
-    if getattr(model, "outputs", None):
-        shape = model.output_shape
-    else:
-        ids = np.zeros((2, sequence_length), np.int32) if model.run_eagerly else keras.KerasTensor((2, sequence_length), dtype="int32")
-        shape = getattr(model(ids), "shape", None)
-    sizes = tuple(shape[1:]) if shape is not None and not isinstance(shape, list | dict) else ()
-    return sizes if sizes and all(isinstance(size, int) for size in sizes) else None
+def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
+    """Shape of the output for one text.
+
+    Raises:
+        SpaceBug: the model has several outputs, or Keras does not know their shape.
+    """
+    output = model.outputs[0] if len(getattr(model, "outputs", None) or ()) == 1 else output_of(model, sequence_length=sequence_length)
+    sizes = tuple(getattr(output, "shape", ())[1:])
+    if not sizes or not all(isinstance(size, int) for size in sizes):
+        raise SpaceBug(f"A model must give one tensor of class probabilities; this one gives {output!r}.", traceback="")
+    return sizes
 
 
-def _as_loss(loss: Any) -> keras.losses.Loss:
-    """A compiled loss as Keras calls it."""
-    found = keras.losses.get(loss)
-    if isinstance(found, _REGRESSION) or found in _REGRESSION_FUNCTIONS:
-        name = getattr(found, "__name__", type(found).__name__)
-        raise SpaceBug(
-            f"A model must be compiled with a loss for classes; received {name}, a loss for numbers. Use binary_crossentropy, "
-            "categorical_crossentropy or sparse_categorical_crossentropy.",
-            traceback="",
-        )
-    return found if isinstance(found, keras.losses.Loss) else LossFunctionWrapper(found)
-
-
-def _takes_one_hot(loss: keras.losses.Loss, shape: tuple[int, ...], *, n_classes: int) -> bool:
+def _fitting(loss: Any, forms: list[Form], shape: tuple[int, ...], *, n_classes: int) -> Form:
     width = math.prod(shape)
     class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)  # refuses another number of columns
-    numbers = np.arange(2 * max(n_classes, 2) - 1) % n_classes  # as many rows as there are classes would hide a wrong shape
-    columns, others = one_hot(numbers, n_classes=n_classes), one_hot((numbers + 1) % n_classes, n_classes=n_classes)
+    # Every class twice: labels that a loss broadcasts are then as near to the right predictions as to the wrong ones.
+    numbers = np.arange(2 * n_classes, dtype=np.int64) % n_classes
+    columns, others = as_one_hot(n_classes)(numbers), as_one_hot(n_classes)((numbers + 1) % n_classes)
     right, wrong = (_predictions(one if width > 1 else one[:, 1:]).reshape(-1, *shape) for one in (columns, others))
     problems = []
-    for is_one_hot, labels in ((False, numbers), (True, columns))[: 1 if width == 1 else 2]:
+    for form in forms:
         try:
-            if float(loss(labels, right)) < float(loss(labels, wrong)):
-                return is_one_hot
+            labels = form(numbers)
+            values = [_value(loss, labels, predictions) for predictions in (right, wrong)]
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:  # the loss takes the other form, or neither
             problems.append(error)
-    if len(problems) == (1 if width == 1 else 2):
+            continue
+        if values[0] < values[1]:
+            return form
+    if len(problems) == len(forms):
         raise problems[-1]
     raise SpaceBug(
-        f"A loss must be lower for right predictions than for wrong ones; {loss.name!r} is not, neither with class numbers nor with "
+        f"A loss must be lower for right predictions than for wrong ones; {_name(loss)} is not, neither with class numbers nor with "
         "one-hot labels. Use binary_crossentropy, categorical_crossentropy or sparse_categorical_crossentropy.",
         traceback="",
     )
 
 
-def _predictions(columns: Array) -> Array:
+def _value(loss: Any, labels: Array | Labels, predictions: Array) -> float:
+    """A compiled loss as Keras calls it, the mean of a loss that is not reduced."""
+    found = get_loss(loss, labels, predictions)
+    function = getattr(found, "fn", None)
+    if isinstance(found, _REGRESSION) or function in _REGRESSION_FUNCTIONS:
+        raise SpaceBug(
+            f"A model must be compiled with a loss for classes; received {_name(loss)}, a loss for numbers. Use binary_crossentropy, "
+            "categorical_crossentropy or sparse_categorical_crossentropy.",
+            traceback="",
+        )
+    return float(np.mean(found(labels, predictions)))
+
+
+def _name(loss: Any) -> str:
+    return loss if isinstance(loss, str) else getattr(loss, "__name__", None) or type(loss).__name__
+
+
+def _predictions(columns: Array | Labels) -> Array:
     return np.where(columns > 0, RIGHT, WRONG).astype(np.float32)

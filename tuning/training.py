@@ -32,7 +32,7 @@ from tuning.metrics import Array, Labels
 from tuning.models.fused import fused
 from tuning.prediction import dataset, latency_ms, make_view
 from tuning.spaces import build, check_declared, has_own_fit, run_user_code
-from tuning.targets import one_hot, takes_one_hot
+from tuning.targets import Form, label_form
 from tuning.vocabulary import LabelledTexts
 
 logger = logging.getLogger(__name__)
@@ -80,15 +80,15 @@ def fit(
         hp, model = build(hypermodel, values, known=known)
         length = int(values["sequence_length"])
         run_user_code(lambda: ensure_built(model, sequence_length=length), doing="building the model's layers")
+        form = label_form(model, n_classes=n_classes, sequence_length=length)
         result = FitResult.from_dict(checkpoints.load(checkpoint, model)) if checkpoint and resume else FitResult()
         _measure(model, length, result, latency=measure_latency)
         clock.lap("build")
         if exceeded(limits or {}, vars(result)):
             result.seconds = clock.seconds
             raise OverLimit(result)
-        n_columns = n_classes if takes_one_hot(model, n_classes=n_classes, sequence_length=length) else 0
-        seen = _seen_by(model, values, train, n_columns=n_columns)
-        held_out = _seen_by(model, values, validation, n_columns=n_columns) if validation else None
+        seen = _seen_by(model, values, train, form)
+        held_out = _seen_by(model, values, validation, form) if validation else None
         batch_size = int(values.get("batch_size", config.batch_size))
         batches = training_batches(seen.view, batch_size=batch_size, seed=seed, epoch=1)
         result.padding_share, result.ignores_padding = padding_share(seen.view, batches), seen.view.trims
@@ -121,7 +121,7 @@ def _measure(model: keras.Model, sequence_length: int, result: FitResult, *, lat
         result.latency_ms = run_user_code(lambda: latency_ms(model, sequence_length=sequence_length), doing="measuring its latency")
 
 
-def _save(path: Path, state: list[Array], result: FitResult) -> bool:
+def _save(path: Path, state: dict[str, Array], result: FitResult) -> bool:
     """Save a checkpoint; a disk without space for it costs the chance to go on, not the study."""
     try:
         checkpoints.save(path, state, result)
@@ -178,7 +178,7 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     ensure_built(model, sequence_length=length)
     x = np.ones((32, length), dtype=np.int32)
     labels = np.arange(32, dtype=np.int64) % n_classes
-    y = one_hot(labels, n_classes=n_classes) if takes_one_hot(model, n_classes=n_classes, sequence_length=length) else labels
+    y = label_form(model, n_classes=n_classes, sequence_length=length)(labels)
     hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
 
 
@@ -190,9 +190,8 @@ class _Seen:
     targets: Array | Labels
 
 
-def _seen_by(model: keras.Model, values: Values, split: LabelledTexts, *, n_columns: int) -> _Seen:
-    """`n_columns`: those of one-hot labels; 0: the loss takes class numbers."""
-    return _Seen(make_view(model, values, split.texts), one_hot(split.labels, n_classes=n_columns) if n_columns else split.labels)
+def _seen_by(model: keras.Model, values: Values, split: LabelledTexts, form: Form) -> _Seen:
+    return _Seen(make_view(model, values, split.texts), form(split.labels))
 
 
 def _keras_fit(model: keras.Model, seen: _Seen, watcher: Watcher, *, batch_size: int, seed: int, epochs: int) -> None:

@@ -61,6 +61,7 @@ class Session:
     pool: AnyPool
     limits: TrialLimits
     interrupt: Interrupt
+    keep_going: bool = False
 
 
 def tune(
@@ -121,7 +122,7 @@ def tune(
             study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
             coordinators = Coordinators(study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds)
             on_start(corpus, space)
-            dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
+            _annotate(study, config, folder, card, space, own=own)
             session = Session(
                 study=study,
                 config=config,
@@ -132,6 +133,7 @@ def tune(
                 pool=pool,
                 limits=limits,
                 interrupt=stack.enter_context(signals()),
+                keep_going=keep_going,
             )
             try:
                 search = Search(
@@ -153,9 +155,15 @@ def tune(
                 outcome = Outcome(summarize(study, metric=config.metric), space, ended, search.n_trials)
                 then(session, outcome)
             finally:
-                dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
+                _annotate(study, config, folder, card, space, own=own)
                 close_study(study)
     return outcome
+
+
+def _annotate(study: optuna.Study, config: StudyConfig, folder: StudyDir, card: dict[str, Any], space: SearchSpace, *, own: str) -> None:
+    """Write the Dashboard's note; a machine that joins leaves that to the one that creates the study, whose folder has its confirmation."""
+    if own == FIRST:
+        dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:

@@ -8,18 +8,21 @@ from typing import Any
 from scipy import stats
 
 from tuning.config import sign
-from tuning.confirmation import MIN_ROUNDS, Confirmation, Finalist
+from tuning.confirmation import MIN_ROUNDS, Confirmation, Finalist, expected
 from tuning.judgement import RESOLUTION, Judgement, judge
 from tuning.statistics import LEVEL
-from tuning.summary import Summary
+from tuning.summary import Summary, best_of
 from tuning.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
 
 
 def verdict(summary: Summary, found: Confirmation | None = None) -> str:
     """What the search found, in one or two sentences; what its confirmation says, where there are repeats."""
-    judgement = judge(found) if found else None
+    judgement, chosen = judge(found) if found else None, best_of(summary, found)
+    newer = ""
     if found and judgement:
-        return " ".join(sentences(found, judgement))
+        if chosen is None or chosen.is_confirmed or not judgement.is_confirmed:
+            return " ".join(sentences(found, judgement))
+        newer = f" It is newer than the confirmation, whose best is trial {judgement.best.trial}: `make confirm` repeats it."
     best, baseline = summary.best, summary.baseline
     if best is None:
         over = f" {summary.n_over_limit} are over a limit: raise it, or search smaller models." if summary.n_over_limit else ""
@@ -27,14 +30,14 @@ def verdict(summary: Summary, found: Confirmation | None = None) -> str:
     value = f"{summary.metric} {value_of(best):.4f}"
     text = f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number} with {value}"
     if baseline is None:
-        return f"{text}; the baseline is not complete yet."
+        return f"{text}; the baseline is not complete yet.{newer}"
     if best is baseline:
-        return f"{text}: the baseline itself. Nothing that was tried is better.{_front_sentence(summary)}"
+        return f"{text}: the baseline itself. Nothing that was tried is better.{_front_sentence(summary)}{newer}"
     change = value_of(best) - value_of(baseline)
     over = ", over a limit" if is_over_limit(baseline) else ""
     return (
         f"{text}, against {value_of(baseline):.4f} of the baseline (trial {baseline.number}{over}), a difference of {change:+.4f}. "
-        f"Each is one training with one seed on the validation split, so a small difference may be chance.{_front_sentence(summary)}"
+        f"Each is one training with one seed on the validation split, so a small difference may be chance.{_front_sentence(summary)}{newer}"
     )
 
 
@@ -57,15 +60,16 @@ def comparison(name: str, found: dict[str, Any], *, trial: int) -> str:
 
 
 def plan(found: Confirmation, *, n_workers: int) -> str:
-    """What a confirmation is going to train and how long that takes, before it begins."""
+    """What a confirmation is going to train and about how long that takes; empty where nothing is left to train."""
+    n_trainings, seconds = expected(found, n_workers=n_workers)
+    if not n_trainings:
+        return ""
     others = ", ".join(f"trial {one.trial}" for one in found.finalists if one.is_alive and not one.is_baseline)
     names = " and ".join(filter(None, [others, "the baseline" if found.baseline else ""]))
-    n_least, n_most = min(MIN_ROUNDS, len(found.seeds)), len(found.seeds)
-    seeds = f"{n_least} to {n_most} fresh seeds" if n_least < n_most else counted(n_most, "fresh seed")
-    seconds = max(found.budget_seconds - found.spent_seconds, 0.0) / n_workers
     time = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    share = f"{found.budget_seconds / found.search_seconds:.0%} of the search's worker seconds" if found.search_seconds else "its budget"
-    return f"Confirming {names} on {seeds}: about {time} with {counted(n_workers, 'worker')} ({share})."
+    budget = f"budget: {found.budget_seconds / found.search_seconds:.0%} of the search's worker seconds" if found.search_seconds else ""
+    trainings = f"about {counted(n_trainings, 'training')}, {time} with {counted(n_workers, 'worker')}"
+    return f"Confirming {names} on up to {counted(len(found.seeds), 'fresh seed')}: {trainings} ({budget})."
 
 
 def counted(n: int, noun: str) -> str:
