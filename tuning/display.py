@@ -169,7 +169,7 @@ def print_confirmation(found: Confirmation) -> None:
     header, cells = rows(found, judgement)
     table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
     for column in header:
-        table.add_column(column, justify="right", no_wrap=column == "corrected mean")
+        table.add_column(column, justify="right", no_wrap=column in ("trial", "corrected mean"))
     for row in cells:
         table.add_row(*map(escape, row))
     console.print(table)

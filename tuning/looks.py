@@ -46,7 +46,7 @@ def named_entries(seen: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     scores = seen["scores"]
     alone = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
     names = {name: "exported model" if name == BEST else name for name in scores}
-    models = {"exported model (the baseline)": scores[BEST]} if alone else {names[name]: one for name, one in scores.items()}
+    models = {"exported baseline": scores[BEST]} if alone else {names[name]: one for name, one in scores.items()}
     return {**{f"{name}, trial {one['trial']}": one for name, one in models.items()}, **seen["references"]}
 
 
