@@ -328,3 +328,39 @@ def test_retraining_that_ends_early_is_refused(finished: tuple[ResultsDir, Outco
     corpus = prepare_corpus(config, results=results)[0]
     with pytest.raises(ExportError, match=r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained"):
         retrain(best, config, outcome.space, find_space(config.space), corpus, None)
+
+
+PUBLIC_STYLE = """
+from keras import Sequential
+from keras.layers import LSTM, Bidirectional, Dense, Embedding
+from keras.metrics import Precision, Recall
+from keras.optimizers import Adam
+
+
+def build(hp):
+    vocab_size = hp.Fixed("vocab_size", 40)
+    hp.Fixed("sequence_length", 12)
+    model = Sequential()
+    model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
+    model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
+    model.add(Dense(2, activation="softmax"))
+    model.compile(optimizer=Adam(0.03), loss="categorical_crossentropy", metrics=["accuracy", Precision(), Recall()])
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_exported(
+    run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path
+) -> None:
+    """A function, a lazy Sequential and one-hot labels."""
+    space = tmp_path / "public.py"
+    space.write_text(PUBLIC_STYLE)
+    flags = ("--data", reviews_csv, "--space", space, "--study", "s", "--epochs", 3, "--n-trials", 4, "--workers", 1)
+    ran = run_cli("tune", *flags)
+    assert ran.code == 0, ran.err
+    assert "confirmed best" in ran.out
+    exported = run_cli("export-best", "--study", "s")
+    assert exported.code == 0, exported.err
+    manifest = read_manifest(tmp_path / "results" / "s" / "best")
+    assert (manifest["left_out"], {form["form"] for form in manifest["forms"].values()}) == ({}, set(FORMS))
