@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tests.conftest import Ran
 from tests.test_tune import Setting
 from tuning.config import TrainConfig
-from tuning.confirm import confirm
+from tuning.confirm import Terms, confirm
 from tuning.errors import StudyError
 from tuning.export import best_trial, named_trial
 from tuning.judgement import judge
@@ -54,12 +54,12 @@ def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Se
 @pytest.mark.slow
 def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting: Setting) -> None:
     setting.tune(24, config={"max_parameters": 122})
-    options = {"top": 2, "n_seeds": 2, "share": 10.0, "n_pruned": 0, "n_workers": 1}
-    found = confirm(setting.results, setting.folder, storage_url=setting.results.storage_url(None), **options)  # type: ignore[arg-type]
+    terms = Terms(top=2, n_seeds=3, share=10.0, n_pruned=0)
+    found = confirm(setting.results, setting.folder, storage_url=setting.results.storage_url(None), terms=terms, n_workers=1)
     baseline = found.baseline
-    assert baseline is not None and baseline.is_over_limit and len(baseline.found) == 2
+    assert baseline is not None and baseline.is_over_limit and len(baseline.found) == 3
     for one in found.finalists:
-        one.repeats = {1: 0.9 if one.is_baseline else 0.5, 2: 0.91 if one.is_baseline else 0.51}
+        one.repeats = {seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)}
     found.save(setting.folder)
     judgement = judge(found)
     assert judgement is not None and not judgement.best.is_baseline
