@@ -17,6 +17,7 @@ from tuning.figures import baseline_against_best, learning_curves
 from tuning.report import write_report
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.summary import Summary, best_of, status_of
+from tuning.tables import best_rows
 from tuning.trials import value_of
 from tuning.tune import Outcome
 from tuning.verdicts import verdict
@@ -98,6 +99,20 @@ def test_baseline_that_is_the_best_is_drawn_once(confirmed: Confirmed) -> None:
     confirmed.winner = 0
     confirmed.repeat(3)
     assert [bar.name for bar in baseline_against_best(confirmed.summary, confirmed.found).data] == ["trial 0 (baseline, confirmed best)"]
+
+
+def test_baseline_that_is_the_best_is_listed_once(
+    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is not among the best of the search that a table or a figure shows."""
+    confirmed.winner = 0
+    confirmed.repeat(3)
+    n = confirmed.summary.ranked.index(confirmed.summary.baseline)
+    monkeypatch.setattr("tuning.tables.N_TABLE", n)
+    monkeypatch.setattr("tuning.figures.N_CURVES", n)
+    label = "0 (baseline, confirmed best)"
+    assert [row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.found)[1]].count(label) == 1
+    assert [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data].count(f"trial {label}") == 1
 
 
 def test_page_names_one_best(confirmed: Confirmed) -> None:

@@ -18,7 +18,7 @@ from tuning.judgement import judge
 from tuning.spaces import SearchSpace
 from tuning.statistics import Interval
 from tuning.summary import PHASES, Summary, best_of
-from tuning.tables import trial_label
+from tuning.tables import trial_label, with_best
 from tuning.trials import is_pruned_early
 
 N_CURVES = 12  # more lines than this can't be told apart
@@ -41,10 +41,8 @@ LAYOUT = {
 def learning_curves(summary: Summary, found: Confirmation | None = None) -> go.Figure:
     """The objective after each epoch: the best trials, the baseline dashed, and pruned trials up to their last epoch."""
     best = best_of(summary, found)
-    shown = summary.ranked[:N_CURVES]
-    shown += [trial for trial in (best.trial if best else None, summary.baseline) if trial is not None and trial not in shown]
     figure = go.Figure(layout=LAYOUT)
-    for trial in shown:
+    for trial in with_best(summary.ranked[:N_CURVES], summary, best):
         epochs = sorted(trial.intermediate_values)
         is_baseline = trial is summary.baseline
         figure.add_scatter(
@@ -115,8 +113,7 @@ def baseline_against_best(summary: Summary, found: Confirmation | None = None) -
     figure = go.Figure(layout=LAYOUT)
     names = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
     best = best_of(summary, found)
-    trials = [trial for trial in (summary.baseline, best.trial if best else None) if trial is not None]
-    for trial in {trial.number: trial for trial in trials}.values():
+    for trial in with_best([summary.baseline] if summary.baseline else [], summary, best):
         values = [trial.user_attrs.get(name) for name in names]
         texts = [f"{value:.3f}" if value is not None else "" for value in values]
         figure.add_bar(x=list(names), y=values, text=texts, name=trial_label(trial, summary, best))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -43,6 +44,15 @@ def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
     return f"trial {trial.number} ({', '.join(roles)})" if roles else f"trial {trial.number}"
 
 
+def with_best(trials: Sequence[FrozenTrial], summary: Summary, best: Best | None) -> list[FrozenTrial]:
+    """Some trials, then the best and the baseline, each where it is not among them."""
+    shown = [*trials]
+    for trial in (best.trial if best else None, summary.baseline):
+        if trial is not None and trial not in shown:
+            shown.append(trial)
+    return shown
+
+
 def best_rows(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the best five trials of the search, or those of the Pareto front.
 
@@ -53,8 +63,7 @@ def best_rows(summary: Summary, space: SearchSpace, found: Confirmation | None =
     names = list(dict.fromkeys(i.name for i in space.searched))
     sizes = [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)] if summary.counts_size else []
     best = best_of(summary, found)
-    shown = summary.front if summary.has_costs else summary.ranked[:N_TABLE]
-    shown = [*shown, *(t for t in (best.trial if best else None, summary.baseline) if t is not None and t not in shown)]
+    shown = with_best(summary.front if summary.has_costs else summary.ranked[:N_TABLE], summary, best)
     rows = []
     for trial in shown:
         label = trial_label(trial, summary, best).removeprefix("trial ")
