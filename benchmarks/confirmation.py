@@ -26,9 +26,10 @@ import optuna
 from benchmarks.goals import figures
 from benchmarks.settings import Settings
 from tuning.config import sign
-from tuning.confirmation import Finalist, confirmation
+from tuning.confirmation import DEFAULT_SHARE, Confirmation, Finalist, confirmation
 from tuning.datasets import SplitReviews
 from tuning.judgement import judge
+from tuning.metrics import Array
 from tuning.samplers import N_BEST_FITTED, FittedTPE, derive_seed, fitted_trials
 
 DATA_SETS = {
@@ -37,7 +38,7 @@ DATA_SETS = {
 }
 SETS = [(family, name) for family, names in DATA_SETS.items() for name in names]
 METRICS = {"HPOBench": ("val_acc", "val_accuracy"), "HPOLib": ("val_loss", "val_loss")}
-N_TRIALS, TOP, SHARE, N_REPETITIONS = 50, 5, 0.25, 200
+N_TRIALS, TOP, N_REPETITIONS = 50, 5, 200
 N_SIMULATED = 10_000  # confirmations of each case: the standard error of a rate of 2.5 % is 0.16 %
 NOISE = 0.01  # standard deviation of what a seed does to all trainings, and of what it does to each
 SEEDS = [1, 2, 3, 4, 5]
@@ -130,7 +131,7 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
     """One search and its confirmation, against Optuna's best trial for the same number of trainings."""
     table = load(family, name)
     seen = int(number % table.n_seeds)
-    trials = search(table, seed=seed * N_REPETITIONS + number, seen=seen, n_trials=N_TRIALS + int(SHARE * N_TRIALS))
+    trials = search(table, seed=seed * N_REPETITIONS + number, seen=seen, n_trials=N_TRIALS + int(DEFAULT_SHARE * N_TRIALS))
     towards = sign(table.metric)
     found = confirmation(
         finalists(trials[:N_TRIALS], towards),
@@ -138,10 +139,7 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         seeds=[(seen + step) % table.n_seeds for step in range(1, table.n_seeds)],  # each of them first, second, … as often
         search_seconds=float(N_TRIALS),
     )
-    while due := found.due():
-        for one, number_of_seed in due:
-            one.repeats[number_of_seed] = table.values[one.values["point"]][number_of_seed]
-            found.spent_seconds += 1.0
+    train(found, lambda one, number_of_seed: table.values[one.values["point"]][number_of_seed])
     judgement = judge(found)
     assert judgement is not None  # a quarter of 50 trainings pays for a pair
     chosen = judgement.best
@@ -155,6 +153,14 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         "regret_of_best_trial": towards * (table.best_truth - table.truth(naive[0])),
         "trainings": N_TRIALS + found.spent_seconds,
     }
+
+
+def train(found: Confirmation, value: Callable[[Finalist, int], float]) -> None:
+    """Make the repeats of a confirmation, of the value that `value` gives for a finalist and a seed."""
+    while due := found.due():
+        for one, seed in due:
+            one.repeats[seed] = value(one, seed)
+            found.spent_seconds += one.seconds
 
 
 def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
@@ -172,10 +178,11 @@ def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
         searched = {trial: float(rng.normal(truth[trial], scale[trial])) for trial in scale}
         made = [Finalist(trial, {}, value, 1.0, is_baseline=trial == 0) for trial, value in searched.items()]
         found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=float(N_TRIALS), share=case.share)
-        while due := found.due():
-            for one, number in due:
-                one.repeats[number] = float(rng.normal(truth[one.trial] + shifts[number], scale[one.trial]))
-                found.spent_seconds += one.seconds
+
+        def value(one: Finalist, number: int, *, shifts: Array = shifts) -> float:
+            return float(rng.normal(truth[one.trial] + shifts[number], scale[one.trial]))
+
+        train(found, value)
         judgement = judge(found)
         difference = judgement.difference if judgement and judgement.is_confirmed else None
         if judgement and difference is not None and difference.low > 0:

@@ -62,6 +62,15 @@ def ask(record: Record) -> OpenTrial | None:
     return record.ask(n_trials=9)
 
 
+def pause_after_one_epoch(machine: Machine) -> None:
+    record, _ = machine.start()
+    asked = ask(record)
+    assert asked is not None
+    record.report(asked, EPOCH)
+    machine.save(asked, 1)
+    record.mark(asked, paused=True)
+
+
 def test_configuration_at_work_in_every_death_is_given_up(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     tried = []
     for _ in range(DEATH_LIMIT):
@@ -158,12 +167,7 @@ def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Ma
 
 
 def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(machine: Machine) -> None:
-    record, _ = machine.start()
-    asked = ask(record)
-    assert asked is not None
-    record.report(asked, EPOCH)
-    machine.save(asked, 1)
-    record.mark(asked, paused=True)
+    pause_after_one_epoch(machine)
     for _ in range(DEATH_LIMIT):
         record, (paused,) = machine.start()
         assert (paused.number, paused.n_epochs) == (0, 1)
@@ -173,12 +177,7 @@ def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
 
 
 def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(machine: Machine) -> None:
-    record, _ = machine.start()
-    asked = ask(record)
-    assert asked is not None
-    record.report(asked, EPOCH)
-    machine.save(asked, 1)
-    record.mark(asked, paused=True)
+    pause_after_one_epoch(machine)
     for _ in range(2 * DEATH_LIMIT):
         _, paused = machine.start()
         assert [one.number for one in paused] == [0]

@@ -43,8 +43,10 @@ def advise(summary: Summary, space: SearchSpace, card: dict[str, Any], found: Co
 
 def near_bounds(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> list[Advice]:
     """On hyperparameters of which the best trial's value lies in the outer 5 % of its range, where there is room beyond."""
-    chosen, advice = best_of(summary, found), []
-    best = values_of(chosen.trial, space) if chosen else {}
+    chosen, advice = best_of(summary, found), list[Advice]()
+    if chosen is None:
+        return advice
+    best = values_of(chosen.trial, space)
     for item in space.searched:
         value: Any = best.get(item.name) if item.is_active(best) else None
         if item.low is None or item.high is None or value is None or item.high == item.low:
@@ -57,9 +59,8 @@ def near_bounds(summary: Summary, space: SearchSpace, found: Confirmation | None
         low, high = (_lower(item), item.high) if is_low else (item.low, _higher(item))
         if (low, high) != (item.low, item.high):
             end, other = ("lower", "lower it") if is_low else ("upper", "raise it")
-            name = chosen.name if chosen else "best"
-            where = f"near the {end} bound of {item.range_text()}"
-            advice.append(Advice(item, f"{item.name} is {value_text(value)} in the {name}, {where}: {other} and search again.", low, high))
+            where = f"in the {chosen.name}, near the {end} bound of {item.range_text()}"
+            advice.append(Advice(item, f"{item.name} is {value_text(value)} {where}: {other} and search again.", low, high))
     return advice
 
 

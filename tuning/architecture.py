@@ -46,14 +46,15 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
 
 def output_of(model: keras.Model, *, sequence_length: int) -> Any:
     """What a model gives for ids (batch, sequence_length): symbolic, or numbers of a model that runs eagerly, whose code may need them."""
-    training = {"training": False} if _takes_training(model) else {}
+    training = _inference(model)
     if model.run_eagerly:
         return model(np.zeros((1, sequence_length), np.int32), **training)
     return model(keras.KerasTensor((None, sequence_length), dtype="int32"), **training)
 
 
-def _takes_training(model: keras.Model) -> bool:
-    return "training" in inspect.signature(model.call).parameters
+def _inference(model: keras.Model) -> dict[str, bool]:
+    """The argument that says that a call is no training, for a `call` that takes it."""
+    return {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
 
 def _add_input(model: keras.Sequential, length: int | None) -> None:
@@ -150,9 +151,8 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     if type(model) in GRAPHS:
         return keras.Model(model.inputs, model.outputs, name=model.name)
     ids = keras.Input((sequence_length,), dtype="int32", name="ids")
-    training = {"training": False} if _takes_training(model) else {}
     try:
-        graph = keras.Model(ids, model.call(ids, **training), name=model.name)
+        graph = keras.Model(ids, model.call(ids, **_inference(model)), name=model.name)
     except Exception:  # noqa: BLE001  # whatever the user's code raises when it gets symbolic tensors
         return model
     return graph if len(graph.weights) == len(model.weights) else model

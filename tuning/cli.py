@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -324,15 +325,19 @@ def confirm(
     _check_workers(workers)
     folder = root.existing(study)
     terms = confirming.Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
-    options: dict[str, Any] = {
-        "terms": terms,
-        "n_workers": workers,
-        "limits": limits,
-        "pool_choice": choice,
-        "storage_url": root.storage_url(storage),
-    }
     with logging_to(folder):
-        found = _confirmed(lambda **hooks: confirming.confirm(root, folder, **options, **hooks))
+        found = _confirmed(
+            partial(
+                confirming.confirm,
+                root,
+                folder,
+                storage_url=root.storage_url(storage),
+                terms=terms,
+                n_workers=workers,
+                limits=limits,
+                pool_choice=choice,
+            )
+        )
     if not found.is_over:
         raise typer.Exit(INTERRUPTED)
 

@@ -20,7 +20,7 @@ from tuning.config import sign
 from tuning.results import StudyDir, parsed, read_json, write_json
 
 MIN_ROUNDS = 3  # seeds that all who are left must have had before the best of them is called confirmed
-DEFAULT_SHARE = 0.25  # of the search's worker seconds
+DEFAULT_SHARE = 0.25  # default budget of a confirmation, as a share of the search's worker seconds
 
 
 @dataclass

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from tuning.config import sign
 from tuning.confirmation import MIN_ROUNDS, Confirmation, Finalist
-from tuning.statistics import LEVEL, Interval, dunnett_critical_value, pareto_front
+from tuning.statistics import Interval, dunnett_critical_value, pareto_front
 
 RESOLUTION = 0.01  # the difference that "n more seeds would resolve"
 MAX_SEEDS = 1000
@@ -96,13 +95,9 @@ def _against_the_baseline(found: Confirmation, tried: Sequence[Finalist], best: 
     own = list(pairs[best.trial].values())
     if not own:
         return None, 0, None
-    noise = _layout(pairs)
-    if not noise.degrees:
-        return Interval(statistics.mean(own), math.nan, math.nan), len(own), None
-    n_finalists = sum(not one.is_baseline for one in found.finalists)
-    half = dunnett_critical_value(n_finalists, round(noise.degrees, 3)) * math.sqrt(noise.variance / len(own))
-    mean = statistics.mean(own)
-    return Interval(mean, mean - half, mean + half), len(own), _seeds_to_resolve(noise.variance, len(own), n_finalists=n_finalists)
+    noise, n = _layout(pairs), sum(not one.is_baseline for one in found.finalists)
+    difference = _interval(statistics.mean(own), noise.variance / len(own), noise.degrees, n_compared=n)
+    return difference, len(own), _seeds_to_resolve(noise.variance, len(own), n_finalists=n) if noise.degrees else None
 
 
 def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
@@ -169,10 +164,11 @@ def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Inte
     return found
 
 
-def _interval(mean: float, variance_of_mean: float, degrees: float) -> Interval:
+def _interval(mean: float, variance_of_mean: float, degrees: float, *, n_compared: int = 1) -> Interval:
+    """Student's interval of a mean, or Dunnett's of the difference of one of `n_compared` to a control; NaN without degrees of freedom."""
     if not degrees:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(variance_of_mean)
+    half = dunnett_critical_value(n_compared, round(degrees, 3)) * math.sqrt(variance_of_mean)
     return Interval(mean, mean - half, mean + half)
 
 

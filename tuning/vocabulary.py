@@ -132,8 +132,9 @@ def build_corpus(
                 _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
                 temporary.replace(folder)
             card = Corpus(folder).card
-            if {**card, **(facts or {})} != card:  # the same texts, read from another place
-                write_json(folder / "data_card.json", {**card, **(facts or {})})
+            described = {**card, **(facts or {})}
+            if described != card:  # the same texts, read from another place
+                write_json(folder / "data_card.json", described)
     return Corpus(folder)
 
 

@@ -18,7 +18,7 @@ MIN_TEXTS_PER_CLASS = 10  # fewer can't stand in three splits and say anything i
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
 _ASCII_TABLE = bytes(ord(" ") if b < 128 and chr(b).isspace() else ord(chr(b).lower()) if b < 128 else b for b in range(256))
-_NOTHING = BOUNDARY[:2]  # what is left between two boundaries of a text without letters and digits
+_NOTHING = BOUNDARY[:2]  # the folded bytes of a text without letters and digits: its boundaries alone
 _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b).isspace())
 
 
