@@ -21,8 +21,8 @@ from benchmarks.page import write_page
 from benchmarks.record import describe, newest_records, write_record
 from benchmarks.settings import Settings
 from benchmarks.texts import load_split
-from tuning.chunks import available_cores
 from tuning.config import DataConfig
+from tuning.data.chunks import available_cores
 from tuning.errors import TuningError
 
 app = typer.Typer(add_completion=False)

@@ -26,11 +26,11 @@ import optuna
 from benchmarks.goals import figures
 from benchmarks.settings import Settings
 from tuning.config import sign
-from tuning.confirmation import DEFAULT_SHARE, Confirmation, Finalist, confirmation
-from tuning.datasets import SplitReviews
-from tuning.judgement import judge
-from tuning.metrics import Array
-from tuning.samplers import N_BEST_FITTED, FittedTPE, derive_seed, fitted_trials
+from tuning.confirmation.estimates import judge
+from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation, Finalist, confirmation
+from tuning.data.splits import SplitReviews
+from tuning.evaluation.metrics import Array
+from tuning.study.samplers import N_BEST_FITTED, FittedTPE, derive_seed, fitted_trials
 
 DATA_SETS = {
     "HPOBench": ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phoneme", "segment", "vehicle"),
@@ -194,7 +194,7 @@ def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
 def search(table: Tabulated, *, seed: int, seen: int, n_trials: int, n_fitted: int | None = None) -> list[tuple[str, float]]:
     """A search by Optuna's TPE on one seed's values: each trial's configuration and value. The first is the middle of every range.
 
-    With `n_fitted`, TPE fits at most so many trials, as this program has it do in a large study (`tuning.samplers.fitted_trials`), and
+    With `n_fitted`, TPE fits at most so many trials, as this program has it do in a large study (`fitted_trials`), and
     takes as many for good ones as Optuna would of all.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)

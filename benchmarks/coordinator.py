@@ -1,6 +1,6 @@
 """What a trial costs the coordinator when the study is small and when it is large, with fake trainings.
 
-`tuning.search.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its pool is fake: its worker answers at
+`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its pool is fake: its worker answers at
 once. So the wall time of the search is the coordinator's own: ask, suggest, report, prune, files, attributes, tell, summary.
 """
 
@@ -24,16 +24,16 @@ import psutil
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.ours import study_config
 from tuning.config import SPLITS, DataConfig, StudyConfig
-from tuning.datasets import SplitReviews
-from tuning.hyperparameters import suggest
-from tuning.pool import AnyPool
+from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir, write_bytes
-from tuning.search import Interrupt, Progressed, Search
-from tuning.spaces import SearchSpace, declare
-from tuning.storage import close_study
-from tuning.study import open_study
-from tuning.vocabulary import Corpus, build_corpus
-from tuning.worker import Measured, Message, measured
+from tuning.search.loop import Interrupt, Progressed, Search
+from tuning.spaces.hyperparameters import suggest
+from tuning.spaces.loading import SearchSpace, declare
+from tuning.study.storage import close_study
+from tuning.study.study import open_study
+from tuning.workers.pool import AnyPool
+from tuning.workers.worker import Measured, Message, measured
 
 TRIAL_SECONDS = 10.0  # what the goal compares with
 N_ROWS = 23_000  # of the training split
@@ -107,7 +107,7 @@ def fake_seconds() -> dict[str, float]:
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
     """Coordinator seconds a trial after `n_before` trials; then those of one more, by function, under the profiler."""
-    from tuning.epochs import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+    from tuning.training.callback import FitResult  # loads TensorFlow, which the process that calls the parts does not need
 
     blank = dataclasses.asdict(FitResult())
     with tempfile.TemporaryDirectory() as folder:

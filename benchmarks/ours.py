@@ -1,4 +1,4 @@
-"""This program as its users call it: `tuning.tune.tune` into an empty results folder."""
+"""This program as its users call it: `tuning.search.tune.tune` into an empty results folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import optuna
 
 from benchmarks.configurations import SPACE_PATH, Configuration
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.hyperparameters import to_params
+from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir
-from tuning.search import Progressed
-from tuning.spaces import SearchSpace
-from tuning.storage import close_study
-from tuning.tune import Outcome, tune
-from tuning.vocabulary import Corpus
+from tuning.search.loop import Progressed
+from tuning.search.tune import Outcome, tune
+from tuning.spaces.hyperparameters import to_params
+from tuning.spaces.loading import SearchSpace
+from tuning.study.storage import close_study
 
 
 def train_list(*, data: DataConfig, configurations: list[Configuration], epochs: int, seed: int, n_workers: int) -> dict[str, Any]:

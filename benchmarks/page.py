@@ -12,7 +12,7 @@ import plotly.io
 import plotly.offline
 
 from benchmarks.goals import PARTS, rows
-from tuning.html_tables import pairs, table
+from tuning.report.html_tables import pairs, table
 from tuning.results import write_text
 
 _STYLE = """

@@ -14,11 +14,11 @@ import threadpoolctl
 
 from benchmarks.goals import PARTS
 from benchmarks.settings import Settings
-from tuning.chunks import available_cores
 from tuning.config import SPLITS
-from tuning.datasets import SplitReviews
+from tuning.data.chunks import available_cores
+from tuning.data.splits import SplitReviews
 from tuning.results import read_json, write_json
-from tuning.study import describe_versions, git_commit
+from tuning.study.study import describe_versions, git_commit
 
 PEERS = ("optuna-integration", "tensorboard", "torch")
 

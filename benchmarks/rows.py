@@ -15,11 +15,11 @@ from benchmarks.configurations import BATCH_SIZE
 from benchmarks.ours import search, study_config
 from benchmarks.processes import peak_memory_gib
 from benchmarks.texts import resample, resample_frame
-from tuning.batching import View, evaluation_batches, training_batches
 from tuning.config import DataConfig, TrainConfig
-from tuning.datasets import SplitReviews
-from tuning.tokenizing import tokenize
-from tuning.vocabulary import build_corpus, open_corpus
+from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.corpus import build_corpus, open_corpus
+from tuning.data.splits import SplitReviews
+from tuning.training.batching import View, evaluation_batches, training_batches
 
 VIEWS = ((2_000, 50), (8_000, 100), (30_000, 200), (1_000, 40), (20_000, 120))  # vocabulary, length: each is a trial's
 
@@ -42,7 +42,7 @@ def _views(folder: Path) -> dict[str, Any]:
     `cut_epoch_ms` is what the view defers: cutting every batch of an epoch, which happens during training, ahead of it.
     """
     view_ms, cut_ms = [], []
-    with mock.patch("tuning.vocabulary.tokenize", wraps=tokenize) as counted:
+    with mock.patch("tuning.data.corpus.tokenize", wraps=tokenize) as counted:
         for vocab_size, length in VIEWS:
             started = time.perf_counter()
             corpus = open_corpus(folder)

@@ -11,7 +11,7 @@ from benchmarks import coordinator, rows, worker_memory, worker_time
 from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
-from tuning.datasets import SplitReviews
+from tuning.data.splits import SplitReviews
 
 
 def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:

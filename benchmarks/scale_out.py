@@ -2,7 +2,7 @@
 
 And what it costs in the result that TPE fits but a part of a large study, on tabulated trainings (`benchmarks.confirmation`).
 
-`tuning.search.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock is the machine's while the coordinator
+`tuning.search.loop.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock is the machine's while the coordinator
 works, and jumps to the next message of a worker while it has nothing to do. So a training takes 60 s of that clock and none of ours,
 and whatever the coordinator takes is measured. A worker idles from the moment it has sent a message to that of its answer.
 
@@ -34,15 +34,15 @@ from benchmarks.ours import study_config
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
 from tuning.config import DataConfig, sign
-from tuning.datasets import SplitReviews
-from tuning.pool import AnyPool
+from tuning.data.corpus import build_corpus
+from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir
-from tuning.search import Interrupt, Search
-from tuning.spaces import declare
-from tuning.storage import close_study
-from tuning.study import open_study
-from tuning.vocabulary import build_corpus
-from tuning.worker import Measured, Message, measured
+from tuning.search.loop import Interrupt, Search
+from tuning.spaces.loading import declare
+from tuning.study.storage import close_study
+from tuning.study.study import open_study
+from tuning.workers.pool import AnyPool
+from tuning.workers.worker import Measured, Message, measured
 
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
@@ -188,7 +188,7 @@ def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
 
 def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, seed: int) -> dict[str, Any]:
     """Go on with a copy of the study until so many more trials are finished."""
-    from tuning.epochs import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+    from tuning.training.callback import FitResult  # loads TensorFlow, which the process that calls the parts does not need
 
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder) / "results")

@@ -24,8 +24,8 @@ from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
 from benchmarks.texts import resample_frame
-from tuning.datasets import SplitReviews
-from tuning.manifest import MANIFEST, MANIFEST_VERSION, digests
+from tuning.data.splits import SplitReviews
+from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import write_json
 
 MODELS = {"baseline": False, "masked": True}
@@ -58,9 +58,9 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
 
 def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     """An export with the ONNX form alone, of the baseline's size over the most frequent words of the texts."""
+    from tuning.data.arrow_tokenizer import tokenize
+    from tuning.export.writers import Source, write_form
     from tuning.models import lstm_classifier
-    from tuning.tokenizing import tokenize
-    from tuning.writers import Source, write_form
 
     folder.mkdir()
     words = [word.decode() for word in tokenize(texts).words.to_pylist()][: VOCAB_SIZE - 2]

@@ -23,7 +23,7 @@ from benchmarks.floor import floor_flops, floor_seconds
 from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
-from tuning.datasets import SplitReviews
+from tuning.data.splits import SplitReviews
 
 VOCAB_SIZE, MAX_PADDING = 20_000, 8
 # length, units, embedding: the first four against Keras' LSTM, the others against the floor, all against PyTorch
@@ -94,9 +94,9 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
     import keras
     import tensorflow as tf
 
+    from tuning.kernels.fuse import fused as with_kernels
     from tuning.models import lstm_classifier
-    from tuning.models.fused import fused as with_kernels
-    from tuning.training import STEPS_PER_EXECUTION
+    from tuning.training.fit import STEPS_PER_EXECUTION
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)

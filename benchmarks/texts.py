@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from tuning.config import SPLITS, DataConfig
-from tuning.datasets import SplitReviews, load_reviews, split_reviews
-from tuning.datasets.splits import SHARES
+from tuning.data.sources import load_reviews
+from tuning.data.splits import SHARES, SplitReviews, split_reviews
 from tuning.errors import DataError
 
 
@@ -25,7 +25,7 @@ class Texts:
 
 
 def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
-    """The split that `tuning.tune` makes of the same data and seed.
+    """The split that `tuning.search.tune` makes of the same data and seed.
 
     Raises:
         DataError: the data can't be used, or have more than the two classes that the peers are written for.

@@ -16,7 +16,7 @@ from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
 from benchmarks.texts import peer_texts
-from tuning.datasets import SplitReviews
+from tuning.data.splits import SplitReviews
 
 PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a plain Optuna script"}
 

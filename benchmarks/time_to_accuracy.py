@@ -22,9 +22,9 @@ from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
 from benchmarks.texts import peer_texts
 from tuning.config import DataConfig, TrainConfig
-from tuning.datasets import SplitReviews
+from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir, read_history
-from tuning.search import Progressed
+from tuning.search.loop import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
 EPOCHS = 5  # the program's default, and so every side's

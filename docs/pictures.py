@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tuning.dashboard import HOST, make_server
-from tuning.report import write_report
+from tuning.report.dashboard import HOST, make_server
+from tuning.report.page import write_report
 from tuning.results import ResultsDir
-from tuning.study import load_study
+from tuning.study.study import load_study
 
 FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 

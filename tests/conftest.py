@@ -17,11 +17,11 @@ import pytest
 from filelock import FileLock
 
 from tests.postgresql import programs, server
-from tuning import cli
+from tuning.cli import commands
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
-from tuning.summary import status_of
-from tuning.tune import Outcome, tune
+from tuning.search.tune import Outcome, tune
+from tuning.study.summary import status_of
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
 BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")
@@ -107,7 +107,7 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         monkeypatch.setattr(sys, "argv", ["tuning", command, *map(str, arguments), *where])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            commands.main()
         out, err = capfd.readouterr()
         return Ran(int(ended.value.code or 0), out, err)
 
@@ -117,10 +117,10 @@ def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 @pytest.fixture
 def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports have the ONNX form alone, which is written and proven in a second."""
-    from tuning import forms
-    from tuning.runtimes import FORMS
+    from tuning.export import formats
+    from tuning.inference.runtimes import FORMS
 
-    monkeypatch.setattr(forms, "FORMS", {"onnx": FORMS["onnx"]})
+    monkeypatch.setattr(formats, "FORMS", {"onnx": FORMS["onnx"]})
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
 @pytest.fixture(scope="session")
 def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export with the ONNX form alone, of a model that was not trained, to be read, not changed."""
-    from tuning.manifest import digests
+    from tuning.export.onnx_graph import chain, write_graph
+    from tuning.inference.manifest import digests
     from tuning.models import lstm_classifier
-    from tuning.onnx_graph import chain, write_graph
     from tuning.results import write_json
 
     folder = tmp_path_factory.mktemp("onnx") / "best"

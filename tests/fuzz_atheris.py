@@ -19,15 +19,15 @@ import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
     from tuning.config import StudyConfig
-    from tuning.confirmation import Confirmation
-    from tuning.datasets.files import read_files
-    from tuning.datasets.labels import to_classes
-    from tuning.datasets.stream import stream_rows
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.data.arrow_tokenizer import tokenize
+    from tuning.data.files import read_files
+    from tuning.data.labels import to_classes
+    from tuning.data.stream import stream_rows
     from tuning.errors import TuningError
-    from tuning.manifest import read_manifest
+    from tuning.inference.manifest import read_manifest
     from tuning.results import ResultsDir, StudyDir
-    from tuning.study import recorded_config, recorded_space
-    from tuning.tokenizing import tokenize
+    from tuning.study.study import recorded_config, recorded_space
 
 import pandas as pd
 

@@ -32,9 +32,9 @@ from benchmarks.record import describe, newest_records, record_path, write_recor
 from benchmarks.settings import Settings
 from benchmarks.texts import load_split, peer_texts, resample
 from tuning.config import DataConfig
-from tuning.datasets import SplitReviews
+from tuning.data.splits import SplitReviews
 from tuning.errors import DataError
-from tuning.spaces import declare
+from tuning.spaces.loading import declare
 
 needs_peers = pytest.mark.skipif(
     not (importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")),

@@ -19,9 +19,9 @@ import yaml
 from typer.exceptions import TyperException
 
 from tests.postgresql import PASSWORD, programs, server
-from tuning.cli import app
-from tuning.coordinators import N_TRIALS
-from tuning.storage import open_storage
+from tuning.cli.commands import app
+from tuning.study.coordinators import N_TRIALS
+from tuning.study.storage import open_storage
 
 ROOT = Path(__file__).parent.parent
 SCRIPT, MANIFEST, IMAGE = (ROOT / "deploy" / name for name in ("slurm.sh", "kubernetes.yaml", "Containerfile"))

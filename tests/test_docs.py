@@ -10,18 +10,25 @@ import pytest
 
 from benchmarks.goals import GOALS
 from tuning.results import ResultsDir
-from tuning.spaces import declare, load_hypermodel
-from tuning.tune import Outcome
+from tuning.search.tune import Outcome
+from tuning.spaces.loading import declare, load_hypermodel
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def test_file_tree_names_every_module_and_nothing_else() -> None:
+    """By their whole paths: a name at the depth of a package's modules belongs to the package above it."""
     tree = README.split("## Files, in the order")[1].split("```")[1]
-    named = set(re.findall(r"[\w/]+\.py", tree))
-    modules = {p.name for folder in ("tuning", "benchmarks") for p in (ROOT / folder).rglob("*.py")} - {"__init__.py", "__main__.py"}
-    assert {name.rsplit("/", 1)[-1] for name in named} == modules | {"pictures.py"}
+    named, folders = set(), [""]
+    for indent, name in re.findall(r"^( *)([\w./-]+)", tree, re.MULTILINE):
+        folders = folders[: len(indent) // 2 + 1]
+        if name.endswith("/"):
+            folders.append(f"{folders[-1]}{name}")
+        elif name.endswith(".py"):
+            named.add(f"{folders[-1]}{name}")
+    paths = [path.relative_to(ROOT) for folder in ("tuning", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert named == {str(path) for path in paths if path.stem not in ("__init__", "__main__")} | {"docs/pictures.py"}
 
 
 def test_variables_of_the_makefile_are_in_the_readme() -> None:

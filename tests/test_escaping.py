@@ -17,13 +17,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.conftest import Ran, make_reviews
-from tuning.dashboard import confusion_svg
-from tuning.display import PlainConsole, printable
-from tuning.html_tables import table as html_table
-from tuning.logs import logging_to
+from tuning.cli.display import PlainConsole, printable
+from tuning.cli.logs import logging_to
+from tuning.report.dashboard import confusion_svg
+from tuning.report.html_tables import table as html_table
+from tuning.report.tables import trials_table
 from tuning.results import ResultsDir, StudyDir, escape_markdown, visible
-from tuning.summary import summarize
-from tuning.tables import trials_table
+from tuning.study.summary import summarize
 
 NASTY = [
     "=HYPERLINK(1)",

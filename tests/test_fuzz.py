@@ -20,15 +20,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_reviews
-from tuning.confirmation import Confirmation
-from tuning.datasets.files import read_files
-from tuning.datasets.stream import stream_rows
+from tuning.confirmation.rounds import Confirmation
+from tuning.data.corpus import encode, open_corpus
+from tuning.data.files import read_files
+from tuning.data.stream import stream_rows
 from tuning.errors import TuningError
-from tuning.manifest import read_manifest
+from tuning.inference.manifest import read_manifest
 from tuning.results import ResultsDir, read_json, write_json
-from tuning.study import recorded_config, recorded_space
-from tuning.tune import Outcome
-from tuning.vocabulary import encode, open_corpus
+from tuning.search.tune import Outcome
+from tuning.study.study import recorded_config, recorded_space
 
 ROOT = Path(__file__).parent.parent
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
@@ -185,7 +185,7 @@ def test_corpus_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
 def test_bomb_ends_at_a_stated_size(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.datasets.files.MIN_BOMB_BYTES", 2**20)
+    monkeypatch.setattr("tuning.data.files.MIN_BOMB_BYTES", 2**20)
     path = tmp_path / f"bomb.{ending}.gz"
     head = {"csv": b"text,label\n", "tsv": b"text\tlabel\n", "jsonl": b""}[ending]
     path.write_bytes(gzip.compress(head + b" " * 2**24))

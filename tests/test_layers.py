@@ -5,42 +5,30 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "tuning"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tuning"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
+MAX_MODULES = 12  # of a package
 
-# Lowest first. A module imports from lower lines, and from its own where an arrow in README's "Design" says so.
-LAYERS = [
-    {"errors", "machine"},
-    {"config", "results", "asha", "chunks", "html_tables", "options", "progress", "tokenizer"},
-    {"logs", "owner", "storage", "manifest", "runtimes"},
-    {"datasets", "tokenizing"},
-    {"vocabulary"},
-    {"batching", "metrics", "hyperparameters", "corpus", "models", "checkpoints", "architecture"},
-    {"statistics", "references"},
-    {"looks", "confirmation", "duplicates"},
-    {"judgement"},
-    {"spaces"},
-    {"prediction", "trials", "targets"},
-    {"epochs", "samplers"},
-    {"training", "coordinators", "predict", "onnx_graph"},
-    {"study"},
-    {"streaming", "serving", "worker", "summary", "proof", "writers", "card", "versions", "server", "clean"},
-    {"forms", "retraining", "serve"},
-    {"verdicts", "importances"},
-    {"pool", "figures", "advice", "tables"},
-    {"watch", "ray_worker", "ray_cluster"},
-    {"ray_pool"},
-    {"pools"},
-    {"dashboard", "report", "export", "cost"},
-    {"record"},
-    {"search"},
-    {"tune"},
-    {"confirm"},
-    {"display"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
+# Each package with the packages that its modules may import; all may import the modules directly in `tuning`.
+MAY_IMPORT: dict[str, set[str]] = {
+    "data": set(),
+    "spaces": set(),
+    "models": set(),
+    "kernels": set(),
+    "evaluation": {"data"},
+    "confirmation": {"evaluation"},
+    "training": {"data", "spaces", "evaluation", "kernels"},
+    "study": {"spaces", "evaluation", "confirmation"},
+    "report": {"data", "spaces", "evaluation", "confirmation", "study"},
+    "workers": {"data", "spaces", "kernels", "training"},
+    "search": {"data", "spaces", "evaluation", "confirmation", "training", "study", "report", "workers"},
+    "inference": {"data", "evaluation"},
+    "export": {"data", "spaces", "evaluation", "confirmation", "training", "study", "inference"},
+    "serving": {"data", "evaluation", "inference"},
+}
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
 def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
@@ -61,60 +49,78 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
     return names
 
 
-def unit(path: Path) -> str:
-    """A module's name in `LAYERS`: packages count as one."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def package_of(path: Path) -> str:
+    """The package of a module; empty for the modules directly in `tuning`."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def outside(path: Path) -> set[str]:
+    """The top-level packages that a module imports, this program's own left out."""
+    return {name.split(".")[0] for name in imports_of(path)} - {"tuning"}
+
+
+def modules(*packages: str) -> list[Path]:
+    return [path for path in MODULES if package_of(path) in packages]
+
+
+def test_every_package_is_in_the_table() -> None:
+    assert sorted(MAY_IMPORT) == FOLDERS
+
+
+def test_table_has_no_cycle() -> None:
+    left = {name: set(used) for name, used in MAY_IMPORT.items()}
+    while left:
+        free = {name for name, used in left.items() if not used & set(left)}
+        assert free, left
+        left = {name: used for name, used in left.items() if name not in free}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_module_imports_downward_only(path: Path) -> None:
-    own = unit(path)
-    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("tuning.")} - {own, "__version__"}
-    too_high = {name for name in used if LEVEL[name] > LEVEL[own]}
-    assert not too_high
+def test_module_imports_what_its_package_may(path: Path) -> None:
+    own = package_of(path)
+    if path.name == "__main__.py":
+        return  # it starts the command line
+    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("tuning.")} & set(FOLDERS)
+    assert used - {own} <= MAY_IMPORT.get(own, set())
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "chunks",
-        "datasets",
-        "tokenizing",
-        "vocabulary",
-        "config",
-        "results",
-        "errors",
-        "corpus",
-        "batching",
-        "metrics",
-        "predict",
-        "streaming",
-        "serving",
-        "serve",
-        "statistics",
-        "references",
-    ],
-)
-def test_data_modules_know_no_optuna_and_no_keras_tuner(module: str) -> None:
-    files = [PACKAGE / f"{module}.py"] if (PACKAGE / f"{module}.py").exists() else (PACKAGE / module).glob("*.py")
-    for file in files:
-        assert not {n.split(".")[0] for n in imports_of(file)} & {"optuna", "keras_tuner", "optuna_dashboard"}
+@pytest.mark.parametrize("name", FOLDERS)
+def test_package_says_what_it_owns_and_is_small(name: str) -> None:
+    init = PACKAGE / name / "__init__.py"
+    assert ast.get_docstring(ast.parse(init.read_text()))
+    assert len([path for path in (PACKAGE / name).glob("*.py") if path != init]) <= MAX_MODULES
 
 
-def test_worker_knows_no_optuna() -> None:
-    for module in ("worker", "training", "spaces", "models/lstm"):
-        assert not {n.split(".")[0] for n in imports_of(PACKAGE / f"{module}.py")} & {"optuna", "optuna_dashboard"}
+@pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"models"}))
+def test_package_itself_imports_nothing(name: str) -> None:
+    """So that the fork server and --help stay fast. `tuning.models` is what search spaces import."""
+    assert not imports_of(PACKAGE / name / "__init__.py")
+
+
+def test_optuna_and_keras_tuner_stay_out_of_data_evaluation_and_inference() -> None:
+    for path in modules("data", "evaluation", "confirmation", "inference", "serving"):
+        used = {name.split(".")[0] for name in imports_of(path) if path.name != "test_split.py"}
+        assert not used & {"optuna", "keras_tuner", "optuna_dashboard"}, path
+
+
+def test_workers_import_no_optuna() -> None:
+    for path in modules("training", "models", "kernels", "workers"):
+        assert not outside(path) & {"optuna", "optuna_dashboard"}, path
+
+
+def test_coordinator_imports_no_keras() -> None:
+    for path in modules("study", "confirmation", "report", "search"):
+        assert not outside(path) & {"keras", "tensorflow", "keras_tuner"}, path
 
 
 def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
-    assert [unit(p) for p in MODULES if {n.split(".")[0] for n in imports_of(p)} & {"ray"}] == ["ray_cluster"]
-    assert not {n.split(".")[0] for n in imports_of(PACKAGE / "ray_cluster.py", lazy=False)} & {"ray"}
+    assert [path.stem for path in MODULES if "ray" in outside(path)] == ["ray_cluster"]
+    assert "ray" not in {name.split(".")[0] for name in imports_of(PACKAGE / "workers" / "ray_cluster.py", lazy=False)}
 
 
 def test_optuna_and_keras_tuner_meet_in_hyperparameters_alone() -> None:
-    source = {p: p.read_text() for p in MODULES}
-    both = {unit(p) for p, text in source.items() if "import keras_tuner" in text and "import optuna" in text}
-    assert both == {"hyperparameters"}
+    assert [path.stem for path in MODULES if {"optuna", "keras_tuner"} <= outside(path)] == ["hyperparameters"]
 
 
 def test_only_the_command_line_prints() -> None:
@@ -125,6 +131,11 @@ def test_only_the_command_line_prints() -> None:
             if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
         ]
         assert not calls, path
+
+
+def test_tests_lie_as_the_packages_do() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders <= set(FOLDERS)
 
 
 def test_package_names_no_search_space() -> None:

@@ -9,11 +9,11 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD
-from tests.test_study import open_at_once
-from tests.test_tune import Setting
-from tuning.storage import close_study, open_storage
-from tuning.summary import status_of
-from tuning.tune import tune
+from tests.search.test_tune import Setting
+from tests.study.test_study import open_at_once
+from tuning.search.tune import tune
+from tuning.study.storage import close_study, open_storage
+from tuning.study.summary import status_of
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tuning.errors import StorageError, StudyError
+from tuning.export.versions import publish
 from tuning.results import ResultsDir, StudyDir, read_history, read_json, write_csv, write_json, write_text
-from tuning.versions import publish
 
 MS_RDONLY, MS_REMOUNT = 1, 32  # <sys/mount.h>
 

@@ -11,8 +11,8 @@ import numpy as np
 import optuna
 import pytest
 
-from tuning.hyperparameters import Hyperparameter, Value, Values, defaults, from_params, suggest
-from tuning.spaces import REQUIRED, SearchSpace, build, declare, list_spaces, load_hypermodel
+from tuning.spaces.hyperparameters import Hyperparameter, Value, Values, defaults, from_params, suggest
+from tuning.spaces.loading import REQUIRED, SearchSpace, build, declare, list_spaces, load_hypermodel
 
 FILES = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.py"))
 N_CLASSES = (2, 5)

@@ -1,6 +1,6 @@
 """`python -m tuning`."""
 
-from tuning.cli import main
+from tuning.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -15,9 +15,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.faults.study import ROOT, STUDY, Setting
-from tuning.dashboard import make_server
-from tuning.storage import close_study
-from tuning.study import load_study
+from tuning.report.dashboard import make_server
+from tuning.study.storage import close_study
+from tuning.study.study import load_study
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 REASONS = {"lost", "silent", "interrupted", "timeout", "NaN loss", "out of memory"}

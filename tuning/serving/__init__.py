@@ -1,1 +1,4 @@
-"""The parts of `tuning.serve`: what a request may be, how requests share a model, which words moved a label, and the pages."""
+"""The HTTP server of an export.
+
+Imports data, evaluation, inference and the modules directly in `tuning`.
+"""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tuning.datasets.stream import MAX_CHARACTERS
+from tuning.data.stream import MAX_CHARACTERS
 from tuning.serving.connections import MAX_HEAD, REQUEST_SECONDS
 from tuning.serving.guard import MAX_BODY
 

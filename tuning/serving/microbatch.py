@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tuning.metrics import Array
-from tuning.predict import Probabilities
+from tuning.evaluation.metrics import Array
+from tuning.inference.load import Probabilities
 
 MAX_BATCH = 1_024  # texts of one call of the model, unless one request alone has more
 MAX_REQUESTS = 256  # requests that wait for the model or are in it

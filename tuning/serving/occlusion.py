@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuning.metrics import Array
-from tuning.tokenizing import tokenize
+from tuning.data.arrow_tokenizer import tokenize
+from tuning.evaluation.metrics import Array
 
 MAX_WORDS = 200  # different words of one text; a text of more has the others left out, and their number said
 MAX_CHARACTERS = 2_000_000  # of all texts that one explanation asks the model for

@@ -1,0 +1,499 @@
+"""The commands as a user types them: help, wrong input, exit statuses."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from wsgiref.simple_server import WSGIServer
+
+import pytest
+import typer
+from typer.core import TyperGroup, TyperOption
+
+from tests.conftest import TINY_SPACE, Ran, make_reviews
+from tuning.cli import commands, display, progress
+from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
+from tuning.confirmation.rounds import DEFAULT_SHARE
+from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
+from tuning.results import ResultsDir
+from tuning.search import confirm
+from tuning.search.tune import Outcome
+from tuning.study.coordinators import DEAD_SECONDS
+from tuning.workers.limits import SILENT_SECONDS
+from tuning.workers.pools import PoolChoice
+from tuning.workers.ray_cluster import Shares
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., Ran]
+
+
+def check_refused(ran: Ran, *words: str) -> None:
+    """Exit 1, one sentence or two that hold the words, no traceback."""
+    assert ran.code == 1, ran
+    assert ran.err.startswith("error: "), ran.err
+    assert "Traceback" not in ran.err + ran.out
+    assert len(ran.err.strip().splitlines()) == 1, ran.err
+    missing = [word for word in words if word not in ran.err]
+    assert not missing, ran.err
+
+
+def bad_data(tmp_path: Path) -> dict[str, tuple[list[object], list[str]]]:
+    """Arguments of `tune` with wrong data, and the words of the answer, by name."""
+    reviews = make_reviews(80)
+    good = tmp_path / "good.csv"
+    reviews.to_csv(good, index=False)
+    broken = tmp_path / "broken.csv.gz"
+    broken.write_bytes(gzip.compress(good.read_bytes())[:-30])
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("review_body,star_rating\ncafé,5\n".encode("latin-1"))
+    one_class = tmp_path / "one.csv"
+    reviews.assign(star_rating=5).to_csv(one_class, index=False)
+    many = tmp_path / "many.csv"
+    reviews = make_reviews(240).assign(label=range(240))
+    reviews.drop(columns="star_rating").to_csv(many, index=False)
+    few = tmp_path / "few.csv"
+    make_reviews(30).to_csv(few, index=False)
+    return {
+        "missing file": ([tmp_path / "none.csv"], ["none.csv", "exists"]),
+        "wrong text column": ([good, "--text-column", "body"], ["'body'", "review_body, star_rating", "--text-column"]),
+        "wrong label column": ([good, "--label-column", "score"], ["'score'", "review_body, star_rating"]),
+        "one class": ([one_class], ["2 to 100 classes", "1 class", "--label-column"]),
+        "too many classes": ([many], ["2 to 100 classes", "240"]),
+        "fewer than 50 rows": ([few], ["50 rows", "30"]),
+        "directory": ([tmp_path], ["directory", "*.csv"]),
+        "broken gzip": ([broken], ["whole gzip file"]),
+        "not UTF-8": ([latin], ["UTF-8", "iconv"]),
+        "unknown source": (["moviereviews"], ["movie_reviews", "tfds:NAME", ".parquet", "'moviereviews'"]),
+    }
+
+
+CASES = [
+    *("missing file", "wrong text column", "wrong label column", "one class", "too many classes"),
+    *("fewer than 50 rows", "directory", "broken gzip", "not UTF-8", "unknown source"),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tune_refuses_wrong_data(case: str, run_cli: Run, tmp_path: Path) -> None:
+    arguments, words = bad_data(tmp_path)[case]
+    check_refused(run_cli("tune", "--data", *arguments), *words)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--space", "nothing"], ["'nothing'", "baseline_lstm", "masked_lstm"]),
+        (["--sampler", "bayes"], ["'bayes'", "tpe", "random", "cmaes", "grid", "qmc"]),
+        (["--pruner", "sharp"], ["'sharp'", "hyperband", "asha", "median", "none"]),
+        (["--metric", "precision"], ["'precision'", "val_accuracy", "val_auc"]),
+        (["--n-trials", "0"], ["--n-trials", "1 or more", "received 0"]),
+        (["--timeout-seconds", "-5"], ["--timeout-seconds", "received -5"]),
+        (["--workers", "0"], ["--workers", "received 0"]),
+        (["--epochs", "0"], ["epochs", "received 0"]),
+        (["--seed", "-1"], ["seed", "received -1"]),
+        (["--study", "../out"], ["'../out'", "letters"]),
+    ],
+)
+def test_tune_refuses_a_wrong_flag(flags: list[str], words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
+    check_refused(run_cli("tune", "--data", reviews_csv, *flags), *words)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("40, default=30)", "40, default=50)", ["'vocab_size'", "range", "50"]),
+        ('hp.Int("vocab_size", 10, 40, default=30)', "pass", ["vocab_size", "always declare", "hp.Fixed"]),
+    ],
+)
+def test_tune_refuses_a_wrong_space(old: str, new: str, words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
+    space = tmp_path / "wrong.py"
+    space.write_text(TINY_SPACE.replace(old, new))
+    check_refused(run_cli("tune", "--data", reviews_csv, "--space", space, "--workers", 1), *words)
+    assert not list((tmp_path / "results").glob("*/study.json"))
+    assert not (tmp_path / "results" / "optuna.db").exists()
+
+
+def test_bad_flag_is_exit_2(run_cli: Run) -> None:
+    assert run_cli("tune", "--n-trials", "many").code == 2
+
+
+@pytest.mark.parametrize("command", ["export-best", "report", "status", "predict"])
+def test_command_without_a_study_says_what_to_type(command: str, run_cli: Run) -> None:
+    extra = ["--text", "x"] if command == "predict" else []
+    check_refused(run_cli(command, *extra), "make tune")
+
+
+@pytest.mark.parametrize("command", ["export-best", "report"])
+def test_command_before_a_trial_is_complete_says_so(
+    command: str, run_cli: Run, tmp_path: Path, reviews_csv: Path, tiny_space: Path
+) -> None:
+    run_cli("tune", "--study", "s", "--data", reviews_csv, "--space", tiny_space, "--timeout-seconds", 0.01, "--workers", 1)
+    before = sorted(p.name for p in (tmp_path / "results" / "s").iterdir())
+    check_refused(run_cli(command, "--study", "s"), "completed trial", "make tune")
+    assert sorted(p.name for p in (tmp_path / "results" / "s").iterdir()) == before
+
+
+def test_unknown_study_lists_those_there_are(finished: tuple[ResultsDir, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "tuning", "status", "--study", "other", "--results", str(finished[0].path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "it holds s" in done.stderr.replace("\n", " ")
+
+
+def test_export_that_is_missing_says_what_to_type(run_cli: Run, tmp_path: Path) -> None:
+    check_refused(run_cli("predict", "--export", tmp_path, "--text", "x"), "make export-best")
+
+
+def test_predict_needs_a_text_or_a_file(run_cli: Run) -> None:
+    check_refused(run_cli("predict"), "TEXT=", "FILE=")
+
+
+def test_port_in_use_says_so(finished: tuple[ResultsDir, Outcome]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "tuning", "dashboard", "--port", port, "--results", str(finished[0].path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    check_refused(Ran(done.returncode, done.stdout, done.stderr), port, "PORT=")
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_dashboard_warns_where_other_machines_reach_it(
+    host: str, warned: bool, finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(server: WSGIServer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WSGIServer, "serve_forever", interrupted)
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ran = run_cli("dashboard", "--host", host, "--port", port)
+    assert ran.code == 0
+    assert f"http://{host}:{port}/dashboard" in ran.out
+    assert ("no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err) == warned
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A file system of 64 kB at `tmp_path/results`, mounted with these options."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    mounted = []
+
+    def mount(options: str) -> Path:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"a tmpfs can't be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for path in mounted:
+        # lazily: the server that workers are forked from may keep its log open
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.mark.parametrize(("options", "reason"), [("size=64k", "disk space"), ("size=64k,ro", "Read-only")])
+def test_results_folder_that_takes_nothing_says_so(
+    options: str, reason: str, small_disk: Callable[[str], Path], run_cli: Run, reviews_csv: Path, tiny_space: Path
+) -> None:
+    folder = small_disk(options)
+    ran = run_cli("tune", "--study", "s", "--data", reviews_csv, "--space", tiny_space, "--workers", 1, "--n-trials", 1)
+    check_refused(ran, reason, "writable")
+    assert not (folder / "s" / "study.json").exists()
+
+
+def test_results_path_that_is_a_file_says_so(run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
+    (tmp_path / "results").write_text("not a folder")
+    check_refused(run_cli("tune", "--data", reviews_csv), "results folder must be writable")
+    assert (tmp_path / "results").read_text() == "not a folder"
+
+
+def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, reviews_csv: Path, tiny_space: Path) -> None:
+    ran = run_cli("tune", "--study", "s", "--data", reviews_csv, "--space", tiny_space, "--n-trials", 2, "--epochs", 1, "--workers", 1)
+    assert ran.code == 0
+    for words in (
+        "[0/2] trial 0 starts: vocab_size 30",
+        "[2/2]",
+        "The best of the search, of 2 finished trials",
+        "baseline",
+        "make dashboard",
+        "make export-best STUDY=s",
+    ):
+        assert words in ran.out
+    assert ran.err == ""
+    status = run_cli("status", "--json")
+    assert json.loads(status.out)["n_complete"] + json.loads(status.out)["n_pruned"] == 2
+    assert "The best of the search, of 2" in run_cli("status").out
+
+
+def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
+    out = run_cli("data-card", "--data", reviews_csv).out
+    assert all(words in out for words in ("240: train 168, validation 36, test 36", "negative 120 (50.0%)", "duplicates", "unknown tokens"))
+
+
+def test_spaces_lists_ranges_and_defaults(run_cli: Run) -> None:
+    out = run_cli("spaces").out
+    assert all(words in out for words in ("baseline_lstm", "masked_lstm", "2000 to 40000, log", "33807", "truncating"))
+
+
+def test_help_of_every_command_is_its_docstring() -> None:
+    for command in commands.app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__
+
+
+def options_of_commands() -> dict[tuple[str, str], TyperOption]:
+    """Every option of every command by the two names that a user types."""
+    group = typer.main.get_command(commands.app)
+    assert isinstance(group, TyperGroup)
+    found = [(name, option) for name, command in group.commands.items() for option in command.params]
+    return {(name, option.opts[0]): option for name, option in found if isinstance(option, TyperOption)}
+
+
+OPTIONS = options_of_commands()
+
+
+@pytest.mark.parametrize(("command", "flag"), OPTIONS)
+def test_help_of_every_option_is_a_sentence_with_its_default(command: str, flag: str) -> None:
+    text = OPTIONS[command, flag].help or ""
+    assert re.fullmatch(r"[A-Z].* \(default:? [^()]+\)\.", text), text
+
+
+@pytest.mark.parametrize(
+    ("flag", "default"),
+    [
+        ("--cpus-per-worker", Shares.cpus),
+        ("--data", DataConfig.data),
+        ("--dead-seconds", DEAD_SECONDS),
+        ("--epochs", TrainConfig.epochs),
+        ("--metric", StudyConfig.metric),
+        ("--n-trials", DEFAULT_TRIALS),
+        ("--pool", PoolChoice.pool),
+        ("--positive-from", DataConfig.positive_from),
+        ("--pruned", confirm.DEFAULT_PRUNED),
+        ("--pruner", StudyConfig.pruner),
+        ("--sampler", StudyConfig.sampler),
+        ("--seed", StudyConfig.seed),
+        ("--seeds", confirm.DEFAULT_SEEDS),
+        ("--share", DEFAULT_SHARE),
+        ("--silent-seconds", SILENT_SECONDS),
+        ("--space", StudyConfig.space),
+        ("--top", confirm.DEFAULT_TOP),
+    ],
+)
+def test_default_in_the_help_is_the_one_that_is_used(flag: str, default: object) -> None:
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    texts = [option.help or "" for (command, name), option in OPTIONS.items() if name == flag and command != "export-best"]
+    assert texts
+    assert all(re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts), texts
+
+
+def test_default_of_a_flag_is_not_said_twice() -> None:
+    """Typer adds `[default: 8000]` by itself."""
+    for (command, flag), option in OPTIONS.items():
+        assert not option.show_default or option.default in (None, False), (command, flag)
+        assert option.default in (None, True, False) or str(option.default) in (option.help or ""), (command, flag)
+
+
+def test_known_columns_are_named_in_the_help() -> None:
+    for flag, names in (("--text-column", TEXT_COLUMNS), ("--label-column", LABEL_COLUMNS)):
+        assert ", ".join(names) in (OPTIONS["tune", flag].help or "")
+
+
+@pytest.mark.parametrize("flag", ["--timeout-seconds", "--trial-seconds", "--silent-seconds", "--dead-seconds", "--max-latency-ms"])
+def test_help_of_a_duration_says_its_unit(flag: str) -> None:
+    assert re.search("milliseconds" if flag.endswith("-ms") else "[Ss]econds", OPTIONS["tune", flag].help or "")
+
+
+@pytest.mark.parametrize(
+    ("space", "data", "name"),
+    [
+        ("baseline_lstm", "movie_reviews", "baseline_lstm-movie_reviews"),
+        ("masked_lstm", "../a b/amazon_reviews_14.csv.gz", "masked_lstm-amazon_reviews_14"),
+        ("x/y.py", "tfds:amazon_us_reviews/Mobile_Electronics_v1_00", "y-Mobile_Electronics_v1_00"),
+        ("baseline_lstm", "*.csv", "baseline_lstm-_"),
+    ],
+)
+def test_default_study_is_a_legal_name(space: str, data: str, name: str) -> None:
+    assert commands.default_study(space, data) == name
+    assert ResultsDir(Path("r")).study(name).name == name
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_duration_in_words(seconds: float, words: str) -> None:
+    assert display.duration(seconds) == words
+
+
+def test_printable_takes_control_characters_out() -> None:
+    assert display.printable("a\x1b[31mred\x07\nb" + "c" * 100, 12) == "a [31mred  …"
+
+
+@pytest.mark.slow
+def test_terminal_shows_a_bar_and_the_incumbent(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    """In a pseudo-terminal, as a person sees it."""
+    import pty
+
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--data", str(reviews_csv), "--space", str(tiny_space)]
+    command += ["--n-trials", "2", "--epochs", "2", "--pruner", "none", "--workers", "1", "--results", str(tmp_path / "results")]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    with subprocess.Popen(command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=env) as process:
+        os.close(child)
+        seen = b""
+        while True:
+            try:
+                part = os.read(parent, 65536)
+            except OSError:  # the terminal's other end is closed
+                break
+            if not part:
+                break
+            seen += part
+    os.close(parent)
+    assert process.returncode == 0
+    assert all(words in seen for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials"))
+
+
+def test_escape_in_a_column_s_name_does_not_reach_the_terminal(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evil.csv"
+    path.write_text("\x1b[31mred,label\n" + "a,1\nb,0\n" * 40)
+    ran = run_cli("tune", "--data", path)
+    assert ran.code == 1
+    assert "\x1b" not in ran.err
+
+
+def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:
+    done = run_cli("predict", "--export", onnx_export, "--text", "good film")
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"(negative|positive)  0\.\d{4}\n", done.out)
+    line = json.loads(run_cli("predict", "--export", onnx_export, "--text", "good film", "--json").out)
+    assert set(line) == {"label", "probability", "text"}
+
+
+def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
+    run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.csv").write_bytes(b'text,n\ngood film,1\n,2\nb\xe9,3\nbad\n"a bad film",5\n')
+    done = run_cli("predict", "--export", onnx_export, "--file", "new.csv")
+    assert done.code == 0, done.err
+    assert "5 rows: 2 labelled" in done.out
+    assert "3 with a problem, the first: new.csv row 2 (no text)" in done.out
+    rows = [line.split(",") for line in (tmp_path / "new.predictions.csv").read_text().splitlines()]
+    assert [(row[1], row[2] != "", ",".join(row[4:])) for row in rows[1:]] == [
+        ("1", True, ""),
+        ("2", False, "no text"),
+        ("3", False, "not UTF-8"),
+        ("4", False, '"line 5: 1 fields, not 2"'),
+        ("5", True, ""),
+    ]
+
+
+def test_predict_of_a_file_as_json_holds_nothing_else(run_cli: Run, onnx_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("good film\n\n")
+    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--json")
+    first, second = map(json.loads, done.out.splitlines())
+    assert (first["row"], first["text"], second) == (1, "good film", {"file": "new.txt", "row": 2, "problem": "no text"})
+    assert "2 rows: 1 labelled" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--text", ""), ["1 to 100,000 characters", "no text"]),
+        (("--text", "a" * 100_001), ["a text of 100,001 characters"]),
+        (("--file", "none.csv"), ["--file must name a file"]),
+        (("--file", "new.csv"), ["--text-column", "id, words"]),
+        (("--file", "new.csv", "--text-column", "body"), ["--text-column", "id, words", "body"]),
+        (("--file", "new.csv", "--text-column", "words", "--output", "none/out.csv"), ["--output"]),
+        (("--file", "new.csv", "--text-column", "words", "--output", "new.csv"), ["--output must not be a file that is read"]),
+    ],
+)
+def test_predict_refuses(
+    arguments: tuple[str, ...], words: list[str], run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.csv").write_text("id,words\n1,good\n")
+    check_refused(run_cli("predict", "--export", onnx_export, *arguments), *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+@pytest.mark.parametrize("command", [("predict", "--text", "good"), ("predict", "--file", "new.txt"), ("serve", "--port", "{port}")])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "export.json").unlink(), ["make export-best"]),
+        (lambda folder: (folder / "export.json").write_text('{"schema_version": 99}'), ["schema_version", "99"]),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"changed"), ["SHA-256"]),
+        (lambda folder: (folder / "vocabulary.txt").write_text("bad\ngood\nfilm"), ["SHA-256"]),
+        (lambda folder: (folder / "model.onnx").unlink(), ["model.onnx"]),
+    ],
+    ids=["unfinished", "other version", "tampered model", "tampered vocabulary", "missing model"],
+)
+def test_spoilt_export_is_refused(
+    spoil: Callable[[Path], None],
+    words: list[str],
+    command: tuple[str, ...],
+    run_cli: Run,
+    onnx_export: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.txt").write_text("good\n")
+    shutil.copytree(onnx_export, tmp_path / "best")
+    spoil(tmp_path / "best")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    check_refused(run_cli(command[0], "--export", tmp_path / "best", *(word.format(port=port) for word in command[1:])), *words)
+    assert not (tmp_path / "new.predictions.csv").exists()
+
+
+def test_serve_on_a_port_in_use_says_so(run_cli: Run, onnx_export: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        check_refused(run_cli("serve", "--export", onnx_export, "--port", taken.getsockname()[1]), "free port", "PORT=")
+
+
+def test_serve_without_its_packages_says_what_to_type(run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("app", "connections"):
+        monkeypatch.delitem(sys.modules, f"tuning.serving.{name}", raising=False)
+        monkeypatch.delattr(f"tuning.serving.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", "make serve")
+
+
+@pytest.mark.parametrize(("host", "is_warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)])
+def test_serve_for_other_machines_warns(
+    host: str, is_warned: bool, run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.serving.app.run", lambda app, listening: None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = run_cli("serve", "--export", onnx_export, "--host", host, "--port", port)
+    if host == "::1" and "Cannot assign" in done.err:
+        pytest.skip("no IPv6 on this machine")
+    assert done.code == 0, done.err
+    assert f"{port}" in done.out
+    assert ("no authentication" in done.err) is is_warned
+
+
+def test_predict_of_a_file_says_how_far_it_is(run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
+    (tmp_path / "new.txt").write_text("good film\n" * 20)
+    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--output", tmp_path / "out.csv")
+    assert re.search(r"^20 rows, [\d,]+ a second, 100%$", done.err, re.MULTILINE)

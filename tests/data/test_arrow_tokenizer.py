@@ -1,0 +1,72 @@
+"""Chunks of texts become the tokens that `TextVectorization` would make of each."""
+
+import itertools
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tuning.data.arrow_tokenizer import tokenize
+
+# Few different words, so that frequencies tie; and any character beside them.
+TEXTS = st.one_of(
+    st.lists(
+        st.sampled_from(["a", "b", "B,", "c", "é", "É", "ab", "A-B", "日", "\0", "a\0", "\x1c", "\xa0", "[UNK]", "-", "😀"]), max_size=8
+    ).map(" ".join),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    st.text(st.characters(max_codepoint=127), max_size=20),
+)
+
+_LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
+
+
+def one_by_one(text: str) -> list[bytes]:
+    """The tokens of one text, the slow way."""
+    return text.encode().translate(_LOWER, b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'").split()
+
+
+def lists(texts: list[str]) -> list[list[bytes]]:
+    tokens = tokenize(texts)
+    words = tokens.words.take(tokens.ids).to_pylist()
+    ends = [0, *tokens.lengths.cumsum()]
+    return [words[start:end] for start, end in itertools.pairwise(ends)]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ('The cat\'s 5-star "toy"!', ["the", "cats", "5star", "toy"]),
+        ("!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'", []),
+        (" a\tb\nc\x0bd\x0ce\rf ", ["a", "b", "c", "d", "e", "f"]),
+        ("ÀÉ naïve STRASSE", ["ÀÉ", "naïve", "strasse"]),
+        ("a\xa0b\u2003c\x85d\x1ce", ["a\xa0b\u2003c\x85d\x1ce"]),
+        ("a\0b \0", ["a\0b", "\0"]),
+        ("“quoted” — 日本語 😀", ["“quoted”", "—", "日本語", "😀"]),
+        ("", []),
+    ],
+)
+def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
+    assert [[token.decode() for token in found] for found in lists([text])] == [tokens]
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.lists(TEXTS, max_size=8))
+@example(["".join(map(chr, range(128))), "", "ÿ ", " "])
+@example([])
+def test_tokenize_gives_the_tokens_of_each_text(texts: list[str]) -> None:
+    assert lists(texts) == [one_by_one(text) for text in texts]
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(TEXTS, max_size=8))
+def test_words_are_the_different_tokens_in_the_order_of_the_texts(texts: list[str]) -> None:
+    tokens = [token for text in texts for token in one_by_one(text)]
+    assert tokenize(texts).words.to_pylist() == list(dict.fromkeys(tokens))
+
+
+@pytest.mark.parametrize("dtype", ["str", "object"])
+def test_tokenize_takes_a_column(dtype: str) -> None:
+    column = pd.Series(["a b", "b"], dtype=dtype, index=[7, 8])
+    tokens = tokenize(column)
+    assert (tokens.ids.tolist(), tokens.lengths.tolist(), str(tokens.ids.dtype)) == ([0, 1, 1], [2, 1], "int32")

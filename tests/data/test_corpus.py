@@ -1,0 +1,365 @@
+"""Tokenised once: the ids of TextVectorization, the cache on disk, and what the data card says."""
+
+import filecmp
+import itertools
+import resource
+import tracemalloc
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock, Timeout
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import make_reviews
+from tests.data.test_arrow_tokenizer import TEXTS
+from tuning import results
+from tuning.config import SPLITS, DataConfig, StudyConfig
+from tuning.data import corpus as corpus_module
+from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.corpus import Corpus, LabelledTexts, TokenizedTexts, build_corpus, encode, open_corpus
+from tuning.data.prepare import prepare_corpus
+from tuning.data.splits import SplitReviews
+from tuning.errors import StorageError
+from tuning.results import read_json
+from tuning.training.batching import View
+
+TRAIN = ["the cat sat", "The CAT, the dog!", "a dog"]
+VALIDATION = ["the bird sat", ""]
+TEST = ["bird bird cat"]
+# Frequencies: the 3; cat, dog 2; a, sat 1. Ties go to the greater word.
+WORDS = ["the", "dog", "cat", "sat", "a"]
+
+
+def splits_of(train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16) -> SplitReviews:
+    """Splits whose labels are 0, 1, 0, 1, …"""
+    frames = {
+        name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
+        for name, texts in zip(SPLITS, (train, validation, test), strict=True)
+    }
+    return SplitReviews(frames, ("negative", "positive"), 1, fingerprint)
+
+
+def lists(texts: TokenizedTexts) -> list[list[int]]:
+    return [texts.ids[start:end].tolist() for start, end in itertools.pairwise(texts.offsets)]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return build_corpus(tmp_path / "cache" / "abc", splits_of(TRAIN, VALIDATION, TEST))
+
+
+# Ids
+
+
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    train=st.lists(TEXTS, min_size=1, max_size=6),
+    other=st.lists(TEXTS, min_size=1, max_size=3),
+    vocab_size=st.integers(3, 12),
+    sequence_length=st.integers(1, 9),
+)
+@example(train=["b a", "a b", "c"], other=["c b a d"], vocab_size=4, sequence_length=3)
+@example(train=["a\0", "a", "\0"], other=["a\0 a \0"], vocab_size=5, sequence_length=3)
+@example(train=["".join(map(chr, range(128)))], other=["".join(map(chr, range(128)))], vocab_size=9, sequence_length=9)
+def test_ids_equal_those_of_text_vectorization(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int, sequence_length: int
+) -> None:
+    assume(len(tokenize(train).ids))  # without a word, Keras leaves its table uninitialised and can't be asked
+    layer = keras.layers.TextVectorization(max_tokens=vocab_size, output_sequence_length=sequence_length)
+    layer.adapt(train)
+    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
+    for name, texts in (("train", train), ("validation", other)):
+        view = View(corpus.split(name).texts, vocab_size, sequence_length, truncating="post")
+        np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
+
+
+@settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(train=st.lists(TEXTS, min_size=1, max_size=6), other=st.lists(TEXTS, min_size=1, max_size=4), vocab_size=st.integers(3, 12))
+def test_encode_equals_the_ids_of_the_corpus(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int
+) -> None:
+    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
+    view = View(corpus.split("validation").texts, vocab_size, 20)
+    encoded = View(encode(other, corpus.words(vocab_size)), vocab_size, 20)
+    np.testing.assert_array_equal(encoded.array(), view.array())
+
+
+def test_corpus_of_empty_texts_has_no_words(tmp_path: Path) -> None:
+    corpus = build_corpus(tmp_path / "abc", splits_of(["", "!!!"], ["word"], [" "]))
+    assert corpus.words(100) == []
+    assert [lists(corpus.split(name).texts) for name in SPLITS] == [[[], []], [[1]], [[]]]
+
+
+# Words and ids
+
+
+def test_words_are_ordered_by_frequency_then_backwards(corpus: Corpus) -> None:
+    assert corpus.words(100) == WORDS
+
+
+@pytest.mark.parametrize(("vocab_size", "n_words"), [(0, 0), (2, 0), (3, 1), (5, 3), (7, 5), (8, 5)])
+def test_words_of_a_vocabulary_leave_out_padding_and_unknown(corpus: Corpus, vocab_size: int, n_words: int) -> None:
+    assert corpus.words(vocab_size) == WORDS[:n_words]
+
+
+def test_words_keep_every_character(tmp_path: Path) -> None:
+    words = ["a\u2028b", "\x85", "c\x1cd", "\0", "é\xa0"]
+    corpus = build_corpus(tmp_path / "abc", splits_of([" ".join(words)], [""], [""]))
+    assert sorted(corpus.words(100)) == sorted(words)
+
+
+def test_ids_start_at_two_by_frequency(corpus: Corpus) -> None:
+    assert lists(corpus.split("train").texts) == [[2, 4, 5], [2, 4, 2, 3], [6, 3]]
+
+
+def test_words_of_validation_and_test_alone_are_unknown(corpus: Corpus) -> None:
+    assert lists(corpus.split("validation").texts) == [[2, 1, 5], []]
+    assert lists(corpus.split("test").texts) == [[1, 1, 4]]
+
+
+def test_frequencies_are_those_of_the_train_split(tmp_path: Path) -> None:
+    corpus = build_corpus(tmp_path / "abc", splits_of(["rare common common"], ["rare rare rare rare"], ["rare rare"]))
+    assert corpus.words(100) == ["common", "rare"]
+
+
+def test_encode_gives_unknown_words_one(corpus: Corpus) -> None:
+    assert lists(encode(["The dog!", "a bird", ""], corpus.words(5))) == [[2, 3], [1, 1], []]
+
+
+def test_split_gives_types_and_labels(corpus: Corpus) -> None:
+    split = corpus.split("train")
+    assert (split.texts.ids.dtype, split.texts.offsets.dtype, split.labels.dtype) == (np.int32, np.int64, np.int64)
+    assert split.labels.tolist() == [0, 1, 0]
+
+
+def test_split_leaves_its_ids_on_disk(corpus: Corpus) -> None:
+    assert isinstance(corpus.split("train").texts.ids, np.memmap)
+
+
+def test_splits_add_up(corpus: Corpus) -> None:
+    both: LabelledTexts = corpus.split("train") + corpus.split("validation")
+    assert lists(both.texts) == lists(corpus.split("train").texts) + lists(corpus.split("validation").texts)
+    assert both.labels.tolist() == [0, 1, 0, 0, 1]
+
+
+def test_lengths_count_tokens(corpus: Corpus) -> None:
+    texts = corpus.split("train").texts
+    assert (len(texts), texts.lengths.tolist()) == (3, [3, 4, 2])
+
+
+# The cache
+
+
+def test_fingerprint_is_the_name_of_the_folder(corpus: Corpus) -> None:
+    assert corpus.fingerprint == "abc"
+
+
+def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that the texts are added to when they are tokenised."""
+    texts: list[str] = []
+    monkeypatch.setattr(corpus_module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk))
+    return texts
+
+
+def test_second_build_reads_the_cache(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = tokenised(monkeypatch)
+    again = build_corpus(corpus.folder, splits_of(TRAIN, VALIDATION, TEST))
+    assert (texts, again.words(100)) == ([], WORDS)
+
+
+def test_first_build_tokenises_every_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = tokenised(monkeypatch)
+    build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=1, chunk_bytes=20)
+    assert texts == [*TRAIN, *VALIDATION, *TEST]
+
+
+def test_log_says_how_many_texts_were_tokenised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "tuning"):
+        for _ in range(2):
+            build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
+    assert [record.getMessage() for record in caplog.records] == ["tokenised 6 texts"]
+
+
+def test_build_leaves_no_temporary_folder(corpus: Corpus) -> None:
+    assert [p.name for p in corpus.folder.parent.iterdir() if p.is_dir()] == ["abc"]
+
+
+def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
+    for name in ("abc", "abc.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.ids.npy").write_bytes(b"half")
+    assert lists(build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts) == [[1, 1, 4]]
+
+
+@pytest.mark.parametrize("name", ["train.ids.npy", "validation.offsets.npy", "test.labels.npy", "vocabulary.txt", "data_card.json"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_file_that_is_not_what_was_written_is_made_again(name: str, cut: bool, tmp_path: Path) -> None:
+    whole = build_corpus(tmp_path / "whole", splits_of(TRAIN, VALIDATION, TEST))
+    folder = tmp_path / "torn"
+    build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
+    data = bytearray((folder / name).read_bytes())
+    data[-2] ^= 0xFF
+    (folder / name).write_bytes(data[: len(data) // 2] if cut else data)
+    again = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
+    for path in whole.folder.iterdir():
+        assert (again.folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_build_that_fails_leaves_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: object, values: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(StorageError, match="No space left on device"):
+        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
+    assert not (tmp_path / "abc").exists()
+
+
+def test_build_on_a_disk_that_fills_up_leaves_no_corpus(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            build_corpus(tmp_path / "abc", splits_of(["a b c"] * 1000, VALIDATION, TEST), chunk_bytes=1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "abc").exists()
+
+
+def test_build_raises_what_a_thread_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(texts: pd.Series) -> None:
+        raise MemoryError(len(texts))
+
+    monkeypatch.setattr(corpus_module, "tokenize", fail)
+    with pytest.raises(MemoryError):
+        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=2, chunk_bytes=1)
+    assert not (tmp_path / "abc").exists()
+
+
+def test_build_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(StorageError, match="The results folder must be writable"):
+        build_corpus(tmp_path / "results" / "cache" / "abc", splits_of(TRAIN, VALIDATION, TEST))
+
+
+def test_build_reports_progress(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    splits = splits_of(["a"] * 1500, ["b"] * 250, ["c"] * 250)
+    build_corpus(tmp_path / "abc", splits, chunk_bytes=500, progress=lambda *both: told.append(both))
+    assert told == [("tokenising", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
+
+
+@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    train=st.lists(TEXTS, min_size=1, max_size=12),
+    other=st.lists(TEXTS, min_size=1, max_size=6),
+    n_threads=st.integers(1, 3),
+    chunk_bytes=st.integers(1, 40),
+)
+def test_files_do_not_depend_on_threads_and_chunks(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], n_threads: int, chunk_bytes: int
+) -> None:
+    folder, splits = tmp_path_factory.mktemp("corpus"), splits_of(train, other, other[:1])
+    build_corpus(folder / "one", splits, n_threads=1)
+    build_corpus(folder / "many", splits, n_threads=n_threads, chunk_bytes=chunk_bytes)
+    names = sorted(path.name for path in (folder / "one").iterdir())
+    assert len(names) == 3 * len(SPLITS) + 2
+    assert filecmp.cmpfiles(folder / "one", folder / "many", names, shallow=False) == (names, [], [])
+
+
+@pytest.mark.parametrize("n_tokens", [0, 3, 100_000])
+def test_ids_are_written_as_numpy_writes_them(tmp_path: Path, n_tokens: int) -> None:
+    corpus = build_corpus(tmp_path / "abc", splits_of(["a " * n_tokens], [""], [""]))
+    np.save(tmp_path / "ids.npy", np.full(n_tokens, 2, dtype=np.int32))
+    assert (corpus.folder / "train.ids.npy").read_bytes() == (tmp_path / "ids.npy").read_bytes()
+
+
+@pytest.mark.slow
+def test_build_never_holds_all_ids(tmp_path: Path) -> None:
+    splits = splits_of(["one two three four five six seven eight nine ten"] * 2_000_000, [""], [""])
+    tracemalloc.start()
+    try:
+        build_corpus(tmp_path / "abc", splits, n_threads=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "abc" / "train.ids.npy").stat().st_size == 128 + 4 * 20_000_000
+    assert peak < 4 * 20_000_000  # 64 MB: three quarters are lengths and offsets, 8 bytes a text
+
+
+def test_open_corpus_gives_what_was_built(corpus: Corpus) -> None:
+    assert open_corpus(corpus.folder) == corpus
+
+
+def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"abc must hold the tokenised data; it was removed\. Run `make tune` again"):
+        open_corpus(tmp_path / "abc")
+
+
+# The data card
+
+
+def test_card_counts_rows_and_classes(corpus: Corpus) -> None:
+    card = corpus.card
+    assert card["n_rows"] == {"train": 3, "validation": 2, "test": 1}
+    assert card["class_names"] == ["negative", "positive"]
+    assert card["class_counts"] == {"train": [2, 1], "validation": [1, 1], "test": [1, 0]}
+    assert card["majority_share"] == pytest.approx(4 / 6)
+
+
+def test_card_counts_tokens_and_words(corpus: Corpus) -> None:
+    card = corpus.card
+    assert (card["n_tokens"], card["n_words"], card["n_duplicates"]) == (15, 5, 1)
+    assert card["fingerprint"] == "f" * 16
+
+
+def test_card_gives_percentiles_of_all_lengths(tmp_path: Path) -> None:
+    texts = [" ".join(["w"] * n) for n in range(101)]
+    card = build_corpus(tmp_path / "abc", splits_of(texts[:60], texts[60:80], texts[80:])).card
+    assert card["length_percentiles"] == {"5": 5, "25": 25, "50": 50, "75": 75, "95": 95, "99": 99, "100": 100}
+
+
+def test_card_gives_the_unknown_share_of_validation_tokens(corpus: Corpus) -> None:
+    assert corpus.card["unknown_share"] == {"7": pytest.approx(1 / 3)}
+
+
+def test_card_gives_the_unknown_share_of_smaller_vocabularies(tmp_path: Path) -> None:
+    words = [f"w{n:04d}" for n in range(1498, 0, -1)]  # ids 2 to 1499
+    card = build_corpus(tmp_path / "abc", splits_of([" ".join(words)], [f"{words[997]} {words[998]} {words[1200]} new"], [""])).card
+    assert card["unknown_share"] == {"1000": 0.75, "1500": 0.25}
+
+
+def test_card_of_an_empty_validation_split_has_no_unknown_tokens(tmp_path: Path) -> None:
+    assert build_corpus(tmp_path / "abc", splits_of(["a b"], [""], [""])).card["unknown_share"] == {"4": 0.0}
+
+
+def test_card_is_versioned_json(corpus: Corpus) -> None:
+    assert read_json(corpus.folder / "data_card.json") == corpus.card
+
+
+def test_every_write_of_a_data_card_is_made_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of another source of the same texts, which another process may be reading."""
+    written = []
+    write = results.write_bytes
+
+    def watched(path: Path, data: bytes) -> None:
+        if path.name == "data_card.json":
+            with pytest.raises(Timeout), FileLock(tmp_path / "results" / "cache" / f"{fingerprint}.lock", timeout=0):
+                pass
+            written.append(path)
+        write(path, data)
+
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    make_reviews().to_csv(first, index=False)
+    second.write_bytes(first.read_bytes())
+    folder = results.ResultsDir(tmp_path / "results")
+    configs = [StudyConfig(study="s", data=DataConfig(data=str(path))) for path in (first, second)]
+    fingerprint = prepare_corpus(configs[0], results=folder)[0].fingerprint
+    monkeypatch.setattr(results, "write_bytes", watched)
+    corpus = prepare_corpus(configs[1], results=folder)[0]
+    assert corpus.card["data"] == str(second)
+    assert len(written) == 1

@@ -1,0 +1,471 @@
+"""Tables out of files: every format plain and gzipped, and what a broken file is told."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tuning.data import files
+from tuning.data.files import FORMATS, Table, find_files, read_files
+from tuning.errors import DataError
+
+ROWS = [
+    {"review_body": 'Great, "really"', "star_rating": "5"},
+    {"review_body": "Naïve — 日本語 \U0001f600", "star_rating": "1"},
+    {"review_body": "", "star_rating": "3"},
+]
+
+
+def csv_bytes(rows: list[dict[str, str]]) -> bytes:
+    return pd.DataFrame(rows).to_csv(index=False).encode()
+
+
+def tsv_bytes(rows: list[dict[str, str]]) -> bytes:
+    return "".join("\t".join(line) + "\n" for line in [list(rows[0]), *(list(row.values()) for row in rows)]).encode()
+
+
+def jsonl_bytes(rows: list[dict[str, str]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def parquet_bytes(rows: list[dict[str, str]]) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+    return sink.getvalue().to_pybytes()
+
+
+WRITERS: dict[str, Callable[[list[dict[str, str]]], bytes]] = {
+    ".csv": csv_bytes,
+    ".tsv": tsv_bytes,
+    ".jsonl": jsonl_bytes,
+    ".ndjson": jsonl_bytes,
+    ".parquet": parquet_bytes,
+}
+
+
+def save(path: Path, content: bytes | str) -> str:
+    """Write a file, packed where its name ends in .gz, and give its path as `read_files` takes it."""
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
+    return str(path)
+
+
+def refusal(pattern: str) -> str:
+    with pytest.raises(DataError) as error:
+        read_files(pattern)
+    return str(error.value)
+
+
+# What can be read
+
+
+def test_every_format_is_tested() -> None:
+    assert set(WRITERS) == set(FORMATS)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_read_files_gives_the_rows_of(tmp_path: Path, ending: str, packed: str) -> None:
+    table = read_files(save(tmp_path / f"reviews{ending}{packed}", WRITERS[ending](ROWS)))
+    assert table.frame.to_dict("records") == ROWS
+    assert table.broken == ()
+
+
+@pytest.mark.parametrize("name", ["REVIEWS.CSV", "Reviews.Csv.GZ"])
+def test_read_files_takes_endings_in_capitals(tmp_path: Path, name: str) -> None:
+    assert len(read_files(save(tmp_path / name, csv_bytes(ROWS))).frame) == 3
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_read_files_joins_files_of_a_pattern_by_name(tmp_path: Path, ending: str) -> None:
+    for number, row in enumerate(ROWS):
+        save(tmp_path / f"part-{2 - number}{ending}", WRITERS[ending]([row]))
+    table = read_files(str(tmp_path / f"part-*{ending}"))
+    assert table.frame.to_dict("records") == ROWS[::-1]
+    assert table.frame.index.tolist() == [0, 1, 2]
+
+
+def test_read_files_joins_plain_and_packed_files_of_different_formats(tmp_path: Path) -> None:
+    save(tmp_path / "a.csv", csv_bytes(ROWS[:1]))
+    save(tmp_path / "b.csv.gz", csv_bytes(ROWS[1:2]))
+    save(tmp_path / "c.jsonl", jsonl_bytes(ROWS[2:]))
+    assert read_files(str(tmp_path / "*")).frame.to_dict("records") == ROWS
+
+
+def test_read_files_looks_below_folders_with_two_stars(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    save(tmp_path / "a" / "b" / "deep.csv", csv_bytes(ROWS))
+    assert len(read_files(str(tmp_path / "**" / "*.csv")).frame) == 3
+
+
+def test_read_files_takes_a_path_that_looks_like_a_pattern(tmp_path: Path) -> None:
+    assert len(read_files(save(tmp_path / "reviews[1].csv", csv_bytes(ROWS))).frame) == 3
+
+
+def test_read_files_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "reviews.csv", csv_bytes(ROWS))
+    assert len(read_files("~/reviews.csv").frame) == 3
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_read_files_skips_a_byte_order_mark(tmp_path: Path, ending: str) -> None:
+    table = read_files(save(tmp_path / f"reviews{ending}", b"\xef\xbb\xbf" + WRITERS[ending](ROWS)))
+    assert list(table.frame.columns) == ["review_body", "star_rating"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_read_files_takes_windows_line_ends(tmp_path: Path, ending: str) -> None:
+    table = read_files(save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS).replace(b"\n", b"\r\n")))
+    assert table.frame.to_dict("records") == ROWS
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_read_files_takes_a_last_line_without_its_end(tmp_path: Path, ending: str) -> None:
+    assert len(read_files(save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS).rstrip(b"\n"))).frame) == 3
+
+
+def test_csv_keeps_words_that_look_like_missing_values(tmp_path: Path) -> None:
+    assert read_files(save(tmp_path / "a.csv", "text,label\nNA,1\nnull,2\nNone,3\n")).frame["text"].tolist() == ["NA", "null", "None"]
+
+
+def test_csv_keeps_numbers_as_they_are_written(tmp_path: Path) -> None:
+    assert read_files(save(tmp_path / "a.csv", "text,label\n007,1.50\n")).frame.to_dict("records") == [{"text": "007", "label": "1.50"}]
+
+
+def test_csv_keeps_line_ends_inside_quotes(tmp_path: Path) -> None:
+    assert read_files(save(tmp_path / "a.csv", 'text,label\n"one\r\ntwo",1\n')).frame["text"].tolist() == ["one\r\ntwo"]
+
+
+def test_tsv_reads_quotes_as_text(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.tsv", 'text\tlabel\n"open\t1\n5" screen\t2\n""\t3\n'))
+    assert table.frame["text"].tolist() == ['"open', '5" screen', '""']
+
+
+def test_tsv_reads_other_line_separators_as_text(tmp_path: Path) -> None:
+    assert read_files(save(tmp_path / "a.tsv", "text\tlabel\na\u2028b\x85c\rd\t1\n")).frame["text"].tolist() == ["a\u2028b\x85c\rd"]
+
+
+def test_jsonl_keeps_rows_with_missing_keys(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n{"label": null, "text": "c"}\n'))
+    assert table.frame.to_dict("records") == [{"text": t, "label": n} for t, n in (("a", "1"), ("b", ""), ("c", ""))]
+
+
+def test_jsonl_leaves_out_nested_values(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.jsonl", '{"text": "a", "rating": 5.0, "images": [1], "more": {"x": 1}, "verified": true}\n'))
+    assert table.frame.to_dict("records") == [{"text": "a", "rating": "5.0", "verified": "1"}]
+
+
+def test_jsonl_skips_empty_lines(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.jsonl", '\n{"text": "a"}\n  \n{"text": "b"}\n\n'))
+    assert (table.frame["text"].tolist(), table.broken) == (["a", "b"], ())
+
+
+def test_jsonl_reads_half_a_surrogate_pair(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.jsonl", '{"text": "cut \\ud83d", "label": 1}\n'))
+    assert table.frame["text"].tolist()[0].startswith("cut ")
+
+
+def test_parquet_leaves_out_nested_columns(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.parquet", parquet_bytes([{"text": "a", "images": ["x"], "more": {"y": 1}}])))  # type: ignore[dict-item]
+    assert list(table.frame.columns) == ["text"]
+
+
+def test_parquet_reads_bytes_numbers_and_missing_values(tmp_path: Path) -> None:
+    rows = [{"text": "né".encode(), "stars": 5, "liked": True}, {"text": b"x", "stars": None, "liked": False}]
+    table = read_files(save(tmp_path / "a.parquet", parquet_bytes(rows)))  # type: ignore[arg-type]
+    assert table.frame.to_dict("records") == [{"text": "né", "stars": "5", "liked": "1"}, {"text": "x", "stars": "", "liked": "0"}]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_progress_ends_at_one(tmp_path: Path, ending: str) -> None:
+    shares: list[float] = []
+    read_files(save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS)), progress=lambda _, share: shares.append(share))
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+
+
+def test_progress_names_the_file(tmp_path: Path) -> None:
+    labels: set[str] = set()
+    read_files(save(tmp_path / "reviews.csv", csv_bytes(ROWS)), progress=lambda label, _: labels.add(label))
+    assert labels == {"reading reviews.csv"}
+
+
+# Lines that are broken
+
+
+def test_tsv_names_lines_with_another_number_of_fields(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.tsv", "text\tlabel\ngood\t1\nno tab\nbad\t0\na\tb\tc\nfine\t1\n"))
+    assert table.frame["text"].tolist() == ["good", "bad", "fine"]
+    assert table.broken == ("a.tsv line 3 (1 fields, not 2)", "a.tsv line 5 (3 fields, not 2)")
+
+
+def test_jsonl_names_lines_that_are_no_objects(tmp_path: Path) -> None:
+    good = '{"text": "a"}\n'
+    table = read_files(save(tmp_path / "a.jsonl", f'{good}{{"text": \n{good}[1, 2]\n{good}{"[" * 100_000}\n{good}{good}'))
+    assert len(table.frame) == 5
+    assert table.broken == tuple(f"a.jsonl line {number} (not a JSON object)" for number in (2, 4, 6))
+
+
+def test_broken_lines_of_several_files_are_all_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.tsv", "text\tlabel\ngood\t1\nbroken\n")
+    assert [place.split(" (")[0] for place in read_files(str(tmp_path / "*.tsv")).broken] == ["a.tsv line 3", "b.tsv line 3"]
+
+
+def test_half_of_the_lines_broken_is_read(tmp_path: Path) -> None:
+    assert len(read_files(save(tmp_path / "a.tsv", "text\tlabel\ngood\t1\nbroken\n")).broken) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "first"),
+    [
+        ("a.tsv", "text\tlabel\ngood\t1\nbroken\nbroken\n", "a.tsv line 3"),
+        ("a.jsonl", '{"text": "a"}\ntext,label\ngood,1\n', "a.jsonl line 2"),
+        ("a.jsonl.gz", "text,label\ngood,1\n", "a.jsonl.gz line 1"),
+    ],
+)
+def test_file_of_which_most_lines_are_broken_is_refused(tmp_path: Path, name: str, content: str, first: str) -> None:
+    message = refusal(save(tmp_path / name, content))
+    assert "must hold what its ending says; 2 of " in message
+    assert f"lines can't be read, the first at {first}" in message
+
+
+def test_csv_row_with_more_fields_than_the_header_is_refused(tmp_path: Path) -> None:
+    message = refusal(save(tmp_path / "a.csv", "text,label\nok,1\nfine, but slow,0\n"))
+    assert "a.csv must be comma-separated with a header line; reading it gave:" in message
+    assert "line 3" in message
+
+
+def test_csv_first_row_with_more_fields_than_the_header_is_refused(tmp_path: Path) -> None:
+    assert "a.csv must be comma-separated" in refusal(save(tmp_path / "a.csv", "text,label\nfine, but slow,0\nok,1\n"))
+
+
+def test_csv_with_more_fields_than_the_header_in_every_row_is_refused(tmp_path: Path) -> None:
+    assert "a.csv must be comma-separated" in refusal(save(tmp_path / "a.csv", "text,label\nslow,0,x\nok,1,y\n"))
+
+
+def test_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:
+    assert "a.csv must be comma-separated" in refusal(save(tmp_path / "a.csv", 'text,label\n"never closed,1\n'))
+
+
+# Files that can't be read
+
+
+def test_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    message = refusal(str(tmp_path / "missing.csv"))
+    assert message == f"--data must name a file that exists; there is no {str(tmp_path / 'missing.csv')!r} seen from {Path.cwd()}."
+
+
+def test_pattern_without_files_is_refused(tmp_path: Path) -> None:
+    assert "must name a file that exists" in refusal(str(tmp_path / "*.csv"))
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "nul\0.csv"])
+def test_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    assert "must name a file that exists" in refusal(str(tmp_path / name))
+
+
+def test_home_of_an_unknown_user_is_refused() -> None:
+    assert "must name a file that exists" in refusal("~no_such_user_here/reviews.csv")
+
+
+def test_directory_says_which_pattern_to_use(tmp_path: Path) -> None:
+    assert refusal(str(tmp_path)) == f"--data must name files; {str(tmp_path)!r} is a directory. Use a pattern such as '{tmp_path}/*.csv'."
+
+
+def test_directory_in_a_pattern_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.csv", csv_bytes(ROWS))
+    (tmp_path / "b.csv").mkdir()
+    assert "is a directory" in refusal(str(tmp_path / "*.csv"))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.xlsx", "a", "a.gz", "a.csv.zip", "a.json", "csv"])
+def test_wrong_ending_lists_the_right_ones(tmp_path: Path, name: str) -> None:
+    message = refusal(save(tmp_path / name, csv_bytes(ROWS)))
+    assert message == (
+        "A data file must end in .csv, .tsv, .jsonl, .ndjson, .parquet, each also with .gz; "
+        f"received {name!r}. Rename it after what it holds."
+    )
+
+
+def test_find_files_checks_every_file_of_a_pattern(tmp_path: Path) -> None:
+    save(tmp_path / "a.csv", csv_bytes(ROWS))
+    save(tmp_path / "notes.txt", "x")
+    with pytest.raises(DataError, match=r"received 'notes\.txt'"):
+        find_files(str(tmp_path / "*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_empty_file_is_refused(tmp_path: Path, ending: str, packed: str, content: bytes) -> None:
+    assert f"a{ending}{packed} must be" in refusal(save(tmp_path / f"a{ending}{packed}", content))
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_packed_file_that_is_cut_off_is_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}.gz"
+    packed = gzip.compress(WRITERS[ending](ROWS * 1000))
+    path.write_bytes(packed[: len(packed) // 2])
+    assert refusal(str(path)).startswith(f"{path} must be a whole gzip file; unpacking it gave: Compressed file ended")
+
+
+def test_packed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    packed = bytearray(gzip.compress(csv_bytes(ROWS * 1000)))
+    packed[-8] ^= 0xFF
+    path.write_bytes(packed)
+    message = refusal(str(path))
+    assert "must be a whole gzip file" in message
+    assert message.endswith("Fetch it again.")
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_plain_file_named_gz_is_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}.gz"
+    path.write_bytes(WRITERS[ending](ROWS))
+    assert "must be a whole gzip file; unpacking it gave: Not a gzipped file" in refusal(str(path))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_packed_file_without_gz_in_its_name_is_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(WRITERS[ending](ROWS)))
+    assert "must be UTF-8" in refusal(str(path))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
+def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, ending: str, encoding: str) -> None:
+    rows = [{"text": "naïve é", "label": "1"}] * 3
+    content = WRITERS[ending](rows) if ending != ".jsonl" else b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for r in rows)
+    message = refusal(save(tmp_path / f"a{ending}", content.decode().encode(encoding)))
+    assert message.startswith(f"{tmp_path / f'a{ending}'} must be UTF-8; ")
+    assert message.endswith("Convert it with iconv.")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_file_that_is_not_utf_8_says_at_which_byte(tmp_path: Path, ending: str) -> None:
+    content = bytearray(WRITERS[ending]([{"text": f"row {n}", "label": "1"} for n in range(20_000)]))
+    place = content.index(b"row 15000")
+    content[place] = 0xFF
+    assert f"at byte {place}." in refusal(save(tmp_path / f"a{ending}", bytes(content)))
+
+
+@pytest.mark.parametrize("content", [b"not Parquet", csv_bytes(ROWS), parquet_bytes(ROWS)[:-20], b"PAR1" + b"\0" * 40 + b"PAR1"])
+def test_file_that_is_not_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+    assert "a.parquet must be" in refusal(save(tmp_path / "a.parquet", content))
+
+
+def test_parquet_with_bytes_that_are_not_utf_8_is_refused(tmp_path: Path) -> None:
+    assert "must be UTF-8" in refusal(save(tmp_path / "a.parquet", parquet_bytes([{"text": b"\xff"}])))  # type: ignore[dict-item]
+
+
+def test_files_with_different_columns_show_both(tmp_path: Path) -> None:
+    save(tmp_path / "a.csv", "text,label\nx,1\n")
+    save(tmp_path / "b.csv", "text,stars\nx,1\n")
+    message = refusal(str(tmp_path / "*.csv"))
+    assert message == "Files read together must have the same columns; a.csv has text, label, b.csv has text, stars."
+
+
+def test_csv_with_two_columns_of_one_name_renames_the_second(tmp_path: Path) -> None:
+    table = read_files(save(tmp_path / "a.csv", "text,text,label\na,b,1\n"))
+    assert table.frame.to_dict("records") == [{"text": "a", "text.1": "b", "label": "1"}]
+
+
+def test_tsv_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    assert "'text'" in refusal(save(tmp_path / "a.tsv", "text\ttext\tlabel\na\tb\t1\n"))
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([["a"], ["b"]], names=["text", "text"]), path)
+    assert "a.parquet must be" in refusal(str(path))
+
+
+# Any bytes
+
+LINES = st.lists(
+    st.lists(
+        st.sampled_from(['"', ",", "\t", "{", "}", ":", '"a"', "1", "é", "\r", "\0", "[", "\\", "\ufeff", "\ud83d", " "]), max_size=8
+    ).map("".join),
+    max_size=8,
+).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(content=st.one_of(st.binary(max_size=200), LINES))
+@example(content=b"a,a\n1,2,3")
+@example(content=b'{"a": "\\ud800"}')
+@example(content=b'{"\\ud800": 1}')
+@example(content=b'{"a": ' + b"9" * 5000 + b"}")
+@example(content=b"\xef\xbb\xbf")
+def test_any_bytes_give_a_table_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any{ending}"
+    path.write_bytes(content)
+    try:
+        table = read_files(str(path))
+    except DataError:
+        return
+    assert isinstance(table, Table)
+    assert all(isinstance(value, str) or pd.isna(value) for _, column in table.frame.items() for value in column)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(content=st.binary(max_size=200), packed=st.booleans(), cut=st.integers(0, 40), changed=st.none() | st.integers(0, 300))
+def test_any_bytes_in_a_packed_file_give_a_table_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool, cut: int, changed: int | None
+) -> None:
+    data = bytearray(gzip.compress(content, mtime=0) if packed else content)
+    if changed is not None and changed < len(data):
+        data[changed] ^= 0x55
+    path = tmp_path_factory.getbasetemp() / "any.csv.gz"
+    path.write_bytes(data[: len(data) - cut])
+    try:
+        table = read_files(str(path))
+    except DataError:
+        return
+    assert isinstance(table, Table)
+
+
+# Parts
+
+TABLES = st.lists(
+    st.lists(st.sampled_from(["a", "1", "é", "", '"b\nc"', '{"a": 1}', '{"b": "x", "a": null}', '"', "{}"]), min_size=1, max_size=3),
+    max_size=7,
+)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(content=st.one_of(LINES, TABLES.flatmap(lambda t: st.sampled_from([",", "\t"]).map(lambda s: "\n".join(map(s.join, t)).encode()))))
+@example(content=b"a,b\n1,2\n3,4\n5,6,7\n8,9")
+@example(content=b'{"a": 1}\n{}\n{"b": 2}\nnone\n{"a": 3, "c": null}')
+def test_size_of_the_parts_changes_nothing(tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / f"parts{ending}"
+    path.write_bytes(content)
+    found = []
+    for rows in (1, 2, 1000):
+        with mock.patch.object(files, "PART_ROWS", rows):
+            try:
+                table = read_files(str(path))
+                found.append((table.frame.to_csv(index=False), dict(table.frame.dtypes), table.frame.index.tolist(), table.broken))
+            except DataError as error:
+                found.append(str(error))
+    assert found == [found[-1]] * 3
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_parquet_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(files, "PART_ROWS", rows)
+    assert read_files(save(tmp_path / "a.parquet", parquet_bytes(ROWS))).frame.to_dict("records") == ROWS

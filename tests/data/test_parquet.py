@@ -1,0 +1,148 @@
+"""Small Parquet files that would unpack to gigabytes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tests.conftest import make_reviews
+from tuning.data import files
+from tuning.data.files import read_files
+from tuning.data.parquet import Bomb, read_columns
+from tuning.errors import DataError
+
+LONG = "a" * 1_000_000
+
+
+def dictionary_bomb(n_rows: int) -> pyarrow.Table:
+    """One text of a megabyte, in each row."""
+    indices = pyarrow.array(np.zeros(n_rows, np.int32))
+    return pyarrow.table({"text": pyarrow.DictionaryArray.from_arrays(indices, [LONG])})
+
+
+def written(path: Path, table: pyarrow.Table, **options: object) -> Path:
+    pyarrow.parquet.write_table(table, path, **{"compression": "zstd", **options})
+    return path
+
+
+def test_dictionary_that_unpacks_to_five_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "bomb.parquet", dictionary_bomb(5_000))
+    assert path.stat().st_size < 3_000
+    before = pyarrow.default_memory_pool().max_memory()
+    with pytest.raises(
+        DataError, match=r"bomb.parquet must not unpack to more than 100 times its size and 256 MiB; it does. Write it as CSV"
+    ):
+        read_files(str(path))
+    assert pyarrow.default_memory_pool().max_memory() < max(before, 2**27)
+
+
+def test_rows_stored_as_one_run_are_refused(tmp_path: Path) -> None:
+    """40,000,000 numbers, 320 MB, in a few kilobytes."""
+    table = pyarrow.table({"stars": np.zeros(4_000_000, np.int64), "text": pyarrow.nulls(4_000_000, pyarrow.string())})
+    with pyarrow.parquet.ParquetWriter(tmp_path / "bomb.parquet", table.schema, compression="zstd") as writer:
+        for _ in range(10):
+            writer.write_table(table)
+    assert (tmp_path / "bomb.parquet").stat().st_size < 2**20
+    with pytest.raises(DataError, match="must not unpack"):
+        read_files(str(tmp_path / "bomb.parquet"))
+
+
+def lying(data: bytes) -> bytes:
+    """The file with metadata that say of each column and row group that it is 1,000 bytes long."""
+    group = pyarrow.parquet.ParquetFile(pyarrow.py_buffer(data)).metadata.row_group(0)
+    for size in {group.total_byte_size, group.column(0).total_uncompressed_size}:
+        true, rest = b"", 2 * size
+        while rest:
+            true += bytes([rest & 0x7F | (0x80 if rest > 0x7F else 0)])
+            rest >>= 7
+        false = bytes([0x80 | 2000 & 0x7F, 0x80 | 2000 >> 7, *[0x80] * (len(true) - 3), 0])
+        data = data.replace(true, false)
+    return data
+
+
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+@pytest.mark.parametrize("lies", [False, True])
+def test_pages_are_believed_and_not_the_metadata(encoding: str, lies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MIN_BOMB_BYTES", 2**24)
+    table = pyarrow.table({"text": [f"{LONG}{number}" for number in range(40)]})
+    path = written(tmp_path / "bomb.parquet", table, use_dictionary=False, column_encoding={"text": encoding})
+    assert path.stat().st_size < 20_000
+    if lies:
+        path.write_bytes(lying(path.read_bytes()))
+        group = pyarrow.parquet.ParquetFile(path).metadata.row_group(0)
+        assert (group.total_byte_size, group.column(0).total_uncompressed_size) == (1000, 1000)
+    with pytest.raises(DataError, match="must not unpack"):
+        read_files(str(path))
+
+
+@pytest.mark.parametrize("options", [{"use_dictionary": True}, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}])
+def test_long_values_that_are_told_again_are_unpacked_a_few_at_a_time(options: dict[str, object], tmp_path: Path) -> None:
+    path = written(tmp_path / "bomb.parquet", pyarrow.table({"text": [LONG] * 80}), **options)
+    names, parts = read_columns(path.read_bytes(), max_bytes=2**28, part_rows=20_000)
+    assert names == ["text"]
+    assert {len(part["text"]) for part in parts} == {67, 13}
+
+
+@pytest.mark.parametrize("kind", [pyarrow.string_view(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())])
+def test_text_counts_once_a_row_whatever_holds_it(kind: pyarrow.DataType, tmp_path: Path) -> None:
+    path = written(tmp_path / "bomb.parquet", pyarrow.table({"text": pyarrow.array([LONG] * 50).cast(kind)}))
+    with pytest.raises(Bomb):
+        read_columns(path.read_bytes(), max_bytes=2**25, part_rows=20_000)
+    _, parts = read_columns(path.read_bytes(), max_bytes=2**26, part_rows=20_000)
+    assert sum(len(part["text"]) for part in parts) == 50
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_dictionary": False},
+        {"compression": "gzip", "data_page_version": "2.0"},
+        {"compression": "none", "row_group_size": 7},
+        {"data_page_size": 200, "use_dictionary": False, "column_encoding": {"review_body": "DELTA_BYTE_ARRAY"}},
+        {"dictionary_pagesize_limit": 100, "write_statistics": True, "write_page_checksum": True, "write_page_index": True},
+    ],
+)
+def test_any_way_of_writing_is_read_the_same(options: dict[str, object], tmp_path: Path) -> None:
+    frame = make_reviews(300).assign(
+        note=[None, "ü", ""] * 100, when=pd.Timestamp("2026-01-02"), kind=pd.Categorical(["x", "y", "x"] * 100)
+    )
+    path = written(tmp_path / "good.parquet", pyarrow.Table.from_pandas(frame), **options)
+    expected = frame.astype({"kind": str, "star_rating": str}).assign(when="2026-01-02 00:00:00").fillna({"note": ""}).astype("str")
+    pd.testing.assert_frame_equal(read_files(str(path)).frame, expected)
+
+
+def test_nested_columns_are_left_out_and_not_read(tmp_path: Path) -> None:
+    rows = pyarrow.ListArray.from_arrays(pyarrow.array([0, 10_000_000]), pyarrow.nulls(10_000_000, pyarrow.int8()))
+    path = written(tmp_path / "nested.parquet", pyarrow.table({"a": rows, "b": ["x"], "c": [{"b": 1}]}))
+    assert read_files(str(path)).frame.to_dict("list") == {"b": ["x"]}
+
+
+def test_column_named_twice_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path / "twice.parquet", pyarrow.table([["x"], ["y"]], names=["a", "a"]))
+    with pytest.raises(DataError, match="two columns have the name 'a'"):
+        read_files(str(path))
+
+
+def test_file_without_rows_has_its_columns(tmp_path: Path) -> None:
+    path = written(tmp_path / "empty.parquet", pyarrow.table({"text": pyarrow.array([], pyarrow.string())}))
+    assert list(read_files(str(path)).frame.columns) == ["text"]
+
+
+def test_footer_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: pyarrow raises a RuntimeError where a histogram has another size, or ends the process."""
+    table = pyarrow.table({"text": [f"text {number}" for number in range(9)], "stars": range(9)})
+    path = written(tmp_path / "changed.parquet", table, store_schema=False)
+    good = path.read_bytes()
+    start, n_refused = len(good) - 8 - int.from_bytes(good[-8:-4], "little"), 0
+    for place in range(start, len(good)):
+        for new in (good[place] ^ 1, good[place] ^ 0x10):
+            path.write_bytes(good[:place] + bytes([new]) + good[place + 1 :])
+            try:
+                read_files(str(path))
+            except DataError:
+                n_refused += 1
+    assert n_refused > 100

@@ -1,0 +1,254 @@
+"""Train, validation and test: shares, strata, seeds, and no text in two of them."""
+
+import string
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import make_reviews
+from tuning.config import SPLITS
+from tuning.data.sources import Reviews
+from tuning.data.splits import SplitReviews, fold, folded_digests, identity, split_reviews
+from tuning.errors import DataError
+
+
+def reviews_of(texts: list[str], labels: list[int], class_names: tuple[str, ...] = ("negative", "positive")) -> Reviews:
+    frame = pd.DataFrame({"text": texts, "label": np.array(labels, dtype=np.int64)})
+    return Reviews(frame, class_names, "text", "label", {}, ())
+
+
+def plain(n: int = 200, *, n_classes: int = 2) -> Reviews:
+    return reviews_of([f"text {i}" for i in range(n)], [i % n_classes for i in range(n)], tuple(f"c{i}" for i in range(n_classes)))
+
+
+def split_of(splits: SplitReviews) -> dict[str, set[str]]:
+    """The splits in which each distinct text stands."""
+    found: dict[str, set[str]] = {}
+    for name, frame in splits.frames.items():
+        for text in frame["text"]:
+            found.setdefault(identity(text), set()).add(name)
+    return found
+
+
+def rows(splits: SplitReviews) -> list[tuple[str, int]]:
+    return sorted((text, label) for frame in splits.frames.values() for text, label in zip(frame["text"], frame["label"], strict=True))
+
+
+# Shares
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(200, [140, 30, 30]), (1000, [700, 150, 150]), (50, [35, 7, 8])])
+def test_split_reviews_gives_70_15_15_of(n: int, sizes: list[int]) -> None:
+    splits = split_reviews(plain(n), seed=0)
+    assert [len(splits.frames[name]) for name in SPLITS] == sizes
+
+
+def test_split_reviews_keeps_every_row_with_its_label() -> None:
+    reviews = plain()
+    assert rows(split_reviews(reviews, seed=0)) == sorted(zip(reviews.frame["text"], reviews.labels, strict=True))
+
+
+def test_split_reviews_keeps_the_share_of_each_class() -> None:
+    reviews = reviews_of([f"text {i}" for i in range(1000)], [int(i % 10 == 0) for i in range(1000)])
+    splits = split_reviews(reviews, seed=3)
+    assert [int(splits.frames[name]["label"].sum()) for name in SPLITS] == [70, 15, 15]
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(counts=st.lists(st.integers(10, 40), min_size=2, max_size=8), seed=st.integers(0, 2**31 - 1))
+def test_every_class_stands_in_every_split(counts: list[int], seed: int) -> None:
+    labels = [label for label, n in enumerate(counts) for _ in range(n)]
+    reviews = reviews_of([f"text {i}" for i in range(len(labels))], labels, tuple(f"c{i}" for i in range(len(counts))))
+    splits = split_reviews(reviews, seed=seed)
+    assert [set(splits.frames[name]["label"]) for name in SPLITS] == [set(range(len(counts)))] * 3
+
+
+def test_a_hundred_small_classes_can_be_split() -> None:
+    splits = split_reviews(plain(1000, n_classes=100), seed=0)
+    assert [frame["label"].nunique() for frame in splits.frames.values()] == [100, 100, 100]
+
+
+# Seeds
+
+
+def test_same_seed_gives_the_same_split() -> None:
+    first, second = split_reviews(plain(), seed=5), split_reviews(plain(), seed=5)
+    assert all(first.frames[name].equals(second.frames[name]) for name in SPLITS)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_another_seed_gives_another_split() -> None:
+    first, second = split_reviews(plain(), seed=5), split_reviews(plain(), seed=6)
+    assert set(first.frames["test"]["text"]) != set(second.frames["test"]["text"])
+
+
+def test_splits_of_a_data_set_stay_as_they_are() -> None:
+    """The fingerprint covers which text stands in which split; a study whose data get another one can't go on."""
+    extra = ["Déjà vu!", "😀 ok", "日本語、テスト", "don't_stop"]
+    frame = make_reviews()
+    labels = [*(frame["star_rating"] >= 3).astype(int), 0, 1, 0, 1]
+    assert split_reviews(reviews_of([*frame["review_body"], *extra], labels), seed=7).fingerprint == "f4b7b9bdede90e1c"
+
+
+# Duplicates
+
+
+def test_texts_equal_but_for_case_and_punctuation_share_a_split() -> None:
+    reviews = plain()
+    variants = [text.upper().replace(" ", ",  ") + "!" for text in reviews.frame["text"]]
+    both = reviews_of([*reviews.frame["text"], *variants], [*reviews.labels, *reviews.labels])
+    assert {len(names) for names in split_of(split_reviews(both, seed=1)).values()} == {1}
+
+
+def test_duplicates_are_kept_and_counted() -> None:
+    reviews = plain()
+    both = reviews_of([*reviews.frame["text"], "TEXT 1!", "text, 2"], [*reviews.labels, 1, 0])
+    splits = split_reviews(both, seed=1)
+    assert (splits.n_duplicates, sum(len(f) for f in splits.frames.values())) == (2, 202)
+
+
+def test_shares_are_of_distinct_texts() -> None:
+    reviews = plain()
+    many = reviews_of([*reviews.frame["text"], *["text 0"] * 500], [*reviews.labels, *[0] * 500])
+    splits = split_reviews(many, seed=1)
+    assert [frame["text"].nunique() for frame in splits.frames.values()] == [140, 30, 30]
+
+
+def test_texts_of_emoji_or_punctuation_alone_are_distinct() -> None:
+    """Each of 40 such texts stands in three rows; folding drops all their characters."""
+    texts = [*(chr(0x1F600 + number) for number in range(38)), "!!!", "..."]
+    assert {fold(text) for text in texts} == {""}
+    rows = [*texts, *(f" {text}\n" for text in texts), *texts]
+    splits = split_reviews(reviews_of(rows, [number % 2 for number in range(40)] * 3), seed=0)
+    assert splits.n_duplicates == 80
+    assert [frame["text"].str.strip().nunique() for frame in splits.frames.values()] == [28, 6, 6]
+    assert {len(names) for names in split_of(splits).values()} == {1}
+
+
+NOISY = st.text(st.sampled_from("aAbBßẞſéÉİı .,!-_'\t\n\x1c\xa0\u2003😀"), min_size=1, max_size=4)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(extra=st.lists(st.tuples(NOISY, st.integers(0, 1)), max_size=60), seed=st.integers(0, 1000))
+def test_no_distinct_text_stands_in_two_splits(extra: list[tuple[str, int]], seed: int) -> None:
+    base = plain(40)
+    reviews = reviews_of([*base.frame["text"], *(text for text, _ in extra)], [*base.labels, *(label for _, label in extra)])
+    splits = split_reviews(reviews, seed=seed)
+    assert [text for text, names in split_of(splits).items() if len(names) > 1] == []
+    assert rows(splits) == sorted(zip(reviews.frame["text"], reviews.labels, strict=True))
+
+
+# Folding
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Great product!", "great product"),
+        ("  a \t b\n\nc ", "a b c"),
+        ("don't_stop", "dontstop"),
+        ("5-star (really)", "5star really"),
+        ("STRASSE straße", "strasse strasse"),
+        ("«Déjà—vu»", "déjàvu"),
+        ("a\xa0b\u2003c\x1cd", "a b c d"),
+        ("日本語、テスト", "日本語テスト"),
+        ("😀 ok", "ok"),
+        ("!!!", ""),
+        ("", ""),
+    ],
+)
+def test_fold_drops_case_punctuation_and_spaces_of(text: str, folded: str) -> None:
+    assert fold(text) == folded
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.text(st.characters(max_codepoint=127), max_size=40))
+@example("".join(map(chr, range(128))))
+@example("".join(f"a{chr(c)}" for c in range(128)))
+def test_fold_of_ascii_equals_that_of_other_text(text: str) -> None:
+    assert fold(text) == fold(text + "é").removesuffix("é").strip()
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+@example(string.printable)
+def test_fold_of_a_folded_text_changes_nothing(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(st.one_of(NOISY, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=20))
+@example(["".join(map(chr, range(128))), *map(chr, range(256)), *(f"a{chr(c)}b" for c in range(256))])
+@example(["A  b", "a b ", " a\x1cB!", "a\xa0b", "ab", "«a b»", "", "!", " "])
+@example(["!", " ! ", "!!", "! !", "_", "👍", "👍\n", "👎", "", " "])
+def test_digests_are_equal_where_identities_are(texts: list[str]) -> None:
+    digests = folded_digests(pd.Series(texts, dtype="str"))
+    expected = pd.factorize(np.array([*map(identity, texts)], dtype=object))[0].tolist()
+    assert pd.factorize(np.array(digests, dtype=object))[0].tolist() == expected
+
+
+# Too few
+
+
+def test_class_with_fewer_than_ten_texts_is_refused() -> None:
+    reviews = reviews_of([f"text {i}" for i in range(59)], [0] * 50 + [1] * 9, ("bad", "good"))
+    with pytest.raises(DataError, match=r"Each class must have 10 different texts or more.*; 'good' has 9\. Leave it out, or merge it"):
+        split_reviews(reviews, seed=0)
+
+
+def test_repeated_texts_do_not_fill_a_class() -> None:
+    reviews = reviews_of([f"text {i}" for i in range(50)] + ["Same!", "same"] * 20, [0] * 50 + [1] * 40)
+    with pytest.raises(DataError, match="'positive' has 1"):
+        split_reviews(reviews, seed=0)
+
+
+def test_ten_texts_of_each_class_are_enough() -> None:
+    splits = split_reviews(plain(20), seed=0)
+    assert [set(frame["label"]) for frame in splits.frames.values()] == [{0, 1}] * 3
+
+
+# Fingerprint
+
+
+def test_fingerprint_is_16_hex_digits() -> None:
+    fingerprint = split_reviews(plain(), seed=0).fingerprint
+    assert len(fingerprint) == 16
+    assert set(fingerprint) <= set("0123456789abcdef")
+
+
+def changed(*, text: str | None = None, label: int | None = None) -> Reviews:
+    reviews = plain()
+    frame = reviews.frame.copy()
+    if text is not None:
+        frame.loc[7, "text"] = text
+    if label is not None:
+        frame.loc[7, "label"] = label
+    return replace(reviews, frame=frame)
+
+
+@pytest.mark.parametrize(
+    ("reviews", "seed"),
+    [
+        pytest.param(changed(text="text 7!"), 0, id="a text"),
+        pytest.param(changed(label=0), 0, id="a label"),
+        pytest.param(plain(), 1, id="a seed"),
+        pytest.param(replace(plain(), class_names=("no", "yes")), 0, id="the class names"),
+        pytest.param(plain(202), 0, id="a row"),
+    ],
+)
+def test_fingerprint_changes_with(reviews: Reviews, seed: int) -> None:
+    assert split_reviews(reviews, seed=seed).fingerprint != split_reviews(plain(), seed=0).fingerprint
+
+
+def test_fingerprint_sees_where_a_text_ends() -> None:
+    reviews = plain()
+    first, second = split_reviews(reviews, seed=0).frames["train"]["text"].iloc[:2]
+    moved = {first: first + "x", second: second.removeprefix("t")}, {first: first, second: "x" + second.removeprefix("t")}
+    texts = [reviews.frame["text"].replace(changes) for changes in moved]
+    both = [split_reviews(replace(reviews, frame=reviews.frame.assign(text=t)), seed=0) for t in texts]
+    assert len({"".join(splits.frames["train"]["text"]) for splits in both}) == 1
+    assert both[0].fingerprint != both[1].fingerprint

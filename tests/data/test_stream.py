@@ -1,0 +1,171 @@
+"""Rows of files of every format, one after the other: what can't be read is named and kept."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tuning.data import stream
+from tuning.data.stream import MAX_CHARACTERS, problem_of, stream_rows
+from tuning.errors import DataError
+
+
+def found(path: Path, **options: str) -> list[tuple[int, str, str]]:
+    return [(row.number, row.text, row.problem) for row in stream_rows(str(path), **options)]
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+FRAME = pd.DataFrame({"id": ["1", "2"], "review_body": ['good, "really"\nvery', "grün"]})
+GOOD = {
+    "csv": FRAME.to_csv(index=False).encode(),
+    "tsv": b'id\treview_body\n1\tgood, "really"\\nvery\n2\tgr\xc3\xbcn\n',
+    "jsonl": FRAME.to_json(orient="records", lines=True).encode(),
+    "parquet": FRAME.to_parquet(),
+    "txt": 'good, "really"\\nvery\ngrün\n'.encode(),
+}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("ending", GOOD)
+def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) -> None:
+    rows = found(write(tmp_path / f"r.{ending}{packed}", GOOD[ending]))
+    assert [text.replace("\\n", "\n") for _, text, _ in rows] == FRAME["review_body"].tolist()
+    assert [(number, problem) for number, _, problem in rows] == [(1, ""), (2, "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("r.csv", b"text,n\ngood,1\nbad\nfine,2\n", "line 3: 1 fields, not 2"),
+        ("r.csv", b'text,n\ngood,1\n"",2\nfine,2\n', "no text"),
+        ("r.csv", b"text,n\ngood,1\nb\xe9,2\nfine,2\n", "not UTF-8"),
+        ("r.tsv", b"text\tn\ngood\t1\nbad\t1\t2\nfine\t2\n", "line 3: 3 fields, not 2"),
+        ("r.jsonl", b'{"text":"good"}\n{"text":\n{"text":"fine"}\n', "line 2: not a JSON object"),
+        ("r.jsonl", b'{"text":"good"}\n{"text":"b\xe9"}\n{"text":"fine"}\n', "line 2: not UTF-8"),
+        ("r.jsonl", b'{"text":"good"}\n{"text":["a"]}\n{"text":"fine"}\n', "text is a list"),
+        ("r.jsonl", b'{"text":"good"}\n{"text":null}\n{"text":"fine"}\n', "no text"),
+        ("r.jsonl", b'{"text":"good"}\n{"other":"a"}\n{"text":"fine"}\n', "no text"),
+        ("r.jsonl", b'{"text":"good"}\n' + b"[" * 100_000 + b'\n{"text":"fine"}\n', "line 2: not a JSON object"),
+        ("r.txt", b"good\n \nfine\n", "no text"),
+        ("r.txt", b"good\nb\xe9\nfine\n", "not UTF-8"),
+    ],
+)
+def test_bad_row_is_named_and_the_others_stay(name: str, data: bytes, expected: str, tmp_path: Path) -> None:
+    first, bad, last = found(write(tmp_path / name, data))
+    assert (first, last) == ((1, "good", ""), (3, "fine", ""))
+    assert bad[0] == 2
+    assert bad[2] == expected
+
+
+def test_missing_text_and_bad_bytes_of_parquet_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    pd.DataFrame({"text": [b"good", None, b"b\xe9", b"fine"]}).to_parquet(path)
+    assert [problem for _, _, problem in found(path)] == ["", "no text", "not UTF-8", ""]
+
+
+def test_quote_that_is_never_closed_names_its_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", b'text,n\ngood,1\n"open,2\nswallowed,3\n')
+    assert found(path) == [(1, "good", ""), (2, "", "lines 3 to 4: a quote is not closed")]
+
+
+def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_FIELD", 40)
+    path = write(tmp_path / "r.csv", b'text,n\n"open,2\n' + b"swallowed,3\n" * 5 + b"good,4\n")
+    rows = found(path)
+    assert "is a quote not closed?" in rows[0][2]
+    assert rows[-1][1:] == ("good", "")
+
+
+def test_quotes_that_open_in_each_line_make_no_record_of_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECORD", 100)
+    path = write(tmp_path / "a.csv", b"text\n" + b'"a\n",' * 50 + b"\ngood\n")
+    problems = [problem for _, _, problem in found(path)]
+    assert "a record of more than 100 characters" in problems[0]
+    assert len(problems) > 1  # and it goes on
+
+
+def test_long_rows_of_json_are_not_all_peeked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECORD", 100)
+    path = write(tmp_path / "a.jsonl", b"".join(b'{"text": "row %d %s"}\n' % (n, b"x" * 60) for n in range(20)))
+    assert [text.split()[1] for _, text, _ in found(path)] == [str(n) for n in range(20)]
+
+
+def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_LINE", 50)
+    path = write(tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n')
+    assert [problem for _, _, problem in found(path)] == ["", "line 2: longer than 50 characters", ""]
+
+
+def test_text_over_the_limit_is_named() -> None:
+    assert problem_of("a" * MAX_CHARACTERS) == ""
+    assert problem_of("a" * (MAX_CHARACTERS + 1)) == "a text of 100,001 characters; the most is 100,000"
+
+
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    assert found(write(tmp_path / "r.csv", b"\xef\xbb\xbftext\ngood\n")) == [(1, "good", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("r.csv", b"id,words\n1,good\n", "id, words"),
+        ("r.csv", b"", "header line; it is empty"),
+        ("r.csv", "text,n\ngood,1\n".encode("utf-16"), "must be UTF-8"),
+        ("r.jsonl", b"", "it holds none"),
+        ("r.jsonl", b"junk\n", "none is: line 1: not a JSON object"),
+        ("r.jsonl", b'{"id":1}\n', "give --text-column one of id"),
+        ("r.parquet", b"junk", "must be a Parquet file"),
+        ("r.csv.gz", b"", "header line; it is empty"),
+    ],
+)
+def test_file_that_is_no_table_of_texts_is_refused(name: str, data: bytes, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=sentence):
+        found(write(tmp_path / name, data))
+
+
+def test_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv.gz"
+    path.write_bytes(gzip.compress(b"text\n" + b"".join(b"word %d\n" % n for n in range(5_000)))[:-200])
+    with pytest.raises(DataError, match="whole gzip file"):
+        found(path)
+
+
+def test_reviews_instead_of_a_header_are_cut_in_the_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", ",".join(["a long review " * 50] * 60).encode() + b"\n")
+    with pytest.raises(DataError) as raised:
+        found(path)
+    assert len(str(raised.value)) < 3_000
+    assert "and 20 more" in str(raised.value)
+
+
+def test_column_of_the_training_data_comes_first(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", b"text,body\nno,good\n")
+    assert found(path, trained_on="body") == [(1, "good", "")]
+    assert found(path, trained_on="body", text_column="text") == [(1, "no", "")]
+    assert found(path, trained_on="absent") == [(1, "no", "")]
+
+
+def test_missing_file_names_its_own_flag(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--file must name a file"):
+        stream_rows(str(tmp_path / "none.csv"))
+
+
+def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write(tmp_path / f"{name}.txt", f"of {name}\n".encode())
+    shares: list[float] = []
+    rows = list(stream_rows(str(tmp_path / "*.txt"), on_read=shares.append))
+    assert [(Path(row.file).name, row.number, row.text) for row in rows] == [("a.txt", 1, "of a"), ("b.txt", 1, "of b")]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_lone_surrogate_that_json_spells_becomes_a_question_mark(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", json.dumps({"text": "a\ud800b"}).encode())
+    assert found(path) == [(1, "a?b", "")]

@@ -1,0 +1,250 @@
+"""TensorFlow Datasets: data sets that its own code wrote to disk, read back; and those that are not to be had."""
+
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tuning.config import DataConfig
+from tuning.data.labels import to_classes
+from tuning.data.sources import Reviews, load_reviews
+from tuning.data.tfds import read_tfds
+from tuning.errors import DataError
+
+AMAZON = "tfds:amazon_us_reviews/Mobile_Electronics_v1_00"
+N_AMAZON, N_TRAIN, N_TEST, N_UNLABELLED = 60, 1000, 60, 70
+
+# Amazon's dump as TFDS downloads it: tabs, no quoting.
+AMAZON_COLUMNS = (
+    *("marketplace", "customer_id", "review_id", "product_id", "product_parent", "product_title", "product_category", "star_rating"),
+    *("helpful_votes", "total_votes", "vine", "verified_purchase", "review_headline", "review_body", "review_date"),
+)
+
+# The library's own builder reads a dump from disk in the place of the one it can't download; all three are in its own format.
+WRITE = """
+import sys
+from unittest import mock
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets import features
+
+data_dir, dump, n_train, n_test, n_unlabelled = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+builder = tfds.builder("amazon_us_reviews/Mobile_Electronics_v1_00", data_dir=data_dir, try_gcs=False)
+generator = tfds.core.SplitGenerator(name="train", gen_kwargs={"file_path": dump})
+with mock.patch.object(type(builder), "_split_generators", lambda self, manager: [generator]):
+    builder.download_and_prepare()
+
+tfds.dataset_builders.store_as_tfds_dataset(
+    name="imdb_reviews",
+    config="plain_text",
+    version="1.0.0",
+    features=features.FeaturesDict({"text": features.Text(), "label": features.ClassLabel(names=["neg", "pos"])}),
+    split_datasets={
+        "train": [(i, {"text": f"train {i} é", "label": i % 2}) for i in range(n_train)],
+        "test": [(i, {"text": f"test {i}", "label": i % 2}) for i in range(n_test)],
+        "unsupervised": [(i, {"text": f"none {i}", "label": -1}) for i in range(n_unlabelled)],
+    },
+    data_dir=data_dir,
+)
+
+scores = features.Tensor(shape=(2,), dtype=np.int64)
+tfds.dataset_builders.store_as_tfds_dataset(
+    name="own_codes",
+    version="1.0.0",
+    features=features.FeaturesDict({"text": features.Text(), "label": np.int64, "share": np.float32, "scores": scores}),
+    split_datasets={"train": [(i, {"text": f"row {i}", "label": i % 3 - 1, "share": 0.5, "scores": [i, i]}) for i in range(9)]},
+    data_dir=data_dir,
+)
+"""
+
+
+def amazon_row(number: int) -> list[str]:
+    body = f'A "review" number {number}, 5" screen é'
+    stars = str(1 + number % 5)
+    title = ["US", str(number), f"R{number}", "B00", "123", "Cable", "Mobile_Electronics"]
+    return [*title, stars, "0", "3", "N", "Y", "Headline", body, "2015-08-31"]
+
+
+def run_script(source: str, *arguments: object) -> None:
+    command = [sys.executable, "-c", source, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three prepared data sets."""
+    folder = tmp_path_factory.mktemp("tfds")
+    dump = folder / "dump.tsv"
+    rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
+    dump.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    run_script(WRITE, folder, dump, N_TRAIN, N_TEST, N_UNLABELLED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def amazon(data_dir: Path) -> Reviews:
+    return load_reviews(DataConfig(data=AMAZON, data_dir=str(data_dir)))
+
+
+@pytest.fixture(scope="module")
+def imdb(data_dir: Path) -> tuple[Reviews, list[tuple[str, float]]]:
+    """The data set and the progress that reading it told."""
+    told: list[tuple[str, float]] = []
+    reviews = load_reviews(DataConfig(data="tfds:imdb_reviews", data_dir=str(data_dir)), progress=lambda *both: told.append(both))
+    return reviews, told
+
+
+@pytest.fixture(scope="module")
+def own_codes(data_dir: Path) -> pd.DataFrame:
+    return read_tfds("own_codes", data_dir=str(data_dir)).frame
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A web server without pages."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline() -> Iterator[None]:
+    """Each download ends at a server on this machine that has nothing."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server, pytest.MonkeyPatch.context() as patch:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in ("http_proxy", "https_proxy"):
+            patch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
+
+
+def refusal(name: str, data_dir: Path | None) -> str:
+    with pytest.raises(DataError) as error:
+        load_reviews(DataConfig(data=name, data_dir=str(data_dir) if data_dir else None))
+    return str(error.value)
+
+
+# Prepared data sets
+
+
+def test_amazon_copy_gives_every_text(amazon: Reviews) -> None:
+    assert sorted(amazon.frame["text"]) == sorted(amazon_row(i)[13] for i in range(N_AMAZON))
+
+
+def test_amazon_copy_gives_its_nested_columns(amazon: Reviews) -> None:
+    assert (amazon.text_column, amazon.label_column) == ("data/review_body", "data/star_rating")
+
+
+def test_amazon_copy_follows_the_star_rule(amazon: Reviews) -> None:
+    stars = {amazon_row(i)[13]: 1 + i % 5 for i in range(N_AMAZON)}
+    assert amazon.labels.tolist() == [int(stars[text] >= 3) for text in amazon.frame["text"]]
+    assert amazon.class_names == ("negative", "positive")
+
+
+def test_splits_are_read_together(imdb: tuple[Reviews, object]) -> None:
+    assert len(imdb[0].frame) == N_TRAIN + N_TEST
+    assert {text.split()[0] for text in imdb[0].frame["text"]} == {"train", "test"}
+
+
+def test_class_names_of_a_data_set_are_kept(imdb: tuple[Reviews, object]) -> None:
+    assert imdb[0].class_names == ("neg", "pos")
+    assert imdb[0].labels.tolist() == [int(text.split()[1]) % 2 for text in imdb[0].frame["text"]]
+
+
+def test_class_label_of_minus_one_is_no_label(imdb: tuple[Reviews, object]) -> None:
+    assert imdb[0].dropped == {"without a label": N_UNLABELLED}
+
+
+def test_progress_is_the_share_of_rows(imdb: tuple[object, list[tuple[str, float]]]) -> None:
+    n_rows = N_TRAIN + N_TEST + N_UNLABELLED
+    assert imdb[1][0] == ("reading tfds:imdb_reviews", pytest.approx(1000 / n_rows))
+
+
+def test_numbers_are_kept_as_they_are(own_codes: pd.DataFrame) -> None:
+    assert sorted(own_codes["label"]) == ["-1"] * 3 + ["0"] * 3 + ["1"] * 3
+    assert set(own_codes["share"]) == {"0.5"}
+
+
+def test_number_of_minus_one_is_no_label(own_codes: pd.DataFrame) -> None:
+    assert to_classes(own_codes["label"], column="label").dropped == {"without a label": 3}
+
+
+def test_features_that_are_no_scalars_are_left_out(own_codes: pd.DataFrame) -> None:
+    assert set(own_codes.columns) == {"text", "label", "share"}
+
+
+# Data sets that are not to be had
+
+
+def test_unknown_data_set_says_so(tmp_path: Path) -> None:
+    message = refusal("tfds:no_such_set_here", tmp_path)
+    assert message.startswith(f"tfds:no_such_set_here must be prepared below {tmp_path} or be downloadable; TensorFlow Datasets says: ")
+    assert "no_such_set_here not found" in message
+    assert message.endswith("Name a folder that holds it with --data-dir, or use --data movie_reviews or your own file.")
+
+
+def test_unknown_configuration_says_so(tmp_path: Path) -> None:
+    message = refusal("tfds:amazon_us_reviews/Nonsense_v1_00", tmp_path)
+    assert "Nonsense_v1_00" in message.split("TensorFlow Datasets says: ")[1]
+
+
+@pytest.fixture(scope="module")
+def withdrawn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What asking for Amazon's data set in an empty folder says, and after how many seconds."""
+    return refusal(AMAZON, tmp_path_factory.mktemp("empty"))
+
+
+def test_withdrawn_data_set_says_why(withdrawn: str) -> None:
+    assert withdrawn.startswith(f"{AMAZON} must be prepared below ")
+    assert "Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044)" in withdrawn
+
+
+def test_withdrawn_data_set_says_what_to_use(withdrawn: str) -> None:
+    assert "name a folder that holds a copy prepared earlier with --data-dir" in withdrawn
+    assert withdrawn.endswith("or use --data movie_reviews, --data tfds:yelp_polarity_reviews, or your own file.")
+
+
+def test_withdrawn_data_set_is_not_asked_for(withdrawn: str) -> None:
+    assert "it is not prepared there, and its bucket is gone" in withdrawn
+
+
+def test_asking_leaves_tensorflow_out_of_this_process(tmp_path: Path) -> None:
+    source = (
+        "import sys; from tuning.data.tfds import read_tfds; from tuning.errors import DataError\n"
+        "try: read_tfds('no_such_set_here', data_dir=sys.argv[1])\n"
+        "except DataError: sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))\n"
+        "sys.exit('no error')"
+    )
+    run_script(source, tmp_path)
+
+
+@pytest.mark.timeout(60)
+def test_data_set_that_is_not_found_on_the_web_says_so(tmp_path: Path) -> None:
+    reason = refusal("tfds:imdb_reviews", tmp_path).split("TensorFlow Datasets says: ")[1]
+    assert "ai.stanford.edu" in reason
+    assert "404" in reason
+
+
+@pytest.mark.timeout(60)
+def test_process_that_says_much_on_standard_error_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = tmp_path / "noisy"
+    noisy.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write('progress ' * 100_000)\nsys.exit(3)\n")
+    noisy.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(noisy))
+    assert "tfds:anything must be prepared" in refusal("tfds:anything", tmp_path)
+
+
+def test_process_that_dies_gives_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = tmp_path / "dying"
+    dying.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Killed for its memory')\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    assert "TensorFlow Datasets says: Killed for its memory" in refusal("tfds:anything", tmp_path)

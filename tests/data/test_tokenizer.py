@@ -1,0 +1,58 @@
+"""The tokeniser that each export holds gives the ids of the training pipeline, with the standard library alone."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.data.test_arrow_tokenizer import TEXTS
+from tuning.data import tokenizer
+from tuning.data.corpus import encode
+from tuning.data.tokenizer import load_tokenizer, make_encoder
+from tuning.results import write_json
+from tuning.training.batching import View
+
+WORDS = ["a", "b", "é", "ab", "日", "\0", "a\0", "\x1c", "\x85", "unk", "É", "c"]
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "vocabulary.txt"
+    path.write_bytes("\n".join(WORDS).encode())
+    return path
+
+
+@pytest.mark.parametrize("truncating", ["pre", "post"])
+@pytest.mark.parametrize("vocab_size", [3, 8, 14, 100])
+def test_ids_are_those_of_the_pipeline(vocabulary: Path, truncating: str, vocab_size: int) -> None:
+    inputs = {"vocab_size": vocab_size, "sequence_length": 5, "truncating": truncating}
+    write_json(vocabulary.with_name("export.json"), {"input": inputs})
+    tokenize = load_tokenizer(vocabulary.parent)
+
+    @settings(derandomize=True, deadline=None, max_examples=100)
+    @given(st.lists(TEXTS, min_size=1, max_size=6))
+    @example(["", "a b é ab 日 \0 a\0 c", "A, B! [UNK] 😀", "".join(map(chr, range(128)))])
+    def check(texts: list[str]) -> None:
+        assert tokenize(texts) == View(encode(texts, WORDS), **inputs).array().tolist()
+
+    check()
+
+
+def test_lone_surrogate_is_a_question_mark_which_goes(vocabulary: Path) -> None:
+    tokenize = make_encoder(vocabulary, vocab_size=14, sequence_length=5, truncating="pre")
+    assert tokenize("a\ud800 \udfffb \ud800") == tokenize("a b")
+
+
+def test_empty_vocabulary_knows_no_word(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.txt").write_bytes(b"")
+    assert make_encoder(tmp_path / "vocabulary.txt", vocab_size=3, sequence_length=4, truncating="pre")("a b") == [1, 1]
+
+
+def test_tokenizer_imports_the_standard_library_alone() -> None:
+    tree = ast.parse(Path(tokenizer.__file__).read_text())
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)

@@ -1,0 +1,190 @@
+"""Metrics by hand and by scikit-learn, and outputs that are no probabilities."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from tuning.evaluation.metrics import class_probabilities, confusion, score
+
+# Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1, true negatives 2.
+LABELS = np.array([1, 1, 0, 1, 0, 0])
+BINARY = class_probabilities(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]), n_classes=2)
+
+# Predicted 0, 0, 1, 2, 2, 1.
+LABELS_3 = np.array([0, 1, 1, 2, 2, 0])
+THREE = np.array([[0.8, 0.1, 0.1], [0.5, 0.3, 0.2], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0.3, 0.4, 0.3]])
+
+
+def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
+    values = np.exp(np.random.default_rng(seed).normal(size=(n, n_classes)))
+    return values / values.sum(axis=1, keepdims=True)
+
+
+# By hand
+
+
+def test_accuracy_of_two_classes() -> None:
+    assert score(LABELS, BINARY)["accuracy"] == pytest.approx(4 / 6)
+
+
+def test_balanced_accuracy_is_the_mean_recall() -> None:
+    labels = np.array([0, 0, 0, 0, 1])
+    probabilities = class_probabilities(np.array([0.1, 0.1, 0.1, 0.9, 0.9]), n_classes=2)
+    assert score(labels, probabilities)["balanced_accuracy"] == pytest.approx((3 / 4 + 1) / 2)
+
+
+def test_f1_of_two_classes_is_that_of_class_1() -> None:
+    labels = np.array([0, 0, 0, 1, 1])
+    probabilities = class_probabilities(np.array([0.9, 0.1, 0.1, 0.9, 0.1]), n_classes=2)
+    assert score(labels, probabilities)["f1"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
+
+
+def test_auc_of_two_classes_is_the_share_of_ordered_pairs() -> None:
+    assert score(LABELS, BINARY)["auc"] == pytest.approx(8 / 9)
+
+
+def test_loss_of_two_classes_is_binary_cross_entropy() -> None:
+    expected = -np.mean(np.log([0.9, 0.8, 1 - 0.6, 0.4, 1 - 0.2, 1 - 0.1]))
+    assert score(LABELS, BINARY)["loss"] == pytest.approx(expected)
+
+
+def test_accuracy_of_three_classes() -> None:
+    assert score(LABELS_3, THREE)["accuracy"] == pytest.approx(4 / 6)
+
+
+def test_f1_of_three_classes_is_the_macro_mean() -> None:
+    assert score(LABELS_3, THREE)["f1"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+
+
+def test_loss_of_three_classes_is_categorical_cross_entropy() -> None:
+    assert score(LABELS_3, THREE)["loss"] == pytest.approx(-np.mean(np.log([0.8, 0.3, 0.6, 0.8, 0.6, 0.3])))
+
+
+def test_auc_of_three_classes_is_one_against_the_rest() -> None:
+    ordered_pairs = (7 / 8, 7 / 8, 8 / 8)  # of class 0, 1 and 2
+    assert score(LABELS_3, THREE)["auc"] == pytest.approx(sum(ordered_pairs) / 3)
+
+
+def test_perfect_predictions_score_one() -> None:
+    values = score(np.array([0, 1, 2]), np.eye(3))
+    assert [values[name] for name in ("accuracy", "balanced_accuracy", "f1", "auc")] == [1, 1, 1, 1]
+    assert values["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_certain_and_wrong_predictions_have_a_finite_loss() -> None:
+    values = score(np.array([0, 1]), class_probabilities(np.array([1.0, 0.0]), n_classes=2))
+    assert values["loss"] == pytest.approx(-math.log(1e-7), rel=1e-3)
+    assert [values[name] for name in ("accuracy", "f1", "auc")] == [0, 0, 0]
+
+
+def test_score_gives_the_five_metrics() -> None:
+    assert set(score(LABELS, BINARY)) == {"loss", "accuracy", "balanced_accuracy", "f1", "auc"}
+    assert {type(value) for value in score(LABELS, BINARY).values()} == {float}
+
+
+# By scikit-learn
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 5), n=st.integers(20, 60))
+def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.arange(n) % n_classes)
+    probabilities = softmax(n, n_classes, seed=seed)
+    predicted = probabilities.argmax(axis=1)
+    ranked = probabilities[:, 1] if n_classes == 2 else probabilities
+    expected = {
+        "loss": sklearn_metrics.log_loss(labels, probabilities, labels=range(n_classes)),
+        "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(labels, predicted),
+        "f1": sklearn_metrics.f1_score(labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0),
+        "auc": sklearn_metrics.roc_auc_score(labels, ranked, multi_class="ovr"),
+    }
+    assert score(labels, probabilities) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_float32_outputs_score_as_float64(n_classes: int) -> None:
+    probabilities = softmax(200, n_classes, seed=1)
+    labels = np.arange(200) % n_classes
+    single = class_probabilities(probabilities.astype(np.float32), n_classes=n_classes)
+    assert score(labels, single) == pytest.approx(score(labels, probabilities), rel=1e-5)
+
+
+# Classes that are missing
+
+
+def test_labels_of_one_class_have_no_auc() -> None:
+    values = score(np.array([1, 1]), class_probabilities(np.array([0.9, 0.8]), n_classes=2))
+    assert math.isnan(values["auc"])
+    assert values["accuracy"] == 1
+
+
+def test_labels_of_one_class_with_another_predicted_are_scored() -> None:
+    values = score(np.array([1, 1]), class_probabilities(np.array([0.9, 0.2]), n_classes=2))
+    assert math.isnan(values["auc"])
+    assert (values["accuracy"], values["balanced_accuracy"]) == (0.5, 0.5)
+
+
+def test_labels_without_the_positive_class_have_f1_of_zero() -> None:
+    assert score(np.array([0, 0]), class_probabilities(np.array([0.1, 0.2]), n_classes=2))["f1"] == 0
+
+
+def test_labels_without_one_of_three_classes_have_no_auc() -> None:
+    values = score(np.array([0, 1, 0, 1]), softmax(4, 3, seed=0))
+    assert math.isnan(values["auc"])
+    assert math.isfinite(values["loss"])
+
+
+# Confusion matrix
+
+
+def test_confusion_counts_true_classes_in_rows() -> None:
+    assert confusion(LABELS, BINARY) == [[2, 1], [1, 2]]
+
+
+def test_confusion_of_three_classes() -> None:
+    assert confusion(LABELS_3, THREE) == [[1, 1, 0], [1, 1, 0], [0, 0, 2]]
+
+
+def test_confusion_keeps_classes_that_do_not_occur() -> None:
+    assert confusion(np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])) == [[2, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+# Outputs of a model
+
+
+@pytest.mark.parametrize("outputs", [np.array([[0.25], [1.0]]), np.array([0.25, 1.0])])
+def test_one_output_becomes_two_columns(outputs: np.ndarray) -> None:
+    np.testing.assert_array_equal(class_probabilities(outputs, n_classes=2), [[0.75, 0.25], [0, 1]])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_one_output_a_class_is_kept(n_classes: int) -> None:
+    outputs = softmax(5, n_classes, seed=0)
+    np.testing.assert_array_equal(class_probabilities(outputs, n_classes=n_classes), outputs)
+
+
+def test_probabilities_are_float64() -> None:
+    assert class_probabilities(np.array([[0.5]], dtype=np.float32), n_classes=2).dtype == np.float64
+
+
+@pytest.mark.parametrize(("shape", "n_classes"), [((4, 3), 2), ((4, 1), 3), ((4,), 3), ((4, 2), 3), ((4, 2, 2), 2), ((4, 5, 1), 2)])
+def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes: int) -> None:
+    width = math.prod(shape[1:])
+    with pytest.raises(ValueError, match=f"it gives {width} numbers a text") as error:
+        class_probabilities(np.full(shape, 0.5), n_classes=n_classes)
+    assert str(error.value).endswith(f"End it with Dense(1, 'sigmoid') or Dense({n_classes}, 'softmax').")
+
+
+@pytest.mark.parametrize("outputs", [np.array([[-0.5], [0.5]]), np.array([[0.5], [3.25]]), np.array([[-0.5, 0.5]]), np.array([[0.5, 1.5]])])
+def test_outputs_that_are_no_probabilities_are_refused(outputs: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"The model must give probabilities; it gives numbers from .* End it with a sigmoid or softmax"):
+        class_probabilities(outputs, n_classes=2)
+
+
+def test_outputs_that_miss_the_range_by_rounding_are_taken() -> None:
+    assert class_probabilities(np.array([1.0000002, -1e-7]), n_classes=2).shape == (2, 2)

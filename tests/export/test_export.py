@@ -1,0 +1,367 @@
+"""From a finished study to a folder that predicts."""
+
+import copy
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import Ran, make_reviews
+from tests.search.test_tune import Setting
+from tuning.data.corpus import Corpus
+from tuning.data.prepare import prepare_corpus
+from tuning.errors import DataError, ExportError, SpaceError, StudyError
+from tuning.evaluation.references import LINEAR, MAJORITY
+from tuning.evaluation.test_split import looks_of
+from tuning.export import export
+from tuning.export.formats import HOSTILE_TEXTS
+from tuning.export.retraining import retrain
+from tuning.inference.load import classify, load
+from tuning.inference.manifest import read_manifest, verify
+from tuning.inference.runtimes import FORMS
+from tuning.report.page import write_report
+from tuning.results import ResultsDir, read_json
+from tuning.search.tune import Outcome
+from tuning.spaces.loading import find_space
+from tuning.study.study import recorded_config
+from tuning.training import fit
+from tuning.training.callback import Epoch, FitResult
+
+ROOT = Path(__file__).parents[2]
+
+
+def export_study(results: ResultsDir, name: str = "s") -> dict:
+    return export.export_best(results, results.study(name), storage_url=results.storage_url(None))
+
+
+@pytest.fixture(scope="module")
+def exported(finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `best/` in another folder, so that only the folder itself can help."""
+    results, _ = finished
+    export_study(results)
+    copy = tmp_path_factory.mktemp("elsewhere") / "best"
+    shutil.copytree(results.study("s").best_dir, copy)
+    return copy
+
+
+@pytest.mark.slow
+def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[ResultsDir, Outcome]) -> None:
+    manifest = read_manifest(exported)
+    best = finished[1].summary.best
+    assert best is not None
+    assert {k: manifest["hyperparameters"][k] for k in best.params} == best.params
+    assert manifest["epochs"] == best.user_attrs["best_epoch"]
+    assert set(manifest["scores"]) == {"best", "baseline"}
+    assert {
+        "versions",
+        "data_fingerprint",
+        "space_fingerprint",
+        "git_commit",
+        "class_names",
+        "forms",
+        "left_out",
+        "search",
+        "export_number",
+    } <= set(manifest)
+    assert set(manifest["references"]) == {MAJORITY, LINEAR}
+    for scores in (manifest["scores"] | manifest["references"]).values():
+        assert {"accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error"} == set(scores["test"])
+        assert all(low <= high for low, high in scores["test_intervals"].values())
+        assert set(scores["test_f1_by_class"]) == {"negative", "positive"}
+        assert np.array(scores["test_confusion_matrix"]).sum() == manifest["n_rows"]["test"]
+    assert {LINEAR, MAJORITY} <= set(manifest["comparisons"])
+    assert "mistakes" not in manifest  # these are texts of the data, which an export does not carry
+    assert (exported / "vocabulary.txt").exists()
+    assert "model.keras" in (exported / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_the_exported_file(exported: Path, finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+    from tuning.config import DataConfig, StudyConfig
+    from tuning.data.prepare import prepare_corpus
+
+    results, _ = finished
+    manifest = read_manifest(exported)
+    config = StudyConfig(study="x", data=DataConfig(data=manifest["data"]))
+    _, splits = prepare_corpus(config, results=results)
+    test = splits.frames["test"]
+    labels = [manifest["class_names"][code] for code in test["label"]]
+    found = [p.label for p in classify(exported, test["text"].tolist())]
+    assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(manifest["scores"]["best"]["test"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_every_form_is_proven_and_measured(exported: Path, finished: tuple[ResultsDir, Outcome]) -> None:
+    manifest = read_manifest(exported)
+    assert manifest["left_out"] == {}
+    assert {form["form"] for form in manifest["forms"].values()} == set(FORMS)
+    assert manifest["n_parity_texts"] == len(HOSTILE_TEXTS) + manifest["n_rows"]["test"]
+    for name, form in manifest["forms"].items():
+        tolerance = FORMS[form["form"]].tolerance
+        assert tolerance is None or form["max_difference"] <= tolerance
+        assert form["bytes"] > 1000
+        assert min(form[key] for key in ("latency_ms", "first_answer_seconds", "memory_mb", "texts_per_second")) > 0, name
+    assert manifest["forms"]["model_int8.tflite"]["accuracy"]["change"] >= -0.02
+    verify(exported, manifest)
+    assert set(manifest["files"]) >= {"README.md", "tokenizer.py", "vocabulary.txt", "model.onnx", "saved_model/saved_model.pb"}
+    assert (exported / "tokenizer.py").read_text() == (ROOT / "tuning" / "data" / "tokenizer.py").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, form: str) -> None:
+    path = FORMS[form].path
+    card = (exported / "README.md").read_text()
+    (snippet,) = re.findall(rf"^`{path}`, proven with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
+    blocked = {"tuning", "tensorflow", "keras", "onnxruntime", "ai_edge_litert", "onnx", "pandas", "pyarrow"} - set(FORMS[form].needs)
+    code = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n{snippet}"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=exported, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
+    assert found and all(0 <= number <= 1 for number in found)
+    texts = ["I love it"] if form == "saved_model" else ["I love it", "It broke after a day"]
+    expected = load(exported, form="onnx")(texts)
+    assert found[0] == pytest.approx(expected[0, 1 if form in ("keras", "h5") else 0], abs=0.02)
+
+
+@pytest.mark.slow
+def test_predict_labels_a_text_and_a_file(exported: Path, run_cli: Callable[..., Ran], tmp_path: Path) -> None:
+    model = keras.models.load_model(exported / "model.keras")
+    for text in ("great lovely perfect great", "broken awful useless refund"):
+        expected = float(model.predict_on_batch(tf.constant([text]))[0, 0])
+        one = run_cli("predict", "--export", exported, "--text", text)
+        label, probability = one.out.split()
+        assert (one.code, label) == (0, "positive" if expected > 0.5 else "negative")
+        assert float(probability) == pytest.approx(max(expected, 1 - expected), abs=1e-4)
+    path = tmp_path / "texts.csv"
+    make_reviews(20).to_csv(path, index=False)
+    many = run_cli("predict", "--export", exported, "--file", path, "--json")
+    rows = [json.loads(line) for line in many.out.splitlines()]
+    assert [row["text"] for row in rows] == make_reviews(20)["review_body"].tolist()
+    assert all(0.5 <= row["probability"] <= 1 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
+    setting.tune(1)
+    first, second = export_study(setting.results), export_study(setting.results)
+    assert [len(manifest["test_looks"]) for manifest in (first, second)] == [1, 2]
+    assert second["test_looks"][0] == first["test_looks"][0]
+    assert second["test_looks"][0]["trials"] == {"best": 0, "baseline": 0}
+    assert "look number 2" in (setting.folder.best_dir / "README.md").read_text()
+    page, _ = write_report(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    assert "Looked at 2 times" in page.read_text()
+    seen = read_json(setting.folder.test_path)
+    assert len(seen["mistakes"]) <= 20
+    assert all(one["label"] != one["predicted"] for one in seen["mistakes"])
+    assert [one["probability"] for one in seen["mistakes"]] == sorted((one["probability"] for one in seen["mistakes"]), reverse=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting.tune(1)
+    export_study(setting.results)
+    before = (setting.folder.best_dir / "export.json").read_bytes()
+
+    def broken(*args: object, **options: object) -> dict:
+        raise ExportError("broken.")
+
+    monkeypatch.setattr(export, "write_forms", broken)
+    with pytest.raises(ExportError):
+        export_study(setting.results)
+    assert (setting.folder.best_dir / "export.json").read_bytes() == before
+    assert len(looks_of(setting.study())) == 2  # the failed one looked, too
+
+
+KILLED_EXPORT = """
+import sys
+from pathlib import Path
+from tuning.export import export
+from tuning.results import ResultsDir
+results = ResultsDir(Path(sys.argv[1]))
+export.export_best(results, results.study("s"), storage_url=results.storage_url(None))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(setting: Setting) -> None:
+    setting.tune(1)
+    best, half = setting.folder.best_dir, setting.folder.best_dir.with_name("best.tmp")
+    export_study(setting.results)
+    before = {path: path.read_bytes() for path in best.rglob("*") if path.is_file()}
+    with (setting.folder.path / "killed.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED_EXPORT, setting.results.path], cwd=ROOT, stderr=log, start_new_session=True
+        )
+        for _ in range(1200):
+            if (half / "model.keras").exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, (setting.folder.path / "killed.log").read_text()
+        os.killpg(process.pid, signal.SIGKILL)  # with the process that proves a form
+        process.wait()
+    assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
+    assert half.exists()
+    verify(best, read_manifest(best))
+    assert export_study(setting.results)["export_number"] == 2
+    assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_command_shows_every_form_and_what_is_kept(setting: Setting, run_cli: Callable[..., Ran]) -> None:
+    setting.tune(1)
+    assert run_cli("export-best").code == 0
+    ran = run_cli("export-best")
+    assert ran.code == 0, ran.err
+    assert re.search(r"Export 2: .*best/, compared on \d+ texts", ran.out)
+    assert re.search(r"model\.onnx .* \d\.\de-\d\d", ran.out)
+    assert "Earlier exports are kept in best.1/." in ran.out
+    (setting.folder.best_dir / "model.onnx").write_bytes(b"tampered")
+    refused = run_cli("predict", "--text", "great")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "its SHA-256 is another" in refused.err
+
+
+def test_export_refuses_data_that_changed(setting: Setting) -> None:
+    setting.tune(1)
+    path = Path(setting.config.data.data)
+    path.write_text(path.read_text().replace("item7", "item seven"))
+    with pytest.raises(StudyError, match="fingerprint"):
+        export_study(setting.results)
+    assert not setting.folder.best_dir.exists()
+
+
+def test_export_refuses_a_space_that_changed(setting: Setting) -> None:
+    setting.tune(1)
+    path = Path(setting.config.space)
+    path.write_text(path.read_text().replace('"lstm_units", 2, 4', '"lstm_units", 2, 5'))
+    with pytest.raises(SpaceError, match="Put the file back"):
+        export_study(setting.results)
+
+
+def test_only_the_export_reads_the_test_split(finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    results, _ = finished
+    read: list[str] = []
+    split = Corpus.split
+
+    def counted(self: Corpus, name: str) -> object:
+        read.append(name)
+        return split(self, name)
+
+    class Stop(Exception):
+        pass
+
+    def stop(*args: object, **options: object) -> None:
+        raise Stop
+
+    monkeypatch.setattr(Corpus, "split", counted)
+    monkeypatch.setattr(export, "describe_scores", stop)
+    with pytest.raises(Stop):
+        export_study(results)
+    assert read.count("test") == 1
+    callers = [p.name for p in (ROOT / "tuning").rglob("*.py") if 'split("test")' in p.read_text()]
+    assert callers == ["test_split.py"]
+    labels = [p.name for p in (ROOT / "tuning").rglob("*.py") if re.search(r"""frames\["test"\]\["label"\]""", p.read_text())]
+    assert labels == []
+
+
+@pytest.fixture
+def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
+    return Setting(tmp_path, reviews_csv, tiny_space)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_path: Path) -> None:
+    setting.tune(1)
+    moved = tmp_path / "moved.csv"
+    Path(setting.config.data.data).rename(moved)
+    with pytest.raises(DataError, match="must name a file"):
+        export_study(setting.results)
+    url = setting.results.storage_url(None)
+    manifest = export.export_best(setting.results, setting.folder, storage_url=url, moved={"data": str(moved)})
+    assert manifest["text_column"] == "review_body"
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+def test_retraining_trains_the_epochs_that_its_manifest_states(metric: str, finished: tuple[ResultsDir, Outcome]) -> None:
+    results, outcome = finished
+    config = replace(recorded_config(results.study("s")), metric=metric)
+    best = copy.deepcopy(outcome.summary.ranked[0])
+    best.user_attrs["best_epoch"] = 5
+    shares: list[float] = []
+    trained = retrain(
+        best,
+        config,
+        outcome.space,
+        find_space(config.space),
+        prepare_corpus(config, results=results)[0],
+        lambda text, share: shares.append(share),
+    )
+    assert trained.epochs == 5
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_retraining_that_ends_early_is_refused(finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    results, outcome = finished
+    config, best = recorded_config(results.study("s")), copy.deepcopy(outcome.summary.ranked[0])
+    best.user_attrs["best_epoch"] = 4
+    monkeypatch.setattr(fit, "fit", lambda *arguments, **options: (None, FitResult(history=[Epoch(1, {}, 0.1)])))
+    corpus = prepare_corpus(config, results=results)[0]
+    with pytest.raises(ExportError, match=r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained"):
+        retrain(best, config, outcome.space, find_space(config.space), corpus, None)
+
+
+PUBLIC_STYLE = """
+from keras import Sequential
+from keras.layers import LSTM, Bidirectional, Dense, Embedding
+from keras.metrics import Precision, Recall
+from keras.optimizers import Adam
+
+
+def build(hp):
+    vocab_size = hp.Fixed("vocab_size", 40)
+    hp.Fixed("sequence_length", 12)
+    model = Sequential()
+    model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
+    model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
+    model.add(Dense(2, activation="softmax"))
+    model.compile(optimizer=Adam(0.03), loss="categorical_crossentropy", metrics=["accuracy", Precision(), Recall()])
+    return model
+"""
+
+
+@pytest.mark.slow
+def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_exported(
+    run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path
+) -> None:
+    """A function, a lazy Sequential and one-hot labels."""
+    space = tmp_path / "public.py"
+    space.write_text(PUBLIC_STYLE)
+    flags = ("--data", reviews_csv, "--space", space, "--study", "s", "--epochs", 3, "--n-trials", 4, "--workers", 1)
+    ran = run_cli("tune", *flags)
+    assert ran.code == 0, ran.err
+    assert "confirmed best" in ran.out
+    exported = run_cli("export-best", "--study", "s")
+    assert exported.code == 0, exported.err
+    manifest = read_manifest(tmp_path / "results" / "s" / "best")
+    assert (manifest["left_out"], {form["form"] for form in manifest["forms"].values()}) == ({}, set(FORMS))

@@ -1,0 +1,127 @@
+"""Graphs of chains of layers: onnxruntime gives what Keras gives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+
+from tuning.export.onnx_graph import Unsupported, chain, write_graph
+from tuning.models import lstm_classifier
+
+layers = keras.layers
+LENGTH, ROWS = 12, 20
+Stack = Callable[[], list[keras.layers.Layer]]
+
+
+def classifier(*stack: keras.layers.Layer, masked: bool, n_classes: int = 2) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    last = layers.Dense(1, "sigmoid") if n_classes == 2 else layers.Dense(n_classes, "softmax")
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), layers.Embedding(ROWS, 4, mask_zero=masked), *stack, last])
+    return heavier(model)
+
+
+def heavier(model: keras.Model) -> keras.Model:
+    """Other weights: larger, and biases that are not 0, so that what is in a wrong place shows."""
+    rng = np.random.default_rng(0)
+    model.set_weights([2 * w + rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    return model
+
+
+def right_padded() -> Any:
+    ids = np.random.default_rng(1).integers(1, ROWS, (6, LENGTH)).astype(np.int32)
+    for row, length in enumerate((0, 1, 2, 7, LENGTH - 1, LENGTH)):
+        ids[row, length:] = 0
+    return ids
+
+
+def by_keras(model: keras.Model, ids: Any, n_classes: int) -> Any:
+    output = model.predict_on_batch(ids)
+    return np.hstack([1 - output, output]) if n_classes == 2 and output.shape[1] == 1 else output
+
+
+def session_of(model: keras.Model, *, n_classes: int = 2, length: int | None = LENGTH) -> onnxruntime.InferenceSession:
+    found = chain(model)
+    assert found is not None
+    return onnxruntime.InferenceSession(write_graph(found, length=length, n_classes=n_classes).SerializeToString())
+
+
+STACKS: dict[str, Stack] = {
+    "lstm": lambda: [layers.LSTM(3, dropout=0.2, recurrent_dropout=0.2)],
+    "no bias": lambda: [layers.LSTM(3, use_bias=False)],
+    "backwards": lambda: [layers.LSTM(3, go_backwards=True)],
+    "two lstms": lambda: [layers.SpatialDropout1D(0.2), layers.LSTM(5, return_sequences=True), layers.LSTM(3), layers.Dropout(0.2)],
+    "bidirectional": lambda: [layers.Bidirectional(layers.LSTM(3))],
+    "bidirectional, mean": lambda: [layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GlobalAveragePooling1D()],
+    "mean": lambda: [layers.LSTM(3, return_sequences=True), layers.GlobalAveragePooling1D()],
+    "dense over time": lambda: [layers.Dense(5, "tanh"), layers.LSTM(3), layers.Dense(4), layers.Activation("relu")],
+}
+UNMASKED: dict[str, Stack] = {
+    "maximum": lambda: [layers.LSTM(3, return_sequences=True), layers.GlobalMaxPooling1D()],
+    "bidirectional, maximum": lambda: [layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GlobalMaxPooling1D()],
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_graph_gives_what_keras_gives(stack: str, masked: bool, n_classes: int) -> None:
+    model = classifier(*STACKS[stack](), masked=masked, n_classes=n_classes)
+    ids = right_padded()
+    expected = by_keras(model, ids, n_classes)
+    (found,) = session_of(model, n_classes=n_classes).run(["probabilities"], {"ids": ids})
+    np.testing.assert_allclose(found, expected, atol=2e-6)  # NaN where Keras has one: the mean of no token
+    assert len(np.unique(expected[:, 0].round(4))) > 3
+
+
+@pytest.mark.parametrize("stack", UNMASKED)
+def test_maximum_over_time_gives_what_keras_gives(stack: str) -> None:
+    model = classifier(*UNMASKED[stack](), masked=False)
+    ids = right_padded()
+    (found,) = session_of(model).run(None, {"ids": ids})
+    np.testing.assert_allclose(found, by_keras(model, ids, 2), atol=2e-6)
+
+
+def test_free_length_takes_a_text_without_its_padding() -> None:
+    model = classifier(layers.Bidirectional(layers.LSTM(3)), masked=True)
+    session, ids = session_of(model, length=None), right_padded()
+    expected = by_keras(model, ids, 2)
+    for row, wanted in zip(ids[1:], expected[1:], strict=True):
+        (found,) = session.run(None, {"ids": row[None, : np.count_nonzero(row)]})
+        np.testing.assert_allclose(found[0], wanted, atol=2e-6)
+
+
+def test_functional_chain_is_the_chain_of_its_layers() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    stack = [layers.Embedding(ROWS, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2, "softmax")]
+    value = ids
+    for layer in stack:
+        value = layer(value)
+    assert chain(keras.Model(ids, value)) == stack
+    assert [type(layer) for layer in chain(lstm_classifier(vocab_size=9)) or []] == [layers.Embedding, layers.LSTM, layers.Dense]
+
+
+def test_branching_model_is_no_chain() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(ROWS, 4)(ids)
+    both = layers.Add()([x, layers.LSTM(4, return_sequences=True)(x)])
+    assert chain(keras.Model(ids, layers.Dense(1)(layers.LSTM(2)(both)))) is None
+
+
+@pytest.mark.parametrize(
+    ("stack", "why"),
+    [
+        (lambda: [layers.GRU(3)], "GRU"),
+        (lambda: [layers.LSTM(3, recurrent_activation="hard_sigmoid")], "activations"),
+        (lambda: [layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(2)], "backwards"),
+        (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "side by side"),
+        (lambda: [layers.LSTM(3), layers.Dense(2, "gelu")], "gelu"),
+        (lambda: [layers.LSTM(3, return_sequences=True)], "one row a text"),
+    ],
+)
+def test_what_has_no_graph_here_is_refused(stack: Stack, why: str) -> None:
+    model = classifier(*stack(), masked=False)
+    with pytest.raises(Unsupported, match=why):
+        write_graph(chain(model) or [], length=LENGTH, n_classes=2)

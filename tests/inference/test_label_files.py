@@ -1,0 +1,174 @@
+"""Predictions of whole files: in order, written whole, in memory that does not grow with the file."""
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tuning.data.stream import Row
+from tuning.errors import DataError, StorageError
+from tuning.evaluation.metrics import Array
+from tuning.inference import label_files as streaming
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("bad", "good")
+
+
+def fake(texts: Sequence[str]) -> Array:
+    """Good where the text says so."""
+    good = np.array([0.9 if "good" in text else 0.2 for text in texts])
+    return np.stack([1 - good, good], axis=1)
+
+
+def rows_of(*texts: str) -> list[Row]:
+    return [Row("r.csv", number, text, "" if text else "no text") for number, text in enumerate(texts, start=1)]
+
+
+def silent(counts: streaming.Counts) -> None:
+    """Where progress is of no interest."""
+
+
+def test_predictions_stand_in_the_order_of_the_rows() -> None:
+    texts = ["a longer text that is good", "bad", "", "so good"]
+    (chunk,) = streaming.label(rows_of(*texts), fake, NAMES)
+    assert [(row.text, found and found.label) for row, found in chunk] == list(zip(texts, ["good", "bad", None, "good"], strict=True))
+
+
+def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
+    def nan(texts: Sequence[str]) -> Array:
+        return np.where(np.array([[text == "!!"] for text in texts]), np.nan, fake(texts))
+
+    (chunk,) = streaming.label(rows_of("good", "!!"), nan, ["negative", "positive"])
+    assert [found is None for _, found in chunk] == [False, True]
+    assert "no number" in chunk[1][0].problem
+
+
+def test_model_gets_a_chunk_sorted_by_length() -> None:
+    seen: list[str] = []
+
+    def spy(texts: Sequence[str]) -> Array:
+        seen.extend(texts)
+        return fake(texts)
+
+    list(streaming.label(rows_of("aaa", "a", "", "aa"), spy, NAMES))
+    assert seen == ["a", "aa", "aaa"]
+
+
+def test_chunk_without_a_readable_row_needs_no_model() -> None:
+    (chunk,) = streaming.label(rows_of("", ""), lambda texts: pytest.fail("called"), NAMES)
+    assert [found for _, found in chunk] == [None, None]
+
+
+def test_chunks_end_at_so_many_rows_or_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(streaming, "CHUNK_CHARACTERS", 10)
+    sizes = [len(chunk) for chunk in streaming.chunks(rows_of("a", "a", "a", "a", "b" * 20, "a", "a"))]
+    assert sizes == [3, 2, 2]
+
+
+def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    with streaming.whole_file(path) as file:
+        counts = streaming.write_csv_rows(streaming.label(rows_of("good", "", "bad"), fake, NAMES), file, silent)
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["file", "row", "label", "probability", "problem"],
+            ["r.csv", "1", "good", "0.900000", ""],
+            ["r.csv", "2", "", "", "no text"],
+            ["r.csv", "3", "bad", "0.800000", ""],
+        ]
+    assert streaming.sentence(counts) == "3 rows: 2 labelled (bad 1, good 1), 1 with a problem, the first: r.csv row 2 (no text)."
+
+
+def test_label_that_looks_like_a_formula_is_none_in_the_csv(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    with streaming.whole_file(path) as file:
+        streaming.write_csv_rows(streaming.label([Row("=r.csv", 1, "good", "")], fake, ("bad", "=1+1")), file, silent)
+    assert path.read_text().splitlines()[1] == "'=r.csv,1,'=1+1,0.900000,"
+
+
+def test_json_rows_hold_text_or_problem(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    with streaming.whole_file(path) as file:
+        streaming.write_json_rows(streaming.label(rows_of("good", ""), fake, NAMES), file, silent)
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first == {"file": "r.csv", "row": 1, "label": "good", "probability": 0.9, "text": "good"}
+    assert second == {"file": "r.csv", "row": 2, "problem": "no text"}
+
+
+def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("earlier")
+
+    def write_half() -> None:
+        with streaming.whole_file(path) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "earlier"
+    assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_output_that_can_t_be_written_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="--output must name a file"), streaming.whole_file(tmp_path / "none" / "p.csv"):
+        pytest.fail("opened")
+
+
+def test_output_must_not_be_the_input(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("text\ngood\n")
+    with pytest.raises(DataError, match="must not be a file that is read"):
+        streaming.check_output(path, str(tmp_path / "*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("reviews.csv", "reviews.predictions.csv"), ("a.b.jsonl.gz", "a.b.predictions.csv"), ("*.csv", "predictions.csv")],
+)
+def test_output_is_called_after_its_input(name: str, expected: str, tmp_path: Path) -> None:
+    if "*" not in name:
+        (tmp_path / name).touch()
+    assert str(streaming.default_output(str(tmp_path / name))) == expected
+
+
+PEAK = """
+import re, sys
+import numpy as np
+from tuning.inference import label_files as streaming
+from tuning.data.stream import stream_rows
+
+def fake(texts):
+    return np.full((len(texts), 2), 0.5)
+
+with streaming.whole_file(streaming.Path(sys.argv[1] + ".out")) as file:
+    counts = streaming.write_csv_rows(streaming.label(stream_rows(sys.argv[1]), fake, ("bad", "good")), file, lambda counts: None)
+print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
+def test_memory_does_not_grow_with_the_rows(ending: str, tmp_path: Path) -> None:
+    peaks = []
+    for n_rows in (100_000, 280_000):  # below that, pools of memory still fill
+        path = tmp_path / f"{n_rows}.{ending}"
+        texts = [f"review {number} {'of so many words ' * 20}" for number in range(n_rows)]
+        if ending == "parquet":
+            pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path, row_group_size=20_000)
+        else:
+            path.write_bytes(gzip.compress("\n".join(["text", *texts]).encode(), compresslevel=1))
+        done = subprocess.run([sys.executable, "-c", PEAK, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+        counted, peak = map(int, done.stdout.split())
+        assert counted == n_rows
+        peaks.append(peak / 1024)
+    assert peaks[1] < peaks[0] + 30, peaks  # MiB; the 180,000 further texts alone are 60

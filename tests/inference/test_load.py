@@ -1,0 +1,42 @@
+"""An export that is missing, unfinished or of another version."""
+
+from pathlib import Path
+
+import pytest
+
+from tuning.errors import ExportError
+from tuning.inference.load import load
+from tuning.inference.manifest import digests, read_manifest
+from tuning.results import write_json
+
+INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
+MANIFEST = {"schema_version": 2, "class_names": ["a", "b"], "input": INPUT, "forms": {}, "left_out": {}, "files": {}}
+
+
+def test_missing_export_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="make export-best"):
+        read_manifest(tmp_path)
+
+
+def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text('{"schema_version": 99}')
+    with pytest.raises(ExportError, match="schema_version"):
+        read_manifest(tmp_path)
+
+
+def test_form_that_was_left_out_says_why(tmp_path: Path) -> None:
+    write_json(tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it"}})
+    with pytest.raises(ExportError, match="Keras can't load it"):
+        load(tmp_path, form="h5")
+
+
+def test_form_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_bytes(b"junk")
+    write_json(tmp_path / "export.json", {**MANIFEST, "files": digests(tmp_path)})
+    with pytest.raises(ExportError, match="must be a model"):
+        load(tmp_path)
+
+
+def test_unknown_form_lists_the_forms(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keras, saved_model, h5, onnx, litert, litert_int8"):
+        load(tmp_path, form="pickle")

@@ -1,0 +1,74 @@
+"""A manifest that is missing, of another version or wrong, and files that are not what was written: one sentence each."""
+
+from pathlib import Path
+
+import pytest
+
+from tuning.errors import ExportError
+from tuning.inference.manifest import digests, read_manifest, verify
+from tuning.results import write_json
+
+MANIFEST = {"schema_version": 2, "class_names": ["a", "b"], "input": {}, "forms": {}, "left_out": {}}
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    write_json(tmp_path / "export.json", {**MANIFEST, "files": digests(tmp_path)})
+    return tmp_path
+
+
+def test_manifest_names_size_and_digest_of_every_file_but_itself(export: Path) -> None:
+    files = read_manifest(export)["files"]
+    assert files["model.onnx"] == {"bytes": 5, "sha256": "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4"}
+    assert set(files) == {"model.onnx", "saved_model/saved_model.pb"}
+    verify(export, read_manifest(export))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "saved_model/saved_model.pb"])
+def test_tampered_file_is_refused(export: Path, name: str) -> None:
+    (export / name).write_bytes(b"other")
+    with pytest.raises(ExportError, match=rf"{name} must be the file that was exported; its SHA-256 is another") as refused:
+        verify(export, read_manifest(export))
+    assert "\n" not in str(refused.value)
+
+
+def test_missing_file_is_refused(export: Path) -> None:
+    (export / "saved_model" / "saved_model.pb").unlink()
+    with pytest.raises(ExportError, match=r"must hold saved_model/saved_model\.pb; it is missing"):
+        verify(export, read_manifest(export), ["saved_model"])
+
+
+def test_only_the_named_files_are_checked(export: Path) -> None:
+    (export / "model.onnx").write_bytes(b"other")
+    verify(export, read_manifest(export), ["saved_model"])
+    with pytest.raises(ExportError):
+        verify(export, read_manifest(export), ["model.onnx"])
+
+
+def test_file_without_a_digest_is_refused(export: Path) -> None:
+    manifest = read_manifest(export)
+    with pytest.raises(ExportError, match=r"must hold the SHA-256 of other\.onnx"):
+        verify(export, manifest, ["other.onnx"])
+
+
+def test_export_without_its_manifest_is_unfinished(export: Path) -> None:
+    (export / "export.json").unlink()
+    with pytest.raises(ExportError, match=r"has no export\.json"):
+        read_manifest(export)
+
+
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+def test_other_schema_version_is_refused(export: Path, version: object) -> None:
+    write_json(export / "export.json", {**MANIFEST, "files": {}, "schema_version": version})
+    with pytest.raises(ExportError, match="must have schema_version 2; it has"):
+        read_manifest(export)
+
+
+@pytest.mark.parametrize("changed", [{"class_names": "ab"}, {"files": None}, {"forms": []}])
+def test_manifest_of_other_types_is_refused(export: Path, changed: dict[str, object]) -> None:
+    write_json(export / "export.json", {**MANIFEST, "files": {}, **changed})
+    with pytest.raises(ExportError, match=f"{next(iter(changed))} is not so"):
+        read_manifest(export)

@@ -1,0 +1,90 @@
+"""A form needs its own runtime alone; what is missing or broken is one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuning.data.corpus import encode
+from tuning.errors import ExportError
+from tuning.export.onnx_graph import chain, write_graph
+from tuning.inference.load import load
+from tuning.inference.manifest import digests
+from tuning.inference.runtimes import FORMS, load_form
+from tuning.models import lstm_classifier
+from tuning.results import write_json
+from tuning.training.batching import View
+
+ROOT = Path(__file__).parents[2]
+WORDS = ["good", "bad", "film"]
+INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
+TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an ONNX form alone, and the ids and probabilities of `TEXTS` in `expected.json`."""
+    folder = tmp_path_factory.mktemp("export")
+    model = lstm_classifier(vocab_size=5, embedding_dim=3, lstm_units=2)
+    model.set_weights([9 * w for w in model.get_weights()])
+    (folder / "vocabulary.txt").write_text("\n".join(WORDS))
+    graph = write_graph(chain(model) or [], length=4, n_classes=2)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    found = model.predict_on_batch(View(encode(TEXTS, WORDS), **INPUT).array())
+    (folder / "expected.json").write_text(json.dumps(found[:, 0].tolist()))
+    manifest = {"class_names": ["a", "b"], "input": INPUT, "forms": {"model.onnx": {}}, "left_out": {}, "files": digests(folder)}
+    write_json(folder / "export.json", {"schema_version": 2, **manifest})
+    return folder
+
+
+def test_onnx_form_gives_the_model_s_probabilities(export: Path) -> None:
+    expected = json.loads((export / "expected.json").read_text())
+    probabilities = load(export, form="onnx", n_threads=1)
+    found = probabilities(TEXTS)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found[:, 1], expected, atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    assert probabilities([]).shape == (0, 2)
+
+
+def test_onnx_form_loads_without_tensorflow_keras_and_scikit_learn(export: Path) -> None:
+    heavy = ("tensorflow", "keras", "onnx", "ai_edge_litert", "sklearn", "scipy", "pandas", "pyarrow", "optuna")
+    code = f"""
+import json, sys
+from pathlib import Path
+for name in {heavy}: sys.modules[name] = None
+from tuning.inference.load import load
+print(json.dumps(load(Path({str(export)!r}), form="onnx")({TEXTS!r})[:, 1].tolist()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout), json.loads((export / "expected.json").read_text()), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["onnx", "litert", "litert_int8"])
+def test_file_that_is_no_model_is_refused_by_its_runtime(form: str, tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.txt").write_text("good")
+    (tmp_path / FORMS[form].path).write_bytes(b"junk")
+    with pytest.raises(ExportError, match="must be a model of this export; loading it gave"):
+        load_form(tmp_path, form, inputs=INPUT)
+
+
+def test_runtime_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vocabulary.txt").write_text("good")
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(ExportError, match="pip install ai-edge-litert"):
+        load_form(tmp_path, "litert", inputs=INPUT)
+
+
+def test_missing_vocabulary_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"vocabulary\.txt"):
+        load_form(tmp_path, "onnx", inputs=INPUT)
+
+
+@pytest.mark.parametrize("inputs", [{}, {"sequence_length": 4}, {"sequence_length": "x", "vocab_size": 3, "truncating": "pre"}])
+def test_manifest_without_the_input_s_shape_is_one_sentence(export: Path, inputs: dict[str, object]) -> None:
+    with pytest.raises(ExportError):
+        load_form(export, "onnx", inputs=inputs)

@@ -1,0 +1,142 @@
+"""The figures of a study: from how many trials they are drawn, and where they show pruned trials."""
+
+import math
+
+import optuna
+import plotly.graph_objects as go
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tests.report.test_page import MANY_SPACE, many_trials
+from tuning.report.figures import learning_curves, report_figures, slices
+from tuning.report.importances import importances
+from tuning.report.tables import trial_rows
+from tuning.spaces.hyperparameters import Hyperparameter
+from tuning.spaces.loading import SearchSpace
+from tuning.study.summary import summarize
+
+
+def figures_of(n_complete: int) -> dict[str, tuple[str, go.Figure | None]]:
+    """Sentence and figure by title, of a study with so many completed trials and as many pruned ones."""
+    study = many_trials(2 * n_complete)
+    return {title: (text, figure) for title, text, figure in report_figures(study, summarize(study, metric="val_accuracy"), MANY_SPACE)}
+
+
+@pytest.mark.parametrize(("n_complete", "has_intervals"), [(20, False), (49, False), (50, True)])
+def test_importances_have_intervals_from_50_completed_trials_on(n_complete: int, has_intervals: bool) -> None:
+    found = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
+    assert len(found) == 4
+    assert {math.isfinite(one.low) and math.isfinite(one.high) for one in found.values()} == {has_intervals}
+
+
+def test_importances_without_intervals_say_how_many_trials_those_need() -> None:
+    sentence, figure = figures_of(49)["Importances"]
+    assert "50 completed trials" in sentence and "49" in sentence
+    assert "bootstrap" not in sentence
+    assert figure is not None
+    assert figure.data[0].error_x.array is None
+    sentence, figure = figures_of(50)["Importances"]
+    assert "95 % intervals of the bootstrap" in sentence
+    assert figure is not None
+    assert len(figure.data[0].error_x.array) == 4
+
+
+@pytest.mark.parametrize(
+    ("title", "n_needed"),
+    [("Optimisation history", 2), ("Slices", 5), ("Parallel coordinates", 5), ("Contours", 12), ("Importances", 20)],
+)
+def test_figure_of_too_few_trials_is_a_sentence_that_says_how_many_are_needed(title: str, n_needed: int) -> None:
+    sentence, figure = figures_of(n_needed - 1)[title]
+    assert figure is None
+    assert f"needs {n_needed} completed trials" in sentence
+    assert f"this study has {n_needed - 1}" in sentence
+    sentence, figure = figures_of(n_needed)[title]
+    assert figure is not None
+    assert "needs" not in sentence
+
+
+def test_slices_of_many_hyperparameters_are_those_of_eight() -> None:
+    study = optuna.create_study(direction="maximize")
+    ranges = {f"h{number}": FloatDistribution(0, 1) for number in range(10)}
+    for trial in range(6):
+        params = {name: (trial + number) / 20 for number, name in enumerate(ranges)}
+        study.add_trial(create_trial(value=trial / 10, params=params, distributions=ranges))
+    space = SearchSpace("x", tuple(Hyperparameter(name=name, kind="float", default=0.0, low=0.0, high=1.0) for name in ranges))
+    figures = {title: (text, figure) for title, text, figure in report_figures(study, summarize(study, metric="val_f1"), space)}
+    for title in ("Slices", "Parallel coordinates"):
+        assert "8 of 10 hyperparameters are shown" in figures[title][0]
+    figure = figures["Slices"][1]
+    assert figure is not None
+    assert [axis.title.text for axis in figure.select_xaxes()] == [f"h{number}" for number in range(8)]
+
+
+def stopped_study(n_complete: int = 6) -> optuna.Study:
+    """Completed trials, then one that was pruned after its second epoch, one over a limit, and a copy of the pruned one."""
+    study = optuna.create_study(direction="maximize")
+    kinds = CategoricalDistribution(["a", "b"])
+    common = {"params": {"kind": "a"}, "distributions": {"kind": kinds}}
+    for number in range(n_complete):
+        attributes = {"baseline": number == 0, "n_epochs": 3, "seconds": {}}
+        values = {1: 0.5, 2: 0.6, 3: 0.7 + number / 100}
+        params = {"kind": "ab"[number % 2]}
+        study.add_trial(create_trial(value=values[3], user_attrs=attributes, intermediate_values=values, **{**common, "params": params}))
+    stopped = {"state": TrialState.PRUNED, **common}
+    study.add_trial(create_trial(intermediate_values={1: 0.3, 2: 0.4}, user_attrs={"n_epochs": 2, "seconds": {}}, **stopped))
+    study.add_trial(create_trial(constraints={"n_parameters": 1.0}, **stopped))
+    copied = {"n_epochs": 2, "same_as": n_complete, "seconds": {}}
+    study.add_trial(create_trial(intermediate_values={1: 0.3, 2: 0.4}, user_attrs=copied, **stopped))
+    return study
+
+
+def traces_named(figure: go.Figure, word: str) -> list[go.Scatter]:
+    return [trace for trace in figure.data if word in (trace.name or "")]
+
+
+def test_history_shows_a_pruned_trial_at_its_last_value_with_a_mark_of_its_own() -> None:
+    study = stopped_study()
+    figures = {title: figure for title, _, figure in report_figures(study, summarize(study, metric="val_accuracy"), MANY_SPACE)}
+    figure = figures["Optimisation history"]
+    assert figure is not None
+    (trace,) = traces_named(figure, "pruned")
+    assert (list(trace.x), list(trace.y)) == ([6], [0.4])
+    assert trace.mode == "markers"
+    assert trace.marker.symbol == "x" and {other.marker.symbol for other in figure.data if other is not trace} == {None}
+    assert "epoch 2" in trace.text[0]
+
+
+def test_learning_curves_of_pruned_trials_end_where_they_were_stopped() -> None:
+    figure = learning_curves(summarize(stopped_study(), metric="val_accuracy"))
+    lines, ends = traces_named(figure, "pruned")
+    assert (list(lines.x), list(lines.y)) == ([1, 2, None], [0.3, 0.4, None])
+    assert (list(ends.x), list(ends.y), ends.marker.symbol) == ([2], [0.4], "x")
+    assert [lines.showlegend, ends.showlegend] == [False, None]
+
+
+def test_slices_show_a_pruned_trial_at_its_last_value() -> None:
+    study = stopped_study()
+    figure = slices(study, summarize(study, metric="val_accuracy"), None, params=["kind"])
+    (trace,) = traces_named(figure, "pruned")
+    assert (list(trace.x), list(trace.y), trace.marker.symbol) == (["'a'"], [0.4], "x")
+
+
+def test_study_without_pruned_trials_has_no_mark_for_them() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(stopped_study().trials[:6])
+    figures = [figure for _, _, figure in report_figures(study, summarize(study, metric="val_accuracy"), MANY_SPACE)]
+    assert not [trace for figure in figures if figure is not None for trace in traces_named(figure, "pruned")]
+
+
+def test_table_says_after_which_epoch_a_trial_was_pruned() -> None:
+    summary = summarize(stopped_study(), metric="val_accuracy")
+    header, rows = trial_rows(summary, MANY_SPACE)
+    states = [row[header.index("state")] for row in rows]
+    assert states[6:] == ["pruned after epoch 2", "pruned", "pruned (same as 6)"]
+
+
+def test_curves_of_at_most_100_pruned_trials_are_drawn() -> None:
+    figure = learning_curves(summarize(many_trials(400), metric="val_accuracy"))
+    _, ends = traces_named(figure, "pruned")
+    assert len(ends.x) == 100
+    newest: list[FrozenTrial] = [t for t in many_trials(400).trials if t.state == TrialState.PRUNED][-100:]
+    assert list(ends.y) == [t.intermediate_values[1] for t in newest]

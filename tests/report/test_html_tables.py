@@ -1,0 +1,56 @@
+"""Tables of the page: columns that fit it, long texts folded."""
+
+import re
+
+import pytest
+
+from tuning.report.html_tables import narrow, table
+
+REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
+
+
+def test_table_escapes_cells() -> None:
+    assert "<script>" not in table(["a"], [["<script>alert(1)</script>"]])
+
+
+def test_columns_that_do_not_fit_are_in_one_of_text() -> None:
+    names = [f"regularization_strength_of_layer_{n}" for n in range(25)]
+    row = ["7", *(str(n) for n in range(25)), "3"]
+    header, rows = narrow(["trial", *names, "seconds"], [row, ["8", *[""] * 25, "4"]], names)
+    n_kept = len(header) - 3
+    assert 3 <= n_kept <= 8
+    assert header == ["trial", *names[:n_kept], "others", "seconds"]
+    others = ", ".join(f"{name} {n}" for n, name in enumerate(names) if n >= n_kept)
+    assert rows[0] == ["7", *(str(n) for n in range(n_kept)), others, "3"]
+    assert rows[1] == ["8", *[""] * n_kept, "", "4"]
+
+
+@pytest.mark.parametrize("n_seeds", [5, 9])
+def test_columns_that_fit_stay_as_they_are(n_seeds: int) -> None:
+    names = [f"seed {n}" for n in range(n_seeds)]
+    header, rows = ["trial", *names, "corrected mean"], [["7", *["0.7123"] * n_seeds, "0.7123 [0.7012, 0.7234]"]]
+    assert narrow(header, rows, names) == (header, rows)
+
+
+def test_table_without_columns_to_put_together_stays_as_it_is() -> None:
+    header, rows = [f"a long name {n}" for n in range(40)], [["1"] * 40]
+    assert narrow(header, rows, []) == (header, rows)
+
+
+def test_long_text_is_folded_behind_its_first_part() -> None:
+    cell = table(["text"], [[REVIEW]]).split("<td", maxsplit=1)[1]
+    shown, rest = re.findall("<summary>(.*?)<.*?</summary>(.*?)</details>", cell)[0]
+    assert 150 < len(shown) <= 200
+    assert " ".join((shown + rest).split()) == REVIEW.strip()
+    assert "<script" not in cell and "onclick" not in cell
+    assert "<details" not in table(["text"], [["short"]]) + table(["text"], [[REVIEW]], fold=False)
+
+
+def test_folded_text_is_escaped() -> None:
+    cell = table(["text"], [["<b>" * 300]])
+    assert "<b>" not in cell
+    assert cell.count("&lt;") == cell.count("&gt;") == 300
+
+
+def test_line_is_broken_before_an_interval_and_not_in_it() -> None:
+    assert "<td>0.7123 [-0.7012,&nbsp;0.7234]</td>" in table(["mean"], [["0.7123 [-0.7012, 0.7234]"]])

@@ -1,0 +1,289 @@
+"""A confirmation with real trainings: resumed, refused, and taken over by the export."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import IntDistribution
+from optuna.trial import create_trial
+
+from tests.conftest import TINY_SPACE, Ran, make_reviews
+from tests.search.test_tune import Setting
+from tuning.config import TrainConfig
+from tuning.confirmation.estimates import judge
+from tuning.confirmation.rounds import Confirmation
+from tuning.data.prepare import prepare_corpus
+from tuning.errors import SpaceError, StudyError
+from tuning.export.export import best_trial
+from tuning.search import confirm as confirming
+from tuning.search.confirm import Terms, confirm, confirm_within, finalists_of
+from tuning.search.tune import Outcome, Session
+from tuning.spaces.loading import load_hypermodel
+from tuning.study.study import recorded_space
+from tuning.study.summary import summarize
+from tuning.training.fit import fit
+
+TERMS = {field.name for field in fields(Terms)}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with a study of four trials, which records where its data lie, and a copy to put there again after a test changed it."""
+    folder = tmp_path_factory.mktemp("searched") / "now"
+    folder.mkdir()
+    make_reviews().to_csv(folder / "reviews.csv", index=False)
+    (folder / "tiny.py").write_text(TINY_SPACE)
+    _setting(folder).tune(4)
+    return folder, shutil.copytree(folder, folder.with_name("as it was"))
+
+
+def _setting(folder: Path) -> Setting:
+    made = Setting(folder, folder / "reviews.csv", folder / "tiny.py")
+    made.config = replace(made.config, sampler="random", train=TrainConfig(epochs=2))
+    return made
+
+
+@pytest.fixture
+def setting(searched: tuple[Path, Path]) -> Setting:
+    folder, as_it_was = searched
+    shutil.rmtree(folder)
+    shutil.copytree(as_it_was, folder)
+    return _setting(folder)
+
+
+def run(setting: Setting, **options: object) -> Confirmation:
+    of_terms = {"top": 2, "n_seeds": 2, "share": 10.0, **{name: options.pop(name) for name in [*options] if name in TERMS}}
+    where = {"storage_url": setting.results.storage_url(None), "n_workers": 1, **options}
+    return confirm(setting.results, setting.folder, terms=Terms(**of_terms), **where)  # type: ignore[arg-type]
+
+
+def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
+    return {one.trial: one.repeats for one in found.finalists}
+
+
+def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(setting: Setting) -> None:
+    events: list[str] = []
+    found = run(setting, on_change=lambda event, _: events.append(event))
+    assert found.is_over and found.rounds == 2
+    baseline = next(one for one in found.finalists if one.is_baseline)
+    assert set(baseline.repeats) == {1, 2}  # the search had seed 0
+    assert len(events) == sum(len(one.repeats) for one in found.finalists)
+    assert found == Confirmation.load(setting.folder)
+    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == repeats(found)
+
+    space = recorded_space(setting.folder)
+    corpus, _ = prepare_corpus(setting.config, results=setting.results)
+    hypermodel = load_hypermodel(Path(setting.config.space))
+    splits = {"train": corpus.split("train"), "validation": corpus.split("validation")}
+    known = tuple(item.name for item in space.hyperparameters)
+    assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]
+    config = TrainConfig(epochs=baseline.epochs)
+    _, alone = fit(hypermodel, baseline.values, **splits, n_classes=2, config=config, seed=2, known=known)
+    assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_stopped_confirmation_goes_on(setting: Setting) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(event: str, found: Confirmation) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        run(setting, on_change=stop)
+    kept = Confirmation.load(setting.folder)
+    assert kept is not None and sum(len(one.repeats) for one in kept.finalists) == 1
+    events: list[str] = []
+    found = run(setting, on_change=lambda event, _: events.append(event))
+    assert len(events) == sum(len(one.repeats) for one in found.finalists) - 1
+
+
+@pytest.mark.slow
+def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
+    first = run(setting, n_seeds=1)
+    before = repeats(first)
+    events: list[str] = []
+    found = run(setting, n_seeds=2, on_change=lambda event, _: events.append(event))
+    assert all("seed 2" in event for event in events) and events
+    assert all(found_repeats[1] == before[trial][1] for trial, found_repeats in repeats(found).items())
+    assert found.spent_seconds > first.spent_seconds
+
+
+@pytest.mark.slow
+def test_smaller_terms_leave_a_larger_confirmation_as_it_is(setting: Setting) -> None:
+    run(setting, top=3, n_seeds=3)
+    before = setting.folder.confirmation_path.read_bytes()
+    found = run(setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event))
+    assert found.is_over and setting.folder.confirmation_path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_longer_search_keeps_the_finalists_that_have_repeats(setting: Setting) -> None:
+    first = run(setting, top=2, n_seeds=3)
+    before = repeats(first)
+    setting.tune(12)
+    found = run(setting, top=2, n_seeds=3)
+    after = repeats(found)
+    assert all(after[trial].items() >= of_trial.items() for trial, of_trial in before.items())
+
+
+@pytest.mark.slow
+def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
+    found = run(setting, top=5, n_seeds=5, share=0.25)
+    assert found.is_over
+    assert sum(one.seconds * len(one.repeats) for one in found.finalists) <= 1.5 * found.budget_seconds  # expected, not to the second
+
+
+@pytest.mark.slow
+def test_worker_that_dies_is_replaced_and_its_training_made_again(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = confirming._Repeats._keep
+    killed: list[int] = []
+
+    def killing(self: confirming._Repeats, finalist: object, seed: int, message: dict) -> None:
+        keep(self, finalist, seed, message)  # type: ignore[arg-type]
+        if not killed:
+            killed.append(self._pool.workers[0].pid or 0)
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(confirming._Repeats, "_keep", killing)
+    found = run(setting)
+    assert killed and found.is_over
+    assert not any(one.failures for one in found.finalists)
+
+
+@pytest.mark.slow
+def test_export_takes_the_confirmed_best(setting: Setting) -> None:
+    found = run(setting)
+    summary = summarize(setting.study(), metric="val_accuracy")
+    searched = summary.best
+    assert searched is not None
+    other = next(one for one in found.finalists if one.trial != searched.number)
+    for one in found.finalists:
+        one.dropped_in, one.repeats = 0, {1: 0.99 if one is other else 0.10, 2: 0.98 if one is other else 0.11}
+    found.save(setting.folder)
+    assert best_trial(summary, setting.folder) is searched  # two seeds confirm nothing
+    for one in found.finalists:
+        one.repeats[3] = 0.97 if one is other else 0.10
+    found.save(setting.folder)
+    assert best_trial(summary, setting.folder).number == other.trial
+    setting.folder.confirmation_path.unlink()
+    assert best_trial(summary, setting.folder) is searched
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"top": 0}, "--top must be 1"), ({"n_seeds": 0}, "--seeds must be 1"), ({"share": 0.0}, "--share must be more")]
+)
+def test_bad_numbers_are_refused(setting: Setting, options: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        run(setting, **options)
+    assert not setting.folder.confirmation_path.exists()
+
+
+def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:
+    run(setting, n_seeds=1)
+    before = setting.folder.confirmation_path.read_bytes()
+    study = setting.study()
+    study.ask()
+    with pytest.raises(StudyError, match="stopped in the middle"):
+        run(setting)
+    study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
+    space = Path(setting.config.space)
+    text = space.read_text()
+    space.write_text(text.replace('"lstm_units", 2, 4', '"lstm_units", 2, 5'))
+    with pytest.raises(SpaceError, match="Put the file back"):
+        run(setting, n_seeds=2)
+    space.write_text(text)
+    data = Path(setting.config.data.data)
+    data.write_text(data.read_text().replace("item7", "item seven"))
+    with pytest.raises(StudyError, match="fingerprint"):
+        run(setting, n_seeds=2)
+    assert setting.folder.confirmation_path.read_bytes() == before
+
+
+def test_confirmation_needs_three_completed_trials(
+    tmp_path: Path, reviews_csv: Path, tiny_space: Path, run_cli: Callable[..., Ran]
+) -> None:
+    made = Setting(tmp_path, reviews_csv, tiny_space)
+    made.tune(2)
+    ran = run_cli("confirm", "--study", "s")
+    assert ran.code == 1
+    assert "3 completed trials" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
+    """Only of equal values: a vocabulary beyond the corpus is another configuration."""
+    space = recorded_space(setting.folder)
+    study = optuna.create_study(direction="maximize")
+
+    def add(value: float, vocab_size: int, **attributes: object) -> None:
+        params = {"vocab_size": vocab_size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+        distributions = {name: IntDistribution(1, 10_000) for name in params}
+        of_trial = {"seconds": {}, "best_epoch": 1, "n_epochs": 1, **attributes}
+        study.add_trial(create_trial(value=value, params=params, distributions=distributions, user_attrs=of_trial))
+
+    add(0.5, 30, baseline=True)
+    add(0.9, 9_000)
+    add(0.8, 9_001)
+    add(0.9, 9_000, same_as=1)
+    found = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
+    assert {one.trial: one.same for one in found} == {0: [], 1: [3], 2: []}
+    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
+    assert [one.trial for one in few] == [1, 0]
+
+
+def test_confirmation_goes_on_with_the_workers_of_the_search(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    made = Setting(tmp_path, reviews_csv, tiny_space)
+    said: list[str] = []
+    processes: list[tuple[set[int | None], set[int | None]]] = []
+
+    def then(session: Session, outcome: Outcome) -> None:
+        before = {worker.pid for worker in session.pool.workers}
+        found = confirm_within(session, Terms(top=1), on_change=lambda event, found: said.append(event))
+        processes.append((before, {worker.pid for worker in session.pool.workers}))
+        assert found.is_over and found.rounds >= 3
+
+    made.tune(3, n_workers=2, then=then)
+    assert processes[0][0] == processes[0][1]
+    assert any("seed 3" in event for event in said)
+    found = Confirmation.load(made.folder)
+    judgement = judge(found) if found else None
+    assert judgement is not None and judgement.is_confirmed  # of so short a search too
+
+
+@pytest.mark.slow
+def test_tune_confirms_at_its_end(run_cli: Callable[..., Ran], reviews_csv: Path, tiny_space: Path, tmp_path: Path) -> None:
+    flags = [
+        "--data",
+        reviews_csv,
+        "--space",
+        tiny_space,
+        "--study",
+        "s",
+        "--epochs",
+        1,
+        "--pruner",
+        "none",
+        "--workers",
+        1,
+        "--n-trials",
+        3,
+    ]
+    ran = run_cli("tune", *flags)
+    assert ran.code == 0
+    assert "confirming the best on fresh seeds" in ran.out
+    assert (tmp_path / "results" / "s" / "confirmation.json").exists()
+    assert ran.out.count("reading reviews.csv") == ran.out.count("starting the workers") == 1
+    assert re.search(r"Confirming trial \d.* and the baseline on up to 5 fresh seeds: about \d+ trainings, \d+ s with 1 worker", ran.out)
+    assert "is the confirmed best" in ran.out
+    assert "The repeats cost" in ran.out
+    again = run_cli("tune", *flags)
+    assert again.code == 0 and "is the confirmed best" in again.out
+    assert "Confirming trial" not in again.out  # there is nothing left to train

@@ -1,0 +1,32 @@
+"""Configurations that a study has had already."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuning.search.duplicates import Configurations
+
+values = st.fixed_dictionaries(
+    {"vocab_size": st.integers(3, 6), "sequence_length": st.integers(1, 3), "units": st.integers(1, 2), "kind": st.sampled_from("ab")}
+)
+
+
+def test_failed_trial_is_forgotten() -> None:
+    known = Configurations()
+    known.add(1, {"vocab_size": 5, "sequence_length": 3})
+    known.forget(1)
+    assert known.first({"vocab_size": 5, "sequence_length": 3}) is None
+
+
+@settings(derandomize=True, deadline=None)
+@given(one=values, two=values)
+def test_only_equal_values_are_the_same_configuration(one: dict, two: dict) -> None:
+    """A vocabulary or a length beyond the data is another configuration: a space may use either in any place."""
+    known = Configurations()
+    known.add(7, one)
+    assert known.first(two) == (7 if one == two else None)
+
+
+def test_order_of_the_values_does_not_matter() -> None:
+    known = Configurations()
+    known.add(2, {"vocab_size": 5, "units": 3})
+    assert known.first({"units": 3, "vocab_size": 5}) == 2

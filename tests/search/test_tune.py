@@ -1,0 +1,632 @@
+"""Whole searches over a tiny corpus, with real workers, a real SQLite file and real signals."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from filelock import FileLock
+from optuna.trial import TrialState
+
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.errors import SpaceBug, SpaceError, StudyError
+from tuning.results import ResultsDir, read_history
+from tuning.search import loop
+from tuning.search.loop import Progressed
+from tuning.search.tune import Outcome, configure, tune
+from tuning.study.samplers import RETRY_OF
+from tuning.study.summary import PHASES, status_of
+from tuning.workers.limits import TrialLimits
+from tuning.workers.pool import Pool
+
+pytestmark = pytest.mark.alone
+
+ROOT = Path(__file__).parents[2]
+
+
+class Setting:
+    """A results folder, a configuration, and `tune` over both."""
+
+    def __init__(self, tmp_path: Path, data: Path, space: Path) -> None:
+        self.results = ResultsDir(tmp_path / "results")
+        self.config = StudyConfig(study="s", space=str(space), pruner="none", data=DataConfig(data=str(data)), train=TrainConfig(epochs=2))
+        self.folder = self.results.study("s")
+
+    def tune(self, n_trials: int, **options: object) -> Outcome:
+        config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
+        settings = {"n_workers": 1, **options}
+        return tune(config, results=self.results, storage_url=self.results.storage_url(None), n_trials=n_trials, **settings)  # type: ignore[arg-type]
+
+    def study(self) -> optuna.Study:
+        return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
+
+
+@pytest.fixture
+def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
+    return Setting(tmp_path, reviews_csv, tiny_space)
+
+
+def test_trial_0_is_the_baseline(setting: Setting) -> None:
+    setting.tune(1)
+    trial = setting.study().trials[0]
+    assert trial.params == {"vocab_size": 30, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    assert trial.user_attrs["baseline"] is True
+
+
+GAINS_A_METRIC = """
+    def fit(self, hp, model, *arguments, **options):
+        model.compile(optimizer="adam", loss=model.loss, metrics=[keras.metrics.Precision(name="precision")])
+        return model.fit(*arguments, validation_freq=2, **options)
+
+
+hypermodel = Tiny()
+"""
+
+
+def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
+    """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and third."""
+    path = Path(setting.config.space)
+    path.write_text(path.read_text().replace("\nhypermodel = Tiny()\n", GAINS_A_METRIC))
+    outcome = setting.tune(2, config={"train": TrainConfig(epochs=3)})
+    assert [t.state for t in outcome.summary.trials] == [TrialState.COMPLETE] * 2
+    history = read_history(setting.folder.history_path(1))
+    assert ["val_precision" in row for row in history] == [False, True, False]
+    assert all({"epoch", "precision", "val_accuracy"} <= row.keys() for row in history)
+
+
+def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
+    first, second, third = setting.tune(2), setting.tune(3), setting.tune(3)
+    assert [o.summary.n_finished for o in (first, second, third)] == [2, 3, 3]
+    assert [o.ended for o in (first, second, third)] == ["finished"] * 3
+
+
+def test_trial_keeps_every_metric_of_every_epoch(setting: Setting) -> None:
+    setting.tune(1)
+    trial, history = setting.study().trials[0], read_history(setting.folder.history_path(0))
+    names = {"loss", "accuracy", *(f"val_{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc"))}
+    assert [set(row) >= names for row in history] == [True, True]
+    assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
+    assert trial.value == max(trial.intermediate_values.values())
+    assert {"best_epoch", "n_parameters", "padding_share", "seconds", "peak_memory_mb", "val_f1", "val_auc"} <= set(trial.user_attrs)
+
+
+@pytest.mark.slow
+def test_trial_can_be_made_again(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    again = Setting(tmp_path / "again", reviews_csv, tiny_space)
+    setting.tune(3)
+    again.tune(3)
+    first, second = ([(t.params, t.intermediate_values) for t in s.study().trials] for s in (setting, again))
+    assert first == second
+
+
+def test_two_workers_finish_exactly_n(setting: Setting) -> None:
+    outcome = setting.tune(5, n_workers=2)
+    states = [t.state for t in setting.study().trials]
+    assert states == [TrialState.COMPLETE] * 5
+    assert outcome.summary.n_finished == 5
+
+
+@pytest.mark.slow
+def test_pruner_stops_trials_but_never_the_baseline(setting: Setting) -> None:
+    setting.tune(6, config={"pruner": "asha", "train": TrainConfig(epochs=3)})
+    trials = setting.study().trials
+    assert trials[0].state == TrialState.COMPLETE
+    assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert all(len(t.intermediate_values) < 3 for t in trials if t.state == TrialState.PRUNED)
+    assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
+
+
+PLANNED = '''
+import keras, keras_tuner
+
+
+class Planned(keras_tuner.HyperModel):
+    """Every text gets the same probability, whatever the training: the loss is the plan's."""
+
+    def declare_hyperparameters(self, hp):
+        hp.Fixed("vocab_size", 10)
+        hp.Fixed("sequence_length", 4)
+        hp.Choice("bias", [5.0, 0.0, 2.0, 6.0, 7.0, 8.0], default=5.0)
+
+    def build(self, hp):
+        bias = keras.initializers.Constant(hp.get("bias"))
+        output = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros", bias_initializer=bias)
+        pooled = [keras.layers.Embedding(10, 2), keras.layers.GlobalAveragePooling1D()]
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), *pooled, output])
+        model.compile(keras.optimizers.SGD(1e-9), "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+
+hypermodel = Planned
+'''
+
+
+@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)])
+def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: Setting, n_workers: int) -> None:
+    """Six values and ten trials: each value is trained once, whatever the sampler draws."""
+    Path(setting.config.space).write_text(PLANNED)
+    trained: list[str] = []
+    setting.tune(1, config={"sampler": "random"})
+    setting.study().enqueue_trial({"bias": 0.0})
+    setting.study().enqueue_trial({"bias": 0.0})  # its twin is at work where there are two workers
+    outcome = setting.tune(10, config={"sampler": "random"}, n_workers=n_workers, on_change=lambda state: trained.append(state.event))
+    trials = setting.study().trials
+    assert outcome.ended == "finished" and [t.state for t in trials] == [TrialState.COMPLETE] * 10
+    copies = [t for t in trials if "same_as" in t.user_attrs]
+    biases = [t.params["bias"] for t in trials if t not in copies]
+    assert len(biases) == len(set(biases)) and len(copies) == 10 - len(biases)
+    for copy in copies:
+        first = trials[copy.user_attrs["same_as"]]
+        assert "same_as" not in first.user_attrs
+        assert (copy.params, copy.values, copy.intermediate_values) == (first.params, first.values, first.intermediate_values)
+        assert read_history(setting.folder.history_path(copy.number)) == read_history(setting.folder.history_path(first.number))
+        assert copy.user_attrs["seconds"] == {}
+    assert sum("epoch 1:" in event for event in trained) == len(biases) - 1  # the baseline was trained before
+
+
+def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Setting) -> None:
+    """Else the stream of draws would lose a place."""
+    Path(setting.config.space).write_text(PLANNED)
+    setting.tune(1)
+    study = setting.study()
+    study.enqueue_trial({"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1})  # as one whose worker died is queued
+    study.enqueue_trial({"bias": 0.0})
+    setting.tune(3)
+    first, twin = setting.study().trials[1:]
+    assert first.user_attrs[RETRY_OF] == 0
+    assert twin.user_attrs["same_as"] == 1
+    assert RETRY_OF not in twin.user_attrs and "n_lost" not in twin.user_attrs
+
+
+def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
+    """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones come."""
+    Path(setting.config.space).write_text(PLANNED)
+    events: list[str] = []
+    config = {"pruner": "asha", "metric": "val_loss", "train": TrainConfig(epochs=3)}
+    setting.tune(1, config=config)
+    study = setting.study()
+    for bias in (0.0, 2.0, 6.0, 7.0, 8.0):
+        study.enqueue_trial({"bias": bias})
+    setting.tune(6, config=config, on_change=lambda state: events.append(state.event))
+    trials = setting.study().trials
+    assert "trial 2 pauses after epoch 1" in events
+    assert "trial 2 goes on after epoch 1" in events
+    assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+    assert trials[2].params == {"bias": 2.0}
+    assert len(read_history(setting.folder.history_path(2))) == 3
+
+
+@pytest.mark.slow
+def test_trial_paused_longest_makes_room_for_others(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(setting.config.space).write_text(PLANNED)
+    monkeypatch.setattr(loop, "MAX_CHECKPOINT_BYTES", 0)
+    events: list[str] = []
+    config = {"pruner": "asha", "metric": "val_loss", "train": TrainConfig(epochs=3)}
+    setting.tune(1, config=config)
+    for bias in (0.0, 2.0, 6.0):
+        setting.study().enqueue_trial({"bias": bias})
+    setting.tune(4, config=config, on_change=lambda state: events.append(state.event))
+    assert "trial 2 pruned after epoch 1, its checkpoint made room for others" in events
+    assert setting.study().trials[2].state == TrialState.PRUNED
+    assert not setting.folder.checkpoint_path(2).exists()
+
+
+@pytest.mark.slow
+def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
+    """A trial that was at work again goes back to its checkpoint, and ends as one that never paused."""
+    slow_down(setting, 2)
+    config = {"train": TrainConfig(epochs=4, patience=9)}
+    setting.tune(2, timeout_seconds=0.01, config=config)  # makes the study
+    process = start_tune(setting, 2, epochs=4)
+    wait_for(process, "epoch 1:")
+    process.terminate()  # the trial pauses at the end of its epoch
+    process.communicate()
+    waiting = [t.number for t in setting.study().trials if t.state == TrialState.RUNNING]
+    assert waiting
+    process = start_tune(setting, 2, epochs=4)
+    wait_for(process, f"trial {waiting[0]} goes on")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    setting.folder.history_path(waiting[0]).unlink()  # the checkpoint knows as much
+    setting.tune(2, config=config, timeout_seconds=0.01)  # no time to go on: it waits, and says so
+    assert setting.study().trials[waiting[0]].user_attrs["paused"] is True
+    setting.tune(2, config=config)
+    trials = setting.study().trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
+    assert [row["epoch"] for row in read_history(setting.folder.history_path(waiting[0]))] == [1, 2, 3, 4]
+
+
+def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> None:
+    seen: list[Progressed] = []
+    setting.tune(2, on_change=seen.append)
+    assert {0, 1} <= {number for state in seen for number in state.running}
+    assert seen[-1].summary.best is not None
+    assert seen[-1].seconds_left == 0
+
+
+def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    text = space.read_text().replace('hp.Int("vocab_size", 10, 40, default=30)', 'hp.Choice("vocab_size", [10, 30], default=30)')
+    for name, value in (("sequence_length", 8), ("embedding_dim", 2), ("lstm_units", 2)):
+        start = text.index(f'hp.Int("{name}"')
+        text = text[:start] + f'hp.Fixed("{name}", {value})' + text[text.index(")", start) + 1 :]
+    space.write_text(text)
+    outcome = setting.tune(20, config={"sampler": "grid"})
+    assert outcome.ended == "exhausted"
+    assert sorted(t.params["vocab_size"] for t in setting.study().trials) == [10, 30]
+
+
+def slow_down(setting: Setting, seconds: float) -> None:
+    """Let each build of the space's model take so long, and have the worker server started: a timeout counts its start, too."""
+    with Pool(1, log_path=setting.results.path.parent / "server.log"):
+        pass
+    space = Path(setting.config.space)
+    line = "    def build(self, hp):\n"
+    space.write_text(space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n"))
+
+
+@pytest.mark.slow
+def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Setting) -> None:
+    slow_down(setting, 3)
+    outcome = setting.tune(1, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
+    (trial,) = setting.study().trials
+    assert (outcome.ended, outcome.summary.n_paused) == ("timeout", 1)
+    assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.RUNNING, [1])  # the epoch it was in, no more
+    assert setting.folder.checkpoint_path(0).exists()
+    setting.tune(1, config={"train": TrainConfig(epochs=4, patience=9)})
+    (trial,) = setting.study().trials
+    assert (trial.state, len(trial.intermediate_values)) == (TrialState.COMPLETE, 4)
+    assert [row["epoch"] for row in read_history(setting.folder.history_path(0))] == [1, 2, 3, 4]
+    assert not setting.folder.checkpoint_path(0).exists()
+
+
+@pytest.mark.slow
+def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> None:
+    slow_down(setting, 3)
+    space = Path(setting.config.space)
+    line = "    def build(self, hp):\n"
+    own_fit = "    def fit(self, hp, model, *args, **kwargs):\n        return model.fit(*args, **kwargs)\n\n"
+    space.write_text(space.read_text().replace(line, own_fit + line))
+    outcome = setting.tune(3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
+    assert outcome.summary.failures == {"timeout": 1}
+    assert [t.state for t in setting.study().trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert setting.study().trials[1].user_attrs["baseline"] is True
+
+
+def test_clock_of_a_trial_is_complete(setting: Setting) -> None:
+    outcome = setting.tune(2)
+    trial = setting.study().trials[1]
+    assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
+    # "view" may round to nothing
+    assert all(trial.user_attrs["seconds"][phase] > 0 for phase in ("build", "first_step", "train", "evaluate", "idle", "storage"))
+    assert trial.user_attrs["n_tokens"] > 0
+    assert trial.user_attrs["peak_memory_mb"] > 100
+    assert 0 < outcome.summary.overhead_share < 1
+
+
+def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    nan = "\n            learning_rate=float('nan') if hp.get('vocab_size') == 30 else 0.05,"
+    space.write_text(space.read_text().replace('\n            learning_rate=hp.get("learning_rate"),', nan))
+    setting.tune(2)
+    trials = setting.study().trials
+    assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert trials[0].user_attrs["reason"] == "NaN loss"
+    assert "NaN loss" in setting.folder.error_path(0).read_text()
+
+
+@pytest.mark.slow
+def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    space.write_text(space.read_text().replace('learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")'))
+    with pytest.raises(StudyError, match="failed one after the other"):
+        setting.tune(30, n_workers=2)
+    states = {t.state for t in setting.study().trials}
+    assert TrialState.FAIL in states
+    assert states <= {TrialState.FAIL, TrialState.WAITING}
+
+
+def test_bug_in_a_space_stops_the_study_with_values_and_traceback(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    good = space.read_text()
+    space.write_text(good.replace("        return lstm_classifier(", "        raise KeyError('oops')\n        return lstm_classifier("))
+    with pytest.raises(SpaceBug, match=r"vocab_size 30.*oops") as stopped:
+        setting.tune(2)
+    assert "KeyError" in stopped.value.traceback
+    assert "KeyError" in setting.folder.error_path(0).read_text()
+    space.write_text(good)
+    setting.tune(2)
+    assert [t.state.name for t in setting.study().trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert setting.study().trials[1].user_attrs["baseline"] is True
+
+
+def test_worker_that_dies_is_replaced_and_its_trial_tried_once_more(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    dies = "        if hp.get('vocab_size') == 30:\n            import os; os.kill(os.getpid(), 9)\n        return lstm_classifier("
+    space.write_text(space.read_text().replace("        return lstm_classifier(", dies))
+    setting.tune(2)
+    trials = setting.study().trials
+    assert [t.user_attrs.get("reason") for t in trials] == ["lost", "lost", None, None]
+    assert [t.params["vocab_size"] == 30 for t in trials] == [True, True, False, False]
+
+
+def test_refused_command_leaves_no_folder(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    space.write_text(space.read_text().replace('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4'))
+    with pytest.raises(SpaceError, match="grid sampler needs"):
+        setting.tune(1, config={"sampler": "grid"})
+    assert not setting.folder.path.exists()
+
+
+def test_second_owner_is_refused(setting: Setting) -> None:
+    setting.tune(1)
+    with FileLock(setting.folder.lock_path), pytest.raises(StudyError, match="one owner"):
+        setting.tune(2)
+    assert setting.study().trials[-1].number == 0
+
+
+def test_refused_owner_leaves_the_lock_of_a_study_that_is_being_made(setting: Setting) -> None:
+    setting.folder.path.mkdir(parents=True)
+    with FileLock(setting.folder.lock_path):
+        for _ in range(2):
+            with pytest.raises(StudyError, match="one owner"):
+                setting.tune(1)
+        assert setting.folder.lock_path.exists()
+
+
+def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(setting: Setting) -> None:
+    setting.tune(1)
+    assert configure("s", {}, setting.folder) == setting.config
+    assert configure("s", {"train": {"epochs": 9}}, setting.folder).train.epochs == 9
+
+
+def test_another_metric_is_refused_with_both_sides(setting: Setting) -> None:
+    setting.tune(1)
+    with pytest.raises(StudyError, match=r"'val_accuracy'.*'val_auc'"):
+        setting.tune(2, config={"metric": "val_auc"})
+
+
+def test_status_is_one_object_for_scripts(setting: Setting) -> None:
+    setting.tune(1)
+    values, _, _ = status_of(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    names = (
+        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed best_value best_mean"
+        " best_params best_trial_of_the_search baseline_value coordinators seconds_by_phase overhead_share n_tokens fingerprints"
+    )
+    assert list(values) == names.split()
+    assert values["best_value"] == values["baseline_value"] == setting.study().best_value
+    assert (values["best_is_confirmed"], values["best_mean"], values["best_trial_of_the_search"]) == (False, None, 0)
+
+
+def test_val_loss_is_minimised(setting: Setting) -> None:
+    outcome = setting.tune(2, config={"metric": "val_loss"})
+    assert outcome.summary.best is not None
+    assert outcome.summary.best.value == min(t.value for t in setting.study().trials)
+
+
+@pytest.mark.slow
+def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: Path) -> None:
+    path = tmp_path / "seven.csv"
+    path.write_text("text,label\n" + "".join(f"word{n % 7} and {n},c{n % 7}\n" for n in range(210)))
+    outcome = setting.tune(1, config={"data": DataConfig(data=str(path))})
+    assert outcome.summary.best is not None
+    assert setting.folder.confusion_path(0).read_text().count("c6") == 2
+
+
+def start_tune(setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--space", setting.config.space, "--data", setting.config.data.data]
+    command += ["--n-trials", str(n_trials), "--epochs", str(epochs), "--pruner", "none", "--workers", "1"]
+    command += ["--results", str(setting.results.path), *flags]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True)
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} did not come: {''.join(lines)}")
+
+
+@pytest.fixture
+def slow_setting(setting: Setting) -> Setting:
+    """Each build takes a second, so that a signal finds a trial running."""
+    slow_down(setting, 1)
+    return setting
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setting, number: signal.Signals) -> None:
+    before = left_behind()
+    process = start_tune(slow_setting, 3)
+    wait_for(process, "trial 1 starts")
+    started = time.monotonic()
+    os.killpg(process.pid, number)  # as Ctrl-C in a terminal, or the end of a Slurm job
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 10
+    assert "Interrupted" in out
+    trials = slow_setting.study().trials
+    assert [t.state.name for t in trials] == ["COMPLETE", "RUNNING"]
+    assert trials[1].user_attrs["paused"] is True  # at the end of its epoch, with its checkpoint
+    slow_setting.tune(3)
+    assert [t.state.name for t in slow_setting.study().trials] == ["COMPLETE"] * 3
+    assert left_behind() == before
+
+
+@pytest.mark.slow
+def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Setting) -> None:
+    slow_down(setting, 30)  # longer than an epoch may take to end
+    process = start_tune(setting, 2)
+    wait_for(process, "trial 0 starts")
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.5)
+    started = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 5
+    trials = setting.study().trials
+    assert [t.state.name for t in trials] == ["FAIL", "WAITING"]
+    assert trials[0].user_attrs["reason"] == "interrupted"
+    assert trials[1].system_attrs["fixed_params"] == trials[0].params
+
+
+@pytest.mark.slow
+def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting, running_below: Callable[[int], list[int]]) -> None:
+    process = start_tune(slow_setting, 3)
+    wait_for(process, "trial 0 starts")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [t.state.name for t in slow_setting.study().trials] == ["RUNNING"]
+    slow_setting.tune(2)
+    trials = slow_setting.study().trials
+    assert [t.state.name for t in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert trials[0].user_attrs["reason"] == "lost"
+    assert trials[1].user_attrs["baseline"] is True
+    deadline = time.monotonic() + 20
+    while running_below(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert running_below(process.pid) == []
+
+
+@pytest.mark.slow
+def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
+    """As where the kernel ends a whole container that is out of memory."""
+    space = Path(setting.config.space)
+    dies = "        if hp.get('vocab_size') == 11:\n            import os; os.killpg(0, 9)\n        return lstm"
+    space.write_text(space.read_text().replace("        return lstm", dies))
+    setting.tune(1)
+    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    codes, out = [], ""
+    while not codes or (codes[-1] == -signal.SIGKILL and len(codes) < 6):
+        process = start_tune(setting, 3, flags=("--no-confirm",))
+        out = process.communicate(timeout=100)[0]
+        codes.append(process.returncode)
+    assert codes == [-signal.SIGKILL] * 3 + [0], out
+    assert [t.state.name for t in setting.study().trials] == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert "trial 3 is not tried again" in setting.folder.log_path.read_text()
+
+
+def left_behind() -> set[str]:
+    """Shared memory and semaphores of this machine, by name."""
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
+    """What a search gave, in its order; failed trials, which were made again, left out."""
+    return [
+        (t.params, t.state, t.values, t.intermediate_values, t.user_attrs.get("baseline"))
+        for t in setting.study().trials
+        if t.state != TrialState.FAIL
+    ]
+
+
+@pytest.mark.slow
+def test_study_killed_ten_times_equals_the_uninterrupted_one(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+    n_trials, flags = 14, ("--pruner", "asha", "--epochs", "3", "--no-confirm")
+    whole = Setting(tmp_path / "whole", reviews_csv, tiny_space)
+    start_tune(whole, n_trials, flags=flags).communicate(timeout=200)
+    rng = random.Random(0)
+    for _ in range(10):
+        process = start_tune(setting, n_trials, flags=flags)
+        wait_for_lines(process, rng.randint(1, 12))  # of the search, after those of the start
+        time.sleep(rng.uniform(0, 0.1))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    out, _ = start_tune(setting, n_trials, flags=flags).communicate(timeout=200)
+    assert "All 14 trials are finished." in out
+    assert finished_stream(setting) == finished_stream(whole)
+    states = [t.state for t in setting.study().trials]
+    assert TrialState.FAIL in states  # some were killed in the middle
+    assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == n_trials
+
+
+def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
+    """Wait for so many lines about trials, or for the end."""
+    assert process.stdout
+    for line in process.stdout:
+        n -= "] trial " in line
+        if n <= 0:
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "limits", "reason", "n_tries"),
+    [
+        ("import time; time.sleep(600)", TrialLimits(seconds=3.0), "too long", 1),
+        ("import time; time.sleep(600)", TrialLimits(silent_seconds=3.0), "silent", 2),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", TrialLimits(silent_seconds=3.0), "silent", 2),
+        ("import numpy as np, time; x = np.ones(2**28); time.sleep(600)", TrialLimits(memory_mb=2000.0), "out of memory", 1),
+        ("import numpy as np; x = np.ones(2**40)", TrialLimits(), "out of memory", 1),
+        ("import os; os.kill(os.getpid(), 9)", TrialLimits(), "lost", 2),
+    ],
+    ids=["too long", "sleeps", "is stopped", "holds too much", "asks for too much", "is killed"],
+)
+def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
+    setting: Setting, code: str, limits: TrialLimits, reason: str, n_tries: int
+) -> None:
+    """Trial 1 does what it must not; those after it find a worker."""
+    space = Path(setting.config.space)
+    text = space.read_text().replace(
+        "        return lstm", f"        if hp.get('vocab_size') == 11:\n            {code}\n        return lstm"
+    )
+    space.write_text(text)
+    setting.tune(1)
+    bad = {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    setting.study().enqueue_trial(bad)
+    outcome = setting.tune(3, limits=limits)
+    failed = [t for t in setting.study().trials if t.state == TrialState.FAIL]
+    assert [t.user_attrs["reason"] for t in failed] == [reason] * n_tries
+    assert all(t.params == bad for t in failed)
+    assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 3
+    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in setting.study().trials)
+
+
+def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Setting) -> None:
+    space = Path(setting.config.space)
+    space.write_text(space.read_text().replace("        return lstm", "        assert hp.get('vocab_size') != 11\n        return lstm"))
+    setting.tune(1)
+    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    outcome = setting.tune(3, keep_going=True)
+    assert outcome.summary.failures == {"bug": 1}
+    assert outcome.summary.n_finished == 3
+    assert "AssertionError" in setting.folder.error_path(1).read_text()
+
+
+def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
+    def again(corpus: object, space: object) -> None:
+        with pytest.raises(StudyError, match=rf"owned by process {os.getpid()} on .* since 20"):
+            setting.tune(1)
+
+    setting.tune(1, on_start=again)
+    assert not setting.folder.owner_path.exists()
+
+
+@pytest.fixture
+def running_below() -> Callable[[int], list[int]]:
+    """Processes of a session, read from /proc."""
+
+    def of(session: int) -> list[int]:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+            except OSError:  # it ended meanwhile
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+        return found
+
+    return of

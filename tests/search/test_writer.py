@@ -1,0 +1,184 @@
+"""What a coordinator finds of its own trials after it died, and which configurations it gives up."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+
+from tests.study.test_study import CONFIG, SPACE
+from tuning.results import ResultsDir
+from tuning.search.writer import DEATH_LIMIT, OpenTrial, Record
+from tuning.study.coordinators import Coordinators
+from tuning.study.storage import close_study
+from tuning.study.study import open_study
+
+EPOCH = {"number": 1, "metrics": {"val_accuracy": 0.5, "loss": 0.7}, "seconds": 1.0}
+
+
+class Machine:
+    """A study whose coordinator is started again and again; nothing ends one but the start of the next."""
+
+    def __init__(self, folder: Path) -> None:
+        config = replace(CONFIG, sampler="random", pruner="none")
+        self.results = ResultsDir(folder / "results")
+        self.folder = self.results.study(config.study)
+        url = f"sqlite:///{folder}/s.db"
+        self.study = open_study(self.results, config, SPACE, data_fingerprint="d0", storage_url=url)
+        self._config = config
+
+    def start(self) -> tuple[Record, list[OpenTrial]]:
+        """A coordinator, and the trials that it goes on with."""
+        coordinators = Coordinators(self.study)
+        coordinators.listen()
+        record = Record(self.study, self._config, SPACE, self.results, ["negative", "positive"], coordinators)
+        return record, record.start()
+
+    def states(self) -> list[TrialState]:
+        return [t.state for t in self.study.get_trials(deepcopy=False)]
+
+    def save(self, opened: OpenTrial, n_epochs: int) -> None:
+        """Write a trial's checkpoint and pause it, as the worker and the search do."""
+        seen = json.dumps({"history": [{**EPOCH, "number": number} for number in range(1, n_epochs + 1)]})
+        buffer = io.BytesIO()
+        np.savez(buffer, seen=np.frombuffer(seen.encode(), dtype=np.uint8))
+        self.folder.checkpoint_path(opened.number).write_bytes(buffer.getvalue())
+        opened.trial.set_user_attr("n_epochs", n_epochs)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    close_study(made.study)
+
+
+def ask(record: Record) -> OpenTrial | None:
+    return record.ask(n_trials=9)
+
+
+def pause_after_one_epoch(machine: Machine) -> None:
+    record, _ = machine.start()
+    asked = ask(record)
+    assert asked is not None
+    record.report(asked, EPOCH)
+    machine.save(asked, 1)
+    record.mark(asked, paused=True)
+
+
+def test_configuration_at_work_in_every_death_is_given_up(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    tried = []
+    for _ in range(DEATH_LIMIT):
+        record, _ = machine.start()
+        asked = ask(record)
+        assert asked is not None
+        tried.append(asked.values)
+    with caplog.at_level(logging.WARNING, "tuning.search.writer"):
+        machine.start()
+    assert tried == [tried[0]] * DEATH_LIMIT
+    assert machine.states() == [TrialState.FAIL] * DEATH_LIMIT
+    assert {t.user_attrs["reason"] for t in machine.study.trials} == {"lost"}
+    says = "trial 2 is not tried again: its coordinator has died 3 times while it was at work"
+    assert says in caplog.text
+    assert says in machine.folder.error_path(2).read_text() and "vocab_size 10" in machine.folder.error_path(2).read_text()
+    following = ask(machine.start()[0])
+    assert following is not None and following.values != tried[0]
+
+
+def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(machine: Machine) -> None:
+    for n_epochs in range(1, 2 * DEATH_LIMIT):
+        record, _ = machine.start()
+        asked = ask(record)
+        assert asked is not None and asked.is_baseline
+        for number in range(1, n_epochs + 1):
+            record.report(asked, {**EPOCH, "number": number})
+    machine.start()
+    assert machine.states()[-1] == TrialState.WAITING
+
+
+def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(machine: Machine) -> None:
+    """As one whose memory grows: the first epoch ends in every try."""
+    for _ in range(DEATH_LIMIT + 1):
+        record, _ = machine.start()
+        asked = ask(record)
+        assert asked is not None and asked.is_baseline
+        record.report(asked, EPOCH)
+    machine.start()
+    assert machine.states() == [TrialState.FAIL] * (DEATH_LIMIT + 1)
+    assert "without an epoch after epoch 1" in machine.folder.error_path(DEATH_LIMIT).read_text()
+
+
+def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None:
+    for has_ended in (False, False, True, False, False):
+        record, _ = machine.start()
+        asked = ask(record)
+        assert asked is not None and asked.is_baseline
+        if has_ended:
+            record.report(asked, EPOCH)
+    machine.start()
+    assert machine.states()[-1] == TrialState.WAITING
+
+
+def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:
+    for _ in range(2 * DEATH_LIMIT):
+        record, _ = machine.start()
+        asked = ask(record)
+        assert asked is not None and asked.is_baseline
+        record.fail(asked, "interrupted", "the search was stopped")
+    machine.start()
+    assert machine.states()[-1] == TrialState.WAITING
+
+
+def test_trial_that_was_not_at_work_is_not_counted(machine: Machine) -> None:
+    """One was killed before it had its values, the other waits for one of the same configuration."""
+    for _ in range(2 * DEATH_LIMIT):
+        record, _ = machine.start()
+        machine.study.ask()
+        twin = ask(record)
+        assert twin is not None
+        record.wait_for(twin, 0)
+    machine.start()
+    assert machine.states().count(TrialState.WAITING) == 2
+
+
+def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Machine) -> None:
+    """Four were at work: whichever ended the machine, the third try shows it."""
+    for _ in range(DEATH_LIMIT - 1):
+        record, _ = machine.start()
+        assert all(ask(record) for _ in range(2))
+    record, _ = machine.start()
+    first = ask(record)
+    assert first is not None
+    assert ask(record) is None
+    record.report(first, EPOCH)  # so it was not this one
+    second = ask(record)
+    assert second is not None and second.values != first.values
+    assert ask(record) is None
+    record, _ = machine.start()  # it was the second
+    assert machine.states().count(TrialState.WAITING) == 1
+    again = ask(record)
+    assert again is not None and again.values == first.values
+    assert ask(record) is not None
+
+
+def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(machine: Machine) -> None:
+    pause_after_one_epoch(machine)
+    for _ in range(DEATH_LIMIT):
+        record, (paused,) = machine.start()
+        assert (paused.number, paused.n_epochs) == (0, 1)
+        record.mark(paused, paused=False)
+    assert machine.start()[1] == []
+    assert machine.states() == [TrialState.FAIL]
+
+
+def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(machine: Machine) -> None:
+    pause_after_one_epoch(machine)
+    for _ in range(2 * DEATH_LIMIT):
+        _, paused = machine.start()
+        assert [one.number for one in paused] == [0]
+    assert machine.states() == [TrialState.RUNNING]

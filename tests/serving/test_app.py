@@ -1,0 +1,469 @@
+"""The server: its contract over a fake model, its own OpenAPI schema, and the page in a browser."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from starlette.testclient import TestClient
+
+from tests.browser import Browser
+from tuning.data.stream import MAX_CHARACTERS
+from tuning.errors import ServeError
+from tuning.evaluation.metrics import Array
+from tuning.serving import app, microbatch
+from tuning.serving.bodies import MAX_TEXTS
+from tuning.serving.guard import MAX_BODY
+from tuning.serving.occlusion import MAX_WORDS
+
+ROOT = Path(__file__).parents[2]
+N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+MANIFEST = {
+    "study": "s",
+    "export_number": 3,
+    "created": "2026-01-01T00:00:00+00:00",
+    "class_names": ["<b>bad</b>", "good"],
+    "input": {"vocab_size": 30, "sequence_length": 8, "truncating": "pre"},
+}
+
+
+def fake(texts: Sequence[str]) -> Array:
+    """Good where the text says so, bad where it says that."""
+    good = np.array([0.5 + 0.3 * ("good" in text.lower()) - 0.4 * ("bad" in text.lower()) for text in texts])
+    return np.stack([1 - good, good], axis=1)
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    with TestClient(app.make_app(fake, MANIFEST), base_url="http://127.0.0.1:8000") as made:
+        yield made
+
+
+def detail(answer: httpx.Response) -> str:
+    """The sentence of a refusal: one, with an end, without a traceback."""
+    sentence = answer.json()["detail"]
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert "Traceback" not in sentence
+    return str(sentence)
+
+
+def test_one_text_gets_one_prediction(client: TestClient) -> None:
+    answer = client.post("/predict", json={"text": "so good"})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "predictions": [{"label": "good", "probability": 0.8, "probabilities": {"<b>bad</b>": 0.2, "good": 0.8}}],
+        "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
+    }
+
+
+def test_many_texts_get_theirs_in_order(client: TestClient) -> None:
+    texts = ["good", "bad"] * (MAX_TEXTS // 2)
+    found = client.post("/predict", json={"texts": texts}).json()["predictions"]
+    assert [one["label"] for one in found] == ["good", "<b>bad</b>"] * (MAX_TEXTS // 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "must be JSON in UTF-8"),
+        (b"{", "must be JSON in UTF-8"),
+        (b'{"text":"b\xe9"}', "must be JSON in UTF-8"),
+        (b"\xff\xfe\x00", "must be JSON in UTF-8"),
+        (b'{"text":"\\ud800"}', "must be JSON in UTF-8"),
+        (b"[" * 100_000, "must be JSON in UTF-8"),
+        (b"[]", "must be {"),
+        (b"null", "must be {"),
+        (b"NaN", "must be {"),
+        (b"1" * 5_000, "must be JSON in UTF-8"),
+        (b'"good"', "must be {"),
+        (b"{}", "must be {"),
+        (b'{"text":"a","texts":["b"]}', "must be {"),
+        (b'{"text":"a","more":1}', "must be {"),
+        (b'{"text":null}', "text is none"),
+        (b'{"text":["a"]}', "text is none"),
+        (b'{"text":""}', "text has none"),
+        (b'{"texts":[]}', "a text or more"),
+        (b'{"texts":"good"}', "must be a list of strings"),
+        (b'{"texts":["a",2]}', "texts[1] is none"),
+        (b'{"texts":["a",""]}', "texts[1] has none"),
+        (json.dumps({"texts": ["a"] * (MAX_TEXTS + 1)}).encode(), "at most 1,000 texts"),
+        (json.dumps({"text": "a" * (MAX_CHARACTERS + 1)}).encode(), "at most 100,000 characters"),
+    ],
+)
+def test_wrong_body_is_refused_in_one_sentence(body: bytes, sentence: str, client: TestClient) -> None:
+    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert sentence in detail(answer)
+    assert client.post("/predict", json={"text": "good"}).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\U0001f600" * 100, "\u202eabc", " \t\r\n", "\ue000", "!?"])
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_strange_text_is_answered(path: str, text: str, client: TestClient) -> None:
+    assert client.post(path, json={"text": text}).status_code == 200
+
+
+def test_text_of_many_does_not_suit_explain(client: TestClient) -> None:
+    answer = client.post("/explain", json={"texts": ["good"]})
+    assert answer.status_code == 422
+    assert detail(answer) == 'The body must be {"text": "…"} and hold nothing else.'
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_body_that_a_web_page_can_send_unasked_is_refused(kind: str | None, client: TestClient) -> None:
+    answer = client.post("/predict", content=b'{"text":"good"}', headers={"Content-Type": kind} if kind else {})
+    assert answer.status_code == 415
+    assert "application/json" in detail(answer)
+
+
+def test_large_body_is_refused_by_its_length(client: TestClient) -> None:
+    answer = client.post("/predict", content=b" " * (MAX_BODY + 1), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+    assert "at most 4,194,304 bytes" in detail(answer)
+
+
+def test_large_body_in_chunks_is_refused_before_it_is_whole(client: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b" " * 2**20
+
+    answer = client.post("/predict", content=chunks(), headers={"Content-Type": "application/json"})
+    assert "content-length" not in answer.request.headers
+    assert answer.status_code == 413
+
+
+def test_body_that_ends_with_its_connection_is_not_used() -> None:
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": [(b"host", b"localhost")]}
+    asyncio.run(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
+    assert sent == []
+
+
+def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def end() -> None:
+        scope = {"type": "http", "headers": [(b"host", b"localhost")]}
+        asked = asyncio.ensure_future(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        await asked
+
+    asyncio.run(end())
+    assert sent[0]["status"] == 503
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "[::1]", "192.168.0.7"])
+def test_request_under_another_name_is_refused(host: str, client: TestClient) -> None:
+    for path in ("/", "/health", "/openapi.json"):
+        answer = client.get(path, headers={"Host": host})
+        assert answer.status_code == 403
+        assert "another host" in detail(answer)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "my.name", "192.168.0.7:80", "[fe80::1]:80"])
+def test_open_server_takes_addresses_and_the_names_it_was_told(host: str) -> None:
+    client = TestClient(app.make_app(fake, MANIFEST, hosts={"localhost", "my.name"}, any_address=True))
+    assert client.get("/health", headers={"Host": host}).status_code == 200
+    assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_unknown_path_and_method_are_refused(client: TestClient) -> None:
+    assert client.get("/none").status_code == 404
+    answer = client.get("/predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_explain_says_which_words_moved_the_label(client: TestClient) -> None:
+    found = client.post("/explain", json={"text": "Good, but bad: GOOD case!"}).json()
+    assert found["prediction"]["label"] == "<b>bad</b>"
+    effects = {word["word"]: (word["count"], word["effect"]) for word in found["words"]}
+    assert effects == {"bad": (1, 0.4), "good": (2, -0.3), "but": (1, 0.0), "case": (1, 0.0)}
+    assert [word["word"] for word in found["words"][:2]] == ["bad", "good"]
+    assert found["n_words_left_out"] == 0
+
+
+def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microbatch, "MAX_REQUESTS", 1)
+    working, may_end = threading.Event(), threading.Event()
+
+    def slow(texts: Sequence[str]) -> Array:
+        working.set()
+        assert may_end.wait(20)
+        return fake(texts)
+
+    async def ask() -> tuple[int, int, int]:
+        transport = httpx.ASGITransport(app.make_app(slow, MANIFEST))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            asked = asyncio.create_task(client.post("/predict", json={"text": "good"}))
+            await asyncio.to_thread(working.wait, 20)
+            further = (await client.post("/predict", json={"text": "good"})).status_code
+            health = (await client.get("/health")).status_code
+            may_end.set()
+            return further, health, (await asked).status_code
+
+    assert asyncio.run(ask()) == (503, 200, 200)
+
+
+def test_more_texts_than_may_wait_are_turned_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microbatch, "MAX_WAITING", 2)
+    answer = client.post("/predict", json={"texts": ["a"] * 3})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert client.post("/predict", json={"text": "a"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_text_for_which_the_model_gives_no_number_is_refused(path: str) -> None:
+    def nan(texts: Sequence[str]) -> Array:
+        return np.full((len(texts), 2), np.nan)
+
+    with TestClient(app.make_app(nan, MANIFEST), base_url="http://localhost") as client:
+        answer = client.post(path, json={"text": "!!"})
+    assert answer.status_code == 422
+    assert "gives no number" in detail(answer)
+
+
+def test_body_with_more_mistakes_than_are_worth_reading_is_refused_too(client: TestClient) -> None:
+    answer = client.post("/predict", json={f"{number}": 1 for number in range(20_000)})
+    assert answer.status_code == 422
+    assert detail(answer).startswith("The body must be")
+
+
+def test_model_that_fails_is_no_end_of_the_server() -> None:
+    def broken(texts: Sequence[str]) -> Array:
+        if "break" in texts:
+            raise RuntimeError("of the model")
+        return fake(texts)
+
+    with TestClient(app.make_app(broken, MANIFEST), base_url="http://localhost", raise_server_exceptions=False) as client:
+        answer = client.post("/predict", json={"text": "break"})
+        assert answer.status_code == 500
+        assert "of the model" not in answer.text
+        assert client.post("/predict", json={"text": "good"}).status_code == 200
+
+
+class Loaded(HTMLParser):
+    """What a page loads, and the handlers and styles in its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "style") or name.startswith("on")]
+        self.found += [value or "" for name, value in attrs if name == "href" and not (value or "").startswith("/")]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None:
+    answer = client.get(path)
+    loaded = Loaded()
+    loaded.feed(answer.text)
+    assert loaded.found == []
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
+    page, schema = client.get("/docs").text, client.get("/openapi.json").json()
+    assert sorted(re.findall(r"<h2>(?:GET|POST) (.*?)</h2>", page)) == sorted(schema["paths"]) == ["/explain", "/health", "/predict"]
+    assert f"up to {MAX_WORDS} of them" in page
+    assert "<b>bad</b>" not in page
+    assert "&lt;b&gt;bad&lt;/b&gt;" in page
+
+
+@pytest.fixture(scope="module")
+def api() -> schemathesis.BaseSchema:
+    refusals = {"checks": {"negative_data_rejection": {"expected-statuses": [413, 415, 422]}}}  # 413: its examples may be very long
+    config = schemathesis.Config.from_dict(refusals)
+    return schemathesis.openapi.from_asgi("/openapi.json", app.make_app(fake, MANIFEST, hosts={"testserver"}), config=config)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/health")])
+def test_answers_are_those_of_the_schema(method: str, path: str, mode: GenerationMode, api: schemathesis.BaseSchema) -> None:
+    if (path, mode) == ("/health", GenerationMode.NEGATIVE):
+        pytest.skip("it takes nothing that could be wrong")
+
+    @given(api[path][method].as_strategy(mode))
+    @settings(max_examples=N_EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate()
+
+    check()
+
+
+def test_port_in_use_says_so() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ServeError, match="PORT="):
+            app.listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_host_that_is_not_here_says_so() -> None:
+    with pytest.raises(ServeError, match=r"192\.0\.2\.1"):
+        app.listen("192.0.2.1", 8000)
+
+
+@pytest.fixture(scope="module")
+def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
+    """`python -m tuning serve` with a real model; its last line of output says that it listens."""
+    command = [sys.executable, "-m", "tuning", "serve", "--export", str(onnx_export), "--port", str(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        yield started
+        started.kill()
+
+
+@pytest.fixture(scope="module")
+def address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found
+    return found[0]
+
+
+def said(address: str, data: bytes) -> bytes:
+    """What comes back for these bytes, until the server closes or nothing more comes."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
+            connection.sendall(data)
+        connection.settimeout(1)
+        answer = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while part := connection.recv(65536):
+                answer += part
+                if b"\r\n\r\n" in answer:
+                    break
+        return answer
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"403"),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"4"),
+        (HEAD + b"Content-Length: 99999999999\r\n\r\n", b"413"),
+        (HEAD + b"Content-Length: minus one\r\n\r\n", b"400"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"100000\r\n" + b" " * 2**20 + b"\r\n") * 5 + b"0\r\n\r\n", b"413"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nnot a length\r\n", b"400"),
+        (HEAD + b'Content-Length: 11\r\n\r\n{"text":"\xff"', b"422"),
+        (HEAD + b"Content-Length: 50\r\n\r\n{", b""),
+    ],
+)
+def test_process_outlives_what_is_no_request(data: bytes, status: bytes, process: subprocess.Popen[str], address: str) -> None:
+    assert said(address, data).partition(b" ")[2].startswith(status)
+    assert httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"] == "s"
+    assert process.poll() is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"])
+def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: str) -> None:
+    """With the limit that users have: 10 seconds."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(data)
+        assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_process_after_the_answers(process: subprocess.Popen[str], address: str) -> None:
+    """The last test of this process: those before it left no traceback either."""
+    assert httpx.get(f"{address}/health").json()["status"] == "ok"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert process.stderr
+    assert "Traceback" not in process.stderr.read()
+
+
+@contextlib.contextmanager
+def served(application: Any) -> Iterator[str]:
+    """The address of a real server in a thread."""
+    with app.listen("127.0.0.1", free_port()) as listening:
+        server = app.server(application)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_waiting_requests_share_a_batch() -> None:
+    sizes: list[int] = []
+
+    def counted(texts: Sequence[str]) -> Array:
+        sizes.append(len(texts))
+        time.sleep(0.05)
+        return fake(texts)
+
+    async def ask() -> list[str]:
+        transport = httpx.ASGITransport(app.make_app(counted, MANIFEST))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers = await asyncio.gather(*(client.post("/predict", json={"text": ("good", "bad")[n % 2]}) for n in range(30)))
+        return [answer.json()["predictions"][0]["label"] for answer in answers]
+
+    assert asyncio.run(ask()) == ["good", "<b>bad</b>"] * 15
+    assert sum(sizes) == 30
+    assert len(sizes) < 10
+
+
+@pytest.mark.slow
+def test_page_in_chromium_shows_label_probability_and_words(chromium: list[str]) -> None:
+    with served(app.make_app(fake, MANIFEST)) as address, Browser(chromium) as browser:
+        browser.open(f"{address}/")
+        browser.type("#review", "Good <img src=x onerror=alert(1)> but bad")
+        browser.press_enter("#send")
+        browser.wait_for("!document.querySelector('#answer').hidden")
+        shown = browser.run("document.body.innerText")
+        assert "<b>bad</b> with probability 0.6000" in shown
+        assert re.search(r"bad\s+1\s+\+0\.4000", shown)
+        assert re.search(r"good\s+1\s+−0\.3000", shown)
+        assert browser.run("[...document.querySelectorAll('#text span')].map((span) => span.textContent).join()") == "Good,bad"
+        assert browser.run("document.images.length") == 0
+        assert browser.problems == []

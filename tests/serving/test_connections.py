@@ -1,0 +1,231 @@
+"""Slow, silent and many clients over real sockets: the time and the memory of each are limited, and none shuts the others out."""
+
+import asyncio
+import contextlib
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx2 as httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tests.serving.test_app import HEAD, MANIFEST, fake, served
+from tuning.evaluation.metrics import Array
+from tuning.serving import app, connections
+
+HEADERS = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+HALF_BODY = HEAD + b'Content-Length: 15\r\n\r\n{"text"'
+REST_OF_BODY = b':"good"}'
+HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+N_HALF = 360  # more than the server has connections
+REQUEST_SECONDS = 0.3
+
+Connect = Callable[[bytes], socket.socket]
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with served(app.make_app(fake, MANIFEST)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def clients(address: str) -> Iterator[Connect]:
+    """A function that connects a client and sends its bytes; all clients are closed at the end."""
+    host, port = address.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as stack:
+
+        def connect(data: bytes) -> socket.socket:
+            client = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            client.sendall(data)
+            return client
+
+        yield connect
+
+
+@pytest.fixture
+def connect(address: str) -> Iterator[Connect]:
+    with clients(address) as made:
+        yield made
+
+
+def until_closed(client: socket.socket) -> bytes:
+    """All bytes that the server sends before it closes the connection; a server that keeps it open fails the test."""
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):  # the server closed before it had read everything
+        while part := client.recv(65536):
+            answer += part
+    return answer
+
+
+def read_answer(client: socket.socket) -> bytes:
+    """One answer with a body of JSON."""
+    answer = b""
+    while not answer.endswith(b"}"):
+        part = client.recv(65536)
+        assert part
+        answer += part
+    return answer
+
+
+def refusal(answer: bytes) -> tuple[int, str]:
+    """The status and the sentence of an answer after which the server closes."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert {b"connection: close", b"content-type: application/json", b"content-length: %d" % len(body)} <= set(lines)
+    sentence = json.loads(body)["detail"]
+    assert sentence.endswith(".")
+    return int(head.split(b" ")[1]), sentence
+
+
+@pytest.mark.parametrize("data", [b"", HEADERS, HALF_BODY, HEALTH], ids=["nothing", "half the headers", "half the body", "idle"])
+def test_clients_that_wait_leave_room_for_others(data: bytes, address: str, connect: Connect) -> None:
+    waiting = []
+    for _ in range(N_HALF):
+        waiting.append(connect(data))
+        if data == HEALTH:
+            assert b"200 OK" in read_answer(waiting[-1])
+    for _ in range(20):
+        answer = httpx.post(f"{address}/predict", json={"text": "good"})
+        assert (answer.status_code, httpx.get(f"{address}/health").status_code) == (200, 200)
+    if data != HEALTH:
+        ended = [client for client in waiting if select.select([client], [], [], 0)[0]]
+        assert len(ended) >= N_HALF - connections.MAX_CONNECTIONS
+        assert {refusal(until_closed(client))[0] for client in ended} == {503}
+
+
+def test_client_that_has_waited_longest_makes_room(monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    first, second, third = (connect(HALF_BODY) for _ in range(3))
+    status, sentence = refusal(until_closed(first))
+    assert (status, "too many connections" in sentence) == (503, True)
+    for client in (second, third):
+        client.sendall(REST_OF_BODY)
+        assert b'"label":"good"' in read_answer(client)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [HEADERS, HALF_BODY, HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", HEALTH + HALF_BODY, HEALTH + HEADERS],
+    ids=["headers", "body", "chunk", "body of a second request", "headers of a second request"],
+)
+def test_request_that_does_not_arrive_whole_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+    client = connect(data)
+    if data.startswith(HEALTH):
+        read_answer(client)
+    status, sentence = refusal(until_closed(client))
+    assert (status, "within 0.3 seconds" in sentence) == (408, True)
+
+
+@pytest.mark.parametrize(
+    "data", [HEADERS + b"X: ", HEAD + b"Content-Length: 500\r\n\r\n", HEALTH + HEADERS], ids=["headers", "body", "second"]
+)
+def test_byte_now_and_then_gives_no_more_time(data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+    client = connect(data)
+    if data.startswith(HEALTH):
+        read_answer(client)
+    for _ in range(200):
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"x")
+        if select.select([client], [], [], 0.05)[0]:
+            break
+    else:
+        pytest.fail("the server waits on")
+    assert refusal(until_closed(client))[0] == 408
+
+
+@pytest.mark.parametrize("data", [b"", HEALTH], ids=["new", "after an answer"])
+def test_connection_without_a_request_is_closed_without_an_answer(data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+    """Empty lines may precede a request; they are no request and give no more time."""
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+    client = connect(data)
+    if data:
+        read_answer(client)
+    for _ in range(200):
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"\r\n")
+        if select.select([client], [], [], 0.05)[0]:
+            break
+    else:
+        pytest.fail("the server waits on")
+    assert until_closed(client) == b""
+
+
+@pytest.mark.parametrize("data", [b"", HEADERS, HALF_BODY], ids=["one request", "half the headers of a next", "half the body of a next"])
+def test_answer_that_takes_long_is_not_cut_off(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
+
+    def slow(texts: Sequence[str]) -> Array:
+        time.sleep(4 * REQUEST_SECONDS)
+        return fake(texts)
+
+    with served(app.make_app(slow, MANIFEST)) as address, clients(address) as connect:
+        client = connect(HALF_BODY + REST_OF_BODY + data)
+        assert b'"label":"good"' in read_answer(client)
+
+
+def test_new_client_is_refused_where_no_other_can_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    n_asked, may_end = threading.Semaphore(0), threading.Event()
+
+    async def slow(request: Request) -> Response:
+        await request.body()
+        n_asked.release()
+        await asyncio.to_thread(may_end.wait, 20)
+        return Response("{}")
+
+    with served(Starlette(routes=[Route("/predict", slow, methods=["POST"])])) as address, clients(address) as connect:
+        answered = [connect(HALF_BODY + REST_OF_BODY) for _ in range(2)]
+        assert n_asked.acquire(timeout=20)
+        assert n_asked.acquire(timeout=20)
+        status, sentence = refusal(until_closed(connect(HEALTH)))
+        assert (status, "too many connections" in sentence) == (503, True)
+        may_end.set()
+        for client in answered:
+            assert b"200 OK" in read_answer(client)
+
+
+@pytest.mark.parametrize("n_requests", [1, 2])
+def test_client_that_reads_no_answers_makes_room(n_requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    answered = threading.Event()
+
+    async def large(_: Request) -> Response:
+        return Response(b"x" * 2**25, background=BackgroundTask(answered.set))
+
+    async def small(_: Request) -> Response:
+        return Response("{}")
+
+    with served(Starlette(routes=[Route("/large", large), Route("/health", small)])) as address, clients(address) as connect:
+        connect(HEALTH.replace(b"/health", b"/large") * n_requests)
+        assert answered.wait(20)
+        assert b"200 OK" in read_answer(connect(HEALTH))
+
+
+def test_requests_that_are_sent_ahead_of_their_answers_are_limited(address: str, connect: Connect) -> None:
+    few = connect(HEALTH * 50)
+    many = connect(b"")
+    with pytest.raises(ConnectionError):
+        many.sendall(HEALTH * 200_000)
+    answers = b""
+    while answers.count(b"200 OK") < 50:
+        answers += few.recv(65536)
+    assert httpx.get(f"{address}/health").status_code == 200
+
+
+def test_headers_without_end_are_refused_by_their_size(connect: Connect) -> None:
+    client = connect(HEADERS)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            client.sendall(b"X" * 2**16)
+    assert refusal(until_closed(client))[0] == 431

@@ -1,0 +1,412 @@
+"""KerasTuner's hyperparameters as Optuna's: the mapping, the way back, grids and JSON."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras_tuner
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from tuning.errors import SpaceError
+from tuning.spaces.hyperparameters import (
+    Hyperparameter,
+    Values,
+    declared,
+    defaults,
+    from_params,
+    grid,
+    optuna_names,
+    replay,
+    suggest,
+    to_params,
+)
+
+HP = keras_tuner.HyperParameters
+Space = tuple[Hyperparameter, ...]
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+# The same examples in every run; an example's time depends on what else the machine does.
+generated = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def space_of(declare: Callable[[HP], object]) -> Space:
+    hp = HP()
+    declare(hp)
+    return declared(hp)
+
+
+def one(declare: Callable[[HP], object]) -> Hyperparameter:
+    (item,) = space_of(declare)
+    return item
+
+
+def ask(space: Space, *, seed: int = 0) -> tuple[optuna.Trial, Values]:
+    """A trial of a random study in memory, and the values it was given."""
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
+    return trial, suggest(trial, space)
+
+
+def cells(hp: HP) -> None:
+    """Two cells, each with a range of its own under one name."""
+    hp.Choice("cell", ["lstm", "gru", "none"])
+    with hp.conditional_scope("cell", ["lstm"]):
+        hp.Int("units", 8, 64, default=32)
+    with hp.conditional_scope("cell", ["gru"]):
+        hp.Int("units", 2, 4, default=3)
+        hp.Boolean("reset_after")
+    hp.Fixed("n_classes", 2)
+
+
+MAPPING: list[tuple[str, Callable[[HP], object], dict[str, BaseDistribution]]] = [
+    ("int", lambda hp: hp.Int("a", 1, 9), {"a": IntDistribution(1, 9)}),
+    ("int_step", lambda hp: hp.Int("a", 10, 40, step=10), {"a": IntDistribution(10, 40, step=10)}),
+    ("int_log", lambda hp: hp.Int("a", 2, 200, sampling="log"), {"a": IntDistribution(2, 200, log=True)}),
+    ("int_factor", lambda hp: hp.Int("a", 2, 17, step=2, sampling="log"), {"a": CategoricalDistribution((2, 4, 8, 16))}),
+    ("float", lambda hp: hp.Float("a", 0, 0.5), {"a": FloatDistribution(0.0, 0.5)}),
+    ("float_step", lambda hp: hp.Float("a", 0, 0.5, step=0.05), {"a": FloatDistribution(0.0, 0.5, step=0.05)}),
+    ("float_log", lambda hp: hp.Float("a", 1e-4, 1e-2, sampling="log"), {"a": FloatDistribution(1e-4, 1e-2, log=True)}),
+    ("float_factor", lambda hp: hp.Float("a", 0.5, 4, step=2, sampling="log"), {"a": CategoricalDistribution((0.5, 1.0, 2.0, 4.0))}),
+    ("choice", lambda hp: hp.Choice("a", ["x", "y"]), {"a": CategoricalDistribution(("x", "y"))}),
+    ("boolean", lambda hp: hp.Boolean("a"), {"a": CategoricalDistribution((False, True))}),
+    ("fixed", lambda hp: hp.Fixed("a", 7), {}),
+]
+
+
+@pytest.mark.parametrize(("declare", "distributions"), [row[1:] for row in MAPPING], ids=[row[0] for row in MAPPING])
+def test_suggest_maps_to_distribution(declare: Callable[[HP], object], distributions: dict[str, BaseDistribution]) -> None:
+    trial, _ = ask(space_of(declare))
+    assert trial.distributions == distributions
+
+
+def test_suggest_takes_the_trials_values() -> None:
+    space = space_of(lambda hp: (hp.Int("units", 1, 9), hp.Float("rate", 1e-3, 1, sampling="log"), hp.Boolean("masked")))
+    given_values = {"units": 4, "rate": 0.25, "masked": True}
+    assert suggest(optuna.trial.FixedTrial(given_values), space) == given_values
+
+
+def test_suggest_adds_fixed_value() -> None:
+    assert suggest(optuna.trial.FixedTrial({}), space_of(lambda hp: hp.Fixed("n_classes", 5))) == {"n_classes": 5}
+
+
+def test_suggest_skips_inactive_child() -> None:
+    values = suggest(optuna.trial.FixedTrial({"cell": "none"}), space_of(cells))
+    assert values == {"cell": "none", "n_classes": 2}
+
+
+def test_suggest_asks_active_child_under_its_condition() -> None:
+    trial = optuna.trial.FixedTrial({"cell": "gru", "units[cell=gru]": 4, "reset_after": True})
+    assert suggest(trial, space_of(cells)) == {"cell": "gru", "units": 4, "reset_after": True, "n_classes": 2}
+
+
+def test_suggest_skips_grandchild_of_inactive_child() -> None:
+    def declare(hp: HP) -> None:
+        hp.Boolean("outer")
+        with hp.conditional_scope("outer", [True]):
+            hp.Boolean("inner")
+            with hp.conditional_scope("inner", [True]):
+                hp.Int("units", 1, 2)
+
+    assert suggest(optuna.trial.FixedTrial({"outer": False}), space_of(declare)) == {"outer": False}
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [lambda hp: hp.Int("a", 6, 13, step=3), lambda hp: hp.Float("a", 0, 1, step=0.3)],
+    ids=["int", "float"],
+)
+def test_suggest_range_that_steps_do_not_divide_gives_no_warning(declare: Callable[[HP], object]) -> None:
+    item = one(declare)
+    assert item.is_legal(ask((item,))[1]["a"])
+
+
+def test_optuna_names_of_a_name_under_two_conditions() -> None:
+    assert optuna_names(space_of(cells)) == ["cell", "units[cell=lstm]", "units[cell=gru]", "reset_after", "n_classes"]
+
+
+def test_optuna_names_join_values_and_parents() -> None:
+    def declare(hp: HP) -> None:
+        hp.Choice("cell", ["lstm", "gru", "none"])
+        with hp.conditional_scope("cell", ["lstm", "gru"]):
+            hp.Boolean("deep")
+            with hp.conditional_scope("deep", [True]):
+                hp.Int("units", 1, 2)
+        with hp.conditional_scope("cell", ["none"]):
+            hp.Int("units", 3, 4)
+
+    assert optuna_names(space_of(declare))[2:] == ["units[cell=lstm|gru,deep=True]", "units[cell=none]"]
+
+
+def test_declared_refuses_reverse_log_and_says_what_to_use() -> None:
+    with pytest.raises(SpaceError, match=r"'momentum' must be sampled linear or log.*'reverse_log'.*with log instead"):
+        space_of(lambda hp: hp.Float("momentum", 0.5, 0.99, sampling="reverse_log"))
+
+
+@pytest.mark.parametrize(
+    ("declare", "received"),
+    [
+        (lambda hp: hp.Int("a", 1, 9, default=10), "1 to 9; it is 10"),
+        (lambda hp: hp.Int("a", 10, 40, step=10, default=15), "10 to 40, step 10; it is 15"),
+        (lambda hp: hp.Int("a", 1, 9, default=2.5), "1 to 9; it is 2.5"),
+        (lambda hp: hp.Int("a", 1, 9, sampling="log", default=2.5), "1 to 9, log; it is 2.5"),
+        (lambda hp: hp.Int("a", 1, 9, default="2"), "1 to 9; it is '2'"),
+        (lambda hp: hp.Float("a", 0.1, 0.5, sampling="log", default=0.05), "0.1 to 0.5, log; it is 0.05"),
+        (lambda hp: hp.Int("a", 2, 16, step=2, sampling="log", default=6), "2, 4, 8, 16; it is 6"),
+    ],
+    ids=["int", "int_step", "int_fraction", "int_log_fraction", "int_text", "float_log", "int_factor"],
+)
+def test_declared_refuses_default_outside_its_range(declare: Callable[[HP], object], received: str) -> None:
+    with pytest.raises(SpaceError) as refused:
+        space_of(declare)
+    assert f"The default of 'a' must lie in its range, {received}." in str(refused.value)
+
+
+@pytest.mark.parametrize(("low", "high", "factor"), [(1e-4, 9e-4, 3), (0.1, 0.3, 3), (1e-3, 9e-3, 3), (3e-4, 3e-2, 10), (1e-6, 1e-4, 10)])
+def test_declared_factor_range_holds_its_upper_end(low: float, high: float, factor: float) -> None:
+    item = one(lambda hp: hp.Float("a", low, high, step=factor, sampling="log", default=high))
+    assert item.choices[-1] == high
+
+
+def test_declared_keeps_the_first_declaration_of_a_name() -> None:
+    item = one(lambda hp: (hp.Int("units", 8, 16, default=12), hp.Int("units", 1, 99, default=50)))
+    assert (item.low, item.high, item.default) == (8, 16, 12)
+
+
+@pytest.mark.parametrize("only_for", [(), ("lstm", "gru")], ids=["unconditional", "overlapping"])
+def test_declared_refuses_a_name_with_two_ranges_active_at_once(only_for: tuple[str, ...]) -> None:
+    # Which of the two ranges its value has to lie in would be a matter of chance.
+    with pytest.raises(SpaceError, match="units"):
+        declared(declare_all(HP(), [("Int", "units", (1, 9), {}, only_for), ("Int", "units", (20, 30), {}, ("lstm",))]))
+
+
+def test_declared_default_is_the_lower_end_where_none_is_given() -> None:
+    assert one(lambda hp: hp.Int("a", 3, 9)).default == 3
+
+
+@pytest.mark.parametrize(
+    ("declare", "text"),
+    [
+        (lambda hp: hp.Int("a", 1_000, 40_000, sampling="log"), "1000 to 40000, log"),
+        (lambda hp: hp.Int("a", 1, 9), "1 to 9"),
+        (lambda hp: hp.Float("a", 0, 0.5, step=0.05), "0 to 0.5, step 0.05"),
+        (lambda hp: hp.Boolean("a"), "False, True"),
+        (lambda hp: hp.Fixed("a", 3), "fixed"),
+    ],
+    ids=["int_log", "int", "float_step", "boolean", "fixed"],
+)
+def test_range_text_says_the_range(declare: Callable[[HP], object], text: str) -> None:
+    assert one(declare).range_text() == text
+
+
+def test_defaults_leave_out_inactive_children() -> None:
+    assert defaults(space_of(cells)) == {"cell": "lstm", "units": 32, "n_classes": 2}
+
+
+def test_to_params_leaves_out_fixed_and_inactive() -> None:
+    values: Values = {"cell": "gru", "units": 4, "reset_after": False, "n_classes": 2}
+    assert to_params(values, space_of(cells)) == {"cell": "gru", "units[cell=gru]": 4, "reset_after": False}
+
+
+def test_from_params_names_the_missing_parameter() -> None:
+    with pytest.raises(SpaceError, match=r"must hold 'units\[cell=lstm\]'; it has cell\."):
+        from_params({"cell": "lstm"}, space_of(cells))
+
+
+def test_replay_answers_get_and_declarations() -> None:
+    hp = replay({"vocab_size": 77, "rate": 0.5})
+    assert (hp.get("vocab_size"), hp.Int("vocab_size", 1, 10, default=5), hp.Float("rate", 0, 1)) == (77, 77, 0.5)
+
+
+def test_replay_overrules_fixed() -> None:
+    assert replay({"n_classes": 5}).Fixed("n_classes", 2) == 5
+
+
+def test_replay_keeps_inactive_child_unreadable() -> None:
+    hp = replay({"cell": "none"})
+    cells(hp)
+    with pytest.raises(ValueError, match="inactive"):
+        hp.get("units")
+
+
+def test_grid_holds_each_steps_and_choices() -> None:
+    space = space_of(
+        lambda hp: (
+            hp.Int("length", 10, 40, step=10),
+            hp.Int("layers", 1, 3),
+            hp.Float("dropout", 0, 0.5, step=0.25),
+            hp.Int("batch_size", 32, 128, step=2, sampling="log"),
+            hp.Choice("cell", ["lstm", "gru"]),
+            hp.Boolean("masked"),
+            hp.Fixed("n_classes", 2),
+        )
+    )
+    assert grid(space) == {
+        "length": [10, 20, 30, 40],
+        "layers": [1, 2, 3],
+        "dropout": [0.0, 0.25, 0.5],
+        "batch_size": [32, 64, 128],
+        "cell": ["lstm", "gru"],
+        "masked": [False, True],
+    }
+
+
+def test_grid_ends_below_a_bound_that_steps_do_not_reach() -> None:
+    assert grid(space_of(lambda hp: hp.Int("a", 6, 13, step=3))) == {"a": [6, 9, 12]}
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 0.3, 0.1), (0.1, 0.7, 0.2), (0.0, 0.5, 0.05)])
+def test_grid_points_are_legal(low: float, high: float, step: float) -> None:
+    item = one(lambda hp: hp.Float("a", low, high, step=step))
+    points = grid((item,))["a"]
+    assert [point for point in points if not item.is_legal(point)] == []
+    assert points[-1] == high
+
+
+@pytest.mark.parametrize(
+    ("declare", "why"),
+    [
+        (lambda hp: hp.Float("a", 0, 1), "it is 0 to 1"),
+        (lambda hp: hp.Int("a", 1, 100, sampling="log"), "it is 1 to 100, log"),
+    ],
+    ids=["float", "int_log"],
+)
+def test_grid_refuses_range_without_steps(declare: Callable[[HP], object], why: str) -> None:
+    with pytest.raises(SpaceError, match=f"a range with step= for 'a'; {why}. Use --sampler"):
+        grid(space_of(declare))
+
+
+def test_grid_refuses_conditional() -> None:
+    with pytest.raises(SpaceError, match=r"'units\[cell=lstm\]'; it is conditional"):
+        grid(space_of(cells))
+
+
+def test_grid_refuses_more_points_than_the_limit() -> None:
+    space = space_of(lambda hp: (hp.Int("a", 1, 10), hp.Int("b", 1, 10)))
+    assert len(grid(space, max_points=100)) == 2
+    with pytest.raises(SpaceError, match="at most 99 points; this one has 100"):
+        grid(space, max_points=99)
+
+
+FALSY: list[tuple[str, Hyperparameter]] = [
+    ("int_from_0", Hyperparameter(name="a", kind="int", default=0, low=0, high=3, step=1)),
+    ("float_from_0", Hyperparameter(name="a", kind="float", default=0.0, low=0.0, high=0.5)),
+    ("float_to_0", Hyperparameter(name="a", kind="float", default=0.0, low=-1.0, high=0.0)),
+    ("boolean", Hyperparameter(name="a", kind="choice", default=False, choices=(False, True))),
+    ("choice_0", Hyperparameter(name="a", kind="choice", default=0, choices=(0, 1))),
+    ("choice_empty", Hyperparameter(name="a", kind="choice", default="", choices=("", "x"))),
+    ("fixed_0", Hyperparameter(name="a", kind="fixed", default=0)),
+    ("fixed_0.0", Hyperparameter(name="a", kind="fixed", default=0.0)),
+    ("fixed_false", Hyperparameter(name="a", kind="fixed", default=False)),
+    ("under_false", Hyperparameter(name="a", kind="fixed", default=1, conditions=(("masked", (False,)), ("n", (0, 0.0))))),
+]
+
+
+@pytest.mark.parametrize("item", [row[1] for row in FALSY], ids=[row[0] for row in FALSY])
+def test_to_dict_keeps_falsy_values_through_json(item: Hyperparameter) -> None:
+    # repr, because False == 0 == 0.0
+    assert repr(Hyperparameter.from_dict(json.loads(json.dumps(item.to_dict())))) == repr(item)
+
+
+Declaration = tuple[str, str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]
+
+
+def declare_all(hp: HP, declarations: list[Declaration]) -> HP:
+    hp.Choice("cell", ["lstm", "gru", "none"])
+    for method, name, arguments, options, only_for in declarations:
+        with hp.conditional_scope("cell", list(only_for)) if only_for else contextlib.nullcontext():
+            getattr(hp, method)(name, *arguments, **options)
+    return hp
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """A method of `HyperParameters` and its arguments after the name: every row of the mapping."""
+    low, n, step = draw(st.integers(-5, 50)), draw(st.integers(0, 20)), draw(st.integers(1, 7))
+    above = max(low, 1)  # logarithms start above 0
+    hundredths = round(low / 100, 2)
+    factor = draw(st.sampled_from([2, 3, 10]))
+    return draw(
+        st.sampled_from(
+            [
+                ("Int", (low, low + n), {}),
+                ("Int", (low, low + n * step), {"step": step}),
+                ("Int", (above, above + n), {"sampling": "log"}),
+                ("Int", (above, above * factor**2), {"step": factor, "sampling": "log"}),
+                ("Float", (hundredths, hundredths + n / 8), {}),
+                ("Float", (low / 8, low / 8 + n / 4), {"step": 0.25}),
+                ("Float", (0.0, round(n * 0.05, 2)), {"step": 0.05}),
+                ("Float", (above / 1000, above / 1000 + n), {"sampling": "log"}),
+                ("Float", (above / 8, above / 8 * factor**2), {"step": factor, "sampling": "log"}),
+                ("Choice", ([low, low + n + 1],), {}),
+                ("Choice", ([hundredths, hundredths + n + 1],), {}),
+                ("Choice", (["pre", "post", ""],), {}),
+                ("Boolean", (), {}),
+                ("Fixed", (draw(st.sampled_from([0, 1, 0.5, False, "x"])),), {}),
+            ]
+        )
+    )
+
+
+@st.composite
+def declarations(draw: st.DrawFn) -> list[Declaration]:
+    """Hyperparameters without a condition, under one, and twice under two."""
+    found: list[Declaration] = []
+    for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
+        for only_for in draw(st.sampled_from([[()], [("lstm",)], [("lstm", "gru")], [("lstm",), ("gru", "none")]])):
+            found.append((*_named(name, draw(ranges())), only_for))
+    return found
+
+
+def _named(name: str, drawn: tuple[str, tuple[Any, ...], dict[str, Any]]) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
+    method, arguments, options = drawn
+    return method, name, arguments, options
+
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+@generated
+@given(declarations(), seeds)
+def test_suggest_gives_each_active_hyperparameter_a_legal_value(drawn: list[Declaration], seed: int) -> None:
+    space = declared(declare_all(HP(), drawn))
+    _, values = ask(space, seed=seed)
+    active = [item for item in space if item.is_active(values)]
+    assert set(values) == {item.name for item in active}
+    assert [item for item in active if not item.is_legal(values[item.name])] == []
+
+
+@generated
+@given(declarations(), seeds)
+def test_params_round_trip(drawn: list[Declaration], seed: int) -> None:
+    space = declared(declare_all(HP(), drawn))
+    trial, values = ask(space, seed=seed)
+    assert to_params(values, space) == trial.params
+    assert repr(from_params(trial.params, space)) == repr(values)
+
+
+@generated
+@given(declarations(), seeds)
+def test_replay_gives_the_values_through_the_declarations(drawn: list[Declaration], seed: int) -> None:
+    _, values = ask(declared(declare_all(HP(), drawn)), seed=seed)
+    hp = declare_all(replay(values), drawn)
+    assert hp.values == values
+    assert {name: hp.get(name) for name in values} == values
+
+
+@generated
+@given(declarations())
+def test_to_dict_round_trips_through_json(drawn: list[Declaration]) -> None:
+    space = declared(declare_all(HP(), drawn))
+    again = tuple(Hyperparameter.from_dict(json.loads(json.dumps(item.to_dict()))) for item in space)
+    assert repr(again) == repr(space)
+
+
+@generated
+@given(declarations())
+def test_defaults_are_legal(drawn: list[Declaration]) -> None:
+    space = declared(declare_all(HP(), drawn))
+    values = defaults(space)
+    assert all(item.is_legal(values[item.name]) for item in space if item.is_active(values))

@@ -1,0 +1,387 @@
+"""Search-space files: found, loaded, declared, checked, built."""
+
+import json
+from pathlib import Path
+
+import keras
+import keras_tuner
+import pytest
+
+from tuning.errors import SpaceBug, SpaceError
+from tuning.spaces.hyperparameters import Values
+from tuning.spaces.loading import SearchSpace, build, declare, find_space, list_spaces, load_hypermodel
+from tuning.training.fit import try_fit
+
+IMPORTS = "import keras\nimport keras_tuner\n"
+
+MODEL = """
+
+def model(units=2, vocab_size=10):
+    layers = keras.layers
+    made = keras.Sequential([
+        keras.Input((None,), dtype="int32"), layers.Embedding(vocab_size, 2), layers.GlobalAveragePooling1D(),
+        layers.Dense(units), layers.Dense(1, "sigmoid"),
+    ])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+
+DECLARED = """
+
+class Space(keras_tuner.HyperModel):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 10, 40, default=30)
+        hp.Int("sequence_length", 4, 16, default=8)
+        hp.Fixed("n_classes", 2)
+
+    def build(self, hp):
+        return model(vocab_size=hp.get("vocab_size"))
+
+
+hypermodel = Space()
+"""
+
+BUILD = """
+
+def build(hp):
+    hp.Int("sequence_length", 4, 16, default=8)
+    hp.Fixed("n_classes", 2)
+    return model(hp.Int("units", 2, 8), hp.Int("vocab_size", 10, 40))
+"""
+
+
+def write(tmp_path: Path, text: str, *, name: str = "mine") -> Path:
+    path = tmp_path / f"{name}.py"
+    path.write_text(IMPORTS + MODEL + text)
+    return path
+
+
+def declared_names(path: Path) -> list[str]:
+    return [item.name for item in declare(path, n_classes=2, try_fit=try_fit).hyperparameters]
+
+
+def test_find_space_unknown_name_lists_those_there_are() -> None:
+    with pytest.raises(SpaceError, match=r"one of .*baseline_lstm, .*masked_lstm.*, or a path ending in \.py; received 'nope'"):
+        find_space("nope")
+
+
+def test_find_space_refuses_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"a file that exists; there is no '.*gone\.py'"):
+        find_space(str(tmp_path / "gone.py"))
+
+
+def test_find_space_takes_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, DECLARED)
+    monkeypatch.chdir(tmp_path)
+    assert find_space("mine.py") == path
+
+
+def test_list_spaces_prefers_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "search_spaces").mkdir()
+    own = write(tmp_path / "search_spaces", DECLARED, name="baseline_lstm")
+    monkeypatch.chdir(tmp_path)
+    assert find_space("baseline_lstm") == own
+    assert "masked_lstm" in list_spaces()
+
+
+def test_list_spaces_skips_names_with_an_underscore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "search_spaces").mkdir()
+    write(tmp_path / "search_spaces", DECLARED, name="_shared")
+    monkeypatch.chdir(tmp_path)
+    assert "_shared" not in list_spaces()
+
+
+def test_load_hypermodel_refuses_file_without_hypermodel_and_build(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"mine\.py must define hypermodel, a keras_tuner\.HyperModel, or a function build\(hp\)"):
+        load_hypermodel(write(tmp_path, ""))
+
+
+def test_load_hypermodel_refuses_hypermodel_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="must define hypermodel"):
+        load_hypermodel(write(tmp_path, "\nhypermodel = 3\n"))
+
+
+def test_load_hypermodel_takes_a_class(tmp_path: Path) -> None:
+    hypermodel = load_hypermodel(write(tmp_path, DECLARED.replace("Space()", "Space")))
+    assert isinstance(hypermodel, keras_tuner.HyperModel)
+
+
+def test_load_hypermodel_prefers_hypermodel_to_build(tmp_path: Path) -> None:
+    assert type(load_hypermodel(write(tmp_path, BUILD + DECLARED))).__name__ == "Space"
+
+
+@pytest.mark.parametrize("text", ["\n1 / 0\n", DECLARED.replace("Space()", "Space(1 / 0)"), "\ndef hypermodel(:\n"])
+def test_load_hypermodel_file_that_raises_gives_its_traceback(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SpaceBug, match=r"failed while loading mine\.py: (ZeroDivisionError|SyntaxError)") as raised:
+        load_hypermodel(path)
+    assert f'File "{path}", line ' in raised.value.traceback
+
+
+def test_load_hypermodel_constructor_that_raises_gives_its_traceback(tmp_path: Path) -> None:
+    text = DECLARED.replace("    def decl", "    def __init__(self):\n        1 / 0\n\n    def decl").replace("Space()", "Space")
+    with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
+        load_hypermodel(write(tmp_path, text))
+    assert "in __init__" in raised.value.traceback
+
+
+def test_load_hypermodel_file_may_hold_a_dataclass_with_later_annotations(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    sizes = "\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Sizes:\n    units: int = 2\n"
+    path.write_text("from __future__ import annotations\n\n" + IMPORTS + sizes + MODEL + DECLARED)
+    assert isinstance(load_hypermodel(path), keras_tuner.HyperModel)
+
+
+def test_declare_reads_a_hypermodel(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, DECLARED), n_classes=2)
+    assert (space.name, [item.name for item in space.searched]) == ("mine", ["vocab_size", "sequence_length"])
+
+
+def test_declare_does_not_build_what_is_declared(tmp_path: Path) -> None:
+    path = write(tmp_path, DECLARED.replace("return model(", "raise RuntimeError("))
+    assert declared_names(path) == ["n_classes", "vocab_size", "sequence_length"]
+
+
+def test_declare_builds_a_function_to_read_it(tmp_path: Path) -> None:
+    assert set(declared_names(write(tmp_path, BUILD))) == {"n_classes", "sequence_length", "units", "vocab_size"}
+
+
+def test_declare_builds_once_at_the_defaults_where_nothing_is_declared(tmp_path: Path) -> None:
+    log = tmp_path / "builds.txt"
+    text = f"""
+
+class Space(keras_tuner.HyperModel):
+    def build(self, hp):
+        units = hp.Int("units", 2, 8, default=5)
+        with open({str(log)!r}, "a") as file:
+            print(units, hp.Int("vocab_size", 10, 40, default=12), hp.Fixed("sequence_length", 8), file=file)
+        return model(units)
+
+
+hypermodel = Space()
+"""
+    assert declared_names(write(tmp_path, text)) == ["n_classes", "units", "vocab_size", "sequence_length"]
+    assert log.read_text().splitlines() == ["5 12 8"]
+
+
+BRANCHES = """
+
+def build(hp):
+    hp.Fixed("vocab_size", 10)
+    hp.Fixed("sequence_length", 8)
+    cell = hp.Choice("cell", ["lstm", "gru", "none"])
+    units = 2
+    with hp.conditional_scope("cell", ["lstm"]):
+        if cell == "lstm":
+            units = hp.Int("units", 8, 64)
+    with hp.conditional_scope("cell", ["gru"]):
+        if cell == "gru":
+            units = hp.Int("units", 2, 4)
+            hp.Boolean("reset_after")
+            with hp.conditional_scope("reset_after", [True]):
+                if hp.get("reset_after"):
+                    hp.Float("rate", 0, 1)
+    return model(units)
+"""
+
+
+def test_declare_explores_each_conditional_scope(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, BRANCHES), n_classes=2)
+    found = [(item.name, item.conditions) for item in space.hyperparameters if item.conditions]
+    assert found == [
+        ("units", (("cell", ("lstm",)),)),
+        ("units", (("cell", ("gru",)),)),
+        ("reset_after", (("cell", ("gru",)),)),
+        ("rate", (("cell", ("gru",)), ("reset_after", (True,)))),
+    ]
+
+
+def test_declare_exploring_leaves_the_defaults_alone(tmp_path: Path) -> None:
+    by_name = {item.name: item for item in declare(write(tmp_path, BRANCHES), n_classes=2).hyperparameters}
+    assert (by_name["cell"].default, by_name["reset_after"].default) == ("lstm", False)
+
+
+def test_declare_explores_a_scope_at_its_defaults(tmp_path: Path) -> None:
+    log = tmp_path / "builds.txt"
+    text = f"""
+
+def build(hp):
+    hp.Fixed("vocab_size", 10)
+    hp.Fixed("sequence_length", 8)
+    hp.Choice("cell", ["lstm", "gru"])
+    with hp.conditional_scope("cell", ["gru"]):
+        units = hp.Int("units", 1, 1_000_000, default=7)
+    with open({str(log)!r}, "a") as file:
+        print(hp.get("cell"), units, file=file)
+    return model()
+"""
+    declare(write(tmp_path, text), n_classes=2)
+    assert log.read_text().splitlines() == ["lstm None", "gru 7"]
+
+
+def test_declare_explores_a_scope_below_one_that_shares_a_name(tmp_path: Path) -> None:
+    text = """
+
+def build(hp):
+    hp.Fixed("vocab_size", 10)
+    hp.Fixed("sequence_length", 8)
+    hp.Choice("cell", ["lstm", "gru"])
+    with hp.conditional_scope("cell", ["lstm"]):
+        hp.Int("units", 8, 64)
+        hp.Boolean("deep")
+        with hp.conditional_scope("deep", [True]):
+            hp.Int("layers", 1, 3)
+    with hp.conditional_scope("cell", ["gru"]):
+        hp.Int("units", 2, 4)
+    return model()
+"""
+    assert declared_names(write(tmp_path, text))[4:] == ["units", "deep", "layers", "units"]
+
+
+def test_declare_refuses_more_scopes_than_it_explores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.spaces.loading.MAX_BUILDS", 2)
+    with pytest.raises(SpaceError, match="at most 2 conditional scopes"):
+        declare(write(tmp_path, BRANCHES), n_classes=2)
+
+
+OWN_FIT = """
+
+class Space(keras_tuner.HyperModel):
+    def build(self, hp):
+        hp.Fixed("vocab_size", 10)
+        hp.Fixed("sequence_length", 8)
+        return model()
+
+    def fit(self, hp, model, x, y, **options):
+        return model.fit(x, y, batch_size=hp.Choice("batch_size", [16, 32]), **options)
+
+
+hypermodel = Space()
+"""
+
+
+def test_declare_reads_what_its_own_fit_declares(tmp_path: Path) -> None:
+    assert declared_names(write(tmp_path, OWN_FIT)) == ["n_classes", "vocab_size", "sequence_length", "batch_size"]
+
+
+def test_declare_own_fit_that_raises_gives_its_traceback(tmp_path: Path) -> None:
+    path = write(tmp_path, OWN_FIT.replace('"batch_size", [16, 32]', '"batch_size", []'))
+    with pytest.raises(SpaceBug, match=r"trying its fit\(\) on a few rows: ValueError") as raised:
+        declare(path, n_classes=2, try_fit=try_fit)
+    assert "in fit" in raised.value.traceback
+
+
+def test_declare_that_raises_gives_its_traceback(tmp_path: Path) -> None:
+    path = write(tmp_path, DECLARED.replace("10, 40", "40, 10"))
+    with pytest.raises(SpaceBug, match="failed while declaring hyperparameters: ValueError") as raised:
+        declare(path, n_classes=2)
+    assert "in declare_hyperparameters" in raised.value.traceback
+
+
+@pytest.mark.parametrize("name", ["vocab_size", "sequence_length"])
+def test_declare_refuses_space_that_lacks_a_required_name(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, DECLARED.replace(f'"{name}", ', '"other", '))
+    with pytest.raises(SpaceError, match=rf"mine lacks '{name}'\. Use hp\.Fixed"):
+        declare(path, n_classes=2)
+
+
+def test_declare_refuses_vocab_size_under_a_condition(tmp_path: Path) -> None:
+    line = 'hp.Int("vocab_size", 10, 40, default=30)'
+    under = f'hp.Boolean("masked")\n        with hp.conditional_scope("masked", [True]):\n            {line}'
+    with pytest.raises(SpaceError, match="mine has under a condition 'vocab_size'"):
+        declare(write(tmp_path, DECLARED.replace(line, under)), n_classes=2)
+
+
+def test_declare_refuses_default_outside_its_range(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="default of 'vocab_size' must lie in its range, 10 to 40; it is 99"):
+        declare(write(tmp_path, DECLARED.replace("default=30", "default=99")), n_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('Int("vocab_size", 10, 40, default=30)', 'Int("vocab_size", 2, 40)', "vocab_size must be 3 or more; mine allows 2"),
+        ('Int("vocab_size", 10, 40, default=30)', 'Choice("vocab_size", [40, 2])', "vocab_size must be 3 or more; mine allows 2"),
+        ('Int("vocab_size", 10, 40, default=30)', 'Fixed("vocab_size", "all")', "vocab_size must be 3 or more; mine allows 'all'"),
+        ('Int("sequence_length", 4, 16, default=8)', 'Fixed("sequence_length", 0)', "sequence_length must be 1 or more; mine allows 0"),
+    ],
+    ids=["int", "choice", "text", "fixed"],
+)
+def test_declare_refuses_sizes_that_cannot_cut_the_data(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(SpaceError, match=says):
+        declare(write(tmp_path, DECLARED.replace(old, new)), n_classes=2)
+
+
+@pytest.mark.parametrize("text", [DECLARED, BUILD], ids=["declared", "built"])
+def test_declare_n_classes_of_the_data_overrules_the_space(tmp_path: Path, text: str) -> None:
+    by_name = {item.name: item for item in declare(write(tmp_path, text), n_classes=5).hyperparameters}
+    assert (by_name["n_classes"].kind, by_name["n_classes"].default) == ("fixed", 5)
+
+
+def test_declare_narrower_subclass_keeps_its_own_range(tmp_path: Path) -> None:
+    narrower = """
+
+class Narrower(Space):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 20, 25)
+        super().declare_hyperparameters(hp)
+
+
+hypermodel = Narrower()
+"""
+    by_name = {item.name: item for item in declare(write(tmp_path, DECLARED + narrower), n_classes=2).hyperparameters}
+    assert (by_name["vocab_size"].low, by_name["vocab_size"].high, by_name["sequence_length"].high) == (20, 25, 16)
+
+
+def test_fingerprint_changes_with_a_range(tmp_path: Path) -> None:
+    first = declare(write(tmp_path, DECLARED), n_classes=2)
+    second = declare(write(tmp_path, DECLARED.replace("4, 16", "4, 17")), n_classes=2)
+    assert first.fingerprint != second.fingerprint
+
+
+def test_fingerprint_stays_when_only_a_comment_changes(tmp_path: Path) -> None:
+    first = declare(write(tmp_path, DECLARED), n_classes=2)
+    second = declare(write(tmp_path, DECLARED + "# a comment\n"), n_classes=2)
+    assert first.fingerprint == second.fingerprint
+    assert first.source_sha256 != second.source_sha256
+
+
+def test_search_space_round_trips_through_json(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, BRANCHES), n_classes=2)
+    assert SearchSpace.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+
+
+VALUES: Values = {"vocab_size": 12, "sequence_length": 8, "n_classes": 2}
+
+
+def test_build_gives_a_model_of_these_values(tmp_path: Path) -> None:
+    hp, model = build(load_hypermodel(write(tmp_path, DECLARED)), VALUES)
+    assert model.layers[0].input_dim == 12
+    assert hp.values == VALUES
+
+
+@pytest.mark.parametrize("returned", ["None", "keras.Sequential([keras.layers.Dense(1)])"], ids=["none", "uncompiled"])
+def test_build_refuses_what_is_no_compiled_model(tmp_path: Path, returned: str) -> None:
+    path = write(tmp_path, f"\n\ndef build(hp):\n    return {returned}\n")
+    with pytest.raises(SpaceBug, match=r"build\(hp\) must return a compiled keras\.Model"):
+        build(load_hypermodel(path), VALUES)
+
+
+def test_build_that_raises_gives_its_traceback(tmp_path: Path) -> None:
+    path = write(tmp_path, '\n\ndef build(hp):\n    return hp.get("missing")\n')
+    with pytest.raises(SpaceBug, match="failed while building the model: KeyError") as raised:
+        build(load_hypermodel(path), VALUES)
+    assert f'File "{path}", line ' in raised.value.traceback
+
+
+def test_build_refuses_late_hyperparameter(tmp_path: Path) -> None:
+    path = write(tmp_path, DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), '))
+    with pytest.raises(SpaceBug, match="declared before the search; units appeared during a trial"):
+        build(load_hypermodel(path), VALUES, known=tuple(VALUES))
+
+
+def test_build_allows_what_is_known(tmp_path: Path) -> None:
+    path = write(tmp_path, DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), ').replace("vocab_size=hp", "hp"))
+    _, model = build(load_hypermodel(path), {**VALUES, "units": 3}, known=(*VALUES, "units"))
+    assert isinstance(model, keras.Model)
+    assert model.layers[2].units == 3

@@ -1,0 +1,484 @@
+"""Several coordinators on one study: tickets, heartbeats, streams, joining; on SQLite, and on PostgreSQL where it is slow."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from tests.postgresql import PASSWORD
+from tests.search.test_tune import Setting
+from tests.study.test_study import CONFIG, SPACE
+from tuning.config import StudyConfig
+from tuning.errors import StudyError
+from tuning.report.tables import coordinator_sentences
+from tuning.results import ResultsDir, StudyDir
+from tuning.search.loop import Progressed
+from tuning.search.tune import tune
+from tuning.search.writer import Record
+from tuning.study import coordinators
+from tuning.study.coordinators import COORDINATOR, FIRST, N_TRIALS, Coordinators, identify, said_by_all
+from tuning.study.storage import close_study
+from tuning.study.study import fetch_study, load_study, open_study
+from tuning.study.summary import status_of
+
+ROOT = Path(__file__).parents[2]
+N_PARAMS = 4  # of the tiny space
+RANDOM = replace(CONFIG, sampler="random", pruner="none")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A study in a storage that several coordinators open, each with a folder of its own."""
+
+    folder: Path
+    url: str
+    config: StudyConfig
+    opened: list[optuna.Study] = field(default_factory=list)
+
+    def record(self, own: str = FIRST) -> Record:
+        """A coordinator's way into the study, which it has told that it is alive."""
+        results = ResultsDir(self.folder / own)
+        if own != FIRST:
+            fetch_study(results.study(self.config.study), storage_url=self.url, moved={})
+        study = open_study(results, self.config, SPACE, data_fingerprint="d0", storage_url=self.url)
+        self.opened.append(study)
+        coordinators = Coordinators(study, own)
+        coordinators.listen()
+        return Record(study, self.config, SPACE, results, ["negative", "positive"], coordinators)
+
+
+@dataclass
+class Clock:
+    """What coordinators take for the time."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(coordinators, "time", made)
+    return made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
+    """The contract below holds for both."""
+    if request.param == "postgresql":
+        made = Shared(tmp_path, request.getfixturevalue("postgresql"), replace(RANDOM, study=f"s-{tmp_path.name}"))
+    else:
+        made = Shared(tmp_path, f"sqlite:///{tmp_path}/shared.db", RANDOM)
+    yield made
+    for study in made.opened:
+        close_study(study)
+
+
+def ask_all(shared: Shared, own: str, n_trials: int) -> None:
+    """A process's body: take tickets until there is none."""
+    record = shared.record(own)
+    while record.ask(n_trials=n_trials) is not None:
+        pass
+
+
+def states(shared: Shared) -> list[TrialState]:
+    return [t.state for t in load_study_of(shared).trials]
+
+
+def load_study_of(shared: Shared) -> optuna.Study:
+    results = ResultsDir(shared.folder / FIRST)
+    study = load_study(results, results.study(shared.config.study), storage_url=shared.url)
+    shared.opened.append(study)
+    return study
+
+
+def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> None:
+    shared.record()
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=ask_all, args=(replace(shared, opened=[]), f"{number:x}", 17)) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 3
+    assert states(shared) == [TrialState.RUNNING] * 17
+
+
+def test_failed_trial_gives_its_ticket_back(shared: Shared) -> None:
+    first, second = shared.record(), shared.record("a")
+    asked = first.ask(n_trials=1)
+    assert asked is not None and second.ask(n_trials=1) is None
+    first.fail(asked, "NaN loss", "")
+    assert second.ask(n_trials=1) is not None
+
+
+def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
+    asked = second.ask(n_trials=3)
+    assert asked is not None
+    clock.now += 10
+    assert not taken_over(first)  # it has heard of the second for the first time
+    clock.now += 59
+    assert not taken_over(first)
+    clock.now += 2
+    assert taken_over(first)
+    again = first.ask(n_trials=3)
+    assert again is not None and again.values == asked.values
+    lost = load_study_of(shared).trials[asked.number]
+    assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
+
+
+def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
+    assert second.ask(n_trials=3) is not None
+    for _ in range(10):
+        clock.now += 40
+        second._coordinators.listen()
+        assert not taken_over(first)
+
+
+def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
+    assert second.ask(n_trials=3) is not None
+    assert not taken_over(first)
+    clock.now += 3600  # first was stopped; second has gone on all the time
+    second._coordinators.listen()
+    assert not taken_over(first)
+
+
+def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(shared: Shared, clock: Clock) -> None:
+    first, second = shared.record(), shared.record("a")
+    asked = second.ask(n_trials=3)
+    assert asked is not None
+    second.mark(asked, paused=True)
+    second._coordinators.leave()
+    clock.now += 10
+    assert not taken_over(first)
+    assert first.take_over(paused=True)
+
+
+def test_orphan_without_a_name_is_settled_by_whoever_starts(shared: Shared) -> None:
+    first = shared.record()
+    study = load_study_of(shared)
+    study.ask()  # as by one that was killed before it could say whose the trial is
+    first.start()
+    assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
+    second = shared.record("a") if shared.record() else None
+    assert second is not None and second.ask(n_trials=3) is not None
+    shared.record().start()
+    assert states(shared) == [TrialState.RUNNING]
+
+
+def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(
+    shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shared.record(), shared.record("a")
+    asked = second.ask(n_trials=3)
+    assert asked is not None
+    second._coordinators.leave()
+    clock.now += 10
+    first._coordinators.listen()
+    first.refresh()
+    second.give_up(asked)
+    monkeypatch.setattr(first, "refresh", lambda: None)  # what was read before the trial's end
+    first.take_over(paused=True)
+    assert states(shared) == [TrialState.PRUNED]
+
+
+def test_each_coordinator_draws_from_its_own_stream(shared: Shared, tmp_path: Path) -> None:
+    alone = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", RANDOM)
+    undisturbed = drawn(alone.record(), 6)
+    first, second = shared.record(), shared.record("a")
+    together = [(drawn(first, 1)[0], drawn(second, 1)[0]) for _ in range(6)]
+    assert [mine for mine, _ in together] == undisturbed
+    assert [other for _, other in together] != undisturbed
+
+
+def drawn(record: Record, n: int) -> list[object]:
+    asked = [record.ask(n_trials=100) for _ in range(n)]
+    return [one and one.values for one in asked]
+
+
+def taken_over(record: Record) -> bool:
+    """Whether a coordinator takes something over that is at work, when it listens again."""
+    record._coordinators.listen()
+    record.refresh()
+    return record.take_over(paused=False)
+
+
+def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> None:
+    first, second = shared.record(), shared.record("a")
+    coordinators.announce(shared.opened[0], 20)
+    assert second.asked_for() == 20
+    coordinators.announce(shared.opened[1], 30)
+    assert first.asked_for() == 30
+
+
+def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(shared: Shared, clock: Clock) -> None:
+    first = shared.record()
+    shared.record("a")
+    clock.now += 10
+    load_study_of(shared).ask()
+    assert taken_over(first)
+    assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
+    first = shared.record()
+    shared.record()  # as from a copy of the folder
+    clock.now += 10
+    with pytest.raises(StudyError, match="copy of this folder"):
+        first._coordinators.listen()
+
+
+def test_folder_of_another_study_of_the_same_name_is_refused(shared: Shared, tmp_path: Path) -> None:
+    shared.record()
+    other = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", shared.config)
+    other.record()
+    for study in other.opened:
+        close_study(study)
+    with pytest.raises(StudyError, match="must be that of the study in the storage"):
+        replace(other, url=shared.url, opened=[]).record()
+
+
+def test_grid_point_that_another_has_taken_is_not_given_out_again(shared: Shared) -> None:
+    gridded = replace(shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid"))
+    first, second = gridded.record(), gridded.record("a")
+    storage = gridded.opened[0]._storage
+    first._draw = lambda trial_id, trials: None  # type: ignore[assignment,method-assign,return-value]  # it has not drawn yet
+    with pytest.raises(AttributeError):
+        first.ask(n_trials=100)
+    asked = second.ask(n_trials=100)
+    points = [t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)]
+    assert asked is not None
+    assert len(points) == 2
+    assert points[0] != points[1]
+
+
+def test_grid_is_not_exhausted_while_a_point_waits_to_be_made_again(shared: Shared) -> None:
+    gridded = replace(shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid"))
+    record = gridded.record()
+    asked = []
+    while (one := record.ask(n_trials=100)) is not None:
+        asked.append(one)
+    assert record.is_exhausted
+    record.fail(asked[0], "lost", "")
+    assert not record.is_exhausted
+    again = record.ask(n_trials=100)
+    assert again is not None and again.values == asked[0].values
+
+
+def test_trial_told_by_another_between_two_reads_is_let_go(shared: Shared) -> None:
+    record = shared.record()
+    asked = record.ask(n_trials=3)
+    assert asked is not None
+    load_study_of(shared).tell(asked.number, state=TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        record.give_up(asked)
+
+
+def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
+    shared.record()
+    joined = ResultsDir(shared.folder / "b").study(shared.config.study)
+    fetch_study(joined, storage_url=shared.url, moved={"space": "here.py", "data": {"data": "here.csv"}})
+    own = identify(joined)
+    assert own not in (FIRST, identify(ResultsDir(shared.folder / FIRST).study(shared.config.study)))
+    assert identify(joined) == own
+
+
+@pytest.mark.slow
+def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Path) -> None:
+    """The second joins in the same process, when the first one's search is at its third event."""
+    url, events, joined = setting.results.storage_url(None), [], []
+
+    def join(progressed: Progressed) -> None:
+        events.append(progressed.event)
+        if len(events) == 3:
+            results = ResultsDir(tmp_path / "other")
+            fetch_study(results.study("s"), storage_url=url, moved={})
+            tune(setting.config, results=results, storage_url=url, n_trials=None, n_workers=1, on_change=leave)
+
+    def leave(progressed: Progressed) -> None:
+        joined.append(progressed.event)
+        if sum("complete" in event for event in joined) == 2 and "complete" in progressed.event:
+            os.kill(os.getpid(), signal.SIGTERM)  # else it would wait for the first, which waits for it
+
+    outcome = setting.tune(6, on_change=join)
+    trials = setting.study().trials
+    assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
+    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
+    assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
+    values, _, _ = status_of(setting.results, setting.folder, storage_url=url)
+    assert [(said["pid"], said["left"]) for said in values["coordinators"]] == [(os.getpid(), True)] * 2
+    assert len(coordinator_sentences(values["coordinators"])) == 2
+    assert outcome.ended == "finished"
+
+
+def test_trial_that_the_dashboard_ends_is_let_go(setting: Setting) -> None:
+    """Optuna Dashboard can tell a running trial; the search drops it and makes another."""
+
+    def end_trial_1(progressed: Progressed) -> None:
+        if 1 in progressed.running and progressed.running[1] == 1:
+            trial = setting.study().trials[1]
+            if trial.state == TrialState.RUNNING:
+                setting.study().tell(1, state=TrialState.FAIL)
+
+    outcome = setting.tune(3, on_change=end_trial_1)
+    assert [t.state for t in setting.study().trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert outcome.summary.n_finished == 3
+
+
+def test_joining_refuses_what_it_cannot_join(setting: Setting, tmp_path: Path, tiny_space: Path) -> None:
+    setting.tune(1)
+    url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
+    with pytest.raises(StudyError, match=r"'t' is not in .*, it holds s"):
+        fetch_study(other.study("t"), storage_url=url, moved={})
+    with pytest.raises(StudyError, match="there is no file"):
+        fetch_study(other.study("s"), storage_url=f"sqlite:///{tmp_path}/none.db", moved={})
+    copy = tmp_path / "copy.py"
+    copy.write_text(tiny_space.read_text() + "\n# changed\n")
+    fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
+    with pytest.raises(StudyError, match="search space of the others"):
+        tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
+
+
+def test_joining_refuses_another_space_file_before_it_runs_any_of_it(setting: Setting, tmp_path: Path, tiny_space: Path) -> None:
+    setting.tune(1)
+    url, other, marker = setting.results.storage_url(None), ResultsDir(tmp_path / "other"), tmp_path / "ran"
+    copy = tmp_path / "copy.py"
+    copy.write_text(f"open({str(marker)!r}, 'w').close()\n{tiny_space.read_text()}")
+    fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
+    with pytest.raises(StudyError, match="search space of the others"):
+        tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
+    assert not marker.exists()
+
+
+def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(setting: Setting, tmp_path: Path) -> None:
+    setting.tune(1)
+    with contextlib.closing(sqlite3.connect(setting.results.database_path)) as connection, connection:
+        connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (N_TRIALS,))
+    url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
+    fetch_study(other.study("s"), storage_url=url, moved={})
+    with pytest.raises(StudyError, match="must have begun"):
+        tune(setting.config, results=other, storage_url=url, n_trials=None, n_workers=1)
+
+
+@pytest.mark.parametrize(("flags", "message"), [(("--study", "s"), "--storage"), (("--storage", "sqlite:///x.db"), "--study")])
+def test_join_says_what_it_needs(run_cli: Callable[..., object], flags: tuple[str, ...], message: str) -> None:
+    ran = run_cli("tune", "--join", *flags)
+    assert (ran.code, message in ran.err) == (1, True)
+
+
+@pytest.fixture
+def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
+    return Setting(tmp_path, reviews_csv, tiny_space)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, postgresql: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a `tune` on a machine of its own, as far as it can tell: a folder of its own, and the password in PGPASSFILE alone."""
+    started = []
+
+    def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tuning", "tune", "--results", str(tmp_path / name), "--study", "three", *arguments]
+        pgpass = tmp_path / f"{name}.pgpass"
+        pgpass.write_text(f"*:*:*:*:{PASSWORD}")
+        pgpass.chmod(0o600)
+        env = {**os.environ, "STORAGE": postgresql.replace(f":{PASSWORD}", ""), "PGPASSFILE": str(pgpass)}
+        with (tmp_path / f"{name}.out").open("wb") as out:
+            process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, stdout=out, stderr=subprocess.STDOUT)
+        started.append(process)
+        assert PASSWORD not in " ".join(psutil.Process(process.pid).cmdline())
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_three_machines_finish_a_study_though_one_is_killed(
+    postgresql: str, machine: Callable[..., subprocess.Popen[bytes]], setting: Setting, tmp_path: Path
+) -> None:
+    """Three processes with a folder each; one that joined is killed, all of its processes at once, in the middle of a trial."""
+    slow = Path(setting.config.space)
+    slow.write_text(slow.read_text().replace("        return lstm", "        import time; time.sleep(1.5)\n        return lstm"))
+    common = ("--workers", "1", "--dead-seconds", "5", "--no-confirm")
+    first = machine("first", *common, "--space", str(slow), "--data", setting.config.data.data, "--n-trials", "14", "--epochs", "2")
+    wait_for(lambda: bool(trials_of(postgresql)))
+    joined = [machine(name, *common, "--join") for name in ("second", "third")]
+    victim = wait_for(lambda: at_work(postgresql, tmp_path / "third"))
+    os.killpg(joined[1].pid, signal.SIGKILL)
+    statuses = [process.wait(240) for process in (first, *joined)]
+    assert statuses == [0, 0, -9], [path.read_text() for path in tmp_path.glob("*.out")]
+    trials = trials_of(postgresql)
+    counts = {state: sum(t.state == state for t in trials) for state in TrialState}
+    assert counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] == 14
+    assert counts[TrialState.RUNNING] == counts[TrialState.WAITING] == 0
+    assert trials[victim].user_attrs["reason"] == "lost"
+    again = [t for t in trials if t.user_attrs.get("retry_of") == victim]
+    assert again and again[0].params == trials[victim].params
+    assert {t.user_attrs[COORDINATOR] for t in trials} == {FIRST, *(identify(study_in(tmp_path / name)) for name in ("second", "third"))}
+    for path in (path for path in tmp_path.rglob("*") if path.suffix != ".pgpass"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def study_in(results: Path) -> StudyDir:
+    return ResultsDir(results).study("three")
+
+
+def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return storage.get_all_trials(storage.get_study_id_from_name("three")) if "three" in optuna.get_all_study_names(storage) else []
+    finally:
+        storage.engine.dispose()
+
+
+def at_work(url: str, results: Path) -> int | None:
+    """The number of a trial that the coordinator of a folder works at, all its values drawn; None where there is none."""
+    folder = ResultsDir(results).study("three")
+    if not folder.coordinator_path.exists():
+        return None
+    own = identify(folder)
+    running = (t for t in trials_of(url) if t.state == TrialState.RUNNING and len(t.params) == N_PARAMS)
+    return next((t.number for t in running if t.user_attrs.get(COORDINATOR) == own), None)
+
+
+def wait_for(found: Callable[[], Any], seconds: float = 240.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        one = found()
+        if one is not None and one is not False:
+            return one
+        time.sleep(0.3)
+    raise AssertionError("it did not happen")
+
+
+def test_study_says_who_works_on_it(shared: Shared) -> None:
+    shared.record(), shared.record("a")
+    said = said_by_all(load_study_of(shared))
+    assert set(said) == {FIRST, "a"}
+    assert all(one["pid"] == os.getpid() and not one["left"] for one in said.values())

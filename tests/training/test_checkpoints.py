@@ -1,0 +1,166 @@
+"""Checkpoints: a training that pauses and goes on in another process's memory is the one that never paused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from tests.styles import STYLES
+from tuning.config import TrainConfig
+from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.errors import StorageError
+from tuning.training import checkpoints
+from tuning.training.callback import Answer, Epoch, FitResult
+from tuning.training.fit import fit
+
+VALUES = {"vocab_size": 30, "sequence_length": 9}
+CONFIG = TrainConfig(epochs=5, batch_size=8, patience=9)
+
+
+class Model(keras_tuner.HyperModel):
+    """Every kind of state: two dropouts, a noise layer, batch statistics, an optimiser with a schedule."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        layers = [
+            keras.layers.Embedding(30, 4, mask_zero=True),
+            keras.layers.LSTM(3, dropout=0.2, recurrent_dropout=0.3),
+            keras.layers.BatchNormalization(),
+            keras.layers.GaussianNoise(0.1),
+            keras.layers.Dropout(0.4),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+        model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+        rate = keras.optimizers.schedules.ExponentialDecay(0.02, 4, 0.9)
+        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+
+class Style(keras_tuner.HyperModel):
+    def __init__(self, make: Callable[..., keras.Model], *, masked: bool) -> None:
+        super().__init__()
+        self._make, self._masked = make, masked
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return self._make(masked=self._masked)
+
+
+def texts(n: int) -> LabelledTexts:
+    rng = np.random.default_rng(n)
+    lengths = rng.integers(1, 12, n)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return LabelledTexts(TokenizedTexts(rng.integers(1, 30, offsets[-1]).astype(np.int32), offsets), np.arange(n) % 2)
+
+
+def train(
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: True, *, hypermodel: Any = None, **options: Any
+) -> tuple[keras.Model, FitResult]:
+    split = {"train": texts(50), "validation": texts(21)}
+    return fit(hypermodel or Model(), VALUES, **split, n_classes=2, config=CONFIG, seed=3, on_epoch=on_epoch, **options)
+
+
+def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
+    return lambda done: "pause" if done.number == epoch else True
+
+
+@pytest.mark.parametrize("pauses", [(1, 3), pytest.param((2,), marks=pytest.mark.slow), pytest.param((1, 2, 3, 4), marks=pytest.mark.slow)])
+def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(pauses: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    model, whole = train()
+    for place, pause in enumerate(pauses):
+        _, paused = train(pause_at(pause), checkpoint=path, resume=place > 0)
+        assert (paused.paused, len(paused.history)) == (True, pause)
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(99)
+    resumed_model, resumed = train(checkpoint=path, resume=True)
+    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+    assert (resumed.best_epoch, resumed.best_value, resumed.confusion) == (whole.best_epoch, whole.best_value, whole.confusion)
+    assert resumed.n_tokens == whole.n_tokens
+    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_of_model_goes_on_from_its_checkpoint(style: Callable[..., keras.Model], masked: bool, tmp_path: Path) -> None:
+    """Models without an input shape, and an optimizer that replaces its weights by averages when a training ends, among them."""
+    hypermodel = Style(style, masked=masked)
+    model, whole = train(hypermodel=hypermodel)
+    path = tmp_path / "checkpoint.npz"
+    _, paused = train(pause_at(2), hypermodel=hypermodel, checkpoint=path)
+    assert paused.paused
+    resumed_model, resumed = train(hypermodel=hypermodel, checkpoint=path, resume=True)
+    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Noisy(keras.layers.Layer):
+    """Draws from Keras' global random state."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return x + keras.random.normal(keras.ops.shape(x)) if training else x
+
+
+class DrawsWithoutASeed(Model):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        layers = [keras.layers.Embedding(30, 4), keras.layers.GlobalAveragePooling1D(), Noisy(), keras.layers.Dense(1, "sigmoid")]
+        model = keras.Sequential(layers)
+        model.compile("adam", "binary_crossentropy")
+        return model
+
+
+def test_global_random_state_of_keras_is_in_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    _, whole = train(hypermodel=DrawsWithoutASeed())
+    train(pause_at(2), hypermodel=DrawsWithoutASeed(), checkpoint=path)
+    _, resumed = train(hypermodel=DrawsWithoutASeed(), checkpoint=path, resume=True)
+    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+
+
+def test_seconds_of_a_resumed_training_are_those_of_all_its_parts(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    _, paused = train(pause_at(1), checkpoint=path, idle_seconds=100.0)
+    _, resumed = train(checkpoint=path, resume=True, idle_seconds=1000.0)
+    assert resumed.seconds["idle"] >= 1100
+    assert resumed.seconds["first_step"] > paused.seconds["first_step"]
+
+
+def test_own_fit_stops_where_it_should_pause(tmp_path: Path) -> None:
+    class OwnFit(Model):
+        def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            return model.fit(*args, **kwargs)
+
+    _, result = train(pause_at(2), hypermodel=OwnFit(), checkpoint=tmp_path / "checkpoint.npz")
+    assert (result.paused, result.stopped, len(result.history)) == (False, True, 2)
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
+def test_checkpoint_that_can_not_be_written_stops_the_training_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise StorageError("no space")
+
+    monkeypatch.setattr(checkpoints, "write_bytes", full)
+    _, result = train(pause_at(2), checkpoint=tmp_path / "checkpoint.npz")
+    assert (result.paused, result.stopped) == (False, True)
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    train(pause_at(1), checkpoint=path)
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    other.compile("adam", "mse")
+    with pytest.raises(ValueError, match="must fit its model"):
+        checkpoints.load(path, other)
+
+
+def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
+    """Nothing that needs pickle; about three times the weights, with Adam's two moments."""
+    path = tmp_path / "checkpoint.npz"
+    _, result = train(pause_at(1), checkpoint=path)
+    with np.load(path, allow_pickle=False) as saved:
+        assert all(saved[name].dtype != object for name in saved.files)
+        assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (3 * result.n_parameters + 100)

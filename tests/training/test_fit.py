@@ -1,0 +1,694 @@
+"""One training: the same numbers each time, what padding changes, when it stops, and what it refuses."""
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import tensorflow as tf
+from numba.core.dispatcher import Dispatcher
+
+from tuning.config import TrainConfig
+from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.errors import SpaceBug
+from tuning.kernels import adam, lstm_numba
+from tuning.kernels.fuse import compile_kernels
+from tuning.models import lstm_classifier
+from tuning.spaces.hyperparameters import Values
+from tuning.training import fit as training
+from tuning.training.architecture import ignores_padding
+from tuning.training.callback import Epoch, FitResult, Infeasible
+from tuning.training.fit import fit
+from tuning.training.prediction import make_view, predict
+
+VOCAB_SIZE, LENGTH = 20, 8
+VALUES: Values = {"vocab_size": VOCAB_SIZE, "sequence_length": LENGTH}
+layers = keras.layers
+
+Make = Callable[[Any], keras.Model]
+
+
+def make_texts(n: int = 48, *, n_classes: int = 2, seed: int = 0, longest: int = 12) -> LabelledTexts:
+    """Texts of 1 to `longest` tokens; a text of class c holds the id 2 + c, all other ids are random."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.int64) % n_classes
+    texts = [rng.integers(5, VOCAB_SIZE + 5, size=rng.integers(1, longest + 1)) for _ in range(n)]
+    for text, label in zip(texts, labels, strict=True):
+        text[rng.integers(len(text))] = 2 + label
+    offsets = np.cumsum([0, *map(len, texts)])
+    return LabelledTexts(TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64)), labels)
+
+
+TRAIN, VALIDATION = make_texts(seed=1), make_texts(30, seed=2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen() -> Iterator[None]:
+    """Each training begins with a garbage collection; what TensorFlow's import left behind costs it 0.2 s each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+class Hyper(keras_tuner.HyperModel):
+    """A hypermodel of one function."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__()
+        self._make = make
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return self._make(hp)
+
+
+def stacked(
+    *middle: layers.Layer,
+    masked: bool = False,
+    length: int | None = None,
+    last: layers.Layer | None = None,
+    rate: float = 0.05,
+    loss: str = "binary_crossentropy",
+    eager: bool = True,
+) -> keras.Model:
+    """Input, embedding, the layers, one sigmoid unit; compiled.
+
+    Eager, because to trace a graph takes longer than so little training.
+    """
+    model = keras.Sequential(
+        [
+            keras.Input((length,), dtype="int32"),
+            layers.Embedding(VOCAB_SIZE, 3, mask_zero=masked),
+            *middle,
+            last or layers.Dense(1, "sigmoid"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"], run_eagerly=eager)
+    return model
+
+
+def mean(**options: Any) -> keras.Model:
+    """The quickest model: the mean of the embeddings."""
+    return stacked(layers.GlobalAveragePooling1D(), **options)
+
+
+def lstm(*, masked: bool, n_classes: int = 2) -> keras.Model:
+    return lstm_classifier(
+        vocab_size=VOCAB_SIZE, embedding_dim=3, lstm_units=3, dropout=0.2, learning_rate=0.02, masked=masked, n_classes=n_classes
+    )
+
+
+def run(
+    make: Make | keras_tuner.HyperModel,
+    *,
+    values: Values = VALUES,
+    train: LabelledTexts = TRAIN,
+    validation: LabelledTexts | None = VALIDATION,
+    n_classes: int = 2,
+    epochs: int = 2,
+    batch_size: int = 24,
+    patience: int = 99,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[keras.Model, FitResult]:
+    return fit(
+        make if isinstance(make, keras_tuner.HyperModel) else Hyper(make),
+        values,
+        train=train,
+        validation=validation,
+        n_classes=n_classes,
+        config=TrainConfig(epochs=epochs, batch_size=batch_size, patience=patience),
+        seed=seed,
+        **options,
+    )
+
+
+def metrics_of(result: FitResult) -> list[dict[str, float]]:
+    return [epoch.metrics for epoch in result.history]
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+def test_fit_same_seed_gives_the_same_metrics_after_another_training(masked: bool) -> None:
+    def make(hp: Any) -> keras.Model:
+        # Every random part of a trial: weights, dropout, the order of rows and of trimmed batches.
+        middle = [layers.LSTM(3, dropout=0.5)] if masked else [layers.Flatten(), layers.Dropout(0.5)]
+        return stacked(*middle, masked=masked, length=None if masked else LENGTH, eager=False)
+
+    first = run(make, seed=3)[1]
+    run(lambda hp: mean(), seed=4, epochs=1)
+    again = run(make, seed=3)[1]
+    assert metrics_of(again) == metrics_of(first)
+
+
+def test_fit_another_seed_gives_other_metrics() -> None:
+    first, other = (run(lambda hp: mean(), seed=seed, epochs=1)[1] for seed in (0, 1))
+    assert metrics_of(first) != metrics_of(other)
+
+
+def test_fit_learns_the_deciding_words() -> None:
+    _, result = run(lambda hp: mean(rate=5.0, eager=False), values={**VALUES, "sequence_length": 12}, epochs=12, batch_size=8)
+    assert result.best_value > 0.9
+
+
+def test_fit_reports_every_metric_of_an_epoch() -> None:
+    _, result = run(lambda hp: mean(), epochs=1)
+    names = {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc"}
+    assert set(result.history[0].metrics) == names
+    assert all(math.isfinite(value) for value in result.history[0].metrics.values())
+
+
+def test_fit_calls_on_epoch_with_each_epoch_from_1() -> None:
+    seen: list[Epoch] = []
+    _, result = run(lambda hp: mean(), epochs=3, on_epoch=lambda epoch: seen.append(epoch) is None)
+    assert [epoch.number for epoch in seen] == [1, 2, 3]
+    assert seen == result.history
+
+
+def test_fit_result_counts_parameters_and_seconds() -> None:
+    model, result = run(lambda hp: mean(), epochs=1)
+    assert result.n_parameters == VOCAB_SIZE * 3 + 4 == model.count_params()
+    assert set(result.seconds) == {"build", "view", "first_step", "train", "evaluate", "idle"}
+    assert all(seconds > 0 for seconds in result.seconds.values())
+
+
+def test_fit_confusion_is_that_of_the_best_epoch() -> None:
+    _, result = overshooting("val_accuracy")
+    assert np.sum(result.confusion) == len(VALIDATION.labels)
+    assert np.trace(result.confusion) / len(VALIDATION.labels) == pytest.approx(result.best_value)
+
+
+def overshooting(metric: str) -> tuple[keras.Model, FitResult]:
+    """A training with steps so long that its best epoch is in the middle."""
+    model, result = run(lambda hp: mean(rate=15.0), epochs=4, metric=metric, seed=2)
+    assert 1 < result.best_epoch < len(result.history)
+    return model, result
+
+
+@pytest.mark.parametrize(("metric", "choose"), [("val_loss", min), ("val_auc", max)])
+def test_fit_best_epoch_is_that_of_the_metric(metric: str, choose: Callable[[list[float]], float]) -> None:
+    _, result = overshooting(metric)
+    values = [epoch.metrics[metric] for epoch in result.history]
+    assert result.best_value == choose(values)
+    assert result.best_epoch == values.index(choose(values)) + 1
+    assert result.metrics == result.history[result.best_epoch - 1].metrics
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_fit_val_loss_is_that_of_keras_evaluate(n_classes: int) -> None:
+    train, validation = make_texts(n_classes=n_classes, seed=1), make_texts(30, n_classes=n_classes, seed=2)
+    loss, last = ("binary_crossentropy", None) if n_classes == 2 else ("sparse_categorical_crossentropy", layers.Dense(3, "softmax"))
+    model, result = run(lambda hp: mean(last=last, loss=loss), train=train, validation=validation, n_classes=n_classes)
+    expected = model.evaluate(make_view(model, VALUES, validation.texts).array(), validation.labels, verbose=0, return_dict=True)
+    assert result.history[-1].metrics["val_loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert result.history[-1].metrics["val_accuracy"] == pytest.approx(expected["accuracy"], abs=1e-6)
+
+
+def test_fit_three_classes_with_softmax() -> None:
+    train, validation = make_texts(n_classes=3, seed=1), make_texts(30, n_classes=3, seed=2)
+    make: Make = lambda hp: mean(last=layers.Dense(3, "softmax"), loss="sparse_categorical_crossentropy")  # noqa: E731
+    model, result = run(make, train=train, validation=validation, n_classes=3, epochs=1)
+    assert np.shape(result.confusion) == (3, 3)
+    assert predict(model, make_view(model, VALUES, validation.texts), n_classes=3).shape == (30, 3)
+
+
+def test_fit_two_classes_may_end_in_softmax() -> None:
+    _, result = run(lambda hp: mean(last=layers.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"), epochs=1)
+    assert 0 < result.metrics["val_auc"] <= 1
+
+
+@pytest.mark.parametrize(("values", "n_steps"), [(VALUES, 3), ({**VALUES, "batch_size": 10}, 5)], ids=["config", "hyperparameter"])
+def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(values: Values, n_steps: int) -> None:
+    model, _ = run(lambda hp: mean(), values=values, batch_size=16)
+    assert int(model.optimizer.iterations) == 2 * n_steps
+
+
+@pytest.mark.parametrize(("answer", "stopped"), [("pause", False), (False, True), (True, False)])
+def test_training_whose_patience_is_over_ends_instead_of_pausing(answer: Any, stopped: bool, tmp_path: Path) -> None:
+    def on_epoch(epoch: Epoch) -> Any:
+        return answer if epoch.number == 3 else True
+
+    _, result = run(lambda hp: mean(rate=0.0), epochs=9, patience=2, on_epoch=on_epoch, checkpoint=tmp_path / "checkpoint.npz")
+    assert (len(result.history), result.paused, result.stopped) == (3, False, stopped)
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
+def test_fit_patience_stops_when_nothing_gets_better() -> None:
+    _, result = run(lambda hp: mean(rate=0.0), epochs=9, patience=2)
+    assert (len(result.history), result.best_epoch, result.stopped) == (3, 1, False)
+
+
+def test_fit_on_epoch_answering_no_stops() -> None:
+    _, result = run(lambda hp: mean(), epochs=9, on_epoch=lambda epoch: epoch.number < 2)
+    assert (len(result.history), result.stopped) == (2, True)
+
+
+def test_fit_without_validation_trains_every_epoch() -> None:
+    _, result = run(lambda hp: mean(), validation=None, epochs=3, patience=1)
+    assert [set(epoch.metrics) for epoch in result.history] == [{"loss", "accuracy"}] * 3
+    assert result.best_epoch == 3
+
+
+def test_fit_refuses_late_hyperparameter() -> None:
+    with pytest.raises(SpaceBug, match="units appeared during a trial"):
+        run(lambda hp: mean(rate=hp.Float("units", 0, 1)), known=tuple(VALUES))
+
+
+def nan_model(hp: Any) -> keras.Model:
+    return mean(last=layers.Dense(1, lambda x: x * float("nan")))
+
+
+def test_fit_output_that_is_nan_is_infeasible() -> None:
+    with pytest.raises(Infeasible, match="NaN loss: the training loss is nan in epoch 1") as raised:
+        run(nan_model)
+    assert raised.value.reason == "NaN loss"
+
+
+def test_fit_weights_that_turn_nan_are_infeasible() -> None:
+    # The loss of the only batch is finite; the step after it is not.
+    with pytest.raises(Infeasible, match="NaN loss"):
+        run(lambda hp: mean(rate=float("nan")), batch_size=48, epochs=1)
+
+
+def test_fit_metric_that_is_not_defined_is_infeasible() -> None:
+    # AUC needs both classes.
+    one_class = replace(VALIDATION, labels=np.zeros_like(VALIDATION.labels))
+    with pytest.raises(Infeasible, match="no metric: val_auc is nan in epoch 1"):
+        run(lambda hp: mean(), validation=one_class, metric="val_auc")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("a table of 9 GB"), tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB")], ids=["python", "tensorflow"]
+)
+def test_fit_out_of_memory_is_infeasible(error: Exception) -> None:
+    def make(hp: Any) -> keras.Model:
+        raise error
+
+    with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
+        run(make)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "says"),
+    [
+        (
+            lambda: layers.Dense(1, bias_initializer=keras.initializers.Constant(5.0)),
+            "binary_crossentropy",
+            "it gives numbers from .* End it with a sigmoid",
+        ),
+        (
+            lambda: layers.Dense(3, "softmax"),
+            "sparse_categorical_crossentropy",
+            r"it gives 3 numbers a text\. End it with Dense\(1, 'sigmoid'\)",
+        ),
+    ],
+    ids=["linear", "three_numbers"],
+)
+def test_fit_output_that_is_no_probability_is_a_space_bug(last: Callable[[], layers.Layer], loss: str, says: str) -> None:
+    with pytest.raises(SpaceBug, match=says):
+        run(lambda hp: mean(last=last(), loss=loss, rate=0.001))
+
+
+class OwnFit(Hyper):
+    """Trains with its own `fit` and notes what it was given."""
+
+    def __init__(self, make: Make = lambda hp: mean(), *, batch_size: int = 16) -> None:
+        super().__init__(make)
+        self.given: dict[str, Any] = {}
+        self._batch_size = batch_size
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        self.given = {"hp": hp, "args": args, **kwargs}
+        return model.fit(*args, batch_size=self._batch_size, **kwargs)
+
+
+def test_own_fit_gets_arrays_and_validation_data() -> None:
+    hypermodel = OwnFit()
+    model, _ = run(hypermodel, epochs=1)
+    x, y = hypermodel.given["args"]
+    x_held_out, y_held_out = hypermodel.given["validation_data"]
+    assert (x.shape, x_held_out.shape) == ((48, LENGTH), (30, LENGTH))
+    np.testing.assert_array_equal(x, make_view(model, VALUES, TRAIN.texts).array())
+    np.testing.assert_array_equal(y, TRAIN.labels[:, None])
+    np.testing.assert_array_equal(y_held_out, VALIDATION.labels[:, None])
+
+
+def test_own_fit_reads_the_values_through_hp() -> None:
+    hypermodel = OwnFit()
+    run(hypermodel, values={**VALUES, "batch_size": 24}, epochs=1)
+    assert hypermodel.given["hp"].get("batch_size") == 24
+
+
+def test_own_fit_gets_the_epochs_and_reports_each() -> None:
+    hypermodel, seen = OwnFit(), list[Epoch]()
+    _, result = run(hypermodel, epochs=3, on_epoch=lambda epoch: seen.append(epoch) is None)
+    assert hypermodel.given["epochs"] == 3
+    assert [epoch.number for epoch in seen] == [1, 2, 3]
+    assert result.history == seen
+    assert "val_f1" in seen[0].metrics
+
+
+def test_own_fit_is_stopped_by_on_epoch() -> None:
+    _, result = run(OwnFit(), epochs=9, on_epoch=lambda epoch: False)
+    assert (len(result.history), result.stopped) == (1, True)
+
+
+def test_own_fit_nan_loss_is_infeasible() -> None:
+    with pytest.raises(Infeasible, match="NaN loss"):
+        run(OwnFit(nan_model))
+
+
+def test_own_fit_out_of_memory_is_infeasible() -> None:
+    class Large(Hyper):
+        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            raise tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB")
+
+    with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
+        run(Large(lambda hp: mean()))
+
+
+def test_own_fit_that_raises_gives_its_traceback() -> None:
+    with pytest.raises(SpaceBug, match="failed while fitting: ValueError") as raised:
+        run(OwnFit(batch_size=-1))
+    assert "in fit" in raised.value.traceback
+
+
+def test_own_fit_refuses_late_hyperparameter() -> None:
+    class Late(OwnFit):
+        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            hp.Int("patience", 1, 3)
+            return super().fit(hp, model, *args, **kwargs)
+
+    with pytest.raises(SpaceBug, match="patience appeared during a trial"):
+        run(Late(), epochs=1, known=tuple(VALUES))
+
+
+def test_own_fit_that_trains_no_epoch_is_infeasible() -> None:
+    class Lazy(Hyper):
+        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            return 0.9
+
+    with pytest.raises(Infeasible, match="no epoch"):
+        run(Lazy(lambda hp: mean()))
+
+
+PADDING_PROOF: dict[str, Callable[[], list[layers.Layer]]] = {
+    "lstm": lambda: [layers.LSTM(3, dropout=0.2)],
+    "gru": lambda: [layers.GRU(3)],
+    "backwards": lambda: [layers.LSTM(3, go_backwards=True)],
+    "bidirectional": lambda: [layers.Bidirectional(layers.LSTM(3))],
+    "two_lstms": lambda: [layers.SpatialDropout1D(0.2), layers.LSTM(3, return_sequences=True), layers.LSTM(3), layers.Dropout(0.1)],
+    "mean": lambda: [layers.GlobalAveragePooling1D()],
+    "mean_of_dense": lambda: [layers.Dense(3), layers.Activation("tanh"), layers.GlobalAveragePooling1D()],
+}
+PADDING_READERS: dict[str, Callable[[], list[layers.Layer]]] = {
+    "maximum": lambda: [layers.GlobalMaxPooling1D()],
+    "convolution": lambda: [layers.Conv1D(3, 2, padding="same"), layers.GlobalMaxPooling1D()],
+    "unrolled": lambda: [layers.LSTM(3, unroll=True)],
+    "own_layer": lambda: [Last()],
+}
+
+
+@keras.saving.register_keras_serializable("test_training")
+class Last(layers.Layer):
+    """The last column, whatever the mask says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[:, -1]
+
+
+@pytest.mark.parametrize("middle", PADDING_PROOF.values(), ids=PADDING_PROOF)
+def test_ignores_padding_of_masked_layers_that_skip_it(middle: Callable[[], list[layers.Layer]]) -> None:
+    assert ignores_padding(stacked(*middle(), masked=True))
+
+
+@pytest.mark.parametrize("middle", PADDING_PROOF.values(), ids=PADDING_PROOF)
+def test_ignores_padding_not_without_a_mask(middle: Callable[[], list[layers.Layer]]) -> None:
+    assert not ignores_padding(stacked(*middle()))
+
+
+destroys_the_mask = pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask")  # Keras, of the layers meant here
+
+
+@destroys_the_mask
+@pytest.mark.parametrize("middle", PADDING_READERS.values(), ids=PADDING_READERS)
+def test_ignores_padding_not_with_layers_that_read_it(middle: Callable[[], list[layers.Layer]]) -> None:
+    assert not ignores_padding(stacked(*middle(), masked=True, length=LENGTH if "unroll" in str(middle) else None))
+
+
+@destroys_the_mask
+def test_ignores_padding_not_of_a_fixed_length() -> None:
+    assert not ignores_padding(stacked(layers.Flatten(), masked=True, length=LENGTH))
+    assert not ignores_padding(stacked(layers.LSTM(3), masked=True, length=LENGTH))
+
+
+@destroys_the_mask
+def test_ignores_padding_not_of_a_nested_model() -> None:
+    inner = keras.Sequential([layers.GlobalMaxPooling1D()])
+    assert not ignores_padding(stacked(inner, masked=True))
+
+
+@pytest.mark.parametrize(("masked", "ignores"), [(True, True), (False, False)], ids=["masked_lstm", "baseline"])
+def test_ignores_padding_of_the_lstm_classifier(masked: bool, ignores: bool) -> None:
+    assert ignores_padding(lstm(masked=masked)) is ignores
+
+
+@pytest.mark.parametrize("middle", PADDING_PROOF.values(), ids=PADDING_PROOF)
+def test_predict_trimmed_equals_full_padding(middle: Callable[[], list[layers.Layer]]) -> None:
+    keras.utils.set_random_seed(0)
+    model = stacked(*middle(), masked=True)
+    short = make_texts(20, longest=5)
+    trimmed = make_view(model, VALUES, short.texts)
+    assert trimmed.array().shape[1] < LENGTH
+    expected = predict(model, replace(trimmed, trims=False), n_classes=2)
+    np.testing.assert_allclose(predict(model, trimmed, n_classes=2), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [True, False], ids=["sorted_by_length", "as_they_come"])
+def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
+    keras.utils.set_random_seed(0)
+    model = mean(masked=masked)
+    view = make_view(model, VALUES, make_texts(1_100).texts)  # three batches
+    expected = model.predict_on_batch(replace(view, trims=False).array())[:, 0]
+    np.testing.assert_allclose(predict(model, view, n_classes=2)[:, 1], expected, atol=1e-6)
+
+
+def test_predict_columns_sum_to_1() -> None:
+    model = mean()
+    assert (predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2).sum(axis=1) == 1).all()
+
+
+def test_predict_of_no_texts_is_empty() -> None:
+    none = make_view(mean(), VALUES, TokenizedTexts(np.empty(0, np.int32), np.zeros(1, np.int64)))
+    assert predict(mean(), none, n_classes=2).shape == (0, 2)
+
+
+def test_make_view_truncates_as_the_values_say() -> None:
+    assert make_view(mean(), VALUES, TRAIN.texts).truncating == "pre"
+    assert make_view(mean(), {**VALUES, "truncating": "post"}, TRAIN.texts).truncating == "post"
+
+
+class Widths(layers.Layer):
+    """Passes on what it gets and notes how many columns each batch has."""
+
+    def __init__(self, note: Callable[[int], None]) -> None:
+        super().__init__()
+        self._note = note
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        if tf.is_tensor(inputs):  # not while Keras infers shapes
+            tf.py_function(lambda width: self._note(int(width)), [tf.shape(inputs)[1]], [])
+        return inputs
+
+
+def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
+    seen: set[int] = set()
+    run(lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D()), train=make_texts(longest=4), epochs=1)
+    assert seen == {LENGTH}
+
+
+def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    monkeypatch.setattr(
+        "tuning.training.architecture._PADDING_PROOF",
+        (layers.InputLayer, layers.Embedding, Widths, layers.GlobalAveragePooling1D, layers.Dense),
+    )
+    short = make_texts(longest=4)
+    run(
+        lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),
+        train=short,
+        validation=short,
+        epochs=1,
+        batch_size=2,
+    )
+    assert max(seen) == 4
+    assert min(seen) < 4
+
+
+def test_fit_takes_a_model_of_fixed_length() -> None:
+    _, result = run(lambda hp: stacked(layers.Flatten(), length=hp.get("sequence_length")), train=make_texts(longest=3), epochs=1)
+    assert result.best_epoch == 1
+
+
+def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
+    shares = [run(lambda hp, masked=masked: mean(masked=masked), epochs=1, batch_size=2)[1].padding_share for masked in (False, True)]
+    lengths = np.minimum(TRAIN.texts.lengths, LENGTH)
+    assert shares[0] == pytest.approx(1 - lengths.sum() / (len(lengths) * LENGTH))
+    assert 0 <= shares[1] < shares[0]
+
+
+def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the widths and sizes of its batches, and over all epochs."""
+    traced: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        original = getattr(keras.Model, name)
+        return lambda *args: (traced.append(name), original(*args))[1]
+
+    for name in ("train_step", "predict_step"):
+        monkeypatch.setattr(keras.Model, name, counted(name))
+    run(lambda hp: lstm(masked=True), epochs=3, batch_size=10)
+    assert sorted(traced) == ["predict_step", "train_step"]
+
+
+def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
+    kernels = [f for module in (lstm_numba, adam) for f in vars(module).values() if isinstance(f, Dispatcher)]
+    compile_kernels()
+    before = [len(kernel.signatures) for kernel in kernels]
+    run(lambda hp: lstm(masked=True), epochs=1)
+    assert [len(kernel.signatures) for kernel in kernels] == before
+    assert sum(before) >= 5  # the others are compiled into these
+
+
+def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last call of an epoch has fewer steps than the others."""
+    histories = []
+    for n in (2, 3, training.STEPS_PER_EXECUTION):
+        monkeypatch.setattr(training, "STEPS_PER_EXECUTION", n)
+        histories.append([epoch.metrics for epoch in run(lambda hp: lstm(masked=True), epochs=2, batch_size=7)[1].history])
+    assert histories[0] == histories[1] == histories[2]
+
+
+def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras writes the batches of a call one after the other into its graph of `predict`: more of them cost a second a trial."""
+    original = keras.Model.make_predict_function
+    steps: list[int] = []
+
+    def counted(model: keras.Model, force: bool = False) -> Any:
+        steps.append(model.steps_per_execution)
+        return original(model, force)
+
+    monkeypatch.setattr(keras.Model, "make_predict_function", counted)
+    model, _ = run(lambda hp: lstm(masked=True), epochs=2)
+    assert (steps, model.steps_per_execution) == ([1, 1], training.STEPS_PER_EXECUTION)
+
+
+def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
+    _, result = run(lambda hp: mean(), epochs=3)
+    kept = np.minimum(np.diff(TRAIN.texts.offsets), VALUES["sequence_length"]).sum()
+    assert result.n_tokens == 3 * kept
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+def test_fit_without_validation_trains_every_epoch_whatever_the_metric(metric: str) -> None:
+    """A retraining has no validation split: there is nothing to stop early by."""
+    _, result = run(lambda hp: mean(), validation=None, metric=metric, epochs=6, patience=2)
+    assert [epoch.number for epoch in result.history] == [1, 2, 3, 4, 5, 6]
+    assert (result.best_epoch, math.isnan(result.best_value), result.stopped) == (6, True, False)
+    assert result.metrics == result.history[-1].metrics
+
+
+def two_columns(hp: Any, *, loss: Any) -> keras.Model:
+    """A softmax over the classes, with metrics that need one-hot labels, as most public hypermodels have it."""
+    n = int(hp.get("n_classes")) if "n_classes" in hp else 2
+    model = keras.Sequential([layers.Embedding(VOCAB_SIZE, 3), layers.GlobalAveragePooling1D(), layers.Dense(n, activation="softmax")])
+    model.compile("adam", loss, metrics=["accuracy", keras.metrics.Precision(), keras.metrics.Recall()])
+    return model
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"])
+def test_fit_gives_one_hot_labels_where_the_loss_takes_them(loss: str, n_classes: int) -> None:
+    options = {"train": make_texts(n_classes=n_classes, seed=1), "validation": make_texts(30, n_classes=n_classes, seed=2)}
+    _, result = run(lambda hp: two_columns(hp, loss=loss), values={**VALUES, "n_classes": n_classes}, n_classes=n_classes, **options)
+    assert {"precision", "recall", "accuracy"} <= {name.rsplit("_", 1)[0] if name[-1].isdigit() else name for name in result.metrics}
+    assert np.array(result.confusion).shape == (n_classes, n_classes)
+
+
+def test_fit_one_hot_and_class_numbers_train_the_same() -> None:
+    """Categorical crossentropy of one-hot labels is sparse categorical crossentropy of class numbers."""
+
+    def make(loss: str) -> Callable[[Any], keras.Model]:
+        return lambda hp: stacked(layers.GlobalAveragePooling1D(), last=layers.Dense(2, "softmax"), loss=loss, eager=False)
+
+    losses = [
+        [epoch.metrics["loss"] for epoch in run(make(loss))[1].history]
+        for loss in ("categorical_crossentropy", "sparse_categorical_crossentropy")
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_own_fit_gets_the_labels_that_its_loss_takes() -> None:
+    seen = []
+
+    class OwnFit(Hyper):
+        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any = None, **options: Any) -> Any:
+            seen.append((y.shape, validation_data[1].shape))
+            return model.fit(x, y, validation_data=validation_data, **options)
+
+    run(OwnFit(lambda hp: two_columns(hp, loss="categorical_crossentropy")), epochs=1)
+    assert seen == [((48, 2), (30, 2))]
+
+
+def test_fit_that_is_set_on_the_instance_is_called() -> None:
+    called = []
+    hypermodel = Hyper(lambda hp: mean())
+
+    def own(hp: Any, model: keras.Model, *args: Any, **options: Any) -> Any:
+        called.append(True)
+        return model.fit(*args, **options)
+
+    hypermodel.fit = own
+    run(hypermodel, epochs=1)
+    assert called == [True]
+
+
+def test_fit_refuses_a_loss_for_numbers() -> None:
+    with pytest.raises(SpaceBug, match="must be compiled with a loss for classes; received mse"):
+        run(lambda hp: mean(loss="mse"))
+
+
+def test_fit_model_for_xla_trains() -> None:
+    def make(hp: Any) -> keras.Model:
+        model = stacked(layers.Flatten(), length=LENGTH, eager=False)
+        model.compile("adam", "binary_crossentropy", jit_compile=True)
+        return model
+
+    assert len(run(make, epochs=1)[1].history) == 1
+
+
+@keras.saving.register_keras_serializable("tests")
+def f1_m(y_true: Any, y_pred: Any) -> Any:
+    """As notebooks have it: no cast, no reshape."""
+    hits = keras.ops.sum(keras.ops.round(keras.ops.clip(y_true * y_pred, 0, 1)))
+    return 2 * hits / (keras.ops.sum(y_true) + keras.ops.sum(keras.ops.round(y_pred)) + 1e-7)
+
+
+def test_metrics_without_a_cast_or_a_reshape_work_on_one_output() -> None:
+    def make(hp: Any) -> keras.Model:
+        model = mean(eager=False)
+        model.compile("adam", "binary_crossentropy", metrics=[f1_m])
+        return model
+
+    values = [epoch.metrics["f1_m"] for epoch in run(make)[1].history]
+    assert all(0 <= value <= 1 for value in values)

@@ -1,0 +1,136 @@
+"""Which labels a compiled loss takes: class numbers or one-hot labels."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tuning.errors import SpaceBug
+from tuning.training.targets import as_one_hot, label_form
+
+layers, ops, losses = keras.layers, keras.ops, keras.losses
+LENGTH = 6
+
+
+def model_of(n_outputs: int, loss: Any, *, activation: str = "softmax") -> keras.Model:
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 2)(ids))
+    model = keras.Model(ids, layers.Dense(n_outputs, activation)(x))
+    model.compile("sgd", loss)
+    return model
+
+
+def focal(y_true: Any, y_pred: Any) -> Any:
+    """A focal loss over one-hot labels, as notebooks have it."""
+    y_pred = ops.clip(y_pred, 1e-7, 1 - 1e-7)
+    return -ops.sum(y_true * (1 - y_pred) ** 2 * ops.log(y_pred), axis=-1)
+
+
+def weighted_sparse(y_true: Any, y_pred: Any) -> Any:
+    return losses.sparse_categorical_crossentropy(y_true, y_pred) * 2.0
+
+
+class Dice(losses.Loss):
+    """A soft F1 over a batch."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return 1 - 2 * ops.sum(y_true * y_pred) / (ops.sum(y_true) + ops.sum(y_pred))
+
+
+def brier(y_true: Any, y_pred: Any) -> Any:
+    return ops.mean((y_true - y_pred) ** 2, axis=-1)
+
+
+def form_of(model: keras.Model, n_classes: int) -> str:
+    """The shape of the labels that a model gets, in words."""
+    labels = label_form(model, n_classes=n_classes, sequence_length=LENGTH)(np.arange(n_classes))
+    return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[labels.shape]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("categorical_crossentropy", "one-hot"),
+        (lambda: losses.CategoricalCrossentropy(label_smoothing=0.1), "one-hot"),
+        (lambda: losses.CategoricalCrossentropy(reduction="none"), "one-hot"),
+        (lambda: ["categorical_crossentropy"], "one-hot"),
+        ("categorical_focal_crossentropy", "one-hot"),
+        ("categorical_hinge", "one-hot"),
+        ("kl_divergence", "one-hot"),
+        ("binary_crossentropy", "one-hot"),
+        (lambda: focal, "one-hot"),
+        (lambda: brier, "one-hot"),
+        (Dice, "one-hot"),
+        ("sparse_categorical_crossentropy", "numbers"),
+        ("crossentropy", "numbers"),
+        (losses.SparseCategoricalCrossentropy, "numbers"),
+        (lambda: losses.SparseCategoricalCrossentropy(reduction=None), "numbers"),
+        (lambda: weighted_sparse, "numbers"),
+        (lambda: None, "numbers"),
+    ],
+)
+def test_output_for_each_class_gets_the_labels_that_its_loss_takes(loss: Any, expected: str, n_classes: int) -> None:
+    assert form_of(model_of(n_classes, loss if isinstance(loss, str) else loss()), n_classes) == expected
+
+
+def test_loss_by_the_name_of_its_output_counts() -> None:
+    model = model_of(3, None)
+    model.compile("sgd", {model.output_names[0]: "categorical_crossentropy"})
+    assert form_of(model, 3) == "one-hot"
+    model.compile("sgd", {model.output_names[0]: "mse"})
+    with pytest.raises(SpaceBug, match="must be compiled with a loss for classes; received mse"):
+        form_of(model, 3)
+
+
+class Pairs(losses.Loss):
+    """A binary crossentropy without a reshape: labels (n,) would broadcast against predictions (n, 1)."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        y_pred = ops.clip(y_pred, 1e-7, 1 - 1e-7)
+        return -ops.mean(y_true * ops.log(y_pred) + (1 - y_true) * ops.log(1 - y_pred), axis=-1)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "crossentropy", "binary_focal_crossentropy", "hinge", focal, brier, Pairs()])
+def test_one_output_gets_a_column(loss: Any) -> None:
+    assert form_of(model_of(1, loss, activation="sigmoid"), 2) == "column"
+
+
+def test_several_outputs_are_refused_before_they_are_trained() -> None:
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 2)(ids))
+    model = keras.Model(ids, [layers.Dense(2, "softmax")(x), layers.Dense(2, "softmax")(x)])
+    model.compile("sgd", "categorical_crossentropy")
+    with pytest.raises(SpaceBug, match="must give one tensor of class probabilities"):
+        form_of(model, 2)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", losses.MeanSquaredError(), losses.mean_squared_error, "poisson"])
+def test_loss_for_numbers_is_refused(loss: Any, n_outputs: int) -> None:
+    with pytest.raises(SpaceBug, match=r"must be compiled with a loss for classes; received .* Use binary_crossentropy"):
+        form_of(model_of(n_outputs, loss), 2)
+
+
+def test_loss_that_does_not_tell_right_from_wrong_is_refused() -> None:
+    with pytest.raises(SpaceBug, match="must be lower for right predictions than for wrong ones"):
+        form_of(model_of(3, lambda y_true, y_pred: ops.mean(y_pred, axis=-1)), 3)
+
+
+def test_loss_that_raises_is_a_bug_of_the_space() -> None:
+    def broken(y_true: Any, y_pred: Any) -> Any:
+        raise ValueError("no such thing")
+
+    with pytest.raises(SpaceBug, match="trying its loss: ValueError: no such thing"):
+        form_of(model_of(3, broken), 3)
+
+
+def test_output_of_another_width_is_refused_before_it_is_trained() -> None:
+    with pytest.raises(SpaceBug, match=r"it gives 3 numbers a text\. End it with Dense\(1"):
+        form_of(model_of(3, "categorical_crossentropy"), 2)
+
+
+def test_one_hot_is_keras_to_categorical() -> None:
+    labels = np.array([2, 0, 1, 2])
+    np.testing.assert_array_equal(as_one_hot(4)(labels), keras.utils.to_categorical(labels, 4))

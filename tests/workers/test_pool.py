@@ -1,0 +1,447 @@
+"""One contract over both pools: what workers answer, how they die, what they leave behind; then what is of processes alone."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_reviews
+from tuning.config import DataConfig, StudyConfig
+from tuning.data.prepare import prepare_corpus
+from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.results import ResultsDir
+from tuning.spaces.loading import declare
+from tuning.workers.pool import AnyPool, AnyWorker, Pool, start_server
+from tuning.workers.ray_cluster import Shares, joined
+from tuning.workers.ray_pool import RayPool
+from tuning.workers.worker import Message, raise_error
+
+pytestmark = pytest.mark.alone
+
+ROOT = Path(__file__).parents[2]
+ANSWER_SECONDS = 60.0  # a worker that has not answered by then never will
+
+QUICK = """
+import os
+import sys
+
+import keras
+import keras_tuner
+
+
+class Quick(keras_tuner.HyperModel):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 10, 40, default=30)
+        hp.Int("sequence_length", 4, 16, default=8)
+
+    def build(self, hp):
+        layers = keras.layers
+        model = keras.Sequential([
+            keras.Input((None,), dtype="int32"), layers.Embedding(hp.get("vocab_size"), 2), layers.GlobalAveragePooling1D(),
+            layers.Dropout(0.5), layers.Dense(1, "sigmoid"),
+        ])
+        model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", run_eagerly=True)
+        return model
+
+
+hypermodel = Quick()
+"""
+BUILDING = "        layers = keras.layers\n"
+VALUES = {"n_classes": 2, "vocab_size": 30, "sequence_length": 8}
+
+
+BOTH = ["process", pytest.param("ray", marks=pytest.mark.slow)]
+MISSED = {"process": "ended with exit status", "ray": "was lost with process"}  # how a dead worker is spoken of
+
+
+@contextlib.contextmanager
+def opened(kind: str, log_path: Path) -> Iterator[AnyPool]:
+    """Two workers of one thread each, in processes or in a Ray of this test's own."""
+    if kind == "process":
+        with Pool(2, log_path=log_path, n_cores=2) as pool:
+            yield pool
+    else:
+        with joined(None, log_path=log_path), RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool:
+            yield ray_pool
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def pool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyPool]:
+    """Two workers; a test that loses one replaces it."""
+    with opened(request.param, tmp_path_factory.mktemp("pool") / "tuning.log") as pool:
+        yield pool
+
+
+@pytest.fixture
+def missed(pool: AnyPool) -> str:
+    return MISSED["process" if isinstance(pool, Pool) else "ray"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tokenised corpus of 120 reviews."""
+    folder = tmp_path_factory.mktemp("corpus")
+    make_reviews(120).to_csv(folder / "reviews.csv", index=False)
+    config = StudyConfig(study="s", data=DataConfig(data=str(folder / "reviews.csv")))
+    return prepare_corpus(config, results=ResultsDir(folder / "results"))[0].folder
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    return write(tmp_path)
+
+
+def write(tmp_path: Path, *, old: str = "", new: str = "", name: str = "quick") -> Path:
+    """The quick space, with a piece of it replaced."""
+    assert old in QUICK
+    path = tmp_path / f"{name}.py"
+    path.write_text(QUICK.replace(old, new) if old else QUICK)
+    return path
+
+
+def training(space_path: Path, corpus: Path, **changes: Any) -> Message:
+    message: Message = {
+        "kind": "train",
+        "space_path": str(space_path),
+        "corpus": str(corpus),
+        "values": VALUES,
+        "n_classes": 2,
+        "train": {"epochs": 2, "batch_size": 64, "patience": 9},
+        "seed": 5,
+        "metric": "val_accuracy",
+        "known": list(VALUES),
+    }
+    return {**message, **changes}
+
+
+def next_message(pool: AnyPool, worker: AnyWorker) -> Message | None:
+    """The next message of this worker, or None when it has died."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        for sender, message in pool.wait(1.0):
+            if sender is worker:
+                return message
+    raise TimeoutError(f"no message from worker {worker.settings.number}")
+
+
+def finish(pool: AnyPool, workers: list[AnyWorker], *, go: bool = True) -> dict[AnyWorker, list[Message]]:
+    """Answer epochs until each worker has sent something else; all of their messages."""
+    seen: dict[AnyWorker, list[Message]] = {worker: [] for worker in workers}
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while any(not messages or messages[-1]["kind"] == "epoch" for messages in seen.values()):
+        assert time.monotonic() < deadline, seen
+        for worker, message in pool.wait(1.0):
+            assert message is not None, worker.settings
+            seen[worker].append(message)
+            if message["kind"] == "epoch":
+                worker.send({"go": go})
+    return seen
+
+
+def train_one(pool: AnyPool, message: Message, *, go: bool = True) -> list[Message]:
+    worker = ready_worker(pool)
+    worker.send(message)
+    return finish(pool, [worker], go=go)[worker]
+
+
+def ready_worker(pool: AnyPool, number: int = 0) -> AnyWorker:
+    """One of the workers, when it has started."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not pool.workers[number].is_ready:
+        assert time.monotonic() < deadline
+        pool.wait(1.0)
+    return pool.workers[number]
+
+
+def wait_for_end(pid: int) -> None:
+    """A cluster ends a process when it comes to it."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int | None) -> bool:
+    """Whether a process is there and more than a zombie, which an orphan may stay where nobody reaps it."""
+    assert pid
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def printed_by(code: str) -> str:
+    """What Python prints last for this code, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=ANSWER_SECONDS)
+    return done.stdout.splitlines()[-1]
+
+
+def test_coordinator_imports_no_keras() -> None:
+    code = """
+import sys, tuning.search.loop, tuning.report.page, tuning.report.dashboard, tuning.search.tune, tuning.workers.ray_pool
+print([m for m in ("tensorflow", "keras", "keras_tuner", "ray") if m in sys.modules], "optuna" in sys.modules)
+"""
+    assert printed_by(code) == "[] True"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"]], ids=["all", "tune"])
+def test_help_loads_neither_keras_nor_optuna(arguments: list[str]) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = ["tuning", *{arguments}]
+try:
+    runpy.run_module("tuning", run_name="__main__")
+except SystemExit as ended:
+    print(ended.code, [m for m in ("tensorflow", "keras", "keras_tuner", "optuna", "ray") if m in sys.modules], "typer" in sys.modules)
+"""
+    assert printed_by(code) == "0 [] True"
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) -> None:
+    for path in sorted((ROOT / "search_spaces").glob("*.py")):
+        answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": n_classes})
+        here = json.dumps(declare(path, n_classes=n_classes).to_dict())
+        assert answer == {"kind": "space", "space": json.loads(here)}
+
+
+def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
+    line = '        hp.Int("sequence_length", 4, 16, default=8)\n'
+    path = write(tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n')
+    answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+    assert answer["space"]["hyperparameters"][-1] == {"name": "has_optuna", "kind": "fixed", "default": False}
+
+
+def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, corpus: Path) -> None:
+    messages = train_one(pool, training(quick, corpus))
+    assert [(message["kind"], message.get("number")) for message in messages] == [("epoch", 1), ("epoch", 2), ("result", None)]
+    assert [message["metrics"] for message in messages[:2]] == [epoch["metrics"] for epoch in messages[2]["history"]]
+    assert not messages[2]["stopped"]
+
+
+def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus: Path) -> None:
+    for worker in pool.workers:
+        worker.send(training(quick, corpus))
+    seen = finish(pool, list(pool.workers))
+    first, second = ([epoch["metrics"] for epoch in messages[-1]["history"]] for messages in seen.values())
+    assert first == second
+    assert len({worker.pid for worker in pool.workers}) == 2
+
+
+def test_worker_stops_when_it_is_told(pool: AnyPool, quick: Path, corpus: Path) -> None:
+    messages = train_one(pool, training(quick, corpus), go=False)
+    assert [message["kind"] for message in messages] == ["epoch", "result"]
+    assert messages[-1]["stopped"]
+
+
+def test_worker_sends_why_a_configuration_is_infeasible(pool: AnyPool, tmp_path: Path, corpus: Path) -> None:
+    path = write(tmp_path, old="SGD(0.5)", new='SGD(float("nan"))')
+    (message,) = train_one(pool, training(path, corpus))
+    assert (message["kind"], message["reason"]) == ("infeasible", "NaN loss")
+
+
+def test_worker_goes_on_after_an_error(pool: AnyPool, tmp_path: Path, quick: Path) -> None:
+    worker = pool.workers[0]
+    broken = write(tmp_path, old='"vocab_size", ', new='"rows", ', name="broken")
+    with pytest.raises(SpaceError, match="lacks 'vocab_size'"):
+        pool.ask({"kind": "declare", "path": str(broken), "n_classes": 2})
+    assert pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})["kind"] == "space"
+    assert pool.workers[0] is worker
+
+
+def test_space_bug_while_declaring_arrives_with_its_traceback(pool: AnyPool, tmp_path: Path) -> None:
+    path = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = Quick(1 / 0)")
+    with pytest.raises(SpaceBug, match=r"loading quick\.py: ZeroDivisionError") as raised:
+        pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+    assert f'File "{path}", line ' in raised.value.traceback
+
+
+def test_space_bug_while_training_arrives_with_its_traceback(pool: AnyPool, tmp_path: Path, corpus: Path) -> None:
+    (message,) = train_one(pool, training(write(tmp_path, old=BUILDING, new=BUILDING + "        1 / 0\n"), corpus))
+    with pytest.raises(SpaceBug, match="building the model: ZeroDivisionError") as raised:
+        raise_error(message)
+    assert f'File "{tmp_path / "quick.py"}", line ' in raised.value.traceback
+
+
+def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> None:
+    path = write(tmp_path, old="hypermodel = Quick()", new="")
+    with pytest.raises(SpaceError, match="must define hypermodel") as raised:
+        pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+    assert type(raised.value) is SpaceError
+
+
+def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="must hold the tokenised data"):
+        pool.ask(training(quick, tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"epoch": 2}}, "ValueError: TrainConfig has no epoch"),
+        ({"values": {**VALUES, "vocab_size": 2}}, "ValueError: vocab_size"),
+    ],
+    ids=["before_training", "in_training"],
+)
+def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
+    pool: AnyPool, quick: Path, corpus: Path, changes: dict[str, Any], message: str
+) -> None:
+    (answer,) = train_one(pool, training(quick, corpus, **changes))
+    assert (answer["kind"], answer["error"]) == ("error", "bug")
+    assert answer["message"].startswith(message)
+    assert "Traceback" in answer["traceback"]
+    assert "worker.py" in answer["traceback"]
+
+
+def test_layer_that_raises_while_training_arrives_with_its_traceback(pool: AnyPool, tmp_path: Path, corpus: Path) -> None:
+    path = write(tmp_path, old='"binary_crossentropy"', new="lambda true, predicted: 1 / 0")
+    (answer,) = train_one(pool, training(path, corpus))
+    with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
+        raise_error(answer)
+    assert raised.value.traceback
+
+
+def test_killed_worker_is_seen_and_replaced(pool: AnyPool, quick: Path, corpus: Path, missed: str) -> None:
+    worker, other = ready_worker(pool), pool.workers[1]
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGKILL)
+    assert next_message(pool, worker) is None
+    new = pool.replace(worker)
+    assert pool.workers == [new, other]
+    assert new.settings == worker.settings
+    assert missed in worker.ending
+    assert train_one(pool, training(quick, corpus))[-1]["kind"] == "result"
+    assert new.pid != worker.pid
+
+
+def test_worker_killed_while_training_is_seen(pool: AnyPool, quick: Path, corpus: Path) -> None:
+    worker = ready_worker(pool)
+    assert worker.pid
+    worker.send(training(quick, corpus))
+    assert next_message(pool, worker)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert next_message(pool, worker) is None
+    pool.replace(worker)
+
+
+def test_message_to_a_dead_worker_is_lost_without_an_error(pool: AnyPool, quick: Path) -> None:
+    worker = ready_worker(pool)
+    assert worker.pid
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for_end(worker.pid)
+    worker.send({"kind": "declare", "path": str(quick), "n_classes": 2})
+    assert next_message(pool, worker) is None
+    pool.replace(worker)
+
+
+def test_ask_of_a_worker_that_dies_says_so(pool: AnyPool, tmp_path: Path, missed: str) -> None:
+    worker = ready_worker(pool)
+    path = write(tmp_path, old="hypermodel = Quick()", new="os._exit(3)")
+    with pytest.raises(SpaceError, match=f"must live to answer; it {missed}"):
+        pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+    pool.replace(worker)
+
+
+def test_replace_ends_a_worker_that_is_alive(pool: AnyPool) -> None:
+    worker = ready_worker(pool, 1)
+    assert worker.pid
+    new = pool.replace(worker)
+    wait_for_end(worker.pid)
+    assert ready_worker(pool, 1) is new
+    assert is_running(new.pid)
+
+
+def test_worker_ignores_ctrl_c(pool: AnyPool, quick: Path) -> None:
+    worker = ready_worker(pool)
+    assert worker.pid
+    pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})  # it is past its start
+    os.kill(worker.pid, signal.SIGINT)
+    assert pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})["kind"] == "space"
+
+
+def test_worker_output_goes_to_the_log(pool: AnyPool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noise = 'print("by print", flush=True)\nprint("by stderr", file=sys.stderr)\nos.write(1, b"by descriptor\\n")\n'
+    space = write(tmp_path, old="hypermodel =", new=f"{noise}hypermodel =")
+    workers = [ready_worker(pool, number) for number in (0, 1)]
+    for worker in workers:
+        worker.send({"kind": "declare", "path": str(space), "n_classes": 2})
+        assert next_message(pool, worker)  # it has answered: its output goes where it is to go
+    logs = {Path(f"/proc/{worker.pid}/fd/{descriptor}").readlink() for worker in workers for descriptor in (1, 2)}
+    log = "".join(path.read_text() for path in logs)
+    assert all(line in log for line in ("by print", "by stderr", "by descriptor"))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "training"])
+def test_worker_ends_by_itself_when_its_connection_closes(tmp_path: Path, quick: Path, corpus: Path, busy: bool) -> None:
+    with Pool(1, log_path=tmp_path / "tuning.log") as pool:
+        worker = pool.workers[0]
+        worker.send(training(quick, corpus) if busy else {"kind": "declare", "path": str(quick), "n_classes": 2})
+        assert next_message(pool, worker)
+        worker.connection.close()
+        worker.process.join(ANSWER_SECONDS)
+        assert worker.process.exitcode == 0
+
+
+@pytest.mark.parametrize("leave_by", [None, RuntimeError], ids=["normally", "by_an_error"])
+def test_leaving_a_pool_ends_its_workers(tmp_path: Path, quick: Path, corpus: Path, leave_by: type[Exception] | None) -> None:
+    with contextlib.suppress(RuntimeError), Pool(2, log_path=tmp_path / "tuning.log") as pool:
+        idle, busy = pool.workers
+        busy.send(training(quick, corpus, train={"epochs": 500, "batch_size": 1, "patience": 500}))
+        assert is_running(idle.process.pid)
+        assert is_running(busy.process.pid)
+        if leave_by:
+            raise leave_by
+    assert not any(is_running(worker.pid) for worker in (idle, busy))
+
+
+@pytest.mark.slow
+def test_killed_coordinator_leaves_no_process(tmp_path: Path, quick: Path) -> None:
+    code = f"""
+import os, signal
+from multiprocessing import forkserver
+from pathlib import Path
+from tuning.workers.pool import Pool
+
+pool = Pool(2, log_path=Path({str(tmp_path)!r}) / "tuning.log")
+pool.ask({{"kind": "declare", "path": {str(quick)!r}, "n_classes": 2}})
+print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=ANSWER_SECONDS, check=False)
+    left = {int(pid) for pid in killed.stdout.split()}
+    assert (killed.returncode, len(left)) == (-signal.SIGKILL, 3)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while any(map(is_running, left)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, left))
+
+
+@pytest.mark.parametrize(("n_workers", "n_cores", "n_threads"), [(2, 4, 2), (2, 5, 2), (3, 2, 1)])
+def test_pool_shares_the_cores(tmp_path: Path, n_workers: int, n_cores: int, n_threads: int) -> None:
+    with Pool(n_workers, log_path=tmp_path / "tuning.log", n_cores=n_cores) as pool:
+        settings = [worker.settings for worker in pool.workers]
+    assert [each.number for each in settings] == list(range(n_workers))
+    assert {each.n_threads for each in settings} == {n_threads}
+
+
+def test_pool_refuses_no_workers(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="n_workers must be 1 or more; received 0"):
+        Pool(0, log_path=tmp_path / "tuning.log")
+
+
+@pytest.mark.parametrize("path", [None, "/somewhere"])
+def test_start_server_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+    if path is None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONPATH", path)
+    start_server(tmp_path / "tuning.log")
+    assert os.environ.get("PYTHONPATH") == path

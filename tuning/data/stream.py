@@ -1,0 +1,261 @@
+"""The texts of data files one row after the other, in constant memory; a row that can't be read is named and kept.
+
+Training reads a whole table and refuses a file that is broken (`files`). Prediction goes through a file of any size once, and
+owes an answer for every row of it.
+"""
+
+import csv
+import io
+import itertools
+import json
+import mmap
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tuning.data.files import FORMATS, file_format, find_files, opened, plain, utf8
+from tuning.data.parquet import rows_at_once
+from tuning.data.sources import TEXT_COLUMNS, choose_column
+from tuning.errors import DataError
+
+TEXT_FORMATS = (*FORMATS, ".txt")
+MAX_CHARACTERS = 100_000  # of one text; the longest of 25,854 Amazon reviews has 31,863
+MAX_FIELD = 1_000_000  # characters of a CSV field: a quote that is never closed would else swallow the rest of the file
+MAX_LINE = 4_000_000
+MAX_RECORD = 8_000_000  # characters of a CSV record over its lines, and of the rows of a JSONL file that are peeked at
+BATCH_ROWS = 1024  # of a Parquet file; fewer where its values are long
+PEEKED_ROWS = 1_000  # of a JSONL file, which has no header: a column that none of them has is a mistake
+_END = "\0 end of the file \0"
+
+Choose = Callable[[Sequence[str]], str]
+Texts = Iterator[tuple[str, str]]
+"""A text and the problem that there is with its row, or ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file, counted from 1 after the header; `problem` says why it can't be labelled, or is empty."""
+
+    file: str
+    number: int
+    text: str
+    problem: str
+
+
+def stream_rows(
+    pattern: str,
+    *,
+    text_column: str | None = None,
+    trained_on: str | None = None,
+    flag: str = "--file",
+    on_read: Callable[[float], None] | None = None,
+) -> Iterator[Row]:
+    """The rows of a path or glob pattern, file after file; each line of a `.txt` file is a text.
+
+    Without `text_column`, the column is that of the training data (`trained_on`) where there is one of that name, else a known name.
+    `on_read` is called with the share of all bytes that was read.
+
+    Raises:
+        DataError: a file that is missing, of no known format, not a whole gzip file, or without the column.
+    """
+    paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
+
+    def choose(columns: Sequence[str]) -> str:
+        name = trained_on if text_column is None and trained_on in columns else text_column
+        return choose_column(columns, name, TEXT_COLUMNS, "text")
+
+    def rows() -> Iterator[Row]:
+        sizes = [path.stat().st_size for path in paths]
+        for number, path in enumerate(paths):
+            done, size, total = sum(sizes[:number]), sizes[number], max(sum(sizes), 1)
+
+            def on_share(_: str, share: float, done: int = done, size: int = size, total: int = total) -> None:
+                if on_read:
+                    on_read((done + share * size) / total)
+
+            yield from _rows_of(path, path.name if len(paths) == 1 else str(path), choose, on_share)
+
+    return rows()
+
+
+def _rows_of(path: Path, name: str, choose: Choose, on_share: Callable[[str, float], None]) -> Iterator[Row]:
+    readers = {".csv": _csv_texts, ".tsv": _tsv_texts, ".parquet": _parquet_texts, ".txt": _txt_texts}
+    with opened(path, on_share) as data:
+        texts = readers.get(file_format(path), _jsonl_texts)(data, path, choose)
+        for number, (text, problem) in enumerate(texts, start=1):
+            yield Row(utf8(name), number, text, problem or problem_of(text))
+
+
+def problem_of(text: str) -> str:
+    """Why a text can't be labelled, or ""."""
+    if not text or text.isspace():
+        return "no text"
+    if len(text) > MAX_CHARACTERS:
+        return f"a text of {len(text):,} characters; the most is {MAX_CHARACTERS:,}"
+    return "" if _is_utf8(text) else "not UTF-8"
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no byte of it was kept as a lone surrogate because it could not be decoded."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
+    """Lines with their ends; of a longer one the first `MAX_LINE` characters. Bytes that are not UTF-8 become lone surrogates."""
+    text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+    while line := text.readline(MAX_LINE):
+        yield line
+        rest = line
+        while len(rest) == MAX_LINE and not rest.endswith(("\n", "\r")):
+            rest = text.readline(MAX_LINE)
+
+
+@dataclass
+class _Record:
+    """Lines, as long as those of one record are not too many: quotes that open in each line would else make one of the whole file."""
+
+    lines: Iterator[str]
+    n_characters: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.n_characters += len(line)
+        if self.n_characters > MAX_RECORD:
+            raise csv.Error(f"a record of more than {MAX_RECORD:,} characters")
+        return line
+
+
+def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
+    csv.field_size_limit(MAX_FIELD)
+    record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
+    reader = csv.reader(record)
+    header, index = _header(reader, path, choose)
+    while True:
+        first, record.n_characters = reader.line_num + 1, 0
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield "", f"lines {first} to {reader.line_num}: {error}; is a quote not closed?"
+            continue
+        if fields == [_END]:
+            return
+        if fields and fields[-1].endswith(_END):
+            yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed"
+        elif len(fields) == len(header):
+            yield fields[index], ""
+        elif fields:
+            yield "", f"line {first}: {len(fields)} fields, not {len(header)}"
+
+
+def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
+    """Amazon's own dump: tabs, no quoting."""
+    rows = (line.rstrip("\r\n").split("\t") for line in _lines(data, newline="\n"))
+    header, index = _header(rows, path, choose)
+    for number, fields in enumerate(rows, start=2):
+        is_whole = len(fields) == len(header)
+        yield (fields[index], "") if is_whole else ("", f"line {number}: {len(fields)} fields, not {len(header)}")
+
+
+def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
+    """The column names, and the place of the text's."""
+    try:
+        header = next(rows, [])
+    except csv.Error as error:
+        raise DataError(f"{path} must begin with a header line; reading it gave: {error}.") from error
+    if header in ([], [""], [_END]):
+        raise DataError(f"{path} must begin with a header line; it is empty.")
+    if not all(_is_utf8(name) and "\0" not in name for name in header):
+        raise DataError(f"{path} must be UTF-8; its header line is not. Convert it with iconv.")
+    return header, header.index(choose(header))
+
+
+def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
+    """One JSON object a line."""
+    lines = ((number, line) for number, line in enumerate(_lines(data, newline="\n"), start=1) if line.strip())
+    first, n_characters = [], 0
+    for number, line in itertools.islice(lines, PEEKED_ROWS):
+        first.append(_record(number, line))
+        n_characters += len(line)
+        if n_characters > MAX_RECORD:
+            break
+    records = itertools.starmap(_record, lines)
+    columns = list(dict.fromkeys(name for record in first if isinstance(record, dict) for name in record))
+    if not first:
+        raise DataError(f"{path} must be JSON objects, one a line; it holds none.")
+    if not columns:
+        raise DataError(f"{path} must be JSON objects, one a line; of the first {len(first)} lines none is: {first[0]}.")
+    column = choose(columns)
+    for record in itertools.chain(first, records):
+        value = record.get(column) if isinstance(record, dict) else ""
+        if isinstance(value, dict | list):
+            yield "", f"{column} is {'an object' if isinstance(value, dict) else 'a list'}"
+        else:
+            yield plain(value), "" if isinstance(record, dict) else record
+
+
+def _record(number: int, line: str) -> dict[str, Any] | str:
+    """A line's object, or the problem with it."""
+    if len(line) >= MAX_LINE:
+        return f"line {number}: longer than {MAX_LINE:,} characters"
+    if not _is_utf8(line):
+        return f"line {number}: not UTF-8"
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    return record if isinstance(record, dict) else f"line {number}: not a JSON object"
+
+
+def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
+    for line in _lines(data, newline="\n"):
+        yield line.rstrip("\r\n"), ""
+
+
+def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
+    import pyarrow
+    import pyarrow.parquet
+
+    with ExitStack() as stack:
+        if path.name.lower().endswith(".gz"):  # Parquet is read from its end, which gzip can't
+            source: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(data, source)
+        else:
+            source = stack.enter_context(path.open("rb"))
+        try:
+            file = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False)
+            column = choose([field.name for field in file.schema_arrow if not pyarrow.types.is_nested(field.type)])
+            numbers = [number for number in range(len(file.schema)) if file.schema.column(number).path == column]
+            with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                n_rows = rows_at_once(mapped, file, numbers, most=BATCH_ROWS, max_bytes=sys.maxsize)
+            for batch in file.iter_batches(batch_size=n_rows, columns=[column]):
+                yield from ((text, "") for text in _column_texts(batch.column(0)))
+        except (pyarrow.ArrowException, ValueError, RuntimeError) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
+            raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
+
+
+def _column_texts(values: Any) -> Iterator[str]:
+    """Text without Arrow's decoding, which gives up a whole batch for one bad byte."""
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):
+        values = values.cast(pyarrow.large_binary())
+    for value in values.to_pylist():
+        yield value.decode(errors="surrogateescape") if isinstance(value, bytes) else plain(value)

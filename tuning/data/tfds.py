@@ -1,0 +1,111 @@
+"""Tables out of TensorFlow Datasets, read in a process of its own, because the coordinator must not run TensorFlow.
+
+Run as `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, it writes one flat table and prints JSON lines:
+`{"doing": "reading", "done": 512, "total": 1000}`, or `{"error": "…"}`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tuning.data.files import Progress, Table, read_files
+from tuning.errors import DataError
+
+WITHDRAWN = "amazon_us_reviews"
+_MESSAGES = 1
+
+
+def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
+    """Read all splits of a TFDS data set into one table; nested features become columns such as `data/review_body`.
+
+    Raises:
+        DataError: unknown, or neither prepared below `data_dir` nor to be downloaded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "table.parquet"
+        command = [sys.executable, "-m", "tuning.data.tfds", name, data_dir or "", str(out)]
+        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        log = Path(folder) / "log.txt"  # a file, not a pipe: its progress bars would fill one
+        with log.open("w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
+            assert process.stdout  # for mypy: it is a pipe
+            for message in map(json.loads, process.stdout):
+                if "error" in message:
+                    raise DataError(_explained(name, message["error"], data_dir))
+                if progress:
+                    progress(f"{message['doing']} tfds:{name}", message["done"] / max(message["total"], 1))
+        if process.returncode != 0:
+            tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise DataError(_explained(name, " ".join(tail) or f"exit status {process.returncode}", data_dir))
+        return read_files(str(out))
+
+
+def _explained(name: str, reason: str, data_dir: str | None) -> str:
+    where = data_dir or "~/tensorflow_datasets"
+    message = f"tfds:{name} must be prepared below {where} or be downloadable; TensorFlow Datasets says: {reason}"
+    if name.startswith(WITHDRAWN):
+        return (
+            f"{message} Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044): name a folder that holds a copy "
+            "prepared earlier with --data-dir, or use --data movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
+        )
+    return f"{message} Name a folder that holds it with --data-dir, or use --data movie_reviews or your own file."
+
+
+def main(name: str, data_dir: str, out: str) -> None:
+    """The process's body: one table to `out`, JSON lines to standard output."""
+    import pandas as pd
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
+        if name.startswith(WITHDRAWN) and not builder.is_prepared():
+            _say({"error": "it is not prepared there, and its bucket is gone."})  # asking for it takes minutes of retries
+            return
+        if not builder.is_prepared():
+            _say({"doing": "downloading (minutes, and minutes to give up without a network)", "done": 0, "total": 1})
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        total = sum(split.num_examples for split in builder.info.splits.values())
+        rows = []
+        for row in _rows(tfds.as_numpy(builder.as_dataset(split="all")), builder.info.features):
+            rows.append(row)
+            if len(rows) % 1000 == 0:
+                _say({"doing": "reading", "done": len(rows), "total": total})
+    # The library's errors have no common base, and each is the user's data, not a bug: it is told to the parent, which raises.
+    except Exception as error:  # noqa: BLE001
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        _say({"error": f"{type(error).__name__}: {first[0]}"})
+        return
+    pd.DataFrame(rows).to_parquet(out)
+
+
+def _say(message: dict[str, Any]) -> None:
+    os.write(_MESSAGES, f"{json.dumps(message)}\n".encode())
+
+
+def _rows(examples: Any, features: Any) -> Iterator[dict[str, Any]]:
+    for example in examples:
+        yield dict(_flat(example, features, ""))
+
+
+def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Scalars by path; class labels by their names, so that they can't be mistaken for numbers."""
+    for key, value in example.items():
+        feature, name = features[key], f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, feature, f"{name}/")
+        elif isinstance(value, bytes):
+            yield name, value.decode("utf-8", "replace")
+        elif getattr(value, "ndim", 1) == 0:
+            names = getattr(feature, "names", None)
+            plain = value.item()
+            yield name, ("" if plain < 0 else names[plain]) if names else plain
+
+
+if __name__ == "__main__":
+    _MESSAGES = os.dup(1)
+    os.dup2(2, 1)  # TensorFlow Datasets prints to standard output, which is for messages
+    main(*sys.argv[1:])

@@ -1,0 +1,146 @@
+"""Write and prove every form of an export; what can't be proven is left out with its reason."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tuning.data import tokenizer
+from tuning.data.corpus import Corpus, encode
+from tuning.data.files import Progress, utf8
+from tuning.errors import ExportError
+from tuning.evaluation.metrics import Array, Labels
+from tuning.evaluation.statistics import accuracy_difference
+from tuning.export.parity import prove
+from tuning.export.writers import Source, write_form
+from tuning.inference.runtimes import FORMS, VOCABULARY
+from tuning.results import translated
+from tuning.spaces.hyperparameters import Values
+from tuning.training import prediction
+from tuning.training.architecture import is_stock
+
+N_PARITY_TEXTS = 2_000  # of the test split, beside the hostile ones
+REQUIRED = ("keras", "saved_model")  # the forms that take raw text; without them there is no export
+MAX_INT8_LOSS = 0.02  # of accuracy; int8 weights that cost more are no form of this model
+HOSTILE_TEXTS = (
+    "",
+    "   \t\n ",
+    "zzqxv qqwzx jjkzq",
+    "this product is great " * 2_000,
+    "x" * 100_000,
+    "这个产品非常好，我很喜欢。 质量 很 好",
+    "هذا المنتج رائع جدا",
+    '😀👍 <b>Great</b> &amp; <br/> it\'s "good"!!! 10/10',
+    "<script>alert('great')</script><!-- bad -->",
+    "ÉCOLE Straße naïve\u00a0space\u2028line\u0085next",
+    "\x00null\x01control\x7f",
+    "great\x00",
+    "great\x1cgood\x1b[31m bad\u202egood",
+    "great \ud800 good\udfff",
+    "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'",
+)
+
+
+def write_forms(
+    folder: Path,
+    model: keras.Model,
+    values: Values,
+    corpus: Corpus,
+    manifest: dict[str, Any],
+    test_texts: list[str],
+    test_labels: Labels,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write every form, and compare each with the trained model on hostile texts and on some of the test split.
+
+    A form that can't be written, loaded or proven is removed, and its reason kept under `left_out`.
+
+    Raises:
+        ExportError: a required form is among these.
+    """
+    inputs, class_names = manifest["input"], manifest["class_names"]
+    words = corpus.words(inputs["vocab_size"])
+    with translated(folder):
+        (folder / VOCABULARY).write_bytes("\n".join(words).encode())
+        shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
+    texts, labels = parity_texts(test_texts, test_labels)
+    expected = pipeline_probabilities(model, values, texts, words=words, n_classes=len(class_names))
+    source = Source(model, words, inputs["sequence_length"], inputs["truncating"], class_names)
+    forms: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    for number, (name, form) in enumerate(FORMS.items()):
+        if progress:
+            progress(f"writing and proving {form.path}", number / len(FORMS))
+        path = folder / form.path
+        try:
+            measured = _write_and_prove(folder, name, source, manifest, texts, labels, expected)
+        except ExportError as error:
+            _remove(path)
+            if name in REQUIRED and (name != "keras" or is_stock(source.graph)):  # Keras loads no class of the search space
+                raise
+            left_out[form.path] = str(error).replace(f"{folder.absolute()}/", "")
+            continue
+        forms[form.path] = {"form": name, "takes": form.takes, "needs": list(form.needs), "bytes": _size(path), **measured}
+    limits = [f"The model gives NaN for {text[:40]!r}." for text, row in zip(texts, expected, strict=True) if np.isnan(row).any()]
+    return {"forms": forms, "left_out": left_out, "limits": limits, "n_parity_texts": len(texts)}
+
+
+def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
+    """The texts that each form is compared on: the hostile ones, then some of the test split from all over it, with these ones' labels."""
+    rows = np.unique(np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int))
+    return [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
+
+
+def _write_and_prove(
+    folder: Path, name: str, source: Source, manifest: dict[str, Any], texts: list[str], labels: Labels, expected: Array
+) -> dict[str, Any]:
+    path = folder / FORMS[name].path
+    with translated(path):
+        write_form(name, source, path)
+    found, measured = prove(folder, name, manifest, texts, expected)
+    if FORMS[name].tolerance is None:
+        measured["accuracy"] = accuracy_change(labels, found[len(HOSTILE_TEXTS) :], expected[len(HOSTILE_TEXTS) :])
+    return measured
+
+
+def accuracy_change(labels: Labels, found: Array, expected: Array) -> dict[str, float]:
+    """What a form's accuracy is on texts of the test split, beside the trained model's.
+
+    Raises:
+        ExportError: it is lower by more than `MAX_INT8_LOSS`.
+    """
+    change = accuracy_difference(labels, found, expected, seed=0)
+    if not change.value >= -MAX_INT8_LOSS:
+        raise ExportError(
+            f"Its accuracy must not be lower by more than {MAX_INT8_LOSS}; on {len(labels)} test texts it is by {-change.value:.4f}."
+        )
+    return {
+        "of_the_model": float(np.mean(expected.argmax(axis=1) == labels)),
+        "of_the_form": float(np.mean(found.argmax(axis=1) == labels)),
+        "change": change.value,
+        "change_low": change.low,
+        "change_high": change.high,
+        "same_label_share": float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1))),
+    }
+
+
+def pipeline_probabilities(model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int) -> Array:
+    """What the training pipeline gives for raw texts: this project's tokeniser and view, and the model in memory."""
+    tokens = encode([utf8(text) for text in texts], words)
+    return prediction.predict(model, prediction.make_view(model, values, tokens), n_classes=n_classes)
+
+
+def _remove(path: Path) -> None:
+    with translated(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return sum(one.stat().st_size for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())

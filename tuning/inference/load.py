@@ -1,0 +1,84 @@
+"""Load an export and classify texts; knows neither Optuna nor KerasTuner, and TensorFlow only where the form needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuning.errors import ExportError
+from tuning.evaluation.metrics import Array, class_probabilities
+from tuning.inference.manifest import read_manifest, verify
+from tuning.inference.runtimes import FORMS, TOKEN_IDS, VOCABULARY, load_form
+
+BATCH_SIZE = 256
+
+Probabilities = Callable[[Sequence[str]], Array]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One text's class and the probability of that class."""
+
+    text: str
+    label: str
+    probability: float
+
+
+def load(folder: Path, *, form: str = "keras", manifest: dict[str, Any] | None = None, n_threads: int | None = None) -> Probabilities:
+    """A function from texts to class probabilities, float64 array (n_texts, n_classes).
+
+    `form` is a key of `FORMS`; `n_threads` is for ONNX and LiteRT, by default all cores.
+
+    Raises:
+        ExportError: the form is not in the export, was changed since it was written, or can't be loaded.
+        ValueError: an unknown form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}; received {form!r}.")
+    manifest = read_manifest(folder) if manifest is None else manifest
+    path = FORMS[form].path
+    if not (folder / path).exists():
+        reason = manifest["left_out"].get(path, "it is missing")
+        raise ExportError(f"{folder} must hold {path}; {reason}.")
+    if "files" in manifest:  # not yet where an export is being proven
+        verify(folder, manifest, [path, *([VOCABULARY] if FORMS[form].takes == TOKEN_IDS else [])])
+    run = load_form(folder, form, inputs=manifest["input"], n_threads=n_threads)
+    n_classes = len(manifest["class_names"])
+
+    def probabilities(texts: Sequence[str]) -> Array:
+        parts = [run(texts[start : start + BATCH_SIZE]) for start in range(0, len(texts), BATCH_SIZE)]
+        return np.concatenate([class_probabilities(part, n_classes=n_classes) for part in parts]) if parts else np.empty((0, n_classes))
+
+    return probabilities
+
+
+def fastest_form(manifest: dict[str, Any]) -> str:
+    """The form to predict with: ONNX, which loads in less than a second, else Keras, else the SavedModel."""
+    known = [name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in manifest["forms"]]
+    return known[0] if known else "keras"
+
+
+def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
+    """Label texts with the exported model.
+
+    Raises:
+        ExportError: the export is missing, unfinished or can't be loaded, or its model gives NaN for a text.
+    """
+    import pandas as pd
+
+    from tuning.data.sources import clean
+
+    manifest = read_manifest(folder)
+    names = manifest["class_names"]
+    probabilities = load(folder, form=fastest_form(manifest), manifest=manifest)
+    for start in range(0, len(texts), BATCH_SIZE):
+        batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
+        for text, row in zip(batch, probabilities(batch), strict=True):
+            if np.isnan(row).any():
+                raise ExportError(f"{folder} gives no number for this text, which has no word that the model sees. Try another text.")
+            winner = int(row.argmax())
+            yield Prediction(text, names[winner], float(row[winner]))

@@ -1,0 +1,140 @@
+"""Load each form of an export with its own runtime, and nothing else: ONNX and LiteRT need no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.data.tokenizer import make_encoder, padded
+from tuning.errors import ExportError
+
+VOCABULARY = "vocabulary.txt"
+RAW_TEXT, TOKEN_IDS = "raw text", "token ids"
+
+Outputs = Callable[[Sequence[str]], Any]
+"""Called with at least one text; gives the model's own output."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of an exported model.
+
+    `path` is its file or folder in the export; `tolerance`: how far its probabilities may be from the trained model's, None where its
+    change of accuracy is stated instead.
+    """
+
+    path: str
+    takes: str
+    needs: tuple[str, ...]
+    tolerance: float | None
+
+
+FORMS = {
+    "keras": Form("model.keras", RAW_TEXT, ("tensorflow", "keras"), 1e-6),
+    "saved_model": Form("saved_model", RAW_TEXT, ("tensorflow",), 1e-6),
+    "h5": Form("model.h5", TOKEN_IDS, ("tensorflow", "keras"), 1e-6),
+    "onnx": Form("model.onnx", TOKEN_IDS, ("onnxruntime",), 1e-5),
+    "litert": Form("model.tflite", TOKEN_IDS, ("ai_edge_litert",), 1e-5),
+    "litert_int8": Form("model_int8.tflite", TOKEN_IDS, ("ai_edge_litert",), None),
+}
+
+
+def load_form(folder: Path, form: str, *, inputs: dict[str, Any], n_threads: int | None = None) -> Outputs:
+    """A function from texts to the model's own output.
+
+    `inputs`: `vocab_size`, `sequence_length` and `truncating` of the manifest. `n_threads` is for ONNX and LiteRT; by default all cores.
+
+    Raises:
+        ExportError: the runtime is not installed, or can't load the form.
+    """
+    path = folder / FORMS[form].path
+    if form == "keras":
+        return _load_keras(path)
+    if form == "saved_model":
+        return _load_saved_model(path)
+    tokenizer = Tokenizer(folder / VOCABULARY, inputs)
+    if form == "h5":
+        return _load_h5(path, tokenizer)
+    return _load_onnx(path, tokenizer, n_threads) if form == "onnx" else _load_litert(path, tokenizer, n_threads)
+
+
+class Tokenizer:
+    """The export's own tokeniser, for batches."""
+
+    def __init__(self, vocabulary: Path, inputs: dict[str, Any]) -> None:
+        self.sequence_length: int = _loaded(lambda: int(inputs["sequence_length"]), vocabulary.with_name("export.json"))
+        self._encode = _loaded(lambda: make_encoder(vocabulary, **inputs), vocabulary)
+
+    def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
+        """Ids int32 (n_texts, length); without a length they are padded to the longest text."""
+        rows = [self._encode(text) for text in texts]
+        width = length or max(1, *map(len, rows))
+        return np.array([padded(row, width) for row in rows], dtype=np.int32)
+
+
+def _load_keras(path: Path) -> Outputs:
+    keras, tf = _runtime("keras"), _runtime("tensorflow")
+    model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
+    return lambda texts: model.predict_on_batch(_strings(tf, texts))
+
+
+def _load_saved_model(path: Path) -> Outputs:
+    tf = _runtime("tensorflow")
+    loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
+    serve = _loaded(lambda: loaded.signatures["serving_default"], path)
+    return lambda texts: serve(text=_strings(tf, texts))["probabilities"].numpy()
+
+
+def _strings(tf: Any, texts: Sequence[str]) -> Any:
+    return tf.constant([text.encode("utf-8", "replace") for text in texts])  # TensorFlow takes no lone surrogate
+
+
+def _load_h5(path: Path, tokenizer: Tokenizer) -> Outputs:
+    keras = _runtime("keras")
+    model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
+    return lambda texts: model.predict_on_batch(tokenizer.batch(texts, length=tokenizer.sequence_length))
+
+
+def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
+    ort = _runtime("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = n_threads or 0
+    options.inter_op_num_threads = 1
+    session = _loaded(lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path)
+    (ids,) = session.get_inputs()
+    length = ids.shape[1] if isinstance(ids.shape[1], int) else None  # a name, where padding changes nothing
+    return lambda texts: session.run(None, {ids.name: tokenizer.batch(texts, length=length)})[0]
+
+
+def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
+    interpreters = _runtime("ai_edge_litert.interpreter")
+    interpreter = _loaded(lambda: interpreters.Interpreter(str(path), num_threads=n_threads), path)
+    call = _loaded(lambda: interpreter.get_signature_runner("serving_default"), path)
+
+    def run(texts: Sequence[str]) -> Any:
+        rows = tokenizer.batch(texts, length=tokenizer.sequence_length)
+        return np.concatenate([call(ids=row[None])["probabilities"] for row in rows])  # its shape is fixed: one text
+
+    return run
+
+
+def _runtime(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".", maxsplit=1)[0].replace("_", "-")
+        raise ExportError(f"This form needs {package}; importing it gave: {error}. Type `pip install {package}`.") from error
+
+
+def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
+    try:
+        return load_it()
+    except Exception as error:  # each runtime has its own, down to Exception itself in onnxruntime
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{path} must be a model of this export; loading it gave: {first}") from error

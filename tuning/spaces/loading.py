@@ -1,0 +1,264 @@
+"""Search spaces: load `search_spaces/<name>.py`, declare its hyperparameters, fingerprint them, build its model.
+
+Loading and building run in a worker; the coordinator gets a `SearchSpace`, which is data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from tuning.errors import SpaceBug, SpaceError
+from tuning.spaces.hyperparameters import Hyperparameter, Values, declared, replay
+
+if TYPE_CHECKING:
+    import keras
+    import keras_tuner
+
+REQUIRED = ("vocab_size", "sequence_length")
+_T = TypeVar("_T")
+MAX_BUILDS = 100  # a space with more conditional scopes than this is not explored but refused
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A declared search space as data; `source_sha256` tells that the file changed though the ranges did not."""
+
+    name: str
+    hyperparameters: tuple[Hyperparameter, ...]
+    source_sha256: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits over the declared hyperparameters."""
+        text = json.dumps([item.to_dict() for item in self.hyperparameters], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def searched(self) -> list[Hyperparameter]:
+        return [item for item in self.hyperparameters if item.kind != "fixed"]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        items = tuple(Hyperparameter.from_dict(item) for item in values["hyperparameters"])
+        return cls(values["name"], items, values.get("source_sha256", ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "source_sha256": self.source_sha256,
+            "hyperparameters": [item.to_dict() for item in self.hyperparameters],
+        }
+
+
+def spaces_dirs() -> list[Path]:
+    """Where spaces are looked for: `search_spaces/` here, then the one beside this package."""
+    return [Path("search_spaces").absolute(), Path(__file__).resolve().parents[2] / "search_spaces"]
+
+
+def list_spaces() -> dict[str, Path]:
+    """Name → file of every space, the first folder winning."""
+    found: dict[str, Path] = {}
+    for folder in spaces_dirs():
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def find_space(name: str) -> Path:
+    """The file of a space, by name or by path.
+
+    Raises:
+        SpaceError: there is none; the message lists those there are.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".py":
+        if path.is_file():
+            return path.absolute()
+        raise SpaceError(f"--space must name a file that exists; there is no {name!r}.")
+    known = list_spaces()
+    if name not in known:
+        raise SpaceError(f"--space must be one of {', '.join(sorted(known))}, or a path ending in .py; received {name!r}.")
+    return known[name].absolute()
+
+
+def source_sha256(path: Path) -> str:
+    """SHA-256 of a space's file, which is not run."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
+    """Run a space's file and return its `hypermodel`.
+
+    Raises:
+        SpaceBug: the file raises.
+        SpaceError: it defines neither `hypermodel` nor `build(hp)`.
+    """
+    import keras_tuner
+
+    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+    assert spec and spec.loader  # a .py file always has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
+    found = getattr(module, "hypermodel", None) or getattr(module, "build", None)
+    if isinstance(found, type) and issubclass(found, keras_tuner.HyperModel):
+        found = run_user_code(found, doing=f"creating the hypermodel of {path.name}")
+    if isinstance(found, keras_tuner.HyperModel):
+        return found
+    if found is None or not callable(found):
+        raise SpaceError(f"{path.name} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it has neither.")
+
+    build_function: Callable[[Any], Any] = found
+
+    class FunctionHyperModel(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function) -> keras.Model:
+            return function(hp)
+
+    return FunctionHyperModel(name=path.stem)
+
+
+def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
+    """Whether the class overrides `HyperModel.fit`, or the instance has been given another `fit`."""
+    import keras_tuner
+
+    return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
+
+
+def declare(
+    path: Path, *, n_classes: int, try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None
+) -> SearchSpace:
+    """Read a space's hyperparameters.
+
+    `n_classes` is a fact of the data and stands as `hp.Fixed` before the space's own declarations, which it thereby overrules.
+    Where `declare_hyperparameters` declares nothing, the model is built at its defaults, and again with each conditional scope
+    active, as KerasTuner explores a space; a hypermodel with its own `fit` is then given `try_fit`, because `fit` may declare too.
+
+    Raises:
+        SpaceError: a required hyperparameter is missing, a default lies outside its range, or Optuna can't express a range.
+        SpaceBug: the space's own code raises.
+    """
+    hypermodel = load_hypermodel(path)
+    hp = replay({})
+    hp.Fixed("n_classes", n_classes)
+    run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
+    if len(hp.space) == 1:
+        hp = _explore(hypermodel, hp, try_fit)
+    space = SearchSpace(path.stem, declared(hp), source_sha256(path))
+    check(space)
+    return space
+
+
+def _explore(hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[..., None] | None) -> Any:
+    """Build at the defaults, then once for each conditional scope that was never active."""
+    tried: list[Any] = []
+    for _ in range(MAX_BUILDS):
+        model = run_user_code(lambda: hypermodel.build(hp), doing="building the model to read its hyperparameters")
+        if try_fit and has_own_fit(hypermodel):
+            run_user_code(partial(try_fit, hypermodel, hp, model), doing="trying its fit() on a few rows")
+        tried += hp.active_scopes
+        untried = [scope for scope in hp.inactive_scopes if scope not in tried]
+        if not untried:
+            return hp
+        tried.append(untried[0])
+        _activate(hp, untried[0])
+    raise SpaceError(f"A space must have at most {MAX_BUILDS} conditional scopes; declare them in declare_hyperparameters(hp).")
+
+
+def _activate(hp: Any, scope: Any) -> None:
+    """Set the values under which a conditional scope is active, everything else at its default."""
+    chosen = {condition.name: condition.values[0] for condition in scope}
+    hp.values = {}
+    for item in hp.space:
+        if hp.is_active(item):
+            hp.values.setdefault(item.name, chosen.get(item.name, item.default))
+
+
+def check(space: SearchSpace) -> None:
+    """Refuse a space that can't cut the data.
+
+    Raises:
+        SpaceError: `vocab_size` or `sequence_length` is missing, conditional or too small.
+    """
+    by_name = {item.name: item for item in space.hyperparameters}
+    for name, smallest in zip(REQUIRED, (3, 1), strict=True):
+        item = by_name.get(name)
+        if item is None or item.conditions:
+            raise SpaceError(
+                f"A space must always declare {' and '.join(REQUIRED)}; {space.name} "
+                f"{'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed where it is not searched."
+            )
+        low = min(item.choices) if item.choices else (item.default if item.low is None else item.low)
+        if not isinstance(low, int | float) or low < smallest:
+            raise SpaceError(f"{name} must be {smallest} or more; {space.name} allows {low!r}.")
+
+
+def build(hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence[str] = ()) -> tuple[Any, keras.Model]:
+    """Build the model of one configuration; returns the `HyperParameters` it read, and the compiled model.
+
+    Raises:
+        SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter that is not in `known`.
+    """
+    import keras
+
+    hp = replay(values)
+    run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
+    model = run_user_code(lambda: hypermodel.build(hp), doing="building the model")
+    if not isinstance(model, keras.Model) or not model.compiled:
+        raise SpaceBug(f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback="")
+    check_declared(hp, known)
+    return hp, model
+
+
+def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
+    """Refuse a space that is not that of a study.
+
+    Raises:
+        SpaceError: its hyperparameters have changed since the search.
+    """
+    if now.fingerprint != recorded.fingerprint:
+        raise SpaceError(
+            f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then and is {now.fingerprint} now. "
+            "Put the file back, or start another study."
+        )
+
+
+def check_declared(hp: Any, known: Sequence[str]) -> None:
+    """Refuse a hyperparameter that appears only now.
+
+    Raises:
+        SpaceBug: it is not in `known` (nothing is refused where `known` is empty).
+    """
+    late = sorted({item.name for item in hp.space} - set(known)) if known else []
+    if late:
+        raise SpaceBug(
+            f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared during a trial. "
+            "Declare it in declare_hyperparameters(hp), or put it under hp.conditional_scope.",
+            traceback="",
+        )
+
+
+def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
+    """Call a space's code and turn what it raises into a `SpaceBug` with the traceback.
+
+    Raises:
+        SpaceBug: anything but this program's own errors and memory errors, which pass through.
+    """
+    try:
+        return function()
+    except (SpaceError, MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise SpaceBug(
+            f"The search space failed while {doing}: {type(error).__name__}: {error}", traceback=traceback.format_exc()
+        ) from error
