@@ -1,4 +1,6 @@
-"""`python -m benchmarks [PART]`: run one part or all, write its record, print the table. `make bench` and its parts call it."""
+"""`python -m benchmarks [PART]`: run one part or all, write its record, print the table. `make
+bench` and its parts call it.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +37,45 @@ def bench(
     text_column: Annotated[str | None, typer.Option(help="The column of the text.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
     seed: Annotated[int, typer.Option(help="Split, samplers and trainings of every side.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Workers of this program; the peers have all cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of this program; the peers have all cores.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Time of each tuner in time-to-accuracy.")] = 30.0,
-    tiny: Annotated[bool, typer.Option(help="Sizes of seconds, to try the command; its figures mean nothing.")] = False,
-    results: Annotated[Path, typer.Option(help="The records and bench.html go to its folder bench.")] = Path("results"),
+    tiny: Annotated[
+        bool, typer.Option(help="Sizes of seconds, to try the command; its figures mean nothing.")
+    ] = False,
+    results: Annotated[
+        Path, typer.Option(help="The records and bench.html go to its folder bench.")
+    ] = Path("results"),
 ) -> None:
-    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch and NumPy, each figure with its goal."""
+    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch and NumPy, each figure with
+    its goal.
+    """
     parts = PARTS if part == "all" else (part,)
     if part not in (*PARTS, "all"):
         raise ValueError(f"PART must be one of {', '.join(PARTS)} or all; received {part!r}.")
     config = DataConfig(data=data, text_column=text_column, label_column=label_column)
     n_workers = available_cores() if workers is None else workers
-    settings = Settings(data=config, seed=seed, n_workers=n_workers, minutes=minutes, tiny=tiny, folder=results / "bench")
+    settings = Settings(
+        data=config,
+        seed=seed,
+        n_workers=n_workers,
+        minutes=minutes,
+        tiny=tiny,
+        folder=results / "bench",
+    )
     splits = load_split(config, seed=seed)
     for name in parts:
         started = time.perf_counter()
-        values = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").measure(settings, splits, say=_say)
+        values = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").measure(
+            settings, splits, say=_say
+        )
         command = ["python", "-m", "benchmarks", *sys.argv[1:]]
-        record = {**describe(settings, splits, command=command), "wall_seconds": round(time.perf_counter() - started, 1), **values}
+        record = {
+            **describe(settings, splits, command=command),
+            "wall_seconds": round(time.perf_counter() - started, 1),
+            **values,
+        }
         _say(f"wrote {write_record(settings, name, record, day=date.today())}")
     records = newest_records(settings.folder, tiny=tiny)
     _print_table({name: records[name] for name in parts})

@@ -1,4 +1,6 @@
-"""Clients that ask a server as fast as it answers: each sends its next request when it has the answer to its last."""
+"""Clients that ask a server as fast as it answers: each sends its next request when it has the
+answer to its last.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,19 @@ import numpy as np
 
 
 async def ask(port: int, bodies: list[bytes], *, n_clients: int, seconds: float) -> list[float]:
-    """Milliseconds of every request that so many clients made in so many seconds, each over one connection.
+    """Milliseconds of every request that so many clients made in so many seconds, each over one
+    connection.
 
     Raises:
         RuntimeError: an answer is not 200.
     """
     until = time.perf_counter() + seconds
-    found = await asyncio.gather(*(_client(port, bodies[number:] + bodies[:number], until=until) for number in range(n_clients)))
+    found = await asyncio.gather(
+        *(
+            _client(port, bodies[number:] + bodies[:number], until=until)
+            for number in range(n_clients)
+        )
+    )
     return [latency for latencies in found for latency in latencies]
 
 
@@ -26,10 +34,17 @@ async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float
     while time.perf_counter() < until:
         started = time.perf_counter()
         body = bodies[len(latencies) % len(bodies)]
-        head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type:"
+            f" application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         writer.write(head.encode() + body)
         status, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
-        length = next(line.partition(b":")[2] for line in rest.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        length = next(
+            line.partition(b":")[2]
+            for line in rest.lower().split(b"\r\n")
+            if line.startswith(b"content-length:")
+        )
         answer = await reader.readexactly(int(length))
         if b" 200 " not in status + b" ":
             raise RuntimeError(f"the server answered {status!r}: {answer[:200]!r}")

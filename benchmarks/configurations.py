@@ -1,7 +1,9 @@
-"""The fixed list that every side of `make bench-throughput` trains, and the terms that all sides share.
+"""The fixed list that every side of `make bench-throughput` trains, and the terms that all sides
+share.
 
-Chosen by hand before anything was timed: both ends of every range occur, small and large alternate, and the first is the search space's
-default, because trial 0 of a study is its baseline. The learning rate is 0.001, the dropout 0.2, for all.
+Chosen by hand before anything was timed: both ends of every range occur, small and large alternate,
+and the first is the search space's default, because trial 0 of a study is its baseline. The
+learning rate is 0.001, the dropout 0.2, for all.
 """
 
 from pathlib import Path
@@ -11,9 +13,15 @@ BATCH_SIZE = 128
 DROPOUT = 0.2
 LEARNING_RATE = 1e-3
 EPOCHS = 3
-DIGITS = 6  # of an accuracy: Keras gives float32, so that equal counts of texts would differ in the eighth
+# of an accuracy: Keras gives float32, so that equal counts of texts would differ in the eighth
+DIGITS = 6
 
-RANGES = {"vocab_size": (1_000, 30_000), "sequence_length": (40, 200), "embedding_dim": (8, 64), "lstm_units": (8, 128)}
+RANGES = {
+    "vocab_size": (1_000, 30_000),
+    "sequence_length": (40, 200),
+    "embedding_dim": (8, 64),
+    "lstm_units": (8, 128),
+}
 _ROWS = (
     (20_000, 100, 20, 32),
     (1_000, 40, 8, 8),
@@ -30,4 +38,6 @@ Configuration = dict[str, int | float]
 
 def fixed_list() -> list[Configuration]:
     """The 8 configurations, in the order in which every side gets them."""
-    return [{**dict(zip(RANGES, row, strict=True)), "learning_rate": LEARNING_RATE} for row in _ROWS]
+    return [
+        {**dict(zip(RANGES, row, strict=True)), "learning_rate": LEARNING_RATE} for row in _ROWS
+    ]

@@ -1,7 +1,9 @@
-"""What a trial costs the coordinator when the study is small and when it is large, with fake trainings.
+"""What a trial costs the coordinator when the study is small and when it is large, with fake
+trainings.
 
-`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its pool is fake: its worker answers at
-once. So the wall time of the search is the coordinator's own: ask, suggest, report, prune, files, attributes, tell, summary.
+`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its
+pool is fake: its worker answers at once. So the wall time of the search is the coordinator's own:
+ask, suggest, report, prune, files, attributes, tell, summary.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ N_PROFILED = 15  # functions that the record names
 
 
 class FakeWorker:
-    """Answers each message as a worker does, at once: an epoch while it is told to go on, then the result; paused trials go on.
+    """Answers each message as a worker does, at once: an epoch while it is told to go on, then the
+    result; paused trials go on.
 
     Args:
         result: every field of a `FitResult`, as a worker sends it.
@@ -62,7 +65,9 @@ class FakeWorker:
     def send(self, message: Message) -> None:
         if message.get("kind") == "train":
             self._checkpoint = str(message.get("checkpoint", ""))
-            self._history = self._histories.pop(self._checkpoint, []) if message.get("resume") else []
+            self._history = (
+                self._histories.pop(self._checkpoint, []) if message.get("resume") else []
+            )
             self._train_epoch()
         elif message["go"] is True and len(self._history) < self._epochs:
             self._train_epoch()
@@ -70,18 +75,31 @@ class FakeWorker:
             self._end(paused=message["go"] == "pause", stopped=message["go"] is not True)
 
     def _train_epoch(self) -> None:
-        self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
+        self._history.append(
+            {"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0}
+        )
         self.answers.append({"kind": "epoch", **self._history[-1]})
 
     def _end(self, *, paused: bool, stopped: bool) -> None:
         best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
-        values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
+        values = {
+            "best_epoch": best["number"],
+            "best_value": best["metrics"]["val_accuracy"],
+            "metrics": best["metrics"],
+        }
         values["stopped"] = stopped
         if paused:
             self._histories[self._checkpoint] = self._history
-            write_bytes(Path(self._checkpoint), b"a checkpoint's place; a worker writes it, not the coordinator")
+            write_bytes(
+                Path(self._checkpoint),
+                b"a checkpoint's place; a worker writes it, not the coordinator",
+            )
             values["paused"] = True
-        fixed = {"history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds()}
+        fixed = {
+            "history": self._history,
+            "confusion": [[40, 10], [10, 40]],
+            "seconds": fake_seconds(),
+        }
         self.answers.append({"kind": "result", **self._blank, **values, **fixed})
 
 
@@ -97,7 +115,15 @@ class FakePool:
 
 def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
     """The metrics that a real epoch has."""
-    names = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
+    names = (
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_balanced_accuracy",
+        "val_f1",
+        "val_auc",
+    )
     return dict(zip(names, rng.uniform(0.5, 0.9, len(names)).tolist(), strict=True))
 
 
@@ -106,8 +132,12 @@ def fake_seconds() -> dict[str, float]:
 
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """Coordinator seconds a trial after `n_before` trials; then those of one more, by function, under the profiler."""
-    from tuning.training.callback import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+    """Coordinator seconds a trial after `n_before` trials; then those of one more, by function,
+    under the profiler.
+    """
+    from tuning.training.callback import (
+        FitResult,
+    )  # loads TensorFlow, which the process that calls the parts does not need
 
     blank = dataclasses.asdict(FitResult())
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +145,9 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         config = study_config("coordinator", DataConfig(), seed=seed)
         space = declare(SPACE_PATH, n_classes=2)
         corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
-        study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
+        study = open_study(
+            results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
+        )
         study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
 
         def search(n: int) -> list[float]:
@@ -127,7 +159,12 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         profile.runcall(search, n_before + n_trials + 1)
         close_study(study)
     seconds = (events[-1] - events[0]) / n_trials
-    found = {"n_before": n_before, "n_trials": n_trials, "seconds_a_trial": round(seconds, 4), "share": seconds / TRIAL_SECONDS}
+    found = {
+        "n_before": n_before,
+        "n_trials": n_trials,
+        "seconds_a_trial": round(seconds, 4),
+        "share": seconds / TRIAL_SECONDS,
+    }
     gaps = [round(end - start, 4) for start, end in itertools.pairwise(events)]
     return {**found, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
 
@@ -142,7 +179,9 @@ def event_seconds(
     worker: FakeWorker,
     n_trials: int,
 ) -> list[float]:
-    """Search until the study has so many finished trials; when each thing that is worth a line happened, the call's start first."""
+    """Search until the study has so many finished trials; when each thing that is worth a line
+    happened, the call's start first.
+    """
     events: list[float] = []
 
     def look(progressed: Progressed) -> None:
@@ -160,13 +199,24 @@ def fake_reviews() -> SplitReviews:
     """As many rows as the default data have, of made-up texts of as many lengths."""
     texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
     frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
-    return SplitReviews({name: frame if name == "train" else frame[:100] for name in SPLITS}, ("negative", "positive"), 0, "fake")
+    return SplitReviews(
+        {name: frame if name == "train" else frame[:100] for name in SPLITS},
+        ("negative", "positive"),
+        0,
+        "fake",
+    )
 
 
-def past_trials(n: int, *, space: SearchSpace, epochs: int, seed: int) -> list[optuna.trial.FrozenTrial]:
-    """So many finished trials of random configurations, half of them pruned after an epoch, with the attributes of real ones."""
+def past_trials(
+    n: int, *, space: SearchSpace, epochs: int, seed: int
+) -> list[optuna.trial.FrozenTrial]:
+    """So many finished trials of random configurations, half of them pruned after an epoch, with
+    the attributes of real ones.
+    """
     rng = np.random.default_rng(seed)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed)
+    )
     for number in range(n):
         trial = study.ask()
         suggest(trial, space.hyperparameters)
@@ -174,19 +224,36 @@ def past_trials(n: int, *, space: SearchSpace, epochs: int, seed: int) -> list[o
         metrics = fake_metrics(rng)
         for epoch in range(1, 2 if pruned else epochs + 1):
             trial.report(metrics["val_accuracy"], step=epoch)
-        attributes = {"best_epoch": 1, "n_epochs": 1, "n_parameters": 1000, "padding_share": 0.1, "seed": seed, "seconds": fake_seconds()}
+        attributes = {
+            "best_epoch": 1,
+            "n_epochs": 1,
+            "n_parameters": 1000,
+            "padding_share": 0.1,
+            "seed": seed,
+            "seconds": fake_seconds(),
+        }
         for name, value in {**attributes, **metrics}.items():
             trial.set_user_attr(name, value)
-        study.tell(trial, None if pruned else metrics["val_accuracy"], state=optuna.trial.TrialState.PRUNED if pruned else None)
+        study.tell(
+            trial,
+            None if pruned else metrics["val_accuracy"],
+            state=optuna.trial.TrialState.PRUNED if pruned else None,
+        )
     return study.get_trials(deepcopy=False)
 
 
 def slowest(profile: cProfile.Profile) -> list[dict[str, Any]]:
-    """The functions of `tuning` and `optuna` in which most time was spent, calls below them included."""
-    stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", pstats.Stats(profile).stats)  # type: ignore[attr-defined]
+    """The functions of `tuning` and `optuna` in which most time was spent, calls below them
+    included.
+    """
+    by_function = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", by_function)
     found = [
         (cumulative, calls, f"{Path(file).parent.name}/{Path(file).name}:{name}")
         for (file, _, name), (_, calls, _, cumulative, _) in stats.items()
         if "/tuning/" in file or "/optuna/" in file
     ]
-    return [{"function": name, "calls": calls, "seconds": round(s, 4)} for s, calls, name in sorted(found, reverse=True)[:N_PROFILED]]
+    return [
+        {"function": name, "calls": calls, "seconds": round(s, 4)}
+        for s, calls, name in sorted(found, reverse=True)[:N_PROFILED]
+    ]

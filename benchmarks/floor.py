@@ -1,4 +1,6 @@
-"""The floor of an LSTM's training step: the time that NumPy's sgemm takes for the same multiplications, and nothing else."""
+"""The floor of an LSTM's training step: the time that NumPy's sgemm takes for the same
+multiplications, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +10,36 @@ import numpy as np
 
 
 def floor_flops(*, batch: int, length: int, units: int, features: int) -> int:
-    """Floating-point operations of the multiplications: inputs and states, each forward, for its own gradient and for its weights'."""
+    """Floating-point operations of the multiplications: inputs and states, each forward, for its
+    own gradient and for its weights'.
+    """
     return 3 * 2 * batch * length * 4 * units * (features + units)
 
 
 def floor_seconds(*, batch: int, length: int, units: int, features: int, n_steps: int) -> float:
-    """Seconds a training step of the multiplications alone, float32, on as many threads as BLAS has.
+    """Seconds a training step of the multiplications alone, float32, on as many threads as BLAS
+    has.
 
-    What does not depend on the step before is one large multiplication outside the time loop: the inputs', their gradient, both weight
-    gradients. Inside the loop stand the state's product and the gradient that goes back through it. Results go to memory that exists.
+    What does not depend on the step before is one large multiplication outside the time loop: the
+    inputs', their gradient, both weight gradients. Inside the loop stand the state's product and
+    the gradient that goes back through it. Results go to memory that exists.
     """
     rng = np.random.default_rng(0)
     gates = 4 * units
-    x, kernel, recurrent = (_random(rng, shape) for shape in ((length * batch, features), (features, gates), (units, gates)))
+    x, kernel, recurrent = (
+        _random(rng, shape)
+        for shape in ((length * batch, features), (features, gates), (units, gates))
+    )
     states, d_gates = _random(rng, (length, batch, units)), _random(rng, (length, batch, gates))
-    products, d_x, d_state = np.empty_like(d_gates), np.empty_like(x), np.empty((batch, units), np.float32)
+    products, d_x, d_state = (
+        np.empty_like(d_gates),
+        np.empty_like(x),
+        np.empty((batch, units), np.float32),
+    )
     d_kernel, d_recurrent = np.empty_like(kernel), np.empty_like(recurrent)
-    flat_states, flat_gates, flat_products = (array.reshape(length * batch, -1) for array in (states, d_gates, products))
+    flat_states, flat_gates, flat_products = (
+        array.reshape(length * batch, -1) for array in (states, d_gates, products)
+    )
 
     def step() -> None:
         np.matmul(x, kernel, out=flat_products)
@@ -43,5 +58,7 @@ def floor_seconds(*, batch: int, length: int, units: int, features: int, n_steps
     return (time.perf_counter() - started) / n_steps
 
 
-def _random(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _random(
+    rng: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return rng.standard_normal(shape, dtype=np.float32)

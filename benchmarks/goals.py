@@ -25,7 +25,9 @@ class Goal:
     moonshot: float | None = None
 
     def figure(self, value: float | None, *, note: str = "") -> dict[str, Any]:
-        """The measured value with its goal beside it; None: it could not be measured, for the reason in `note`."""
+        """The measured value with its goal beside it; None: it could not be measured, for the
+        reason in `note`.
+        """
         reached = value is not None and bool(_COMPARE[self.sign](value, self.goal))
         found: dict[str, Any] = {
             "value": None if value is None else round(value, 5),
@@ -43,27 +45,117 @@ class Goal:
     @property
     def goal_text(self) -> str:
         aim = f"{self.sign} {self.value_text(self.goal)}"
-        return aim if self.moonshot is None else f"{aim} (moonshot {self.value_text(self.moonshot)})"
+        return (
+            aim if self.moonshot is None else f"{aim} (moonshot {self.value_text(self.moonshot)})"
+        )
 
 
 GOALS = {
     goal.name: goal
     for goal in (
-        Goal("throughput", "ratio_kerastuner_random", "8 fixed trials, against KerasTuner's RandomSearch", "≥", 10, "×", 20),
-        Goal("throughput", "ratio_optuna_script", "8 fixed trials, against a plain Optuna script", "≥", 6, "×"),
-        Goal("time-to-accuracy", "ratio_time_to_accuracy", "time to the accuracy of KerasTuner's better tuner", "≥", 20, "×", 50),
-        Goal("step", "ratio_keras_lstm", "training step against keras.layers.LSTM, 16 and 32 units (worst)", "≥", 2.5, "×"),
-        Goal("step", "ratio_floor", "training step over its sgemm floor, 64 and 128 units (worst)", "≤", 1.6, "×"),
-        Goal("step", "ratio_pytorch", "training step against PyTorch's nn.LSTM (worst)", ">", 1, "×"),
-        Goal("scale", "share_train_evaluate", "worker time in training and evaluation, 20 trials", "≥", 0.95, "%"),
+        Goal(
+            "throughput",
+            "ratio_kerastuner_random",
+            "8 fixed trials, against KerasTuner's RandomSearch",
+            "≥",
+            10,
+            "×",
+            20,
+        ),
+        Goal(
+            "throughput",
+            "ratio_optuna_script",
+            "8 fixed trials, against a plain Optuna script",
+            "≥",
+            6,
+            "×",
+        ),
+        Goal(
+            "time-to-accuracy",
+            "ratio_time_to_accuracy",
+            "time to the accuracy of KerasTuner's better tuner",
+            "≥",
+            20,
+            "×",
+            50,
+        ),
+        Goal(
+            "step",
+            "ratio_keras_lstm",
+            "training step against keras.layers.LSTM, 16 and 32 units (worst)",
+            "≥",
+            2.5,
+            "×",
+        ),
+        Goal(
+            "step",
+            "ratio_floor",
+            "training step over its sgemm floor, 64 and 128 units (worst)",
+            "≤",
+            1.6,
+            "×",
+        ),
+        Goal(
+            "step", "ratio_pytorch", "training step against PyTorch's nn.LSTM (worst)", ">", 1, "×"
+        ),
+        Goal(
+            "scale",
+            "share_train_evaluate",
+            "worker time in training and evaluation, 20 trials",
+            "≥",
+            0.95,
+            "%",
+        ),
         Goal("scale", "view_ms", "data view for a trial, 100,000 reviews", "<", 50, "ms"),
         Goal("scale", "view_tokenisations", "texts tokenised for that view", "≤", 0, ""),
-        Goal("scale", "tokenising_growth", "tokenising seconds a row, worst over that of 10,000 rows", "≤", 1.2, "×"),
-        Goal("scale", "peak_memory_gib", "peak memory of coordinator and worker, 1,000,000 reviews", "<", 6, "GiB"),
-        Goal("scale", "worker_memory_growth", "resident memory of a worker, trials 191–200 over 20–29", "<", 0.05, "%"),
-        Goal("scale", "coordinator_share_trial_10", "coordinator time at trial 10, of a 10 s trial", "<", 0.02, "%"),
-        Goal("scale", "coordinator_share_trial_5000", "coordinator time at trial 5,000, of a 10 s trial", "<", 0.02, "%"),
-        Goal("scale-out", "idle_share_100_workers", "idle share of up to 100 workers, 60 s a trial, 10,000 trials (worst)", "<", 0.05, "%"),
+        Goal(
+            "scale",
+            "tokenising_growth",
+            "tokenising seconds a row, worst over that of 10,000 rows",
+            "≤",
+            1.2,
+            "×",
+        ),
+        Goal(
+            "scale",
+            "peak_memory_gib",
+            "peak memory of coordinator and worker, 1,000,000 reviews",
+            "<",
+            6,
+            "GiB",
+        ),
+        Goal(
+            "scale",
+            "worker_memory_growth",
+            "resident memory of a worker, trials 191–200 over 20–29",
+            "<",
+            0.05,
+            "%",
+        ),
+        Goal(
+            "scale",
+            "coordinator_share_trial_10",
+            "coordinator time at trial 10, of a 10 s trial",
+            "<",
+            0.02,
+            "%",
+        ),
+        Goal(
+            "scale",
+            "coordinator_share_trial_5000",
+            "coordinator time at trial 5,000, of a 10 s trial",
+            "<",
+            0.02,
+            "%",
+        ),
+        Goal(
+            "scale-out",
+            "idle_share_100_workers",
+            "idle share of up to 100 workers, 60 s a trial, 10,000 trials (worst)",
+            "<",
+            0.05,
+            "%",
+        ),
         Goal(
             "confirmation",
             "confirmation_coverage",
@@ -75,27 +167,68 @@ GOALS = {
         Goal(
             "confirmation",
             "confirmation_false_better",
-            "confirmations that call one of five finalists as good as the baseline better (worst case)",
+            "confirmations that call one of five finalists as good as the baseline better (worst"
+            " case)",
             "≤",
             0.025,
             "%",
         ),
-        Goal("confirmation", "confirmation_lower_regret", "data sets of 12 with a lower regret than Optuna's best trial", "≥", 9, ""),
-        Goal("serving", "serve_reviews_per_second", "reviews a second of `make serve`, 100 a request (slower model)", "≥", 1_000, ""),
-        Goal("serving", "serve_p99_ms", "99th percentile of those requests (slower model)", "≤", 500, "ms"),
-        Goal("serving", "serve_single_per_second", "reviews a second of `make serve`, one a request (slower model)", "≥", 1_000, ""),
-        Goal("serving", "predict_reviews_per_second", "reviews a second of `make predict FILE=` (slower model)", "≥", 5_000, ""),
+        Goal(
+            "confirmation",
+            "confirmation_lower_regret",
+            "data sets of 12 with a lower regret than Optuna's best trial",
+            "≥",
+            9,
+            "",
+        ),
+        Goal(
+            "serving",
+            "serve_reviews_per_second",
+            "reviews a second of `make serve`, 100 a request (slower model)",
+            "≥",
+            1_000,
+            "",
+        ),
+        Goal(
+            "serving",
+            "serve_p99_ms",
+            "99th percentile of those requests (slower model)",
+            "≤",
+            500,
+            "ms",
+        ),
+        Goal(
+            "serving",
+            "serve_single_per_second",
+            "reviews a second of `make serve`, one a request (slower model)",
+            "≥",
+            1_000,
+            "",
+        ),
+        Goal(
+            "serving",
+            "predict_reviews_per_second",
+            "reviews a second of `make predict FILE=` (slower model)",
+            "≥",
+            5_000,
+            "",
+        ),
     )
 }
 
 
-def figures(values: Mapping[str, float | None], *, notes: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+def figures(
+    values: Mapping[str, float | None], *, notes: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
     """Measured values by plain name, each with its goal beside it.
 
     Raises:
         KeyError: a name that has no goal.
     """
-    return {name: GOALS[name].figure(value, note=(notes or {}).get(name, "")) for name, value in values.items()}
+    return {
+        name: GOALS[name].figure(value, note=(notes or {}).get(name, ""))
+        for name, value in values.items()
+    }
 
 
 def rows(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
@@ -104,6 +237,17 @@ def rows(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, 
     for goal in GOALS.values():
         if goal.part in records:
             figure = records[goal.part].get(goal.name, goal.figure(None, note="not measured"))
-            measured = figure.get("note", "not measured") if figure["value"] is None else goal.value_text(figure["value"])
-            found.append((goal.text, measured, goal.goal_text, "reached" if figure["reached"] else "not reached"))
+            measured = (
+                figure.get("note", "not measured")
+                if figure["value"] is None
+                else goal.value_text(figure["value"])
+            )
+            found.append(
+                (
+                    goal.text,
+                    measured,
+                    goal.goal_text,
+                    "reached" if figure["reached"] else "not reached",
+                )
+            )
     return found

@@ -22,31 +22,47 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import close_study
 
 
-def train_list(*, data: DataConfig, configurations: list[Configuration], epochs: int, seed: int, n_workers: int) -> dict[str, Any]:
+def train_list(
+    *, data: DataConfig, configurations: list[Configuration], epochs: int, seed: int, n_workers: int
+) -> dict[str, Any]:
     """Train the configurations, each to its end, by a study that has them queued.
 
-    `seconds` is the whole call: reading and splitting the data, tokenising, starting the workers (TensorFlow's import included), the
-    trials and their storage. `search_seconds` begins when the first trial does.
+    `seconds` is the whole call: reading and splitting the data, tokenising, starting the workers
+    (TensorFlow's import included), the trials and their storage. `search_seconds` begins when the
+    first trial does.
     """
     train = TrainConfig(epochs=epochs, patience=epochs)  # never stopped early
-    config = StudyConfig(study="fixed_list", space=str(SPACE_PATH), pruner="none", seed=seed, data=data, train=train)
+    config = StudyConfig(
+        study="fixed_list", space=str(SPACE_PATH), pruner="none", seed=seed, data=data, train=train
+    )
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
         url = results.storage_url(None)
 
         def queue(corpus: Corpus, space: SearchSpace) -> None:
-            # The study exists by now and has no trial: what is queued is what it trains, in this order.
+            # The study exists by now and has no trial: what is queued is what it trains, in this
+            # order.
             study = optuna.load_study(study_name=config.study, storage=url)
             for values in configurations:
                 study.enqueue_trial(to_params(values, space.hyperparameters))
             close_study(study)
 
         started = time.perf_counter()
-        outcome = tune(config, results=results, storage_url=url, n_trials=len(configurations), n_workers=n_workers, on_start=queue)
+        outcome = tune(
+            config,
+            results=results,
+            storage_url=url,
+            n_trials=len(configurations),
+            n_workers=n_workers,
+            on_start=queue,
+        )
         seconds = time.perf_counter() - started
     trials = sorted(outcome.summary.ranked, key=lambda trial: trial.number)
     search_seconds = max(map(_end, trials)) - min(map(_start, trials))
-    found = [{"values": t.params, "val_accuracy": t.value, "seconds": round(_end(t) - _start(t), 3)} for t in trials]
+    found = [
+        {"values": t.params, "val_accuracy": t.value, "seconds": round(_end(t) - _start(t), 3)}
+        for t in trials
+    ]
     return {"seconds": seconds, "search_seconds": search_seconds, "trials": found}
 
 

@@ -1,4 +1,6 @@
-"""A side in a process of its own, so that no side finds another's threads, memory or loaded modules."""
+"""A side in a process of its own, so that no side finds another's threads, memory or loaded
+modules.
+"""
 
 import os
 import resource
@@ -12,12 +14,16 @@ _T = TypeVar("_T")
 
 
 def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments: Any) -> _T:
-    """Call a function of a module in a fresh interpreter, in its main thread, and hand back what it returns.
+    """Call a function of a module in a fresh interpreter, in its main thread, and hand back what it
+    returns.
 
-    The libraries' own lines on standard output and error go to `log_path`; what the function raises is raised here.
+    The libraries' own lines on standard output and error go to `log_path`; what the function raises
+    is raised here.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_log_to, initargs=(log_path,)) as executor:
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=_log_to, initargs=(log_path,)
+    ) as executor:
         return executor.submit(function, **arguments).result()
 
 

@@ -1,4 +1,6 @@
-"""What a part writes: `results/bench/<part>-<date>.json`, with all that is needed to judge and repeat it."""
+"""What a part writes: `results/bench/<part>-<date>.json`, with all that is needed to judge and
+repeat it.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,23 @@ PEERS = ("optuna-integration", "tensorboard", "torch")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory, and the kernels of NumPy's BLAS, which `OPENBLAS_CORETYPE` may have chosen."""
+    """Processor, cores that may be used, memory, and the kernels of NumPy's BLAS, which
+    `OPENBLAS_CORETYPE` may have chosen.
+    """
     cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
-    blas = [info.get("architecture", "") for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
+    blas = [
+        info.get("architecture", "")
+        for info in threadpoolctl.threadpool_info()
+        if info["user_api"] == "blas"
+    ]
     memory_gib = round(int(kibibytes) / 2**20, 1) if kibibytes else None
-    return {"cpu": cpu, "cores": available_cores(), "memory_gib": memory_gib, "blas_kernels": sorted(set(blas))}
+    return {
+        "cpu": cpu,
+        "cores": available_cores(),
+        "memory_gib": memory_gib,
+        "blas_kernels": sorted(set(blas)),
+    }
 
 
 def _field(path: Path, name: str) -> str:
@@ -39,7 +52,9 @@ def _field(path: Path, name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the packages that results depend on, and of the peers that are installed."""
+    """Versions of Python, of the packages that results depend on, and of the peers that are
+    installed.
+    """
     found = describe_versions()
     for name in PEERS:
         try:
@@ -68,7 +83,9 @@ def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) ->
 
 
 def record_path(folder: Path, part: str, *, day: date, tiny: bool) -> Path:
-    """Where the record of a part and day stands; tiny ones by another name, so that they are never taken for figures."""
+    """Where the record of a part and day stands; tiny ones by another name, so that they are never
+    taken for figures.
+    """
     return folder / f"{'tiny-' if tiny else ''}{part}-{day.isoformat()}.json"
 
 

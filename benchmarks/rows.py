@@ -1,4 +1,6 @@
-"""From 10,000 to 1,000,000 reviews: seconds to tokenise, a trial's view, and the memory of a trial on all of them."""
+"""From 10,000 to 1,000,000 reviews: seconds to tokenise, a trial's view, and the memory of a trial
+on all of them.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +23,39 @@ from tuning.data.corpus import build_corpus, open_corpus
 from tuning.data.splits import SplitReviews
 from tuning.training.batching import View, evaluation_batches, training_batches
 
-VIEWS = ((2_000, 50), (8_000, 100), (30_000, 200), (1_000, 40), (20_000, 120))  # vocabulary, length: each is a trial's
+VIEWS = (
+    (2_000, 50),
+    (8_000, 100),
+    (30_000, 200),
+    (1_000, 40),
+    (20_000, 120),
+)  # vocabulary, length: each is a trial's
 
 
 def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -> dict[str, Any]:
-    """Seconds to build the corpus of so many reviews, drawn from the data with replacement; with the seconds of its views."""
+    """Seconds to build the corpus of so many reviews, drawn from the data with replacement; with
+    the seconds of its views.
+    """
     drawn = resample(splits, n_rows=n_rows, seed=seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "corpus"
         started = time.perf_counter()
         corpus = build_corpus(folder, drawn)
         seconds = time.perf_counter() - started
-        found = {"n_rows": n_rows, "n_tokens": corpus.card["n_tokens"], "tokenising_seconds": round(seconds, 3)}
+        found = {
+            "n_rows": n_rows,
+            "n_tokens": corpus.card["n_tokens"],
+            "tokenising_seconds": round(seconds, 3),
+        }
         return {**found, **(_views(folder) if with_view else {})}
 
 
 def _views(folder: Path) -> dict[str, Any]:
-    """Milliseconds until a trial has its first batch, for several trials: open, cut, order an epoch's batches and validation's.
+    """Milliseconds until a trial has its first batch, for several trials: open, cut, order an
+    epoch's batches and validation's.
 
-    `cut_epoch_ms` is what the view defers: cutting every batch of an epoch, which happens during training, ahead of it.
+    `cut_epoch_ms` is what the view defers: cutting every batch of an epoch, which happens during
+    training, ahead of it.
     """
     view_ms, cut_ms = [], []
     with mock.patch("tuning.data.corpus.tokenize", wraps=tokenize) as counted:
@@ -47,7 +63,12 @@ def _views(folder: Path) -> dict[str, Any]:
             started = time.perf_counter()
             corpus = open_corpus(folder)
             train, validation = (
-                View(corpus.split(name).texts, vocab_size=vocab_size, sequence_length=length, trims=True)
+                View(
+                    corpus.split(name).texts,
+                    vocab_size=vocab_size,
+                    sequence_length=length,
+                    trims=True,
+                )
                 for name in ("train", "validation")
             )
             batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)
@@ -59,7 +80,12 @@ def _views(folder: Path) -> dict[str, Any]:
             view_ms.append(round((ready - started) * 1000, 2))
             cut_ms.append(round((time.perf_counter() - ready) * 1000, 2))
         n_tokenised = counted.call_count
-    return {"view_ms": statistics.median(view_ms), "all_view_ms": view_ms, "cut_epoch_ms": cut_ms, "n_tokenised": n_tokenised}
+    return {
+        "view_ms": statistics.median(view_ms),
+        "all_view_ms": view_ms,
+        "cut_epoch_ms": cut_ms,
+        "n_tokenised": n_tokenised,
+    }
 
 
 def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -> None:
@@ -68,7 +94,8 @@ def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -
 
 
 def memory(*, path: Path, seed: int) -> dict[str, float]:
-    """Peak memory in GiB of the coordinator, which reads, splits and tokenises the file, and of a worker that trains on it for an epoch.
+    """Peak memory in GiB of the coordinator, which reads, splits and tokenises the file, and of a
+    worker that trains on it for an epoch.
 
     Pages that a worker shares with the process it was forked from are counted as its own.
     """

@@ -1,4 +1,6 @@
-"""What must not grow: the share of time lost, a trial's view, memory, the coordinator's time. Each in a fresh process."""
+"""What must not grow: the share of time lost, a trial's view, memory, the coordinator's time. Each
+in a fresh process.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from benchmarks.settings import Settings
 from tuning.data.splits import SplitReviews
 
 
-def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Every figure of scale."""
     parts = {
         "worker_time": _worker_time(settings, say=say),
@@ -40,21 +44,35 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
 def _worker_time(settings: Settings, *, say: Callable[[str], None]) -> dict[str, Any]:
     n_trials = settings.size(20, tiny=3)
     say(f"where the workers' time goes, {n_trials} trials")
-    arguments = {"data": settings.data, "seed": settings.seed, "n_workers": settings.n_workers, "n_trials": n_trials}
+    arguments = {
+        "data": settings.data,
+        "seed": settings.seed,
+        "n_workers": settings.n_workers,
+        "n_trials": n_trials,
+    }
     return in_fresh_process(worker_time.measure, log_path=settings.log_path, **arguments)
 
 
-def _tokenising(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _tokenising(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     sizes = settings.size((10_000, 100_000, 1_000_000), tiny=(500, 1_000, 2_000))
     found = []
     for n_rows in sizes:
         say(f"tokenising {n_rows:,} reviews")
-        arguments = {"splits": splits, "n_rows": n_rows, "seed": settings.seed, "with_view": n_rows == sizes[1]}
+        arguments = {
+            "splits": splits,
+            "n_rows": n_rows,
+            "seed": settings.seed,
+            "with_view": n_rows == sizes[1],
+        }
         found.append(in_fresh_process(rows.tokenise, log_path=settings.log_path, **arguments))
     return found
 
 
-def _memory(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+def _memory(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
     n_large, n_small, n_trials = settings.size((1_000_000, 2_000, 200), tiny=(2_000, 300, 3))
     with tempfile.TemporaryDirectory() as folder:
         large, small = Path(folder) / "large.parquet", Path(folder) / "small.parquet"
@@ -62,10 +80,17 @@ def _memory(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
             drawn = {"splits": splits, "path": path, "n_rows": n_rows, "seed": settings.seed}
             in_fresh_process(rows.write_reviews, log_path=settings.log_path, **drawn)
         say(f"memory of a trial on {n_large:,} reviews")
-        memory = in_fresh_process(rows.memory, log_path=settings.log_path, path=large, seed=settings.seed)
+        memory = in_fresh_process(
+            rows.memory, log_path=settings.log_path, path=large, seed=settings.seed
+        )
         say(f"memory of a worker over {n_trials} trials")
         arguments = {"path": small, "seed": settings.seed, "n_trials": n_trials}
-        return {"memory": memory, "worker_memory": in_fresh_process(worker_memory.measure, log_path=settings.log_path, **arguments)}
+        return {
+            "memory": memory,
+            "worker_memory": in_fresh_process(
+                worker_memory.measure, log_path=settings.log_path, **arguments
+            ),
+        }
 
 
 def _coordinator(settings: Settings, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -73,6 +98,10 @@ def _coordinator(settings: Settings, *, say: Callable[[str], None]) -> list[dict
     found = []
     for n_before in settings.size((10, 5_000), tiny=(10, 20)):
         say(f"coordinator at trial {n_before:,}")
-        arguments = {"n_before": n_before, "n_trials": settings.size(10, tiny=2), "seed": settings.seed}
+        arguments = {
+            "n_before": n_before,
+            "n_trials": settings.size(10, tiny=2),
+            "seed": settings.seed,
+        }
         found.append(in_fresh_process(coordinator.measure, log_path=settings.log_path, **arguments))
     return found

@@ -1,13 +1,16 @@
-"""How many workers one coordinator feeds: the real search and storage, with trainings that only pass the time of a clock.
+"""How many workers one coordinator feeds: the real search and storage, with trainings that only
+pass the time of a clock.
 
-And what it costs in the result that TPE fits but a part of a large study, on tabulated trainings (`benchmarks.confirmation`).
+And what it costs in the result that TPE fits but a part of a large study, on tabulated trainings
+(`benchmarks.confirmation`).
 
-`tuning.search.loop.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock is the machine's while the coordinator
-works, and jumps to the next message of a worker while it has nothing to do. So a training takes 60 s of that clock and none of ours,
-and whatever the coordinator takes is measured. A worker idles from the moment it has sent a message to that of its answer.
+`tuning.search.loop.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock
+is the machine's while the coordinator works, and jumps to the next message of a worker while it has
+nothing to do. So a training takes 60 s of that clock and none of ours, and whatever the coordinator
+takes is measured. A worker idles from the moment it has sent a message to that of its answer.
 
-A study is cut short: it begins with so many finished trials, and each worker has some more. All ask at once when a call begins, which
-in a whole study weighs less: `idle_share_later` leaves it out.
+A study is cut short: it begins with so many finished trials, and each worker has some more. All ask
+at once when a call begins, which in a whole study weighs less: `idle_share_later` leaves it out.
 """
 
 from __future__ import annotations
@@ -75,7 +78,9 @@ class FakeWorker:
         result: every field of a `FitResult`, as a worker sends it.
     """
 
-    def __init__(self, clock: Clock, *, epochs: int, result: Message, rng: np.random.Generator) -> None:
+    def __init__(
+        self, clock: Clock, *, epochs: int, result: Message, rng: np.random.Generator
+    ) -> None:
         self.is_ready = True
         self.idle_seconds = self.busy_seconds = 0.0
         self.first_idle_seconds: float | None = None
@@ -94,13 +99,30 @@ class FakeWorker:
             self.first_idle_seconds = self.idle_seconds
         if message.get("kind") == "train":
             self._history = []
-        if message.get("kind") == "train" or (message["go"] is True and len(self._history) < self._epochs):
-            self._history.append({"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0})
+        if message.get("kind") == "train" or (
+            message["go"] is True and len(self._history) < self._epochs
+        ):
+            self._history.append(
+                {
+                    "number": len(self._history) + 1,
+                    "metrics": fake_metrics(self._rng),
+                    "seconds": 2.0,
+                }
+            )
             self._answer({"kind": "epoch", **self._history[-1]}, after=TRIAL_SECONDS / self._epochs)
             return
         best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
-        values = {"best_epoch": best["number"], "best_value": best["metrics"]["val_accuracy"], "metrics": best["metrics"]}
-        fixed = {"history": self._history, "confusion": [[40, 10], [10, 40]], "seconds": fake_seconds(), "stopped": False}
+        values = {
+            "best_epoch": best["number"],
+            "best_value": best["metrics"]["val_accuracy"],
+            "metrics": best["metrics"],
+        }
+        fixed = {
+            "history": self._history,
+            "confusion": [[40, 10], [10, 40]],
+            "seconds": fake_seconds(),
+            "stopped": False,
+        }
         self._answer({"kind": "result", **self._blank, **values, **fixed}, after=0.0)
 
     def _answer(self, message: Message, *, after: float) -> None:
@@ -118,7 +140,9 @@ class FakePool:
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Message | None]]:
-        waiting = [(worker.due, next(self._order), worker) for worker in self.workers if worker.message]
+        waiting = [
+            (worker.due, next(self._order), worker) for worker in self.workers if worker.message
+        ]
         heapq.heapify(waiting)
         if waiting and timeout_seconds:
             self.clock.skip_to(waiting[0][0])
@@ -131,7 +155,9 @@ class FakePool:
         return ready
 
 
-def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
     """The share of the workers' time that is idle, for each number of workers."""
     n_trials, counts = settings.size((N_TRIALS, N_WORKERS), tiny=(40, (1, 3)))
     found = []
@@ -140,22 +166,42 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
         least, most = settings.size(MEASURED, tiny=(4, 8))
         say(f"a study of {n_trials:,} trials")
         n_before = max(n_trials - most, 10)
-        in_fresh_process(store, log_path=settings.log_path, folder=stored, n_before=n_before, seed=settings.seed)
+        in_fresh_process(
+            store, log_path=settings.log_path, folder=stored, n_before=n_before, seed=settings.seed
+        )
         for n_workers in counts:
             say(f"{n_workers:,} workers")
-            arguments = {"stored": stored, "n_before": n_before, "n_workers": n_workers, "seed": settings.seed}
+            arguments = {
+                "stored": stored,
+                "n_before": n_before,
+                "n_workers": n_workers,
+                "seed": settings.seed,
+            }
             n_measured = min(max(n_workers * TRIALS_A_WORKER, least), most)
-            found.append(in_fresh_process(simulate, log_path=settings.log_path, n_measured=n_measured, **arguments))
+            found.append(
+                in_fresh_process(
+                    simulate, log_path=settings.log_path, n_measured=n_measured, **arguments
+                )
+            )
     say("what it costs in the result that TPE fits a part of the trials")
     n_searches, n_searched = settings.size((N_SEARCHES, N_SEARCHED), tiny=(2, 20))
     bounded = [
         in_fresh_process(
-            bounded_history, log_path=settings.log_path, family=family, name=name, n_searches=n_searches, n_searched=n_searched
+            bounded_history,
+            log_path=settings.log_path,
+            family=family,
+            name=name,
+            n_searches=n_searches,
+            n_searched=n_searched,
         )
         for family, name in SETS[: settings.size(len(SETS), tiny=1)]
     ]
     idle = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
-    return {**figures({"idle_share_100_workers": idle}), "simulations": found, "bounded_history": bounded}
+    return {
+        **figures({"idle_share_100_workers": idle}),
+        "simulations": found,
+        "bounded_history": bounded,
+    }
 
 
 def bounded_history(*, family: str, name: str, n_searches: int, n_searched: int) -> dict[str, Any]:
@@ -166,12 +212,20 @@ def bounded_history(*, family: str, name: str, n_searches: int, n_searched: int)
     table = load(family, name)
     towards, regrets = sign(table.metric), []
     for seed in range(n_searches):
-        searched = (search(table, seed=seed, seen=seed % table.n_seeds, n_trials=n_searched, n_fitted=n) for n in (n_searched, N_FITTED))
+        searched = (
+            search(table, seed=seed, seen=seed % table.n_seeds, n_trials=n_searched, n_fitted=n)
+            for n in (n_searched, N_FITTED)
+        )
         best = [max(trials, key=lambda trial: towards * trial[1])[0] for trials in searched]
         regrets.append([towards * (table.best_truth - table.truth(point)) for point in best])
     full, part = np.mean(regrets, axis=0)
     error = np.std([b - a for a, b in regrets], ddof=1) / n_searches**0.5
-    return {"data_set": f"{family} {name}", "regret_all": float(full), "regret_part": float(part), "difference_error": float(error)}
+    return {
+        "data_set": f"{family} {name}",
+        "regret_all": float(full),
+        "regret_part": float(part),
+        "difference_error": float(error),
+    }
 
 
 def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
@@ -180,35 +234,61 @@ def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
     config = dataclasses.replace(study_config("scale_out", DataConfig(), seed=seed), pruner="none")
     space = declare(SPACE_PATH, n_classes=2)
     build_corpus(results.cache_dir("fake"), fake_reviews())
-    study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
+    study = open_study(
+        results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
+    )
     study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
     close_study(study)
     return {}
 
 
-def simulate(*, stored: Path, n_before: int, n_workers: int, n_measured: int, seed: int) -> dict[str, Any]:
+def simulate(
+    *, stored: Path, n_before: int, n_workers: int, n_measured: int, seed: int
+) -> dict[str, Any]:
     """Go on with a copy of the study until so many more trials are finished."""
-    from tuning.training.callback import FitResult  # loads TensorFlow, which the process that calls the parts does not need
+    from tuning.training.callback import (
+        FitResult,
+    )  # loads TensorFlow, which the process that calls the parts does not need
 
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder) / "results")
         shutil.copytree(stored, results.path)
-        config = dataclasses.replace(study_config("scale_out", DataConfig(), seed=seed), pruner="none")
+        config = dataclasses.replace(
+            study_config("scale_out", DataConfig(), seed=seed), pruner="none"
+        )
         space = declare(SPACE_PATH, n_classes=2)
         corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
-        study = open_study(results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None))
+        study = open_study(
+            results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
+        )
         clock, rng, blank = Clock(), np.random.default_rng(seed), dataclasses.asdict(FitResult())
-        workers = [FakeWorker(clock, epochs=config.train.epochs, result=blank, rng=rng) for _ in range(n_workers)]
+        workers = [
+            FakeWorker(clock, epochs=config.train.epochs, result=blank, rng=rng)
+            for _ in range(n_workers)
+        ]
         pool = cast("AnyPool", FakePool(workers, clock))  # what Search uses of a pool
-        running = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), lambda progressed: None)
+        running = Search(
+            study,
+            pool,
+            config,
+            space,
+            SPACE_PATH,
+            corpus,
+            results,
+            Interrupt(),
+            lambda progressed: None,
+        )
         started, began = time.perf_counter(), clock.now()
         running.run(n_trials=n_before + n_measured, timeout_seconds=None)
         coordinator_seconds, seconds = time.perf_counter() - started, clock.now() - began
         close_study(study)
-    # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no message waits for an answer
+    # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no
+    # message waits for an answer
     idle, busy = sum(w.idle_seconds for w in workers), sum(w.busy_seconds for w in workers)
     later = idle - sum(w.first_idle_seconds or 0.0 for w in workers)
-    idle += sum(seconds for w in workers if w.first_idle_seconds is None)  # those that never had a turn
+    idle += sum(
+        seconds for w in workers if w.first_idle_seconds is None
+    )  # those that never had a turn
     return {
         "n_workers": n_workers,
         "n_before": n_before,

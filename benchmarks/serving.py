@@ -1,7 +1,9 @@
-"""How fast an export answers: `make serve` asked for many reviews at a time and for one, and `make predict FILE=`.
+"""How fast an export answers: `make serve` asked for many reviews at a time and for one, and `make
+predict FILE=`.
 
-Server, client and prediction are processes of their own that share the machine's cores. The model is the baseline's, and the same
-with its padding masked, in the ONNX form; its weights are not trained, which changes no time. The reviews are the data's own.
+Server, client and prediction are processes of their own that share the machine's cores. The model
+is the baseline's, and the same with its padding masked, in the ONNX form; its weights are not
+trained, which changes no time. The reviews are the data's own.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ LOADS = {"batches": (100, 4), "single": (1, 32)}  # texts a request, clients
 N_BODIES = 50
 
 
-def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Every model's rates; the figures are those of the slower one."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
     frame = resample_frame(splits, n_rows=n_rows, seed=settings.seed)
@@ -45,33 +49,60 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
         for model, is_masked in settings.size(MODELS, tiny={"masked": True}).items():
             say(f"the {model} model: serving, then predicting {n_rows:,} reviews")
             folder = Path(name) / model
-            in_fresh_process(write_export, log_path=settings.log_path, folder=folder, texts=frame["text"].tolist(), masked=is_masked)
-            models[model] = {**_loads(folder, frame["text"].tolist(), seconds=seconds), "predict": _predict(folder, path, n_rows=n_rows)}
+            in_fresh_process(
+                write_export,
+                log_path=settings.log_path,
+                folder=folder,
+                texts=frame["text"].tolist(),
+                masked=is_masked,
+            )
+            models[model] = {
+                **_loads(folder, frame["text"].tolist(), seconds=seconds),
+                "predict": _predict(folder, path, n_rows=n_rows),
+            }
     values = {
-        "serve_reviews_per_second": min(found["batches"]["reviews_per_second"] for found in models.values()),
+        "serve_reviews_per_second": min(
+            found["batches"]["reviews_per_second"] for found in models.values()
+        ),
         "serve_p99_ms": max(found["batches"]["p99_ms"] for found in models.values()),
-        "serve_single_per_second": min(found["single"]["reviews_per_second"] for found in models.values()),
-        "predict_reviews_per_second": min(found["predict"]["reviews_per_second"] for found in models.values()),
+        "serve_single_per_second": min(
+            found["single"]["reviews_per_second"] for found in models.values()
+        ),
+        "predict_reviews_per_second": min(
+            found["predict"]["reviews_per_second"] for found in models.values()
+        ),
     }
     return {**figures(values), "models": models}
 
 
 def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
-    """An export with the ONNX form alone, of the baseline's size over the most frequent words of the texts."""
+    """An export with the ONNX form alone, of the baseline's size over the most frequent words of
+    the texts.
+    """
     from tuning.data.arrow_tokenizer import tokenize
     from tuning.export.writers import Source, write_form
     from tuning.models import lstm_classifier
 
     folder.mkdir()
     words = [word.decode() for word in tokenize(texts).words.to_pylist()][: VOCAB_SIZE - 2]
-    source = Source(lstm_classifier(vocab_size=len(words) + 2, masked=masked), words, LENGTH, "pre", ["negative", "positive"])
+    source = Source(
+        lstm_classifier(vocab_size=len(words) + 2, masked=masked),
+        words,
+        LENGTH,
+        "pre",
+        ["negative", "positive"],
+    )
     (folder / "vocabulary.txt").write_bytes("\n".join(words).encode())
     write_form("onnx", source, folder / "model.onnx")
     manifest = {
         "study": folder.name,
         "created": "",
         "class_names": source.class_names,
-        "input": {"vocab_size": len(words) + 2, "sequence_length": LENGTH, "truncating": source.truncating},
+        "input": {
+            "vocab_size": len(words) + 2,
+            "sequence_length": LENGTH,
+            "truncating": source.truncating,
+        },
         "forms": {"model.onnx": {}},
         "left_out": {},
         "files": digests(folder),
@@ -85,7 +116,16 @@ def serving(folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [sys.executable, "-m", "tuning", "serve", "--export", str(folder), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "serve",
+        "--export",
+        str(folder),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout  # it is a pipe
         if "http://" not in process.stdout.readline():
@@ -101,20 +141,40 @@ def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
     found = {}
     with serving(folder) as port:
         for name, (n_texts, n_clients) in LOADS.items():
-            parts = [texts[start : start + n_texts] for start in range(0, N_BODIES * n_texts, n_texts)]
+            parts = [
+                texts[start : start + n_texts] for start in range(0, N_BODIES * n_texts, n_texts)
+            ]
             bodies = [json.dumps({"texts": part}).encode() for part in parts if part]
             asyncio.run(ask(port, bodies, n_clients=n_clients, seconds=min(seconds, 1)))
             latencies = asyncio.run(ask(port, bodies, n_clients=n_clients, seconds=seconds))
-            found[name] = {"n_clients": n_clients, **summary_of(latencies, texts_a_request=n_texts, seconds=seconds)}
+            found[name] = {
+                "n_clients": n_clients,
+                **summary_of(latencies, texts_a_request=n_texts, seconds=seconds),
+            }
     return found
 
 
 def _predict(folder: Path, path: Path, *, n_rows: int) -> dict[str, Any]:
     """The whole command, from its start to its end."""
-    command = [sys.executable, "-m", "tuning", "predict", "--export", str(folder), "--file", str(path), "--output", f"{path}.out"]
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "predict",
+        "--export",
+        str(folder),
+        "--file",
+        str(path),
+        "--output",
+        f"{path}.out",
+    ]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
     labelled = re.match(r"([\d,]+) rows: ([\d,]+) labelled", done.stdout)
     assert labelled  # the command says it or fails
-    return {"n_rows": n_rows, "n_labelled": int(labelled[2].replace(",", "")), "reviews_per_second": round(n_rows / seconds, 1)}
+    return {
+        "n_rows": n_rows,
+        "n_labelled": int(labelled[2].replace(",", "")),
+        "reviews_per_second": round(n_rows / seconds, 1),
+    }

@@ -11,7 +11,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`tiny` takes sizes of seconds, to try the command: its figures mean nothing, and its files are kept apart."""
+    """`tiny` takes sizes of seconds, to try the command: its figures mean nothing, and its files
+    are kept apart.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0

@@ -1,9 +1,11 @@
-"""A training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's, and the sgemm floor.
+"""A training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's, and the
+sgemm floor.
 
-One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens, dropout
-0.2, Adam. Sides take turns, and a ratio is the median of the ratios within a turn. `fit` gets the same `tf.data` dataset of finished
-batches on both Keras sides, and as many as fit in one call into TensorFlow on this program's side, as when it trains; the second epoch
-is timed, since the first traces.
+One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens,
+dropout 0.2, Adam. Sides take turns, and a ratio is the median of the ratios within a turn. `fit`
+gets the same `tf.data` dataset of finished batches on both Keras sides, and as many as fit in one
+call into TensorFlow on this program's side, as when it trains; the second epoch is timed, since the
+first traces.
 """
 
 from __future__ import annotations
@@ -26,20 +28,27 @@ from benchmarks.settings import Settings
 from tuning.data.splits import SplitReviews
 
 VOCAB_SIZE, MAX_PADDING = 20_000, 8
-# length, units, embedding: the first four against Keras' LSTM, the others against the floor, all against PyTorch
+# length, units, embedding: the first four against Keras' LSTM, the others against the floor, all
+# against PyTorch
 KERAS_CASES = [(100, 16, 16), (100, 32, 20), (200, 16, 16), (200, 32, 32)]
 FLOOR_CASES = [(200, 64, 64), (200, 128, 64)]
 
 Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
-def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
-    """Milliseconds of every side, turn by turn, and the worst ratio over the cases of each goal. The ids are random: no data is read."""
+def measure(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Milliseconds of every side, turn by turn, and the worst ratio over the cases of each goal.
+    The ids are random: no data is read.
+    """
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
         say("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
     cases = []
-    for length, units, embedding_dim in settings.size(KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]):
+    for length, units, embedding_dim in settings.size(
+        KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]
+    ):
         say(f"length {length}, units {units}, embedding {embedding_dim}")
         sizes = {"length": length, "units": units, "embedding_dim": embedding_dim}
         turns = in_fresh_process(
@@ -52,10 +61,18 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
         )
         case = {**sizes, **summary_of(turns)}
         cases.append({**case, "floor_gigaflops": gigaflops(case)})
-    return {**figures(worst_ratios(cases), notes=None if with_pytorch else {"ratio_pytorch": "PyTorch is not installed"}), "cases": cases}
+    return {
+        **figures(
+            worst_ratios(cases),
+            notes=None if with_pytorch else {"ratio_pytorch": "PyTorch is not installed"},
+        ),
+        "cases": cases,
+    }
 
 
-def time_case(*, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool) -> dict[str, list[float]]:
+def time_case(
+    *, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool
+) -> dict[str, list[float]]:
     """Milliseconds a step of every side, one value a turn."""
     import tensorflow as tf
     import threadpoolctl
@@ -68,12 +85,16 @@ def time_case(*, length: int, units: int, embedding_dim: int, n_batches: int, n_
     sides: dict[str, Callable[[], float]] = {
         "keras": lambda: fit_seconds((ids, labels), **sizes, fused=False),
         "ours": lambda: fit_seconds((ids, labels), **sizes, fused=True),
-        "floor": lambda: floor_seconds(batch=BATCH_SIZE, length=length, units=units, features=embedding_dim, n_steps=n_batches),
+        "floor": lambda: floor_seconds(
+            batch=BATCH_SIZE, length=length, units=units, features=embedding_dim, n_steps=n_batches
+        ),
     }
     if with_pytorch:
         from benchmarks.peers import pytorch_peer
 
-        sides["pytorch"] = lambda: pytorch_peer.step_seconds(ids, labels, vocab_size=VOCAB_SIZE, **sizes)
+        sides["pytorch"] = lambda: pytorch_peer.step_seconds(
+            ids, labels, vocab_size=VOCAB_SIZE, **sizes
+        )
     turns: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(n_turns):
         for name, seconds in sides.items():
@@ -82,11 +103,15 @@ def time_case(*, length: int, units: int, embedding_dim: int, n_batches: int, n_
 
 
 def random_batches(n_batches: int, *, length: int) -> Batches:
-    """Ids (n_batches, 128, length), padded after the text with up to 8 zeros, and labels (n_batches, 128)."""
+    """Ids (n_batches, 128, length), padded after the text with up to 8 zeros, and labels
+    (n_batches, 128).
+    """
     rng = np.random.default_rng(0)
     ids = rng.integers(1, VOCAB_SIZE, (n_batches, BATCH_SIZE, length)).astype(np.int32)
     ends = rng.integers(max(length - MAX_PADDING, 1), length + 1, (n_batches, BATCH_SIZE, 1))
-    return np.where(np.arange(length) < ends, ids, 0).astype(np.int32), rng.integers(0, 2, (n_batches, BATCH_SIZE))
+    return np.where(np.arange(length) < ends, ids, 0).astype(np.int32), rng.integers(
+        0, 2, (n_batches, BATCH_SIZE)
+    )
 
 
 def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool) -> float:
@@ -100,7 +125,13 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = lstm_classifier(vocab_size=VOCAB_SIZE, embedding_dim=embedding_dim, lstm_units=units, recurrent_dropout=0.0, masked=True)
+    model = lstm_classifier(
+        vocab_size=VOCAB_SIZE,
+        embedding_dim=embedding_dim,
+        lstm_units=units,
+        recurrent_dropout=0.0,
+        masked=True,
+    )
     data = tf.data.Dataset.from_tensor_slices(batches).prefetch(2)
     if fused:
         model.steps_per_execution = STEPS_PER_EXECUTION
@@ -115,25 +146,48 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
 
 def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians, and the medians of the ratios within a turn: each side over ours, ours over the floor."""
+    """Medians, and the medians of the ratios within a turn: each side over ours, ours over the
+    floor.
+    """
     ours = turns["ours"]
-    over = {name: statistics.median(a / b for a, b in zip(times, ours, strict=True)) for name, times in turns.items()}
-    ratios = {f"ratio_{name}": round(ratio, 4) for name, ratio in over.items() if name not in ("ours", "floor")}
-    ratios["ratio_floor"] = round(statistics.median(b / a for a, b in zip(turns["floor"], ours, strict=True)), 4)
-    return {"turns_ms": turns, "median_ms": {name: statistics.median(times) for name, times in turns.items()}, **ratios}
+    over = {
+        name: statistics.median(a / b for a, b in zip(times, ours, strict=True))
+        for name, times in turns.items()
+    }
+    ratios = {
+        f"ratio_{name}": round(ratio, 4)
+        for name, ratio in over.items()
+        if name not in ("ours", "floor")
+    }
+    ratios["ratio_floor"] = round(
+        statistics.median(b / a for a, b in zip(turns["floor"], ours, strict=True)), 4
+    )
+    return {
+        "turns_ms": turns,
+        "median_ms": {name: statistics.median(times) for name, times in turns.items()},
+        **ratios,
+    }
 
 
 def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The worst ratio of each goal over its cases: 16 and 32 units against Keras, 64 and 128 against the floor, all against PyTorch."""
-    small, large = ([case for case in cases if (case["units"] < 64) is is_small] for is_small in (True, False))
+    """The worst ratio of each goal over its cases: 16 and 32 units against Keras, 64 and 128
+    against the floor, all against PyTorch.
+    """
+    small, large = (
+        [case for case in cases if (case["units"] < 64) is is_small] for is_small in (True, False)
+    )
     return {
         "ratio_keras_lstm": min(case["ratio_keras"] for case in small),
         "ratio_floor": max(case["ratio_floor"] for case in large),
-        "ratio_pytorch": min((case["ratio_pytorch"] for case in cases if "ratio_pytorch" in case), default=None),
+        "ratio_pytorch": min(
+            (case["ratio_pytorch"] for case in cases if "ratio_pytorch" in case), default=None
+        ),
     }
 
 
 def gigaflops(case: dict[str, Any]) -> float:
     """The floor's billion operations a second, which tells what the machine gave."""
-    flops = floor_flops(batch=BATCH_SIZE, length=case["length"], units=case["units"], features=case["embedding_dim"])
+    flops = floor_flops(
+        batch=BATCH_SIZE, length=case["length"], units=case["units"], features=case["embedding_dim"]
+    )
     return round(float(flops / case["median_ms"]["floor"] / 1e6), 1)

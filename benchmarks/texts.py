@@ -16,7 +16,9 @@ from tuning.errors import DataError
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts (a list of str) and labels (int64 array, 0 or 1) of the training and validation split, as a peer gets them."""
+    """Texts (a list of str) and labels (int64 array, 0 or 1) of the training and validation split,
+    as a peer gets them.
+    """
 
     train: list[str]
     train_labels: npt.NDArray[np.int64]
@@ -28,11 +30,14 @@ def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
     """The split that `tuning.search.tune` makes of the same data and seed.
 
     Raises:
-        DataError: the data can't be used, or have more than the two classes that the peers are written for.
+        DataError: the data can't be used, or have more than the two classes that the peers are
+            written for.
     """
     splits = split_reviews(load_reviews(data), seed=seed)
     if len(splits.class_names) != 2:
-        raise DataError(f"make bench needs data of two classes; {data.data!r} has {len(splits.class_names)}.")
+        raise DataError(
+            f"make bench needs data of two classes; {data.data!r} has {len(splits.class_names)}."
+        )
     return splits
 
 
@@ -52,10 +57,16 @@ def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
     frames = {}
     for name in SPLITS:
         n = round(n_rows * SHARES[name])
-        frames[name] = splits.frames[name].sample(n, replace=True, random_state=seed, ignore_index=True)
-    return SplitReviews(frames, splits.class_names, splits.n_duplicates, f"{splits.fingerprint}-{n_rows}")
+        frames[name] = splits.frames[name].sample(
+            n, replace=True, random_state=seed, ignore_index=True
+        )
+    return SplitReviews(
+        frames, splits.class_names, splits.n_duplicates, f"{splits.fingerprint}-{n_rows}"
+    )
 
 
 def resample_frame(splits: SplitReviews, *, n_rows: int, seed: int) -> pd.DataFrame:
     """So many reviews of all splits, drawn with replacement: a data set to write to a file."""
-    return pd.concat(splits.frames.values()).sample(n_rows, replace=True, random_state=seed, ignore_index=True)
+    return pd.concat(splits.frames.values()).sample(
+        n_rows, replace=True, random_state=seed, ignore_index=True
+    )

@@ -1,7 +1,9 @@
-"""Finished trials an hour: the same 8 trials, trained to the end, by this program, KerasTuner and a plain Optuna script.
+"""Finished trials an hour: the same 8 trials, trained to the end, by this program, KerasTuner and a
+plain Optuna script.
 
-One after the other, each in a fresh process with the whole machine. Every side gets the same rows, seed, epochs and batch size.
-The clocks favour the peers: theirs begin with the texts in memory and TensorFlow loaded, ours with the file not yet read.
+One after the other, each in a fresh process with the whole machine. Every side gets the same rows,
+seed, epochs and batch size. The clocks favour the peers: theirs begin with the texts in memory and
+TensorFlow loaded, ours with the file not yet read.
 """
 
 from __future__ import annotations
@@ -21,14 +23,23 @@ from tuning.data.splits import SplitReviews
 PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a plain Optuna script"}
 
 
-def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Every side's trials with their seconds and accuracies, and the ratios."""
     configurations = fixed_list()[: settings.size(8, tiny=2)]
     epochs = settings.size(EPOCHS, tiny=1)
-    shared: dict[str, Any] = {"configurations": configurations, "epochs": epochs, "seed": settings.seed, "log_path": settings.log_path}
+    shared: dict[str, Any] = {
+        "configurations": configurations,
+        "epochs": epochs,
+        "seed": settings.seed,
+        "log_path": settings.log_path,
+    }
     sides: dict[str, dict[str, Any]] = {}
     say(f"this program, {len(configurations)} trials of {epochs} epochs")
-    sides["ours"] = in_fresh_process(ours.train_list, data=settings.data, n_workers=settings.n_workers, **shared)
+    sides["ours"] = in_fresh_process(
+        ours.train_list, data=settings.data, n_workers=settings.n_workers, **shared
+    )
     texts = peer_texts(splits)
     for name, words in PEERS.items():
         say(f"{words}, the same trials")
@@ -37,15 +48,21 @@ def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], No
     own = found["ours"]
     return {
         **figures({f"ratio_{name}": found[name]["seconds"] / own["seconds"] for name in PEERS}),
-        "ratios_without_our_start": {f"ratio_{name}": found[name]["seconds"] / own["search_seconds"] for name in PEERS},
-        "accuracy_differences": {name: own["mean_val_accuracy"] - found[name]["mean_val_accuracy"] for name in PEERS},
+        "ratios_without_our_start": {
+            f"ratio_{name}": found[name]["seconds"] / own["search_seconds"] for name in PEERS
+        },
+        "accuracy_differences": {
+            name: own["mean_val_accuracy"] - found[name]["mean_val_accuracy"] for name in PEERS
+        },
         "epochs": epochs,
         "sides": found,
     }
 
 
 def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
-    """The peer's `train_list`; its packages are imported in its own process, before its clock starts."""
+    """The peer's `train_list`; its packages are imported in its own process, before its clock
+    starts.
+    """
     if name == "optuna_script":
         from benchmarks.peers import optuna_peer
 
@@ -56,8 +73,12 @@ def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def summary_of(side: dict[str, Any]) -> dict[str, float]:
-    """Finished trials an hour of the whole call, and the mean of the trials' validation accuracies (each of its best epoch)."""
+    """Finished trials an hour of the whole call, and the mean of the trials' validation accuracies
+    (each of its best epoch).
+    """
     return {
         "trials_an_hour": round(3600 * len(side["trials"]) / side["seconds"], 2),
-        "mean_val_accuracy": round(statistics.mean(trial["val_accuracy"] for trial in side["trials"]), 5),
+        "mean_val_accuracy": round(
+            statistics.mean(trial["val_accuracy"] for trial in side["trials"]), 5
+        ),
     }

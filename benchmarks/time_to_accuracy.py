@@ -1,8 +1,9 @@
 """How long until the validation accuracy that KerasTuner's better tuner reaches in the time given.
 
-KerasTuner's RandomSearch and Hyperband search the same space, each for the same time; then this program, by its defaults (TPE, ASHA,
-5 epochs, patience 2), until an epoch of it reaches the better one's best, or the same time is over. All know the same rows and seed.
-The clocks favour the peer: its own begins with the texts in memory, ours with the file not yet read.
+KerasTuner's RandomSearch and Hyperband search the same space, each for the same time; then this
+program, by its defaults (TPE, ASHA, 5 epochs, patience 2), until an epoch of it reaches the better
+one's best, or the same time is over. All know the same rows and seed. The clocks favour the peer:
+its own begins with the texts in memory, ours with the file not yet read.
 """
 
 from __future__ import annotations
@@ -33,24 +34,41 @@ MANY_TRIALS = 1_000  # so that the clock or the target ends the search
 Points = list[dict[str, float]]
 
 
-def measure(settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Every epoch's accuracy of both tuners, the target, and this program's way to it."""
     budget_seconds = settings.minutes * 60
     epochs = settings.size(EPOCHS, tiny=1)
     points: dict[str, Points] = {}
     texts = peer_texts(splits)
-    shared: dict[str, Any] = {"seed": settings.seed, "epochs": epochs, "log_path": settings.log_path, "budget_seconds": budget_seconds}
+    shared: dict[str, Any] = {
+        "seed": settings.seed,
+        "epochs": epochs,
+        "log_path": settings.log_path,
+        "budget_seconds": budget_seconds,
+    }
     for name, tuner in TUNERS.items():
         say(f"KerasTuner, {tuner}, {settings.minutes:g} minutes")
         points[name] = in_fresh_process(_peer_search, tuner=tuner, texts=texts, **shared)
     target = target_of(points)
     if target is not None:
-        say(f"this program, until validation accuracy {target[0]:.4f} or {settings.minutes:g} minutes")
-        own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers, "target": target[0]}
+        say(
+            f"this program, until validation accuracy {target[0]:.4f} or {settings.minutes:g}"
+            " minutes"
+        )
+        own: dict[str, Any] = {
+            "data": settings.data,
+            "n_workers": settings.n_workers,
+            "target": target[0],
+        }
         points["ours"] = in_fresh_process(search_until, **own, **shared)
     ratio, note = ratio_of(target, points.get("ours", []))
     return {
-        **figures({"ratio_time_to_accuracy": ratio}, notes={"ratio_time_to_accuracy": note} if note else None),
+        **figures(
+            {"ratio_time_to_accuracy": ratio},
+            notes={"ratio_time_to_accuracy": note} if note else None,
+        ),
         "minutes": settings.minutes,
         "epochs": epochs,
         "target": None if target is None else target[0],
@@ -66,13 +84,24 @@ def _peer_search(**arguments: Any) -> Points:
     return kerastuner_peer.search(**arguments)
 
 
-def search_until(*, data: DataConfig, seed: int, epochs: int, n_workers: int, target: float, budget_seconds: float) -> Points:
-    """Search until an epoch's validation accuracy is at least `target`, or the time is over; seconds and accuracy of every epoch.
+def search_until(
+    *,
+    data: DataConfig,
+    seed: int,
+    epochs: int,
+    n_workers: int,
+    target: float,
+    budget_seconds: float,
+) -> Points:
+    """Search until an epoch's validation accuracy is at least `target`, or the time is over;
+    seconds and accuracy of every epoch.
 
     The search is ended as a user ends it, by the signal of Ctrl-C.
     """
     points: Points = []
-    config = ours.study_config("time_to_accuracy", data, seed=seed, train=TrainConfig(epochs=epochs))
+    config = ours.study_config(
+        "time_to_accuracy", data, seed=seed, train=TrainConfig(epochs=epochs)
+    )
     with tempfile.TemporaryDirectory() as folder:
         study_dir = ResultsDir(Path(folder)).study(config.study)
         started = time.perf_counter()
@@ -80,8 +109,12 @@ def search_until(*, data: DataConfig, seed: int, epochs: int, n_workers: int, ta
         def look(progressed: Progressed) -> None:
             epoch = re.match(r"trial (\d+) epoch \d+:", progressed.event)
             if epoch and not reached(points, target):
-                accuracy = round(read_history(study_dir.history_path(int(epoch[1])))[-1]["val_accuracy"], DIGITS)
-                points.append({"seconds": round(time.perf_counter() - started, 3), "val_accuracy": accuracy})
+                accuracy = round(
+                    read_history(study_dir.history_path(int(epoch[1])))[-1]["val_accuracy"], DIGITS
+                )
+                points.append(
+                    {"seconds": round(time.perf_counter() - started, 3), "val_accuracy": accuracy}
+                )
                 if reached(points, target):
                     signal.raise_signal(signal.SIGINT)
 
@@ -105,7 +138,9 @@ def best_over_time(points: Points) -> Points:
 
 
 def target_of(points: dict[str, Points]) -> tuple[float, float] | None:
-    """The best accuracy of KerasTuner's better tuner and the seconds when it first had it; None when no epoch ended in time."""
+    """The best accuracy of KerasTuner's better tuner and the seconds when it first had it; None
+    when no epoch ended in time.
+    """
     bests = [best_over_time(found)[-1] for found in points.values() if found]
     if not bests:
         return None
@@ -113,10 +148,16 @@ def target_of(points: dict[str, Points]) -> tuple[float, float] | None:
     return best["val_accuracy"], best["seconds"]
 
 
-def ratio_of(target: tuple[float, float] | None, own: Sequence[dict[str, float]]) -> tuple[float | None, str]:
+def ratio_of(
+    target: tuple[float, float] | None, own: Sequence[dict[str, float]]
+) -> tuple[float | None, str]:
     """KerasTuner's seconds over ours, or None and why there is none."""
     if target is None:
         return None, "KerasTuner ended no epoch in the time"
     accuracy, seconds = target
     mine = next((point["seconds"] for point in own if point["val_accuracy"] >= accuracy), None)
-    return (None, f"this program did not reach {accuracy:.4f} in the time") if mine is None else (seconds / mine, "")
+    return (
+        (None, f"this program did not reach {accuracy:.4f} in the time")
+        if mine is None
+        else (seconds / mine, "")
+    )

@@ -19,17 +19,30 @@ LAST = slice(-10, None)
 
 
 def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
-    """MiB resident in the worker after each trial, and by what share it grows from trials 20–29 to the last ten (medians).
+    """MiB resident in the worker after each trial, and by what share it grows from trials 20–29 to
+    the last ten (medians).
 
-    The medians are of ten trials because sizes are drawn at random: a large model leaves more behind than a small one.
+    The medians are of ten trials because sizes are drawn at random: a large model leaves more
+    behind than a small one.
     """
     data = DataConfig(data=str(path), text_column="text", label_column="label")
-    config = study_config("worker_memory", data, seed=seed, sampler="random", pruner="none", train=TrainConfig(epochs=1))
+    config = study_config(
+        "worker_memory",
+        data,
+        seed=seed,
+        sampler="random",
+        pruner="none",
+        train=TrainConfig(epochs=1),
+    )
     resident: list[float] = []
 
     def look(progressed: Progressed) -> None:
         if " complete" in progressed.event:
-            (worker,) = [child for child in multiprocessing.active_children() if child.name.startswith("tuning-")]
+            (worker,) = [
+                child
+                for child in multiprocessing.active_children()
+                if child.name.startswith("tuning-")
+            ]
             resident.append(round(psutil.Process(worker.pid).memory_info().rss / 2**20, 1))
 
     with tempfile.TemporaryDirectory() as folder:

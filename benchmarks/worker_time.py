@@ -20,7 +20,9 @@ Moments = Sequence[tuple[float, int]]  # seconds, and how many workers have a tr
 
 
 def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
-    """A study of `masked_lstm` with the program's defaults (TPE, ASHA, 5 epochs), and its seconds by phase."""
+    """A study of `masked_lstm` with the program's defaults (TPE, ASHA, 5 epochs), and its seconds
+    by phase.
+    """
     config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
     moments: list[tuple[float, int]] = []
 
@@ -29,7 +31,9 @@ def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> di
             moments.append((time.perf_counter(), len(progressed.running)))
 
     with tempfile.TemporaryDirectory() as folder:
-        summary = search(config, folder=Path(folder), n_trials=n_trials, n_workers=n_workers, on_change=look).summary
+        summary = search(
+            config, folder=Path(folder), n_trials=n_trials, n_workers=n_workers, on_change=look
+        ).summary
     phases: dict[str, float] = {}
     for trial in summary.trials:
         for phase, seconds in trial.user_attrs.get("seconds", {}).items():
@@ -47,11 +51,15 @@ def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> di
 
 
 def worker_seconds(moments: Moments, *, n_workers: int) -> float:
-    """Seconds that workers were there to be used, by the wall clock: it does not depend on what trials say of themselves.
+    """Seconds that workers were there to be used, by the wall clock: it does not depend on what
+    trials say of themselves.
 
-    All workers, from the first trial's start until the last moment at which all of them had a trial; from then on those that still
-    have one, since for the others none is left. `share_with_the_end` counts the others too.
+    All workers, from the first trial's start until the last moment at which all of them had a
+    trial; from then on those that still have one, since for the others none is left.
+    `share_with_the_end` counts the others too.
     """
     full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
-    end_game = sum((end - start) * busy for (start, busy), (end, _) in itertools.pairwise(moments[full:]))
+    end_game = sum(
+        (end - start) * busy for (start, busy), (end, _) in itertools.pairwise(moments[full:])
+    )
     return n_workers * (moments[full][0] - moments[0][0]) + end_game

@@ -20,14 +20,28 @@ from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.study.study import load_study
 
-FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
 
 
 def shoot(browser: str, url: str, out: Path, *, height: int) -> None:
     """One screenshot, 1280 pixels wide."""
     with tempfile.TemporaryDirectory() as profile:
-        command = [browser, *FLAGS.split(), "--hide-scrollbars", f"--window-size=1280,{height}", "--virtual-time-budget=30000"]
-        subprocess.run([*command, f"--user-data-dir={profile}", f"--screenshot={out}", url], check=True, capture_output=True, timeout=120)
+        command = [
+            browser,
+            *FLAGS.split(),
+            "--hide-scrollbars",
+            f"--window-size=1280,{height}",
+            "--virtual-time-budget=30000",
+        ]
+        subprocess.run(
+            [*command, f"--user-data-dir={profile}", f"--screenshot={out}", url],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
 
 
 def main() -> None:
@@ -50,7 +64,12 @@ def main() -> None:
         port = probe.getsockname()[1]
     with make_server(results, storage_url=url, port=port) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        shoot(browser, f"http://{HOST}:{port}/dashboard/studies/{study_id}", here / "dashboard.png", height=1250)
+        shoot(
+            browser,
+            f"http://{HOST}:{port}/dashboard/studies/{study_id}",
+            here / "dashboard.png",
+            height=1250,
+        )
         server.shutdown()
 
 

@@ -1,4 +1,6 @@
-"""The notebook's model; its vocabulary, sequence length, embedding size and LSTM units are searched."""
+"""The notebook's model; its vocabulary, sequence length, embedding size and LSTM units are
+searched.
+"""
 
 import keras
 import keras_tuner
@@ -10,7 +12,8 @@ class BaselineLSTM(keras_tuner.HyperModel):
     """Every default is the notebook's value, so that trial 0 is the notebook's model."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        # 33,807 rows are the notebook's 33,805 words, padding and unknown; few corpora that train in minutes have use for more.
+        # 33,807 rows are the notebook's 33,805 words, padding and unknown; few corpora that train
+        # in minutes have use for more.
         hp.Int("vocab_size", 2_000, 40_000, sampling="log", default=33_807)
         hp.Int("sequence_length", 40, 200, step=10, default=100)
         hp.Int("embedding_dim", 8, 64, sampling="log", default=20)

@@ -1,4 +1,6 @@
-"""The baseline with its padding masked and no recurrent dropout; dropout, learning rate, batch size and truncation are searched too."""
+"""The baseline with its padding masked and no recurrent dropout; dropout, learning rate, batch size
+and truncation are searched too.
+"""
 
 import keras
 import keras_tuner
@@ -17,7 +19,9 @@ class MaskedLSTM(keras_tuner.HyperModel):
         hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.2)
         hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
         hp.Choice("batch_size", [32, 64, 128, 256], default=128)
-        hp.Choice("truncating", ["pre", "post"], default="pre")  # the end of a long text that is dropped
+        hp.Choice(
+            "truncating", ["pre", "post"], default="pre"
+        )  # the end of a long text that is dropped
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:

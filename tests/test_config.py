@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.config import METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, TrainConfig, check_name, differences, parse_objectives
+from tuning.config import (
+    METRICS,
+    PRUNERS,
+    SAMPLERS,
+    DataConfig,
+    StudyConfig,
+    TrainConfig,
+    check_name,
+    differences,
+    parse_objectives,
+)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.none() | st.text(max_size=20)
@@ -55,7 +65,12 @@ def test_differences_of_a_config_and_its_json_are_none(config: StudyConfig) -> N
 
 def test_study_config_defaults_are_the_baseline() -> None:
     config = StudyConfig(study="s")
-    assert (config.space, config.metric, config.sampler, config.pruner) == ("baseline_lstm", "val_accuracy", "tpe", "asha")
+    assert (config.space, config.metric, config.sampler, config.pruner) == (
+        "baseline_lstm",
+        "val_accuracy",
+        "tpe",
+        "asha",
+    )
     assert (config.train.epochs, config.train.batch_size) == (5, 128)
     assert (config.data.data, config.data.positive_from) == ("movie_reviews", 3.0)
 
@@ -85,12 +100,18 @@ def test_from_dict_lists_the_keys_it_knows() -> None:
 
 
 def test_from_dict_fills_missing_keys_with_defaults() -> None:
-    assert StudyConfig.from_dict({"study": "s", "train": {"epochs": 2}}) == StudyConfig(study="s", train=TrainConfig(epochs=2))
+    assert StudyConfig.from_dict({"study": "s", "train": {"epochs": 2}}) == StudyConfig(
+        study="s", train=TrainConfig(epochs=2)
+    )
 
 
-@pytest.mark.parametrize(("kind", "allowed"), [("metric", METRICS), ("sampler", SAMPLERS), ("pruner", PRUNERS)])
+@pytest.mark.parametrize(
+    ("kind", "allowed"), [("metric", METRICS), ("sampler", SAMPLERS), ("pruner", PRUNERS)]
+)
 def test_study_config_lists_the_names_of_a_bad(kind: str, allowed: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=f"^{kind} must be one of {', '.join(allowed)}; received 'nonsense'"):
+    with pytest.raises(
+        ValueError, match=f"^{kind} must be one of {', '.join(allowed)}; received 'nonsense'"
+    ):
         StudyConfig(study="s", **{kind: "nonsense"})  # type: ignore[arg-type]
 
 
@@ -120,13 +141,17 @@ def test_data_config_sorts_dropped_stars() -> None:
     assert DataConfig(drop_stars=(4, 3)).drop_stars == (3.0, 4.0)
 
 
-@pytest.mark.parametrize(("metric", "direction"), [(m, "minimize" if m == "val_loss" else "maximize") for m in METRICS])
+@pytest.mark.parametrize(
+    ("metric", "direction"), [(m, "minimize" if m == "val_loss" else "maximize") for m in METRICS]
+)
 def test_direction_follows_the_metric(metric: str, direction: str) -> None:
     assert StudyConfig(study="s", metric=metric).directions == [direction]
 
 
 def test_costs_are_minimised() -> None:
-    config = StudyConfig(study="s", metric="val_f1", costs=("latency_ms", "n_params"), pruner="none")
+    config = StudyConfig(
+        study="s", metric="val_f1", costs=("latency_ms", "n_params"), pruner="none"
+    )
     assert config.directions == ["maximize", "minimize", "minimize"]
     assert config.measures_latency and not config.limits
 
@@ -141,12 +166,23 @@ def test_costs_are_minimised() -> None:
         ({"max_latency_ms": float("nan")}, "--max-latency-ms must be more than 0"),
     ],
 )
-def test_objectives_and_limits_that_make_no_sense_are_refused(change: dict[str, Any], words: str) -> None:
+def test_objectives_and_limits_that_make_no_sense_are_refused(
+    change: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         StudyConfig(study="s", **change)
 
 
-@pytest.mark.parametrize("text", ["val_accuracy", "n_params,val_accuracy", "val_accuracy,val_f1", "val_accuracy,n_params,n_params", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "val_accuracy",
+        "n_params,val_accuracy",
+        "val_accuracy,val_f1",
+        "val_accuracy,n_params,n_params",
+        "",
+    ],
+)
 def test_objectives_are_a_metric_and_costs(text: str) -> None:
     assert parse_objectives("val_auc, latency_ms") == ("val_auc", ("latency_ms",))
     with pytest.raises(ValueError, match="--objectives must be a metric"):
@@ -174,4 +210,6 @@ def test_differences_see_tuple_and_list_as_equal() -> None:
 
 
 def test_differences_see_another_order_in_a_list() -> None:
-    assert differences({"x": [1, 2]}, {"x": (2, 1)}) == ["x: the study has [1, 2], this command asks for (2, 1)"]
+    assert differences({"x": [1, 2]}, {"x": (2, 1)}) == [
+        "x: the study has [1, 2], this command asks for (2, 1)"
+    ]

@@ -1,4 +1,6 @@
-"""The files of `deploy/` and their page: valid, linted, no password, and every command is one that the command line takes."""
+"""The files of `deploy/` and their page: valid, linted, no password, and every command is one that
+the command line takes.
+"""
 
 import os
 import re
@@ -24,11 +26,15 @@ from tuning.study.coordinators import N_TRIALS
 from tuning.study.storage import open_storage
 
 ROOT = Path(__file__).parent.parent
-SCRIPT, MANIFEST, IMAGE = (ROOT / "deploy" / name for name in ("slurm.sh", "kubernetes.yaml", "Containerfile"))
+SCRIPT, MANIFEST, IMAGE = (
+    ROOT / "deploy" / name for name in ("slurm.sh", "kubernetes.yaml", "Containerfile")
+)
 PAGE = ROOT / "docs" / "many-machines.md"
 OBJECTS: list[dict[str, Any]] = list(yaml.safe_load_all(MANIFEST.read_text()))
 PODS = [made["spec"]["template"]["spec"] for made in OBJECTS if "template" in made["spec"]]
-CONTAINERS = [container for pod in PODS for container in (*pod.get("initContainers", []), *pod["containers"])]
+CONTAINERS = [
+    container for pod in PODS for container in (*pod.get("initContainers", []), *pod["containers"])
+]
 OURS = [container for container in CONTAINERS if container["image"].startswith("keras-text-tuning")]
 RECORDER = """#!/bin/sh
 # stands for Python: writes down what it was called with; a joiner finds a study the second time
@@ -40,12 +46,16 @@ case "$*" in *--join*) [ "$(grep -c -e --join calls.txt)" -ge {joined_at} ];; es
 
 
 def object_of(kind: str, name: str) -> dict[str, Any]:
-    (found,) = [made for made in OBJECTS if (made["kind"], made["metadata"]["name"]) == (kind, name)]
+    (found,) = [
+        made for made in OBJECTS if (made["kind"], made["metadata"]["name"]) == (kind, name)
+    ]
     return found
 
 
 def parse(command: str | list[str]) -> None:
-    """Read the words after `python -m tuning` as the command line does, and run nothing; raises where it would refuse them."""
+    """Read the words after `python -m tuning` as the command line does, and run nothing; raises
+    where it would refuse them.
+    """
     words = shlex.split(command) if isinstance(command, str) else command
     group = typer.main.get_command(app)
     parent = group.make_context("tuning", list(words))
@@ -65,25 +75,47 @@ def test_manifest_holds_to_the_schemas_of_kubernetes(version: str) -> None:
 def test_pods_have_no_rights_that_they_do_not_need() -> None:
     assert len(PODS) == 3
     for pod in PODS:
-        assert (pod["automountServiceAccountToken"], pod["securityContext"]["runAsNonRoot"]) == (False, True)
+        assert (pod["automountServiceAccountToken"], pod["securityContext"]["runAsNonRoot"]) == (
+            False,
+            True,
+        )
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in CONTAINERS:
-        expected = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        expected = {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert container["securityContext"] == expected, container["name"]
         assert "memory" in container["resources"]["limits"], container["name"]
 
 
 def test_parts_of_the_manifest_name_one_another() -> None:
-    labels = [made["spec"]["template"]["metadata"]["labels"] for made in OBJECTS if "template" in made["spec"]]
+    labels = [
+        made["spec"]["template"]["metadata"]["labels"]
+        for made in OBJECTS
+        if "template" in made["spec"]
+    ]
     policy = object_of("NetworkPolicy", "tuning-postgres")["spec"]
-    for selector in (object_of("Service", "tuning-postgres")["spec"]["selector"], policy["podSelector"]["matchLabels"]):
+    for selector in (
+        object_of("Service", "tuning-postgres")["spec"]["selector"],
+        policy["podSelector"]["matchLabels"],
+    ):
         assert labels.count(selector) == 1
     assert labels.count(policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"]) == 2
-    claims = {made["metadata"]["name"] for made in OBJECTS if made["kind"] == "PersistentVolumeClaim"}
+    claims = {
+        made["metadata"]["name"] for made in OBJECTS if made["kind"] == "PersistentVolumeClaim"
+    }
     volumes = [volume for pod in PODS for volume in pod["volumes"]]
-    assert {v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v} == claims
+    assert {
+        v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v
+    } == claims
     for pod in PODS:
-        mounted = {mount["name"] for c in (*pod.get("initContainers", []), *pod["containers"]) for mount in c.get("volumeMounts", [])}
+        mounted = {
+            mount["name"]
+            for c in (*pod.get("initContainers", []), *pod["containers"])
+            for mount in c.get("volumeMounts", [])
+        }
         assert mounted <= {volume["name"] for volume in pod["volumes"]} | {"database"}
 
 
@@ -92,7 +124,12 @@ def test_studies_of_all_containers_are_one() -> None:
     (waits,) = [container for container in CONTAINERS if container["name"] == "wait-for-study"]
     assert len(names) == 1
     assert f"'{names.pop()}'" in waits["args"][0]
-    urls = {value["value"] for container in OURS for value in container["env"] if value["name"] == "STORAGE"}
+    urls = {
+        value["value"]
+        for container in OURS
+        for value in container["env"]
+        if value["name"] == "STORAGE"
+    }
     (url,) = map(sqlalchemy.make_url, urls)
     assert (url.host, url.port) == ("tuning-postgres", 5432)
 
@@ -116,7 +153,9 @@ def test_commands_of_the_manifest_are_the_command_line_s(container: dict[str, An
 
 
 def test_commands_of_the_page_are_the_command_line_s() -> None:
-    blocks = "\n".join(re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)).replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)).replace(
+        "\\\n", " "
+    )
     commands = re.findall(r"python -m tuning (.*)", blocks)
     assert len(commands) >= 3
     for command in commands:
@@ -125,7 +164,9 @@ def test_commands_of_the_page_are_the_command_line_s() -> None:
 
 def test_image_copies_what_is_there_and_installs_as_the_makefile_does() -> None:
     text = IMAGE.read_text()
-    copied = [word for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for word in line.split()]
+    copied = [
+        word for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for word in line.split()
+    ]
     assert copied
     assert all((ROOT / word).exists() for word in copied)
     assert re.search(r"^FROM docker\.io/library/python:3\.11-slim$", text, re.MULTILINE)
@@ -133,7 +174,11 @@ def test_image_copies_what_is_there_and_installs_as_the_makefile_does() -> None:
     assert "psycopg[binary]>=3.2,<4" in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("command", [["bash", "-n"], [str(Path(sys.executable).parent / "shellcheck")]], ids=["bash", "lint"])
+@pytest.mark.parametrize(
+    "command",
+    [["bash", "-n"], [str(Path(sys.executable).parent / "shellcheck")]],
+    ids=["bash", "lint"],
+)
 def test_script_is_linted(command: list[str]) -> None:
     done = subprocess.run([*command, str(SCRIPT)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -141,19 +186,28 @@ def test_script_is_linted(command: list[str]) -> None:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a task of the script as Slurm would, with stand-ins for Python, `scontrol` and `sleep`."""
+    """Starts a task of the script as Slurm would, with stand-ins for Python, `scontrol` and
+    `sleep`.
+    """
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "scontrol").write_text('#!/bin/sh\necho "$*" >> requeued.txt\n')
     (programs / "scontrol").chmod(0o755)
     started = []
 
-    def start(number: int, *arguments: str, joined_at: int = 1, **variables: str) -> subprocess.Popen[str]:
+    def start(
+        number: int, *arguments: str, joined_at: int = 1, **variables: str
+    ) -> subprocess.Popen[str]:
         python = programs / "python"
         python.write_text(RECORDER.format(joined_at=joined_at))
         python.chmod(0o755)
         (tmp_path / "calls.txt").unlink(missing_ok=True)
-        slurm = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_JOB_ID": "7", "SLURM_JOB_ID": "8", "SLURM_CPUS_PER_TASK": "2"}
+        slurm = {
+            "SLURM_ARRAY_TASK_ID": str(number),
+            "SLURM_ARRAY_JOB_ID": "7",
+            "SLURM_JOB_ID": "8",
+            "SLURM_CPUS_PER_TASK": "2",
+        }
         env = {
             "PATH": f"{programs}:/usr/bin:/bin",
             "PYTHON": str(python),
@@ -162,7 +216,14 @@ def task(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         }
         command = ["bash", str(SCRIPT), *arguments]
         env |= slurm | variables
-        process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         started.append(process)
         return process
 
@@ -174,10 +235,16 @@ def task(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 def calls(folder: Path) -> list[str]:
     path = folder / "calls.txt"
-    return [line.removeprefix("-m tuning ") for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [line.removeprefix("-m tuning ") for line in path.read_text().splitlines()]
+        if path.exists()
+        else []
+    )
 
 
-def test_first_task_creates_and_exports_and_the_others_join(task: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_first_task_creates_and_exports_and_the_others_join(
+    task: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     assert task(0, "--n-trials", "40", "--data", "my reviews.csv").wait(30) == 0
     first = calls(tmp_path)
     assert [command.split()[0] for command in first] == ["tune", "export-best"]
@@ -190,7 +257,9 @@ def test_first_task_creates_and_exports_and_the_others_join(task: Callable[..., 
     assert len({re.findall(r"--results (\S+)", command)[0] for command in (*first, joined)}) == 2
 
 
-def test_joiner_waits_for_the_study_and_no_longer(task: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_joiner_waits_for_the_study_and_no_longer(
+    task: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     assert task(1, joined_at=3).wait(30) == 0
     assert len(calls(tmp_path)) == 3
     assert task(1, joined_at=100, WAIT_SECONDS="0").wait(30) == 1
@@ -201,9 +270,16 @@ def test_joiner_waits_for_the_study_and_no_longer(task: Callable[..., subprocess
     assert len(calls(tmp_path)) == 1
 
 
-@pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, "requeue 7_2\n"), (signal.SIGTERM, None)], ids=["time", "cancelled"])
+@pytest.mark.parametrize(
+    ("number", "requeued"),
+    [(signal.SIGUSR1, "requeue 7_2\n"), (signal.SIGTERM, None)],
+    ids=["time", "cancelled"],
+)
 def test_signal_reaches_the_search(
-    task: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: signal.Signals, requeued: str | None
+    task: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    number: signal.Signals,
+    requeued: str | None,
 ) -> None:
     process = task(2, HANGS="1")
     deadline = time.monotonic() + 30
@@ -231,7 +307,12 @@ def test_pod_of_a_joiner_waits_until_there_is_a_study(tmp_path: Path) -> None:
     (waits,) = [container for container in CONTAINERS if container["name"] == "wait-for-study"]
     with server(bin_dir) as made:
         url = sqlalchemy.make_url(made.url)
-        env = {"PATH": f"{bin_dir}:/usr/bin:/bin", "PGHOST": "127.0.0.1", "PGPORT": str(url.port), "PGDATABASE": "postgres"}
+        env = {
+            "PATH": f"{bin_dir}:/usr/bin:/bin",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(url.port),
+            "PGDATABASE": "postgres",
+        }
         env |= {"PGUSER": "tuner", "PGPASSWORD": PASSWORD}
         script = waits["args"][0].replace("sleep 5", "sleep 0.2")
         process = subprocess.Popen([*waits["command"], script], env=env, stderr=subprocess.DEVNULL)

@@ -18,7 +18,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_file_tree_names_every_module_and_nothing_else() -> None:
-    """By their whole paths: a name at the depth of a package's modules belongs to the package above it."""
+    """By their whole paths: a name at the depth of a package's modules belongs to the package above
+    it.
+    """
     tree = README.split("## Files, in the order")[1].split("```")[1]
     named, folders = set(), [""]
     for indent, name in re.findall(r"^( *)([\w./-]+)", tree, re.MULTILINE):
@@ -27,8 +29,14 @@ def test_file_tree_names_every_module_and_nothing_else() -> None:
             folders.append(f"{folders[-1]}{name}")
         elif name.endswith(".py"):
             named.add(f"{folders[-1]}{name}")
-    paths = [path.relative_to(ROOT) for folder in ("tuning", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
-    assert named == {str(path) for path in paths if path.stem not in ("__init__", "__main__")} | {"docs/pictures.py"}
+    paths = [
+        path.relative_to(ROOT)
+        for folder in ("tuning", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert named == {str(path) for path in paths if path.stem not in ("__init__", "__main__")} | {
+        "docs/pictures.py"
+    }
 
 
 def test_variables_of_the_makefile_are_in_the_readme() -> None:
@@ -63,7 +71,9 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 
 def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
     path = tmp_path / "own.py"
-    path.write_text((ROOT / "search_spaces" / "README.md").read_text().split("```python\n")[1].split("```")[0])
+    path.write_text(
+        (ROOT / "search_spaces" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    )
     space = declare(path, n_classes=2)
     assert [item.name for item in space.searched] == ["vocab_size", "sequence_length", "units"]
     assert load_hypermodel(path)
@@ -71,8 +81,14 @@ def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
 
 def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcome]) -> None:
     text = (ROOT / "results" / "README.md").read_text()
-    written = {p.name for p in finished[0].study("s").path.iterdir()} | {p.name for p in finished[0].path.iterdir()} - {"s"}
-    unknown = {name for name in written if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")}
+    written = {p.name for p in finished[0].study("s").path.iterdir()} | {
+        p.name for p in finished[0].path.iterdir()
+    } - {"s"}
+    unknown = {
+        name
+        for name in written
+        if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")
+    }
     assert not unknown
 
 
@@ -94,6 +110,8 @@ def test_pictures_are_drawn(finished: tuple[ResultsDir, Outcome], tmp_path: Path
     for old in (tmp_path / "docs").glob("*.png"):
         old.unlink()
     shutil.copytree(finished[0].path, tmp_path / "results")
-    subprocess.run([sys.executable, "docs/pictures.py", "--study", "s"], cwd=tmp_path, check=True, timeout=200)
+    subprocess.run(
+        [sys.executable, "docs/pictures.py", "--study", "s"], cwd=tmp_path, check=True, timeout=200
+    )
     for name in ("report.png", "dashboard.png"):
         assert (tmp_path / "docs" / name).read_bytes().startswith(b"\x89PNG")

@@ -8,11 +8,17 @@ import pytest
 from tuning import errors
 from tuning.errors import SpaceBug, SpaceError, TuningError
 
-CLASSES = {name: c for name, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__}
+CLASSES = {
+    name: c
+    for name, c in inspect.getmembers(errors, inspect.isclass)
+    if c.__module__ == errors.__name__
+}
 
 
 def drawn() -> dict[str, str]:
-    """Class name to the name it is drawn below, out of the module's docstring; the top one stands below Exception."""
+    """Class name to the name it is drawn below, out of the module's docstring; the top one stands
+    below Exception.
+    """
     parents: dict[str, str] = {}
     path: list[str] = []
     block = (errors.__doc__ or "").split("```")[1]

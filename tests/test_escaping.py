@@ -1,4 +1,6 @@
-"""Text out of data, shown wherever this program shows it: always as text, never as markup, a formula or a command to a terminal."""
+"""Text out of data, shown wherever this program shows it: always as text, never as markup, a
+formula or a command to a terminal.
+"""
 
 import csv
 import io
@@ -45,8 +47,17 @@ NASTY = [
     "'\"",
     "\ud800",
 ]
-texts = st.sampled_from(NASTY) | st.text(max_size=30) | st.lists(st.sampled_from(NASTY), min_size=2, max_size=3).map("".join)
-nasty = settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+texts = (
+    st.sampled_from(NASTY)
+    | st.text(max_size=30)
+    | st.lists(st.sampled_from(NASTY), min_size=2, max_size=3).map("".join)
+)
+nasty = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @nasty
@@ -62,7 +73,9 @@ def test_terminal(text: str) -> None:
     out = captured.get()
     assert all(c.isprintable() or c == "\n" for c in out)
     lines = zip(out.split("\n"), text.split("\n"), strict=False)
-    assert all(shown.rstrip("\\") == visible(line).rstrip("\\") for shown, line in lines)  # rich doubles a backslash at the end
+    assert all(
+        shown.rstrip("\\") == visible(line).rstrip("\\") for shown, line in lines
+    )  # rich doubles a backslash at the end
 
 
 class _Cells(HTMLParser):
@@ -96,12 +109,23 @@ def test_report(text: str) -> None:
 def test_cells_and_columns_of_trials_csv(text: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
-    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"reason": text, f"{text}.": 1}))
-    table = trials_table(summarize(study, metric="val_loss")).to_csv(index=False, lineterminator="\n").encode(errors="replace").decode()
+    study.add_trial(
+        optuna.trial.create_trial(value=0.5, user_attrs={"reason": text, f"{text}.": 1})
+    )
+    table = (
+        trials_table(summarize(study, metric="val_loss"))
+        .to_csv(index=False, lineterminator="\n")
+        .encode(errors="replace")
+        .decode()
+    )
     rows = list(csv.reader(io.StringIO(table, newline="")))
     assert len(rows) == 2
-    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
-    assert any(cell.lstrip("'") == text.lstrip("'").encode(errors="replace").decode() for cell in rows[1])
+    assert not [
+        cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    ]
+    assert any(
+        cell.lstrip("'") == text.lstrip("'").encode(errors="replace").decode() for cell in rows[1]
+    )
 
 
 @nasty
@@ -109,7 +133,11 @@ def test_cells_and_columns_of_trials_csv(text: str) -> None:
 def test_notes_and_the_export_s_readme(text: str) -> None:
     markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     opening, inline, closing = markdown.parse(f"x {escape_markdown(text)} x")
-    assert [opening.type, inline.type, closing.type] == ["paragraph_open", "inline", "paragraph_close"]
+    assert [opening.type, inline.type, closing.type] == [
+        "paragraph_open",
+        "inline",
+        "paragraph_close",
+    ]
     assert {token.type for token in inline.children or ()} <= {"text", "text_special"}
     assert "".join(token.content for token in inline.children or ()) == f"x {visible(text)} x"
     assert "$" not in escape_markdown(text).replace("\\$", "")
@@ -119,28 +147,51 @@ def test_notes_and_the_export_s_readme(text: str) -> None:
 @given(texts)
 def test_picture_of_a_confusion_matrix(text: str) -> None:
     root = ElementTree.fromstring(confusion_svg([[1, 0], [0, 1]], [text, "other"], title="T"))
-    assert visible(text[:16]) in [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert visible(text[:16]) in [
+        element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")
+    ]
 
 
 def test_log_has_a_line_a_message(tmp_path: Path) -> None:
     folder = StudyDir(tmp_path)
     with logging_to(folder):
         for text in NASTY:
-            logging.getLogger("tuning.test").info("left out: %s", text.encode(errors="replace").decode())
+            logging.getLogger("tuning.test").info(
+                "left out: %s", text.encode(errors="replace").decode()
+            )
     lines = folder.log_path.read_text().splitlines()
     assert len(lines) == len(NASTY)
     assert all(line.isprintable() for line in lines)
 
 
 @pytest.mark.slow
-def test_study_of_nasty_classes_and_texts(tmp_path: Path, tiny_space: Path, run_cli: Callable[..., Ran]) -> None:
+def test_study_of_nasty_classes_and_texts(
+    tmp_path: Path, tiny_space: Path, run_cli: Callable[..., Ran]
+) -> None:
     frame = make_reviews(120)
     data = tmp_path / "re[b]views\x1b[31m<i>.csv"
-    frame["star_rating"] = ["=1+1\x1b[31m" if stars > 3 else "<b>[red]:heart:" for stars in frame["star_rating"]]
-    frame["review_body"] = [f"{body} \x1b[2J<script>alert({n})</script> =1+1 [/]" for n, body in enumerate(frame["review_body"])]
+    frame["star_rating"] = [
+        "=1+1\x1b[31m" if stars > 3 else "<b>[red]:heart:" for stars in frame["star_rating"]
+    ]
+    frame["review_body"] = [
+        f"{body} \x1b[2J<script>alert({n})</script> =1+1 [/]"
+        for n, body in enumerate(frame["review_body"])
+    ]
     frame.to_csv(data, index=False)
     study = ("--study", "s")
-    ran = run_cli("tune", *study, "--data", data, "--label-column", "star_rating", "--space", tiny_space, "--n-trials", 2, "--no-confirm")
+    ran = run_cli(
+        "tune",
+        *study,
+        "--data",
+        data,
+        "--label-column",
+        "star_rating",
+        "--space",
+        tiny_space,
+        "--n-trials",
+        2,
+        "--no-confirm",
+    )
     assert ran.code == 0, ran.err
     shown = ran.out + ran.err + run_cli("report", *study).out
     assert "\x1b" not in shown and "<b>[red]:heart:" in shown

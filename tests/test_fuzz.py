@@ -36,11 +36,17 @@ fuzz = settings(
     derandomize="FUZZ_EXAMPLES" not in os.environ,
     deadline=None,
     max_examples=N_EXAMPLES,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -93,14 +99,18 @@ def test_data_files(ending: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def study(finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory) -> ResultsDir:
+def study(
+    finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory
+) -> ResultsDir:
     folder = tmp_path_factory.mktemp("fuzzed") / "results"
     shutil.copytree(finished[0].path, folder)
     return ResultsDir(folder)
 
 
 def changed(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A good JSON object with one of its values, at any depth, put in the place of by any other, or left out."""
+    """A good JSON object with one of its values, at any depth, put in the place of by any other, or
+    left out.
+    """
     places = [path for path in _paths(good) if path]
 
     def change(parts: tuple[tuple[Any, ...], Any, bool]) -> dict[str, Any]:
@@ -119,7 +129,13 @@ def changed(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _paths(value: Any) -> list[tuple[Any, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [(), *((key, *path) for key, inner in items for path in _paths(inner))]
 
 
@@ -133,7 +149,16 @@ CONFIRMATION = {
     "seeds": [1, 2],
     "search_seconds": 9.0,
     "budget_seconds": 3.0,
-    "finalists": [{"trial": 1, "values": {"a": 1}, "search_value": 0.5, "seconds": 1.0, "repeats": {"1": 0.5}, "failures": {}}],
+    "finalists": [
+        {
+            "trial": 1,
+            "values": {"a": 1},
+            "search_value": 0.5,
+            "seconds": 1.0,
+            "repeats": {"1": 0.5},
+            "failures": {},
+        }
+    ],
 }
 
 
@@ -146,7 +171,12 @@ def test_study_files(name: str, study: ResultsDir) -> None:
     read = READERS[name]
 
     @fuzz
-    @given(changed(read_json(path)).map(lambda values: json.dumps({"schema_version": 1, **values}).encode()) | mutated(good))
+    @given(
+        changed(read_json(path)).map(
+            lambda values: json.dumps({"schema_version": 1, **values}).encode()
+        )
+        | mutated(good)
+    )
     def check(data: bytes) -> None:
         path.write_bytes(data)
         own_error_or_success(lambda: read(study))
@@ -184,7 +214,9 @@ def test_corpus_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
-def test_bomb_ends_at_a_stated_size(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bomb_ends_at_a_stated_size(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tuning.data.files.MIN_BOMB_BYTES", 2**20)
     path = tmp_path / f"bomb.{ending}.gz"
     head = {"csv": b"text,label\n", "tsv": b"text\tlabel\n", "jsonl": b""}[ending]
@@ -198,9 +230,15 @@ def test_bomb_ends_at_a_stated_size(ending: str, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.slow
 def test_inputs_that_follow_branches() -> None:
-    """A few of those that `make fuzz` tries in the tens of thousands; each reader's fuzzer is a process of its own."""
+    """A few of those that `make fuzz` tries in the tens of thousands; each reader's fuzzer is a
+    process of its own.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz_atheris", "--runs", "100"], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-m", "tests.fuzz_atheris", "--runs", "100"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every one read, or refused in this program's own words" in done.stdout

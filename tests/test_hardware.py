@@ -12,7 +12,9 @@ from tuning.workers.limits import TrialLimits, with_memory
 
 @pytest.fixture
 def groups(tmp_path: Path) -> tuple[Path, Path]:
-    """A Slurm step of two cores and 3 GB in a job of 2 GB, and the file that says whose group this process is in."""
+    """A Slurm step of two cores and 3 GB in a job of 2 GB, and the file that says whose group this
+    process is in.
+    """
     step = tmp_path / "groups" / "job_1" / "step_0"
     step.mkdir(parents=True)
     (step / "cpu.max").write_text("200000 100000\n")
@@ -36,7 +38,9 @@ def test_without_limits_there_are_none(groups: tuple[Path, Path], text: str) -> 
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, None), (1000.0, None), (0.5, 1), (1.9, 1)])
-def test_cores_are_no_more_than_their_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int | None) -> None:
+def test_cores_are_no_more_than_their_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int | None
+) -> None:
     unlimited = chunks.available_cores()
     monkeypatch.setattr(chunks, "core_quota", lambda: quota)
     assert chunks.available_cores() == (cores or unlimited)

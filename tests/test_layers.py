@@ -11,7 +11,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 MAX_MODULES = 12  # of a package
 
-# Each package with the packages that its modules may import; all may import the modules directly in `tuning`.
+# Each package with the packages that its modules may import; all may import the modules directly in
+# `tuning`.
 MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
     "spaces": set(),
@@ -23,7 +24,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"spaces", "evaluation", "confirmation"},
     "report": {"data", "spaces", "evaluation", "confirmation", "study"},
     "workers": {"data", "spaces", "kernels", "training"},
-    "search": {"data", "spaces", "evaluation", "confirmation", "training", "study", "report", "workers"},
+    "search": {
+        "data",
+        "spaces",
+        "evaluation",
+        "confirmation",
+        "training",
+        "study",
+        "report",
+        "workers",
+    },
     "inference": {"data", "evaluation"},
     "export": {"data", "spaces", "evaluation", "confirmation", "training", "study", "inference"},
     "serving": {"data", "evaluation", "inference"},
@@ -32,10 +42,15 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
 def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
-    """Dotted names that a file imports; `lazy` includes imports inside functions, `if TYPE_CHECKING` never counts."""
+    """Dotted names that a file imports; `lazy` includes imports inside functions, `if
+    TYPE_CHECKING` never counts.
+    """
     tree = ast.parse(path.read_text())
     ignored = {
-        id(n) for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test) for n in ast.walk(block)
+        id(n)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+        for n in ast.walk(block)
     }
     nodes = ast.walk(tree) if lazy else iter(tree.body)
     names = set()
@@ -81,7 +96,9 @@ def test_module_imports_what_its_package_may(path: Path) -> None:
     own = package_of(path)
     if path.name == "__main__.py":
         return  # it starts the command line
-    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("tuning.")} & set(FOLDERS)
+    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("tuning.")} & set(
+        FOLDERS
+    )
     assert used - {own} <= MAY_IMPORT.get(own, set())
 
 
@@ -94,7 +111,9 @@ def test_package_says_what_it_owns_and_is_small(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"models"}))
 def test_package_itself_imports_nothing(name: str) -> None:
-    """So that the fork server and --help stay fast. `tuning.models` is what search spaces import."""
+    """So that the fork server and --help stay fast. `tuning.models` is what search
+    spaces import.
+    """
     assert not imports_of(PACKAGE / name / "__init__.py")
 
 
@@ -116,11 +135,16 @@ def test_coordinator_imports_no_keras() -> None:
 
 def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
     assert [path.stem for path in MODULES if "ray" in outside(path)] == ["ray_cluster"]
-    assert "ray" not in {name.split(".")[0] for name in imports_of(PACKAGE / "workers" / "ray_cluster.py", lazy=False)}
+    assert "ray" not in {
+        name.split(".")[0]
+        for name in imports_of(PACKAGE / "workers" / "ray_cluster.py", lazy=False)
+    }
 
 
 def test_optuna_and_keras_tuner_meet_in_hyperparameters_alone() -> None:
-    assert [path.stem for path in MODULES if {"optuna", "keras_tuner"} <= outside(path)] == ["hyperparameters"]
+    assert [path.stem for path in MODULES if {"optuna", "keras_tuner"} <= outside(path)] == [
+        "hyperparameters"
+    ]
 
 
 def test_only_the_command_line_prints() -> None:

@@ -40,19 +40,33 @@ VARIABLES = {
 
 def make(*arguments: str) -> str:
     # -o: what is installed is another test's matter
-    installed = [word for name in ("installed", "installed-dev", "installed-serve", "installed-bench") for word in ("-o", f".venv/.{name}")]
+    installed = [
+        word
+        for name in ("installed", "installed-dev", "installed-serve", "installed-bench")
+        for word in ("-o", f".venv/.{name}")
+    ]
     command = ["make", "--no-print-directory", "-n", *installed, *arguments]
-    env = {"PATH": "/usr/bin:/bin"}  # a variable of this machine's environment must not reach the commands
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=env).stdout
+    env = {
+        "PATH": "/usr/bin:/bin"
+    }  # a variable of this machine's environment must not reach the commands
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, env=env
+    ).stdout
 
 
 def arguments_of(*arguments: str) -> list[str]:
-    (line,) = [line for line in make(*arguments).splitlines() if "-m tuning" in line or "-m benchmarks" in line]
+    (line,) = [
+        line
+        for line in make(*arguments).splitlines()
+        if "-m tuning" in line or "-m benchmarks" in line
+    ]
     return shlex.split(line)[3:]
 
 
 def test_help_is_the_default_and_lists_every_target() -> None:
-    out = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony
     listed = [line.split()[1] for line in out.splitlines()]
@@ -73,7 +87,13 @@ def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:
 
 
 def test_text_of_predict_is_the_column_of_a_file() -> None:
-    assert arguments_of("predict", "FILE=new.csv", "TEXT=body") == ["predict", "--text-column", "body", "--file", "new.csv"]
+    assert arguments_of("predict", "FILE=new.csv", "TEXT=body") == [
+        "predict",
+        "--text-column",
+        "body",
+        "--file",
+        "new.csv",
+    ]
 
 
 @pytest.mark.parametrize(("name", "flag"), [("PORT", "--port"), ("HOST", "--host")])
@@ -89,7 +109,20 @@ def test_text_of_predict_is_the_text_itself() -> None:
     assert arguments_of("predict", "TEXT=I love it!") == ["predict", "--text", "I love it!"]
 
 
-@pytest.mark.parametrize("target", ["tune", "dashboard", "report", "export-best", "predict", "serve", "status", "data-card", "spaces"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "tune",
+        "dashboard",
+        "report",
+        "export-best",
+        "predict",
+        "serve",
+        "status",
+        "data-card",
+        "spaces",
+    ],
+)
 def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
     assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE"))) == [target]
 
@@ -97,7 +130,13 @@ def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
 @pytest.mark.parametrize("part", ["", "throughput", "time-to-accuracy", "step", "scale", "serving"])
 def test_bench_and_its_parts_take_the_same_variables(part: str) -> None:
     target = f"bench-{part}" if part else "bench"
-    variables = {"DATA": "--data", "TEXT": "--text-column", "LABEL": "--label-column", "WORKERS": "--workers", "SEED": "--seed"}
+    variables = {
+        "DATA": "--data",
+        "TEXT": "--text-column",
+        "LABEL": "--label-column",
+        "WORKERS": "--workers",
+        "SEED": "--seed",
+    }
     assert arguments_of(target, *(f"{name}=" for name in VARIABLES)) == [part or "all"]
     for name, flag in variables.items():
         assert arguments_of(target, f"{name}=it's $1") == [part or "all", flag, "it's $1"]
@@ -112,7 +151,12 @@ def test_recipes_can_fail() -> None:
 
 
 def test_lock_files_name_hashes_and_no_index() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock", "requirements-serve.lock", "requirements-bench.lock"):
+    for name in (
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-serve.lock",
+        "requirements-bench.lock",
+    ):
         text = (ROOT / name).read_text()
         packages = re.findall(r"^[a-z0-9][^\s=]*==", text, re.MULTILINE)
         assert len(packages) > 40

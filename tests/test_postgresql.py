@@ -34,7 +34,13 @@ def test_four_processes_may_open_a_fresh_database_at_once(postgresql: str) -> No
 
 def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> None:
     for n_trials in (2, 3):
-        outcome = tune(setting.config, results=setting.results, storage_url=postgresql, n_trials=n_trials, n_workers=1)
+        outcome = tune(
+            setting.config,
+            results=setting.results,
+            storage_url=postgresql,
+            n_trials=n_trials,
+            n_workers=1,
+        )
         assert outcome.summary.n_finished == n_trials
     study = optuna.load_study(study_name="s", storage=postgresql)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
@@ -51,5 +57,8 @@ def test_connections_give_a_silent_server_up(postgresql: str) -> None:
     for url, expected in ((postgresql, "30000"), (f"{postgresql}?tcp_user_timeout=7000", "7000")):
         storage = open_storage(url)
         with storage.engine.connect() as connection:
-            assert connection.connection.driver_connection.info.get_parameters()["tcp_user_timeout"] == expected
+            assert (
+                connection.connection.driver_connection.info.get_parameters()["tcp_user_timeout"]
+                == expected
+            )
         storage.engine.dispose()

@@ -1,4 +1,6 @@
-"""The results folder: names, whole-file writes, and folders that are full, read-only or no folders."""
+"""The results folder: names, whole-file writes, and folders that are full, read-only or
+no folders.
+"""
 
 import ctypes
 import json
@@ -11,7 +13,15 @@ import pytest
 
 from tuning.errors import StorageError, StudyError
 from tuning.export.versions import publish
-from tuning.results import ResultsDir, StudyDir, read_history, read_json, write_csv, write_json, write_text
+from tuning.results import (
+    ResultsDir,
+    StudyDir,
+    read_history,
+    read_json,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 MS_RDONLY, MS_REMOUNT = 1, 32  # <sys/mount.h>
 
@@ -51,7 +61,9 @@ def test_write_text_replaces_lone_surrogates(tmp_path: Path) -> None:
     assert (tmp_path / "c.txt").read_text(encoding="utf-8") == "a?é"
 
 
-def test_write_text_that_fails_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_text_that_fails_in_the_middle_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "c.txt"
     write_text(path, "old")
     monkeypatch.setattr(Path, "replace", fail_to_rename)
@@ -60,7 +72,9 @@ def test_write_text_that_fails_in_the_middle_leaves_the_old_file(tmp_path: Path,
     assert path.read_text() == "old"
 
 
-def test_write_text_that_fails_in_the_middle_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_text_that_fails_in_the_middle_makes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "c.txt"
     monkeypatch.setattr(Path, "replace", fail_to_rename)
     with pytest.raises(StorageError):
@@ -84,7 +98,9 @@ def test_write_json_that_can_not_be_json_leaves_the_old_file(tmp_path: Path) -> 
 
 def test_write_json_is_indented_sorted_and_versioned(tmp_path: Path) -> None:
     write_json(tmp_path / "c.json", {"b": "é", "a": 1})
-    assert (tmp_path / "c.json").read_text(encoding="utf-8") == '{\n  "a": 1,\n  "b": "é",\n  "schema_version": 1\n}\n'
+    assert (tmp_path / "c.json").read_text(
+        encoding="utf-8"
+    ) == '{\n  "a": 1,\n  "b": "é",\n  "schema_version": 1\n}\n'
 
 
 def test_write_csv_quotes_what_needs_it(tmp_path: Path) -> None:
@@ -93,9 +109,22 @@ def test_write_csv_quotes_what_needs_it(tmp_path: Path) -> None:
 
 
 def test_write_csv_takes_rows_of_different_keys(tmp_path: Path) -> None:
-    write_csv(tmp_path / "c.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_precision": 0.75}, {"epoch": 3}])
-    assert (tmp_path / "c.csv").read_text() == "epoch,loss,val_precision\n1,0.5,\n2,0.25,0.75\n3,,\n"
-    assert read_history(tmp_path / "c.csv") == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_precision": 0.75}, {"epoch": 3}]
+    write_csv(
+        tmp_path / "c.csv",
+        [
+            {"epoch": 1, "loss": 0.5},
+            {"epoch": 2, "loss": 0.25, "val_precision": 0.75},
+            {"epoch": 3},
+        ],
+    )
+    assert (
+        tmp_path / "c.csv"
+    ).read_text() == "epoch,loss,val_precision\n1,0.5,\n2,0.25,0.75\n3,,\n"
+    assert read_history(tmp_path / "c.csv") == [
+        {"epoch": 1, "loss": 0.5},
+        {"epoch": 2, "loss": 0.25, "val_precision": 0.75},
+        {"epoch": 3},
+    ]
 
 
 # Reading
@@ -107,7 +136,10 @@ def test_read_json_gives_back_what_was_written(tmp_path: Path) -> None:
     assert read_json(tmp_path / "c.json") == values
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, {"a": 1, "schema_version": 2}, {"a": 1, "schema_version": "1"}, [1], "x", None])
+@pytest.mark.parametrize(
+    "content",
+    [{"a": 1}, {"a": 1, "schema_version": 2}, {"a": 1, "schema_version": "1"}, [1], "x", None],
+)
 def test_read_json_refuses_another_schema_version(tmp_path: Path, content: object) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps(content))
@@ -139,10 +171,31 @@ def test_study_accepts_name(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/b", "/a", "a b", "-a", ".a", "_a", "é", "a\n", "a\0", "a" * 101, "cache", "artifacts", "bench", "a\\b"],
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/a",
+        "a b",
+        "-a",
+        ".a",
+        "_a",
+        "é",
+        "a\n",
+        "a\0",
+        "a" * 101,
+        "cache",
+        "artifacts",
+        "bench",
+        "a\\b",
+    ],
 )
 def test_study_refuses_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StudyError, match=r"A study's name must be made of letters, digits") as error:
+    with pytest.raises(
+        StudyError, match=r"A study's name must be made of letters, digits"
+    ) as error:
         ResultsDir(tmp_path).study(name)
     assert f"received {name!r}" in str(error.value)
 
@@ -167,22 +220,32 @@ def test_files_of_a_study_stand_below_its_folder(tmp_path: Path) -> None:
         study.error_path(17): "trials/0017/error.txt",
         study.confusion_path(12345): "trials/12345/confusion_matrix.svg",
     }
-    assert {p.relative_to(tmp_path / "s").as_posix(): name for p, name in paths.items()} == {name: name for name in paths.values()}
+    assert {p.relative_to(tmp_path / "s").as_posix(): name for p, name in paths.items()} == {
+        name: name for name in paths.values()
+    }
 
 
 def test_results_dir_lays_out_what_studies_share(tmp_path: Path) -> None:
     results = ResultsDir(tmp_path)
     shared = (results.database_path, results.artifacts_dir, results.cache_dir("abc"))
-    assert [p.relative_to(tmp_path).as_posix() for p in shared] == ["optuna.db", "artifacts", "cache/abc"]
+    assert [p.relative_to(tmp_path).as_posix() for p in shared] == [
+        "optuna.db",
+        "artifacts",
+        "cache/abc",
+    ]
 
 
 def test_storage_url_is_the_given_one(tmp_path: Path) -> None:
     assert ResultsDir(tmp_path).storage_url("postgresql://host/db") == "postgresql://host/db"
 
 
-def test_storage_url_of_a_relative_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_url_of_a_relative_folder_is_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert ResultsDir(Path("results")).storage_url(None) == f"sqlite:///{tmp_path}/results/optuna.db"
+    assert (
+        ResultsDir(Path("results")).storage_url(None) == f"sqlite:///{tmp_path}/results/optuna.db"
+    )
 
 
 # Which studies there are
@@ -223,7 +286,9 @@ def test_existing_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_latest_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"must hold a study; it holds none. Type `make tune` first"):
+    with pytest.raises(
+        StudyError, match=r"must hold a study; it holds none. Type `make tune` first"
+    ):
         ResultsDir(tmp_path / "missing").latest()
 
 
@@ -236,7 +301,13 @@ def test_latest_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
 def test_write_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     study = ResultsDir(tmp_path / "file" / "results").study("s")
-    with pytest.raises(StorageError, match=r"The results folder must be writable and have space; .*study\.json gave 'Not a directory'"):
+    with pytest.raises(
+        StorageError,
+        match=(
+            r"The results folder must be writable and have space; .*study\.json gave 'Not a"
+            r" directory'"
+        ),
+    ):
         write_json(study.config_path, {})
 
 
@@ -253,7 +324,12 @@ def test_existing_below_a_regular_file_says_there_is_no_study(tmp_path: Path) ->
 
 
 def mount(source: str, target: Path, *, flags: int, options: str) -> None:
-    if ctypes.CDLL(None, use_errno=True).mount(source.encode(), str(target).encode(), b"tmpfs", flags, options.encode()) != 0:
+    if (
+        ctypes.CDLL(None, use_errno=True).mount(
+            source.encode(), str(target).encode(), b"tmpfs", flags, options.encode()
+        )
+        != 0
+    ):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 

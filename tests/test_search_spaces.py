@@ -11,8 +11,22 @@ import numpy as np
 import optuna
 import pytest
 
-from tuning.spaces.hyperparameters import Hyperparameter, Value, Values, defaults, from_params, suggest
-from tuning.spaces.loading import REQUIRED, SearchSpace, build, declare, list_spaces, load_hypermodel
+from tuning.spaces.hyperparameters import (
+    Hyperparameter,
+    Value,
+    Values,
+    defaults,
+    from_params,
+    suggest,
+)
+from tuning.spaces.loading import (
+    REQUIRED,
+    SearchSpace,
+    build,
+    declare,
+    list_spaces,
+    load_hypermodel,
+)
 
 FILES = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.py"))
 N_CLASSES = (2, 5)
@@ -27,7 +41,9 @@ def hyperparameters_of(path: Path, *, n_classes: int = 2) -> tuple[Hyperparamete
 
 
 def at_end(space: tuple[Hyperparameter, ...], *, upper: bool) -> Values:
-    """Every active hyperparameter at the lower or upper end of its range, or at its first or last choice."""
+    """Every active hyperparameter at the lower or upper end of its range, or at its first or last
+    choice.
+    """
     values: Values = {}
     for item in space:
         if item.is_active(values):
@@ -94,7 +110,11 @@ def test_space_suggests_legal_values_twenty_times(path: Path) -> None:
     for _ in range(20):
         trial = study.ask()
         values = suggest(trial, space)
-        assert [item for item in space if item.is_active(values) and not item.is_legal(values[item.name])] == []
+        assert [
+            item
+            for item in space
+            if item.is_active(values) and not item.is_legal(values[item.name])
+        ] == []
         assert from_params(trial.params, space) == values
 
 
@@ -123,7 +143,9 @@ def test_space_builds_and_gives_probabilities(path: Path, n_classes: int, at: st
 
 @every_file
 @every_count
-def test_space_model_predicts_the_same_once_saved_and_loaded(path: Path, n_classes: int, tmp_path: Path) -> None:
+def test_space_model_predicts_the_same_once_saved_and_loaded(
+    path: Path, n_classes: int, tmp_path: Path
+) -> None:
     space = hyperparameters_of(path, n_classes=n_classes)
     keras.utils.set_random_seed(0)
     _, model = build(load_hypermodel(path), at_end(space, upper=False))

@@ -1,4 +1,6 @@
-"""What a study is: data, search space, objective, sampler, pruner and training; frozen, validated, saved as JSON."""
+"""What a study is: data, search space, objective, sampler, pruner and training; frozen, validated,
+saved as JSON.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -37,8 +39,16 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
         ValueError: not one metric, then costs, each once.
     """
     metric, *costs = (name.strip() for name in text.split(","))
-    if metric not in METRICS or not costs or not set(costs) <= set(COSTS) or len(set(costs)) < len(costs):
-        raise ValueError(f"--objectives must be a metric ({', '.join(METRICS)}), then {' or '.join(COSTS)} or both; received {text!r}.")
+    if (
+        metric not in METRICS
+        or not costs
+        or not set(costs) <= set(COSTS)
+        or len(set(costs)) < len(costs)
+    ):
+        raise ValueError(
+            f"--objectives must be a metric ({', '.join(METRICS)}), then {' or '.join(COSTS)} or"
+            f" both; received {text!r}."
+        )
     return metric, tuple(costs)
 
 
@@ -55,7 +65,9 @@ class _FromDict:
         fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
         unknown = sorted(set(values) - set(fields))
         if unknown:
-            raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it knows {', '.join(sorted(fields))}.")
+            raise ValueError(
+                f"{cls.__name__} has no {', '.join(unknown)}; it knows {', '.join(sorted(fields))}."
+            )
         return cls(**values)
 
 
@@ -71,7 +83,9 @@ class DataConfig(_FromDict):
     drop_stars: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drop_stars", tuple(sorted(float(star) for star in self.drop_stars)))
+        object.__setattr__(
+            self, "drop_stars", tuple(sorted(float(star) for star in self.drop_stars))
+        )
         if not self.data:
             raise ValueError("data must name a source; received an empty string.")
 
@@ -94,8 +108,9 @@ class TrainConfig(_FromDict):
 class StudyConfig(_FromDict):
     """Everything that makes two trials of a study comparable.
 
-    `costs` are minimised beside the metric: with one, the study has a Pareto front, and no trial is pruned, because one that is worse
-    by the metric may be on it. A model of more than `max_parameters`, or of more than `max_latency_ms` for a single review, can't win.
+    `costs` are minimised beside the metric: with one, the study has a Pareto front, and no trial is
+    pruned, because one that is worse by the metric may be on it. A model of more than
+    `max_parameters`, or of more than `max_latency_ms` for a single review, can't win.
     """
 
     study: str
@@ -119,18 +134,28 @@ class StudyConfig(_FromDict):
         object.__setattr__(self, "costs", tuple(self.costs))
         for cost in self.costs:
             check_name("cost", cost, tuple(COSTS))
-        for name, limit in (("--max-parameters", self.max_parameters), ("--max-latency-ms", self.max_latency_ms)):
+        for name, limit in (
+            ("--max-parameters", self.max_parameters),
+            ("--max-latency-ms", self.max_latency_ms),
+        ):
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} must be more than 0; received {limit:g}.")
         if self.costs and self.pruner != "none":
-            raise ValueError(f"pruner must be none where there are several objectives; received {self.pruner!r}.")
+            raise ValueError(
+                f"pruner must be none where there are several objectives; received {self.pruner!r}."
+            )
         if self.costs and self.sampler == "cmaes":
-            raise ValueError("sampler must be tpe, random, grid or qmc where there are several objectives; received 'cmaes'.")
+            raise ValueError(
+                "sampler must be tpe, random, grid or qmc where there are several objectives;"
+                " received 'cmaes'."
+            )
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
         """Optuna's direction of each objective."""
-        directions: list[Literal["minimize", "maximize"]] = ["minimize" if sign(self.metric) < 0 else "maximize"]
+        directions: list[Literal["minimize", "maximize"]] = [
+            "minimize" if sign(self.metric) < 0 else "maximize"
+        ]
         return directions + ["minimize"] * len(self.costs)
 
     @property
@@ -146,8 +171,14 @@ class StudyConfig(_FromDict):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        nested: dict[str, type[DataConfig] | type[TrainConfig]] = {"data": DataConfig, "train": TrainConfig}
-        parts = {name: nested[name].from_dict(value) if name in nested else value for name, value in values.items()}
+        nested: dict[str, type[DataConfig] | type[TrainConfig]] = {
+            "data": DataConfig,
+            "train": TrainConfig,
+        }
+        parts = {
+            name: nested[name].from_dict(value) if name in nested else value
+            for name, value in values.items()
+        }
         return super().from_dict(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,13 +186,19 @@ class StudyConfig(_FromDict):
         return dataclasses.asdict(self)
 
 
-def differences(recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lines "name: recorded X, requested Y" for each value that differs, nested dicts by dotted name."""
+def differences(
+    recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """Lines "name: recorded X, requested Y" for each value that differs, nested dicts by dotted
+    name.
+    """
     lines = []
     for name in sorted(set(recorded) | set(requested)):
         old, new = recorded.get(name), requested.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += differences(old, new, f"{prefix}{name}.")
-        elif old != new and not (isinstance(old, list | tuple) and isinstance(new, list | tuple) and [*old] == [*new]):
+        elif old != new and not (
+            isinstance(old, list | tuple) and isinstance(new, list | tuple) and [*old] == [*new]
+        ):
             lines.append(f"{prefix}{name}: the study has {old!r}, this command asks for {new!r}")
     return lines

@@ -1,4 +1,6 @@
-"""What of a machine this process may use, where a container or a batch system gives it a part: Linux' control groups, version 2."""
+"""What of a machine this process may use, where a container or a batch system gives it a part:
+Linux' control groups, version 2.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +9,20 @@ GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def core_quota(groups: Path = GROUPS, own: Path = OWN) -> float | None:
-    """How many cores' time it gets, as a Kubernetes limit says; it may see all cores all the same. None: no limit."""
+    """How many cores' time it gets, as a Kubernetes limit says; it may see all cores all the same.
+    None: no limit.
+    """
     shares = (text.split() for text in _settings("cpu.max", groups, own))
-    return min((int(quota) / int(period) for quota, period in shares if quota != "max"), default=None)
+    return min(
+        (int(quota) / int(period) for quota, period in shares if quota != "max"), default=None
+    )
 
 
 def memory_limit(groups: Path = GROUPS, own: Path = OWN) -> int | None:
     """The bytes beyond which the system ends one of its processes. None: no limit."""
-    return min((int(text) for text in _settings("memory.max", groups, own) if text != "max"), default=None)
+    return min(
+        (int(text) for text in _settings("memory.max", groups, own) if text != "max"), default=None
+    )
 
 
 def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:

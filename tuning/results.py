@@ -1,4 +1,6 @@
-"""Every file name below `results/`, whole-file writes, and the errors of a full or read-only folder."""
+"""Every file name below `results/`, whole-file writes, and the errors of a full or read-only
+folder.
+"""
 
 import contextlib
 import csv
@@ -19,7 +21,9 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors about `path` into a `StorageError` that says what to do."""
+    """Turn the operating system's errors about `path` into a `StorageError` that says
+    what to do.
+    """
     try:
         yield
     except OSError as error:
@@ -54,7 +58,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write indented, sorted JSON with `schema_version`, whole or not at all."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(
+        {"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False
+    )
     write_text(path, text + "\n")
 
 
@@ -67,7 +73,9 @@ def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{path} must hold JSON written by this program; reading it gave: {error}.") from error
+        raise StorageError(
+            f"{path} must hold JSON written by this program; reading it gave: {error}."
+        ) from error
     found = values.pop("schema_version", None) if isinstance(values, dict) else None
     if found != version:
         raise StorageError(f"{path} must have schema_version {version}; it has {found!r}.")
@@ -82,15 +90,22 @@ def json_line(values: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def parsed(path: Path, what: str) -> Iterator[None]:
-    """Turn what goes wrong while values of a JSON file get their types into a `StudyError`: it was changed, or is of another version."""
+    """Turn what goes wrong while values of a JSON file get their types into a `StudyError`: it was
+    changed, or is of another version.
+    """
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StudyError(f"{path} must hold {what} as this program wrote it; reading it gave: {type(error).__name__} {error}.") from error
+        raise StudyError(
+            f"{path} must hold {what} as this program wrote it; reading it gave:"
+            f" {type(error).__name__} {error}."
+        ) from error
 
 
 def visible(text: str) -> str:
-    """Text on one line without what moves a cursor, colours a terminal or turns the direction of writing: spaces in its place."""
+    """Text on one line without what moves a cursor, colours a terminal or turns the direction of
+    writing: spaces in its place.
+    """
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -102,7 +117,11 @@ def escape_markdown(value: object) -> str:
 
 def no_formula(value: Any) -> Any:
     """A CSV cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -118,7 +137,10 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def read_history(path: Path) -> list[dict[str, float]]:
     """The epochs of a trial's `history.csv`, each with the metrics that it has."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
 
 
 @dataclass(frozen=True)
@@ -219,10 +241,15 @@ class ResultsDir:
         Raises:
             StudyError: the name is not made of letters, digits, `.`, `_` and `-`.
         """
-        if not _STUDY_NAME.fullmatch(name) or name in {"cache", "artifacts", "bench"} or name.startswith("optuna.db"):
+        if (
+            not _STUDY_NAME.fullmatch(name)
+            or name in {"cache", "artifacts", "bench"}
+            or name.startswith("optuna.db")
+        ):
             raise StudyError(
-                "A study's name must be made of letters, digits, '.', '_' and '-', start with a letter or digit, have at "
-                f"most 100 characters, and not be cache, artifacts, bench or optuna.db; received {name!r}."
+                "A study's name must be made of letters, digits, '.', '_' and '-', start with a"
+                " letter or digit, have at most 100 characters, and not be cache, artifacts, bench"
+                f" or optuna.db; received {name!r}."
             )
         return StudyDir(self.path / name)
 
@@ -234,8 +261,13 @@ class ResultsDir:
         """
         folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
         if not folders:
-            raise StudyError(f"{self.path} must hold a study; it holds none. Type `make tune` first.")
-        return max(folders, key=lambda s: (s.log_path if s.log_path.exists() else s.config_path).stat().st_mtime)
+            raise StudyError(
+                f"{self.path} must hold a study; it holds none. Type `make tune` first."
+            )
+        return max(
+            folders,
+            key=lambda s: (s.log_path if s.log_path.exists() else s.config_path).stat().st_mtime,
+        )
 
     def existing(self, name: str | None) -> StudyDir:
         """The named study, or the one that was tuned last.
@@ -248,6 +280,8 @@ class ResultsDir:
         study = self.study(name)
         if not study.config_path.exists():
             names = sorted(p.parent.name for p in self.path.glob("*/study.json"))
-            known = f"it holds {', '.join(names)}" if names else "it holds none; type `make tune` first"
+            known = (
+                f"it holds {', '.join(names)}" if names else "it holds none; type `make tune` first"
+            )
             raise StudyError(f"Study {name!r} must be in {self.path}; {known}.")
         return study

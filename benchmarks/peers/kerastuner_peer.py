@@ -1,7 +1,8 @@
-"""KerasTuner as its users write it: a HyperModel whose `fit` adapts a `TextVectorization`, and `Tuner.search` around it.
+"""KerasTuner as its users write it: a HyperModel whose `fit` adapts a `TextVectorization`, and
+`Tuner.search` around it.
 
-KerasTuner's own machinery does the rest, with its defaults: it builds each model, clears the session before it, saves a checkpoint of each
-best epoch and keeps its oracle's files.
+KerasTuner's own machinery does the rest, with its defaults: it builds each model, clears the
+session before it, saves a checkpoint of each best epoch and keeps its oracle's files.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class BudgetSpent(keras_tuner.errors.FatalError):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Validation accuracy after each epoch with the seconds since the search began; ends the search when its time is up."""
+    """Validation accuracy after each epoch with the seconds since the search began; ends the search
+    when its time is up.
+    """
 
     def __init__(self, *, budget_seconds: float | None = None) -> None:
         super().__init__()
@@ -41,7 +44,12 @@ class Recorder(keras.callbacks.Callback):
         seconds = time.perf_counter() - self.started
         if self._budget_seconds is not None and seconds > self._budget_seconds:
             raise BudgetSpent
-        self.epochs.append({"seconds": round(seconds, 3), "val_accuracy": round(float((logs or {})["val_accuracy"]), DIGITS)})
+        self.epochs.append(
+            {
+                "seconds": round(seconds, 3),
+                "val_accuracy": round(float((logs or {})["val_accuracy"]), DIGITS),
+            }
+        )
 
 
 class Peer(SameSpace):
@@ -57,9 +65,13 @@ class Peer(SameSpace):
         names = ("vocab_size", "embedding_dim", "lstm_units", "learning_rate")
         return masked_lstm(**{name: hp.get(name) for name in names})
 
-    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, texts: Texts, **options: Any) -> Any:
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, texts: Texts, **options: Any
+    ) -> Any:
         length = hp.get("sequence_length")
-        train, validation = vectorized(texts, vocab_size=hp.get("vocab_size"), sequence_length=length, seed=self._seed)
+        train, validation = vectorized(
+            texts, vocab_size=hp.get("vocab_size"), sequence_length=length, seed=self._seed
+        )
         options["callbacks"] = [*options["callbacks"], self._recorder]
         history = model.fit(train, validation_data=validation, **options)
         self.ends.append(time.perf_counter())
@@ -67,18 +79,26 @@ class Peer(SameSpace):
 
 
 class FixedListOracle(keras_tuner.oracles.RandomSearchOracle):
-    """RandomSearch's oracle, but for where a trial's values come from: the fixed list in the place of a draw."""
+    """RandomSearch's oracle, but for where a trial's values come from: the fixed list in the place
+    of a draw.
+    """
 
     def __init__(self, configurations: list[Configuration], *, seed: int) -> None:
         super().__init__(objective="val_accuracy", max_trials=len(configurations), seed=seed)
         self._configurations = configurations
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        return {"status": TrialStatus.RUNNING, "values": {**self.hyperparameters.values, **self._configurations[int(trial_id)]}}
+        return {
+            "status": TrialStatus.RUNNING,
+            "values": {**self.hyperparameters.values, **self._configurations[int(trial_id)]},
+        }
 
 
-def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int, seed: int) -> dict[str, Any]:
-    """Train the configurations by `Tuner.search`, each to its end; the clock stands over `search` alone.
+def train_list(
+    *, texts: Texts, configurations: list[Configuration], epochs: int, seed: int
+) -> dict[str, Any]:
+    """Train the configurations by `Tuner.search`, each to its end; the clock stands over `search`
+    alone.
 
     Raises:
         RuntimeError: a trial did not complete.
@@ -92,17 +112,27 @@ def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int
         seconds = time.perf_counter() - started
     found = [oracle.trials[number] for number in oracle.start_order]
     if any(trial.status != TrialStatus.COMPLETED for trial in found):
-        raise RuntimeError(f"KerasTuner must complete every trial; it left {[trial.status for trial in found]}: {found[-1].message}")
+        raise RuntimeError(
+            f"KerasTuner must complete every trial; it left {[trial.status for trial in found]}:"
+            f" {found[-1].message}"
+        )
     starts = [started, *peer.ends]
     trials = [
-        {"values": dict(trial.hyperparameters.values), "val_accuracy": round(float(trial.score), DIGITS), "seconds": round(end - start, 3)}
+        {
+            "values": dict(trial.hyperparameters.values),
+            "val_accuracy": round(float(trial.score), DIGITS),
+            "seconds": round(end - start, 3),
+        }
         for trial, start, end in zip(found, starts, peer.ends, strict=False)
     ]
     return {"seconds": seconds, "trials": trials}
 
 
-def search(*, tuner: str, texts: Texts, epochs: int, seed: int, budget_seconds: float) -> list[dict[str, float]]:
-    """Search for a time with "random" or "hyperband"; gives the seconds and validation accuracy of every epoch within it.
+def search(
+    *, tuner: str, texts: Texts, epochs: int, seed: int, budget_seconds: float
+) -> list[dict[str, float]]:
+    """Search for a time with "random" or "hyperband"; gives the seconds and validation accuracy of
+    every epoch within it.
 
     Early stopping as KerasTuner's guide advises, on the same patience as this program's.
     """
@@ -119,7 +149,12 @@ def search(*, tuner: str, texts: Texts, epochs: int, seed: int, budget_seconds: 
 
 def _tuner(name: str, peer: Peer, *, epochs: int, seed: int, folder: Path) -> keras_tuner.Tuner:
     """A tuner that only the clock ends."""
-    options = {"objective": "val_accuracy", "seed": seed, "directory": str(folder), "project_name": name}
+    options = {
+        "objective": "val_accuracy",
+        "seed": seed,
+        "directory": str(folder),
+        "project_name": name,
+    }
     if name == "hyperband":
         return keras_tuner.Hyperband(peer, max_epochs=epochs, hyperband_iterations=1000, **options)
     return keras_tuner.RandomSearch(peer, max_trials=1_000_000, **options)

@@ -1,7 +1,8 @@
 """What both Keras peers share: the vectorised texts, the datasets and the model, in stock Keras.
 
-Fair to them where there was a choice: texts are vectorised once a trial, not once an epoch; `tf.data` prefetches; validation comes in
-batches of 512, as in this program; TensorFlow has the whole machine (its default threads).
+Fair to them where there was a choice: texts are vectorised once a trial, not once an epoch;
+`tf.data` prefetches; validation comes in batches of 512, as in this program; TensorFlow has the
+whole machine (its default threads).
 """
 
 from __future__ import annotations
@@ -18,17 +19,31 @@ from benchmarks.texts import Texts
 VALIDATION_BATCH_SIZE = 512
 
 
-def vectorized(texts: Texts, *, vocab_size: int, sequence_length: int, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Training and validation batches of ids: a `TextVectorization` adapted on the training texts, applied once."""
-    layer = keras.layers.TextVectorization(max_tokens=vocab_size, output_sequence_length=sequence_length)
+def vectorized(
+    texts: Texts, *, vocab_size: int, sequence_length: int, seed: int
+) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """Training and validation batches of ids: a `TextVectorization` adapted on the training texts,
+    applied once.
+    """
+    layer = keras.layers.TextVectorization(
+        max_tokens=vocab_size, output_sequence_length=sequence_length
+    )
     layer.adapt(np.array(texts.train, dtype=object))
-    train = tf.data.Dataset.from_tensor_slices((layer(tf.constant(texts.train)), texts.train_labels))
-    validation = tf.data.Dataset.from_tensor_slices((layer(tf.constant(texts.validation)), texts.validation_labels))
-    shuffled = train.shuffle(len(texts.train), seed=seed).batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
+    train = tf.data.Dataset.from_tensor_slices(
+        (layer(tf.constant(texts.train)), texts.train_labels)
+    )
+    validation = tf.data.Dataset.from_tensor_slices(
+        (layer(tf.constant(texts.validation)), texts.validation_labels)
+    )
+    shuffled = (
+        train.shuffle(len(texts.train), seed=seed).batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
+    )
     return shuffled, validation.batch(VALIDATION_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
 
 
-def masked_lstm(*, vocab_size: int, embedding_dim: int, lstm_units: int, learning_rate: float) -> Any:
+def masked_lstm(
+    *, vocab_size: int, embedding_dim: int, lstm_units: int, learning_rate: float
+) -> Any:
     """The model of all sides, compiled."""
     model = keras.Sequential(
         [
@@ -38,5 +53,9 @@ def masked_lstm(*, vocab_size: int, embedding_dim: int, lstm_units: int, learnin
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(optimizer=keras.optimizers.Adam(learning_rate), loss="binary_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
     return model

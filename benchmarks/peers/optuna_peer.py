@@ -1,4 +1,6 @@
-"""A plain Optuna script in the style of Optuna's own Keras example: one process, one objective function, a pruning callback."""
+"""A plain Optuna script in the style of Optuna's own Keras example: one process, one objective
+function, a pruning callback.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.texts import Texts
 
 
-def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int, seed: int) -> dict[str, Any]:
-    """Train the configurations one after the other, each to its end; the clock stands over `study.optimize` alone.
+def train_list(
+    *, texts: Texts, configurations: list[Configuration], epochs: int, seed: int
+) -> dict[str, Any]:
+    """Train the configurations one after the other, each to its end; the clock stands over
+    `study.optimize` alone.
 
-    The pruning callback reports each epoch, as in the example; the pruner that would be MedianPruner never prunes here, so that all
-    sides finish the same trials.
+    The pruning callback reports each epoch, as in the example; the pruner that would be
+    MedianPruner never prunes here, so that all sides finish the same trials.
     """
 
     def objective(trial: optuna.Trial) -> float:
@@ -27,13 +32,21 @@ def train_list(*, texts: Texts, configurations: list[Configuration], epochs: int
         values = {name: trial.suggest_int(name, low, high) for name, (low, high) in RANGES.items()}
         learning_rate = trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True)
         length = values.pop("sequence_length")
-        train, validation = vectorized(texts, vocab_size=values["vocab_size"], sequence_length=length, seed=seed)
+        train, validation = vectorized(
+            texts, vocab_size=values["vocab_size"], sequence_length=length, seed=seed
+        )
         model = masked_lstm(**values, learning_rate=learning_rate)
         callbacks = [KerasPruningCallback(trial, "val_accuracy")]
-        history = model.fit(train, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=0)
+        history = model.fit(
+            train, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=0
+        )
         return round(float(max(history.history["val_accuracy"])), DIGITS)
 
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.NopPruner())
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.NopPruner(),
+    )
     for values in configurations:
         study.enqueue_trial(values)
     started = time.perf_counter()

@@ -1,8 +1,9 @@
 """The same training step in PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.Linear`, Adam.
 
-Fair to it: texts are padded after their end, so the state at each text's last token is Keras' masked output, and the padded sequence
-needs no packing (which is slower); Adam is PyTorch's fused one; numbers too small for a float32 are taken as 0, as TensorFlow does,
-without which a gradient that fades over 200 steps makes it ten times slower.
+Fair to it: texts are padded after their end, so the state at each text's last token is Keras'
+masked output, and the padded sequence needs no packing (which is slower); Adam is PyTorch's fused
+one; numbers too small for a float32 are taken as 0, as TensorFlow does, without which a gradient
+that fades over 200 steps makes it ten times slower.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from benchmarks.configurations import DROPOUT, LEARNING_RATE
 
 
 class Classifier(nn.Module):
-    """Logits of the batch (batch,) from ids (batch, length) and each text's number of tokens (batch,)."""
+    """Logits of the batch (batch,) from ids (batch, length) and each text's number of tokens
+    (batch,).
+    """
 
     def __init__(self, *, vocab_size: int, embedding_dim: int, units: int) -> None:
         super().__init__()
@@ -34,8 +37,17 @@ class Classifier(nn.Module):
         return logits[:, 0]
 
 
-def step_seconds(ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64], *, vocab_size: int, embedding_dim: int, units: int) -> float:
-    """Seconds a training step over batches (n_batches, batch, length), the first left out, on one thread."""
+def step_seconds(
+    ids: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int64],
+    *,
+    vocab_size: int,
+    embedding_dim: int,
+    units: int,
+) -> float:
+    """Seconds a training step over batches (n_batches, batch, length), the first left out, on one
+    thread.
+    """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
@@ -43,7 +55,11 @@ def step_seconds(ids: npt.NDArray[np.int32], labels: npt.NDArray[np.int64], *, v
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     loss = nn.BCEWithLogitsLoss()
     batches = [
-        (torch.from_numpy(x.astype(np.int64)), torch.from_numpy((x > 0).sum(1)), torch.from_numpy(y.astype(np.float32)))
+        (
+            torch.from_numpy(x.astype(np.int64)),
+            torch.from_numpy((x > 0).sum(1)),
+            torch.from_numpy(y.astype(np.float32)),
+        )
         for x, y in zip(ids, labels, strict=True)
     ]
     started = 0.0

@@ -61,15 +61,24 @@ def bad_data(tmp_path: Path) -> dict[str, tuple[list[object], list[str]]]:
     make_reviews(30).to_csv(few, index=False)
     return {
         "missing file": ([tmp_path / "none.csv"], ["none.csv", "exists"]),
-        "wrong text column": ([good, "--text-column", "body"], ["'body'", "review_body, star_rating", "--text-column"]),
-        "wrong label column": ([good, "--label-column", "score"], ["'score'", "review_body, star_rating"]),
+        "wrong text column": (
+            [good, "--text-column", "body"],
+            ["'body'", "review_body, star_rating", "--text-column"],
+        ),
+        "wrong label column": (
+            [good, "--label-column", "score"],
+            ["'score'", "review_body, star_rating"],
+        ),
         "one class": ([one_class], ["2 to 100 classes", "1 class", "--label-column"]),
         "too many classes": ([many], ["2 to 100 classes", "240"]),
         "fewer than 50 rows": ([few], ["50 rows", "30"]),
         "directory": ([tmp_path], ["directory", "*.csv"]),
         "broken gzip": ([broken], ["whole gzip file"]),
         "not UTF-8": ([latin], ["UTF-8", "iconv"]),
-        "unknown source": (["moviereviews"], ["movie_reviews", "tfds:NAME", ".parquet", "'moviereviews'"]),
+        "unknown source": (
+            ["moviereviews"],
+            ["movie_reviews", "tfds:NAME", ".parquet", "'moviereviews'"],
+        ),
     }
 
 
@@ -101,7 +110,9 @@ def test_tune_refuses_wrong_data(case: str, run_cli: Run, tmp_path: Path) -> Non
         (["--study", "../out"], ["'../out'", "letters"]),
     ],
 )
-def test_tune_refuses_a_wrong_flag(flags: list[str], words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
+def test_tune_refuses_a_wrong_flag(
+    flags: list[str], words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path
+) -> None:
     check_refused(run_cli("tune", "--data", reviews_csv, *flags), *words)
     assert not (tmp_path / "results").exists()
 
@@ -110,10 +121,16 @@ def test_tune_refuses_a_wrong_flag(flags: list[str], words: list[str], run_cli: 
     ("old", "new", "words"),
     [
         ("40, default=30)", "40, default=50)", ["'vocab_size'", "range", "50"]),
-        ('hp.Int("vocab_size", 10, 40, default=30)', "pass", ["vocab_size", "always declare", "hp.Fixed"]),
+        (
+            'hp.Int("vocab_size", 10, 40, default=30)',
+            "pass",
+            ["vocab_size", "always declare", "hp.Fixed"],
+        ),
     ],
 )
-def test_tune_refuses_a_wrong_space(old: str, new: str, words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
+def test_tune_refuses_a_wrong_space(
+    old: str, new: str, words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path
+) -> None:
     space = tmp_path / "wrong.py"
     space.write_text(TINY_SPACE.replace(old, new))
     check_refused(run_cli("tune", "--data", reviews_csv, "--space", space, "--workers", 1), *words)
@@ -135,14 +152,37 @@ def test_command_without_a_study_says_what_to_type(command: str, run_cli: Run) -
 def test_command_before_a_trial_is_complete_says_so(
     command: str, run_cli: Run, tmp_path: Path, reviews_csv: Path, tiny_space: Path
 ) -> None:
-    run_cli("tune", "--study", "s", "--data", reviews_csv, "--space", tiny_space, "--timeout-seconds", 0.01, "--workers", 1)
+    run_cli(
+        "tune",
+        "--study",
+        "s",
+        "--data",
+        reviews_csv,
+        "--space",
+        tiny_space,
+        "--timeout-seconds",
+        0.01,
+        "--workers",
+        1,
+    )
     before = sorted(p.name for p in (tmp_path / "results" / "s").iterdir())
     check_refused(run_cli(command, "--study", "s"), "completed trial", "make tune")
     assert sorted(p.name for p in (tmp_path / "results" / "s").iterdir()) == before
 
 
-def test_unknown_study_lists_those_there_are(finished: tuple[ResultsDir, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-m", "tuning", "status", "--study", "other", "--results", str(finished[0].path)]
+def test_unknown_study_lists_those_there_are(
+    finished: tuple[ResultsDir, Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "status",
+        "--study",
+        "other",
+        "--results",
+        str(finished[0].path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "it holds s" in done.stderr.replace("\n", " ")
@@ -161,14 +201,30 @@ def test_port_in_use_says_so(finished: tuple[ResultsDir, Outcome]) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "tuning", "dashboard", "--port", port, "--results", str(finished[0].path)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "tuning",
+            "dashboard",
+            "--port",
+            port,
+            "--results",
+            str(finished[0].path),
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
     check_refused(Ran(done.returncode, done.stdout, done.stderr), port, "PORT=")
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_dashboard_warns_where_other_machines_reach_it(
-    host: str, warned: bool, finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+    host: str,
+    warned: bool,
+    finished: tuple[ResultsDir, Outcome],
+    tmp_path: Path,
+    run_cli: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupted(server: WSGIServer) -> None:
         raise KeyboardInterrupt
@@ -181,7 +237,9 @@ def test_dashboard_warns_where_other_machines_reach_it(
     ran = run_cli("dashboard", "--host", host, "--port", port)
     assert ran.code == 0
     assert f"http://{host}:{port}/dashboard" in ran.out
-    assert ("no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err) == warned
+    assert (
+        "no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err
+    ) == warned
 
 
 @pytest.fixture
@@ -192,7 +250,12 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     mounted = []
 
     def mount(options: str) -> Path:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode != 0:
             pytest.skip(f"a tmpfs can't be mounted here: {done.stderr.strip()}")
         mounted.append(folder)
@@ -204,24 +267,61 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-@pytest.mark.parametrize(("options", "reason"), [("size=64k", "disk space"), ("size=64k,ro", "Read-only")])
+@pytest.mark.parametrize(
+    ("options", "reason"), [("size=64k", "disk space"), ("size=64k,ro", "Read-only")]
+)
 def test_results_folder_that_takes_nothing_says_so(
-    options: str, reason: str, small_disk: Callable[[str], Path], run_cli: Run, reviews_csv: Path, tiny_space: Path
+    options: str,
+    reason: str,
+    small_disk: Callable[[str], Path],
+    run_cli: Run,
+    reviews_csv: Path,
+    tiny_space: Path,
 ) -> None:
     folder = small_disk(options)
-    ran = run_cli("tune", "--study", "s", "--data", reviews_csv, "--space", tiny_space, "--workers", 1, "--n-trials", 1)
+    ran = run_cli(
+        "tune",
+        "--study",
+        "s",
+        "--data",
+        reviews_csv,
+        "--space",
+        tiny_space,
+        "--workers",
+        1,
+        "--n-trials",
+        1,
+    )
     check_refused(ran, reason, "writable")
     assert not (folder / "s" / "study.json").exists()
 
 
-def test_results_path_that_is_a_file_says_so(run_cli: Run, tmp_path: Path, reviews_csv: Path) -> None:
+def test_results_path_that_is_a_file_says_so(
+    run_cli: Run, tmp_path: Path, reviews_csv: Path
+) -> None:
     (tmp_path / "results").write_text("not a folder")
     check_refused(run_cli("tune", "--data", reviews_csv), "results folder must be writable")
     assert (tmp_path / "results").read_text() == "not a folder"
 
 
-def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, reviews_csv: Path, tiny_space: Path) -> None:
-    ran = run_cli("tune", "--study", "s", "--data", reviews_csv, "--space", tiny_space, "--n-trials", 2, "--epochs", 1, "--workers", 1)
+def test_tune_prints_lines_the_best_and_what_to_type_next(
+    run_cli: Run, reviews_csv: Path, tiny_space: Path
+) -> None:
+    ran = run_cli(
+        "tune",
+        "--study",
+        "s",
+        "--data",
+        reviews_csv,
+        "--space",
+        tiny_space,
+        "--n-trials",
+        2,
+        "--epochs",
+        1,
+        "--workers",
+        1,
+    )
     assert ran.code == 0
     for words in (
         "[0/2] trial 0 starts: vocab_size 30",
@@ -240,12 +340,23 @@ def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, reviews_
 
 def test_data_card_describes_the_data(run_cli: Run, reviews_csv: Path) -> None:
     out = run_cli("data-card", "--data", reviews_csv).out
-    assert all(words in out for words in ("240: train 168, validation 36, test 36", "negative 120 (50.0%)", "duplicates", "unknown tokens"))
+    assert all(
+        words in out
+        for words in (
+            "240: train 168, validation 36, test 36",
+            "negative 120 (50.0%)",
+            "duplicates",
+            "unknown tokens",
+        )
+    )
 
 
 def test_spaces_lists_ranges_and_defaults(run_cli: Run) -> None:
     out = run_cli("spaces").out
-    assert all(words in out for words in ("baseline_lstm", "masked_lstm", "2000 to 40000, log", "33807", "truncating"))
+    assert all(
+        words in out
+        for words in ("baseline_lstm", "masked_lstm", "2000 to 40000, log", "33807", "truncating")
+    )
 
 
 def test_help_of_every_command_is_its_docstring() -> None:
@@ -258,8 +369,12 @@ def options_of_commands() -> dict[tuple[str, str], TyperOption]:
     """Every option of every command by the two names that a user types."""
     group = typer.main.get_command(commands.app)
     assert isinstance(group, TyperGroup)
-    found = [(name, option) for name, command in group.commands.items() for option in command.params]
-    return {(name, option.opts[0]): option for name, option in found if isinstance(option, TyperOption)}
+    found = [
+        (name, option) for name, command in group.commands.items() for option in command.params
+    ]
+    return {
+        (name, option.opts[0]): option for name, option in found if isinstance(option, TyperOption)
+    }
 
 
 OPTIONS = options_of_commands()
@@ -295,16 +410,24 @@ def test_help_of_every_option_is_a_sentence_with_its_default(command: str, flag:
 )
 def test_default_in_the_help_is_the_one_that_is_used(flag: str, default: object) -> None:
     shown = f"{default:g}" if isinstance(default, float) else str(default)
-    texts = [option.help or "" for (command, name), option in OPTIONS.items() if name == flag and command != "export-best"]
+    texts = [
+        option.help or ""
+        for (command, name), option in OPTIONS.items()
+        if name == flag and command != "export-best"
+    ]
     assert texts
-    assert all(re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts), texts
+    assert all(
+        re.search(rf"\(default:? (.* )?{re.escape(shown)}(\)|,| for)", text) for text in texts
+    ), texts
 
 
 def test_default_of_a_flag_is_not_said_twice() -> None:
     """Typer adds `[default: 8000]` by itself."""
     for (command, flag), option in OPTIONS.items():
         assert not option.show_default or option.default in (None, False), (command, flag)
-        assert option.default in (None, True, False) or str(option.default) in (option.help or ""), (command, flag)
+        assert option.default in (None, True, False) or str(option.default) in (
+            option.help or ""
+        ), (command, flag)
 
 
 def test_known_columns_are_named_in_the_help() -> None:
@@ -312,9 +435,20 @@ def test_known_columns_are_named_in_the_help() -> None:
         assert ", ".join(names) in (OPTIONS["tune", flag].help or "")
 
 
-@pytest.mark.parametrize("flag", ["--timeout-seconds", "--trial-seconds", "--silent-seconds", "--dead-seconds", "--max-latency-ms"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--timeout-seconds",
+        "--trial-seconds",
+        "--silent-seconds",
+        "--dead-seconds",
+        "--max-latency-ms",
+    ],
+)
 def test_help_of_a_duration_says_its_unit(flag: str) -> None:
-    assert re.search("milliseconds" if flag.endswith("-ms") else "[Ss]econds", OPTIONS["tune", flag].help or "")
+    assert re.search(
+        "milliseconds" if flag.endswith("-ms") else "[Ss]econds", OPTIONS["tune", flag].help or ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,7 +465,10 @@ def test_default_study_is_a_legal_name(space: str, data: str, name: str) -> None
     assert ResultsDir(Path("r")).study(name).name == name
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+)
 def test_duration_in_words(seconds: float, words: str) -> None:
     assert display.duration(seconds) == words
 
@@ -341,15 +478,41 @@ def test_printable_takes_control_characters_out() -> None:
 
 
 @pytest.mark.slow
-def test_terminal_shows_a_bar_and_the_incumbent(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+def test_terminal_shows_a_bar_and_the_incumbent(
+    tmp_path: Path, reviews_csv: Path, tiny_space: Path
+) -> None:
     """In a pseudo-terminal, as a person sees it."""
     import pty
 
     parent, child = pty.openpty()
-    command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--data", str(reviews_csv), "--space", str(tiny_space)]
-    command += ["--n-trials", "2", "--epochs", "2", "--pruner", "none", "--workers", "1", "--results", str(tmp_path / "results")]
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "tune",
+        "--study",
+        "s",
+        "--data",
+        str(reviews_csv),
+        "--space",
+        str(tiny_space),
+    ]
+    command += [
+        "--n-trials",
+        "2",
+        "--epochs",
+        "2",
+        "--pruner",
+        "none",
+        "--workers",
+        "1",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
-    with subprocess.Popen(command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=env) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=env
+    ) as process:
         os.close(child)
         seen = b""
         while True:
@@ -362,10 +525,15 @@ def test_terminal_shows_a_bar_and_the_incumbent(tmp_path: Path, reviews_csv: Pat
             seen += part
     os.close(parent)
     assert process.returncode == 0
-    assert all(words in seen for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials"))
+    assert all(
+        words in seen
+        for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials")
+    )
 
 
-def test_escape_in_a_column_s_name_does_not_reach_the_terminal(run_cli: Run, tmp_path: Path) -> None:
+def test_escape_in_a_column_s_name_does_not_reach_the_terminal(
+    run_cli: Run, tmp_path: Path
+) -> None:
     path = tmp_path / "evil.csv"
     path.write_text("\x1b[31mred,label\n" + "a,1\nb,0\n" * 40)
     ran = run_cli("tune", "--data", path)
@@ -377,7 +545,9 @@ def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:
     done = run_cli("predict", "--export", onnx_export, "--text", "good film")
     assert done.code == 0, done.err
     assert re.fullmatch(r"(negative|positive)  0\.\d{4}\n", done.out)
-    line = json.loads(run_cli("predict", "--export", onnx_export, "--text", "good film", "--json").out)
+    line = json.loads(
+        run_cli("predict", "--export", onnx_export, "--text", "good film", "--json").out
+    )
     assert set(line) == {"label", "probability", "text"}
 
 
@@ -400,11 +570,17 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     ]
 
 
-def test_predict_of_a_file_as_json_holds_nothing_else(run_cli: Run, onnx_export: Path, tmp_path: Path) -> None:
+def test_predict_of_a_file_as_json_holds_nothing_else(
+    run_cli: Run, onnx_export: Path, tmp_path: Path
+) -> None:
     (tmp_path / "new.txt").write_text("good film\n\n")
     done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--json")
     first, second = map(json.loads, done.out.splitlines())
-    assert (first["row"], first["text"], second) == (1, "good film", {"file": "new.txt", "row": 2, "problem": "no text"})
+    assert (first["row"], first["text"], second) == (
+        1,
+        "good film",
+        {"file": "new.txt", "row": 2, "problem": "no text"},
+    )
     assert "2 rows: 1 labelled" in done.err
 
 
@@ -417,11 +593,19 @@ def test_predict_of_a_file_as_json_holds_nothing_else(run_cli: Run, onnx_export:
         (("--file", "new.csv"), ["--text-column", "id, words"]),
         (("--file", "new.csv", "--text-column", "body"), ["--text-column", "id, words", "body"]),
         (("--file", "new.csv", "--text-column", "words", "--output", "none/out.csv"), ["--output"]),
-        (("--file", "new.csv", "--text-column", "words", "--output", "new.csv"), ["--output must not be a file that is read"]),
+        (
+            ("--file", "new.csv", "--text-column", "words", "--output", "new.csv"),
+            ["--output must not be a file that is read"],
+        ),
     ],
 )
 def test_predict_refuses(
-    arguments: tuple[str, ...], words: list[str], run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    words: list[str],
+    run_cli: Run,
+    onnx_export: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "new.csv").write_text("id,words\n1,good\n")
@@ -429,12 +613,22 @@ def test_predict_refuses(
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
-@pytest.mark.parametrize("command", [("predict", "--text", "good"), ("predict", "--file", "new.txt"), ("serve", "--port", "{port}")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "--text", "good"),
+        ("predict", "--file", "new.txt"),
+        ("serve", "--port", "{port}"),
+    ],
+)
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda folder: (folder / "export.json").unlink(), ["make export-best"]),
-        (lambda folder: (folder / "export.json").write_text('{"schema_version": 99}'), ["schema_version", "99"]),
+        (
+            lambda folder: (folder / "export.json").write_text('{"schema_version": 99}'),
+            ["schema_version", "99"],
+        ),
         (lambda folder: (folder / "model.onnx").write_bytes(b"changed"), ["SHA-256"]),
         (lambda folder: (folder / "vocabulary.txt").write_text("bad\ngood\nfilm"), ["SHA-256"]),
         (lambda folder: (folder / "model.onnx").unlink(), ["model.onnx"]),
@@ -457,7 +651,15 @@ def test_spoilt_export_is_refused(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    check_refused(run_cli(command[0], "--export", tmp_path / "best", *(word.format(port=port) for word in command[1:])), *words)
+    check_refused(
+        run_cli(
+            command[0],
+            "--export",
+            tmp_path / "best",
+            *(word.format(port=port) for word in command[1:]),
+        ),
+        *words,
+    )
     assert not (tmp_path / "new.predictions.csv").exists()
 
 
@@ -465,10 +667,16 @@ def test_serve_on_a_port_in_use_says_so(run_cli: Run, onnx_export: Path) -> None
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        check_refused(run_cli("serve", "--export", onnx_export, "--port", taken.getsockname()[1]), "free port", "PORT=")
+        check_refused(
+            run_cli("serve", "--export", onnx_export, "--port", taken.getsockname()[1]),
+            "free port",
+            "PORT=",
+        )
 
 
-def test_serve_without_its_packages_says_what_to_type(run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_without_its_packages_says_what_to_type(
+    run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("app", "connections"):
         monkeypatch.delitem(sys.modules, f"tuning.serving.{name}", raising=False)
         monkeypatch.delattr(f"tuning.serving.{name}", raising=False)
@@ -476,7 +684,10 @@ def test_serve_without_its_packages_says_what_to_type(run_cli: Run, onnx_export:
     check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", "make serve")
 
 
-@pytest.mark.parametrize(("host", "is_warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)])
+@pytest.mark.parametrize(
+    ("host", "is_warned"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)],
+)
 def test_serve_for_other_machines_warns(
     host: str, is_warned: bool, run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,8 +703,18 @@ def test_serve_for_other_machines_warns(
     assert ("no authentication" in done.err) is is_warned
 
 
-def test_predict_of_a_file_says_how_far_it_is(run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_of_a_file_says_how_far_it_is(
+    run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
     (tmp_path / "new.txt").write_text("good film\n" * 20)
-    done = run_cli("predict", "--export", onnx_export, "--file", tmp_path / "new.txt", "--output", tmp_path / "out.csv")
+    done = run_cli(
+        "predict",
+        "--export",
+        onnx_export,
+        "--file",
+        tmp_path / "new.txt",
+        "--output",
+        tmp_path / "out.csv",
+    )
     assert re.search(r"^20 rows, [\d,]+ a second, 100%$", done.err, re.MULTILINE)

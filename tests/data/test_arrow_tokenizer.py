@@ -12,7 +12,27 @@ from tuning.data.arrow_tokenizer import tokenize
 # Few different words, so that frequencies tie; and any character beside them.
 TEXTS = st.one_of(
     st.lists(
-        st.sampled_from(["a", "b", "B,", "c", "é", "É", "ab", "A-B", "日", "\0", "a\0", "\x1c", "\xa0", "[UNK]", "-", "😀"]), max_size=8
+        st.sampled_from(
+            [
+                "a",
+                "b",
+                "B,",
+                "c",
+                "é",
+                "É",
+                "ab",
+                "A-B",
+                "日",
+                "\0",
+                "a\0",
+                "\x1c",
+                "\xa0",
+                "[UNK]",
+                "-",
+                "😀",
+            ]
+        ),
+        max_size=8,
     ).map(" ".join),
     st.text(st.characters(codec="utf-8"), max_size=12),
     st.text(st.characters(max_codepoint=127), max_size=20),
@@ -69,4 +89,8 @@ def test_words_are_the_different_tokens_in_the_order_of_the_texts(texts: list[st
 def test_tokenize_takes_a_column(dtype: str) -> None:
     column = pd.Series(["a b", "b"], dtype=dtype, index=[7, 8])
     tokens = tokenize(column)
-    assert (tokens.ids.tolist(), tokens.lengths.tolist(), str(tokens.ids.dtype)) == ([0, 1, 1], [2, 1], "int32")
+    assert (tokens.ids.tolist(), tokens.lengths.tolist(), str(tokens.ids.dtype)) == (
+        [0, 1, 1],
+        [2, 1],
+        "int32",
+    )

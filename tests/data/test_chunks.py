@@ -28,14 +28,21 @@ def test_chunks_are_the_texts_in_their_order(texts: list[str], chunk_bytes: int)
 @settings(derandomize=True, deadline=None)
 @given(TEXTS, st.integers(1, 30))
 def test_chunk_exceeds_its_size_by_less_than_one_text(texts: list[str], chunk_bytes: int) -> None:
-    assert all(len(joined(chunk.iloc[1:], end=b"")) < chunk_bytes for chunk in split_up(column(texts), chunk_bytes))
+    assert all(
+        len(joined(chunk.iloc[1:], end=b"")) < chunk_bytes
+        for chunk in split_up(column(texts), chunk_bytes)
+    )
 
 
 @settings(derandomize=True, deadline=None)
 @given(TEXTS)
 def test_joined_texts_are_utf8(texts: list[str]) -> None:
     for end in (b"", b"\xff"):
-        assert joined(texts, end=end) == joined(column(texts), end=end) == b"".join(text.encode() + end for text in texts)
+        assert (
+            joined(texts, end=end)
+            == joined(column(texts), end=end)
+            == b"".join(text.encode() + end for text in texts)
+        )
     assert byte_lengths(column(texts)).tolist() == [len(text.encode()) for text in texts]
 
 

@@ -20,7 +20,14 @@ from tuning import results
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data import corpus as corpus_module
 from tuning.data.arrow_tokenizer import tokenize
-from tuning.data.corpus import Corpus, LabelledTexts, TokenizedTexts, build_corpus, encode, open_corpus
+from tuning.data.corpus import (
+    Corpus,
+    LabelledTexts,
+    TokenizedTexts,
+    build_corpus,
+    encode,
+    open_corpus,
+)
 from tuning.data.prepare import prepare_corpus
 from tuning.data.splits import SplitReviews
 from tuning.errors import StorageError
@@ -34,7 +41,9 @@ TEST = ["bird bird cat"]
 WORDS = ["the", "dog", "cat", "sat", "a"]
 
 
-def splits_of(train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16) -> SplitReviews:
+def splits_of(
+    train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16
+) -> SplitReviews:
     """Splits whose labels are 0, 1, 0, 1, …"""
     frames = {
         name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
@@ -55,7 +64,9 @@ def corpus(tmp_path: Path) -> Corpus:
 # Ids
 
 
-@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(
     train=st.lists(TEXTS, min_size=1, max_size=6),
     other=st.lists(TEXTS, min_size=1, max_size=3),
@@ -64,25 +75,48 @@ def corpus(tmp_path: Path) -> Corpus:
 )
 @example(train=["b a", "a b", "c"], other=["c b a d"], vocab_size=4, sequence_length=3)
 @example(train=["a\0", "a", "\0"], other=["a\0 a \0"], vocab_size=5, sequence_length=3)
-@example(train=["".join(map(chr, range(128)))], other=["".join(map(chr, range(128)))], vocab_size=9, sequence_length=9)
+@example(
+    train=["".join(map(chr, range(128)))],
+    other=["".join(map(chr, range(128)))],
+    vocab_size=9,
+    sequence_length=9,
+)
 def test_ids_equal_those_of_text_vectorization(
-    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int, sequence_length: int
+    tmp_path_factory: pytest.TempPathFactory,
+    train: list[str],
+    other: list[str],
+    vocab_size: int,
+    sequence_length: int,
 ) -> None:
-    assume(len(tokenize(train).ids))  # without a word, Keras leaves its table uninitialised and can't be asked
-    layer = keras.layers.TextVectorization(max_tokens=vocab_size, output_sequence_length=sequence_length)
+    assume(
+        len(tokenize(train).ids)
+    )  # without a word, Keras leaves its table uninitialised and can't be asked
+    layer = keras.layers.TextVectorization(
+        max_tokens=vocab_size, output_sequence_length=sequence_length
+    )
     layer.adapt(train)
-    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
+    corpus = build_corpus(
+        tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
+    )
     for name, texts in (("train", train), ("validation", other)):
         view = View(corpus.split(name).texts, vocab_size, sequence_length, truncating="post")
         np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
 
 
-@settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(train=st.lists(TEXTS, min_size=1, max_size=6), other=st.lists(TEXTS, min_size=1, max_size=4), vocab_size=st.integers(3, 12))
+@settings(
+    derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    train=st.lists(TEXTS, min_size=1, max_size=6),
+    other=st.lists(TEXTS, min_size=1, max_size=4),
+    vocab_size=st.integers(3, 12),
+)
 def test_encode_equals_the_ids_of_the_corpus(
     tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], vocab_size: int
 ) -> None:
-    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1]))
+    corpus = build_corpus(
+        tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
+    )
     view = View(corpus.split("validation").texts, vocab_size, 20)
     encoded = View(encode(other, corpus.words(vocab_size)), vocab_size, 20)
     np.testing.assert_array_equal(encoded.array(), view.array())
@@ -101,8 +135,12 @@ def test_words_are_ordered_by_frequency_then_backwards(corpus: Corpus) -> None:
     assert corpus.words(100) == WORDS
 
 
-@pytest.mark.parametrize(("vocab_size", "n_words"), [(0, 0), (2, 0), (3, 1), (5, 3), (7, 5), (8, 5)])
-def test_words_of_a_vocabulary_leave_out_padding_and_unknown(corpus: Corpus, vocab_size: int, n_words: int) -> None:
+@pytest.mark.parametrize(
+    ("vocab_size", "n_words"), [(0, 0), (2, 0), (3, 1), (5, 3), (7, 5), (8, 5)]
+)
+def test_words_of_a_vocabulary_leave_out_padding_and_unknown(
+    corpus: Corpus, vocab_size: int, n_words: int
+) -> None:
     assert corpus.words(vocab_size) == WORDS[:n_words]
 
 
@@ -122,7 +160,9 @@ def test_words_of_validation_and_test_alone_are_unknown(corpus: Corpus) -> None:
 
 
 def test_frequencies_are_those_of_the_train_split(tmp_path: Path) -> None:
-    corpus = build_corpus(tmp_path / "abc", splits_of(["rare common common"], ["rare rare rare rare"], ["rare rare"]))
+    corpus = build_corpus(
+        tmp_path / "abc", splits_of(["rare common common"], ["rare rare rare rare"], ["rare rare"])
+    )
     assert corpus.words(100) == ["common", "rare"]
 
 
@@ -132,7 +172,11 @@ def test_encode_gives_unknown_words_one(corpus: Corpus) -> None:
 
 def test_split_gives_types_and_labels(corpus: Corpus) -> None:
     split = corpus.split("train")
-    assert (split.texts.ids.dtype, split.texts.offsets.dtype, split.labels.dtype) == (np.int32, np.int64, np.int64)
+    assert (split.texts.ids.dtype, split.texts.offsets.dtype, split.labels.dtype) == (
+        np.int32,
+        np.int64,
+        np.int64,
+    )
     assert split.labels.tolist() == [0, 1, 0]
 
 
@@ -142,7 +186,9 @@ def test_split_leaves_its_ids_on_disk(corpus: Corpus) -> None:
 
 def test_splits_add_up(corpus: Corpus) -> None:
     both: LabelledTexts = corpus.split("train") + corpus.split("validation")
-    assert lists(both.texts) == lists(corpus.split("train").texts) + lists(corpus.split("validation").texts)
+    assert lists(both.texts) == lists(corpus.split("train").texts) + lists(
+        corpus.split("validation").texts
+    )
     assert both.labels.tolist() == [0, 1, 0, 0, 1]
 
 
@@ -161,7 +207,9 @@ def test_fingerprint_is_the_name_of_the_folder(corpus: Corpus) -> None:
 def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that the texts are added to when they are tokenised."""
     texts: list[str] = []
-    monkeypatch.setattr(corpus_module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk))
+    monkeypatch.setattr(
+        corpus_module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk)
+    )
     return texts
 
 
@@ -171,13 +219,17 @@ def test_second_build_reads_the_cache(corpus: Corpus, monkeypatch: pytest.Monkey
     assert (texts, again.words(100)) == ([], WORDS)
 
 
-def test_first_build_tokenises_every_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_build_tokenises_every_text_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = tokenised(monkeypatch)
     build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=1, chunk_bytes=20)
     assert texts == [*TRAIN, *VALIDATION, *TEST]
 
 
-def test_log_says_how_many_texts_were_tokenised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_says_how_many_texts_were_tokenised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("INFO", "tuning"):
         for _ in range(2):
             build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
@@ -192,12 +244,25 @@ def test_build_starts_again_after_a_killed_one(tmp_path: Path) -> None:
     for name in ("abc", "abc.tmp"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.ids.npy").write_bytes(b"half")
-    assert lists(build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts) == [[1, 1, 4]]
+    assert lists(
+        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST)).split("test").texts
+    ) == [[1, 1, 4]]
 
 
-@pytest.mark.parametrize("name", ["train.ids.npy", "validation.offsets.npy", "test.labels.npy", "vocabulary.txt", "data_card.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.ids.npy",
+        "validation.offsets.npy",
+        "test.labels.npy",
+        "vocabulary.txt",
+        "data_card.json",
+    ],
+)
 @pytest.mark.parametrize("cut", [True, False])
-def test_file_that_is_not_what_was_written_is_made_again(name: str, cut: bool, tmp_path: Path) -> None:
+def test_file_that_is_not_what_was_written_is_made_again(
+    name: str, cut: bool, tmp_path: Path
+) -> None:
     whole = build_corpus(tmp_path / "whole", splits_of(TRAIN, VALIDATION, TEST))
     folder = tmp_path / "torn"
     build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
@@ -224,7 +289,9 @@ def test_build_on_a_disk_that_fills_up_leaves_no_corpus(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(StorageError, match="File too large"):
-            build_corpus(tmp_path / "abc", splits_of(["a b c"] * 1000, VALIDATION, TEST), chunk_bytes=1000)
+            build_corpus(
+                tmp_path / "abc", splits_of(["a b c"] * 1000, VALIDATION, TEST), chunk_bytes=1000
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "abc").exists()
@@ -236,7 +303,9 @@ def test_build_raises_what_a_thread_raised(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(corpus_module, "tokenize", fail)
     with pytest.raises(MemoryError):
-        build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=2, chunk_bytes=1)
+        build_corpus(
+            tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=2, chunk_bytes=1
+        )
     assert not (tmp_path / "abc").exists()
 
 
@@ -249,11 +318,15 @@ def test_build_below_a_regular_file_gives_storage_error(tmp_path: Path) -> None:
 def test_build_reports_progress(tmp_path: Path) -> None:
     told: list[tuple[str, float]] = []
     splits = splits_of(["a"] * 1500, ["b"] * 250, ["c"] * 250)
-    build_corpus(tmp_path / "abc", splits, chunk_bytes=500, progress=lambda *both: told.append(both))
+    build_corpus(
+        tmp_path / "abc", splits, chunk_bytes=500, progress=lambda *both: told.append(both)
+    )
     assert told == [("tokenising", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
 
 
-@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(
     train=st.lists(TEXTS, min_size=1, max_size=12),
     other=st.lists(TEXTS, min_size=1, max_size=6),
@@ -261,14 +334,22 @@ def test_build_reports_progress(tmp_path: Path) -> None:
     chunk_bytes=st.integers(1, 40),
 )
 def test_files_do_not_depend_on_threads_and_chunks(
-    tmp_path_factory: pytest.TempPathFactory, train: list[str], other: list[str], n_threads: int, chunk_bytes: int
+    tmp_path_factory: pytest.TempPathFactory,
+    train: list[str],
+    other: list[str],
+    n_threads: int,
+    chunk_bytes: int,
 ) -> None:
     folder, splits = tmp_path_factory.mktemp("corpus"), splits_of(train, other, other[:1])
     build_corpus(folder / "one", splits, n_threads=1)
     build_corpus(folder / "many", splits, n_threads=n_threads, chunk_bytes=chunk_bytes)
     names = sorted(path.name for path in (folder / "one").iterdir())
     assert len(names) == 3 * len(SPLITS) + 2
-    assert filecmp.cmpfiles(folder / "one", folder / "many", names, shallow=False) == (names, [], [])
+    assert filecmp.cmpfiles(folder / "one", folder / "many", names, shallow=False) == (
+        names,
+        [],
+        [],
+    )
 
 
 @pytest.mark.parametrize("n_tokens", [0, 3, 100_000])
@@ -296,7 +377,10 @@ def test_open_corpus_gives_what_was_built(corpus: Corpus) -> None:
 
 
 def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"abc must hold the tokenised data; it was removed\. Run `make tune` again"):
+    with pytest.raises(
+        StorageError,
+        match=r"abc must hold the tokenised data; it was removed\. Run `make tune` again",
+    ):
         open_corpus(tmp_path / "abc")
 
 
@@ -320,7 +404,15 @@ def test_card_counts_tokens_and_words(corpus: Corpus) -> None:
 def test_card_gives_percentiles_of_all_lengths(tmp_path: Path) -> None:
     texts = [" ".join(["w"] * n) for n in range(101)]
     card = build_corpus(tmp_path / "abc", splits_of(texts[:60], texts[60:80], texts[80:])).card
-    assert card["length_percentiles"] == {"5": 5, "25": 25, "50": 50, "75": 75, "95": 95, "99": 99, "100": 100}
+    assert card["length_percentiles"] == {
+        "5": 5,
+        "25": 25,
+        "50": 50,
+        "75": 75,
+        "95": 95,
+        "99": 99,
+        "100": 100,
+    }
 
 
 def test_card_gives_the_unknown_share_of_validation_tokens(corpus: Corpus) -> None:
@@ -329,26 +421,36 @@ def test_card_gives_the_unknown_share_of_validation_tokens(corpus: Corpus) -> No
 
 def test_card_gives_the_unknown_share_of_smaller_vocabularies(tmp_path: Path) -> None:
     words = [f"w{n:04d}" for n in range(1498, 0, -1)]  # ids 2 to 1499
-    card = build_corpus(tmp_path / "abc", splits_of([" ".join(words)], [f"{words[997]} {words[998]} {words[1200]} new"], [""])).card
+    card = build_corpus(
+        tmp_path / "abc",
+        splits_of([" ".join(words)], [f"{words[997]} {words[998]} {words[1200]} new"], [""]),
+    ).card
     assert card["unknown_share"] == {"1000": 0.75, "1500": 0.25}
 
 
 def test_card_of_an_empty_validation_split_has_no_unknown_tokens(tmp_path: Path) -> None:
-    assert build_corpus(tmp_path / "abc", splits_of(["a b"], [""], [""])).card["unknown_share"] == {"4": 0.0}
+    assert build_corpus(tmp_path / "abc", splits_of(["a b"], [""], [""])).card["unknown_share"] == {
+        "4": 0.0
+    }
 
 
 def test_card_is_versioned_json(corpus: Corpus) -> None:
     assert read_json(corpus.folder / "data_card.json") == corpus.card
 
 
-def test_every_write_of_a_data_card_is_made_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_write_of_a_data_card_is_made_under_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also that of another source of the same texts, which another process may be reading."""
     written = []
     write = results.write_bytes
 
     def watched(path: Path, data: bytes) -> None:
         if path.name == "data_card.json":
-            with pytest.raises(Timeout), FileLock(tmp_path / "results" / "cache" / f"{fingerprint}.lock", timeout=0):
+            with (
+                pytest.raises(Timeout),
+                FileLock(tmp_path / "results" / "cache" / f"{fingerprint}.lock", timeout=0),
+            ):
                 pass
             written.append(path)
         write(path, data)

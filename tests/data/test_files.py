@@ -29,7 +29,9 @@ def csv_bytes(rows: list[dict[str, str]]) -> bytes:
 
 
 def tsv_bytes(rows: list[dict[str, str]]) -> bytes:
-    return "".join("\t".join(line) + "\n" for line in [list(rows[0]), *(list(row.values()) for row in rows)]).encode()
+    return "".join(
+        "\t".join(line) + "\n" for line in [list(rows[0]), *(list(row.values()) for row in rows)]
+    ).encode()
 
 
 def jsonl_bytes(rows: list[dict[str, str]]) -> bytes:
@@ -52,7 +54,9 @@ WRITERS: dict[str, Callable[[list[dict[str, str]]], bytes]] = {
 
 
 def save(path: Path, content: bytes | str) -> str:
-    """Write a file, packed where its name ends in .gz, and give its path as `read_files` takes it."""
+    """Write a file, packed where its name ends in .gz, and give its path as
+    `read_files` takes it.
+    """
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
     return str(path)
@@ -110,7 +114,9 @@ def test_read_files_takes_a_path_that_looks_like_a_pattern(tmp_path: Path) -> No
     assert len(read_files(save(tmp_path / "reviews[1].csv", csv_bytes(ROWS))).frame) == 3
 
 
-def test_read_files_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_files_expands_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "reviews.csv", csv_bytes(ROWS))
     assert len(read_files("~/reviews.csv").frame) == 3
@@ -124,25 +130,40 @@ def test_read_files_skips_a_byte_order_mark(tmp_path: Path, ending: str) -> None
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
 def test_read_files_takes_windows_line_ends(tmp_path: Path, ending: str) -> None:
-    table = read_files(save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS).replace(b"\n", b"\r\n")))
+    table = read_files(
+        save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS).replace(b"\n", b"\r\n"))
+    )
     assert table.frame.to_dict("records") == ROWS
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
 def test_read_files_takes_a_last_line_without_its_end(tmp_path: Path, ending: str) -> None:
-    assert len(read_files(save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS).rstrip(b"\n"))).frame) == 3
+    assert (
+        len(
+            read_files(
+                save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS).rstrip(b"\n"))
+            ).frame
+        )
+        == 3
+    )
 
 
 def test_csv_keeps_words_that_look_like_missing_values(tmp_path: Path) -> None:
-    assert read_files(save(tmp_path / "a.csv", "text,label\nNA,1\nnull,2\nNone,3\n")).frame["text"].tolist() == ["NA", "null", "None"]
+    assert read_files(save(tmp_path / "a.csv", "text,label\nNA,1\nnull,2\nNone,3\n")).frame[
+        "text"
+    ].tolist() == ["NA", "null", "None"]
 
 
 def test_csv_keeps_numbers_as_they_are_written(tmp_path: Path) -> None:
-    assert read_files(save(tmp_path / "a.csv", "text,label\n007,1.50\n")).frame.to_dict("records") == [{"text": "007", "label": "1.50"}]
+    assert read_files(save(tmp_path / "a.csv", "text,label\n007,1.50\n")).frame.to_dict(
+        "records"
+    ) == [{"text": "007", "label": "1.50"}]
 
 
 def test_csv_keeps_line_ends_inside_quotes(tmp_path: Path) -> None:
-    assert read_files(save(tmp_path / "a.csv", 'text,label\n"one\r\ntwo",1\n')).frame["text"].tolist() == ["one\r\ntwo"]
+    assert read_files(save(tmp_path / "a.csv", 'text,label\n"one\r\ntwo",1\n')).frame[
+        "text"
+    ].tolist() == ["one\r\ntwo"]
 
 
 def test_tsv_reads_quotes_as_text(tmp_path: Path) -> None:
@@ -151,16 +172,30 @@ def test_tsv_reads_quotes_as_text(tmp_path: Path) -> None:
 
 
 def test_tsv_reads_other_line_separators_as_text(tmp_path: Path) -> None:
-    assert read_files(save(tmp_path / "a.tsv", "text\tlabel\na\u2028b\x85c\rd\t1\n")).frame["text"].tolist() == ["a\u2028b\x85c\rd"]
+    assert read_files(save(tmp_path / "a.tsv", "text\tlabel\na\u2028b\x85c\rd\t1\n")).frame[
+        "text"
+    ].tolist() == ["a\u2028b\x85c\rd"]
 
 
 def test_jsonl_keeps_rows_with_missing_keys(tmp_path: Path) -> None:
-    table = read_files(save(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n{"label": null, "text": "c"}\n'))
-    assert table.frame.to_dict("records") == [{"text": t, "label": n} for t, n in (("a", "1"), ("b", ""), ("c", ""))]
+    table = read_files(
+        save(
+            tmp_path / "a.jsonl",
+            '{"text": "a", "label": 1}\n{"text": "b"}\n{"label": null, "text": "c"}\n',
+        )
+    )
+    assert table.frame.to_dict("records") == [
+        {"text": t, "label": n} for t, n in (("a", "1"), ("b", ""), ("c", ""))
+    ]
 
 
 def test_jsonl_leaves_out_nested_values(tmp_path: Path) -> None:
-    table = read_files(save(tmp_path / "a.jsonl", '{"text": "a", "rating": 5.0, "images": [1], "more": {"x": 1}, "verified": true}\n'))
+    table = read_files(
+        save(
+            tmp_path / "a.jsonl",
+            '{"text": "a", "rating": 5.0, "images": [1], "more": {"x": 1}, "verified": true}\n',
+        )
+    )
     assert table.frame.to_dict("records") == [{"text": "a", "rating": "5.0", "verified": "1"}]
 
 
@@ -175,27 +210,43 @@ def test_jsonl_reads_half_a_surrogate_pair(tmp_path: Path) -> None:
 
 
 def test_parquet_leaves_out_nested_columns(tmp_path: Path) -> None:
-    table = read_files(save(tmp_path / "a.parquet", parquet_bytes([{"text": "a", "images": ["x"], "more": {"y": 1}}])))  # type: ignore[dict-item]
+    table = read_files(
+        save(
+            tmp_path / "a.parquet",
+            parquet_bytes([{"text": "a", "images": ["x"], "more": {"y": 1}}]),
+        )
+    )  # type: ignore[dict-item]
     assert list(table.frame.columns) == ["text"]
 
 
 def test_parquet_reads_bytes_numbers_and_missing_values(tmp_path: Path) -> None:
-    rows = [{"text": "né".encode(), "stars": 5, "liked": True}, {"text": b"x", "stars": None, "liked": False}]
+    rows = [
+        {"text": "né".encode(), "stars": 5, "liked": True},
+        {"text": b"x", "stars": None, "liked": False},
+    ]
     table = read_files(save(tmp_path / "a.parquet", parquet_bytes(rows)))  # type: ignore[arg-type]
-    assert table.frame.to_dict("records") == [{"text": "né", "stars": "5", "liked": "1"}, {"text": "x", "stars": "", "liked": "0"}]
+    assert table.frame.to_dict("records") == [
+        {"text": "né", "stars": "5", "liked": "1"},
+        {"text": "x", "stars": "", "liked": "0"},
+    ]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_progress_ends_at_one(tmp_path: Path, ending: str) -> None:
     shares: list[float] = []
-    read_files(save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS)), progress=lambda _, share: shares.append(share))
+    read_files(
+        save(tmp_path / f"reviews{ending}", WRITERS[ending](ROWS)),
+        progress=lambda _, share: shares.append(share),
+    )
     assert shares[-1] == 1
     assert shares == sorted(shares)
 
 
 def test_progress_names_the_file(tmp_path: Path) -> None:
     labels: set[str] = set()
-    read_files(save(tmp_path / "reviews.csv", csv_bytes(ROWS)), progress=lambda label, _: labels.add(label))
+    read_files(
+        save(tmp_path / "reviews.csv", csv_bytes(ROWS)), progress=lambda label, _: labels.add(label)
+    )
     assert labels == {"reading reviews.csv"}
 
 
@@ -203,22 +254,34 @@ def test_progress_names_the_file(tmp_path: Path) -> None:
 
 
 def test_tsv_names_lines_with_another_number_of_fields(tmp_path: Path) -> None:
-    table = read_files(save(tmp_path / "a.tsv", "text\tlabel\ngood\t1\nno tab\nbad\t0\na\tb\tc\nfine\t1\n"))
+    table = read_files(
+        save(tmp_path / "a.tsv", "text\tlabel\ngood\t1\nno tab\nbad\t0\na\tb\tc\nfine\t1\n")
+    )
     assert table.frame["text"].tolist() == ["good", "bad", "fine"]
     assert table.broken == ("a.tsv line 3 (1 fields, not 2)", "a.tsv line 5 (3 fields, not 2)")
 
 
 def test_jsonl_names_lines_that_are_no_objects(tmp_path: Path) -> None:
     good = '{"text": "a"}\n'
-    table = read_files(save(tmp_path / "a.jsonl", f'{good}{{"text": \n{good}[1, 2]\n{good}{"[" * 100_000}\n{good}{good}'))
+    table = read_files(
+        save(
+            tmp_path / "a.jsonl",
+            f'{good}{{"text": \n{good}[1, 2]\n{good}{"[" * 100_000}\n{good}{good}',
+        )
+    )
     assert len(table.frame) == 5
-    assert table.broken == tuple(f"a.jsonl line {number} (not a JSON object)" for number in (2, 4, 6))
+    assert table.broken == tuple(
+        f"a.jsonl line {number} (not a JSON object)" for number in (2, 4, 6)
+    )
 
 
 def test_broken_lines_of_several_files_are_all_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save(tmp_path / f"{name}.tsv", "text\tlabel\ngood\t1\nbroken\n")
-    assert [place.split(" (")[0] for place in read_files(str(tmp_path / "*.tsv")).broken] == ["a.tsv line 3", "b.tsv line 3"]
+    assert [place.split(" (")[0] for place in read_files(str(tmp_path / "*.tsv")).broken] == [
+        "a.tsv line 3",
+        "b.tsv line 3",
+    ]
 
 
 def test_half_of_the_lines_broken_is_read(tmp_path: Path) -> None:
@@ -233,7 +296,9 @@ def test_half_of_the_lines_broken_is_read(tmp_path: Path) -> None:
         ("a.jsonl.gz", "text,label\ngood,1\n", "a.jsonl.gz line 1"),
     ],
 )
-def test_file_of_which_most_lines_are_broken_is_refused(tmp_path: Path, name: str, content: str, first: str) -> None:
+def test_file_of_which_most_lines_are_broken_is_refused(
+    tmp_path: Path, name: str, content: str, first: str
+) -> None:
     message = refusal(save(tmp_path / name, content))
     assert "must hold what its ending says; 2 of " in message
     assert f"lines can't be read, the first at {first}" in message
@@ -246,15 +311,21 @@ def test_csv_row_with_more_fields_than_the_header_is_refused(tmp_path: Path) -> 
 
 
 def test_csv_first_row_with_more_fields_than_the_header_is_refused(tmp_path: Path) -> None:
-    assert "a.csv must be comma-separated" in refusal(save(tmp_path / "a.csv", "text,label\nfine, but slow,0\nok,1\n"))
+    assert "a.csv must be comma-separated" in refusal(
+        save(tmp_path / "a.csv", "text,label\nfine, but slow,0\nok,1\n")
+    )
 
 
 def test_csv_with_more_fields_than_the_header_in_every_row_is_refused(tmp_path: Path) -> None:
-    assert "a.csv must be comma-separated" in refusal(save(tmp_path / "a.csv", "text,label\nslow,0,x\nok,1,y\n"))
+    assert "a.csv must be comma-separated" in refusal(
+        save(tmp_path / "a.csv", "text,label\nslow,0,x\nok,1,y\n")
+    )
 
 
 def test_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:
-    assert "a.csv must be comma-separated" in refusal(save(tmp_path / "a.csv", 'text,label\n"never closed,1\n'))
+    assert "a.csv must be comma-separated" in refusal(
+        save(tmp_path / "a.csv", 'text,label\n"never closed,1\n')
+    )
 
 
 # Files that can't be read
@@ -262,7 +333,11 @@ def test_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:
 
 def test_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
     message = refusal(str(tmp_path / "missing.csv"))
-    assert message == f"--data must name a file that exists; there is no {str(tmp_path / 'missing.csv')!r} seen from {Path.cwd()}."
+    assert (
+        message
+        == f"--data must name a file that exists; there is no {str(tmp_path / 'missing.csv')!r}"
+        f" seen from {Path.cwd()}."
+    )
 
 
 def test_pattern_without_files_is_refused(tmp_path: Path) -> None:
@@ -279,7 +354,11 @@ def test_home_of_an_unknown_user_is_refused() -> None:
 
 
 def test_directory_says_which_pattern_to_use(tmp_path: Path) -> None:
-    assert refusal(str(tmp_path)) == f"--data must name files; {str(tmp_path)!r} is a directory. Use a pattern such as '{tmp_path}/*.csv'."
+    assert (
+        refusal(str(tmp_path))
+        == f"--data must name files; {str(tmp_path)!r} is a directory. Use a pattern such as"
+        f" '{tmp_path}/*.csv'."
+    )
 
 
 def test_directory_in_a_pattern_is_refused(tmp_path: Path) -> None:
@@ -291,8 +370,9 @@ def test_directory_in_a_pattern_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.txt", "a.xlsx", "a", "a.gz", "a.csv.zip", "a.json", "csv"])
 def test_wrong_ending_lists_the_right_ones(tmp_path: Path, name: str) -> None:
     message = refusal(save(tmp_path / name, csv_bytes(ROWS)))
-    assert message == (
-        "A data file must end in .csv, .tsv, .jsonl, .ndjson, .parquet, each also with .gz; "
+    assert (
+        message
+        == "A data file must end in .csv, .tsv, .jsonl, .ndjson, .parquet, each also with .gz; "
         f"received {name!r}. Rename it after what it holds."
     )
 
@@ -316,7 +396,9 @@ def test_packed_file_that_is_cut_off_is_refused(tmp_path: Path, ending: str) -> 
     path = tmp_path / f"a{ending}.gz"
     packed = gzip.compress(WRITERS[ending](ROWS * 1000))
     path.write_bytes(packed[: len(packed) // 2])
-    assert refusal(str(path)).startswith(f"{path} must be a whole gzip file; unpacking it gave: Compressed file ended")
+    assert refusal(str(path)).startswith(
+        f"{path} must be a whole gzip file; unpacking it gave: Compressed file ended"
+    )
 
 
 def test_packed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
@@ -347,7 +429,11 @@ def test_packed_file_without_gz_in_its_name_is_refused(tmp_path: Path, ending: s
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
 def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, ending: str, encoding: str) -> None:
     rows = [{"text": "naïve é", "label": "1"}] * 3
-    content = WRITERS[ending](rows) if ending != ".jsonl" else b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for r in rows)
+    content = (
+        WRITERS[ending](rows)
+        if ending != ".jsonl"
+        else b"".join(json.dumps(r, ensure_ascii=False).encode() + b"\n" for r in rows)
+    )
     message = refusal(save(tmp_path / f"a{ending}", content.decode().encode(encoding)))
     assert message.startswith(f"{tmp_path / f'a{ending}'} must be UTF-8; ")
     assert message.endswith("Convert it with iconv.")
@@ -355,26 +441,37 @@ def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, ending: str, encoding
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
 def test_file_that_is_not_utf_8_says_at_which_byte(tmp_path: Path, ending: str) -> None:
-    content = bytearray(WRITERS[ending]([{"text": f"row {n}", "label": "1"} for n in range(20_000)]))
+    content = bytearray(
+        WRITERS[ending]([{"text": f"row {n}", "label": "1"} for n in range(20_000)])
+    )
     place = content.index(b"row 15000")
     content[place] = 0xFF
     assert f"at byte {place}." in refusal(save(tmp_path / f"a{ending}", bytes(content)))
 
 
-@pytest.mark.parametrize("content", [b"not Parquet", csv_bytes(ROWS), parquet_bytes(ROWS)[:-20], b"PAR1" + b"\0" * 40 + b"PAR1"])
+@pytest.mark.parametrize(
+    "content",
+    [b"not Parquet", csv_bytes(ROWS), parquet_bytes(ROWS)[:-20], b"PAR1" + b"\0" * 40 + b"PAR1"],
+)
 def test_file_that_is_not_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "a.parquet must be" in refusal(save(tmp_path / "a.parquet", content))
 
 
 def test_parquet_with_bytes_that_are_not_utf_8_is_refused(tmp_path: Path) -> None:
-    assert "must be UTF-8" in refusal(save(tmp_path / "a.parquet", parquet_bytes([{"text": b"\xff"}])))  # type: ignore[dict-item]
+    assert "must be UTF-8" in refusal(
+        save(tmp_path / "a.parquet", parquet_bytes([{"text": b"\xff"}]))
+    )  # type: ignore[dict-item]
 
 
 def test_files_with_different_columns_show_both(tmp_path: Path) -> None:
     save(tmp_path / "a.csv", "text,label\nx,1\n")
     save(tmp_path / "b.csv", "text,stars\nx,1\n")
     message = refusal(str(tmp_path / "*.csv"))
-    assert message == "Files read together must have the same columns; a.csv has text, label, b.csv has text, stars."
+    assert (
+        message
+        == "Files read together must have the same columns; a.csv has text, label, b.csv has text,"
+        " stars."
+    )
 
 
 def test_csv_with_two_columns_of_one_name_renames_the_second(tmp_path: Path) -> None:
@@ -388,7 +485,9 @@ def test_tsv_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
 
 def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([["a"], ["b"]], names=["text", "text"]), path)
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_arrays([["a"], ["b"]], names=["text", "text"]), path
+    )
     assert "a.parquet must be" in refusal(str(path))
 
 
@@ -396,7 +495,27 @@ def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None
 
 LINES = st.lists(
     st.lists(
-        st.sampled_from(['"', ",", "\t", "{", "}", ":", '"a"', "1", "é", "\r", "\0", "[", "\\", "\ufeff", "\ud83d", " "]), max_size=8
+        st.sampled_from(
+            [
+                '"',
+                ",",
+                "\t",
+                "{",
+                "}",
+                ":",
+                '"a"',
+                "1",
+                "é",
+                "\r",
+                "\0",
+                "[",
+                "\\",
+                "\ufeff",
+                "\ud83d",
+                " ",
+            ]
+        ),
+        max_size=8,
     ).map("".join),
     max_size=8,
 ).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass"))
@@ -410,7 +529,9 @@ LINES = st.lists(
 @example(content=b'{"\\ud800": 1}')
 @example(content=b'{"a": ' + b"9" * 5000 + b"}")
 @example(content=b"\xef\xbb\xbf")
-def test_any_bytes_give_a_table_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes) -> None:
+def test_any_bytes_give_a_table_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / f"any{ending}"
     path.write_bytes(content)
     try:
@@ -418,13 +539,26 @@ def test_any_bytes_give_a_table_or_a_data_error(tmp_path_factory: pytest.TempPat
     except DataError:
         return
     assert isinstance(table, Table)
-    assert all(isinstance(value, str) or pd.isna(value) for _, column in table.frame.items() for value in column)
+    assert all(
+        isinstance(value, str) or pd.isna(value)
+        for _, column in table.frame.items()
+        for value in column
+    )
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
-@given(content=st.binary(max_size=200), packed=st.booleans(), cut=st.integers(0, 40), changed=st.none() | st.integers(0, 300))
+@given(
+    content=st.binary(max_size=200),
+    packed=st.booleans(),
+    cut=st.integers(0, 40),
+    changed=st.none() | st.integers(0, 300),
+)
 def test_any_bytes_in_a_packed_file_give_a_table_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool, cut: int, changed: int | None
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    packed: bool,
+    cut: int,
+    changed: int | None,
 ) -> None:
     data = bytearray(gzip.compress(content, mtime=0) if packed else content)
     if changed is not None and changed < len(data):
@@ -441,17 +575,32 @@ def test_any_bytes_in_a_packed_file_give_a_table_or_a_data_error(
 # Parts
 
 TABLES = st.lists(
-    st.lists(st.sampled_from(["a", "1", "é", "", '"b\nc"', '{"a": 1}', '{"b": "x", "a": null}', '"', "{}"]), min_size=1, max_size=3),
+    st.lists(
+        st.sampled_from(
+            ["a", "1", "é", "", '"b\nc"', '{"a": 1}', '{"b": "x", "a": null}', '"', "{}"]
+        ),
+        min_size=1,
+        max_size=3,
+    ),
     max_size=7,
 )
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
 @settings(derandomize=True, deadline=None, max_examples=150)
-@given(content=st.one_of(LINES, TABLES.flatmap(lambda t: st.sampled_from([",", "\t"]).map(lambda s: "\n".join(map(s.join, t)).encode()))))
+@given(
+    content=st.one_of(
+        LINES,
+        TABLES.flatmap(
+            lambda t: st.sampled_from([",", "\t"]).map(lambda s: "\n".join(map(s.join, t)).encode())
+        ),
+    )
+)
 @example(content=b"a,b\n1,2\n3,4\n5,6,7\n8,9")
 @example(content=b'{"a": 1}\n{}\n{"b": 2}\nnone\n{"a": 3, "c": null}')
-def test_size_of_the_parts_changes_nothing(tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes) -> None:
+def test_size_of_the_parts_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, ending: str, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / f"parts{ending}"
     path.write_bytes(content)
     found = []
@@ -459,13 +608,25 @@ def test_size_of_the_parts_changes_nothing(tmp_path_factory: pytest.TempPathFact
         with mock.patch.object(files, "PART_ROWS", rows):
             try:
                 table = read_files(str(path))
-                found.append((table.frame.to_csv(index=False), dict(table.frame.dtypes), table.frame.index.tolist(), table.broken))
+                found.append(
+                    (
+                        table.frame.to_csv(index=False),
+                        dict(table.frame.dtypes),
+                        table.frame.index.tolist(),
+                        table.broken,
+                    )
+                )
             except DataError as error:
                 found.append(str(error))
     assert found == [found[-1]] * 3
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
-def test_parquet_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_parquet_is_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
     monkeypatch.setattr(files, "PART_ROWS", rows)
-    assert read_files(save(tmp_path / "a.parquet", parquet_bytes(ROWS))).frame.to_dict("records") == ROWS
+    assert (
+        read_files(save(tmp_path / "a.parquet", parquet_bytes(ROWS))).frame.to_dict("records")
+        == ROWS
+    )

@@ -9,11 +9,25 @@ from tuning.data.labels import MAX_CLASSES, Labels, to_classes
 from tuning.errors import DataError
 
 
-def classes(values: list[object], column: str = "label", *, positive_from: float = 3.0, drop_stars: tuple[float, ...] = ()) -> Labels:
-    return to_classes(pd.Series(values), column=column, positive_from=positive_from, drop_stars=drop_stars)
+def classes(
+    values: list[object],
+    column: str = "label",
+    *,
+    positive_from: float = 3.0,
+    drop_stars: tuple[float, ...] = (),
+) -> Labels:
+    return to_classes(
+        pd.Series(values), column=column, positive_from=positive_from, drop_stars=drop_stars
+    )
 
 
-def refusal(values: list[object], column: str = "label", *, positive_from: float = 3.0, drop_stars: tuple[float, ...] = ()) -> str:
+def refusal(
+    values: list[object],
+    column: str = "label",
+    *,
+    positive_from: float = 3.0,
+    drop_stars: tuple[float, ...] = (),
+) -> str:
     with pytest.raises(DataError) as error:
         classes(values, column, positive_from=positive_from, drop_stars=drop_stars)
     return str(error.value)
@@ -27,7 +41,10 @@ STARS: list[object] = ["1", "2", "3", "4", "5"]
 
 def test_stars_from_three_are_positive() -> None:
     labels = classes(STARS, "star_rating")
-    assert (labels.codes.tolist(), labels.class_names) == ([0, 0, 1, 1, 1], ("negative", "positive"))
+    assert (labels.codes.tolist(), labels.class_names) == (
+        [0, 0, 1, 1, 1],
+        ("negative", "positive"),
+    )
 
 
 @pytest.mark.parametrize("column", ["star_rating", "rating", "stars", "Rating", "data/star_rating"])
@@ -36,7 +53,13 @@ def test_star_rule_holds_for_column(column: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [["1.0", "2.0", "3.0", "4.0", "5.0"], [1, 2, 3, 4, 5], [1.0, 2.0, 3.0, 4.0, 5.0], [" 1 ", "2", "3", "4 ", "5"]]
+    "values",
+    [
+        ["1.0", "2.0", "3.0", "4.0", "5.0"],
+        [1, 2, 3, 4, 5],
+        [1.0, 2.0, 3.0, 4.0, 5.0],
+        [" 1 ", "2", "3", "4 ", "5"],
+    ],
 )
 def test_star_rule_holds_for_numbers_written_as(values: list[object]) -> None:
     assert classes(values, "stars").codes.tolist() == [0, 0, 1, 1, 1]
@@ -57,7 +80,10 @@ def test_positive_from_zero_makes_each_number_of_stars_a_class() -> None:
 
 def test_dropped_stars_have_no_class_and_are_counted() -> None:
     labels = classes([*STARS, "3"], "stars", positive_from=4, drop_stars=(3.0,))
-    assert (labels.codes.tolist(), labels.dropped) == ([0, 0, -1, 1, 1, -1], {"with dropped stars": 2})
+    assert (labels.codes.tolist(), labels.dropped) == (
+        [0, 0, -1, 1, 1, -1],
+        {"with dropped stars": 2},
+    )
 
 
 def test_dropped_stars_are_no_class_with_positive_from_zero() -> None:
@@ -68,11 +94,15 @@ def test_dropped_stars_are_no_class_with_positive_from_zero() -> None:
 @pytest.mark.parametrize("positive_from", [1, 5.5])
 def test_star_rule_that_leaves_one_class_is_refused(positive_from: float) -> None:
     message = refusal(STARS, "stars", positive_from=positive_from)
-    assert message.startswith("A label column must hold 2 to 100 classes; 'stars' holds 1 class after the star rule.")
+    assert message.startswith(
+        "A label column must hold 2 to 100 classes; 'stars' holds 1 class after the star rule."
+    )
 
 
 def test_dropping_all_negative_stars_is_refused() -> None:
-    assert "'stars' holds 1 class after the star rule" in refusal(STARS, "stars", drop_stars=(1.0, 2.0))
+    assert "'stars' holds 1 class after the star rule" in refusal(
+        STARS, "stars", drop_stars=(1.0, 2.0)
+    )
 
 
 def test_star_column_beyond_five_is_no_star_column() -> None:
@@ -136,7 +166,11 @@ def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
 @pytest.mark.parametrize("missing", ["", "  ", None, float("nan")])
 def test_missing_label_is_counted(missing: object) -> None:
     labels = classes(["a", missing, "b", missing])
-    assert (labels.codes.tolist(), labels.class_names, labels.dropped) == ([0, -1, 1, -1], ("a", "b"), {"without a label": 2})
+    assert (labels.codes.tolist(), labels.class_names, labels.dropped) == (
+        [0, -1, 1, -1],
+        ("a", "b"),
+        {"without a label": 2},
+    )
 
 
 def test_missing_star_is_counted() -> None:
@@ -172,7 +206,11 @@ def test_minus_one_and_one_are_two_classes() -> None:
 @pytest.mark.parametrize("values", [["a", "a"], ["1", "1"], ["a", "", None]])
 def test_one_class_is_refused(values: list[object]) -> None:
     message = refusal(values, "sentiment")
-    assert message == ("A label column must hold 2 to 100 classes; 'sentiment' holds 1 class. Choose another with --label-column.")
+    assert (
+        message
+        == "A label column must hold 2 to 100 classes; 'sentiment' holds 1 class. Choose another"
+        " with --label-column."
+    )
 
 
 @pytest.mark.parametrize("values", [["", ""], [None, None], []])
@@ -187,7 +225,9 @@ def test_hundred_classes_are_taken() -> None:
 @pytest.mark.parametrize("prefix", ["c", ""])
 def test_more_than_a_hundred_classes_are_refused(prefix: str) -> None:
     message = refusal([f"{prefix}{n}" for n in range(MAX_CLASSES + 1)], "review_id")
-    assert message.startswith("A label column must hold 2 to 100 classes; 'review_id' holds 101 different values.")
+    assert message.startswith(
+        "A label column must hold 2 to 100 classes; 'review_id' holds 101 different values."
+    )
 
 
 @pytest.mark.parametrize("rule", [{"positive_from": 4.0}, {"drop_stars": (3.0,)}])

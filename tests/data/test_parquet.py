@@ -33,7 +33,11 @@ def test_dictionary_that_unpacks_to_five_gigabytes_is_refused(tmp_path: Path) ->
     assert path.stat().st_size < 3_000
     before = pyarrow.default_memory_pool().max_memory()
     with pytest.raises(
-        DataError, match=r"bomb.parquet must not unpack to more than 100 times its size and 256 MiB; it does. Write it as CSV"
+        DataError,
+        match=(
+            r"bomb.parquet must not unpack to more than 100 times its size and 256 MiB; it does."
+            r" Write it as CSV"
+        ),
     ):
         read_files(str(path))
     assert pyarrow.default_memory_pool().max_memory() < max(before, 2**27)
@@ -41,8 +45,12 @@ def test_dictionary_that_unpacks_to_five_gigabytes_is_refused(tmp_path: Path) ->
 
 def test_rows_stored_as_one_run_are_refused(tmp_path: Path) -> None:
     """40,000,000 numbers, 320 MB, in a few kilobytes."""
-    table = pyarrow.table({"stars": np.zeros(4_000_000, np.int64), "text": pyarrow.nulls(4_000_000, pyarrow.string())})
-    with pyarrow.parquet.ParquetWriter(tmp_path / "bomb.parquet", table.schema, compression="zstd") as writer:
+    table = pyarrow.table(
+        {"stars": np.zeros(4_000_000, np.int64), "text": pyarrow.nulls(4_000_000, pyarrow.string())}
+    )
+    with pyarrow.parquet.ParquetWriter(
+        tmp_path / "bomb.parquet", table.schema, compression="zstd"
+    ) as writer:
         for _ in range(10):
             writer.write_table(table)
     assert (tmp_path / "bomb.parquet").stat().st_size < 2**20
@@ -65,10 +73,14 @@ def lying(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
 @pytest.mark.parametrize("lies", [False, True])
-def test_pages_are_believed_and_not_the_metadata(encoding: str, lies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_believed_and_not_the_metadata(
+    encoding: str, lies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "MIN_BOMB_BYTES", 2**24)
     table = pyarrow.table({"text": [f"{LONG}{number}" for number in range(40)]})
-    path = written(tmp_path / "bomb.parquet", table, use_dictionary=False, column_encoding={"text": encoding})
+    path = written(
+        tmp_path / "bomb.parquet", table, use_dictionary=False, column_encoding={"text": encoding}
+    )
     assert path.stat().st_size < 20_000
     if lies:
         path.write_bytes(lying(path.read_bytes()))
@@ -78,17 +90,34 @@ def test_pages_are_believed_and_not_the_metadata(encoding: str, lies: bool, tmp_
         read_files(str(path))
 
 
-@pytest.mark.parametrize("options", [{"use_dictionary": True}, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}])
-def test_long_values_that_are_told_again_are_unpacked_a_few_at_a_time(options: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_dictionary": True},
+        {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}},
+    ],
+)
+def test_long_values_that_are_told_again_are_unpacked_a_few_at_a_time(
+    options: dict[str, object], tmp_path: Path
+) -> None:
     path = written(tmp_path / "bomb.parquet", pyarrow.table({"text": [LONG] * 80}), **options)
     names, parts = read_columns(path.read_bytes(), max_bytes=2**28, part_rows=20_000)
     assert names == ["text"]
     assert {len(part["text"]) for part in parts} == {67, 13}
 
 
-@pytest.mark.parametrize("kind", [pyarrow.string_view(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pyarrow.string_view(),
+        pyarrow.large_string(),
+        pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+    ],
+)
 def test_text_counts_once_a_row_whatever_holds_it(kind: pyarrow.DataType, tmp_path: Path) -> None:
-    path = written(tmp_path / "bomb.parquet", pyarrow.table({"text": pyarrow.array([LONG] * 50).cast(kind)}))
+    path = written(
+        tmp_path / "bomb.parquet", pyarrow.table({"text": pyarrow.array([LONG] * 50).cast(kind)})
+    )
     with pytest.raises(Bomb):
         read_columns(path.read_bytes(), max_bytes=2**25, part_rows=20_000)
     _, parts = read_columns(path.read_bytes(), max_bytes=2**26, part_rows=20_000)
@@ -102,22 +131,42 @@ def test_text_counts_once_a_row_whatever_holds_it(kind: pyarrow.DataType, tmp_pa
         {"use_dictionary": False},
         {"compression": "gzip", "data_page_version": "2.0"},
         {"compression": "none", "row_group_size": 7},
-        {"data_page_size": 200, "use_dictionary": False, "column_encoding": {"review_body": "DELTA_BYTE_ARRAY"}},
-        {"dictionary_pagesize_limit": 100, "write_statistics": True, "write_page_checksum": True, "write_page_index": True},
+        {
+            "data_page_size": 200,
+            "use_dictionary": False,
+            "column_encoding": {"review_body": "DELTA_BYTE_ARRAY"},
+        },
+        {
+            "dictionary_pagesize_limit": 100,
+            "write_statistics": True,
+            "write_page_checksum": True,
+            "write_page_index": True,
+        },
     ],
 )
 def test_any_way_of_writing_is_read_the_same(options: dict[str, object], tmp_path: Path) -> None:
     frame = make_reviews(300).assign(
-        note=[None, "ü", ""] * 100, when=pd.Timestamp("2026-01-02"), kind=pd.Categorical(["x", "y", "x"] * 100)
+        note=[None, "ü", ""] * 100,
+        when=pd.Timestamp("2026-01-02"),
+        kind=pd.Categorical(["x", "y", "x"] * 100),
     )
     path = written(tmp_path / "good.parquet", pyarrow.Table.from_pandas(frame), **options)
-    expected = frame.astype({"kind": str, "star_rating": str}).assign(when="2026-01-02 00:00:00").fillna({"note": ""}).astype("str")
+    expected = (
+        frame.astype({"kind": str, "star_rating": str})
+        .assign(when="2026-01-02 00:00:00")
+        .fillna({"note": ""})
+        .astype("str")
+    )
     pd.testing.assert_frame_equal(read_files(str(path)).frame, expected)
 
 
 def test_nested_columns_are_left_out_and_not_read(tmp_path: Path) -> None:
-    rows = pyarrow.ListArray.from_arrays(pyarrow.array([0, 10_000_000]), pyarrow.nulls(10_000_000, pyarrow.int8()))
-    path = written(tmp_path / "nested.parquet", pyarrow.table({"a": rows, "b": ["x"], "c": [{"b": 1}]}))
+    rows = pyarrow.ListArray.from_arrays(
+        pyarrow.array([0, 10_000_000]), pyarrow.nulls(10_000_000, pyarrow.int8())
+    )
+    path = written(
+        tmp_path / "nested.parquet", pyarrow.table({"a": rows, "b": ["x"], "c": [{"b": 1}]})
+    )
     assert read_files(str(path)).frame.to_dict("list") == {"b": ["x"]}
 
 
@@ -128,12 +177,16 @@ def test_column_named_twice_says_so(tmp_path: Path) -> None:
 
 
 def test_file_without_rows_has_its_columns(tmp_path: Path) -> None:
-    path = written(tmp_path / "empty.parquet", pyarrow.table({"text": pyarrow.array([], pyarrow.string())}))
+    path = written(
+        tmp_path / "empty.parquet", pyarrow.table({"text": pyarrow.array([], pyarrow.string())})
+    )
     assert list(read_files(str(path)).frame.columns) == ["text"]
 
 
 def test_footer_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
-    """Found by the fuzzer: pyarrow raises a RuntimeError where a histogram has another size, or ends the process."""
+    """Found by the fuzzer: pyarrow raises a RuntimeError where a histogram has another size, or
+    ends the process.
+    """
     table = pyarrow.table({"text": [f"text {number}" for number in range(9)], "stars": range(9)})
     path = written(tmp_path / "changed.parquet", table, store_schema=False)
     good = path.read_bytes()

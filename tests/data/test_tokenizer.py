@@ -1,4 +1,6 @@
-"""The tokeniser that each export holds gives the ids of the training pipeline, with the standard library alone."""
+"""The tokeniser that each export holds gives the ids of the training pipeline, with the standard
+library alone.
+"""
 
 import ast
 import sys
@@ -48,11 +50,18 @@ def test_lone_surrogate_is_a_question_mark_which_goes(vocabulary: Path) -> None:
 
 def test_empty_vocabulary_knows_no_word(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_bytes(b"")
-    assert make_encoder(tmp_path / "vocabulary.txt", vocab_size=3, sequence_length=4, truncating="pre")("a b") == [1, 1]
+    assert make_encoder(
+        tmp_path / "vocabulary.txt", vocab_size=3, sequence_length=4, truncating="pre"
+    )("a b") == [1, 1]
 
 
 def test_tokenizer_imports_the_standard_library_alone() -> None:
     tree = ast.parse(Path(tokenizer.__file__).read_text())
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names = [
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    ]
     names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)

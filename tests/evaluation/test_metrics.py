@@ -10,13 +10,23 @@ from sklearn import metrics as sklearn_metrics
 
 from tuning.evaluation.metrics import class_probabilities, confusion, score
 
-# Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1, true negatives 2.
+# Class 1 is predicted for the first three; true positives 2, false positives 1, false negatives 1,
+# true negatives 2.
 LABELS = np.array([1, 1, 0, 1, 0, 0])
 BINARY = class_probabilities(np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.1]), n_classes=2)
 
 # Predicted 0, 0, 1, 2, 2, 1.
 LABELS_3 = np.array([0, 1, 1, 2, 2, 0])
-THREE = np.array([[0.8, 0.1, 0.1], [0.5, 0.3, 0.2], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0.3, 0.4, 0.3]])
+THREE = np.array(
+    [
+        [0.8, 0.1, 0.1],
+        [0.5, 0.3, 0.2],
+        [0.2, 0.6, 0.2],
+        [0.1, 0.1, 0.8],
+        [0.2, 0.2, 0.6],
+        [0.3, 0.4, 0.3],
+    ]
+)
 
 
 def softmax(n: int, n_classes: int, *, seed: int) -> np.ndarray:
@@ -61,7 +71,9 @@ def test_f1_of_three_classes_is_the_macro_mean() -> None:
 
 
 def test_loss_of_three_classes_is_categorical_cross_entropy() -> None:
-    assert score(LABELS_3, THREE)["loss"] == pytest.approx(-np.mean(np.log([0.8, 0.3, 0.6, 0.8, 0.6, 0.3])))
+    assert score(LABELS_3, THREE)["loss"] == pytest.approx(
+        -np.mean(np.log([0.8, 0.3, 0.6, 0.8, 0.6, 0.3]))
+    )
 
 
 def test_auc_of_three_classes_is_one_against_the_rest() -> None:
@@ -100,7 +112,9 @@ def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
         "loss": sklearn_metrics.log_loss(labels, probabilities, labels=range(n_classes)),
         "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
         "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(labels, predicted),
-        "f1": sklearn_metrics.f1_score(labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0),
+        "f1": sklearn_metrics.f1_score(
+            labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0
+        ),
         "auc": sklearn_metrics.roc_auc_score(labels, ranked, multi_class="ovr"),
     }
     assert score(labels, probabilities) == pytest.approx(expected)
@@ -130,7 +144,9 @@ def test_labels_of_one_class_with_another_predicted_are_scored() -> None:
 
 
 def test_labels_without_the_positive_class_have_f1_of_zero() -> None:
-    assert score(np.array([0, 0]), class_probabilities(np.array([0.1, 0.2]), n_classes=2))["f1"] == 0
+    assert (
+        score(np.array([0, 0]), class_probabilities(np.array([0.1, 0.2]), n_classes=2))["f1"] == 0
+    )
 
 
 def test_labels_without_one_of_three_classes_have_no_auc() -> None:
@@ -151,7 +167,11 @@ def test_confusion_of_three_classes() -> None:
 
 
 def test_confusion_keeps_classes_that_do_not_occur() -> None:
-    assert confusion(np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])) == [[2, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert confusion(np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]])) == [
+        [2, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+    ]
 
 
 # Outputs of a model
@@ -172,17 +192,36 @@ def test_probabilities_are_float64() -> None:
     assert class_probabilities(np.array([[0.5]], dtype=np.float32), n_classes=2).dtype == np.float64
 
 
-@pytest.mark.parametrize(("shape", "n_classes"), [((4, 3), 2), ((4, 1), 3), ((4,), 3), ((4, 2), 3), ((4, 2, 2), 2), ((4, 5, 1), 2)])
+@pytest.mark.parametrize(
+    ("shape", "n_classes"),
+    [((4, 3), 2), ((4, 1), 3), ((4,), 3), ((4, 2), 3), ((4, 2, 2), 2), ((4, 5, 1), 2)],
+)
 def test_outputs_of_another_shape_are_refused(shape: tuple[int, ...], n_classes: int) -> None:
     width = math.prod(shape[1:])
     with pytest.raises(ValueError, match=f"it gives {width} numbers a text") as error:
         class_probabilities(np.full(shape, 0.5), n_classes=n_classes)
-    assert str(error.value).endswith(f"End it with Dense(1, 'sigmoid') or Dense({n_classes}, 'softmax').")
+    assert str(error.value).endswith(
+        f"End it with Dense(1, 'sigmoid') or Dense({n_classes}, 'softmax')."
+    )
 
 
-@pytest.mark.parametrize("outputs", [np.array([[-0.5], [0.5]]), np.array([[0.5], [3.25]]), np.array([[-0.5, 0.5]]), np.array([[0.5, 1.5]])])
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        np.array([[-0.5], [0.5]]),
+        np.array([[0.5], [3.25]]),
+        np.array([[-0.5, 0.5]]),
+        np.array([[0.5, 1.5]]),
+    ],
+)
 def test_outputs_that_are_no_probabilities_are_refused(outputs: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"The model must give probabilities; it gives numbers from .* End it with a sigmoid or softmax"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"The model must give probabilities; it gives numbers from .* End it with a sigmoid or"
+            r" softmax"
+        ),
+    ):
         class_probabilities(outputs, n_classes=2)
 
 

@@ -25,9 +25,15 @@ def test_linear_model_learns_the_words() -> None:
 
 
 def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
-    train, validation = (TRAIN[0][:4], np.array([0, 1, 1, 1])), (VALIDATION[0][:2], np.array([0, 2]))
+    train, validation = (
+        (TRAIN[0][:4], np.array([0, 1, 1, 1])),
+        (VALIDATION[0][:2], np.array([0, 2])),
+    )
     found = references((train[0], train[1]), validation, TEST[0][:3], n_classes=3)[MAJORITY]
-    assert found.probabilities.tolist() == [[pytest.approx(2 / 6), pytest.approx(3 / 6), pytest.approx(1 / 6)]] * 3
+    assert (
+        found.probabilities.tolist()
+        == [[pytest.approx(2 / 6), pytest.approx(3 / 6), pytest.approx(1 / 6)]] * 3
+    )
     assert found.validation_accuracy == 0
 
 
@@ -42,7 +48,9 @@ def test_linear_model_is_trained_on_train_and_validation() -> None:
 @pytest.mark.parametrize("texts", [["!!!", "...", "👍"], ["好", "坏", "!"]])
 def test_linear_model_takes_texts_without_words(texts: list[str]) -> None:
     labels = np.array([1, 0, 1])
-    found = linear_model((texts * 4, np.tile(labels, 4)), (texts, labels), ["", *texts], n_classes=2)
+    found = linear_model(
+        (texts * 4, np.tile(labels, 4)), (texts, labels), ["", *texts], n_classes=2
+    )
     assert found.probabilities.shape == (4, 2)
 
 
@@ -59,16 +67,26 @@ def test_linear_model_repeats_itself() -> None:
 
 
 def rare(n: int, *, every: int) -> tuple[list[str], np.ndarray]:
-    """Texts of three classes, of which the last has every 100th text, at places that an even spacing misses."""
+    """Texts of three classes, of which the last has every 100th text, at places that an even
+    spacing misses.
+    """
     labels = np.array([2 if number % every == 1 else number // 2 % 2 for number in range(n)])
-    return [f"{('bad', 'good', 'odd')[label]} item{number}" for number, label in enumerate(labels)], labels
+    return [
+        f"{('bad', 'good', 'odd')[label]} item{number}" for number, label in enumerate(labels)
+    ], labels
 
 
 @pytest.mark.parametrize("n_classes", [3, 4])
-def test_linear_model_of_a_part_keeps_every_class(monkeypatch: pytest.MonkeyPatch, n_classes: int) -> None:
-    """Of 1,200 texts with 12 of the rare class, 100 are taken; a class without a text gets the probability 0."""
+def test_linear_model_of_a_part_keeps_every_class(
+    monkeypatch: pytest.MonkeyPatch, n_classes: int
+) -> None:
+    """Of 1,200 texts with 12 of the rare class, 100 are taken; a class without a text gets the
+    probability 0.
+    """
     monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 100)
-    found = linear_model(rare(1000, every=100), rare(200, every=100), ["odd", "good"], n_classes=n_classes)
+    found = linear_model(
+        rare(1000, every=100), rare(200, every=100), ["odd", "good"], n_classes=n_classes
+    )
     assert found.probabilities.shape == (2, n_classes)
     assert found.probabilities.sum(axis=1) == pytest.approx(1)
     assert 0 < found.probabilities[1, 2] < found.probabilities[0, 2]
@@ -84,14 +102,20 @@ def test_linear_model_spreads_its_columns_over_all_classes() -> None:
 
 
 def test_linear_model_of_a_training_split_with_one_class_says_that_class() -> None:
-    train, validation = (["good", "fine"] * 5, np.ones(10, dtype=int)), (["good", "fine"], np.array([1, 1]))
+    train, validation = (
+        (["good", "fine"] * 5, np.ones(10, dtype=int)),
+        (["good", "fine"], np.array([1, 1])),
+    )
     found = linear_model(train, validation, ["good", "bad"], n_classes=2)
     assert found.probabilities.tolist() == [[0, 1], [0, 1]]
     assert found.validation_accuracy == 1
 
 
 def test_linear_model_learns_a_class_that_validation_alone_has() -> None:
-    train, validation = (["good", "fine"] * 5, np.ones(10, dtype=int)), (["good", "bad"] * 5, np.array([1, 0] * 5))
+    train, validation = (
+        (["good", "fine"] * 5, np.ones(10, dtype=int)),
+        (["good", "bad"] * 5, np.array([1, 0] * 5)),
+    )
     found = linear_model(train, validation, ["bad"], n_classes=2)
     assert found.probabilities[0, 0] > 0.5
     assert found.validation_accuracy == 0.5

@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tuning.evaluation.metrics import score, weighted_scores
-from tuning.evaluation.statistics import Interval, accuracy_difference, dunnett_critical_value, mcnemar, mean_interval, score_intervals
+from tuning.evaluation.statistics import (
+    Interval,
+    accuracy_difference,
+    dunnett_critical_value,
+    mcnemar,
+    mean_interval,
+    score_intervals,
+)
 
 
-def sample(n: int, *, n_classes: int = 2, seed: int = 0, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    n: int, *, n_classes: int = 2, seed: int = 0, skill: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels of all classes, and probabilities that know them a little."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)])
@@ -22,7 +31,9 @@ def sample(n: int, *, n_classes: int = 2, seed: int = 0, skill: float = 1.0) -> 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(n=st.integers(6, 80), n_classes=st.integers(2, 5), seed=st.integers(0, 10_000))
-def test_weighted_scores_with_equal_weights_are_scikit_learn_s(n: int, n_classes: int, seed: int) -> None:
+def test_weighted_scores_with_equal_weights_are_scikit_learn_s(
+    n: int, n_classes: int, seed: int
+) -> None:
     labels, probabilities = sample(n, n_classes=n_classes, seed=seed)
     found = weighted_scores(labels, probabilities, np.ones((1, n)))
     for name, value in score(labels, probabilities).items():
@@ -50,7 +61,9 @@ def test_calibration_error_of_an_honest_model_is_small_and_of_a_sure_one_is_its_
     sure = np.eye(2)[np.ones(20_000, dtype=int)]
     weights = np.ones((1, 20_000))
     assert weighted_scores(labels, honest, weights)["expected_calibration_error"][0] < 0.02
-    assert weighted_scores(labels, sure, weights)["expected_calibration_error"][0] == pytest.approx(1 - labels.mean())
+    assert weighted_scores(labels, sure, weights)["expected_calibration_error"][0] == pytest.approx(
+        1 - labels.mean()
+    )
 
 
 def test_interval_of_the_accuracy_is_the_binomial_one() -> None:
@@ -63,9 +76,15 @@ def test_interval_of_the_accuracy_is_the_binomial_one() -> None:
 
 def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
     labels, probabilities = sample(300, n_classes=3)
-    first, second = (score_intervals(labels, probabilities, seed=1, n_resamples=200) for _ in range(2))
+    first, second = (
+        score_intervals(labels, probabilities, seed=1, n_resamples=200) for _ in range(2)
+    )
     assert first == second
-    assert all(interval.low <= interval.value <= interval.high for name, interval in first.items() if "calibration" not in name)
+    assert all(
+        interval.low <= interval.value <= interval.high
+        for name, interval in first.items()
+        if "calibration" not in name
+    )
     assert first != score_intervals(labels, probabilities, seed=2, n_resamples=200)
 
 
@@ -75,7 +94,9 @@ def test_score_that_is_not_defined_has_no_interval() -> None:
     assert math.isnan(auc.value) and math.isnan(auc.low)
 
 
-def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     labels, probabilities = sample(50)
     whole = score_intervals(labels, probabilities, seed=0, n_resamples=100)
     monkeypatch.setattr("tuning.evaluation.statistics.MAX_WEIGHTS", 50 * 7)
@@ -85,12 +106,16 @@ def test_interval_of_a_part_of_the_resamples_at_a_time_is_the_same(monkeypatch: 
 def test_mean_interval_is_scipy_s() -> None:
     values = [0.80, 0.82, 0.79, 0.84]
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    assert mean_interval(values) == Interval(pytest.approx(np.mean(values)), pytest.approx(low), pytest.approx(high))
+    assert mean_interval(values) == Interval(
+        pytest.approx(np.mean(values)), pytest.approx(low), pytest.approx(high)
+    )
 
 
 def test_mean_interval_of_one_value_has_no_bounds_and_of_equal_ones_no_width() -> None:
     assert math.isnan(mean_interval([0.8]).low)
-    assert mean_interval([0.8, 0.8, 0.8]) == Interval(pytest.approx(0.8), pytest.approx(0.8), pytest.approx(0.8))
+    assert mean_interval([0.8, 0.8, 0.8]) == Interval(
+        pytest.approx(0.8), pytest.approx(0.8), pytest.approx(0.8)
+    )
 
 
 @pytest.mark.parametrize("values", [[], [0.8, math.nan], [math.inf]])
@@ -105,7 +130,9 @@ def test_difference_of_a_model_to_itself_is_zero_and_to_a_better_one_negative() 
     assert accuracy_difference(labels, better, better, seed=0) == Interval(0, 0, 0)
     found = accuracy_difference(labels, worse, better, seed=0)
     assert found.high < 0 and found.excludes_zero
-    assert found.value == pytest.approx(score(labels, worse)["accuracy"] - score(labels, better)["accuracy"])
+    assert found.value == pytest.approx(
+        score(labels, worse)["accuracy"] - score(labels, better)["accuracy"]
+    )
 
 
 def test_mcnemar_counts_where_only_one_is_right() -> None:
@@ -125,7 +152,9 @@ def test_mcnemar_counts_where_only_one_is_right() -> None:
 def test_dunnett_s_critical_value_is_scipy_s(n: int, size: int) -> None:
     rng = np.random.default_rng(0)
     groups, control = [rng.normal(size=size) for _ in range(n)], rng.normal(size=size)
-    bounds = stats.dunnett(*groups, control=control, rng=np.random.default_rng(0)).confidence_interval(0.95)
+    bounds = stats.dunnett(
+        *groups, control=control, rng=np.random.default_rng(0)
+    ).confidence_interval(0.95)
     error = math.sqrt(np.mean([np.var(one, ddof=1) for one in (*groups, control)]) * 2 / size)
     found = dunnett_critical_value(n, (n + 1) * (size - 1))
     assert found == pytest.approx((bounds.high[0] - bounds.low[0]) / 2 / error, rel=5e-3)
@@ -136,4 +165,7 @@ def test_dunnett_s_critical_value_lies_between_student_s_and_bonferroni_s(degree
     values = [dunnett_critical_value(n, degrees) for n in (1, 2, 5, 20)]
     assert values == sorted(values)
     assert values[0] == pytest.approx(stats.t.ppf(0.975, degrees))
-    assert all(value <= stats.t.ppf(1 - 0.025 / n, degrees) * 1.0001 for value, n in zip(values, (1, 2, 5, 20), strict=True))
+    assert all(
+        value <= stats.t.ppf(1 - 0.025 / n, degrees) * 1.0001
+        for value, n in zip(values, (1, 2, 5, 20), strict=True)
+    )

@@ -13,7 +13,9 @@ TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])
 
 
-CORPUS = SimpleNamespace(split=lambda name: LabelledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS))
+CORPUS = SimpleNamespace(
+    split=lambda name: LabelledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS)
+)
 
 
 def right(texts: TokenizedTexts) -> np.ndarray:

@@ -47,7 +47,9 @@ def export_study(results: ResultsDir, name: str = "s") -> dict:
 
 
 @pytest.fixture(scope="module")
-def exported(finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A copy of `best/` in another folder, so that only the folder itself can help."""
     results, _ = finished
     export_study(results)
@@ -57,7 +59,9 @@ def exported(finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.Temp
 
 
 @pytest.mark.slow
-def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[ResultsDir, Outcome]) -> None:
+def test_manifest_holds_what_a_reader_asks_for(
+    exported: Path, finished: tuple[ResultsDir, Outcome]
+) -> None:
     manifest = read_manifest(exported)
     best = finished[1].summary.best
     assert best is not None
@@ -77,7 +81,14 @@ def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[R
     } <= set(manifest)
     assert set(manifest["references"]) == {MAJORITY, LINEAR}
     for scores in (manifest["scores"] | manifest["references"]).values():
-        assert {"accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error"} == set(scores["test"])
+        assert {
+            "accuracy",
+            "balanced_accuracy",
+            "f1",
+            "auc",
+            "loss",
+            "expected_calibration_error",
+        } == set(scores["test"])
         assert all(low <= high for low, high in scores["test_intervals"].values())
         assert set(scores["test_f1_by_class"]) == {"negative", "positive"}
         assert np.array(scores["test_confusion_matrix"]).sum() == manifest["n_rows"]["test"]
@@ -88,7 +99,9 @@ def test_manifest_holds_what_a_reader_asks_for(exported: Path, finished: tuple[R
 
 
 @pytest.mark.slow
-def test_scores_are_those_of_the_exported_file(exported: Path, finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+def test_scores_are_those_of_the_exported_file(
+    exported: Path, finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
     from tuning.config import DataConfig, StudyConfig
     from tuning.data.prepare import prepare_corpus
 
@@ -99,11 +112,15 @@ def test_scores_are_those_of_the_exported_file(exported: Path, finished: tuple[R
     test = splits.frames["test"]
     labels = [manifest["class_names"][code] for code in test["label"]]
     found = [p.label for p in classify(exported, test["text"].tolist())]
-    assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(manifest["scores"]["best"]["test"]["accuracy"])
+    assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(
+        manifest["scores"]["best"]["test"]["accuracy"]
+    )
 
 
 @pytest.mark.slow
-def test_every_form_is_proven_and_measured(exported: Path, finished: tuple[ResultsDir, Outcome]) -> None:
+def test_every_form_is_proven_and_measured(
+    exported: Path, finished: tuple[ResultsDir, Outcome]
+) -> None:
     manifest = read_manifest(exported)
     assert manifest["left_out"] == {}
     assert {form["form"] for form in manifest["forms"].values()} == set(FORMS)
@@ -112,11 +129,25 @@ def test_every_form_is_proven_and_measured(exported: Path, finished: tuple[Resul
         tolerance = FORMS[form["form"]].tolerance
         assert tolerance is None or form["max_difference"] <= tolerance
         assert form["bytes"] > 1000
-        assert min(form[key] for key in ("latency_ms", "first_answer_seconds", "memory_mb", "texts_per_second")) > 0, name
+        assert (
+            min(
+                form[key]
+                for key in ("latency_ms", "first_answer_seconds", "memory_mb", "texts_per_second")
+            )
+            > 0
+        ), name
     assert manifest["forms"]["model_int8.tflite"]["accuracy"]["change"] >= -0.02
     verify(exported, manifest)
-    assert set(manifest["files"]) >= {"README.md", "tokenizer.py", "vocabulary.txt", "model.onnx", "saved_model/saved_model.pb"}
-    assert (exported / "tokenizer.py").read_text() == (ROOT / "tuning" / "data" / "tokenizer.py").read_text()
+    assert set(manifest["files"]) >= {
+        "README.md",
+        "tokenizer.py",
+        "vocabulary.txt",
+        "model.onnx",
+        "saved_model/saved_model.pb",
+    }
+    assert (exported / "tokenizer.py").read_text() == (
+        ROOT / "tuning" / "data" / "tokenizer.py"
+    ).read_text()
 
 
 @pytest.mark.slow
@@ -124,12 +155,29 @@ def test_every_form_is_proven_and_measured(exported: Path, finished: tuple[Resul
 def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, form: str) -> None:
     path = FORMS[form].path
     card = (exported / "README.md").read_text()
-    (snippet,) = re.findall(rf"^`{path}`, proven with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL)
-    blocked = {"tuning", "tensorflow", "keras", "onnxruntime", "ai_edge_litert", "onnx", "pandas", "pyarrow"} - set(FORMS[form].needs)
+    (snippet,) = re.findall(
+        rf"^`{path}`, proven with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL
+    )
+    blocked = {
+        "tuning",
+        "tensorflow",
+        "keras",
+        "onnxruntime",
+        "ai_edge_litert",
+        "onnx",
+        "pandas",
+        "pyarrow",
+    } - set(FORMS[form].needs)
     code = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n{snippet}"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=exported, env=env, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=exported,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
@@ -140,7 +188,9 @@ def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, 
 
 
 @pytest.mark.slow
-def test_predict_labels_a_text_and_a_file(exported: Path, run_cli: Callable[..., Ran], tmp_path: Path) -> None:
+def test_predict_labels_a_text_and_a_file(
+    exported: Path, run_cli: Callable[..., Ran], tmp_path: Path
+) -> None:
     model = keras.models.load_model(exported / "model.keras")
     for text in ("great lovely perfect great", "broken awful useless refund"):
         expected = float(model.predict_on_batch(tf.constant([text]))[0, 0])
@@ -165,17 +215,23 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     assert second["test_looks"][0] == first["test_looks"][0]
     assert second["test_looks"][0]["trials"] == {"best": 0, "baseline": 0}
     assert "look number 2" in (setting.folder.best_dir / "README.md").read_text()
-    page, _ = write_report(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    page, _ = write_report(
+        setting.results, setting.folder, storage_url=setting.results.storage_url(None)
+    )
     assert "Looked at 2 times" in page.read_text()
     seen = read_json(setting.folder.test_path)
     assert len(seen["mistakes"]) <= 20
     assert all(one["label"] != one["predicted"] for one in seen["mistakes"])
-    assert [one["probability"] for one in seen["mistakes"]] == sorted((one["probability"] for one in seen["mistakes"]), reverse=True)
+    assert [one["probability"] for one in seen["mistakes"]] == sorted(
+        (one["probability"] for one in seen["mistakes"]), reverse=True
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_failed_export_leaves_the_earlier_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_export_leaves_the_earlier_one(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setting.tune(1)
     export_study(setting.results)
     before = (setting.folder.best_dir / "export.json").read_bytes()
@@ -202,14 +258,19 @@ export.export_best(results, results.study("s"), storage_url=results.storage_url(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(setting: Setting) -> None:
+def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
+    setting: Setting,
+) -> None:
     setting.tune(1)
     best, half = setting.folder.best_dir, setting.folder.best_dir.with_name("best.tmp")
     export_study(setting.results)
     before = {path: path.read_bytes() for path in best.rglob("*") if path.is_file()}
     with (setting.folder.path / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED_EXPORT, setting.results.path], cwd=ROOT, stderr=log, start_new_session=True
+            [sys.executable, "-c", KILLED_EXPORT, setting.results.path],
+            cwd=ROOT,
+            stderr=log,
+            start_new_session=True,
         )
         for _ in range(1200):
             if (half / "model.keras").exists() or process.poll() is not None:
@@ -227,7 +288,9 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_command_shows_every_form_and_what_is_kept(setting: Setting, run_cli: Callable[..., Ran]) -> None:
+def test_command_shows_every_form_and_what_is_kept(
+    setting: Setting, run_cli: Callable[..., Ran]
+) -> None:
     setting.tune(1)
     assert run_cli("export-best").code == 0
     ran = run_cli("export-best")
@@ -258,7 +321,9 @@ def test_export_refuses_a_space_that_changed(setting: Setting) -> None:
         export_study(setting.results)
 
 
-def test_only_the_export_reads_the_test_split(finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_export_reads_the_test_split(
+    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results, _ = finished
     read: list[str] = []
     split = Corpus.split
@@ -280,7 +345,11 @@ def test_only_the_export_reads_the_test_split(finished: tuple[ResultsDir, Outcom
     assert read.count("test") == 1
     callers = [p.name for p in (ROOT / "tuning").rglob("*.py") if 'split("test")' in p.read_text()]
     assert callers == ["test_split.py"]
-    labels = [p.name for p in (ROOT / "tuning").rglob("*.py") if re.search(r"""frames\["test"\]\["label"\]""", p.read_text())]
+    labels = [
+        p.name
+        for p in (ROOT / "tuning").rglob("*.py")
+        if re.search(r"""frames\["test"\]\["label"\]""", p.read_text())
+    ]
     assert labels == []
 
 
@@ -298,12 +367,16 @@ def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_pat
     with pytest.raises(DataError, match="must name a file"):
         export_study(setting.results)
     url = setting.results.storage_url(None)
-    manifest = export.export_best(setting.results, setting.folder, storage_url=url, moved={"data": str(moved)})
+    manifest = export.export_best(
+        setting.results, setting.folder, storage_url=url, moved={"data": str(moved)}
+    )
     assert manifest["text_column"] == "review_body"
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
-def test_retraining_trains_the_epochs_that_its_manifest_states(metric: str, finished: tuple[ResultsDir, Outcome]) -> None:
+def test_retraining_trains_the_epochs_that_its_manifest_states(
+    metric: str, finished: tuple[ResultsDir, Outcome]
+) -> None:
     results, outcome = finished
     config = replace(recorded_config(results.study("s")), metric=metric)
     best = copy.deepcopy(outcome.summary.ranked[0])
@@ -321,13 +394,20 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(metric: str, fini
     assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
-def test_retraining_that_ends_early_is_refused(finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retraining_that_ends_early_is_refused(
+    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results, outcome = finished
     config, best = recorded_config(results.study("s")), copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 4
-    monkeypatch.setattr(fit, "fit", lambda *arguments, **options: (None, FitResult(history=[Epoch(1, {}, 0.1)])))
+    monkeypatch.setattr(
+        fit, "fit", lambda *arguments, **options: (None, FitResult(history=[Epoch(1, {}, 0.1)]))
+    )
     corpus = prepare_corpus(config, results=results)[0]
-    with pytest.raises(ExportError, match=r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained"):
+    with pytest.raises(
+        ExportError,
+        match=r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained",
+    ):
         retrain(best, config, outcome.space, find_space(config.space), corpus, None)
 
 
@@ -357,11 +437,27 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_expor
     """A function, a lazy Sequential and one-hot labels."""
     space = tmp_path / "public.py"
     space.write_text(PUBLIC_STYLE)
-    flags = ("--data", reviews_csv, "--space", space, "--study", "s", "--epochs", 3, "--n-trials", 4, "--workers", 1)
+    flags = (
+        "--data",
+        reviews_csv,
+        "--space",
+        space,
+        "--study",
+        "s",
+        "--epochs",
+        3,
+        "--n-trials",
+        4,
+        "--workers",
+        1,
+    )
     ran = run_cli("tune", *flags)
     assert ran.code == 0, ran.err
     assert "confirmed best" in ran.out
     exported = run_cli("export-best", "--study", "s")
     assert exported.code == 0, exported.err
     manifest = read_manifest(tmp_path / "results" / "s" / "best")
-    assert (manifest["left_out"], {form["form"] for form in manifest["forms"].values()}) == ({}, set(FORMS))
+    assert (manifest["left_out"], {form["form"] for form in manifest["forms"].values()}) == (
+        {},
+        set(FORMS),
+    )

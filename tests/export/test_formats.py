@@ -1,4 +1,6 @@
-"""Every form of every architecture, in a process that has that form's runtime alone, gives what the training pipeline gives."""
+"""Every form of every architecture, in a process that has that form's runtime alone, gives what the
+training pipeline gives.
+"""
 
 import json
 import os
@@ -24,7 +26,12 @@ from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ExportError
 from tuning.export import formats
-from tuning.export.formats import HOSTILE_TEXTS, accuracy_change, pipeline_probabilities, write_forms
+from tuning.export.formats import (
+    HOSTILE_TEXTS,
+    accuracy_change,
+    pipeline_probabilities,
+    write_forms,
+)
 from tuning.export.parity import prove
 from tuning.export.writers import Source, raw_text_model, write_form
 from tuning.inference.load import fastest_form
@@ -33,10 +40,15 @@ from tuning.models import lstm_classifier
 from tuning.training.architecture import ensure_built
 
 ROOT = Path(__file__).parents[2]
-LENGTH, ROWS = 9, 300  # so many rows that int8 rounds them: LiteRT leaves tensors of fewer than 1,024 numbers alone
+LENGTH, ROWS = (
+    9,
+    300,
+)  # so many rows that int8 rounds them: LiteRT leaves tensors of fewer than 1,024 numbers alone
 WIDTH = 4
 KINDS = ("baseline", "masked", "bidirectional")
-CASES = [(kind, dropout, n_classes) for kind in KINDS for dropout in (0.0, 0.3) for n_classes in (2, 5)]
+CASES = [
+    (kind, dropout, n_classes) for kind in KINDS for dropout in (0.0, 0.3) for n_classes in (2, 5)
+]
 
 # Loads one form of each folder with everything but its runtime blocked.
 ALONE = """
@@ -95,7 +107,15 @@ def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
     recurrent = dropout if kind == "baseline" else 0.0
     sizes = {"vocab_size": ROWS, "embedding_dim": WIDTH, "lstm_units": 3}
     masked = kind == "masked"
-    return spread(lstm_classifier(**sizes, dropout=dropout, recurrent_dropout=recurrent, masked=masked, n_classes=n_classes))
+    return spread(
+        lstm_classifier(
+            **sizes,
+            dropout=dropout,
+            recurrent_dropout=recurrent,
+            masked=masked,
+            n_classes=n_classes,
+        )
+    )
 
 
 def manifest(truncating: str = "pre", n_classes: int = 2) -> dict[str, Any]:
@@ -104,13 +124,21 @@ def manifest(truncating: str = "pre", n_classes: int = 2) -> dict[str, Any]:
     return {"class_names": names, "input": inputs, "left_out": {}}
 
 
-def source_of(model: keras.Model, corpus: Corpus, *, truncating: str = "pre", n_classes: int = 2) -> Source:
-    return Source(model, corpus.words(ROWS), LENGTH, truncating, [f"class {n}" for n in range(n_classes)])
+def source_of(
+    model: keras.Model, corpus: Corpus, *, truncating: str = "pre", n_classes: int = 2
+) -> Source:
+    return Source(
+        model, corpus.words(ROWS), LENGTH, truncating, [f"class {n}" for n in range(n_classes)]
+    )
 
 
-def expected_of(model: keras.Model, reviews: Reviews, *, truncating: str = "pre", n_classes: int = 2) -> Any:
+def expected_of(
+    model: keras.Model, reviews: Reviews, *, truncating: str = "pre", n_classes: int = 2
+) -> Any:
     values = {"vocab_size": ROWS, "sequence_length": LENGTH, "truncating": truncating}
-    return pipeline_probabilities(model, values, reviews.texts, words=reviews.corpus.words(ROWS), n_classes=n_classes)
+    return pipeline_probabilities(
+        model, values, reviews.texts, words=reviews.corpus.words(ROWS), n_classes=n_classes
+    )
 
 
 @pytest.mark.parametrize("truncating", ["pre", "post"])
@@ -119,14 +147,20 @@ def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, k
     model = build(kind, 0.3, 5)
     expected = expected_of(model, reviews, truncating=truncating, n_classes=5)
     raw = raw_text_model(source_of(model, reviews.corpus, truncating=truncating, n_classes=5))
-    found = raw.predict_on_batch(tf.constant([text.encode(errors="replace") for text in reviews.texts]))
+    found = raw.predict_on_batch(
+        tf.constant([text.encode(errors="replace") for text in reviews.texts])
+    )
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert len(np.unique(expected[:, 1].round(6))) > 20
 
 
 @pytest.fixture(scope="module")
-def written(reviews: Reviews, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], Any]]:
-    """A copy, in another folder, of every form of every architecture: folder → manifest and the pipeline's probabilities."""
+def written(
+    reviews: Reviews, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[dict[str, Any], Any]]:
+    """A copy, in another folder, of every form of every architecture: folder → manifest and the
+    pipeline's probabilities.
+    """
     first, found = tmp_path_factory.mktemp("written"), {}
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copies"
     for kind, dropout, n_classes in CASES:
@@ -137,7 +171,10 @@ def written(reviews: Reviews, tmp_path_factory: pytest.TempPathFactory) -> dict[
         (first / name / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
         for form, about in FORMS.items():
             write_form(form, source, first / name / about.path)
-        found[str(elsewhere / name)] = (manifest(n_classes=n_classes), expected_of(model, reviews, n_classes=n_classes))
+        found[str(elsewhere / name)] = (
+            manifest(n_classes=n_classes),
+            expected_of(model, reviews, n_classes=n_classes),
+        )
     first.rename(elsewhere)
     return found
 
@@ -147,7 +184,16 @@ def written(reviews: Reviews, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_form_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
     form: str, written: dict[str, tuple[dict[str, Any], Any]], reviews: Reviews
 ) -> None:
-    runtimes = {"tensorflow", "keras", "onnxruntime", "ai_edge_litert", "onnx", "tf2onnx", "optuna", "keras_tuner"}
+    runtimes = {
+        "tensorflow",
+        "keras",
+        "onnxruntime",
+        "ai_edge_litert",
+        "onnx",
+        "tf2onnx",
+        "optuna",
+        "keras_tuner",
+    }
     request = {
         "blocked": sorted(runtimes - set(FORMS[form].needs)),
         "form": form,
@@ -156,47 +202,87 @@ def test_form_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
     }
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", ALONE], input=json.dumps(request), capture_output=True, text=True, env=env, cwd="/", check=False
+        [sys.executable, "-c", ALONE],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd="/",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert len(answer) == len(CASES)
     if form == "litert_int8":
         assert all(
-            (Path(folder) / "model_int8.tflite").stat().st_size < (Path(folder) / "model.tflite").stat().st_size for folder in written
+            (Path(folder) / "model_int8.tflite").stat().st_size
+            < (Path(folder) / "model.tflite").stat().st_size
+            for folder in written
         )
     for folder, (_, expected) in written.items():
         found = np.array(answer[folder])
         if FORMS[form].tolerance is None:
             assert np.nanmean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.9, folder
-            assert 0 < np.nanmax(np.abs(found - expected)) < 0.1, folder  # it is rounded, and still the model
+            assert 0 < np.nanmax(np.abs(found - expected)) < 0.1, (
+                folder
+            )  # it is rounded, and still the model
         else:
-            np.testing.assert_allclose(found, expected, atol=FORMS[form].tolerance, rtol=0, err_msg=folder)
+            np.testing.assert_allclose(
+                found, expected, atol=FORMS[form].tolerance, rtol=0, err_msg=folder
+            )
 
 
 @pytest.mark.slow
-def test_signatures_are_those_that_saved_model_cli_shows(written: dict[str, tuple[dict[str, Any], Any]]) -> None:
+def test_signatures_are_those_that_saved_model_cli_shows(
+    written: dict[str, tuple[dict[str, Any], Any]],
+) -> None:
     folder = Path(next(folder for folder in written if "masked-0.3-5" in folder)) / "saved_model"
     command = [str(Path(sys.executable).with_name("saved_model_cli"))]
-    shown = subprocess.run([*command, "show", "--dir", folder, "--all"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [*command, "show", "--dir", folder, "--all"], capture_output=True, text=True, check=True
+    ).stdout
     signatures = {part.split("'")[0]: part for part in shown.split("signature_def['")[1:]}
     assert {"serving_default", "classify"} <= set(signatures)
-    for name, outputs in {"serving_default": ["probabilities"], "classify": ["label", "probability"]}.items():
-        assert "inputs['text'] tensor_info:\n        dtype: DT_STRING\n        shape: (-1)" in signatures[name]
+    for name, outputs in {
+        "serving_default": ["probabilities"],
+        "classify": ["label", "probability"],
+    }.items():
+        assert (
+            "inputs['text'] tensor_info:\n        dtype: DT_STRING\n        shape: (-1)"
+            in signatures[name]
+        )
         assert all(f"outputs['{output}']" in signatures[name] for output in outputs)
     # one text through the signature, as a server would ask
-    run = ["run", "--dir", folder, "--tag_set", "serve", "--signature_def", "classify", "--input_exprs", 'text=["great lovely"]']
+    run = [
+        "run",
+        "--dir",
+        folder,
+        "--tag_set",
+        "serve",
+        "--signature_def",
+        "classify",
+        "--input_exprs",
+        'text=["great lovely"]',
+    ]
     answered = subprocess.run([*command, *run], capture_output=True, text=True, check=True).stdout
     assert "class " in answered and "probability" in answered
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_classify_tells_the_winner_of_serving_default(n_classes: int, written: dict[str, tuple[dict[str, Any], Any]]) -> None:
+def test_classify_tells_the_winner_of_serving_default(
+    n_classes: int, written: dict[str, tuple[dict[str, Any], Any]]
+) -> None:
     folder = Path(next(folder for folder in written if f"baseline-0.3-{n_classes}" in folder))
-    manifest, texts = written[str(folder)][0], tf.constant([text.encode("utf-8", "replace") for text in HOSTILE_TEXTS])
+    manifest, texts = (
+        written[str(folder)][0],
+        tf.constant([text.encode("utf-8", "replace") for text in HOSTILE_TEXTS]),
+    )
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
-    probabilities, told = signatures["serving_default"](text=texts)["probabilities"].numpy(), signatures["classify"](text=texts)
+    probabilities, told = (
+        signatures["serving_default"](text=texts)["probabilities"].numpy(),
+        signatures["classify"](text=texts),
+    )
     winners = [manifest["class_names"][winner].encode() for winner in probabilities.argmax(axis=1)]
     assert told["label"].numpy().tolist() == winners
     np.testing.assert_array_equal(told["probability"].numpy(), probabilities.max(axis=1))
@@ -207,15 +293,21 @@ def labels_of(reviews: Reviews) -> Any:
 
 
 @pytest.mark.usefixtures("onnx_alone")
-def test_layers_without_a_graph_of_ours_go_through_tf2onnx(reviews: Reviews, tmp_path: Path) -> None:
+def test_layers_without_a_graph_of_ours_go_through_tf2onnx(
+    reviews: Reviews, tmp_path: Path
+) -> None:
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(ROWS, WIDTH, mask_zero=True)(ids)
     both = keras.layers.Add()([x, keras.layers.GRU(WIDTH, return_sequences=True)(x)])
-    model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.LSTM(3)(both)))
+    model = keras.Model(
+        ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.LSTM(3)(both))
+    )
     model.compile("adam", "binary_crossentropy")
     test = reviews.splits.frames["test"]["text"].tolist()
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
-    found = write_forms(tmp_path, spread(model), values, reviews.corpus, manifest(), test, labels_of(reviews))
+    found = write_forms(
+        tmp_path, spread(model), values, reviews.corpus, manifest(), test, labels_of(reviews)
+    )
     assert found["forms"]["model.onnx"]["max_difference"] <= 1e-5
     assert found["left_out"] == {}
 
@@ -223,13 +315,17 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(reviews: Reviews, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_of_model_has_every_form(style: Callable[..., keras.Model], masked: bool, reviews: Reviews, tmp_path: Path) -> None:
+def test_every_style_of_model_has_every_form(
+    style: Callable[..., keras.Model], masked: bool, reviews: Reviews, tmp_path: Path
+) -> None:
     model, values = style(masked=masked), {"vocab_size": STYLE_ROWS, "sequence_length": LENGTH}
     ensure_built(model, sequence_length=LENGTH)
     about = manifest()
     about["input"]["vocab_size"] = STYLE_ROWS
     test = reviews.splits.frames["test"]["text"].tolist()
-    found = write_forms(tmp_path, spread(model), values, reviews.corpus, about, test, labels_of(reviews))
+    found = write_forms(
+        tmp_path, spread(model), values, reviews.corpus, about, test, labels_of(reviews)
+    )
     assert set(found["forms"]) == {form.path for form in FORMS.values()}, found["left_out"]
     float_forms = [name for name, form in FORMS.items() if form.tolerance is not None]
     assert all(found["forms"][FORMS[name].path]["max_difference"] <= 1e-5 for name in float_forms)
@@ -251,16 +347,24 @@ def test_model_with_a_layer_of_its_own_is_exported_without_the_keras_form(
     model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x))
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     test = reviews.splits.frames["test"]["text"].tolist()
-    found = write_forms(tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews))
+    found = write_forms(
+        tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews)
+    )
     assert (set(found["forms"]), set(found["left_out"])) == ({"saved_model"}, {"model.keras"})
     assert fastest_form(found) == "saved_model"
 
 
-def test_form_whose_answer_depends_on_the_other_texts_is_refused(reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph for ids of any length of a model that reads its padding: right in a batch with a long text, wrong alone."""
+def test_form_whose_answer_depends_on_the_other_texts_is_refused(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph for ids of any length of a model that reads its padding: right in a batch with a long
+    text, wrong alone.
+    """
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(ROWS, WIDTH)(ids)
-    model = spread(keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.LSTM(3)(x))))
+    model = spread(
+        keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(keras.layers.LSTM(3)(x)))
+    )
     expected = expected_of(model, reviews)
     monkeypatch.setattr("tuning.export.writers.ignores_padding", lambda model: True)
     source = source_of(model, reviews.corpus)
@@ -287,15 +391,21 @@ def test_form_that_can_not_carry_the_model_is_left_out_with_the_reason(
     model.compile("adam", "binary_crossentropy")
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     test = reviews.splits.frames["test"]["text"].tolist()
-    found = write_forms(tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews))
+    found = write_forms(
+        tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews)
+    )
     assert found["forms"] == {}
     assert set(found["left_out"]) == {"model.onnx", "model.tflite"}
     assert all(reason and str(tmp_path) not in reason for reason in found["left_out"].values())
     assert {path.name for path in tmp_path.iterdir()} == {"vocabulary.txt", "tokenizer.py"}
 
 
-def test_required_form_that_fails_ends_the_export(reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "FORMS", {"keras": Form("model.onnx", "raw text", ("onnxruntime",), 1e-9)})
+def test_required_form_that_fails_ends_the_export(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        formats, "FORMS", {"keras": Form("model.onnx", "raw text", ("onnxruntime",), 1e-9)}
+    )
     monkeypatch.setattr(formats, "write_form", lambda form, source, path: path.write_bytes(b"junk"))
     monkeypatch.setattr(formats, "prove", lambda folder, *rest: prove(folder, "onnx", *rest[1:]))
     test = reviews.splits.frames["test"]["text"].tolist()
@@ -312,7 +422,9 @@ def test_form_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> None:
     expected = expected_of(model, reviews)
     assert prove(tmp_path, "onnx", manifest(), reviews.texts, expected)[1]["max_difference"] <= 1e-5
     expected[3] += 2e-5
-    with pytest.raises(ExportError, match=r"within 1e-05; it differs by 2e-05 on text 3 of \d+, given in a batch"):
+    with pytest.raises(
+        ExportError, match=r"within 1e-05; it differs by 2e-05 on text 3 of \d+, given in a batch"
+    ):
         prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
 
 
@@ -344,7 +456,9 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
         accuracy_change(labels, form, model)
 
 
-def test_disk_that_is_full_is_no_reason_to_leave_a_form_out(reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_is_full_is_no_reason_to_leave_a_form_out(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tuning.errors import StorageError
 
     def full(*arguments: object) -> None:
@@ -360,7 +474,11 @@ def test_disk_that_is_full_is_no_reason_to_leave_a_form_out(reviews: Reviews, tm
 def test_copy_of_the_tokenizer_is_importable_beside_the_vocabulary(tmp_path: Path) -> None:
     shutil.copyfile(ROOT / "tuning" / "data" / "tokenizer.py", tmp_path / "tokenizer.py")
     (tmp_path / "vocabulary.txt").write_text("it\nlove")
-    (tmp_path / "export.json").write_text(json.dumps({"input": {"vocab_size": 4, "sequence_length": 3, "truncating": "pre"}}))
+    (tmp_path / "export.json").write_text(
+        json.dumps({"input": {"vocab_size": 4, "sequence_length": 3, "truncating": "pre"}})
+    )
     code = "from tokenizer import load_tokenizer; print(load_tokenizer('.')(['I love it!', '']))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == [[1, 3, 2], [0, 0, 0]]

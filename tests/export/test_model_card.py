@@ -1,4 +1,6 @@
-"""The model card: front matter that YAML reads, and what a reader asks for, whatever the names are."""
+"""The model card: front matter that YAML reads, and what a reader asks for, whatever
+the names are.
+"""
 
 from typing import Any
 
@@ -11,18 +13,32 @@ from tuning.inference.runtimes import FORMS
 
 def scores(accuracy: float) -> dict[str, Any]:
     names = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
-    return {"test": dict.fromkeys(names, accuracy), "test_intervals": {name: [accuracy - 0.1, accuracy + 0.1] for name in names}}
+    return {
+        "test": dict.fromkeys(names, accuracy),
+        "test_intervals": {name: [accuracy - 0.1, accuracy + 0.1] for name in names},
+    }
 
 
 def form(name: str) -> dict[str, Any]:
     about = FORMS[name]
-    measured = {"bytes": 2_700_000, "max_difference": 3e-7, "latency_ms": 0.049, "first_answer_seconds": 0.17, "memory_mb": 74}
+    measured = {
+        "bytes": 2_700_000,
+        "max_difference": 3e-7,
+        "latency_ms": 0.049,
+        "first_answer_seconds": 0.17,
+        "memory_mb": 74,
+    }
     return {"form": name, "takes": about.takes, "needs": list(about.needs), **measured}
 
 
 @pytest.fixture
 def manifest() -> dict[str, Any]:
-    change = {"change": 0.001, "change_low": -0.002, "change_high": 0.004, "same_label_share": 0.997}
+    change = {
+        "change": 0.001,
+        "change_low": -0.002,
+        "change_high": 0.004,
+        "same_label_share": 0.997,
+    }
     forms = {FORMS[name].path: form(name) for name in FORMS}
     forms["model_int8.tflite"]["accuracy"] = change
     return {
@@ -40,11 +56,16 @@ def manifest() -> dict[str, Any]:
         "input": {"vocab_size": 5_002, "sequence_length": 80, "truncating": "pre"},
         "n_rows": {"train": 700, "validation": 150, "test": 150},
         "data_fingerprint": "0123456789abcdef",
-        "data_card": {"class_counts": {"train": [300, 400]}, "length_percentiles": {"50": 12, "95": 60}},
+        "data_card": {
+            "class_counts": {"train": [300, 400]},
+            "length_percentiles": {"50": 12, "95": 60},
+        },
         "scores": {"best": {"trial": 7, **scores(0.8)}, "baseline": {"trial": 0, **scores(0.7)}},
         "references": {"majority class": scores(0.5)},
         "test_looks": [{}],
-        "versions": dict.fromkeys(("tensorflow", "keras", "onnxruntime", "ai-edge-litert"), "1.2.3"),
+        "versions": dict.fromkeys(
+            ("tensorflow", "keras", "onnxruntime", "ai-edge-litert"), "1.2.3"
+        ),
         "search": {
             "sampler": "tpe",
             "pruner": "asha",
@@ -79,7 +100,10 @@ def test_front_matter_has_hugging_face_s_fields(manifest: dict[str, Any]) -> Non
     (result,) = entry["results"]
     assert (entry["name"], result["task"]["type"]) == ("masked_lstm-reviews", "text-classification")
     assert result["dataset"] == {"name": "reviews/*.csv", "type": "reviews/*.csv", "split": "test"}
-    assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [("accuracy", 0.8), ("f1", 0.8)]
+    assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [
+        ("accuracy", 0.8),
+        ("f1", 0.8),
+    ]
 
 
 @pytest.mark.parametrize("data", ['a: "b" # c', "日本 😀.csv", "x\ny\x00\x1b", "- [1]", "null"])
@@ -103,10 +127,16 @@ def test_front_matter_holds_any_name(manifest: dict[str, Any], data: str) -> Non
         "sampler `tpe` and the pruner `asha`, seed 5",
         "12 are complete, 8 pruned, 1 failed",
         "Trial 7 had val_accuracy 0.8123.",
-        "on fresh seeds (1, 2, 3) it had a corrected mean of 0.7950 [0.7800, 0.8100]. It is the confirmed best.",
+        (
+            "on fresh seeds (1, 2, 3) it had a corrected mean of 0.7950 [0.7800, 0.8100]. It is the"
+            " confirmed best."
+        ),
         "- `dropout`: 0.25\n- `lstm_units`: 32\n- epochs: 2",
         "| model.onnx | token ids | onnxruntime | 2.7 | 3.0e-07 | 0.05 | 0.17 | 74 |",
-        "With int8 weights the accuracy changes by 0.0010 [-0.0020, 0.0040]; 99.70% of the labels stay.",
+        (
+            "With int8 weights the accuracy changes by 0.0010 [-0.0020, 0.0040]; 99.70% of the"
+            " labels stay."
+        ),
         "TensorFlow Serving itself was not run",
     ],
 )
@@ -123,7 +153,13 @@ def test_card_says_that_nothing_was_confirmed(manifest: dict[str, Any]) -> None:
 
 def test_card_has_no_snippet_of_a_form_that_was_left_out(manifest: dict[str, Any]) -> None:
     del manifest["forms"]["model.h5"], manifest["forms"]["model_int8.tflite"]
-    card = model_card(manifest | {"left_out": {"model.h5": "Unknown layer: 'NotEqual' | <b>"}, "limits": ["The model gives NaN for ''."]})
+    card = model_card(
+        manifest
+        | {
+            "left_out": {"model.h5": "Unknown layer: 'NotEqual' | <b>"},
+            "limits": ["The model gives NaN for ''."],
+        }
+    )
     assert 'load_model("model.h5"' not in card
     assert "int8 weights" not in card
     assert "`model.h5` is not here: Unknown layer: 'NotEqual' \\| &lt;b&gt;" in card

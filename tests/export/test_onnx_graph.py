@@ -19,7 +19,14 @@ Stack = Callable[[], list[keras.layers.Layer]]
 def classifier(*stack: keras.layers.Layer, masked: bool, n_classes: int = 2) -> keras.Model:
     keras.utils.set_random_seed(0)
     last = layers.Dense(1, "sigmoid") if n_classes == 2 else layers.Dense(n_classes, "softmax")
-    model = keras.Sequential([keras.Input((None,), dtype="int32"), layers.Embedding(ROWS, 4, mask_zero=masked), *stack, last])
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            layers.Embedding(ROWS, 4, mask_zero=masked),
+            *stack,
+            last,
+        ]
+    )
     return heavier(model)
 
 
@@ -42,25 +49,45 @@ def by_keras(model: keras.Model, ids: Any, n_classes: int) -> Any:
     return np.hstack([1 - output, output]) if n_classes == 2 and output.shape[1] == 1 else output
 
 
-def session_of(model: keras.Model, *, n_classes: int = 2, length: int | None = LENGTH) -> onnxruntime.InferenceSession:
+def session_of(
+    model: keras.Model, *, n_classes: int = 2, length: int | None = LENGTH
+) -> onnxruntime.InferenceSession:
     found = chain(model)
     assert found is not None
-    return onnxruntime.InferenceSession(write_graph(found, length=length, n_classes=n_classes).SerializeToString())
+    return onnxruntime.InferenceSession(
+        write_graph(found, length=length, n_classes=n_classes).SerializeToString()
+    )
 
 
 STACKS: dict[str, Stack] = {
     "lstm": lambda: [layers.LSTM(3, dropout=0.2, recurrent_dropout=0.2)],
     "no bias": lambda: [layers.LSTM(3, use_bias=False)],
     "backwards": lambda: [layers.LSTM(3, go_backwards=True)],
-    "two lstms": lambda: [layers.SpatialDropout1D(0.2), layers.LSTM(5, return_sequences=True), layers.LSTM(3), layers.Dropout(0.2)],
+    "two lstms": lambda: [
+        layers.SpatialDropout1D(0.2),
+        layers.LSTM(5, return_sequences=True),
+        layers.LSTM(3),
+        layers.Dropout(0.2),
+    ],
     "bidirectional": lambda: [layers.Bidirectional(layers.LSTM(3))],
-    "bidirectional, mean": lambda: [layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GlobalAveragePooling1D()],
+    "bidirectional, mean": lambda: [
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+        layers.GlobalAveragePooling1D(),
+    ],
     "mean": lambda: [layers.LSTM(3, return_sequences=True), layers.GlobalAveragePooling1D()],
-    "dense over time": lambda: [layers.Dense(5, "tanh"), layers.LSTM(3), layers.Dense(4), layers.Activation("relu")],
+    "dense over time": lambda: [
+        layers.Dense(5, "tanh"),
+        layers.LSTM(3),
+        layers.Dense(4),
+        layers.Activation("relu"),
+    ],
 }
 UNMASKED: dict[str, Stack] = {
     "maximum": lambda: [layers.LSTM(3, return_sequences=True), layers.GlobalMaxPooling1D()],
-    "bidirectional, maximum": lambda: [layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GlobalMaxPooling1D()],
+    "bidirectional, maximum": lambda: [
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+        layers.GlobalMaxPooling1D(),
+    ],
 }
 
 
@@ -72,7 +99,9 @@ def test_graph_gives_what_keras_gives(stack: str, masked: bool, n_classes: int) 
     ids = right_padded()
     expected = by_keras(model, ids, n_classes)
     (found,) = session_of(model, n_classes=n_classes).run(["probabilities"], {"ids": ids})
-    np.testing.assert_allclose(found, expected, atol=2e-6)  # NaN where Keras has one: the mean of no token
+    np.testing.assert_allclose(
+        found, expected, atol=2e-6
+    )  # NaN where Keras has one: the mean of no token
     assert len(np.unique(expected[:, 0].round(4))) > 3
 
 
@@ -100,7 +129,11 @@ def test_functional_chain_is_the_chain_of_its_layers() -> None:
     for layer in stack:
         value = layer(value)
     assert chain(keras.Model(ids, value)) == stack
-    assert [type(layer) for layer in chain(lstm_classifier(vocab_size=9)) or []] == [layers.Embedding, layers.LSTM, layers.Dense]
+    assert [type(layer) for layer in chain(lstm_classifier(vocab_size=9)) or []] == [
+        layers.Embedding,
+        layers.LSTM,
+        layers.Dense,
+    ]
 
 
 def test_branching_model_is_no_chain() -> None:
@@ -115,7 +148,10 @@ def test_branching_model_is_no_chain() -> None:
     [
         (lambda: [layers.GRU(3)], "GRU"),
         (lambda: [layers.LSTM(3, recurrent_activation="hard_sigmoid")], "activations"),
-        (lambda: [layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(2)], "backwards"),
+        (
+            lambda: [layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(2)],
+            "backwards",
+        ),
         (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "side by side"),
         (lambda: [layers.LSTM(3), layers.Dense(2, "gelu")], "gelu"),
         (lambda: [layers.LSTM(3, return_sequences=True)], "one row a text"),

@@ -1,4 +1,6 @@
-"""The newest export stands in `best/`, the last few beside it; no death of a process leaves a study without the one it had."""
+"""The newest export stands in `best/`, the last few beside it; no death of a process leaves a study
+without the one it had.
+"""
 
 import os
 import signal
@@ -21,7 +23,13 @@ def export(folder: Path, number: int) -> Path:
     """A finished export of one file."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_text(f"model {number}")
-    manifest = {"class_names": ["a", "b"], "input": {}, "forms": {}, "left_out": {}, "files": digests(folder)}
+    manifest = {
+        "class_names": ["a", "b"],
+        "input": {},
+        "forms": {},
+        "left_out": {},
+        "files": digests(folder),
+    }
     write_json(folder / "export.json", {"schema_version": 2, "export_number": number, **manifest})
     return folder
 
@@ -36,7 +44,10 @@ def test_newest_stands_in_best_and_the_last_few_beside_it(tmp_path: Path) -> Non
         assert next_number(best) == number
         publish(export(tmp_path / "best.tmp", number), best, number=number)
         assert read_manifest(best)["export_number"] == number
-    assert names(tmp_path) == ["best", *(f"best.{number}" for number in range(number - N_KEPT, number))]
+    assert names(tmp_path) == [
+        "best",
+        *(f"best.{number}" for number in range(number - N_KEPT, number)),
+    ]
     assert list(earlier(best)) == [number - 1, number - 2]
     assert all(read_manifest(path)["export_number"] == one for one, path in earlier(best).items())
 
@@ -80,17 +91,27 @@ versions.publish(folder / "best.tmp", folder / "best", number=4)
 
 
 @pytest.mark.parametrize(("point", "left", "found"), [(0, 3, 3), (1, None, 4), (2, 4, 4)])
-def test_process_killed_while_it_publishes_leaves_a_whole_export(tmp_path: Path, point: int, left: int | None, found: int) -> None:
+def test_process_killed_while_it_publishes_leaves_a_whole_export(
+    tmp_path: Path, point: int, left: int | None, found: int
+) -> None:
     """Killed before the first rename, between the two, and before the oldest is removed."""
     study = StudyDir(tmp_path)
     for name, number in (("best.1", 1), ("best.2", 2), ("best", 3), ("best.tmp", 4)):
         export(tmp_path / name, number)
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path, str(point)], cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path, str(point)], cwd=ROOT, check=False
+    )
     assert done.returncode == -signal.SIGKILL
-    assert (read_manifest(study.best_dir)["export_number"] if study.best_dir.exists() else None) == left
+    assert (
+        read_manifest(study.best_dir)["export_number"] if study.best_dir.exists() else None
+    ) == left
     assert read_manifest(newest(study))["export_number"] == found
     assert is_whole(study.best_dir)
-    assert {read_manifest(path)["export_number"] for path in tmp_path.glob("best*/")} >= {2, 3, found}
+    assert {read_manifest(path)["export_number"] for path in tmp_path.glob("best*/")} >= {
+        2,
+        3,
+        found,
+    }
 
 
 def test_recovery_takes_no_unfinished_export(tmp_path: Path) -> None:
@@ -130,8 +151,15 @@ def test_recovery_of_nothing_does_nothing(tmp_path: Path) -> None:
 def test_newest_leaves_an_export_that_is_being_written_alone(tmp_path: Path) -> None:
     study = StudyDir(tmp_path)
     export(tmp_path / "best.tmp", 1)
-    script = "import sys; from pathlib import Path; from tuning.results import StudyDir; from tuning.export.versions import newest\n"
+    script = (
+        "import sys; from pathlib import Path; from tuning.results import StudyDir; from"
+        " tuning.export.versions import newest\n"
+    )
     with exporting(study):
-        subprocess.run([sys.executable, "-c", f"{script}newest(StudyDir(Path({os.fspath(tmp_path)!r})))"], cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "-c", f"{script}newest(StudyDir(Path({os.fspath(tmp_path)!r})))"],
+            cwd=ROOT,
+            check=True,
+        )
         assert "best" not in names(tmp_path)
     assert newest(study).exists()

@@ -1,4 +1,6 @@
-"""`python -m tests.faults`: injects faults into a real study, checks it after each, and prints what was done as a table."""
+"""`python -m tests.faults`: injects faults into a real study, checks it after each, and prints what
+was done as a table.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,15 @@ class Report:
     seconds: float = 0.0
 
 
-def run(*, n_faults: int, seed: int, database: Server | None = None, say: Callable[[str], None] = lambda text: None) -> Report:
-    """Inject so many faults, at moments drawn from the seed; with a PostgreSQL server, into a study that is kept there.
+def run(
+    *,
+    n_faults: int,
+    seed: int,
+    database: Server | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Inject so many faults, at moments drawn from the seed; with a PostgreSQL server, into a study
+    that is kept there.
 
     Raises:
         AssertionError: an invariant does not hold; the folder of the study is named.
@@ -51,7 +60,9 @@ def run(*, n_faults: int, seed: int, database: Server | None = None, say: Callab
         while report.counts.total() < n_faults:
             call = _start(setting, report, n_trials=report.n_finished + seen.n_open + MORE_TRIALS)
             try:
-                for inject in _plan(rng, n_left=n_faults - report.counts.total(), database=database is not None):
+                for inject in _plan(
+                    rng, n_left=n_faults - report.counts.total(), database=database is not None
+                ):
                     if not _inject(inject, setting, call, rng, report, say):
                         continue
                     if call.process.poll() is None:
@@ -70,7 +81,10 @@ def run(*, n_faults: int, seed: int, database: Server | None = None, say: Callab
 def _plan(rng: random.Random, *, n_left: int, database: bool) -> list[Inject]:
     """Some faults that the call survives, then one that ends it."""
     n = min(rng.randint(0, 4), n_left - 1)
-    return [*(rng.choice(GOES_ON) for _ in range(n)), rng.choice((*ENDS, *DATABASE, *DATABASE) if database else ENDS)]
+    return [
+        *(rng.choice(GOES_ON) for _ in range(n)),
+        rng.choice((*ENDS, *DATABASE, *DATABASE) if database else ENDS),
+    ]
 
 
 def _start(setting: Setting, report: Report, *, n_trials: int) -> Call:
@@ -80,7 +94,14 @@ def _start(setting: Setting, report: Report, *, n_trials: int) -> Call:
     return call
 
 
-def _inject(inject: Inject, setting: Setting, call: Call, rng: random.Random, report: Report, say: Callable[[str], None]) -> bool:
+def _inject(
+    inject: Inject,
+    setting: Setting,
+    call: Call,
+    rng: random.Random,
+    report: Report,
+    say: Callable[[str], None],
+) -> bool:
     time.sleep(rng.uniform(0, 2))
     try:
         inject(setting, call, rng)
@@ -88,7 +109,9 @@ def _inject(inject: Inject, setting: Setting, call: Call, rng: random.Random, re
         report.skipped[inject.__name__] = str(why)
         return False
     except AssertionError as error:
-        raise AssertionError(f"after {inject.__name__} (fault {report.counts.total() + 1}): {error}") from error
+        raise AssertionError(
+            f"after {inject.__name__} (fault {report.counts.total() + 1}): {error}"
+        ) from error
     report.counts[inject.__name__] += 1
     say(f"{report.counts.total()}: {inject.__name__}, {report.n_finished} trials finished")
     return True
@@ -101,18 +124,25 @@ def _finish(setting: Setting, seen: Seen, report: Report, *, url: str) -> None:
     code = call.ended(seconds=300)
     assert code == 0, f"exit status {code}: {call.lines[-8:]}"
     report.n_finished = seen.check(setting, url=url, at_rest=True)
-    assert report.n_finished == wanted, f"{report.n_finished} trials are finished, {wanted} were asked for"
+    assert report.n_finished == wanted, (
+        f"{report.n_finished} trials are finished, {wanted} were asked for"
+    )
     check_readers(setting, url=url)
 
 
 @contextlib.contextmanager
 def _folder() -> Iterator[tuple[Path, Path]]:
-    """A folder for the study's files, and in it a small disk of its own for the results, where mounting is allowed."""
+    """A folder for the study's files, and in it a small disk of its own for the results, where
+    mounting is allowed.
+    """
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         disk = Path(name) / "disk"
         disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)]
-        mounted = os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        mounted = (
+            os.geteuid() == 0
+            and subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        )
         try:
             yield Path(name), disk
         except AssertionError as error:
@@ -132,8 +162,13 @@ def table(report: Report) -> str:
         for name in (i.__name__ for i in (*GOES_ON, *ENDS, *DATABASE))
         if report.counts[name]
     ]
-    skipped = [f"Not injected: {name.replace('_', ' ')}, {why}." for name, why in report.skipped.items()]
-    total = f"{report.counts.total()} faults, {report.n_starts} starts, {report.n_finished} finished trials, {report.seconds:.0f} s"
+    skipped = [
+        f"Not injected: {name.replace('_', ' ')}, {why}." for name, why in report.skipped.items()
+    ]
+    total = (
+        f"{report.counts.total()} faults, {report.n_starts} starts, {report.n_finished} finished"
+        f" trials, {report.seconds:.0f} s"
+    )
     return "\n".join(["| fault | times |", "|---|---|", *rows, "", total, *skipped])
 
 
@@ -143,14 +178,21 @@ def main() -> None:
     parser.add_argument("--n-faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--postgresql", action="store_true", help="keep the study in a PostgreSQL server, which is restarted and killed too"
+        "--postgresql",
+        action="store_true",
+        help="keep the study in a PostgreSQL server, which is restarted and killed too",
     )
     flags = parser.parse_args()
     bin_dir = programs() if flags.postgresql else None
     if flags.postgresql and bin_dir is None:
         parser.error("--postgresql needs Debian's package postgresql")
     with server(bin_dir, disk_mb=DATABASE_MB) if bin_dir else contextlib.nullcontext() as database:
-        report = run(n_faults=flags.n_faults, seed=flags.seed, database=database, say=lambda text: print(text, flush=True))
+        report = run(
+            n_faults=flags.n_faults,
+            seed=flags.seed,
+            database=database,
+            say=lambda text: print(text, flush=True),
+        )
     print(table(report))
 
 

@@ -1,4 +1,6 @@
-"""Faults, each done to a search that is at work. Every one returns how the call must be found afterwards."""
+"""Faults, each done to a search that is at work. Every one returns how the call must be found
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,15 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
         raise AssertionError("a search must have workers")
     victim, seen = rng.choice(workers), len(call.lines)
     os.kill(victim.pid, number)
-    assert call.wait_for(words, after=seen, seconds=30), f"no line says {words!r}: {call.lines[-5:]}"
+    assert call.wait_for(words, after=seen, seconds=30), (
+        f"no line says {words!r}: {call.lines[-5:]}"
+    )
     deadline = time.monotonic() + 10
-    while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+    while (
+        victim.is_running()
+        and victim.status() != psutil.STATUS_ZOMBIE
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     assert not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE
 
@@ -74,7 +82,8 @@ def _misbehave(setting: Setting, call: Call, kind: str, words: str) -> None:
         temporary.write_text(kind)
         temporary.replace(setting.fault)
         if call.wait_for(words, after=seen, seconds=20):
-            return  # else the model was that of a paused trial, whose checkpoint put good weights into it
+            # else the model was that of a paused trial, whose checkpoint put good weights into it
+            return
     raise AssertionError(f"no line says {words!r}: {call.lines[-5:]}")
 
 
@@ -126,7 +135,8 @@ def make_read_only(setting: Setting, call: Call, rng: random.Random) -> None:
     disk = setting.results.path.parent
     if not os.path.ismount(disk):
         raise Skipped("mounting a small disk is not allowed here")
-    # files that are open for writing forbid a plain remount, so the disk is mounted again on its folder, read-only
+    # files that are open for writing forbid a plain remount, so the disk is mounted again on its
+    # folder, read-only
     subprocess.run(["mount", "--bind", disk, disk], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", disk], check=True)
     try:
@@ -147,7 +157,9 @@ def _refused(call: Call, *words: str) -> None:
 
 
 def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
-    """The machine dies in the middle of a write: half a page stands at the end of SQLite's write-ahead log."""
+    """The machine dies in the middle of a write: half a page stands at the end of SQLite's
+    write-ahead log.
+    """
     if setting.server:
         raise Skipped("it is SQLite's own, and the storage is PostgreSQL")
     call.kill_all()
@@ -179,7 +191,9 @@ def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def restart_database(setting: Setting, call: Call, rng: random.Random) -> None:
-    """PostgreSQL is restarted: the search goes on, or says in one sentence that the same command will."""
+    """PostgreSQL is restarted: the search goes on, or says in one sentence that the same command
+    will.
+    """
     _disturb_database(setting, call, Server.restart)
 
 
@@ -189,9 +203,11 @@ def kill_database(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def fill_database(setting: Setting, call: Call, rng: random.Random) -> None:
-    """No space for PostgreSQL's own files: it refuses writes, or panics and may not come up again, until space was made.
+    """No space for PostgreSQL's own files: it refuses writes, or panics and may not come up again,
+    until space was made.
 
-    The search says so in one sentence, and the same command goes on; while there is room in the database's pages, it goes on by itself.
+    The search says so in one sentence, and the same command goes on; while there is room in the
+    database's pages, it goes on by itself.
     """
     if setting.server is None:
         raise Skipped("the storage is SQLite")
@@ -226,7 +242,12 @@ def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
     call.kill_all()
     library = next(Path("/usr/lib").rglob("libfaketime.so.1"))
     days = rng.choice([-400, -1, 1, 400])
-    env = {"LD_PRELOAD": str(library), "FAKETIME": f"{days:+d}d", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    env = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"{days:+d}d",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
     other = Call(setting, n_trials=MANY, env=env)
     assert other.wait_for("complete: val_accuracy"), other.lines[-5:]
     interrupt(setting, other, rng)
@@ -234,7 +255,13 @@ def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
 
 # Those after which the call goes on, and those that end it.
 DATABASE: tuple[Inject, ...] = (restart_database, kill_database, fill_database)
-GOES_ON: tuple[Inject, ...] = (kill_worker, stop_worker, ask_for_too_much, hold_too_much, lose_the_loss)
+GOES_ON: tuple[Inject, ...] = (
+    kill_worker,
+    stop_worker,
+    ask_for_too_much,
+    hold_too_much,
+    lose_the_loss,
+)
 ENDS: tuple[Inject, ...] = (
     kill_coordinator,
     kill_everything,

@@ -1,4 +1,6 @@
-"""The study that faults are injected into: its files, and one call of `tune` on it as a process of its own."""
+"""The study that faults are injected into: its files, and one call of `tune` on it as a process of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ SILENT_SECONDS = 3.0
 MEMORY_MB = 2500.0
 WAIT_SECONDS = 90.0
 
-# What a worker does when it finds the file `fault` beside the space: the file says what, and is gone after it was read.
+# What a worker does when it finds the file `fault` beside the space: the file says what, and is
+# gone after it was read.
 FAULTY = """
 def misbehave(model):
     import numpy as np
@@ -52,12 +55,17 @@ class Setting:
 
     def __init__(self, folder: Path, results: Path, server: Server | None = None) -> None:
         self.server = server
-        self.results, self.data, self.space = ResultsDir(results), folder / "reviews.csv", folder / "tiny.py"
+        self.results, self.data, self.space = (
+            ResultsDir(results),
+            folder / "reviews.csv",
+            folder / "tiny.py",
+        )
         self.fault = folder / "fault"
         make_reviews(N_REVIEWS).to_csv(self.data, index=False)
         head, rest = TINY_SPACE.split("\n\nclass", 1)
         body = rest.replace("return lstm_classifier(", "model = lstm_classifier(").replace(
-            "        )\n\n\nhypermodel", "        )\n        misbehave(model)\n        return model\n\n\nhypermodel"
+            "        )\n\n\nhypermodel",
+            "        )\n        misbehave(model)\n        return model\n\n\nhypermodel",
         )
         self.space.write_text(f"{head}\nfrom pathlib import Path\n\n{FAULTY}class{body}")
 
@@ -74,14 +82,35 @@ class Setting:
 class Call:
     """One `tune` process; its lines are read as they come."""
 
-    def __init__(self, setting: Setting, *, n_trials: int, env: dict[str, str] | None = None) -> None:
-        options = {"--study": STUDY, "--space": setting.space, "--data": setting.data, "--n-trials": n_trials, "--epochs": 3}
+    def __init__(
+        self, setting: Setting, *, n_trials: int, env: dict[str, str] | None = None
+    ) -> None:
+        options = {
+            "--study": STUDY,
+            "--space": setting.space,
+            "--data": setting.data,
+            "--n-trials": n_trials,
+            "--epochs": 3,
+        }
         options |= {"--workers": 2, "--results": setting.results.path}
         options |= {"--trial-memory-mb": MEMORY_MB, "--silent-seconds": SILENT_SECONDS}
-        command = [sys.executable, "-m", "tuning", "tune", "--no-confirm", *(str(word) for pair in options.items() for word in pair)]
+        command = [
+            sys.executable,
+            "-m",
+            "tuning",
+            "tune",
+            "--no-confirm",
+            *(str(word) for pair in options.items() for word in pair),
+        ]
         variables = {**os.environ, "COLUMNS": "400", "STORAGE": setting.url, **(env or {})}
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -98,7 +127,9 @@ class Call:
         return "\n".join(self.lines)
 
     def wait_for(self, words: str, *, after: int = 0, seconds: float = WAIT_SECONDS) -> bool:
-        """Whether a line with these words comes in time; lines before number `after` don't count."""
+        """Whether a line with these words comes in time; lines before number `after`
+        don't count.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if any(words in line for line in self.lines[after:]):
@@ -115,14 +146,20 @@ class Call:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill_all()
-            raise AssertionError(f"it must end within {seconds:g} s; its last lines: {self.lines[-5:]}") from None
+            raise AssertionError(
+                f"it must end within {seconds:g} s; its last lines: {self.lines[-5:]}"
+            ) from None
         self._reader.join(5)
         return code
 
     def workers(self) -> list[psutil.Process]:
         """The training processes: children of the server that the coordinator forks them from."""
         with contextlib.suppress(psutil.Error):
-            return [child for server in psutil.Process(self.process.pid).children() for child in server.children()]
+            return [
+                child
+                for server in psutil.Process(self.process.pid).children()
+                for child in server.children()
+            ]
         return []
 
     def kill(self) -> None:

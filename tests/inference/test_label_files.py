@@ -1,4 +1,6 @@
-"""Predictions of whole files: in order, written whole, in memory that does not grow with the file."""
+"""Predictions of whole files: in order, written whole, in memory that does not grow
+with the file.
+"""
 
 import csv
 import gzip
@@ -29,7 +31,10 @@ def fake(texts: Sequence[str]) -> Array:
 
 
 def rows_of(*texts: str) -> list[Row]:
-    return [Row("r.csv", number, text, "" if text else "no text") for number, text in enumerate(texts, start=1)]
+    return [
+        Row("r.csv", number, text, "" if text else "no text")
+        for number, text in enumerate(texts, start=1)
+    ]
 
 
 def silent(counts: streaming.Counts) -> None:
@@ -39,7 +44,9 @@ def silent(counts: streaming.Counts) -> None:
 def test_predictions_stand_in_the_order_of_the_rows() -> None:
     texts = ["a longer text that is good", "bad", "", "so good"]
     (chunk,) = streaming.label(rows_of(*texts), fake, NAMES)
-    assert [(row.text, found and found.label) for row, found in chunk] == list(zip(texts, ["good", "bad", None, "good"], strict=True))
+    assert [(row.text, found and found.label) for row, found in chunk] == list(
+        zip(texts, ["good", "bad", None, "good"], strict=True)
+    )
 
 
 def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
@@ -70,14 +77,18 @@ def test_chunk_without_a_readable_row_needs_no_model() -> None:
 def test_chunks_end_at_so_many_rows_or_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "CHUNK_ROWS", 3)
     monkeypatch.setattr(streaming, "CHUNK_CHARACTERS", 10)
-    sizes = [len(chunk) for chunk in streaming.chunks(rows_of("a", "a", "a", "a", "b" * 20, "a", "a"))]
+    sizes = [
+        len(chunk) for chunk in streaming.chunks(rows_of("a", "a", "a", "a", "b" * 20, "a", "a"))
+    ]
     assert sizes == [3, 2, 2]
 
 
 def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     with streaming.whole_file(path) as file:
-        counts = streaming.write_csv_rows(streaming.label(rows_of("good", "", "bad"), fake, NAMES), file, silent)
+        counts = streaming.write_csv_rows(
+            streaming.label(rows_of("good", "", "bad"), fake, NAMES), file, silent
+        )
     with path.open(newline="") as file:
         assert list(csv.reader(file)) == [
             ["file", "row", "label", "probability", "problem"],
@@ -85,13 +96,18 @@ def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
             ["r.csv", "2", "", "", "no text"],
             ["r.csv", "3", "bad", "0.800000", ""],
         ]
-    assert streaming.sentence(counts) == "3 rows: 2 labelled (bad 1, good 1), 1 with a problem, the first: r.csv row 2 (no text)."
+    assert (
+        streaming.sentence(counts)
+        == "3 rows: 2 labelled (bad 1, good 1), 1 with a problem, the first: r.csv row 2 (no text)."
+    )
 
 
 def test_label_that_looks_like_a_formula_is_none_in_the_csv(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     with streaming.whole_file(path) as file:
-        streaming.write_csv_rows(streaming.label([Row("=r.csv", 1, "good", "")], fake, ("bad", "=1+1")), file, silent)
+        streaming.write_csv_rows(
+            streaming.label([Row("=r.csv", 1, "good", "")], fake, ("bad", "=1+1")), file, silent
+        )
     assert path.read_text().splitlines()[1] == "'=r.csv,1,'=1+1,0.900000,"
 
 
@@ -120,7 +136,10 @@ def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_output_that_can_t_be_written_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="--output must name a file"), streaming.whole_file(tmp_path / "none" / "p.csv"):
+    with (
+        pytest.raises(StorageError, match="--output must name a file"),
+        streaming.whole_file(tmp_path / "none" / "p.csv"),
+    ):
         pytest.fail("opened")
 
 
@@ -133,7 +152,11 @@ def test_output_must_not_be_the_input(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("reviews.csv", "reviews.predictions.csv"), ("a.b.jsonl.gz", "a.b.predictions.csv"), ("*.csv", "predictions.csv")],
+    [
+        ("reviews.csv", "reviews.predictions.csv"),
+        ("a.b.jsonl.gz", "a.b.predictions.csv"),
+        ("*.csv", "predictions.csv"),
+    ],
 )
 def test_output_is_called_after_its_input(name: str, expected: str, tmp_path: Path) -> None:
     if "*" not in name:
@@ -167,7 +190,13 @@ def test_memory_does_not_grow_with_the_rows(ending: str, tmp_path: Path) -> None
             pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path, row_group_size=20_000)
         else:
             path.write_bytes(gzip.compress("\n".join(["text", *texts]).encode(), compresslevel=1))
-        done = subprocess.run([sys.executable, "-c", PEAK, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         counted, peak = map(int, done.stdout.split())
         assert counted == n_rows
         peaks.append(peak / 1024)

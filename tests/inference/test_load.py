@@ -10,7 +10,14 @@ from tuning.inference.manifest import digests, read_manifest
 from tuning.results import write_json
 
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
-MANIFEST = {"schema_version": 2, "class_names": ["a", "b"], "input": INPUT, "forms": {}, "left_out": {}, "files": {}}
+MANIFEST = {
+    "schema_version": 2,
+    "class_names": ["a", "b"],
+    "input": INPUT,
+    "forms": {},
+    "left_out": {},
+    "files": {},
+}
 
 
 def test_missing_export_says_what_to_type(tmp_path: Path) -> None:
@@ -25,7 +32,9 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_form_that_was_left_out_says_why(tmp_path: Path) -> None:
-    write_json(tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it"}})
+    write_json(
+        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it"}}
+    )
     with pytest.raises(ExportError, match="Keras can't load it"):
         load(tmp_path, form="h5")
 

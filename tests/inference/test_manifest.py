@@ -1,4 +1,6 @@
-"""A manifest that is missing, of another version or wrong, and files that are not what was written: one sentence each."""
+"""A manifest that is missing, of another version or wrong, and files that are not what was written:
+one sentence each.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,13 @@ from tuning.errors import ExportError
 from tuning.inference.manifest import digests, read_manifest, verify
 from tuning.results import write_json
 
-MANIFEST = {"schema_version": 2, "class_names": ["a", "b"], "input": {}, "forms": {}, "left_out": {}}
+MANIFEST = {
+    "schema_version": 2,
+    "class_names": ["a", "b"],
+    "input": {},
+    "forms": {},
+    "left_out": {},
+}
 
 
 @pytest.fixture
@@ -22,7 +30,10 @@ def export(tmp_path: Path) -> Path:
 
 def test_manifest_names_size_and_digest_of_every_file_but_itself(export: Path) -> None:
     files = read_manifest(export)["files"]
-    assert files["model.onnx"] == {"bytes": 5, "sha256": "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4"}
+    assert files["model.onnx"] == {
+        "bytes": 5,
+        "sha256": "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4",
+    }
     assert set(files) == {"model.onnx", "saved_model/saved_model.pb"}
     verify(export, read_manifest(export))
 
@@ -30,7 +41,9 @@ def test_manifest_names_size_and_digest_of_every_file_but_itself(export: Path) -
 @pytest.mark.parametrize("name", ["model.onnx", "saved_model/saved_model.pb"])
 def test_tampered_file_is_refused(export: Path, name: str) -> None:
     (export / name).write_bytes(b"other")
-    with pytest.raises(ExportError, match=rf"{name} must be the file that was exported; its SHA-256 is another") as refused:
+    with pytest.raises(
+        ExportError, match=rf"{name} must be the file that was exported; its SHA-256 is another"
+    ) as refused:
         verify(export, read_manifest(export))
     assert "\n" not in str(refused.value)
 

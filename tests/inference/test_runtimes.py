@@ -26,7 +26,9 @@ TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an ONNX form alone, and the ids and probabilities of `TEXTS` in `expected.json`."""
+    """A folder with an ONNX form alone, and the ids and probabilities of `TEXTS` in
+    `expected.json`.
+    """
     folder = tmp_path_factory.mktemp("export")
     model = lstm_classifier(vocab_size=5, embedding_dim=3, lstm_units=2)
     model.set_weights([9 * w for w in model.get_weights()])
@@ -35,7 +37,13 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
     found = model.predict_on_batch(View(encode(TEXTS, WORDS), **INPUT).array())
     (folder / "expected.json").write_text(json.dumps(found[:, 0].tolist()))
-    manifest = {"class_names": ["a", "b"], "input": INPUT, "forms": {"model.onnx": {}}, "left_out": {}, "files": digests(folder)}
+    manifest = {
+        "class_names": ["a", "b"],
+        "input": INPUT,
+        "forms": {"model.onnx": {}},
+        "left_out": {},
+        "files": digests(folder),
+    }
     write_json(folder / "export.json", {"schema_version": 2, **manifest})
     return folder
 
@@ -51,7 +59,17 @@ def test_onnx_form_gives_the_model_s_probabilities(export: Path) -> None:
 
 
 def test_onnx_form_loads_without_tensorflow_keras_and_scikit_learn(export: Path) -> None:
-    heavy = ("tensorflow", "keras", "onnx", "ai_edge_litert", "sklearn", "scipy", "pandas", "pyarrow", "optuna")
+    heavy = (
+        "tensorflow",
+        "keras",
+        "onnx",
+        "ai_edge_litert",
+        "sklearn",
+        "scipy",
+        "pandas",
+        "pyarrow",
+        "optuna",
+    )
     code = f"""
 import json, sys
 from pathlib import Path
@@ -59,9 +77,13 @@ for name in {heavy}: sys.modules[name] = None
 from tuning.inference.load import load
 print(json.dumps(load(Path({str(export)!r}), form="onnx")({TEXTS!r})[:, 1].tolist()))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(json.loads(done.stdout), json.loads((export / "expected.json").read_text()), atol=1e-6)
+    np.testing.assert_allclose(
+        json.loads(done.stdout), json.loads((export / "expected.json").read_text()), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("form", ["onnx", "litert", "litert_int8"])
@@ -72,7 +94,9 @@ def test_file_that_is_no_model_is_refused_by_its_runtime(form: str, tmp_path: Pa
         load_form(tmp_path, form, inputs=INPUT)
 
 
-def test_runtime_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runtime_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "vocabulary.txt").write_text("good")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ExportError, match="pip install ai-edge-litert"):
@@ -84,7 +108,12 @@ def test_missing_vocabulary_is_one_sentence(tmp_path: Path) -> None:
         load_form(tmp_path, "onnx", inputs=INPUT)
 
 
-@pytest.mark.parametrize("inputs", [{}, {"sequence_length": 4}, {"sequence_length": "x", "vocab_size": 3, "truncating": "pre"}])
-def test_manifest_without_the_input_s_shape_is_one_sentence(export: Path, inputs: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, {"sequence_length": 4}, {"sequence_length": "x", "vocab_size": 3, "truncating": "pre"}],
+)
+def test_manifest_without_the_input_s_shape_is_one_sentence(
+    export: Path, inputs: dict[str, object]
+) -> None:
     with pytest.raises(ExportError):
         load_form(export, "onnx", inputs=inputs)

@@ -13,10 +13,17 @@ from tuning.kernels.fuse import fused as fused_kernels
 
 
 def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndarray]:
-    """Weights and optimiser state after 20 steps of a model with an embedding whose ids repeat and whose last rows never occur."""
+    """Weights and optimiser state after 20 steps of a model with an embedding whose ids repeat and
+    whose last rows never occur.
+    """
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
-        [keras.Input((7,), dtype="int32"), keras.layers.Embedding(50, 4), keras.layers.Flatten(), keras.layers.Dense(1)]
+        [
+            keras.Input((7,), dtype="int32"),
+            keras.layers.Embedding(50, 4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1),
+        ]
     )
     model.compile(optimizer, "mse")
     assert not fused or fuse(model)
@@ -26,7 +33,14 @@ def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndar
 
 def fit(model: keras.Model, *, fused: bool) -> None:
     rng = np.random.default_rng(0)
-    model.fit(rng.integers(0, 40, (100, 7)), rng.normal(size=100), batch_size=25, epochs=5, shuffle=False, verbose=0)
+    model.fit(
+        rng.integers(0, 40, (100, 7)),
+        rng.normal(size=100),
+        batch_size=25,
+        epochs=5,
+        shuffle=False,
+        verbose=0,
+    )
     if fused:
         unfuse(model)
         assert "update_step" not in vars(model.optimizer)
@@ -43,8 +57,12 @@ def fit(model: keras.Model, *, fused: bool) -> None:
     ],
 )
 def test_weights_and_state_are_those_of_keras(optimizer: Callable[[], Any]) -> None:
-    for stock, fused in zip(train(optimizer(), fused=False), train(optimizer(), fused=True), strict=True):
-        np.testing.assert_allclose(fused, stock, atol=1e-5)  # the kernel has 1 - beta_2 in single precision: 5e-5 of each step
+    for stock, fused in zip(
+        train(optimizer(), fused=False), train(optimizer(), fused=True), strict=True
+    ):
+        np.testing.assert_allclose(
+            fused, stock, atol=1e-5
+        )  # the kernel has 1 - beta_2 in single precision: 5e-5 of each step
 
 
 def test_model_that_is_compiled_anew_while_it_is_fused_is_left_as_it_is() -> None:
@@ -69,7 +87,9 @@ def test_other_optimiser_is_left_alone(optimizer: Callable[[], Any]) -> None:
 
 
 class Table(keras.layers.Layer):
-    """Rows of a table of any rank, gathered by ids: a bias for each word, or a matrix for each word."""
+    """Rows of a table of any rank, gathered by ids: a bias for each word, or a matrix for each
+    word.
+    """
 
     def __init__(self, *row: int) -> None:
         super().__init__()
@@ -79,7 +99,9 @@ class Table(keras.layers.Layer):
         self.table = self.add_weight(shape=(50, *self.row), initializer="uniform")
 
     def call(self, ids: Any) -> Any:
-        return keras.ops.reshape(keras.ops.take(self.table, ids, axis=0), (-1, 7 * math.prod(self.row)))
+        return keras.ops.reshape(
+            keras.ops.take(self.table, ids, axis=0), (-1, 7 * math.prod(self.row))
+        )
 
 
 @pytest.mark.parametrize("row", [(), (1,), (2, 3), (2, 3, 2)])
@@ -87,7 +109,9 @@ def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, 
     weights = []
     for fused in (False, True):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((7,), dtype="int32"), Table(*row), keras.layers.Dense(1)])
+        model = keras.Sequential(
+            [keras.Input((7,), dtype="int32"), Table(*row), keras.layers.Dense(1)]
+        )
         model.compile(keras.optimizers.Adam(0.01), "mse")
         assert not fused or fuse(model)
         fit(model, fused=fused)
@@ -98,7 +122,12 @@ def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, 
 
 def test_model_for_xla_is_left_alone_and_trains() -> None:
     model = keras.Sequential(
-        [keras.Input((7,), dtype="int32"), keras.layers.Embedding(50, 4), keras.layers.Flatten(), keras.layers.Dense(1)]
+        [
+            keras.Input((7,), dtype="int32"),
+            keras.layers.Embedding(50, 4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1),
+        ]
     )
     model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=True)
     assert not fuse(model)

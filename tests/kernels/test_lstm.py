@@ -1,4 +1,6 @@
-"""The kernel against Keras' own LSTM: outputs, gradients, weights after 50 steps, and the terms under which it runs."""
+"""The kernel against Keras' own LSTM: outputs, gradients, weights after 50 steps, and the terms
+under which it runs.
+"""
 
 import gc
 from collections.abc import Callable
@@ -50,9 +52,16 @@ def pair(build: Callable[[], keras.Model], n_layers: int = 1) -> tuple[keras.Mod
     return models[0], models[1]
 
 
-def make(*, masked: bool, units: int = 5, dropout: float = 0.0, recurrent_dropout: float = 0.0) -> keras.Model:
+def make(
+    *, masked: bool, units: int = 5, dropout: float = 0.0, recurrent_dropout: float = 0.0
+) -> keras.Model:
     return lstm_classifier(
-        vocab_size=ROWS, embedding_dim=3, lstm_units=units, dropout=dropout, recurrent_dropout=recurrent_dropout, masked=masked
+        vocab_size=ROWS,
+        embedding_dim=3,
+        lstm_units=units,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        masked=masked,
     )
 
 
@@ -63,15 +72,20 @@ def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> l
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = model(inputs, training=training)
-        loss = tf.reduce_sum(tf.square(outputs) * np.linspace(1, 2, outputs.shape[-1], dtype=outputs.dtype.as_numpy_dtype))
+        loss = tf.reduce_sum(
+            tf.square(outputs)
+            * np.linspace(1, 2, outputs.shape[-1], dtype=outputs.dtype.as_numpy_dtype)
+        )
     found = tape.gradient(loss, [inputs, *weights] if x.dtype.kind == "f" else weights)
     return [tf.convert_to_tensor(g).numpy() for g in found]
 
 
 def vectors(*, dtype: str = "float32") -> np.ndarray:
-    """Inputs (60, 9, 3) that are masked in every way: all, at the beginning, at the end, in the middle, not at all.
+    """Inputs (60, 9, 3) that are masked in every way: all, at the beginning, at the end, in the
+    middle, not at all.
 
-    The last columns of the batch are done with before the first ones, one of them late, so that steps leave columns out and take them up.
+    The last columns of the batch are done with before the first ones, one of them late, so that
+    steps leave columns out and take them up.
     """
     x = np.random.default_rng(0).normal(size=(60, 9, 3)).astype(dtype)
     for row in range(12, 60):
@@ -84,16 +98,26 @@ def vectors(*, dtype: str = "float32") -> np.ndarray:
     return x
 
 
-def layered(*, masked: bool, bidirectional: bool, dtype: str = "float32", **options: Any) -> keras.Model:
+def layered(
+    *, masked: bool, bidirectional: bool, dtype: str = "float32", **options: Any
+) -> keras.Model:
     lstm = keras.layers.LSTM(4, dtype=dtype, **options)
     layers = [keras.layers.Bidirectional(lstm, dtype=dtype) if bidirectional else lstm]
-    model = keras.Sequential([keras.Input((None, 3), dtype=dtype), *([keras.layers.Masking(dtype=dtype)] if masked else []), *layers])
+    model = keras.Sequential(
+        [
+            keras.Input((None, 3), dtype=dtype),
+            *([keras.layers.Masking(dtype=dtype)] if masked else []),
+            *layers,
+        ]
+    )
     model.compile(keras.optimizers.Adam(0.01), "mse")
     return model
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("n", "length", "units"), [(1, 1, 1), (4, 7, 5), (3, 40, 16), (8, 12, 64), (2, 5, 130)])
+@pytest.mark.parametrize(
+    ("n", "length", "units"), [(1, 1, 1), (4, 7, 5), (3, 40, 16), (8, 12, 64), (2, 5, 130)]
+)
 def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: int) -> None:
     stock, fused = pair(lambda: make(masked=masked, units=units))
     x = ids(n=n, length=length)
@@ -104,15 +128,28 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("return_sequences", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])  # Keras builds its graph for seconds
+@pytest.mark.parametrize(
+    "recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)]
+)  # Keras builds its graph for seconds
 def test_layer_is_that_of_keras(
-    masked: bool, bidirectional: bool, return_sequences: bool, go_backwards: bool, recurrent_dropout: float
+    masked: bool,
+    bidirectional: bool,
+    return_sequences: bool,
+    go_backwards: bool,
+    recurrent_dropout: float,
 ) -> None:
     """Outputs, gradients in training (the same dropout masks), and weights after steps of Adam."""
     if bidirectional and go_backwards:
         pytest.skip("Bidirectional has a half of each direction")
-    options = {"return_sequences": return_sequences, "go_backwards": go_backwards, "dropout": 0.3, "recurrent_dropout": recurrent_dropout}
-    models = pair(lambda: layered(masked=masked, bidirectional=bidirectional, **options), 1 + bidirectional)
+    options = {
+        "return_sequences": return_sequences,
+        "go_backwards": go_backwards,
+        "dropout": 0.3,
+        "recurrent_dropout": recurrent_dropout,
+    }
+    models = pair(
+        lambda: layered(masked=masked, bidirectional=bidirectional, **options), 1 + bidirectional
+    )
     x = vectors()
     found = []
     for model in models:
@@ -126,18 +163,26 @@ def test_layer_is_that_of_keras(
 
 @pytest.mark.slow
 def test_double_precision_is_that_of_keras() -> None:
-    models = pair(lambda: layered(masked=True, bidirectional=False, dtype="float64", return_sequences=True))
-    for stock, fused in zip(*(gradients(model, vectors(dtype="float64")) for model in models), strict=True):
+    models = pair(
+        lambda: layered(masked=True, bidirectional=False, dtype="float64", return_sequences=True)
+    )
+    for stock, fused in zip(
+        *(gradients(model, vectors(dtype="float64")) for model in models), strict=True
+    ):
         np.testing.assert_allclose(fused, stock, atol=1e-12)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 @pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
-def test_weights_after_50_steps_are_those_of_keras(masked: bool, dropout: float, recurrent_dropout: float) -> None:
+def test_weights_after_50_steps_are_those_of_keras(
+    masked: bool, dropout: float, recurrent_dropout: float
+) -> None:
     x, y = ids(n=200, length=9), labels(200)
     found = []
-    for model in pair(lambda: make(masked=masked, dropout=dropout, recurrent_dropout=recurrent_dropout)):
+    for model in pair(
+        lambda: make(masked=masked, dropout=dropout, recurrent_dropout=recurrent_dropout)
+    ):
         model.fit(x, y, batch_size=20, epochs=5, shuffle=False, verbose=0)
         found.append(model.get_weights())
     for stock, fused in zip(*found, strict=True):
@@ -162,7 +207,14 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
     x, weights = rng.normal(size=(length, features, batch)), rng.normal(size=(width, 4 * units)) / 2
     h, c = rng.normal(size=(2, units, batch))
     mask = rng.random((length, batch)) < 0.7 if seed % 2 else np.zeros((0, 0), bool)
-    given_ = Arguments(x, weights, h, c, mask, rng.random((n_dropout, features if n_dropout == 1 else width, batch)))
+    given_ = Arguments(
+        x,
+        weights,
+        h,
+        c,
+        mask,
+        rng.random((n_dropout, features if n_dropout == 1 else width, batch)),
+    )
     upstream = tuple(rng.normal(size=shape) for shape in ((length, units, batch), h.shape, c.shape))
 
     def value(arguments: Arguments) -> float:
@@ -171,16 +223,28 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
 
     reserve = new_reserve(given_)
     forward(given_, reserve, return_sequences=True)
-    for name, slope in zip(("x", "weights", "h", "c"), backward(upstream, given_, reserve), strict=True):
+    for name, slope in zip(
+        ("x", "weights", "h", "c"), backward(upstream, given_, reserve), strict=True
+    ):
         direction = rng.normal(size=slope.shape)
         step = 1e-6 * direction
-        ends = [value(given_._replace(**{name: getattr(given_, name) + sign * step})) for sign in (1, -1)]
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx((slope * direction).sum(), rel=1e-4, abs=1e-6), name
+        ends = [
+            value(given_._replace(**{name: getattr(given_, name) + sign * step}))
+            for sign in (1, -1)
+        ]
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(
+            (slope * direction).sum(), rel=1e-4, abs=1e-6
+        ), name
 
 
 def new_reserve(arguments: Arguments) -> Reserve:
     length, features, batch = arguments.x.shape
-    return Reserve(*(np.full(shape, np.nan) for shape in reserve_shapes(length, features, len(arguments.h), batch)))
+    return Reserve(
+        *(
+            np.full(shape, np.nan)
+            for shape in reserve_shapes(length, features, len(arguments.h), batch)
+        )
+    )
 
 
 def test_gradient_outside_training_is_that_of_keras() -> None:
@@ -199,7 +263,9 @@ def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:
         return keras.Model(inputs, keras.layers.Concatenate()(outputs))
 
     x = vectors()
-    for stock, fused in zip(*(gradients(model, x, training=True) for model in pair(build)), strict=True):
+    for stock, fused in zip(
+        *(gradients(model, x, training=True) for model in pair(build)), strict=True
+    ):
         np.testing.assert_allclose(fused, stock, atol=1e-5)
 
 
@@ -209,10 +275,16 @@ def test_initial_state_is_that_of_keras() -> None:
     def build() -> keras.Model:
         inputs, h, c = keras.Input((None, 3)), keras.Input((4,)), keras.Input((4,))
         lstm = keras.layers.LSTM(4, return_sequences=True, return_state=True)
-        return keras.Model([inputs, h, c], lstm(keras.layers.Masking()(inputs), initial_state=[h, c]))
+        return keras.Model(
+            [inputs, h, c], lstm(keras.layers.Masking()(inputs), initial_state=[h, c])
+        )
 
     rng = np.random.default_rng(0)
-    x = [vectors(), rng.normal(size=(60, 4)).astype("float32"), rng.normal(size=(60, 4)).astype("float32")]
+    x = [
+        vectors(),
+        rng.normal(size=(60, 4)).astype("float32"),
+        rng.normal(size=(60, 4)).astype("float32"),
+    ]
     stock, fused = pair(build)
     for theirs, ours in zip(stock.predict_on_batch(x), fused.predict_on_batch(x), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -220,7 +292,9 @@ def test_initial_state_is_that_of_keras() -> None:
 
 def test_without_bias_is_that_of_keras() -> None:
     stock, fused = pair(lambda: layered(masked=False, bidirectional=False, use_bias=False))
-    np.testing.assert_allclose(fused.predict_on_batch(vectors()), stock.predict_on_batch(vectors()), atol=1e-6)
+    np.testing.assert_allclose(
+        fused.predict_on_batch(vectors()), stock.predict_on_batch(vectors()), atol=1e-6
+    )
 
 
 def test_second_derivative_is_refused() -> None:
@@ -267,23 +341,41 @@ def test_saved_model_holds_the_stock_layer(tmp_path: Path) -> None:
     assert "inner_loop" not in vars(layers[0])
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras", compile=False)
-    assert [type(layer) for layer in loaded.layers] == [keras.layers.Embedding, keras.layers.LSTM, keras.layers.Dense]
+    assert [type(layer) for layer in loaded.layers] == [
+        keras.layers.Embedding,
+        keras.layers.LSTM,
+        keras.layers.Dense,
+    ]
     np.testing.assert_allclose(loaded.predict_on_batch(x), expected, atol=1e-6)
 
 
 def test_step_leaves_out_the_padding_of_a_batch_with_its_longest_texts_first() -> None:
     lengths = np.array([9] * 20 + [5] * 20 + [2] * 20)
-    assert _counts(np.arange(9)[:, None] < lengths, 9, 60).tolist() == [60, 60, 48, 48, 48, 32, 32, 32, 32]
+    assert _counts(np.arange(9)[:, None] < lengths, 9, 60).tolist() == [
+        60,
+        60,
+        48,
+        48,
+        48,
+        32,
+        32,
+        32,
+        32,
+    ]
     assert _counts(np.zeros((0, 0), np.bool_), 3, 60).tolist() == [60] * 3
     assert _counts(np.zeros((2, 60), np.bool_), 2, 60).tolist() == [16] * 2
 
 
 def test_nothing_of_a_trained_model_is_kept() -> None:
-    """TensorFlow keeps what `tf.custom_gradient` registers for as long as the process lives, with the graph and the kernel's memory."""
+    """TensorFlow keeps what `tf.custom_gradient` registers for as long as the process lives, with
+    the graph and the kernel's memory.
+    """
 
     def kept() -> tuple[int, int]:
         keras.backend.clear_session()
-        return sum(isinstance(o, _Kernel) for o in gc.get_objects()), len(ops.gradient_registry.list())
+        return sum(isinstance(o, _Kernel) for o in gc.get_objects()), len(
+            ops.gradient_registry.list()
+        )
 
     before = kept()
     train_once()
@@ -297,10 +389,20 @@ def train_once() -> tuple[keras.Model, FitResult]:
         def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
             return lstm_classifier(vocab_size=ROWS, embedding_dim=2, lstm_units=2, masked=True)
 
-    texts = TokenizedTexts(np.arange(200, dtype=np.int32) % 28 + 1, np.arange(0, 201, 5, dtype=np.int64))
+    texts = TokenizedTexts(
+        np.arange(200, dtype=np.int32) % 28 + 1, np.arange(0, 201, 5, dtype=np.int64)
+    )
     split = LabelledTexts(texts, np.arange(40) % 2)
     values = {"vocab_size": ROWS, "sequence_length": 5}
-    return fit(Model(), values, train=split, validation=split, n_classes=2, config=TrainConfig(epochs=1), seed=0)
+    return fit(
+        Model(),
+        values,
+        train=split,
+        validation=split,
+        n_classes=2,
+        config=TrainConfig(epochs=1),
+        seed=0,
+    )
 
 
 def test_training_fuses_its_model_and_gives_the_stock_layer_back() -> None:

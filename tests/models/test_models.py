@@ -16,8 +16,14 @@ def tiny(**changes: Any) -> keras.Model:
     return lstm_classifier(**{"vocab_size": 6, "embedding_dim": 2, "lstm_units": 2, **changes})
 
 
-@pytest.mark.parametrize(("vocab_size", "n_parameters"), [(33_806, 682_937), (33_807, 682_957)], ids=["notebook", "with_unknown"])
-def test_lstm_classifier_defaults_have_the_notebooks_parameters(vocab_size: int, n_parameters: int) -> None:
+@pytest.mark.parametrize(
+    ("vocab_size", "n_parameters"),
+    [(33_806, 682_937), (33_807, 682_957)],
+    ids=["notebook", "with_unknown"],
+)
+def test_lstm_classifier_defaults_have_the_notebooks_parameters(
+    vocab_size: int, n_parameters: int
+) -> None:
     assert lstm_classifier(vocab_size=vocab_size).count_params() == n_parameters
 
 
@@ -45,7 +51,10 @@ def test_lstm_classifier_two_classes_give_one_probability() -> None:
 def test_lstm_classifier_five_classes_give_softmax() -> None:
     model = tiny(n_classes=5)
     outputs = model.predict_on_batch(IDS)
-    assert (model.loss, model.layers[-1].activation.__name__) == ("sparse_categorical_crossentropy", "softmax")
+    assert (model.loss, model.layers[-1].activation.__name__) == (
+        "sparse_categorical_crossentropy",
+        "softmax",
+    )
     assert outputs.shape == (3, 5)
     np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-6)
 
@@ -53,7 +62,9 @@ def test_lstm_classifier_five_classes_give_softmax() -> None:
 def test_lstm_classifier_masked_skips_the_padding() -> None:
     model = tiny(masked=True)
     longer = np.pad(IDS, ((0, 0), (0, 3)))
-    np.testing.assert_allclose(model.predict_on_batch(longer), model.predict_on_batch(IDS), atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict_on_batch(longer), model.predict_on_batch(IDS), atol=1e-6
+    )
 
 
 def test_lstm_classifier_unmasked_reads_the_padding() -> None:

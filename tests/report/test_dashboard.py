@@ -47,13 +47,18 @@ def test_server_without_a_study_says_what_to_type(tmp_path: Path) -> None:
 
 def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome]) -> None:
     results, outcome = finished
-    card = {**next(Corpus(p) for p in (results.path / "cache").iterdir() if p.is_dir()).card, "data": "<script>|[x](y)"}
+    card = {
+        **next(Corpus(p) for p in (results.path / "cache").iterdir() if p.is_dir()).card,
+        "data": "<script>|[x](y)",
+    }
     text = note(outcome.summary, card=card, space=outcome.space)
     assert "<script>" not in text
     assert r"\|\[x\]" in text
 
 
-def test_study_carries_its_note_and_learning_curves(finished: tuple[ResultsDir, Outcome], served: str) -> None:
+def test_study_carries_its_note_and_learning_curves(
+    finished: tuple[ResultsDir, Outcome], served: str
+) -> None:
     study = optuna.load_study(study_name="s", storage=finished[0].storage_url(None))
     text = get_note(study)
     assert all(heading in text for heading in ("## Verdict", "## Data", "## Search space tiny"))
@@ -61,7 +66,9 @@ def test_study_carries_its_note_and_learning_curves(finished: tuple[ResultsDir, 
     assert [graph["id"] for graph in detail["plotly_graph_objects"]] == ["learning_curves"]
 
 
-def test_best_trials_carry_their_confusion_matrix(finished: tuple[ResultsDir, Outcome], served: str) -> None:
+def test_best_trials_carry_their_confusion_matrix(
+    finished: tuple[ResultsDir, Outcome], served: str
+) -> None:
     results, outcome = finished
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
     assert outcome.summary.best is not None
@@ -73,11 +80,15 @@ def test_best_trials_carry_their_confusion_matrix(finished: tuple[ResultsDir, Ou
     assert body == results.study("s").confusion_path(best["number"]).read_text()
 
 
-def test_artifact_that_was_removed_is_not_there_and_no_error(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+def test_artifact_that_was_removed_is_not_there_and_no_error(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
     shutil.copytree(finished[0].path, tmp_path / "results")
     results = ResultsDir(tmp_path / "results")
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    number, name = next((t.number, name) for t in study.trials for name in artifact_ids(t.system_attrs))
+    number, name = next(
+        (t.number, name) for t in study.trials for name in artifact_ids(t.system_attrs)
+    )
     (results.artifacts_dir / name).unlink()
     with serving(results) as address:
         detail = json.loads(get(f"{address}/api/studies/{study._study_id}"))
@@ -95,18 +106,35 @@ def test_page_in_chromium_shows_the_trials_and_the_best_value(
     study = optuna.load_study(study_name="s", storage=finished[0].storage_url(None))
     command = [*chromium, "--virtual-time-budget=30000", "--dump-dom"]
     history, trials = (
-        subprocess.run([*command, f"{served}/dashboard/{page}"], capture_output=True, text=True, timeout=120, check=True).stdout
-        for page in (f"studies/{study._study_id}", f"studies/{study._study_id}/trials?numbers={outcome.summary.best.number}")
+        subprocess.run(
+            [*command, f"{served}/dashboard/{page}"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for page in (
+            f"studies/{study._study_id}",
+            f"studies/{study._study_id}/trials?numbers={outcome.summary.best.number}",
+        )
     )
     assert str(outcome.summary.best.value) in history
     assert all(f"Trial {trial.number}<" in trials for trial in outcome.summary.trials)
 
 
-def test_trial_that_violates_a_constraint_is_never_the_best(finished: tuple[ResultsDir, Outcome], served: str) -> None:
-    """Of a study that is not this program's: its best trial by value violates a constraint of Optuna 5."""
-    study = optuna.create_study(study_name="constrained", storage=finished[0].storage_url(None), direction="maximize")
+def test_trial_that_violates_a_constraint_is_never_the_best(
+    finished: tuple[ResultsDir, Outcome], served: str
+) -> None:
+    """Of a study that is not this program's: its best trial by value violates a constraint of
+    Optuna 5.
+    """
+    study = optuna.create_study(
+        study_name="constrained", storage=finished[0].storage_url(None), direction="maximize"
+    )
     for value, violation in ((0.9, 1.0), (0.8, -1.0), (0.7, 0.0)):
-        study.add_trial(optuna.trial.create_trial(value=value, constraints={"n_parameters": violation}))
+        study.add_trial(
+            optuna.trial.create_trial(value=value, constraints={"n_parameters": violation})
+        )
     detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
     assert [trial["number"] for trial in detail["best_trials"]] == [1]
     assert [trial["constraints"] for trial in detail["trials"]] == [[1.0], [-1.0], [0.0]]
@@ -144,30 +172,50 @@ def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
 def status_under(served: str, name: str) -> int:
     """The answer to a request that names this host."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(f"{served}/api/studies", headers={"Host": name}), timeout=20) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{served}/api/studies", headers={"Host": name}), timeout=20
+        ) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
 
 
-@pytest.mark.parametrize("name", ["evil.example", "evil.example:8080", "192.0.2.1", "127.0.0.1.evil.example", "[", "a@b:c:d"])
+@pytest.mark.parametrize(
+    "name",
+    ["evil.example", "evil.example:8080", "192.0.2.1", "127.0.0.1.evil.example", "[", "a@b:c:d"],
+)
 def test_request_under_another_name_is_refused(served: str, name: str) -> None:
     assert status_under(served, name) == 403
 
 
-@pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.1:9", "localhost:8080", "LOCALHOST", "[::1]:8080"])
+@pytest.mark.parametrize(
+    "name", ["127.0.0.1", "127.0.0.1:9", "localhost:8080", "LOCALHOST", "[::1]:8080"]
+)
 def test_request_under_a_name_of_loopback_is_answered(served: str, name: str) -> None:
     assert status_under(served, name) == 200
 
 
-def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(finished: tuple[ResultsDir, Outcome]) -> None:
+def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
     with serving(finished[0], host="0.0.0.0") as served:
-        found = {name: status_under(served, name) for name in ("192.0.2.1:80", socket.gethostname(), "evil.example", "0.0.0.0")}
-    assert found == {"192.0.2.1:80": 200, socket.gethostname(): 200, "evil.example": 403, "0.0.0.0": 200}
+        found = {
+            name: status_under(served, name)
+            for name in ("192.0.2.1:80", socket.gethostname(), "evil.example", "0.0.0.0")
+        }
+    assert found == {
+        "192.0.2.1:80": 200,
+        socket.gethostname(): 200,
+        "evil.example": 403,
+        "0.0.0.0": 200,
+    }
 
 
 def test_loopback_is_told_from_what_others_reach() -> None:
-    assert [is_loopback(host) for host in ("127.0.0.1", "127.1.2.3", "localhost", "0.0.0.0", "192.0.2.1")] == [
+    assert [
+        is_loopback(host)
+        for host in ("127.0.0.1", "127.1.2.3", "localhost", "0.0.0.0", "192.0.2.1")
+    ] == [
         True,
         True,
         True,
@@ -178,7 +226,9 @@ def test_loopback_is_told_from_what_others_reach() -> None:
 
 @pytest.mark.parametrize("host", ["", "no such name", "a" * 300])
 def test_host_that_is_no_address_says_so(host: str) -> None:
-    with pytest.raises(ValueError, match=r"--host must be a name or an address of this machine, .* received"):
+    with pytest.raises(
+        ValueError, match=r"--host must be a name or an address of this machine, .* received"
+    ):
         is_loopback(host)
 
 

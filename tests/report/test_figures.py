@@ -1,4 +1,6 @@
-"""The figures of a study: from how many trials they are drawn, and where they show pruned trials."""
+"""The figures of a study: from how many trials they are drawn, and where they show
+pruned trials.
+"""
 
 import math
 
@@ -18,16 +20,27 @@ from tuning.study.summary import summarize
 
 
 def figures_of(n_complete: int) -> dict[str, tuple[str, go.Figure | None]]:
-    """Sentence and figure by title, of a study with so many completed trials and as many pruned ones."""
+    """Sentence and figure by title, of a study with so many completed trials and as many pruned
+    ones.
+    """
     study = many_trials(2 * n_complete)
-    return {title: (text, figure) for title, text, figure in report_figures(study, summarize(study, metric="val_accuracy"), MANY_SPACE)}
+    return {
+        title: (text, figure)
+        for title, text, figure in report_figures(
+            study, summarize(study, metric="val_accuracy"), MANY_SPACE
+        )
+    }
 
 
 @pytest.mark.parametrize(("n_complete", "has_intervals"), [(20, False), (49, False), (50, True)])
-def test_importances_have_intervals_from_50_completed_trials_on(n_complete: int, has_intervals: bool) -> None:
+def test_importances_have_intervals_from_50_completed_trials_on(
+    n_complete: int, has_intervals: bool
+) -> None:
     found = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
     assert len(found) == 4
-    assert {math.isfinite(one.low) and math.isfinite(one.high) for one in found.values()} == {has_intervals}
+    assert {math.isfinite(one.low) and math.isfinite(one.high) for one in found.values()} == {
+        has_intervals
+    }
 
 
 def test_importances_without_intervals_say_how_many_trials_those_need() -> None:
@@ -44,9 +57,17 @@ def test_importances_without_intervals_say_how_many_trials_those_need() -> None:
 
 @pytest.mark.parametrize(
     ("title", "n_needed"),
-    [("Optimisation history", 2), ("Slices", 5), ("Parallel coordinates", 5), ("Contours", 12), ("Importances", 20)],
+    [
+        ("Optimisation history", 2),
+        ("Slices", 5),
+        ("Parallel coordinates", 5),
+        ("Contours", 12),
+        ("Importances", 20),
+    ],
 )
-def test_figure_of_too_few_trials_is_a_sentence_that_says_how_many_are_needed(title: str, n_needed: int) -> None:
+def test_figure_of_too_few_trials_is_a_sentence_that_says_how_many_are_needed(
+    title: str, n_needed: int
+) -> None:
     sentence, figure = figures_of(n_needed - 1)[title]
     assert figure is None
     assert f"needs {n_needed} completed trials" in sentence
@@ -62,17 +83,30 @@ def test_slices_of_many_hyperparameters_are_those_of_eight() -> None:
     for trial in range(6):
         params = {name: (trial + number) / 20 for number, name in enumerate(ranges)}
         study.add_trial(create_trial(value=trial / 10, params=params, distributions=ranges))
-    space = SearchSpace("x", tuple(Hyperparameter(name=name, kind="float", default=0.0, low=0.0, high=1.0) for name in ranges))
-    figures = {title: (text, figure) for title, text, figure in report_figures(study, summarize(study, metric="val_f1"), space)}
+    space = SearchSpace(
+        "x",
+        tuple(
+            Hyperparameter(name=name, kind="float", default=0.0, low=0.0, high=1.0)
+            for name in ranges
+        ),
+    )
+    figures = {
+        title: (text, figure)
+        for title, text, figure in report_figures(study, summarize(study, metric="val_f1"), space)
+    }
     for title in ("Slices", "Parallel coordinates"):
         assert "8 of 10 hyperparameters are shown" in figures[title][0]
     figure = figures["Slices"][1]
     assert figure is not None
-    assert [axis.title.text for axis in figure.select_xaxes()] == [f"h{number}" for number in range(8)]
+    assert [axis.title.text for axis in figure.select_xaxes()] == [
+        f"h{number}" for number in range(8)
+    ]
 
 
 def stopped_study(n_complete: int = 6) -> optuna.Study:
-    """Completed trials, then one that was pruned after its second epoch, one over a limit, and a copy of the pruned one."""
+    """Completed trials, then one that was pruned after its second epoch, one over a limit, and a
+    copy of the pruned one.
+    """
     study = optuna.create_study(direction="maximize")
     kinds = CategoricalDistribution(["a", "b"])
     common = {"params": {"kind": "a"}, "distributions": {"kind": kinds}}
@@ -80,12 +114,27 @@ def stopped_study(n_complete: int = 6) -> optuna.Study:
         attributes = {"baseline": number == 0, "n_epochs": 3, "seconds": {}}
         values = {1: 0.5, 2: 0.6, 3: 0.7 + number / 100}
         params = {"kind": "ab"[number % 2]}
-        study.add_trial(create_trial(value=values[3], user_attrs=attributes, intermediate_values=values, **{**common, "params": params}))
+        study.add_trial(
+            create_trial(
+                value=values[3],
+                user_attrs=attributes,
+                intermediate_values=values,
+                **{**common, "params": params},
+            )
+        )
     stopped = {"state": TrialState.PRUNED, **common}
-    study.add_trial(create_trial(intermediate_values={1: 0.3, 2: 0.4}, user_attrs={"n_epochs": 2, "seconds": {}}, **stopped))
+    study.add_trial(
+        create_trial(
+            intermediate_values={1: 0.3, 2: 0.4},
+            user_attrs={"n_epochs": 2, "seconds": {}},
+            **stopped,
+        )
+    )
     study.add_trial(create_trial(constraints={"n_parameters": 1.0}, **stopped))
     copied = {"n_epochs": 2, "same_as": n_complete, "seconds": {}}
-    study.add_trial(create_trial(intermediate_values={1: 0.3, 2: 0.4}, user_attrs=copied, **stopped))
+    study.add_trial(
+        create_trial(intermediate_values={1: 0.3, 2: 0.4}, user_attrs=copied, **stopped)
+    )
     return study
 
 
@@ -95,13 +144,20 @@ def traces_named(figure: go.Figure, word: str) -> list[go.Scatter]:
 
 def test_history_shows_a_pruned_trial_at_its_last_value_with_a_mark_of_its_own() -> None:
     study = stopped_study()
-    figures = {title: figure for title, _, figure in report_figures(study, summarize(study, metric="val_accuracy"), MANY_SPACE)}
+    figures = {
+        title: figure
+        for title, _, figure in report_figures(
+            study, summarize(study, metric="val_accuracy"), MANY_SPACE
+        )
+    }
     figure = figures["Optimisation history"]
     assert figure is not None
     (trace,) = traces_named(figure, "pruned")
     assert (list(trace.x), list(trace.y)) == ([6], [0.4])
     assert trace.mode == "markers"
-    assert trace.marker.symbol == "x" and {other.marker.symbol for other in figure.data if other is not trace} == {None}
+    assert trace.marker.symbol == "x" and {
+        other.marker.symbol for other in figure.data if other is not trace
+    } == {None}
     assert "epoch 2" in trace.text[0]
 
 
@@ -123,8 +179,18 @@ def test_slices_show_a_pruned_trial_at_its_last_value() -> None:
 def test_study_without_pruned_trials_has_no_mark_for_them() -> None:
     study = optuna.create_study(direction="maximize")
     study.add_trials(stopped_study().trials[:6])
-    figures = [figure for _, _, figure in report_figures(study, summarize(study, metric="val_accuracy"), MANY_SPACE)]
-    assert not [trace for figure in figures if figure is not None for trace in traces_named(figure, "pruned")]
+    figures = [
+        figure
+        for _, _, figure in report_figures(
+            study, summarize(study, metric="val_accuracy"), MANY_SPACE
+        )
+    ]
+    assert not [
+        trace
+        for figure in figures
+        if figure is not None
+        for trace in traces_named(figure, "pruned")
+    ]
 
 
 def test_table_says_after_which_epoch_a_trial_was_pruned() -> None:
@@ -138,5 +204,7 @@ def test_curves_of_at_most_100_pruned_trials_are_drawn() -> None:
     figure = learning_curves(summarize(many_trials(400), metric="val_accuracy"))
     _, ends = traces_named(figure, "pruned")
     assert len(ends.x) == 100
-    newest: list[FrozenTrial] = [t for t in many_trials(400).trials if t.state == TrialState.PRUNED][-100:]
+    newest: list[FrozenTrial] = [
+        t for t in many_trials(400).trials if t.state == TrialState.PRUNED
+    ][-100:]
     assert list(ends.y) == [t.intermediate_values[1] for t in newest]

@@ -28,7 +28,10 @@ def test_columns_that_do_not_fit_are_in_one_of_text() -> None:
 @pytest.mark.parametrize("n_seeds", [5, 9])
 def test_columns_that_fit_stay_as_they_are(n_seeds: int) -> None:
     names = [f"seed {n}" for n in range(n_seeds)]
-    header, rows = ["trial", *names, "corrected mean"], [["7", *["0.7123"] * n_seeds, "0.7123 [0.7012, 0.7234]"]]
+    header, rows = (
+        ["trial", *names, "corrected mean"],
+        [["7", *["0.7123"] * n_seeds, "0.7123 [0.7012, 0.7234]"]],
+    )
     assert narrow(header, rows, names) == (header, rows)
 
 
@@ -53,4 +56,6 @@ def test_folded_text_is_escaped() -> None:
 
 
 def test_line_is_broken_before_an_interval_and_not_in_it() -> None:
-    assert "<td>0.7123 [-0.7012,&nbsp;0.7234]</td>" in table(["mean"], [["0.7123 [-0.7012, 0.7234]"]])
+    assert "<td>0.7123 [-0.7012,&nbsp;0.7234]</td>" in table(
+        ["mean"], [["0.7123 [-0.7012, 0.7234]"]]
+    )

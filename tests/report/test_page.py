@@ -90,7 +90,13 @@ def test_page_has_every_plot(page: str) -> None:
     checker = Checker()
     checker.feed(page)
     assert [h for h in checker.headings if h in TITLES] == TITLES
-    without = [title for title in TITLES if re.search(f"<h2>{title}</h2><p class=soft>This figure needs [0-9]+ completed trials, ", page)]
+    without = [
+        title
+        for title in TITLES
+        if re.search(
+            f"<h2>{title}</h2><p class=soft>This figure needs [0-9]+ completed trials, ", page
+        )
+    ]
     assert without == TOO_FEW
     assert page.count("<div class=plot>") == len(TITLES) - len(TOO_FEW)
 
@@ -98,7 +104,9 @@ def test_page_has_every_plot(page: str) -> None:
 def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome]) -> None:
     results, outcome = finished
     study = load_study(results, results.study("s"), storage_url=results.storage_url(None))
-    figures = {title: figure for title, _, figure in report_figures(study, outcome.summary, outcome.space)}
+    figures = {
+        title: figure for title, _, figure in report_figures(study, outcome.summary, outcome.space)
+    }
     values = [t.value for t in outcome.summary.trials if t.value is not None]
     shown, of_each = figures["Optimisation history"], figures["Slices"]
     assert shown is not None and of_each is not None
@@ -111,14 +119,30 @@ def test_trials_csv_has_a_row_a_trial(finished: tuple[ResultsDir, Outcome], page
     with results.study("s").trials_csv_path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["number"]) for row in rows] == [t.number for t in outcome.summary.trials]
-    assert {"vocab_size", "sequence_length", "embedding_dim", "lstm_units", "value", "state", "train_seconds", "val_f1"} <= set(rows[0])
+    assert {
+        "vocab_size",
+        "sequence_length",
+        "embedding_dim",
+        "lstm_units",
+        "value",
+        "state",
+        "train_seconds",
+        "val_f1",
+    } <= set(rows[0])
 
 
 def test_text_that_looks_like_a_formula_is_none_in_the_table() -> None:
     study = optuna.create_study()
     kinds = CategoricalDistribution(["=1+1", "lstm"])
     for kind in kinds.choices:
-        study.add_trial(create_trial(value=-0.5, params={"kind": kind}, distributions={"kind": kinds}, user_attrs={"note": "@SUM(A1)"}))
+        study.add_trial(
+            create_trial(
+                value=-0.5,
+                params={"kind": kind},
+                distributions={"kind": kinds},
+                user_attrs={"note": "@SUM(A1)"},
+            )
+        )
     table = trials_table(summarize(study, metric="val_loss"))
     assert table["kind"].tolist() == ["'=1+1", "lstm"]
     assert table["note"].tolist() == ["'@SUM(A1)"] * 2
@@ -134,24 +158,42 @@ def test_verdict_compares_with_the_baseline(finished: tuple[ResultsDir, Outcome]
     assert "baseline" in verdict(outcome.summary)
 
 
-def test_near_bounds_names_the_end_and_the_range_to_search_next(finished: tuple[ResultsDir, Outcome]) -> None:
+def test_near_bounds_names_the_end_and_the_range_to_search_next(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
     _, outcome = finished
     assert outcome.summary.best is not None
     low = int(outcome.summary.best.params["vocab_size"])
-    space = SearchSpace("x", (Hyperparameter(name="vocab_size", kind="int", default=low, low=low, high=low + 1000, log=True),))
+    space = SearchSpace(
+        "x",
+        (
+            Hyperparameter(
+                name="vocab_size", kind="int", default=low, low=low, high=low + 1000, log=True
+            ),
+        ),
+    )
     (advice,) = near_bounds(outcome.summary, space)
     assert re.search("vocab_size .*lower bound", advice.sentence)
-    assert declarations([advice]) == f'hp.Int("vocab_size", {round(low / 2)}, {low + 1000}, sampling="log", default={low})'
+    assert (
+        declarations([advice])
+        == f'hp.Int("vocab_size", {round(low / 2)}, {low + 1000}, sampling="log", default={low})'
+    )
 
 
-def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one(finished: tuple[ResultsDir, Outcome]) -> None:
+def test_range_below_a_linear_bound_keeps_its_steps_and_ends_at_one(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
     best = finished[1].summary.best
     assert best is not None
     at = int(best.params["sequence_length"])
-    item = Hyperparameter(name="sequence_length", kind="int", default=at, low=at, high=at + 30, step=3)
+    item = Hyperparameter(
+        name="sequence_length", kind="int", default=at, low=at, high=at + 30, step=3
+    )
     (advice,) = near_bounds(finished[1].summary, SearchSpace("x", (item,)))
     assert 1 <= advice.low < at and (at - advice.low) % 3 == 0
-    assert declarations([advice]).startswith(f'hp.Int("sequence_length", {advice.low:.0f}, {at + 30}, step=3, ')
+    assert declarations([advice]).startswith(
+        f'hp.Int("sequence_length", {advice.low:.0f}, {at + 30}, step=3, '
+    )
 
 
 def test_rate_of_dropout_is_not_raised_to_one() -> None:
@@ -159,7 +201,9 @@ def test_rate_of_dropout_is_not_raised_to_one() -> None:
     study = optuna.create_study(direction="maximize")
     study.add_trial(
         create_trial(
-            value=1.0, params={"dropout": 0.5}, distributions={"dropout": optuna.distributions.FloatDistribution(0, 0.5, step=0.05)}
+            value=1.0,
+            params={"dropout": 0.5},
+            distributions={"dropout": optuna.distributions.FloatDistribution(0, 0.5, step=0.05)},
         )
     )
     (advice,) = near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,)))
@@ -171,8 +215,12 @@ def test_ranges_that_the_data_can_not_fill_are_named() -> None:
     space = SearchSpace(
         "x",
         (
-            Hyperparameter(name="vocab_size", kind="int", default=9_000, low=1_000, high=20_000, log=True),
-            Hyperparameter(name="sequence_length", kind="int", default=100, low=40, high=200, step=10),
+            Hyperparameter(
+                name="vocab_size", kind="int", default=9_000, low=1_000, high=20_000, log=True
+            ),
+            Hyperparameter(
+                name="sequence_length", kind="int", default=100, low=40, high=200, step=10
+            ),
             Hyperparameter(name="lstm_units", kind="int", default=8, low=8, high=9_999),
         ),
     )
@@ -184,9 +232,16 @@ def test_ranges_that_the_data_can_not_fill_are_named() -> None:
 
 
 def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:
-    """A study of `n` trials of four hyperparameters, half of them pruned; with a trade-off, low learning rates go with many units."""
+    """A study of `n` trials of four hyperparameters, half of them pruned; with a trade-off, low
+    learning rates go with many units.
+    """
     rng = np.random.default_rng(seed)
-    ranges = {"learning_rate": (1e-4, 1e-1), "lstm_units": (4, 128), "vocab_size": (1_000, 30_000), "dropout": (0.0, 0.5)}
+    ranges = {
+        "learning_rate": (1e-4, 1e-1),
+        "lstm_units": (4, 128),
+        "vocab_size": (1_000, 30_000),
+        "dropout": (0.0, 0.5),
+    }
     study = optuna.create_study(direction="maximize")
     for number in range(n):
         share = {name: float(rng.random()) for name in ranges}
@@ -227,7 +282,9 @@ def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Stud
 MANY_SPACE = SearchSpace(
     "many",
     (
-        Hyperparameter(name="learning_rate", kind="float", default=1e-3, low=1e-4, high=1e-1, log=True),
+        Hyperparameter(
+            name="learning_rate", kind="float", default=1e-3, low=1e-4, high=1e-1, log=True
+        ),
         Hyperparameter(name="lstm_units", kind="int", default=32, low=4, high=128),
         Hyperparameter(name="vocab_size", kind="int", default=9_000, low=1_000, high=30_000),
         Hyperparameter(name="dropout", kind="float", default=0.2, low=0.0, high=0.5),
@@ -236,13 +293,23 @@ MANY_SPACE = SearchSpace(
 
 
 @pytest.mark.slow
-def test_page_of_500_trials_stays_below_8_megabytes(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+def test_page_of_500_trials_stays_below_8_megabytes(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
     study = many_trials(1_000)  # 500 complete
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
     record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
     summary = summarize(study, metric="val_accuracy")
     folder = ResultsDir(tmp_path).study("many")
-    text = page_of(study, summary, config=StudyConfig(study="many"), space=MANY_SPACE, folder=folder, record=record, card=card)
+    text = page_of(
+        study,
+        summary,
+        config=StudyConfig(study="many"),
+        space=MANY_SPACE,
+        folder=folder,
+        record=record,
+        card=card,
+    )
     assert "of the 50 best trials" in text
     assert "Pruning saved up to" in text and "make confirm PRUNED=5" in text
     assert len(text.encode()) < 8_000_000
@@ -255,13 +322,20 @@ def test_pair_that_trades_off_is_named_with_one_of_it_held() -> None:
     assert re.search("learning_rate falls as lstm_units rises .*trade off", advice.sentence)
     assert summary.best is not None
     assert declarations([advice]) == f'hp.Fixed("lstm_units", {summary.best.params["lstm_units"]})'
-    assert trade_offs(summarize(many_trials(30), metric="val_accuracy"), MANY_SPACE) == []  # too few to tell
+    assert (
+        trade_offs(summarize(many_trials(30), metric="val_accuracy"), MANY_SPACE) == []
+    )  # too few to tell
 
 
 def test_importances_have_intervals_that_narrow_with_more_trials() -> None:
-    few, many = (importances(summarize(many_trials(n, trade_off=False), metric="val_accuracy")) for n in (100, 400))
+    few, many = (
+        importances(summarize(many_trials(n, trade_off=False), metric="val_accuracy"))
+        for n in (100, 400)
+    )
     assert set(few) == set(many) == {item.name for item in MANY_SPACE.hyperparameters}
-    assert [one.value for one in many.values()] == sorted((one.value for one in many.values()), reverse=True)
+    assert [one.value for one in many.values()] == sorted(
+        (one.value for one in many.values()), reverse=True
+    )
     width = [statistics.mean(one.high - one.low for one in found.values()) for found in (few, many)]
     assert width[1] < width[0]
     assert (
@@ -273,14 +347,23 @@ def test_slices_show_the_confirmed_means() -> None:
     study = many_trials(40)
     summary = summarize(study, metric="val_accuracy")
     finalists = [
-        Finalist(t.number, dict(t.params), t.value or 0.0, 1.0, is_baseline=t.number == 1, repeats={1: 0.5, 2: 0.6})
+        Finalist(
+            t.number,
+            dict(t.params),
+            t.value or 0.0,
+            1.0,
+            is_baseline=t.number == 1,
+            repeats={1: 0.5, 2: 0.6},
+        )
         for t in [*summary.ranked[:3], summary.trials[1]]
     ]
     found = Confirmation("val_accuracy", [1, 2], 100.0, 100.0, finalists, rounds=2, is_over=True)
     figure = slices(study, summary, found, params=["lstm_units", "dropout"])
     confirmed = [trace for trace in figure.data if trace.name == "confirmed on fresh seeds"]
     assert [trace.xaxis for trace in confirmed] == ["x", "x2"]
-    assert list(confirmed[1].x) == [one.values["lstm_units"] for one in finalists]  # Optuna orders by name
+    assert list(confirmed[1].x) == [
+        one.values["lstm_units"] for one in finalists
+    ]  # Optuna orders by name
     judgement = judge(found)
     assert judgement is not None
     assert list(confirmed[0].y) == [judgement.means[one.trial].value for one in finalists]
@@ -292,7 +375,8 @@ def test_page_has_every_trial(page: str, finished: tuple[ResultsDir, Outcome]) -
     assert rows.count("<tr>") == 1 + len(finished[1].summary.trials)
 
 
-# What stands beyond the right edge of the page, told to the page around it, once the plots are drawn.
+# What stands beyond the right edge of the page, told to the page around it, once the plots are
+# drawn.
 PROBE = """<script>addEventListener("load", () => setTimeout(() => {
   const beyond = e => e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0;
   const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, script, .modebar") && beyond(e));
@@ -305,17 +389,30 @@ FRAME = """<!doctype html><body style="margin:0"><iframe src="page.html" style="
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_of_the_page_is_cut_off(width: int, page: str, chromium: list[str], tmp_path: Path) -> None:
-    (tmp_path / "page.html").write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+def test_nothing_of_the_page_is_cut_off(
+    width: int, page: str, chromium: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "page.html").write_text(
+        page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8"
+    )
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=9000))
     command = [*chromium, "--hide-scrollbars", "--window-size=1280,9000"]
     url = (tmp_path / "frame.html").as_uri()
     dom = subprocess.run(
-        [*command, "--virtual-time-budget=20000", "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True
+        [*command, "--virtual-time-budget=20000", "--dump-dom", url],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     ).stdout
     pictures = Path("test-output")
     pictures.mkdir(exist_ok=True)
-    shot = [*command, "--virtual-time-budget=20000", f"--screenshot={(pictures / f'report-{width}.png').absolute()}", url]
+    shot = [
+        *command,
+        "--virtual-time-budget=20000",
+        f"--screenshot={(pictures / f'report-{width}.png').absolute()}",
+        url,
+    ]
     subprocess.run(shot, capture_output=True, timeout=120, check=True)
     found = json.loads(html.unescape(dom.split('id="found">FOUND')[1].split("END<")[0]))
     assert found["texts"] == []
@@ -323,13 +420,32 @@ def test_nothing_of_the_page_is_cut_off(width: int, page: str, chromium: list[st
 
 
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
-LONG_CHOICES = ("bidirectional_lstm_with_attention_pooling", "convolution_over_characters_and_words")
+LONG_CHOICES = (
+    "bidirectional_lstm_with_attention_pooling",
+    "convolution_over_characters_and_words",
+)
 WIDE_SPACE = SearchSpace(
     "wide",
     (
-        *(Hyperparameter(name=f"regularization_strength_of_layer_{n}", kind="float", default=0.1, low=0.0, high=1.0) for n in range(12)),
-        *(Hyperparameter(name=f"encoder{n}", kind="choice", default=LONG_CHOICES[0], choices=LONG_CHOICES) for n in range(12)),
-        Hyperparameter(name="numberofunitsofthelastlayer", kind="int", default=8, low=8, high=2**31),
+        *(
+            Hyperparameter(
+                name=f"regularization_strength_of_layer_{n}",
+                kind="float",
+                default=0.1,
+                low=0.0,
+                high=1.0,
+            )
+            for n in range(12)
+        ),
+        *(
+            Hyperparameter(
+                name=f"encoder{n}", kind="choice", default=LONG_CHOICES[0], choices=LONG_CHOICES
+            )
+            for n in range(12)
+        ),
+        Hyperparameter(
+            name="numberofunitsofthelastlayer", kind="int", default=8, low=8, high=2**31
+        ),
     ),
 )
 
@@ -341,48 +457,103 @@ def wide_study() -> optuna.Study:
     for number in range(16):
         trial = drawn.ask()
         suggest(trial, WIDE_SPACE.hyperparameters)
-        attributes: dict[str, Any] = {"baseline": number == 0, "seconds": {"train": 1234.5}, "n_epochs": 3, "best_epoch": 2}
+        attributes: dict[str, Any] = {
+            "baseline": number == 0,
+            "seconds": {"train": 1234.5},
+            "n_epochs": 3,
+            "best_epoch": 2,
+        }
         if states[number % 4] == TrialState.FAIL:
             attributes["reason"] = "out of memory"
         value = 0.8 + number / 1000
-        made = {"user_attrs": attributes, "params": trial.params, "distributions": trial.distributions}
+        made = {
+            "user_attrs": attributes,
+            "params": trial.params,
+            "distributions": trial.distributions,
+        }
         state = states[number % 4]
         steps = {} if state == TrialState.FAIL else {1: 0.7, 2: value}
-        study.add_trial(create_trial(state=state, value=None if state == TrialState.FAIL else value, intermediate_values=steps, **made))
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=None if state == TrialState.FAIL else value,
+                intermediate_values=steps,
+                **made,
+            )
+        )
     return study
 
 
 def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
-    """The page of that study, confirmed on 20 seeds, and looked at with four models and long reviews."""
+    """The page of that study, confirmed on 20 seeds, and looked at with four models and long
+    reviews.
+    """
     summary = summarize(wide_study(), metric="val_balanced_accuracy")
     finalists = [
-        Finalist(t.number, dict(t.params), 0.81, 1.0, repeats={s: 0.7 + s / 1000 + t.number / 999 for s in range(1, 21)}, is_baseline=not n)
+        Finalist(
+            t.number,
+            dict(t.params),
+            0.81,
+            1.0,
+            repeats={s: 0.7 + s / 1000 + t.number / 999 for s in range(1, 21)},
+            is_baseline=not n,
+        )
         for n, t in enumerate(summary.ranked[:6])
     ]
-    Confirmation("val_balanced_accuracy", [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True).save(folder)
+    Confirmation(
+        "val_balanced_accuracy", [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True
+    ).save(folder)
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
-    entry = {"test": dict.fromkeys(scores, 0.8123), "test_intervals": {name: [0.8012, 0.8234] for name in scores}}
-    mistake = {"label": "negative" * 10, "predicted": "positive", "probability": 0.99, "text": REVIEW}
+    entry = {
+        "test": dict.fromkeys(scores, 0.8123),
+        "test_intervals": {name: [0.8012, 0.8234] for name in scores},
+    }
+    mistake = {
+        "label": "negative" * 10,
+        "predicted": "positive",
+        "probability": 0.99,
+        "text": REVIEW,
+    }
     names = ("best", "baseline", "majority class", "TF-IDF + logistic regression")
     seen = {
         "scores": {name: {"trial": n, **entry} for n, name in enumerate(names[:2])},
-        **{"references": dict.fromkeys(names[2:], entry), "comparisons": {}, "test_looks": [{"when": "2026-01-01"}]},
+        **{
+            "references": dict.fromkeys(names[2:], entry),
+            "comparisons": {},
+            "test_looks": [{"when": "2026-01-01"}],
+        },
         "mistakes": [mistake, {**mistake, "text": "word" * 200}],
     }
     write_json(folder.test_path, seen)
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
     record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
     config = StudyConfig(study="wide", metric="val_balanced_accuracy")
-    return page_of(wide_study(), summary, config=config, space=WIDE_SPACE, folder=folder, record=record, card=card)
+    return page_of(
+        wide_study(),
+        summary,
+        config=config,
+        space=WIDE_SPACE,
+        folder=folder,
+        record=record,
+        card=card,
+    )
 
 
 @pytest.mark.slow
-def test_no_table_scrolls_sideways_at_1280_pixels(finished: tuple[ResultsDir, Outcome], chromium: list[str], tmp_path: Path) -> None:
+def test_no_table_scrolls_sideways_at_1280_pixels(
+    finished: tuple[ResultsDir, Outcome], chromium: list[str], tmp_path: Path
+) -> None:
     path = tmp_path / "page.html"
     path.write_text(wide_page(finished, ResultsDir(tmp_path).study("wide")), encoding="utf-8")
     tables = '[...document.querySelectorAll("table")]'
     with Browser(chromium) as browser:
-        browser.call("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
+        browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=1280,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         browser.open(path.as_uri())
         assert browser.run("innerWidth") == 1280
         assert browser.run(f"{tables}.length") == 7
@@ -397,14 +568,22 @@ def test_no_table_scrolls_sideways_at_1280_pixels(finished: tuple[ResultsDir, Ou
         assert browser.problems == []
 
 
-def test_page_folds_the_surest_mistakes(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
-    text = wide_page(finished, ResultsDir(tmp_path).study("wide")).split("The surest mistakes</h2>")[1].split("</table>", maxsplit=1)[0]
+def test_page_folds_the_surest_mistakes(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
+    text = (
+        wide_page(finished, ResultsDir(tmp_path).study("wide"))
+        .split("The surest mistakes</h2>")[1]
+        .split("</table>", maxsplit=1)[0]
+    )
     assert text.count("<details>") == 2
     assert text.count("It broke after a week") == 40
 
 
 @pytest.mark.slow
-def test_page_in_chromium_draws_its_plots(finished: tuple[ResultsDir, Outcome], page: str, chromium: list[str]) -> None:
+def test_page_in_chromium_draws_its_plots(
+    finished: tuple[ResultsDir, Outcome], page: str, chromium: list[str]
+) -> None:
     url = finished[0].study("s").report_path.absolute().as_uri()
     command = [*chromium, "--virtual-time-budget=20000", "--dump-dom", url]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -416,8 +595,17 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
         "x",
         (
             Hyperparameter(name="cell", kind="choice", default="a", choices=("a", "b")),
-            Hyperparameter(name="units", kind="int", default=4, low=4, high=9, conditions=(("cell", ("a",)),)),
-            Hyperparameter(name="units", kind="int", default=40, low=40, high=90, conditions=(("cell", ("b",)),)),
+            Hyperparameter(
+                name="units", kind="int", default=4, low=4, high=9, conditions=(("cell", ("a",)),)
+            ),
+            Hyperparameter(
+                name="units",
+                kind="int",
+                default=40,
+                low=40,
+                high=90,
+                conditions=(("cell", ("b",)),),
+            ),
         ),
     )
     study = optuna.create_study(direction="maximize")
@@ -425,10 +613,14 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
     assert suggest(trial, space.hyperparameters)
     study.tell(trial, 0.5)
     header, (row,) = best_rows(summarize(study, metric="val_accuracy"), space)
-    assert row[header.index("units")] == str(next(v for k, v in study.trials[0].params.items() if k.startswith("units")))
+    assert row[header.index("units")] == str(
+        next(v for k, v in study.trials[0].params.items() if k.startswith("units"))
+    )
 
 
-def test_report_builds_the_cache_again(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> None:
+def test_report_builds_the_cache_again(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
     shutil.copytree(finished[0].path, tmp_path / "results")
     shutil.rmtree(tmp_path / "results" / "cache")
     results = ResultsDir(tmp_path / "results")
@@ -442,5 +634,9 @@ def test_command_of_the_report_makes_the_study_again() -> None:
     record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
     command = shlex.split(dict(record_rows(config, record, n_trials=7))["command"])
     flags = dict(zip(command[4::2], command[5::2], strict=True))
-    assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == ("my reviews/*.csv", "body", "3")
+    assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == (
+        "my reviews/*.csv",
+        "body",
+        "3",
+    )
     assert flags["--n-trials"] == "7"

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from tuning.search.asha import Ladder, rungs_of
 
 
-@pytest.mark.parametrize(("epochs", "rungs"), [(1, ()), (2, ()), (3, (1,)), (4, (1, 2)), (5, (1, 2)), (6, (1, 2, 4)), (10, (1, 2, 4, 8))])
+@pytest.mark.parametrize(
+    ("epochs", "rungs"),
+    [(1, ()), (2, ()), (3, (1,)), (4, (1, 2)), (5, (1, 2)), (6, (1, 2, 4)), (10, (1, 2, 4, 8))],
+)
 def test_rungs_leave_two_epochs_to_save(epochs: int, rungs: tuple[int, ...]) -> None:
     assert rungs_of(epochs) == rungs
 
@@ -74,7 +77,9 @@ def test_waiting_trial_behind_the_share_of_all_trials_is_hopeless() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 10))
 def test_hopeless_trial_is_never_promoted_later(values: list[float], more: int) -> None:
-    """Whatever the trials that are still to come: a checkpoint that is thrown away would never have been used."""
+    """Whatever the trials that are still to come: a checkpoint that is thrown away would never have
+    been used.
+    """
     n_trials = len(values) + more
     made = ladder(dict(enumerate(values)), n_trials=n_trials)
     hopeless = [n for n in range(len(values)) if made.is_hopeless(n, 1)]

@@ -34,7 +34,9 @@ TERMS = {field.name for field in fields(Terms)}
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder with a study of four trials, which records where its data lie, and a copy to put there again after a test changed it."""
+    """A folder with a study of four trials, which records where its data lie, and a copy to put
+    there again after a test changed it.
+    """
     folder = tmp_path_factory.mktemp("searched") / "now"
     folder.mkdir()
     make_reviews().to_csv(folder / "reviews.csv", index=False)
@@ -58,7 +60,12 @@ def setting(searched: tuple[Path, Path]) -> Setting:
 
 
 def run(setting: Setting, **options: object) -> Confirmation:
-    of_terms = {"top": 2, "n_seeds": 2, "share": 10.0, **{name: options.pop(name) for name in [*options] if name in TERMS}}
+    of_terms = {
+        "top": 2,
+        "n_seeds": 2,
+        "share": 10.0,
+        **{name: options.pop(name) for name in [*options] if name in TERMS},
+    }
     where = {"storage_url": setting.results.storage_url(None), "n_workers": 1, **options}
     return confirm(setting.results, setting.folder, terms=Terms(**of_terms), **where)  # type: ignore[arg-type]
 
@@ -67,7 +74,9 @@ def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
     return {one.trial: one.repeats for one in found.finalists}
 
 
-def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(setting: Setting) -> None:
+def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(
+    setting: Setting,
+) -> None:
     events: list[str] = []
     found = run(setting, on_change=lambda event, _: events.append(event))
     assert found.is_over and found.rounds == 2
@@ -84,7 +93,9 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     known = tuple(item.name for item in space.hyperparameters)
     assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]
     config = TrainConfig(epochs=baseline.epochs)
-    _, alone = fit(hypermodel, baseline.values, **splits, n_classes=2, config=config, seed=2, known=known)
+    _, alone = fit(
+        hypermodel, baseline.values, **splits, n_classes=2, config=config, seed=2, known=known
+    )
     assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
 
 
@@ -112,7 +123,9 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
     events: list[str] = []
     found = run(setting, n_seeds=2, on_change=lambda event, _: events.append(event))
     assert all("seed 2" in event for event in events) and events
-    assert all(found_repeats[1] == before[trial][1] for trial, found_repeats in repeats(found).items())
+    assert all(
+        found_repeats[1] == before[trial][1] for trial, found_repeats in repeats(found).items()
+    )
     assert found.spent_seconds > first.spent_seconds
 
 
@@ -120,7 +133,9 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
 def test_smaller_terms_leave_a_larger_confirmation_as_it_is(setting: Setting) -> None:
     run(setting, top=3, n_seeds=3)
     before = setting.folder.confirmation_path.read_bytes()
-    found = run(setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event))
+    found = run(
+        setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event)
+    )
     assert found.is_over and setting.folder.confirmation_path.read_bytes() == before
 
 
@@ -138,11 +153,15 @@ def test_longer_search_keeps_the_finalists_that_have_repeats(setting: Setting) -
 def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
     found = run(setting, top=5, n_seeds=5, share=0.25)
     assert found.is_over
-    assert sum(one.seconds * len(one.repeats) for one in found.finalists) <= 1.5 * found.budget_seconds  # expected, not to the second
+    assert (
+        sum(one.seconds * len(one.repeats) for one in found.finalists) <= 1.5 * found.budget_seconds
+    )  # expected, not to the second
 
 
 @pytest.mark.slow
-def test_worker_that_dies_is_replaced_and_its_training_made_again(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_that_dies_is_replaced_and_its_training_made_again(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep = confirming._Repeats._keep
     killed: list[int] = []
 
@@ -166,7 +185,10 @@ def test_export_takes_the_confirmed_best(setting: Setting) -> None:
     assert searched is not None
     other = next(one for one in found.finalists if one.trial != searched.number)
     for one in found.finalists:
-        one.dropped_in, one.repeats = 0, {1: 0.99 if one is other else 0.10, 2: 0.98 if one is other else 0.11}
+        one.dropped_in, one.repeats = (
+            0,
+            {1: 0.99 if one is other else 0.10, 2: 0.98 if one is other else 0.11},
+        )
     found.save(setting.folder)
     assert best_trial(summary, setting.folder) is searched  # two seeds confirm nothing
     for one in found.finalists:
@@ -178,7 +200,12 @@ def test_export_takes_the_confirmed_best(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"top": 0}, "--top must be 1"), ({"n_seeds": 0}, "--seeds must be 1"), ({"share": 0.0}, "--share must be more")]
+    ("options", "words"),
+    [
+        ({"top": 0}, "--top must be 1"),
+        ({"n_seeds": 0}, "--seeds must be 1"),
+        ({"share": 0.0}, "--share must be more"),
+    ],
 )
 def test_bad_numbers_are_refused(setting: Setting, options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -224,10 +251,19 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     study = optuna.create_study(direction="maximize")
 
     def add(value: float, vocab_size: int, **attributes: object) -> None:
-        params = {"vocab_size": vocab_size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+        params = {
+            "vocab_size": vocab_size,
+            "sequence_length": 8,
+            "embedding_dim": 2,
+            "lstm_units": 2,
+        }
         distributions = {name: IntDistribution(1, 10_000) for name in params}
         of_trial = {"seconds": {}, "best_epoch": 1, "n_epochs": 1, **attributes}
-        study.add_trial(create_trial(value=value, params=params, distributions=distributions, user_attrs=of_trial))
+        study.add_trial(
+            create_trial(
+                value=value, params=params, distributions=distributions, user_attrs=of_trial
+            )
+        )
 
     add(0.5, 30, baseline=True)
     add(0.9, 9_000)
@@ -239,14 +275,18 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     assert [one.trial for one in few] == [1, 0]
 
 
-def test_confirmation_goes_on_with_the_workers_of_the_search(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+def test_confirmation_goes_on_with_the_workers_of_the_search(
+    tmp_path: Path, reviews_csv: Path, tiny_space: Path
+) -> None:
     made = Setting(tmp_path, reviews_csv, tiny_space)
     said: list[str] = []
     processes: list[tuple[set[int | None], set[int | None]]] = []
 
     def then(session: Session, outcome: Outcome) -> None:
         before = {worker.pid for worker in session.pool.workers}
-        found = confirm_within(session, Terms(top=1), on_change=lambda event, found: said.append(event))
+        found = confirm_within(
+            session, Terms(top=1), on_change=lambda event, found: said.append(event)
+        )
         processes.append((before, {worker.pid for worker in session.pool.workers}))
         assert found.is_over and found.rounds >= 3
 
@@ -259,7 +299,9 @@ def test_confirmation_goes_on_with_the_workers_of_the_search(tmp_path: Path, rev
 
 
 @pytest.mark.slow
-def test_tune_confirms_at_its_end(run_cli: Callable[..., Ran], reviews_csv: Path, tiny_space: Path, tmp_path: Path) -> None:
+def test_tune_confirms_at_its_end(
+    run_cli: Callable[..., Ran], reviews_csv: Path, tiny_space: Path, tmp_path: Path
+) -> None:
     flags = [
         "--data",
         reviews_csv,
@@ -281,7 +323,11 @@ def test_tune_confirms_at_its_end(run_cli: Callable[..., Ran], reviews_csv: Path
     assert "confirming the best on fresh seeds" in ran.out
     assert (tmp_path / "results" / "s" / "confirmation.json").exists()
     assert ran.out.count("reading reviews.csv") == ran.out.count("starting the workers") == 1
-    assert re.search(r"Confirming trial \d.* and the baseline on up to 5 fresh seeds: about \d+ trainings, \d+ s with 1 worker", ran.out)
+    assert re.search(
+        r"Confirming trial \d.* and the baseline on up to 5 fresh seeds: about \d+ trainings, \d+ s"
+        r" with 1 worker",
+        ran.out,
+    )
     assert "is the confirmed best" in ran.out
     assert "The repeats cost" in ran.out
     again = run_cli("tune", *flags)

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from tuning.search.duplicates import Configurations
 
 values = st.fixed_dictionaries(
-    {"vocab_size": st.integers(3, 6), "sequence_length": st.integers(1, 3), "units": st.integers(1, 2), "kind": st.sampled_from("ab")}
+    {
+        "vocab_size": st.integers(3, 6),
+        "sequence_length": st.integers(1, 3),
+        "units": st.integers(1, 2),
+        "kind": st.sampled_from("ab"),
+    }
 )
 
 
@@ -20,7 +25,9 @@ def test_failed_trial_is_forgotten() -> None:
 @settings(derandomize=True, deadline=None)
 @given(one=values, two=values)
 def test_only_equal_values_are_the_same_configuration(one: dict, two: dict) -> None:
-    """A vocabulary or a length beyond the data is another configuration: a space may use either in any place."""
+    """A vocabulary or a length beyond the data is another configuration: a space may use either in
+    any place.
+    """
     known = Configurations()
     known.add(7, one)
     assert known.first(two) == (7 if one == two else None)

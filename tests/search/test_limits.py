@@ -26,8 +26,12 @@ from tuning.study.trials import is_over_limit
 
 @pytest.fixture
 def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    """The baseline has 40 rows × 2 and two units: 123 parameters, the most that two of each can have."""
-    tiny_space.write_text(tiny_space.read_text().replace("10, 40, default=30", "10, 40, default=40"))
+    """The baseline has 40 rows × 2 and two units: 123 parameters, the most that two of each can
+    have.
+    """
+    tiny_space.write_text(
+        tiny_space.read_text().replace("10, 40, default=30", "10, 40, default=40")
+    )
     made = Setting(tmp_path, reviews_csv, tiny_space)
     made.config = replace(made.config, sampler="random", train=TrainConfig(epochs=2))
     return made
@@ -35,27 +39,47 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
 
 def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Setting) -> None:
     events: list[str] = []
-    outcome = setting.tune(8, config={"max_parameters": 122}, on_change=lambda state: events.append(state.event))
+    outcome = setting.tune(
+        8, config={"max_parameters": 122}, on_change=lambda state: events.append(state.event)
+    )
     trials, summary = setting.study().trials, outcome.summary
     assert summary.n_finished == 8
     for trial in trials:
         over = trial.user_attrs["n_parameters"] > 122
         assert (trial.state == TrialState.PRUNED) is over is is_over_limit(trial)
-        assert trial.constraints == {"n_parameters": pytest.approx(trial.user_attrs["n_parameters"] / 122 - 1)}
-        assert bool(trial.intermediate_values) is (not over or trial.number == 0)  # the baseline is there to compare with
+        assert trial.constraints == {
+            "n_parameters": pytest.approx(trial.user_attrs["n_parameters"] / 122 - 1)
+        }
+        assert bool(trial.intermediate_values) is (
+            not over or trial.number == 0
+        )  # the baseline is there to compare with
     assert {t.state for t in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
-    assert summary.baseline is not None and summary.baseline.number == 0 and summary.baseline not in summary.ranked
+    assert (
+        summary.baseline is not None
+        and summary.baseline.number == 0
+        and summary.baseline not in summary.ranked
+    )
     assert any("not trained: n_parameters" in event and "122 allowed" in event for event in events)
     assert "(trial 0, over a limit)" in verdict(summary)
-    assert ("0", "pruned (over a limit)") in [(row[0], row[1]) for row in trial_rows(summary, outcome.space)[1]]
-    assert summary.best is not None and setting.study().best_trial.number == summary.best.number  # Optuna's own idea of the best
+    assert ("0", "pruned (over a limit)") in [
+        (row[0], row[1]) for row in trial_rows(summary, outcome.space)[1]
+    ]
+    assert (
+        summary.best is not None and setting.study().best_trial.number == summary.best.number
+    )  # Optuna's own idea of the best
 
 
 @pytest.mark.slow
 def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting: Setting) -> None:
     setting.tune(24, config={"max_parameters": 122})
     terms = Terms(top=2, n_seeds=3, share=10.0, n_pruned=0)
-    found = confirm(setting.results, setting.folder, storage_url=setting.results.storage_url(None), terms=terms, n_workers=1)
+    found = confirm(
+        setting.results,
+        setting.folder,
+        storage_url=setting.results.storage_url(None),
+        terms=terms,
+        n_workers=1,
+    )
     baseline = found.baseline
     assert baseline is not None and baseline.is_over_limit and len(baseline.found) == 3
     for one in found.finalists:
@@ -63,8 +87,13 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     found.save(setting.folder)
     judgement = judge(found)
     assert judgement is not None and not judgement.best.is_baseline
-    assert "worse than the baseline (which is over a limit)" in " ".join(sentences(found, judgement))
-    assert best_trial(summarize(setting.study(), metric="val_accuracy"), setting.folder).number == judgement.best.trial
+    assert "worse than the baseline (which is over a limit)" in " ".join(
+        sentences(found, judgement)
+    )
+    assert (
+        best_trial(summarize(setting.study(), metric="val_accuracy"), setting.folder).number
+        == judgement.best.trial
+    )
 
 
 def test_latency_is_measured_and_limited(setting: Setting) -> None:
@@ -77,23 +106,51 @@ def test_latency_is_measured_and_limited(setting: Setting) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_number(setting: Setting, run_cli: Callable[..., Ran]) -> None:
-    flags = ["--space", setting.config.space, "--data", setting.config.data.data, "--epochs", 2, "--sampler", "random", "--study", "s"]
-    ran = run_cli("tune", *flags, "--n-trials", 8, "--objectives", "val_accuracy,n_params,latency_ms", "--workers", 1, "--no-confirm")
+def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_number(
+    setting: Setting, run_cli: Callable[..., Ran]
+) -> None:
+    flags = [
+        "--space",
+        setting.config.space,
+        "--data",
+        setting.config.data.data,
+        "--epochs",
+        2,
+        "--sampler",
+        "random",
+        "--study",
+        "s",
+    ]
+    ran = run_cli(
+        "tune",
+        *flags,
+        "--n-trials",
+        8,
+        "--objectives",
+        "val_accuracy,n_params,latency_ms",
+        "--workers",
+        1,
+        "--no-confirm",
+    )
     assert ran.code == 0, ran.err
     assert "On the Pareto front: trials" in ran.out
     assert "parameters" in ran.out and "latency ms" in ran.out
     study = setting.study()
     summary = summarize(study, metric="val_accuracy")
     assert study.metric_names == ["val_accuracy", "n_params", "latency_ms"]
-    assert all(t.state == TrialState.COMPLETE and t.values[1] == t.user_attrs["n_parameters"] for t in study.trials)
+    assert all(
+        t.state == TrialState.COMPLETE and t.values[1] == t.user_attrs["n_parameters"]
+        for t in study.trials
+    )
     assert {t.number for t in summary.front} == {t.number for t in study.best_trials}
 
     assert run_cli("confirm", "--top", 3, "--seeds", 2, "--share", 10, "--workers", 1).code == 0
     confirmed = read_json(setting.folder.confirmation_path)
     numbers = {one["trial"] for one in confirmed["finalists"] if not one["is_baseline"]}
     assert numbers <= {t.number for t in summary.front}
-    page, _ = write_report(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    page, _ = write_report(
+        setting.results, setting.folder, storage_url=setting.results.storage_url(None)
+    )
     assert "Pareto front" in page.read_text(encoding="utf-8")
 
     chosen = summary.front[-1].number
@@ -117,7 +174,15 @@ def test_named_trial_must_be_complete(setting: Setting) -> None:
 
 def test_front_is_what_optuna_says() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
-    for accuracy, size in [(0.8, 10), (0.9, 20), (0.7, 10), (0.9, 20), (0.85, 30), (0.6, 5), (0.95, 100)]:
+    for accuracy, size in [
+        (0.8, 10),
+        (0.9, 20),
+        (0.7, 10),
+        (0.9, 20),
+        (0.85, 30),
+        (0.6, 5),
+        (0.95, 100),
+    ]:
         study.add_trial(optuna.trial.create_trial(values=[accuracy, size]))
     front = summarize(study, metric="val_accuracy").front
     assert [t.number for t in front] == [6, 1, 0, 5]  # of equal ones, the first

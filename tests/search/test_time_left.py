@@ -30,10 +30,20 @@ def seconds_of(length: int, units: int) -> float:
 
 def trial(length: int, units: int, *, n_epochs: int | None = 2) -> FrozenTrial:
     params = {"sequence_length": length, "lstm_units": units}
-    attributes = {"n_epochs": n_epochs, "seconds": {"train": n_epochs * seconds_of(length, units)}} if n_epochs else {}
+    attributes = (
+        {"n_epochs": n_epochs, "seconds": {"train": n_epochs * seconds_of(length, units)}}
+        if n_epochs
+        else {}
+    )
     state = TrialState.COMPLETE if n_epochs else TrialState.RUNNING
     distributions = {name: IntDistribution(1, 1000) for name in params}
-    return create_trial(state=state, value=0.5 if n_epochs else None, params=params, distributions=distributions, user_attrs=attributes)
+    return create_trial(
+        state=state,
+        value=0.5 if n_epochs else None,
+        params=params,
+        distributions=distributions,
+        user_attrs=attributes,
+    )
 
 
 def stored(*trials: FrozenTrial) -> list[FrozenTrial]:
@@ -42,8 +52,12 @@ def stored(*trials: FrozenTrial) -> list[FrozenTrial]:
     return study.get_trials()
 
 
-def left(trials: list[FrozenTrial], running: dict[int, int], *, n_new: int, n_workers: int = 1) -> float | None:
-    return TimeLeft(SPACE, epochs=5, lengths=LENGTHS).seconds(trials, running, n_new=n_new, n_workers=n_workers)
+def left(
+    trials: list[FrozenTrial], running: dict[int, int], *, n_new: int, n_workers: int = 1
+) -> float | None:
+    return TimeLeft(SPACE, epochs=5, lengths=LENGTHS).seconds(
+        trials, running, n_new=n_new, n_workers=n_workers
+    )
 
 
 DONE = [(20, 4), (40, 8), (60, 16), (80, 64)]
@@ -71,5 +85,7 @@ def test_running_trial_costs_what_its_own_values_say() -> None:
 
 
 def test_length_beyond_the_longest_text_costs_no_more() -> None:
-    trials = stored(*(trial(*done) for done in DONE), trial(100, 8, n_epochs=None), trial(900, 8, n_epochs=None))
+    trials = stored(
+        *(trial(*done) for done in DONE), trial(100, 8, n_epochs=None), trial(900, 8, n_epochs=None)
+    )
     assert left(trials, {4: 0}, n_new=0) == left(trials, {5: 0}, n_new=0)

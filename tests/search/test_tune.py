@@ -36,13 +36,25 @@ class Setting:
 
     def __init__(self, tmp_path: Path, data: Path, space: Path) -> None:
         self.results = ResultsDir(tmp_path / "results")
-        self.config = StudyConfig(study="s", space=str(space), pruner="none", data=DataConfig(data=str(data)), train=TrainConfig(epochs=2))
+        self.config = StudyConfig(
+            study="s",
+            space=str(space),
+            pruner="none",
+            data=DataConfig(data=str(data)),
+            train=TrainConfig(epochs=2),
+        )
         self.folder = self.results.study("s")
 
     def tune(self, n_trials: int, **options: object) -> Outcome:
         config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
         settings = {"n_workers": 1, **options}
-        return tune(config, results=self.results, storage_url=self.results.storage_url(None), n_trials=n_trials, **settings)  # type: ignore[arg-type]
+        return tune(
+            config,
+            results=self.results,
+            storage_url=self.results.storage_url(None),
+            n_trials=n_trials,
+            **settings,
+        )  # type: ignore[arg-type]
 
     def study(self) -> optuna.Study:
         return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
@@ -56,7 +68,12 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
 def test_trial_0_is_the_baseline(setting: Setting) -> None:
     setting.tune(1)
     trial = setting.study().trials[0]
-    assert trial.params == {"vocab_size": 30, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    assert trial.params == {
+        "vocab_size": 30,
+        "sequence_length": 8,
+        "embedding_dim": 2,
+        "lstm_units": 2,
+    }
     assert trial.user_attrs["baseline"] is True
 
 
@@ -71,7 +88,9 @@ hypermodel = Tiny()
 
 
 def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
-    """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and third."""
+    """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and
+    third.
+    """
     path = Path(setting.config.space)
     path.write_text(path.read_text().replace("\nhypermodel = Tiny()\n", GAINS_A_METRIC))
     outcome = setting.tune(2, config={"train": TrainConfig(epochs=3)})
@@ -90,19 +109,35 @@ def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
 def test_trial_keeps_every_metric_of_every_epoch(setting: Setting) -> None:
     setting.tune(1)
     trial, history = setting.study().trials[0], read_history(setting.folder.history_path(0))
-    names = {"loss", "accuracy", *(f"val_{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc"))}
+    names = {
+        "loss",
+        "accuracy",
+        *(f"val_{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1", "auc")),
+    }
     assert [set(row) >= names for row in history] == [True, True]
     assert trial.intermediate_values == {int(row["epoch"]): row["val_accuracy"] for row in history}
     assert trial.value == max(trial.intermediate_values.values())
-    assert {"best_epoch", "n_parameters", "padding_share", "seconds", "peak_memory_mb", "val_f1", "val_auc"} <= set(trial.user_attrs)
+    assert {
+        "best_epoch",
+        "n_parameters",
+        "padding_share",
+        "seconds",
+        "peak_memory_mb",
+        "val_f1",
+        "val_auc",
+    } <= set(trial.user_attrs)
 
 
 @pytest.mark.slow
-def test_trial_can_be_made_again(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+def test_trial_can_be_made_again(
+    setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path
+) -> None:
     again = Setting(tmp_path / "again", reviews_csv, tiny_space)
     setting.tune(3)
     again.tune(3)
-    first, second = ([(t.params, t.intermediate_values) for t in s.study().trials] for s in (setting, again))
+    first, second = (
+        [(t.params, t.intermediate_values) for t in s.study().trials] for s in (setting, again)
+    )
     assert first == second
 
 
@@ -148,15 +183,25 @@ hypermodel = Planned
 '''
 
 
-@pytest.mark.parametrize("n_workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)])
-def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: Setting, n_workers: int) -> None:
+@pytest.mark.parametrize(
+    "n_workers",
+    [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)],
+)
+def test_configuration_is_trained_once_and_its_twins_are_told_the_same(
+    setting: Setting, n_workers: int
+) -> None:
     """Six values and ten trials: each value is trained once, whatever the sampler draws."""
     Path(setting.config.space).write_text(PLANNED)
     trained: list[str] = []
     setting.tune(1, config={"sampler": "random"})
     setting.study().enqueue_trial({"bias": 0.0})
     setting.study().enqueue_trial({"bias": 0.0})  # its twin is at work where there are two workers
-    outcome = setting.tune(10, config={"sampler": "random"}, n_workers=n_workers, on_change=lambda state: trained.append(state.event))
+    outcome = setting.tune(
+        10,
+        config={"sampler": "random"},
+        n_workers=n_workers,
+        on_change=lambda state: trained.append(state.event),
+    )
     trials = setting.study().trials
     assert outcome.ended == "finished" and [t.state for t in trials] == [TrialState.COMPLETE] * 10
     copies = [t for t in trials if "same_as" in t.user_attrs]
@@ -165,10 +210,18 @@ def test_configuration_is_trained_once_and_its_twins_are_told_the_same(setting: 
     for copy in copies:
         first = trials[copy.user_attrs["same_as"]]
         assert "same_as" not in first.user_attrs
-        assert (copy.params, copy.values, copy.intermediate_values) == (first.params, first.values, first.intermediate_values)
-        assert read_history(setting.folder.history_path(copy.number)) == read_history(setting.folder.history_path(first.number))
+        assert (copy.params, copy.values, copy.intermediate_values) == (
+            first.params,
+            first.values,
+            first.intermediate_values,
+        )
+        assert read_history(setting.folder.history_path(copy.number)) == read_history(
+            setting.folder.history_path(first.number)
+        )
         assert copy.user_attrs["seconds"] == {}
-    assert sum("epoch 1:" in event for event in trained) == len(biases) - 1  # the baseline was trained before
+    assert (
+        sum("epoch 1:" in event for event in trained) == len(biases) - 1
+    )  # the baseline was trained before
 
 
 def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Setting) -> None:
@@ -176,7 +229,9 @@ def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Set
     Path(setting.config.space).write_text(PLANNED)
     setting.tune(1)
     study = setting.study()
-    study.enqueue_trial({"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1})  # as one whose worker died is queued
+    study.enqueue_trial(
+        {"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1}
+    )  # as one whose worker died is queued
     study.enqueue_trial({"bias": 0.0})
     setting.tune(3)
     first, twin = setting.study().trials[1:]
@@ -186,7 +241,9 @@ def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Set
 
 
 def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
-    """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones come."""
+    """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones
+    come.
+    """
     Path(setting.config.space).write_text(PLANNED)
     events: list[str] = []
     config = {"pruner": "asha", "metric": "val_loss", "train": TrainConfig(epochs=3)}
@@ -198,13 +255,22 @@ def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) ->
     trials = setting.study().trials
     assert "trial 2 pauses after epoch 1" in events
     assert "trial 2 goes on after epoch 1" in events
-    assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+    assert [t.state.name for t in trials] == [
+        "COMPLETE",
+        "COMPLETE",
+        "COMPLETE",
+        "PRUNED",
+        "PRUNED",
+        "PRUNED",
+    ]
     assert trials[2].params == {"bias": 2.0}
     assert len(read_history(setting.folder.history_path(2))) == 3
 
 
 @pytest.mark.slow
-def test_trial_paused_longest_makes_room_for_others(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_paused_longest_makes_room_for_others(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path(setting.config.space).write_text(PLANNED)
     monkeypatch.setattr(loop, "MAX_CHECKPOINT_BYTES", 0)
     events: list[str] = []
@@ -220,7 +286,9 @@ def test_trial_paused_longest_makes_room_for_others(setting: Setting, monkeypatc
 
 @pytest.mark.slow
 def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
-    """A trial that was at work again goes back to its checkpoint, and ends as one that never paused."""
+    """A trial that was at work again goes back to its checkpoint, and ends as one that never
+    paused.
+    """
     slow_down(setting, 2)
     config = {"train": TrainConfig(epochs=4, patience=9)}
     setting.tune(2, timeout_seconds=0.01, config=config)  # makes the study
@@ -240,7 +308,12 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     setting.tune(2, config=config)
     trials = setting.study().trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
-    assert [row["epoch"] for row in read_history(setting.folder.history_path(waiting[0]))] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in read_history(setting.folder.history_path(waiting[0]))] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> None:
@@ -253,7 +326,9 @@ def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> No
 
 def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
     space = Path(setting.config.space)
-    text = space.read_text().replace('hp.Int("vocab_size", 10, 40, default=30)', 'hp.Choice("vocab_size", [10, 30], default=30)')
+    text = space.read_text().replace(
+        'hp.Int("vocab_size", 10, 40, default=30)', 'hp.Choice("vocab_size", [10, 30], default=30)'
+    )
     for name, value in (("sequence_length", 8), ("embedding_dim", 2), ("lstm_units", 2)):
         start = text.index(f'hp.Int("{name}"')
         text = text[:start] + f'hp.Fixed("{name}", {value})' + text[text.index(")", start) + 1 :]
@@ -264,21 +339,30 @@ def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
 
 
 def slow_down(setting: Setting, seconds: float) -> None:
-    """Let each build of the space's model take so long, and have the worker server started: a timeout counts its start, too."""
+    """Let each build of the space's model take so long, and have the worker server started: a
+    timeout counts its start, too.
+    """
     with Pool(1, log_path=setting.results.path.parent / "server.log"):
         pass
     space = Path(setting.config.space)
     line = "    def build(self, hp):\n"
-    space.write_text(space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n"))
+    space.write_text(
+        space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n")
+    )
 
 
 @pytest.mark.slow
 def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Setting) -> None:
     slow_down(setting, 3)
-    outcome = setting.tune(1, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
+    outcome = setting.tune(
+        1, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)}
+    )
     (trial,) = setting.study().trials
     assert (outcome.ended, outcome.summary.n_paused) == ("timeout", 1)
-    assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.RUNNING, [1])  # the epoch it was in, no more
+    assert (trial.state, sorted(trial.intermediate_values)) == (
+        TrialState.RUNNING,
+        [1],
+    )  # the epoch it was in, no more
     assert setting.folder.checkpoint_path(0).exists()
     setting.tune(1, config={"train": TrainConfig(epochs=4, patience=9)})
     (trial,) = setting.study().trials
@@ -292,9 +376,14 @@ def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> No
     slow_down(setting, 3)
     space = Path(setting.config.space)
     line = "    def build(self, hp):\n"
-    own_fit = "    def fit(self, hp, model, *args, **kwargs):\n        return model.fit(*args, **kwargs)\n\n"
+    own_fit = (
+        "    def fit(self, hp, model, *args, **kwargs):\n        return model.fit(*args,"
+        " **kwargs)\n\n"
+    )
     space.write_text(space.read_text().replace(line, own_fit + line))
-    outcome = setting.tune(3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)})
+    outcome = setting.tune(
+        3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)}
+    )
     assert outcome.summary.failures == {"timeout": 1}
     assert [t.state for t in setting.study().trials] == [TrialState.FAIL, TrialState.WAITING]
     assert setting.study().trials[1].user_attrs["baseline"] is True
@@ -305,7 +394,10 @@ def test_clock_of_a_trial_is_complete(setting: Setting) -> None:
     trial = setting.study().trials[1]
     assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
     # "view" may round to nothing
-    assert all(trial.user_attrs["seconds"][phase] > 0 for phase in ("build", "first_step", "train", "evaluate", "idle", "storage"))
+    assert all(
+        trial.user_attrs["seconds"][phase] > 0
+        for phase in ("build", "first_step", "train", "evaluate", "idle", "storage")
+    )
     assert trial.user_attrs["n_tokens"] > 0
     assert trial.user_attrs["peak_memory_mb"] > 100
     assert 0 < outcome.summary.overhead_share < 1
@@ -314,7 +406,9 @@ def test_clock_of_a_trial_is_complete(setting: Setting) -> None:
 def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting: Setting) -> None:
     space = Path(setting.config.space)
     nan = "\n            learning_rate=float('nan') if hp.get('vocab_size') == 30 else 0.05,"
-    space.write_text(space.read_text().replace('\n            learning_rate=hp.get("learning_rate"),', nan))
+    space.write_text(
+        space.read_text().replace('\n            learning_rate=hp.get("learning_rate"),', nan)
+    )
     setting.tune(2)
     trials = setting.study().trials
     assert [t.state for t in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
@@ -325,7 +419,11 @@ def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting
 @pytest.mark.slow
 def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
     space = Path(setting.config.space)
-    space.write_text(space.read_text().replace('learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")'))
+    space.write_text(
+        space.read_text().replace(
+            'learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")'
+        )
+    )
     with pytest.raises(StudyError, match="failed one after the other"):
         setting.tune(30, n_workers=2)
     states = {t.state for t in setting.study().trials}
@@ -336,7 +434,12 @@ def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
 def test_bug_in_a_space_stops_the_study_with_values_and_traceback(setting: Setting) -> None:
     space = Path(setting.config.space)
     good = space.read_text()
-    space.write_text(good.replace("        return lstm_classifier(", "        raise KeyError('oops')\n        return lstm_classifier("))
+    space.write_text(
+        good.replace(
+            "        return lstm_classifier(",
+            "        raise KeyError('oops')\n        return lstm_classifier(",
+        )
+    )
     with pytest.raises(SpaceBug, match=r"vocab_size 30.*oops") as stopped:
         setting.tune(2)
     assert "KeyError" in stopped.value.traceback
@@ -349,7 +452,10 @@ def test_bug_in_a_space_stops_the_study_with_values_and_traceback(setting: Setti
 
 def test_worker_that_dies_is_replaced_and_its_trial_tried_once_more(setting: Setting) -> None:
     space = Path(setting.config.space)
-    dies = "        if hp.get('vocab_size') == 30:\n            import os; os.kill(os.getpid(), 9)\n        return lstm_classifier("
+    dies = (
+        "        if hp.get('vocab_size') == 30:\n            import os; os.kill(os.getpid(), 9)\n  "
+        "      return lstm_classifier("
+    )
     space.write_text(space.read_text().replace("        return lstm_classifier(", dies))
     setting.tune(2)
     trials = setting.study().trials
@@ -359,7 +465,9 @@ def test_worker_that_dies_is_replaced_and_its_trial_tried_once_more(setting: Set
 
 def test_refused_command_leaves_no_folder(setting: Setting) -> None:
     space = Path(setting.config.space)
-    space.write_text(space.read_text().replace('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4'))
+    space.write_text(
+        space.read_text().replace('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4')
+    )
     with pytest.raises(SpaceError, match="grid sampler needs"):
         setting.tune(1, config={"sampler": "grid"})
     assert not setting.folder.path.exists()
@@ -395,14 +503,21 @@ def test_another_metric_is_refused_with_both_sides(setting: Setting) -> None:
 
 def test_status_is_one_object_for_scripts(setting: Setting) -> None:
     setting.tune(1)
-    values, _, _ = status_of(setting.results, setting.folder, storage_url=setting.results.storage_url(None))
+    values, _, _ = status_of(
+        setting.results, setting.folder, storage_url=setting.results.storage_url(None)
+    )
     names = (
-        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed best_value best_mean"
-        " best_params best_trial_of_the_search baseline_value coordinators seconds_by_phase overhead_share n_tokens fingerprints"
+        "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed"
+        " best_value best_mean best_params best_trial_of_the_search baseline_value coordinators"
+        " seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(values) == names.split()
     assert values["best_value"] == values["baseline_value"] == setting.study().best_value
-    assert (values["best_is_confirmed"], values["best_mean"], values["best_trial_of_the_search"]) == (False, None, 0)
+    assert (
+        values["best_is_confirmed"],
+        values["best_mean"],
+        values["best_trial_of_the_search"],
+    ) == (False, None, 0)
 
 
 def test_val_loss_is_minimised(setting: Setting) -> None:
@@ -420,11 +535,40 @@ def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: P
     assert setting.folder.confusion_path(0).read_text().count("c6") == 2
 
 
-def start_tune(setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--space", setting.config.space, "--data", setting.config.data.data]
-    command += ["--n-trials", str(n_trials), "--epochs", str(epochs), "--pruner", "none", "--workers", "1"]
+def start_tune(
+    setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "tune",
+        "--study",
+        "s",
+        "--space",
+        setting.config.space,
+        "--data",
+        setting.config.data.data,
+    ]
+    command += [
+        "--n-trials",
+        str(n_trials),
+        "--epochs",
+        str(epochs),
+        "--pruner",
+        "none",
+        "--workers",
+        "1",
+    ]
     command += ["--results", str(setting.results.path), *flags]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> None:
@@ -446,7 +590,9 @@ def slow_setting(setting: Setting) -> Setting:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_cleanly_and_the_same_command_goes_on(slow_setting: Setting, number: signal.Signals) -> None:
+def test_interrupt_ends_cleanly_and_the_same_command_goes_on(
+    slow_setting: Setting, number: signal.Signals
+) -> None:
     before = left_behind()
     process = start_tune(slow_setting, 3)
     wait_for(process, "trial 1 starts")
@@ -483,7 +629,9 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Sett
 
 
 @pytest.mark.slow
-def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting, running_below: Callable[[int], list[int]]) -> None:
+def test_killed_coordinator_leaves_no_ghost_and_no_worker(
+    slow_setting: Setting, running_below: Callable[[int], list[int]]
+) -> None:
     process = start_tune(slow_setting, 3)
     wait_for(process, "trial 0 starts")
     os.kill(process.pid, signal.SIGKILL)
@@ -504,17 +652,29 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(slow_setting: Setting,
 def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
     """As where the kernel ends a whole container that is out of memory."""
     space = Path(setting.config.space)
-    dies = "        if hp.get('vocab_size') == 11:\n            import os; os.killpg(0, 9)\n        return lstm"
+    dies = (
+        "        if hp.get('vocab_size') == 11:\n            import os; os.killpg(0, 9)\n       "
+        " return lstm"
+    )
     space.write_text(space.read_text().replace("        return lstm", dies))
     setting.tune(1)
-    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    setting.study().enqueue_trial(
+        {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    )
     codes, out = [], ""
     while not codes or (codes[-1] == -signal.SIGKILL and len(codes) < 6):
         process = start_tune(setting, 3, flags=("--no-confirm",))
         out = process.communicate(timeout=100)[0]
         codes.append(process.returncode)
     assert codes == [-signal.SIGKILL] * 3 + [0], out
-    assert [t.state.name for t in setting.study().trials] == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [t.state.name for t in setting.study().trials] == [
+        "COMPLETE",
+        "FAIL",
+        "FAIL",
+        "FAIL",
+        "COMPLETE",
+        "COMPLETE",
+    ]
     assert "trial 3 is not tried again" in setting.folder.log_path.read_text()
 
 
@@ -533,7 +693,9 @@ def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.slow
-def test_study_killed_ten_times_equals_the_uninterrupted_one(setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> None:
+def test_study_killed_ten_times_equals_the_uninterrupted_one(
+    setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path
+) -> None:
     n_trials, flags = 14, ("--pruner", "asha", "--epochs", "3", "--no-confirm")
     whole = Setting(tmp_path / "whole", reviews_csv, tiny_space)
     start_tune(whole, n_trials, flags=flags).communicate(timeout=200)
@@ -567,8 +729,18 @@ def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
     [
         ("import time; time.sleep(600)", TrialLimits(seconds=3.0), "too long", 1),
         ("import time; time.sleep(600)", TrialLimits(silent_seconds=3.0), "silent", 2),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", TrialLimits(silent_seconds=3.0), "silent", 2),
-        ("import numpy as np, time; x = np.ones(2**28); time.sleep(600)", TrialLimits(memory_mb=2000.0), "out of memory", 1),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+            TrialLimits(silent_seconds=3.0),
+            "silent",
+            2,
+        ),
+        (
+            "import numpy as np, time; x = np.ones(2**28); time.sleep(600)",
+            TrialLimits(memory_mb=2000.0),
+            "out of memory",
+            1,
+        ),
         ("import numpy as np; x = np.ones(2**40)", TrialLimits(), "out of memory", 1),
         ("import os; os.kill(os.getpid(), 9)", TrialLimits(), "lost", 2),
     ],
@@ -580,7 +752,8 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     """Trial 1 does what it must not; those after it find a worker."""
     space = Path(setting.config.space)
     text = space.read_text().replace(
-        "        return lstm", f"        if hp.get('vocab_size') == 11:\n            {code}\n        return lstm"
+        "        return lstm",
+        f"        if hp.get('vocab_size') == 11:\n            {code}\n        return lstm",
     )
     space.write_text(text)
     setting.tune(1)
@@ -591,14 +764,22 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     assert [t.user_attrs["reason"] for t in failed] == [reason] * n_tries
     assert all(t.params == bad for t in failed)
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 3
-    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in setting.study().trials)
+    assert not any(
+        t.state in (TrialState.RUNNING, TrialState.WAITING) for t in setting.study().trials
+    )
 
 
 def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Setting) -> None:
     space = Path(setting.config.space)
-    space.write_text(space.read_text().replace("        return lstm", "        assert hp.get('vocab_size') != 11\n        return lstm"))
+    space.write_text(
+        space.read_text().replace(
+            "        return lstm", "        assert hp.get('vocab_size') != 11\n        return lstm"
+        )
+    )
     setting.tune(1)
-    setting.study().enqueue_trial({"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+    setting.study().enqueue_trial(
+        {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+    )
     outcome = setting.tune(3, keep_going=True)
     assert outcome.summary.failures == {"bug": 1}
     assert outcome.summary.n_finished == 3

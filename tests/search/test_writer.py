@@ -1,4 +1,6 @@
-"""What a coordinator finds of its own trials after it died, and which configurations it gives up."""
+"""What a coordinator finds of its own trials after it died, and which configurations it
+gives up.
+"""
 
 import io
 import json
@@ -22,7 +24,9 @@ EPOCH = {"number": 1, "metrics": {"val_accuracy": 0.5, "loss": 0.7}, "seconds": 
 
 
 class Machine:
-    """A study whose coordinator is started again and again; nothing ends one but the start of the next."""
+    """A study whose coordinator is started again and again; nothing ends one but the start of the
+    next.
+    """
 
     def __init__(self, folder: Path) -> None:
         config = replace(CONFIG, sampler="random", pruner="none")
@@ -36,7 +40,9 @@ class Machine:
         """A coordinator, and the trials that it goes on with."""
         coordinators = Coordinators(self.study)
         coordinators.listen()
-        record = Record(self.study, self._config, SPACE, self.results, ["negative", "positive"], coordinators)
+        record = Record(
+            self.study, self._config, SPACE, self.results, ["negative", "positive"], coordinators
+        )
         return record, record.start()
 
     def states(self) -> list[TrialState]:
@@ -44,7 +50,9 @@ class Machine:
 
     def save(self, opened: OpenTrial, n_epochs: int) -> None:
         """Write a trial's checkpoint and pause it, as the worker and the search do."""
-        seen = json.dumps({"history": [{**EPOCH, "number": number} for number in range(1, n_epochs + 1)]})
+        seen = json.dumps(
+            {"history": [{**EPOCH, "number": number} for number in range(1, n_epochs + 1)]}
+        )
         buffer = io.BytesIO()
         np.savez(buffer, seen=np.frombuffer(seen.encode(), dtype=np.uint8))
         self.folder.checkpoint_path(opened.number).write_bytes(buffer.getvalue())
@@ -71,7 +79,9 @@ def pause_after_one_epoch(machine: Machine) -> None:
     record.mark(asked, paused=True)
 
 
-def test_configuration_at_work_in_every_death_is_given_up(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_configuration_at_work_in_every_death_is_given_up(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
     tried = []
     for _ in range(DEATH_LIMIT):
         record, _ = machine.start()
@@ -85,12 +95,17 @@ def test_configuration_at_work_in_every_death_is_given_up(machine: Machine, capl
     assert {t.user_attrs["reason"] for t in machine.study.trials} == {"lost"}
     says = "trial 2 is not tried again: its coordinator has died 3 times while it was at work"
     assert says in caplog.text
-    assert says in machine.folder.error_path(2).read_text() and "vocab_size 10" in machine.folder.error_path(2).read_text()
+    assert (
+        says in machine.folder.error_path(2).read_text()
+        and "vocab_size 10" in machine.folder.error_path(2).read_text()
+    )
     following = ask(machine.start()[0])
     assert following is not None and following.values != tried[0]
 
 
-def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(machine: Machine) -> None:
+def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
+    machine: Machine,
+) -> None:
     for n_epochs in range(1, 2 * DEATH_LIMIT):
         record, _ = machine.start()
         asked = ask(record)
@@ -101,7 +116,9 @@ def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(mac
     assert machine.states()[-1] == TrialState.WAITING
 
 
-def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(machine: Machine) -> None:
+def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
+    machine: Machine,
+) -> None:
     """As one whose memory grows: the first epoch ends in every try."""
     for _ in range(DEATH_LIMIT + 1):
         record, _ = machine.start()
@@ -135,7 +152,9 @@ def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:
 
 
 def test_trial_that_was_not_at_work_is_not_counted(machine: Machine) -> None:
-    """One was killed before it had its values, the other waits for one of the same configuration."""
+    """One was killed before it had its values, the other waits for one of the same
+    configuration.
+    """
     for _ in range(2 * DEATH_LIMIT):
         record, _ = machine.start()
         machine.study.ask()
@@ -166,7 +185,9 @@ def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Ma
     assert ask(record) is not None
 
 
-def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(machine: Machine) -> None:
+def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
+    machine: Machine,
+) -> None:
     pause_after_one_epoch(machine)
     for _ in range(DEATH_LIMIT):
         record, (paused,) = machine.start()
@@ -176,7 +197,9 @@ def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
     assert machine.states() == [TrialState.FAIL]
 
 
-def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(machine: Machine) -> None:
+def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(
+    machine: Machine,
+) -> None:
     pause_after_one_epoch(machine)
     for _ in range(2 * DEATH_LIMIT):
         _, paused = machine.start()

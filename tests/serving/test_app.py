@@ -46,7 +46,9 @@ MANIFEST = {
 
 def fake(texts: Sequence[str]) -> Array:
     """Good where the text says so, bad where it says that."""
-    good = np.array([0.5 + 0.3 * ("good" in text.lower()) - 0.4 * ("bad" in text.lower()) for text in texts])
+    good = np.array(
+        [0.5 + 0.3 * ("good" in text.lower()) - 0.4 * ("bad" in text.lower()) for text in texts]
+    )
     return np.stack([1 - good, good], axis=1)
 
 
@@ -69,7 +71,9 @@ def test_one_text_gets_one_prediction(client: TestClient) -> None:
     answer = client.post("/predict", json={"text": "so good"})
     assert answer.status_code == 200
     assert answer.json() == {
-        "predictions": [{"label": "good", "probability": 0.8, "probabilities": {"<b>bad</b>": 0.2, "good": 0.8}}],
+        "predictions": [
+            {"label": "good", "probability": 0.8, "probabilities": {"<b>bad</b>": 0.2, "good": 0.8}}
+        ],
         "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
     }
 
@@ -108,14 +112,18 @@ def test_many_texts_get_theirs_in_order(client: TestClient) -> None:
         (json.dumps({"text": "a" * (MAX_CHARACTERS + 1)}).encode(), "at most 100,000 characters"),
     ],
 )
-def test_wrong_body_is_refused_in_one_sentence(body: bytes, sentence: str, client: TestClient) -> None:
+def test_wrong_body_is_refused_in_one_sentence(
+    body: bytes, sentence: str, client: TestClient
+) -> None:
     answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert sentence in detail(answer)
     assert client.post("/predict", json={"text": "good"}).status_code == 200
 
 
-@pytest.mark.parametrize("text", ["\0", "a\0b", "\U0001f600" * 100, "\u202eabc", " \t\r\n", "\ue000", "!?"])
+@pytest.mark.parametrize(
+    "text", ["\0", "a\0b", "\U0001f600" * 100, "\u202eabc", " \t\r\n", "\ue000", "!?"]
+)
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 def test_strange_text_is_answered(path: str, text: str, client: TestClient) -> None:
     assert client.post(path, json={"text": text}).status_code == 200
@@ -128,14 +136,20 @@ def test_text_of_many_does_not_suit_explain(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_body_that_a_web_page_can_send_unasked_is_refused(kind: str | None, client: TestClient) -> None:
-    answer = client.post("/predict", content=b'{"text":"good"}', headers={"Content-Type": kind} if kind else {})
+def test_body_that_a_web_page_can_send_unasked_is_refused(
+    kind: str | None, client: TestClient
+) -> None:
+    answer = client.post(
+        "/predict", content=b'{"text":"good"}', headers={"Content-Type": kind} if kind else {}
+    )
     assert answer.status_code == 415
     assert "application/json" in detail(answer)
 
 
 def test_large_body_is_refused_by_its_length(client: TestClient) -> None:
-    answer = client.post("/predict", content=b" " * (MAX_BODY + 1), headers={"Content-Type": "application/json"})
+    answer = client.post(
+        "/predict", content=b" " * (MAX_BODY + 1), headers={"Content-Type": "application/json"}
+    )
     assert answer.status_code == 413
     assert "at most 4,194,304 bytes" in detail(answer)
 
@@ -151,7 +165,9 @@ def test_large_body_in_chunks_is_refused_before_it_is_whole(client: TestClient) 
 
 
 def test_body_that_ends_with_its_connection_is_not_used() -> None:
-    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    messages = iter(
+        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    )
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -160,7 +176,13 @@ def test_body_that_ends_with_its_connection_is_not_used() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": [(b"host", b"localhost")]}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
     asyncio.run(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
     assert sent == []
 
@@ -185,7 +207,18 @@ def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
     assert sent[0]["status"] == 503
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "[::1]", "192.168.0.7"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "localhost.",
+        "",
+        "[::1]",
+        "192.168.0.7",
+    ],
+)
 def test_request_under_another_name_is_refused(host: str, client: TestClient) -> None:
     for path in ("/", "/health", "/openapi.json"):
         answer = client.get(path, headers={"Host": host})
@@ -193,9 +226,14 @@ def test_request_under_another_name_is_refused(host: str, client: TestClient) ->
         assert "another host" in detail(answer)
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "my.name", "192.168.0.7:80", "[fe80::1]:80"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8000", "127.0.0.1", "my.name", "192.168.0.7:80", "[fe80::1]:80"],
+)
 def test_open_server_takes_addresses_and_the_names_it_was_told(host: str) -> None:
-    client = TestClient(app.make_app(fake, MANIFEST, hosts={"localhost", "my.name"}, any_address=True))
+    client = TestClient(
+        app.make_app(fake, MANIFEST, hosts={"localhost", "my.name"}, any_address=True)
+    )
     assert client.get("/health", headers={"Host": host}).status_code == 200
     assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
 
@@ -215,7 +253,9 @@ def test_explain_says_which_words_moved_the_label(client: TestClient) -> None:
     assert found["n_words_left_out"] == 0
 
 
-def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(microbatch, "MAX_REQUESTS", 1)
     working, may_end = threading.Event(), threading.Event()
 
@@ -237,7 +277,9 @@ def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(mon
     assert asyncio.run(ask()) == (503, 200, 200)
 
 
-def test_more_texts_than_may_wait_are_turned_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_texts_than_may_wait_are_turned_away(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(microbatch, "MAX_WAITING", 2)
     answer = client.post("/predict", json={"texts": ["a"] * 3})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -267,7 +309,9 @@ def test_model_that_fails_is_no_end_of_the_server() -> None:
             raise RuntimeError("of the model")
         return fake(texts)
 
-    with TestClient(app.make_app(broken, MANIFEST), base_url="http://localhost", raise_server_exceptions=False) as client:
+    with TestClient(
+        app.make_app(broken, MANIFEST), base_url="http://localhost", raise_server_exceptions=False
+    ) as client:
         answer = client.post("/predict", json={"text": "break"})
         assert answer.status_code == 500
         assert "of the model" not in answer.text
@@ -282,8 +326,16 @@ class Loaded(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value or "" for name, value in attrs if name in ("src", "style") or name.startswith("on")]
-        self.found += [value or "" for name, value in attrs if name == "href" and not (value or "").startswith("/")]
+        self.found += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "style") or name.startswith("on")
+        ]
+        self.found += [
+            value or ""
+            for name, value in attrs
+            if name == "href" and not (value or "").startswith("/")
+        ]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
@@ -299,7 +351,11 @@ def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None
 
 def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
     page, schema = client.get("/docs").text, client.get("/openapi.json").json()
-    assert sorted(re.findall(r"<h2>(?:GET|POST) (.*?)</h2>", page)) == sorted(schema["paths"]) == ["/explain", "/health", "/predict"]
+    assert (
+        sorted(re.findall(r"<h2>(?:GET|POST) (.*?)</h2>", page))
+        == sorted(schema["paths"])
+        == ["/explain", "/health", "/predict"]
+    )
     assert f"up to {MAX_WORDS} of them" in page
     assert "<b>bad</b>" not in page
     assert "&lt;b&gt;bad&lt;/b&gt;" in page
@@ -307,19 +363,33 @@ def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
 
 @pytest.fixture(scope="module")
 def api() -> schemathesis.BaseSchema:
-    refusals = {"checks": {"negative_data_rejection": {"expected-statuses": [413, 415, 422]}}}  # 413: its examples may be very long
+    refusals = {
+        "checks": {"negative_data_rejection": {"expected-statuses": [413, 415, 422]}}
+    }  # 413: its examples may be very long
     config = schemathesis.Config.from_dict(refusals)
-    return schemathesis.openapi.from_asgi("/openapi.json", app.make_app(fake, MANIFEST, hosts={"testserver"}), config=config)
+    return schemathesis.openapi.from_asgi(
+        "/openapi.json", app.make_app(fake, MANIFEST, hosts={"testserver"}), config=config
+    )
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/health")])
-def test_answers_are_those_of_the_schema(method: str, path: str, mode: GenerationMode, api: schemathesis.BaseSchema) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/health")]
+)
+def test_answers_are_those_of_the_schema(
+    method: str, path: str, mode: GenerationMode, api: schemathesis.BaseSchema
+) -> None:
     if (path, mode) == ("/health", GenerationMode.NEGATIVE):
         pytest.skip("it takes nothing that could be wrong")
 
     @given(api[path][method].as_strategy(mode))
-    @settings(max_examples=N_EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=N_EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     def check(case: schemathesis.Case) -> None:
         case.call_and_validate()
 
@@ -342,8 +412,19 @@ def test_host_that_is_not_here_says_so() -> None:
 @pytest.fixture(scope="module")
 def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
     """`python -m tuning serve` with a real model; its last line of output says that it listens."""
-    command = [sys.executable, "-m", "tuning", "serve", "--export", str(onnx_export), "--port", str(free_port())]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "serve",
+        "--export",
+        str(onnx_export),
+        "--port",
+        str(free_port()),
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
         yield started
         started.kill()
 
@@ -384,20 +465,33 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/
         (b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"4"),
         (HEAD + b"Content-Length: 99999999999\r\n\r\n", b"413"),
         (HEAD + b"Content-Length: minus one\r\n\r\n", b"400"),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"100000\r\n" + b" " * 2**20 + b"\r\n") * 5 + b"0\r\n\r\n", b"413"),
+        (
+            HEAD
+            + b"Transfer-Encoding: chunked\r\n\r\n"
+            + (b"100000\r\n" + b" " * 2**20 + b"\r\n") * 5
+            + b"0\r\n\r\n",
+            b"413",
+        ),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nnot a length\r\n", b"400"),
         (HEAD + b'Content-Length: 11\r\n\r\n{"text":"\xff"', b"422"),
         (HEAD + b"Content-Length: 50\r\n\r\n{", b""),
     ],
 )
-def test_process_outlives_what_is_no_request(data: bytes, status: bytes, process: subprocess.Popen[str], address: str) -> None:
+def test_process_outlives_what_is_no_request(
+    data: bytes, status: bytes, process: subprocess.Popen[str], address: str
+) -> None:
     assert said(address, data).partition(b" ")[2].startswith(status)
-    assert httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"] == "s"
+    assert (
+        httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"]
+        == "s"
+    )
     assert process.poll() is None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"])
+@pytest.mark.parametrize(
+    "data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"]
+)
 def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: str) -> None:
     """With the limit that users have: 10 seconds."""
     host, port = address.removeprefix("http://").split(":")
@@ -407,7 +501,9 @@ def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: st
 
 
 @pytest.mark.slow
-def test_sigterm_ends_the_process_after_the_answers(process: subprocess.Popen[str], address: str) -> None:
+def test_sigterm_ends_the_process_after_the_answers(
+    process: subprocess.Popen[str], address: str
+) -> None:
     """The last test of this process: those before it left no traceback either."""
     assert httpx.get(f"{address}/health").json()["status"] == "ok"
     process.send_signal(signal.SIGTERM)
@@ -445,7 +541,9 @@ def test_waiting_requests_share_a_batch() -> None:
     async def ask() -> list[str]:
         transport = httpx.ASGITransport(app.make_app(counted, MANIFEST))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            answers = await asyncio.gather(*(client.post("/predict", json={"text": ("good", "bad")[n % 2]}) for n in range(30)))
+            answers = await asyncio.gather(
+                *(client.post("/predict", json={"text": ("good", "bad")[n % 2]}) for n in range(30))
+            )
         return [answer.json()["predictions"][0]["label"] for answer in answers]
 
     assert asyncio.run(ask()) == ["good", "<b>bad</b>"] * 15
@@ -464,6 +562,12 @@ def test_page_in_chromium_shows_label_probability_and_words(chromium: list[str])
         assert "<b>bad</b> with probability 0.6000" in shown
         assert re.search(r"bad\s+1\s+\+0\.4000", shown)
         assert re.search(r"good\s+1\s+−0\.3000", shown)
-        assert browser.run("[...document.querySelectorAll('#text span')].map((span) => span.textContent).join()") == "Good,bad"
+        assert (
+            browser.run(
+                "[...document.querySelectorAll('#text span')].map((span) =>"
+                " span.textContent).join()"
+            )
+            == "Good,bad"
+        )
         assert browser.run("document.images.length") == 0
         assert browser.problems == []

@@ -1,4 +1,6 @@
-"""Slow, silent and many clients over real sockets: the time and the memory of each are limited, and none shuts the others out."""
+"""Slow, silent and many clients over real sockets: the time and the memory of each are limited, and
+none shuts the others out.
+"""
 
 import asyncio
 import contextlib
@@ -58,9 +60,13 @@ def connect(address: str) -> Iterator[Connect]:
 
 
 def until_closed(client: socket.socket) -> bytes:
-    """All bytes that the server sends before it closes the connection; a server that keeps it open fails the test."""
+    """All bytes that the server sends before it closes the connection; a server that keeps it open
+    fails the test.
+    """
     answer = b""
-    with contextlib.suppress(ConnectionResetError):  # the server closed before it had read everything
+    with contextlib.suppress(
+        ConnectionResetError
+    ):  # the server closed before it had read everything
         while part := client.recv(65536):
             answer += part
     return answer
@@ -80,14 +86,24 @@ def refusal(answer: bytes) -> tuple[int, str]:
     """The status and the sentence of an answer after which the server closes."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
-    assert {b"connection: close", b"content-type: application/json", b"content-length: %d" % len(body)} <= set(lines)
+    assert {
+        b"connection: close",
+        b"content-type: application/json",
+        b"content-length: %d" % len(body),
+    } <= set(lines)
     sentence = json.loads(body)["detail"]
     assert sentence.endswith(".")
     return int(head.split(b" ")[1]), sentence
 
 
-@pytest.mark.parametrize("data", [b"", HEADERS, HALF_BODY, HEALTH], ids=["nothing", "half the headers", "half the body", "idle"])
-def test_clients_that_wait_leave_room_for_others(data: bytes, address: str, connect: Connect) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [b"", HEADERS, HALF_BODY, HEALTH],
+    ids=["nothing", "half the headers", "half the body", "idle"],
+)
+def test_clients_that_wait_leave_room_for_others(
+    data: bytes, address: str, connect: Connect
+) -> None:
     waiting = []
     for _ in range(N_HALF):
         waiting.append(connect(data))
@@ -102,7 +118,9 @@ def test_clients_that_wait_leave_room_for_others(data: bytes, address: str, conn
         assert {refusal(until_closed(client))[0] for client in ended} == {503}
 
 
-def test_client_that_has_waited_longest_makes_room(monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+def test_client_that_has_waited_longest_makes_room(
+    monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
     first, second, third = (connect(HALF_BODY) for _ in range(3))
     status, sentence = refusal(until_closed(first))
@@ -114,10 +132,18 @@ def test_client_that_has_waited_longest_makes_room(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "data",
-    [HEADERS, HALF_BODY, HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", HEALTH + HALF_BODY, HEALTH + HEADERS],
+    [
+        HEADERS,
+        HALF_BODY,
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+        HEALTH + HALF_BODY,
+        HEALTH + HEADERS,
+    ],
     ids=["headers", "body", "chunk", "body of a second request", "headers of a second request"],
 )
-def test_request_that_does_not_arrive_whole_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+def test_request_that_does_not_arrive_whole_is_refused(
+    data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
     client = connect(data)
     if data.startswith(HEALTH):
@@ -127,9 +153,13 @@ def test_request_that_does_not_arrive_whole_is_refused(data: bytes, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "data", [HEADERS + b"X: ", HEAD + b"Content-Length: 500\r\n\r\n", HEALTH + HEADERS], ids=["headers", "body", "second"]
+    "data",
+    [HEADERS + b"X: ", HEAD + b"Content-Length: 500\r\n\r\n", HEALTH + HEADERS],
+    ids=["headers", "body", "second"],
 )
-def test_byte_now_and_then_gives_no_more_time(data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+def test_byte_now_and_then_gives_no_more_time(
+    data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
     client = connect(data)
     if data.startswith(HEALTH):
@@ -145,7 +175,9 @@ def test_byte_now_and_then_gives_no_more_time(data: bytes, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("data", [b"", HEALTH], ids=["new", "after an answer"])
-def test_connection_without_a_request_is_closed_without_an_answer(data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
+def test_connection_without_a_request_is_closed_without_an_answer(
+    data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
     """Empty lines may precede a request; they are no request and give no more time."""
     monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
     client = connect(data)
@@ -161,8 +193,14 @@ def test_connection_without_a_request_is_closed_without_an_answer(data: bytes, m
     assert until_closed(client) == b""
 
 
-@pytest.mark.parametrize("data", [b"", HEADERS, HALF_BODY], ids=["one request", "half the headers of a next", "half the body of a next"])
-def test_answer_that_takes_long_is_not_cut_off(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [b"", HEADERS, HALF_BODY],
+    ids=["one request", "half the headers of a next", "half the body of a next"],
+)
+def test_answer_that_takes_long_is_not_cut_off(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
 
     def slow(texts: Sequence[str]) -> Array:
@@ -174,7 +212,9 @@ def test_answer_that_takes_long_is_not_cut_off(data: bytes, monkeypatch: pytest.
         assert b'"label":"good"' in read_answer(client)
 
 
-def test_new_client_is_refused_where_no_other_can_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_client_is_refused_where_no_other_can_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
     n_asked, may_end = threading.Semaphore(0), threading.Event()
 
@@ -184,7 +224,10 @@ def test_new_client_is_refused_where_no_other_can_make_room(monkeypatch: pytest.
         await asyncio.to_thread(may_end.wait, 20)
         return Response("{}")
 
-    with served(Starlette(routes=[Route("/predict", slow, methods=["POST"])])) as address, clients(address) as connect:
+    with (
+        served(Starlette(routes=[Route("/predict", slow, methods=["POST"])])) as address,
+        clients(address) as connect,
+    ):
         answered = [connect(HALF_BODY + REST_OF_BODY) for _ in range(2)]
         assert n_asked.acquire(timeout=20)
         assert n_asked.acquire(timeout=20)
@@ -196,7 +239,9 @@ def test_new_client_is_refused_where_no_other_can_make_room(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("n_requests", [1, 2])
-def test_client_that_reads_no_answers_makes_room(n_requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_reads_no_answers_makes_room(
+    n_requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
     answered = threading.Event()
 
@@ -206,13 +251,18 @@ def test_client_that_reads_no_answers_makes_room(n_requests: int, monkeypatch: p
     async def small(_: Request) -> Response:
         return Response("{}")
 
-    with served(Starlette(routes=[Route("/large", large), Route("/health", small)])) as address, clients(address) as connect:
+    with (
+        served(Starlette(routes=[Route("/large", large), Route("/health", small)])) as address,
+        clients(address) as connect,
+    ):
         connect(HEALTH.replace(b"/health", b"/large") * n_requests)
         assert answered.wait(20)
         assert b"200 OK" in read_answer(connect(HEALTH))
 
 
-def test_requests_that_are_sent_ahead_of_their_answers_are_limited(address: str, connect: Connect) -> None:
+def test_requests_that_are_sent_ahead_of_their_answers_are_limited(
+    address: str, connect: Connect
+) -> None:
     few = connect(HEALTH * 50)
     many = connect(b"")
     with pytest.raises(ConnectionError):

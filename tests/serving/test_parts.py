@@ -21,7 +21,9 @@ def test_each_different_word_is_hidden_wherever_it_stands() -> None:
 
 
 @pytest.mark.parametrize(("truncating", "words"), [("pre", ("c", "d")), ("post", ("a", "b"))])
-def test_words_that_the_model_does_not_see_are_not_hidden(truncating: str, words: tuple[str, ...]) -> None:
+def test_words_that_the_model_does_not_see_are_not_hidden(
+    truncating: str, words: tuple[str, ...]
+) -> None:
     assert hide_words("a b c d", sequence_length=2, truncating=truncating).words == words
 
 
@@ -45,7 +47,11 @@ def test_text_without_a_word_has_nothing_to_hide(text: str) -> None:
 def test_effect_is_what_the_label_loses_without_the_word() -> None:
     hidden = hide_words("good but bad", sequence_length=9, truncating="pre")
     found = effects(hidden, fake(hidden.texts))
-    assert [(word.word, round(word.effect, 6)) for word in found] == [("bad", 0.4), ("good", -0.3), ("but", 0.0)]
+    assert [(word.word, round(word.effect, 6)) for word in found] == [
+        ("bad", 0.4),
+        ("good", -0.3),
+        ("but", 0.0),
+    ]
 
 
 def test_answers_of_a_batch_go_to_their_requests() -> None:
@@ -56,7 +62,9 @@ def test_answers_of_a_batch_go_to_their_requests() -> None:
     assert [len(outputs) for outputs in asyncio.run(ask())] == [1, 2, 3, 4, 5]
 
 
-def test_request_that_fits_no_batch_with_others_is_a_batch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_that_fits_no_batch_with_others_is_a_batch_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(microbatch, "MAX_BATCH", 4)
     sizes: list[int] = []
 

@@ -10,7 +10,12 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import (
@@ -64,32 +69,64 @@ def cells(hp: HP) -> None:
 MAPPING: list[tuple[str, Callable[[HP], object], dict[str, BaseDistribution]]] = [
     ("int", lambda hp: hp.Int("a", 1, 9), {"a": IntDistribution(1, 9)}),
     ("int_step", lambda hp: hp.Int("a", 10, 40, step=10), {"a": IntDistribution(10, 40, step=10)}),
-    ("int_log", lambda hp: hp.Int("a", 2, 200, sampling="log"), {"a": IntDistribution(2, 200, log=True)}),
-    ("int_factor", lambda hp: hp.Int("a", 2, 17, step=2, sampling="log"), {"a": CategoricalDistribution((2, 4, 8, 16))}),
+    (
+        "int_log",
+        lambda hp: hp.Int("a", 2, 200, sampling="log"),
+        {"a": IntDistribution(2, 200, log=True)},
+    ),
+    (
+        "int_factor",
+        lambda hp: hp.Int("a", 2, 17, step=2, sampling="log"),
+        {"a": CategoricalDistribution((2, 4, 8, 16))},
+    ),
     ("float", lambda hp: hp.Float("a", 0, 0.5), {"a": FloatDistribution(0.0, 0.5)}),
-    ("float_step", lambda hp: hp.Float("a", 0, 0.5, step=0.05), {"a": FloatDistribution(0.0, 0.5, step=0.05)}),
-    ("float_log", lambda hp: hp.Float("a", 1e-4, 1e-2, sampling="log"), {"a": FloatDistribution(1e-4, 1e-2, log=True)}),
-    ("float_factor", lambda hp: hp.Float("a", 0.5, 4, step=2, sampling="log"), {"a": CategoricalDistribution((0.5, 1.0, 2.0, 4.0))}),
+    (
+        "float_step",
+        lambda hp: hp.Float("a", 0, 0.5, step=0.05),
+        {"a": FloatDistribution(0.0, 0.5, step=0.05)},
+    ),
+    (
+        "float_log",
+        lambda hp: hp.Float("a", 1e-4, 1e-2, sampling="log"),
+        {"a": FloatDistribution(1e-4, 1e-2, log=True)},
+    ),
+    (
+        "float_factor",
+        lambda hp: hp.Float("a", 0.5, 4, step=2, sampling="log"),
+        {"a": CategoricalDistribution((0.5, 1.0, 2.0, 4.0))},
+    ),
     ("choice", lambda hp: hp.Choice("a", ["x", "y"]), {"a": CategoricalDistribution(("x", "y"))}),
     ("boolean", lambda hp: hp.Boolean("a"), {"a": CategoricalDistribution((False, True))}),
     ("fixed", lambda hp: hp.Fixed("a", 7), {}),
 ]
 
 
-@pytest.mark.parametrize(("declare", "distributions"), [row[1:] for row in MAPPING], ids=[row[0] for row in MAPPING])
-def test_suggest_maps_to_distribution(declare: Callable[[HP], object], distributions: dict[str, BaseDistribution]) -> None:
+@pytest.mark.parametrize(
+    ("declare", "distributions"), [row[1:] for row in MAPPING], ids=[row[0] for row in MAPPING]
+)
+def test_suggest_maps_to_distribution(
+    declare: Callable[[HP], object], distributions: dict[str, BaseDistribution]
+) -> None:
     trial, _ = ask(space_of(declare))
     assert trial.distributions == distributions
 
 
 def test_suggest_takes_the_trials_values() -> None:
-    space = space_of(lambda hp: (hp.Int("units", 1, 9), hp.Float("rate", 1e-3, 1, sampling="log"), hp.Boolean("masked")))
+    space = space_of(
+        lambda hp: (
+            hp.Int("units", 1, 9),
+            hp.Float("rate", 1e-3, 1, sampling="log"),
+            hp.Boolean("masked"),
+        )
+    )
     given_values = {"units": 4, "rate": 0.25, "masked": True}
     assert suggest(optuna.trial.FixedTrial(given_values), space) == given_values
 
 
 def test_suggest_adds_fixed_value() -> None:
-    assert suggest(optuna.trial.FixedTrial({}), space_of(lambda hp: hp.Fixed("n_classes", 5))) == {"n_classes": 5}
+    assert suggest(optuna.trial.FixedTrial({}), space_of(lambda hp: hp.Fixed("n_classes", 5))) == {
+        "n_classes": 5
+    }
 
 
 def test_suggest_skips_inactive_child() -> None:
@@ -99,7 +136,12 @@ def test_suggest_skips_inactive_child() -> None:
 
 def test_suggest_asks_active_child_under_its_condition() -> None:
     trial = optuna.trial.FixedTrial({"cell": "gru", "units[cell=gru]": 4, "reset_after": True})
-    assert suggest(trial, space_of(cells)) == {"cell": "gru", "units": 4, "reset_after": True, "n_classes": 2}
+    assert suggest(trial, space_of(cells)) == {
+        "cell": "gru",
+        "units": 4,
+        "reset_after": True,
+        "n_classes": 2,
+    }
 
 
 def test_suggest_skips_grandchild_of_inactive_child() -> None:
@@ -118,13 +160,21 @@ def test_suggest_skips_grandchild_of_inactive_child() -> None:
     [lambda hp: hp.Int("a", 6, 13, step=3), lambda hp: hp.Float("a", 0, 1, step=0.3)],
     ids=["int", "float"],
 )
-def test_suggest_range_that_steps_do_not_divide_gives_no_warning(declare: Callable[[HP], object]) -> None:
+def test_suggest_range_that_steps_do_not_divide_gives_no_warning(
+    declare: Callable[[HP], object],
+) -> None:
     item = one(declare)
     assert item.is_legal(ask((item,))[1]["a"])
 
 
 def test_optuna_names_of_a_name_under_two_conditions() -> None:
-    assert optuna_names(space_of(cells)) == ["cell", "units[cell=lstm]", "units[cell=gru]", "reset_after", "n_classes"]
+    assert optuna_names(space_of(cells)) == [
+        "cell",
+        "units[cell=lstm]",
+        "units[cell=gru]",
+        "reset_after",
+        "n_classes",
+    ]
 
 
 def test_optuna_names_join_values_and_parents() -> None:
@@ -137,11 +187,17 @@ def test_optuna_names_join_values_and_parents() -> None:
         with hp.conditional_scope("cell", ["none"]):
             hp.Int("units", 3, 4)
 
-    assert optuna_names(space_of(declare))[2:] == ["units[cell=lstm|gru,deep=True]", "units[cell=none]"]
+    assert optuna_names(space_of(declare))[2:] == [
+        "units[cell=lstm|gru,deep=True]",
+        "units[cell=none]",
+    ]
 
 
 def test_declared_refuses_reverse_log_and_says_what_to_use() -> None:
-    with pytest.raises(SpaceError, match=r"'momentum' must be sampled linear or log.*'reverse_log'.*with log instead"):
+    with pytest.raises(
+        SpaceError,
+        match=r"'momentum' must be sampled linear or log.*'reverse_log'.*with log instead",
+    ):
         space_of(lambda hp: hp.Float("momentum", 0.5, 0.99, sampling="reverse_log"))
 
 
@@ -153,18 +209,34 @@ def test_declared_refuses_reverse_log_and_says_what_to_use() -> None:
         (lambda hp: hp.Int("a", 1, 9, default=2.5), "1 to 9; it is 2.5"),
         (lambda hp: hp.Int("a", 1, 9, sampling="log", default=2.5), "1 to 9, log; it is 2.5"),
         (lambda hp: hp.Int("a", 1, 9, default="2"), "1 to 9; it is '2'"),
-        (lambda hp: hp.Float("a", 0.1, 0.5, sampling="log", default=0.05), "0.1 to 0.5, log; it is 0.05"),
+        (
+            lambda hp: hp.Float("a", 0.1, 0.5, sampling="log", default=0.05),
+            "0.1 to 0.5, log; it is 0.05",
+        ),
         (lambda hp: hp.Int("a", 2, 16, step=2, sampling="log", default=6), "2, 4, 8, 16; it is 6"),
     ],
-    ids=["int", "int_step", "int_fraction", "int_log_fraction", "int_text", "float_log", "int_factor"],
+    ids=[
+        "int",
+        "int_step",
+        "int_fraction",
+        "int_log_fraction",
+        "int_text",
+        "float_log",
+        "int_factor",
+    ],
 )
-def test_declared_refuses_default_outside_its_range(declare: Callable[[HP], object], received: str) -> None:
+def test_declared_refuses_default_outside_its_range(
+    declare: Callable[[HP], object], received: str
+) -> None:
     with pytest.raises(SpaceError) as refused:
         space_of(declare)
     assert f"The default of 'a' must lie in its range, {received}." in str(refused.value)
 
 
-@pytest.mark.parametrize(("low", "high", "factor"), [(1e-4, 9e-4, 3), (0.1, 0.3, 3), (1e-3, 9e-3, 3), (3e-4, 3e-2, 10), (1e-6, 1e-4, 10)])
+@pytest.mark.parametrize(
+    ("low", "high", "factor"),
+    [(1e-4, 9e-4, 3), (0.1, 0.3, 3), (1e-3, 9e-3, 3), (3e-4, 3e-2, 10), (1e-6, 1e-4, 10)],
+)
 def test_declared_factor_range_holds_its_upper_end(low: float, high: float, factor: float) -> None:
     item = one(lambda hp: hp.Float("a", low, high, step=factor, sampling="log", default=high))
     assert item.choices[-1] == high
@@ -179,7 +251,12 @@ def test_declared_keeps_the_first_declaration_of_a_name() -> None:
 def test_declared_refuses_a_name_with_two_ranges_active_at_once(only_for: tuple[str, ...]) -> None:
     # Which of the two ranges its value has to lie in would be a matter of chance.
     with pytest.raises(SpaceError, match="units"):
-        declared(declare_all(HP(), [("Int", "units", (1, 9), {}, only_for), ("Int", "units", (20, 30), {}, ("lstm",))]))
+        declared(
+            declare_all(
+                HP(),
+                [("Int", "units", (1, 9), {}, only_for), ("Int", "units", (20, 30), {}, ("lstm",))],
+            )
+        )
 
 
 def test_declared_default_is_the_lower_end_where_none_is_given() -> None:
@@ -207,7 +284,11 @@ def test_defaults_leave_out_inactive_children() -> None:
 
 def test_to_params_leaves_out_fixed_and_inactive() -> None:
     values: Values = {"cell": "gru", "units": 4, "reset_after": False, "n_classes": 2}
-    assert to_params(values, space_of(cells)) == {"cell": "gru", "units[cell=gru]": 4, "reset_after": False}
+    assert to_params(values, space_of(cells)) == {
+        "cell": "gru",
+        "units[cell=gru]": 4,
+        "reset_after": False,
+    }
 
 
 def test_from_params_names_the_missing_parameter() -> None:
@@ -217,7 +298,11 @@ def test_from_params_names_the_missing_parameter() -> None:
 
 def test_replay_answers_get_and_declarations() -> None:
     hp = replay({"vocab_size": 77, "rate": 0.5})
-    assert (hp.get("vocab_size"), hp.Int("vocab_size", 1, 10, default=5), hp.Float("rate", 0, 1)) == (77, 77, 0.5)
+    assert (
+        hp.get("vocab_size"),
+        hp.Int("vocab_size", 1, 10, default=5),
+        hp.Float("rate", 0, 1),
+    ) == (77, 77, 0.5)
 
 
 def test_replay_overrules_fixed() -> None:
@@ -257,7 +342,9 @@ def test_grid_ends_below_a_bound_that_steps_do_not_reach() -> None:
     assert grid(space_of(lambda hp: hp.Int("a", 6, 13, step=3))) == {"a": [6, 9, 12]}
 
 
-@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 0.3, 0.1), (0.1, 0.7, 0.2), (0.0, 0.5, 0.05)])
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.0, 0.3, 0.1), (0.1, 0.7, 0.2), (0.0, 0.5, 0.05)]
+)
 def test_grid_points_are_legal(low: float, high: float, step: float) -> None:
     item = one(lambda hp: hp.Float("a", low, high, step=step))
     points = grid((item,))["a"]
@@ -300,7 +387,12 @@ FALSY: list[tuple[str, Hyperparameter]] = [
     ("fixed_0", Hyperparameter(name="a", kind="fixed", default=0)),
     ("fixed_0.0", Hyperparameter(name="a", kind="fixed", default=0.0)),
     ("fixed_false", Hyperparameter(name="a", kind="fixed", default=False)),
-    ("under_false", Hyperparameter(name="a", kind="fixed", default=1, conditions=(("masked", (False,)), ("n", (0, 0.0))))),
+    (
+        "under_false",
+        Hyperparameter(
+            name="a", kind="fixed", default=1, conditions=(("masked", (False,)), ("n", (0, 0.0)))
+        ),
+    ),
 ]
 
 
@@ -355,12 +447,16 @@ def declarations(draw: st.DrawFn) -> list[Declaration]:
     """Hyperparameters without a condition, under one, and twice under two."""
     found: list[Declaration] = []
     for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
-        for only_for in draw(st.sampled_from([[()], [("lstm",)], [("lstm", "gru")], [("lstm",), ("gru", "none")]])):
+        for only_for in draw(
+            st.sampled_from([[()], [("lstm",)], [("lstm", "gru")], [("lstm",), ("gru", "none")]])
+        ):
             found.append((*_named(name, draw(ranges())), only_for))
     return found
 
 
-def _named(name: str, drawn: tuple[str, tuple[Any, ...], dict[str, Any]]) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
+def _named(
+    name: str, drawn: tuple[str, tuple[Any, ...], dict[str, Any]]
+) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
     method, arguments, options = drawn
     return method, name, arguments, options
 
@@ -370,7 +466,9 @@ seeds = st.integers(0, 2**31 - 1)
 
 @generated
 @given(declarations(), seeds)
-def test_suggest_gives_each_active_hyperparameter_a_legal_value(drawn: list[Declaration], seed: int) -> None:
+def test_suggest_gives_each_active_hyperparameter_a_legal_value(
+    drawn: list[Declaration], seed: int
+) -> None:
     space = declared(declare_all(HP(), drawn))
     _, values = ask(space, seed=seed)
     active = [item for item in space if item.is_active(values)]
@@ -389,7 +487,9 @@ def test_params_round_trip(drawn: list[Declaration], seed: int) -> None:
 
 @generated
 @given(declarations(), seeds)
-def test_replay_gives_the_values_through_the_declarations(drawn: list[Declaration], seed: int) -> None:
+def test_replay_gives_the_values_through_the_declarations(
+    drawn: list[Declaration], seed: int
+) -> None:
     _, values = ask(declared(declare_all(HP(), drawn)), seed=seed)
     hp = declare_all(replay(values), drawn)
     assert hp.values == values
@@ -400,7 +500,9 @@ def test_replay_gives_the_values_through_the_declarations(drawn: list[Declaratio
 @given(declarations())
 def test_to_dict_round_trips_through_json(drawn: list[Declaration]) -> None:
     space = declared(declare_all(HP(), drawn))
-    again = tuple(Hyperparameter.from_dict(json.loads(json.dumps(item.to_dict()))) for item in space)
+    again = tuple(
+        Hyperparameter.from_dict(json.loads(json.dumps(item.to_dict()))) for item in space
+    )
     assert repr(again) == repr(space)
 
 

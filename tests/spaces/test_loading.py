@@ -9,7 +9,14 @@ import pytest
 
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.hyperparameters import Values
-from tuning.spaces.loading import SearchSpace, build, declare, find_space, list_spaces, load_hypermodel
+from tuning.spaces.loading import (
+    SearchSpace,
+    build,
+    declare,
+    find_space,
+    list_spaces,
+    load_hypermodel,
+)
 from tuning.training.fit import try_fit
 
 IMPORTS = "import keras\nimport keras_tuner\n"
@@ -61,7 +68,10 @@ def declared_names(path: Path) -> list[str]:
 
 
 def test_find_space_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(SpaceError, match=r"one of .*baseline_lstm, .*masked_lstm.*, or a path ending in \.py; received 'nope'"):
+    with pytest.raises(
+        SpaceError,
+        match=r"one of .*baseline_lstm, .*masked_lstm.*, or a path ending in \.py; received 'nope'",
+    ):
         find_space("nope")
 
 
@@ -76,7 +86,9 @@ def test_find_space_takes_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert find_space("mine.py") == path
 
 
-def test_list_spaces_prefers_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_spaces_prefers_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "search_spaces").mkdir()
     own = write(tmp_path / "search_spaces", DECLARED, name="baseline_lstm")
     monkeypatch.chdir(tmp_path)
@@ -84,7 +96,9 @@ def test_list_spaces_prefers_the_working_folder(tmp_path: Path, monkeypatch: pyt
     assert "masked_lstm" in list_spaces()
 
 
-def test_list_spaces_skips_names_with_an_underscore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_spaces_skips_names_with_an_underscore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "search_spaces").mkdir()
     write(tmp_path / "search_spaces", DECLARED, name="_shared")
     monkeypatch.chdir(tmp_path)
@@ -92,7 +106,12 @@ def test_list_spaces_skips_names_with_an_underscore(tmp_path: Path, monkeypatch:
 
 
 def test_load_hypermodel_refuses_file_without_hypermodel_and_build(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"mine\.py must define hypermodel, a keras_tuner\.HyperModel, or a function build\(hp\)"):
+    with pytest.raises(
+        SpaceError,
+        match=(
+            r"mine\.py must define hypermodel, a keras_tuner\.HyperModel, or a function build\(hp\)"
+        ),
+    ):
         load_hypermodel(write(tmp_path, ""))
 
 
@@ -110,16 +129,22 @@ def test_load_hypermodel_prefers_hypermodel_to_build(tmp_path: Path) -> None:
     assert type(load_hypermodel(write(tmp_path, BUILD + DECLARED))).__name__ == "Space"
 
 
-@pytest.mark.parametrize("text", ["\n1 / 0\n", DECLARED.replace("Space()", "Space(1 / 0)"), "\ndef hypermodel(:\n"])
+@pytest.mark.parametrize(
+    "text", ["\n1 / 0\n", DECLARED.replace("Space()", "Space(1 / 0)"), "\ndef hypermodel(:\n"]
+)
 def test_load_hypermodel_file_that_raises_gives_its_traceback(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(SpaceBug, match=r"failed while loading mine\.py: (ZeroDivisionError|SyntaxError)") as raised:
+    with pytest.raises(
+        SpaceBug, match=r"failed while loading mine\.py: (ZeroDivisionError|SyntaxError)"
+    ) as raised:
         load_hypermodel(path)
     assert f'File "{path}", line ' in raised.value.traceback
 
 
 def test_load_hypermodel_constructor_that_raises_gives_its_traceback(tmp_path: Path) -> None:
-    text = DECLARED.replace("    def decl", "    def __init__(self):\n        1 / 0\n\n    def decl").replace("Space()", "Space")
+    text = DECLARED.replace(
+        "    def decl", "    def __init__(self):\n        1 / 0\n\n    def decl"
+    ).replace("Space()", "Space")
     with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
         load_hypermodel(write(tmp_path, text))
     assert "in __init__" in raised.value.traceback
@@ -127,14 +152,19 @@ def test_load_hypermodel_constructor_that_raises_gives_its_traceback(tmp_path: P
 
 def test_load_hypermodel_file_may_hold_a_dataclass_with_later_annotations(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    sizes = "\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Sizes:\n    units: int = 2\n"
+    sizes = (
+        "\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Sizes:\n    units: int = 2\n"
+    )
     path.write_text("from __future__ import annotations\n\n" + IMPORTS + sizes + MODEL + DECLARED)
     assert isinstance(load_hypermodel(path), keras_tuner.HyperModel)
 
 
 def test_declare_reads_a_hypermodel(tmp_path: Path) -> None:
     space = declare(write(tmp_path, DECLARED), n_classes=2)
-    assert (space.name, [item.name for item in space.searched]) == ("mine", ["vocab_size", "sequence_length"])
+    assert (space.name, [item.name for item in space.searched]) == (
+        "mine",
+        ["vocab_size", "sequence_length"],
+    )
 
 
 def test_declare_does_not_build_what_is_declared(tmp_path: Path) -> None:
@@ -143,7 +173,12 @@ def test_declare_does_not_build_what_is_declared(tmp_path: Path) -> None:
 
 
 def test_declare_builds_a_function_to_read_it(tmp_path: Path) -> None:
-    assert set(declared_names(write(tmp_path, BUILD))) == {"n_classes", "sequence_length", "units", "vocab_size"}
+    assert set(declared_names(write(tmp_path, BUILD))) == {
+        "n_classes",
+        "sequence_length",
+        "units",
+        "vocab_size",
+    }
 
 
 def test_declare_builds_once_at_the_defaults_where_nothing_is_declared(tmp_path: Path) -> None:
@@ -160,7 +195,12 @@ class Space(keras_tuner.HyperModel):
 
 hypermodel = Space()
 """
-    assert declared_names(write(tmp_path, text)) == ["n_classes", "units", "vocab_size", "sequence_length"]
+    assert declared_names(write(tmp_path, text)) == [
+        "n_classes",
+        "units",
+        "vocab_size",
+        "sequence_length",
+    ]
     assert log.read_text().splitlines() == ["5 12 8"]
 
 
@@ -197,7 +237,9 @@ def test_declare_explores_each_conditional_scope(tmp_path: Path) -> None:
 
 
 def test_declare_exploring_leaves_the_defaults_alone(tmp_path: Path) -> None:
-    by_name = {item.name: item for item in declare(write(tmp_path, BRANCHES), n_classes=2).hyperparameters}
+    by_name = {
+        item.name: item for item in declare(write(tmp_path, BRANCHES), n_classes=2).hyperparameters
+    }
     assert (by_name["cell"].default, by_name["reset_after"].default) == ("lstm", False)
 
 
@@ -238,7 +280,9 @@ def build(hp):
     assert declared_names(write(tmp_path, text))[4:] == ["units", "deep", "layers", "units"]
 
 
-def test_declare_refuses_more_scopes_than_it_explores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_declare_refuses_more_scopes_than_it_explores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tuning.spaces.loading.MAX_BUILDS", 2)
     with pytest.raises(SpaceError, match="at most 2 conditional scopes"):
         declare(write(tmp_path, BRANCHES), n_classes=2)
@@ -261,7 +305,12 @@ hypermodel = Space()
 
 
 def test_declare_reads_what_its_own_fit_declares(tmp_path: Path) -> None:
-    assert declared_names(write(tmp_path, OWN_FIT)) == ["n_classes", "vocab_size", "sequence_length", "batch_size"]
+    assert declared_names(write(tmp_path, OWN_FIT)) == [
+        "n_classes",
+        "vocab_size",
+        "sequence_length",
+        "batch_size",
+    ]
 
 
 def test_declare_own_fit_that_raises_gives_its_traceback(tmp_path: Path) -> None:
@@ -273,7 +322,9 @@ def test_declare_own_fit_that_raises_gives_its_traceback(tmp_path: Path) -> None
 
 def test_declare_that_raises_gives_its_traceback(tmp_path: Path) -> None:
     path = write(tmp_path, DECLARED.replace("10, 40", "40, 10"))
-    with pytest.raises(SpaceBug, match="failed while declaring hyperparameters: ValueError") as raised:
+    with pytest.raises(
+        SpaceBug, match="failed while declaring hyperparameters: ValueError"
+    ) as raised:
         declare(path, n_classes=2)
     assert "in declare_hyperparameters" in raised.value.traceback
 
@@ -287,34 +338,59 @@ def test_declare_refuses_space_that_lacks_a_required_name(tmp_path: Path, name: 
 
 def test_declare_refuses_vocab_size_under_a_condition(tmp_path: Path) -> None:
     line = 'hp.Int("vocab_size", 10, 40, default=30)'
-    under = f'hp.Boolean("masked")\n        with hp.conditional_scope("masked", [True]):\n            {line}'
+    under = (
+        'hp.Boolean("masked")\n        with hp.conditional_scope("masked", [True]):\n           '
+        f" {line}"
+    )
     with pytest.raises(SpaceError, match="mine has under a condition 'vocab_size'"):
         declare(write(tmp_path, DECLARED.replace(line, under)), n_classes=2)
 
 
 def test_declare_refuses_default_outside_its_range(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="default of 'vocab_size' must lie in its range, 10 to 40; it is 99"):
+    with pytest.raises(
+        SpaceError, match="default of 'vocab_size' must lie in its range, 10 to 40; it is 99"
+    ):
         declare(write(tmp_path, DECLARED.replace("default=30", "default=99")), n_classes=2)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('Int("vocab_size", 10, 40, default=30)', 'Int("vocab_size", 2, 40)', "vocab_size must be 3 or more; mine allows 2"),
-        ('Int("vocab_size", 10, 40, default=30)', 'Choice("vocab_size", [40, 2])', "vocab_size must be 3 or more; mine allows 2"),
-        ('Int("vocab_size", 10, 40, default=30)', 'Fixed("vocab_size", "all")', "vocab_size must be 3 or more; mine allows 'all'"),
-        ('Int("sequence_length", 4, 16, default=8)', 'Fixed("sequence_length", 0)', "sequence_length must be 1 or more; mine allows 0"),
+        (
+            'Int("vocab_size", 10, 40, default=30)',
+            'Int("vocab_size", 2, 40)',
+            "vocab_size must be 3 or more; mine allows 2",
+        ),
+        (
+            'Int("vocab_size", 10, 40, default=30)',
+            'Choice("vocab_size", [40, 2])',
+            "vocab_size must be 3 or more; mine allows 2",
+        ),
+        (
+            'Int("vocab_size", 10, 40, default=30)',
+            'Fixed("vocab_size", "all")',
+            "vocab_size must be 3 or more; mine allows 'all'",
+        ),
+        (
+            'Int("sequence_length", 4, 16, default=8)',
+            'Fixed("sequence_length", 0)',
+            "sequence_length must be 1 or more; mine allows 0",
+        ),
     ],
     ids=["int", "choice", "text", "fixed"],
 )
-def test_declare_refuses_sizes_that_cannot_cut_the_data(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_declare_refuses_sizes_that_cannot_cut_the_data(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
     with pytest.raises(SpaceError, match=says):
         declare(write(tmp_path, DECLARED.replace(old, new)), n_classes=2)
 
 
 @pytest.mark.parametrize("text", [DECLARED, BUILD], ids=["declared", "built"])
 def test_declare_n_classes_of_the_data_overrules_the_space(tmp_path: Path, text: str) -> None:
-    by_name = {item.name: item for item in declare(write(tmp_path, text), n_classes=5).hyperparameters}
+    by_name = {
+        item.name: item for item in declare(write(tmp_path, text), n_classes=5).hyperparameters
+    }
     assert (by_name["n_classes"].kind, by_name["n_classes"].default) == ("fixed", 5)
 
 
@@ -329,8 +405,15 @@ class Narrower(Space):
 
 hypermodel = Narrower()
 """
-    by_name = {item.name: item for item in declare(write(tmp_path, DECLARED + narrower), n_classes=2).hyperparameters}
-    assert (by_name["vocab_size"].low, by_name["vocab_size"].high, by_name["sequence_length"].high) == (20, 25, 16)
+    by_name = {
+        item.name: item
+        for item in declare(write(tmp_path, DECLARED + narrower), n_classes=2).hyperparameters
+    }
+    assert (
+        by_name["vocab_size"].low,
+        by_name["vocab_size"].high,
+        by_name["sequence_length"].high,
+    ) == (20, 25, 16)
 
 
 def test_fingerprint_changes_with_a_range(tmp_path: Path) -> None:
@@ -360,7 +443,9 @@ def test_build_gives_a_model_of_these_values(tmp_path: Path) -> None:
     assert hp.values == VALUES
 
 
-@pytest.mark.parametrize("returned", ["None", "keras.Sequential([keras.layers.Dense(1)])"], ids=["none", "uncompiled"])
+@pytest.mark.parametrize(
+    "returned", ["None", "keras.Sequential([keras.layers.Dense(1)])"], ids=["none", "uncompiled"]
+)
 def test_build_refuses_what_is_no_compiled_model(tmp_path: Path, returned: str) -> None:
     path = write(tmp_path, f"\n\ndef build(hp):\n    return {returned}\n")
     with pytest.raises(SpaceBug, match=r"build\(hp\) must return a compiled keras\.Model"):
@@ -375,13 +460,20 @@ def test_build_that_raises_gives_its_traceback(tmp_path: Path) -> None:
 
 
 def test_build_refuses_late_hyperparameter(tmp_path: Path) -> None:
-    path = write(tmp_path, DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), '))
+    path = write(
+        tmp_path, DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), ')
+    )
     with pytest.raises(SpaceBug, match="declared before the search; units appeared during a trial"):
         build(load_hypermodel(path), VALUES, known=tuple(VALUES))
 
 
 def test_build_allows_what_is_known(tmp_path: Path) -> None:
-    path = write(tmp_path, DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), ').replace("vocab_size=hp", "hp"))
+    path = write(
+        tmp_path,
+        DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), ').replace(
+            "vocab_size=hp", "hp"
+        ),
+    )
     _, model = build(load_hypermodel(path), {**VALUES, "units": 3}, known=(*VALUES, "units"))
     assert isinstance(model, keras.Model)
     assert model.layers[2].units == 3

@@ -1,4 +1,6 @@
-"""Several coordinators on one study: tickets, heartbeats, streams, joining; on SQLite, and on PostgreSQL where it is slow."""
+"""Several coordinators on one study: tickets, heartbeats, streams, joining; on SQLite, and on
+PostgreSQL where it is slow.
+"""
 
 import contextlib
 import multiprocessing
@@ -30,7 +32,14 @@ from tuning.search.loop import Progressed
 from tuning.search.tune import tune
 from tuning.search.writer import Record
 from tuning.study import coordinators
-from tuning.study.coordinators import COORDINATOR, FIRST, N_TRIALS, Coordinators, identify, said_by_all
+from tuning.study.coordinators import (
+    COORDINATOR,
+    FIRST,
+    N_TRIALS,
+    Coordinators,
+    identify,
+    said_by_all,
+)
 from tuning.study.storage import close_study
 from tuning.study.study import fetch_study, load_study, open_study
 from tuning.study.summary import status_of
@@ -82,7 +91,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
     """The contract below holds for both."""
     if request.param == "postgresql":
-        made = Shared(tmp_path, request.getfixturevalue("postgresql"), replace(RANDOM, study=f"s-{tmp_path.name}"))
+        made = Shared(
+            tmp_path,
+            request.getfixturevalue("postgresql"),
+            replace(RANDOM, study=f"s-{tmp_path.name}"),
+        )
     else:
         made = Shared(tmp_path, f"sqlite:///{tmp_path}/shared.db", RANDOM)
     yield made
@@ -111,7 +124,10 @@ def load_study_of(shared: Shared) -> optuna.Study:
 def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> None:
     shared.record()
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=ask_all, args=(replace(shared, opened=[]), f"{number:x}", 17)) for number in range(3)]
+    processes = [
+        context.Process(target=ask_all, args=(replace(shared, opened=[]), f"{number:x}", 17))
+        for number in range(3)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -128,7 +144,9 @@ def test_failed_trial_gives_its_ticket_back(shared: Shared) -> None:
     assert second.ask(n_trials=1) is not None
 
 
-def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(shared: Shared, clock: Clock) -> None:
+def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(
+    shared: Shared, clock: Clock
+) -> None:
     first, second = shared.record(), shared.record("a")
     asked = second.ask(n_trials=3)
     assert asked is not None
@@ -153,7 +171,9 @@ def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: 
         assert not taken_over(first)
 
 
-def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(shared: Shared, clock: Clock) -> None:
+def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(
+    shared: Shared, clock: Clock
+) -> None:
     first, second = shared.record(), shared.record("a")
     assert second.ask(n_trials=3) is not None
     assert not taken_over(first)
@@ -162,7 +182,9 @@ def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(sha
     assert not taken_over(first)
 
 
-def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(shared: Shared, clock: Clock) -> None:
+def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(
+    shared: Shared, clock: Clock
+) -> None:
     first, second = shared.record(), shared.record("a")
     asked = second.ask(n_trials=3)
     assert asked is not None
@@ -233,7 +255,9 @@ def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> Non
     assert first.asked_for() == 30
 
 
-def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(shared: Shared, clock: Clock) -> None:
+def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
+    shared: Shared, clock: Clock
+) -> None:
     first = shared.record()
     shared.record("a")
     clock.now += 10
@@ -250,7 +274,9 @@ def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
         first._coordinators.listen()
 
 
-def test_folder_of_another_study_of_the_same_name_is_refused(shared: Shared, tmp_path: Path) -> None:
+def test_folder_of_another_study_of_the_same_name_is_refused(
+    shared: Shared, tmp_path: Path
+) -> None:
     shared.record()
     other = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", shared.config)
     other.record()
@@ -261,21 +287,27 @@ def test_folder_of_another_study_of_the_same_name_is_refused(shared: Shared, tmp
 
 
 def test_grid_point_that_another_has_taken_is_not_given_out_again(shared: Shared) -> None:
-    gridded = replace(shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid"))
+    gridded = replace(
+        shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
+    )
     first, second = gridded.record(), gridded.record("a")
     storage = gridded.opened[0]._storage
     first._draw = lambda trial_id, trials: None  # type: ignore[assignment,method-assign,return-value]  # it has not drawn yet
     with pytest.raises(AttributeError):
         first.ask(n_trials=100)
     asked = second.ask(n_trials=100)
-    points = [t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)]
+    points = [
+        t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)
+    ]
     assert asked is not None
     assert len(points) == 2
     assert points[0] != points[1]
 
 
 def test_grid_is_not_exhausted_while_a_point_waits_to_be_made_again(shared: Shared) -> None:
-    gridded = replace(shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid"))
+    gridded = replace(
+        shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
+    )
     record = gridded.record()
     asked = []
     while (one := record.ask(n_trials=100)) is not None:
@@ -299,9 +331,14 @@ def test_trial_told_by_another_between_two_reads_is_let_go(shared: Shared) -> No
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     shared.record()
     joined = ResultsDir(shared.folder / "b").study(shared.config.study)
-    fetch_study(joined, storage_url=shared.url, moved={"space": "here.py", "data": {"data": "here.csv"}})
+    fetch_study(
+        joined, storage_url=shared.url, moved={"space": "here.py", "data": {"data": "here.csv"}}
+    )
     own = identify(joined)
-    assert own not in (FIRST, identify(ResultsDir(shared.folder / FIRST).study(shared.config.study)))
+    assert own not in (
+        FIRST,
+        identify(ResultsDir(shared.folder / FIRST).study(shared.config.study)),
+    )
     assert identify(joined) == own
 
 
@@ -315,12 +352,21 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
         if len(events) == 3:
             results = ResultsDir(tmp_path / "other")
             fetch_study(results.study("s"), storage_url=url, moved={})
-            tune(setting.config, results=results, storage_url=url, n_trials=None, n_workers=1, on_change=leave)
+            tune(
+                setting.config,
+                results=results,
+                storage_url=url,
+                n_trials=None,
+                n_workers=1,
+                on_change=leave,
+            )
 
     def leave(progressed: Progressed) -> None:
         joined.append(progressed.event)
         if sum("complete" in event for event in joined) == 2 and "complete" in progressed.event:
-            os.kill(os.getpid(), signal.SIGTERM)  # else it would wait for the first, which waits for it
+            os.kill(
+                os.getpid(), signal.SIGTERM
+            )  # else it would wait for the first, which waits for it
 
     outcome = setting.tune(6, on_change=join)
     trials = setting.study().trials
@@ -328,7 +374,9 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
     values, _, _ = status_of(setting.results, setting.folder, storage_url=url)
-    assert [(said["pid"], said["left"]) for said in values["coordinators"]] == [(os.getpid(), True)] * 2
+    assert [(said["pid"], said["left"]) for said in values["coordinators"]] == [
+        (os.getpid(), True)
+    ] * 2
     assert len(coordinator_sentences(values["coordinators"])) == 2
     assert outcome.ended == "finished"
 
@@ -343,11 +391,18 @@ def test_trial_that_the_dashboard_ends_is_let_go(setting: Setting) -> None:
                 setting.study().tell(1, state=TrialState.FAIL)
 
     outcome = setting.tune(3, on_change=end_trial_1)
-    assert [t.state for t in setting.study().trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert [t.state for t in setting.study().trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
     assert outcome.summary.n_finished == 3
 
 
-def test_joining_refuses_what_it_cannot_join(setting: Setting, tmp_path: Path, tiny_space: Path) -> None:
+def test_joining_refuses_what_it_cannot_join(
+    setting: Setting, tmp_path: Path, tiny_space: Path
+) -> None:
     setting.tune(1)
     url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
     with pytest.raises(StudyError, match=r"'t' is not in .*, it holds s"):
@@ -358,23 +413,46 @@ def test_joining_refuses_what_it_cannot_join(setting: Setting, tmp_path: Path, t
     copy.write_text(tiny_space.read_text() + "\n# changed\n")
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
-        tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
+        tune(
+            replace(setting.config, space=str(copy)),
+            results=other,
+            storage_url=url,
+            n_trials=None,
+            n_workers=1,
+        )
 
 
-def test_joining_refuses_another_space_file_before_it_runs_any_of_it(setting: Setting, tmp_path: Path, tiny_space: Path) -> None:
+def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
+    setting: Setting, tmp_path: Path, tiny_space: Path
+) -> None:
     setting.tune(1)
-    url, other, marker = setting.results.storage_url(None), ResultsDir(tmp_path / "other"), tmp_path / "ran"
+    url, other, marker = (
+        setting.results.storage_url(None),
+        ResultsDir(tmp_path / "other"),
+        tmp_path / "ran",
+    )
     copy = tmp_path / "copy.py"
     copy.write_text(f"open({str(marker)!r}, 'w').close()\n{tiny_space.read_text()}")
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
-        tune(replace(setting.config, space=str(copy)), results=other, storage_url=url, n_trials=None, n_workers=1)
+        tune(
+            replace(setting.config, space=str(copy)),
+            results=other,
+            storage_url=url,
+            n_trials=None,
+            n_workers=1,
+        )
     assert not marker.exists()
 
 
-def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(setting: Setting, tmp_path: Path) -> None:
+def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(
+    setting: Setting, tmp_path: Path
+) -> None:
     setting.tune(1)
-    with contextlib.closing(sqlite3.connect(setting.results.database_path)) as connection, connection:
+    with (
+        contextlib.closing(sqlite3.connect(setting.results.database_path)) as connection,
+        connection,
+    ):
         connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (N_TRIALS,))
     url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
     fetch_study(other.study("s"), storage_url=url, moved={})
@@ -382,8 +460,13 @@ def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(settin
         tune(setting.config, results=other, storage_url=url, n_trials=None, n_workers=1)
 
 
-@pytest.mark.parametrize(("flags", "message"), [(("--study", "s"), "--storage"), (("--storage", "sqlite:///x.db"), "--study")])
-def test_join_says_what_it_needs(run_cli: Callable[..., object], flags: tuple[str, ...], message: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(("--study", "s"), "--storage"), (("--storage", "sqlite:///x.db"), "--study")],
+)
+def test_join_says_what_it_needs(
+    run_cli: Callable[..., object], flags: tuple[str, ...], message: str
+) -> None:
     ran = run_cli("tune", "--join", *flags)
     assert (ran.code, message in ran.err) == (1, True)
 
@@ -395,17 +478,40 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
 
 @pytest.fixture
 def machine(tmp_path: Path, postgresql: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a `tune` on a machine of its own, as far as it can tell: a folder of its own, and the password in PGPASSFILE alone."""
+    """Starts a `tune` on a machine of its own, as far as it can tell: a folder of its own, and the
+    password in PGPASSFILE alone.
+    """
     started = []
 
     def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tuning", "tune", "--results", str(tmp_path / name), "--study", "three", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "tuning",
+            "tune",
+            "--results",
+            str(tmp_path / name),
+            "--study",
+            "three",
+            *arguments,
+        ]
         pgpass = tmp_path / f"{name}.pgpass"
         pgpass.write_text(f"*:*:*:*:{PASSWORD}")
         pgpass.chmod(0o600)
-        env = {**os.environ, "STORAGE": postgresql.replace(f":{PASSWORD}", ""), "PGPASSFILE": str(pgpass)}
+        env = {
+            **os.environ,
+            "STORAGE": postgresql.replace(f":{PASSWORD}", ""),
+            "PGPASSFILE": str(pgpass),
+        }
         with (tmp_path / f"{name}.out").open("wb") as out:
-            process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=env,
+                start_new_session=True,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
         started.append(process)
         assert PASSWORD not in " ".join(psutil.Process(process.pid).cmdline())
         return process
@@ -420,13 +526,33 @@ def machine(tmp_path: Path, postgresql: str) -> Iterator[Callable[..., subproces
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_three_machines_finish_a_study_though_one_is_killed(
-    postgresql: str, machine: Callable[..., subprocess.Popen[bytes]], setting: Setting, tmp_path: Path
+    postgresql: str,
+    machine: Callable[..., subprocess.Popen[bytes]],
+    setting: Setting,
+    tmp_path: Path,
 ) -> None:
-    """Three processes with a folder each; one that joined is killed, all of its processes at once, in the middle of a trial."""
+    """Three processes with a folder each; one that joined is killed, all of its processes at once,
+    in the middle of a trial.
+    """
     slow = Path(setting.config.space)
-    slow.write_text(slow.read_text().replace("        return lstm", "        import time; time.sleep(1.5)\n        return lstm"))
+    slow.write_text(
+        slow.read_text().replace(
+            "        return lstm", "        import time; time.sleep(1.5)\n        return lstm"
+        )
+    )
     common = ("--workers", "1", "--dead-seconds", "5", "--no-confirm")
-    first = machine("first", *common, "--space", str(slow), "--data", setting.config.data.data, "--n-trials", "14", "--epochs", "2")
+    first = machine(
+        "first",
+        *common,
+        "--space",
+        str(slow),
+        "--data",
+        setting.config.data.data,
+        "--n-trials",
+        "14",
+        "--epochs",
+        "2",
+    )
     wait_for(lambda: bool(trials_of(postgresql)))
     joined = [machine(name, *common, "--join") for name in ("second", "third")]
     victim = wait_for(lambda: at_work(postgresql, tmp_path / "third"))
@@ -440,7 +566,10 @@ def test_three_machines_finish_a_study_though_one_is_killed(
     assert trials[victim].user_attrs["reason"] == "lost"
     again = [t for t in trials if t.user_attrs.get("retry_of") == victim]
     assert again and again[0].params == trials[victim].params
-    assert {t.user_attrs[COORDINATOR] for t in trials} == {FIRST, *(identify(study_in(tmp_path / name)) for name in ("second", "third"))}
+    assert {t.user_attrs[COORDINATOR] for t in trials} == {
+        FIRST,
+        *(identify(study_in(tmp_path / name)) for name in ("second", "third")),
+    }
     for path in (path for path in tmp_path.rglob("*") if path.suffix != ".pgpass"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
@@ -452,18 +581,26 @@ def study_in(results: Path) -> StudyDir:
 def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
     storage = optuna.storages.RDBStorage(url)
     try:
-        return storage.get_all_trials(storage.get_study_id_from_name("three")) if "three" in optuna.get_all_study_names(storage) else []
+        return (
+            storage.get_all_trials(storage.get_study_id_from_name("three"))
+            if "three" in optuna.get_all_study_names(storage)
+            else []
+        )
     finally:
         storage.engine.dispose()
 
 
 def at_work(url: str, results: Path) -> int | None:
-    """The number of a trial that the coordinator of a folder works at, all its values drawn; None where there is none."""
+    """The number of a trial that the coordinator of a folder works at, all its values drawn; None
+    where there is none.
+    """
     folder = ResultsDir(results).study("three")
     if not folder.coordinator_path.exists():
         return None
     own = identify(folder)
-    running = (t for t in trials_of(url) if t.state == TrialState.RUNNING and len(t.params) == N_PARAMS)
+    running = (
+        t for t in trials_of(url) if t.state == TrialState.RUNNING and len(t.params) == N_PARAMS
+    )
     return next((t.number for t in running if t.user_attrs.get(COORDINATOR) == own), None)
 
 

@@ -16,7 +16,14 @@ from tuning.search.tune import Outcome
 from tuning.search.writer import Record
 from tuning.study import housekeeping
 from tuning.study.coordinators import Coordinators
-from tuning.study.housekeeping import Removable, artifact_ids, bound_artifacts, bound_caches, removable, remove
+from tuning.study.housekeeping import (
+    Removable,
+    artifact_ids,
+    bound_artifacts,
+    bound_caches,
+    removable,
+    remove,
+)
 from tuning.study.lock import is_locked
 from tuning.study.storage import open_storage
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -86,14 +93,20 @@ def test_export_that_was_not_put_in_its_place_is_kept(results: ResultsDir) -> No
         assert removable(results, storage_url=results.storage_url(None)) == []
 
 
-def test_artifacts_stay_where_a_study_has_its_record_in_another_storage(results: ResultsDir) -> None:
+def test_artifacts_stay_where_a_study_has_its_record_in_another_storage(
+    results: ResultsDir,
+) -> None:
     litter(results)
-    shutil.copytree(results.study("s").path, results.study("t").path)  # a study that this storage does not know
+    shutil.copytree(
+        results.study("s").path, results.study("t").path
+    )  # a study that this storage does not know
     found = names(removable(results, storage_url=results.storage_url(None)), results)
     assert not [path for path in found if path.startswith("artifacts/")]
 
 
-def test_caches_stay_while_a_new_study_tokenises(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_stay_while_a_new_study_tokenises(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has no study.json yet, and owns its folder."""
     litter(results)
     new = results.study("new")
@@ -121,15 +134,23 @@ def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
     assert removable(results, storage_url=results.storage_url(None)) == []
 
 
-def test_oldest_unused_caches_go_when_there_are_too_many_bytes(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for age, name in enumerate(("new", "old")):
         folder = results.path / "cache" / name
         folder.mkdir()
         (folder / "train.ids.npy").write_bytes(b"x" * 10_000)
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
-    used = [path for path in (results.path / "cache").iterdir() if path.is_dir() and path.name not in ("new", "old")]
+    used = [
+        path
+        for path in (results.path / "cache").iterdir()
+        if path.is_dir() and path.name not in ("new", "old")
+    ]
     assert bound_caches(results, own=results.study("s"), keep="") == []
-    monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", housekeeping.size(results.path / "cache") - 1)
+    monkeypatch.setattr(
+        housekeeping, "MAX_CACHE_BYTES", housekeeping.size(results.path / "cache") - 1
+    )
     assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["old"]
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     assert bound_caches(results, own=results.study("s"), keep="new") == []
@@ -138,14 +159,20 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(results: ResultsD
 
 
 def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path]:
-    """Trials added to the study, of these values or still at work, each with a confusion matrix; their artifacts, the first the oldest."""
+    """Trials added to the study, of these values or still at work, each with a confusion matrix;
+    their artifacts, the first the oldest.
+    """
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
     found = []
     for age, value in enumerate(values):
         trial = study.ask()
         write_text(results.study("s").confusion_path(trial.number), "<svg/>" * 100)
         before = set(results.artifacts_dir.iterdir())
-        upload(trial, results.study("s").confusion_path(trial.number), artifacts_dir=results.artifacts_dir)
+        upload(
+            trial,
+            results.study("s").confusion_path(trial.number),
+            artifacts_dir=results.artifacts_dir,
+        )
         found += set(results.artifacts_dir.iterdir()) - before
         os.utime(found[-1], (1_000_000 + age, 1_000_000 + age))
         if value is not None:
@@ -156,19 +183,30 @@ def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path
 def bounded(results: ResultsDir) -> list[Path]:
     """What goes of the artifacts, the copies beside the trials left out."""
     storage = open_storage(results.storage_url(None))
-    return [path for path in bound_artifacts(results, storage) if path.parent == results.artifacts_dir]
+    return [
+        path for path in bound_artifacts(results, storage) if path.parent == results.artifacts_dir
+    ]
 
 
-def test_oldest_artifacts_go_when_there_are_too_many_bytes(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_artifacts_go_when_there_are_too_many_bytes(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     oldest, middle, newest = with_artifacts(results, [0.01, 0.02, 0.03])
     assert bounded(results) == []
-    monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 700)
+    monkeypatch.setattr(
+        housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 700
+    )
     assert bounded(results) == [oldest, middle]
     assert not oldest.exists() and not middle.exists() and newest.exists()
-    assert not results.study("s").confusion_path(8).exists() and results.study("s").confusion_path(10).exists()
+    assert (
+        not results.study("s").confusion_path(8).exists()
+        and results.study("s").confusion_path(10).exists()
+    )
 
 
-def test_artifacts_of_the_best_and_of_open_trials_stay(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_of_the_best_and_of_open_trials_stay(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     best, poor, open_one = with_artifacts(results, [2.0, 0.01, None])
     (results.artifacts_dir / "foreign").write_text("of no study that is known here")
     monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", 0)
@@ -176,22 +214,40 @@ def test_artifacts_of_the_best_and_of_open_trials_stay(results: ResultsDir, monk
     assert best.exists() and open_one.exists() and (results.artifacts_dir / "foreign").exists()
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
     ranked = summarize(study, metric="val_accuracy").ranked[: housekeeping.N_BEST]
-    assert all((results.artifacts_dir / name).exists() for trial in ranked for name in artifact_ids(trial.system_attrs))
+    assert all(
+        (results.artifacts_dir / name).exists()
+        for trial in ranked
+        for name in artifact_ids(trial.system_attrs)
+    )
 
 
-def test_clean_names_artifacts_over_the_limit(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_names_artifacts_over_the_limit(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (poor,) = with_artifacts(results, [0.01])
-    monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 1)
+    monkeypatch.setattr(
+        housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 1
+    )
     expected = "artifacts take over 0 MiB; not of a best trial"
     found = names(removable(results, storage_url=results.storage_url(None)), results)
-    assert found == {f"artifacts/{poor.name}": expected, "s/trials/0008/confusion_matrix.svg": expected}
+    assert found == {
+        f"artifacts/{poor.name}": expected,
+        "s/trials/0008/confusion_matrix.svg": expected,
+    }
 
 
 def test_search_bounds_its_artifacts(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
     (poor,) = with_artifacts(results, [0.01])
     folder = results.study("s")
     study = load_study(results, folder, storage_url=results.storage_url(None))
-    record = Record(study, recorded_config(folder), recorded_space(folder), results, ["negative", "positive"], Coordinators(study))
+    record = Record(
+        study,
+        recorded_config(folder),
+        recorded_space(folder),
+        results,
+        ["negative", "positive"],
+        Coordinators(study),
+    )
     opened = record.ask(n_trials=100)
     assert opened is not None
     monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", 0)
@@ -204,12 +260,16 @@ def test_artifact_that_was_deleted_in_the_dashboard_is_no_trial_s(results: Resul
     """The Dashboard keeps the entry, as null."""
     (artifact,) = with_artifacts(results, [None])
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    study._storage.set_trial_system_attr(study.trials[-1]._trial_id, f"artifacts:{artifact.name}", "null")
+    study._storage.set_trial_system_attr(
+        study.trials[-1]._trial_id, f"artifacts:{artifact.name}", "null"
+    )
     found = removable(results, storage_url=results.storage_url(None))
     assert names(found, results) == {f"artifacts/{artifact.name}": "no trial has this artifact"}
 
 
-def test_clean_names_first_and_removes_with_yes(results: ResultsDir, run_cli: Callable[..., Ran]) -> None:
+def test_clean_names_first_and_removes_with_yes(
+    results: ResultsDir, run_cli: Callable[..., Ran]
+) -> None:
     litter(results)
     ran = run_cli("clean")
     assert ran.code == 0 and "MB to free" in ran.out and "--yes" in ran.out

@@ -10,13 +10,29 @@ from tuning.config import PRUNERS, SAMPLERS
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import Hyperparameter, defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
-from tuning.study.samplers import RETRY_OF, derive_seed, fitted_trials, grid_points, make_pruner, make_sampler, stream_position
+from tuning.study.samplers import (
+    RETRY_OF,
+    derive_seed,
+    fitted_trials,
+    grid_points,
+    make_pruner,
+    make_sampler,
+    stream_position,
+)
 
 CONDITIONAL = SearchSpace(
     "conditional",
     (
         Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
-        Hyperparameter(name="units", kind="int", default=8, low=1, high=99, step=1, conditions=(("cell", ("lstm",)),)),
+        Hyperparameter(
+            name="units",
+            kind="int",
+            default=8,
+            low=1,
+            high=99,
+            step=1,
+            conditions=(("cell", ("lstm",)),),
+        ),
     ),
 )
 
@@ -25,9 +41,27 @@ BRANCHES = SearchSpace(
     "branches",
     (
         Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
-        Hyperparameter(name="units", kind="int", default=8, low=1, high=64, step=1, conditions=(("cell", ("lstm",)),)),
-        Hyperparameter(name="units", kind="int", default=8, low=1, high=64, step=1, conditions=(("cell", ("gru",)),)),
-        Hyperparameter(name="learning_rate", kind="float", default=0.001, low=0.0001, high=0.1, log=True),
+        Hyperparameter(
+            name="units",
+            kind="int",
+            default=8,
+            low=1,
+            high=64,
+            step=1,
+            conditions=(("cell", ("lstm",)),),
+        ),
+        Hyperparameter(
+            name="units",
+            kind="int",
+            default=8,
+            low=1,
+            high=64,
+            step=1,
+            conditions=(("cell", ("gru",)),),
+        ),
+        Hyperparameter(
+            name="learning_rate", kind="float", default=0.001, low=0.0001, high=0.1, log=True
+        ),
     ),
 )
 
@@ -36,7 +70,9 @@ BRANCHES = SearchSpace(
 def test_sampler_proposes_legal_values(name: str) -> None:
     study = optuna.create_study()
     for number in range(6):
-        study.sampler = make_sampler(name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=number)
+        study.sampler = make_sampler(
+            name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=number
+        )
         trial = study.ask()
         values = suggest(trial, SPACE.hyperparameters)
         assert all(item.is_legal(values[item.name]) for item in SPACE.hyperparameters)
@@ -45,22 +81,30 @@ def test_sampler_proposes_legal_values(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["random", "tpe", "cmaes"])
 def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
-    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
+    wide = SearchSpace(
+        "wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),)
+    )
     study = optuna.create_study()
     for number in range(8):
-        study.sampler = make_sampler(name, space=wide, trials=study.trials, metric="val_loss", seed=0, number=number)
+        study.sampler = make_sampler(
+            name, space=wide, trials=study.trials, metric="val_loss", seed=0, number=number
+        )
         trial = study.ask()
         suggest(trial, wide.hyperparameters)
         study.tell(trial, 0.0)
     assert len({t.params["x"] for t in study.trials}) == 8
 
 
-def qmc_trials(space: SearchSpace, n: int, *, state: TrialState = TrialState.COMPLETE) -> list[FrozenTrial]:
+def qmc_trials(
+    space: SearchSpace, n: int, *, state: TrialState = TrialState.COMPLETE
+) -> list[FrozenTrial]:
     """A quasi-random search: the baseline, then n trials."""
     study = optuna.create_study()
     study.enqueue_trial(to_params(defaults(space.hyperparameters), space.hyperparameters))
     for number in range(n + 1):
-        study.sampler = make_sampler("qmc", space=space, trials=study.trials, metric="val_loss", seed=3, number=number)
+        study.sampler = make_sampler(
+            "qmc", space=space, trials=study.trials, metric="val_loss", seed=3, number=number
+        )
         trial = study.ask()
         suggest(trial, space.hyperparameters)
         study.tell(trial, None if state == TrialState.FAIL else 0.0, state=state)
@@ -77,7 +121,9 @@ def test_qmc_covers_every_branch_of_a_conditional_space() -> None:
 
 
 def test_qmc_walks_optuna_s_sequence_in_a_space_without_conditions() -> None:
-    theirs = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=True, seed=3, warn_asynchronous_seeding=False))
+    theirs = optuna.create_study(
+        sampler=optuna.samplers.QMCSampler(scramble=True, seed=3, warn_asynchronous_seeding=False)
+    )
     theirs.enqueue_trial({"vocab_size": 10, "cell": "lstm"})
     for _ in range(17):
         trial = theirs.ask()
@@ -87,7 +133,9 @@ def test_qmc_walks_optuna_s_sequence_in_a_space_without_conditions() -> None:
 
 
 def test_qmc_proposes_fresh_points_while_all_trials_fail() -> None:
-    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
+    wide = SearchSpace(
+        "wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),)
+    )
     assert len({t.params["x"] for t in qmc_trials(wide, 5, state=TrialState.FAIL)}) == 6
 
 
@@ -97,27 +145,39 @@ def test_derive_seed_differs_by_seed_and_number() -> None:
 
 def test_grid_points_are_all_there_once_in_an_order_of_the_seed() -> None:
     points = grid_points(SPACE, seed=0)
-    assert sorted((p["vocab_size"], p["cell"]) for p in points) == [(v, c) for v in (10, 20, 30, 40) for c in ("gru", "lstm")]
+    assert sorted((p["vocab_size"], p["cell"]) for p in points) == [
+        (v, c) for v in (10, 20, 30, 40) for c in ("gru", "lstm")
+    ]
     assert points == grid_points(SPACE, seed=0) != grid_points(SPACE, seed=1)
 
 
 def test_grid_points_refuse_a_range_without_steps() -> None:
-    wide = SearchSpace("wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),))
+    wide = SearchSpace(
+        "wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),)
+    )
     with pytest.raises(SpaceError, match="grid sampler needs"):
         grid_points(wide, seed=0)
 
 
-@pytest.mark.parametrize(("name", "kind"), [*zip(PRUNERS, ("Nop", "Hyperband", "Median", "Nop"), strict=True)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [*zip(PRUNERS, ("Nop", "Hyperband", "Median", "Nop"), strict=True)]
+)
 def test_pruner_by_name(name: str, kind: str) -> None:
     assert type(make_pruner(name, epochs=5)).__name__ == f"{kind}Pruner"
 
 
 @pytest.mark.parametrize("space", [SPACE, CONDITIONAL], ids=lambda space: space.name)
-@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]], ids=["one objective", "two"])
-def test_tpe_draws_what_optuna_draws_while_it_fits_all_trials(space: SearchSpace, directions: list[str]) -> None:
+@pytest.mark.parametrize(
+    "directions", [["maximize"], ["maximize", "minimize"]], ids=["one objective", "two"]
+)
+def test_tpe_draws_what_optuna_draws_while_it_fits_all_trials(
+    space: SearchSpace, directions: list[str]
+) -> None:
     own, theirs = (optuna.create_study(directions=directions) for _ in range(2))
     for number in range(25):
-        own.sampler = make_sampler("tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, number=number)
+        own.sampler = make_sampler(
+            "tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, number=number
+        )
         conditional = space is CONDITIONAL
         theirs.sampler = optuna.samplers.TPESampler(
             seed=derive_seed(3, number),
@@ -127,30 +187,40 @@ def test_tpe_draws_what_optuna_draws_while_it_fits_all_trials(space: SearchSpace
         )
         for study in (own, theirs):
             trial = study.ask()
-            numbers = [v for v in suggest(trial, space.hyperparameters).values() if isinstance(v, int)]
+            numbers = [
+                v for v in suggest(trial, space.hyperparameters).values() if isinstance(v, int)
+            ]
             quality = 1 / (1 + sum(numbers))
             study.tell(trial, [quality, number % 7][: len(directions)])
     assert [t.params for t in own.trials] == [t.params for t in theirs.trials]
 
 
-def finished(number: int, values: list[float], state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+def finished(
+    number: int, values: list[float], state: TrialState = TrialState.COMPLETE
+) -> FrozenTrial:
     made = create_trial(state=state, values=values if state == TrialState.COMPLETE else None)
     made.number = number
     return made
 
 
 def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_that_run() -> None:
-    trials = [finished(number, [1 - number / 1000]) for number in range(100)]  # the oldest are the best
+    trials = [
+        finished(number, [1 - number / 1000]) for number in range(100)
+    ]  # the oldest are the best
     trials[40] = finished(40, [], TrialState.RUNNING)
     trials[90] = finished(90, [], TrialState.FAIL)
     trials[95] = finished(95, [], TrialState.PRUNED)
     numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
     assert numbers == [*range(25), 40, *(n for n in range(74, 100) if n != 90)]
-    assert fitted_trials(trials, metric="val_accuracy", most=98) == [t for t in trials if t.state != TrialState.FAIL]
+    assert fitted_trials(trials, metric="val_accuracy", most=98) == [
+        t for t in trials if t.state != TrialState.FAIL
+    ]
 
 
 def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
-    trials = [finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)]  # better and dearer: all on the front
+    trials = [
+        finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)
+    ]  # better and dearer: all on the front
     trials += [finished(number, [0.1, 100.0]) for number in range(40, 140)]
     numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=100)]
     assert numbers == [*range(40), *range(80, 140)]
@@ -162,7 +232,9 @@ def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
 
 def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
     trials = [finished(number, [], TrialState.RUNNING) for number in range(80)]
-    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)] == [*range(30, 80)]
+    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)] == [
+        *range(30, 80)
+    ]
 
 
 def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,10 +244,14 @@ def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> 
         trial = study.ask()
         suggest(trial, SPACE.hyperparameters)
         study.tell(trial, float(number))
-    study.sampler = make_sampler("tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=12)
+    study.sampler = make_sampler(
+        "tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=12
+    )
     trial_id = study._storage.create_new_trial(study._study_id)
     with monkeypatch.context() as patched:
-        patched.setattr(study._storage, "get_all_trials", lambda *_, **__: pytest.fail("the storage was read"))
+        patched.setattr(
+            study._storage, "get_all_trials", lambda *_, **__: pytest.fail("the storage was read")
+        )
         suggest(optuna.trial.Trial(study, trial_id), SPACE.hyperparameters)
     assert study.trials[12].params.keys() == {"vocab_size", "cell"}
 
@@ -186,7 +262,10 @@ def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> 
         ("", 0),
         ("complete", 1),
         ("waiting", 0),
-        ("complete fail waiting-again", 1),  # the second trial failed and waits: it will draw what it drew
+        (
+            "complete fail waiting-again",
+            1,
+        ),  # the second trial failed and waits: it will draw what it drew
         ("complete fail complete-again complete", 3),
         ("complete fail fail-again waiting-again", 1),
         ("complete fail complete-again complete fail", 4),
@@ -198,7 +277,9 @@ def test_stream_position_leaves_out_what_is_made_again(words: str, position: int
     for number, word in enumerate(words.split()):
         state = TrialState[word.removesuffix("-again").upper()]
         value = 0.5 if state == TrialState.COMPLETE else None
-        made = create_trial(state=state, value=value, user_attrs={RETRY_OF: 1} if word.endswith("again") else {})
+        made = create_trial(
+            state=state, value=value, user_attrs={RETRY_OF: 1} if word.endswith("again") else {}
+        )
         made.number = number
         trials.append(made)
     assert stream_position(trials) == position

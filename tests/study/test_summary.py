@@ -1,4 +1,6 @@
-"""Every place that names the best of a study means the confirmed best once there is one, and says which it means."""
+"""Every place that names the best of a study means the confirmed best once there is one, and says
+which it means.
+"""
 
 import dataclasses
 import html
@@ -25,7 +27,9 @@ from tuning.study.trials import value_of
 
 @dataclasses.dataclass
 class Confirmed:
-    """A finished study of whose confirmation trial `winner`, which is not the search's best, is the best."""
+    """A finished study of whose confirmation trial `winner`, which is not the search's best, is the
+    best.
+    """
 
     results: ResultsDir
     folder: StudyDir
@@ -50,30 +54,48 @@ def confirmed(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Confirmed
     first, winner = [trial for trial in summary.ranked if trial is not summary.baseline][:2]
     made = [Finalist(trial.number, {}, value_of(trial), 1.0) for trial in (first, winner)]
     assert summary.baseline is not None
-    baseline = Finalist(summary.baseline.number, {}, value_of(summary.baseline), 1.0, is_baseline=True)
-    found = Confirmation("val_accuracy", [1, 2, 3, 4, 5], 100.0, 100.0, [*made, baseline], is_over=True)
+    baseline = Finalist(
+        summary.baseline.number, {}, value_of(summary.baseline), 1.0, is_baseline=True
+    )
+    found = Confirmation(
+        "val_accuracy", [1, 2, 3, 4, 5], 100.0, 100.0, [*made, baseline], is_over=True
+    )
     return Confirmed(results, folder, summary, found, winner.number)
 
 
 def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed) -> None:
     summary = confirmed.summary
     before = best_of(summary, None)
-    assert before is not None and (before.trial, before.is_confirmed, before.mean) == (summary.best, False, None)
+    assert before is not None and (before.trial, before.is_confirmed, before.mean) == (
+        summary.best,
+        False,
+        None,
+    )
     for n_seeds in (1, 2):
         confirmed.repeat(n_seeds)
         best = best_of(summary, confirmed.found)
         assert best is not None and (best.trial, best.is_confirmed) == (summary.best, False)
     confirmed.repeat(3)
     best = best_of(summary, confirmed.found)
-    assert best is not None and (best.trial.number, best.name) == (confirmed.winner, "confirmed best")
+    assert best is not None and (best.trial.number, best.name) == (
+        confirmed.winner,
+        "confirmed best",
+    )
 
 
 def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
-    """A search that went on after its confirmation has found a better trial, which has no repeats yet."""
+    """A search that went on after its confirmation has found a better trial, which has no repeats
+    yet.
+    """
     confirmed.repeat(3)
-    confirmed.found.finalists = [one for one in confirmed.found.finalists if one.trial != confirmed.summary.ranked[0].number]
+    confirmed.found.finalists = [
+        one for one in confirmed.found.finalists if one.trial != confirmed.summary.ranked[0].number
+    ]
     best = best_of(confirmed.summary, confirmed.found)
-    assert best is not None and (best.trial, best.is_confirmed) == (confirmed.summary.ranked[0], False)
+    assert best is not None and (best.trial, best.is_confirmed) == (
+        confirmed.summary.ranked[0],
+        False,
+    )
 
 
 def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:
@@ -92,13 +114,17 @@ def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
     assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
     trial = next(t for t in confirmed.summary.trials if t.number == confirmed.winner)
     assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
-    assert name in [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data]
+    assert name in [
+        curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data
+    ]
 
 
 def test_baseline_that_is_the_best_is_drawn_once(confirmed: Confirmed) -> None:
     confirmed.winner = 0
     confirmed.repeat(3)
-    assert [bar.name for bar in baseline_against_best(confirmed.summary, confirmed.found).data] == ["trial 0 (baseline, confirmed best)"]
+    assert [bar.name for bar in baseline_against_best(confirmed.summary, confirmed.found).data] == [
+        "trial 0 (baseline, confirmed best)"
+    ]
 
 
 def test_baseline_that_is_the_best_is_listed_once(
@@ -111,13 +137,19 @@ def test_baseline_that_is_the_best_is_listed_once(
     monkeypatch.setattr("tuning.report.tables.N_TABLE", n)
     monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
     label = "0 (baseline, confirmed best)"
-    assert [row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.found)[1]].count(label) == 1
-    assert [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data].count(f"trial {label}") == 1
+    assert [
+        row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.found)[1]
+    ].count(label) == 1
+    assert [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data].count(
+        f"trial {label}"
+    ) == 1
 
 
 def test_page_names_one_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
-    page, _ = write_report(confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None))
+    page, _ = write_report(
+        confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None)
+    )
     text = html.unescape(page.read_text())
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
@@ -125,17 +157,25 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     assert "The best is the confirmed best." in text
 
 
-def test_dashboard_s_note_names_the_confirmed_best(confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]) -> None:
+def test_dashboard_s_note_names_the_confirmed_best(
+    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
+) -> None:
     confirmed.repeat(3)
     record = read_json(confirmed.folder.config_path)
     card = read_json(confirmed.results.cache_dir(record["data_fingerprint"]) / "data_card.json")
-    note = dashboard.note(confirmed.summary, card=card, space=finished[1].space, found=confirmed.found)
+    note = dashboard.note(
+        confirmed.summary, card=card, space=finished[1].space, found=confirmed.found
+    )
     assert f"Trial {confirmed.winner} is the confirmed best" in note
 
 
-def test_status_names_the_confirmed_best_and_the_search_s(confirmed: Confirmed, run_cli: Callable[..., Ran]) -> None:
+def test_status_names_the_confirmed_best_and_the_search_s(
+    confirmed: Confirmed, run_cli: Callable[..., Ran]
+) -> None:
     confirmed.repeat(3)
-    values, summary, _ = status_of(confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None))
+    values, summary, _ = status_of(
+        confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None)
+    )
     assert summary.best is not None
     assert (values["best_trial"], values["best_is_confirmed"]) == (confirmed.winner, True)
     assert values["best_trial_of_the_search"] == summary.best.number
@@ -145,12 +185,21 @@ def test_status_names_the_confirmed_best_and_the_search_s(confirmed: Confirmed, 
     assert f"Trial {confirmed.winner} is the confirmed best" in out
 
 
-def test_advice_on_bounds_is_about_the_confirmed_best(confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]) -> None:
+def test_advice_on_bounds_is_about_the_confirmed_best(
+    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
+) -> None:
     confirmed.repeat(3)
-    sentences = [one.sentence for one in near_bounds(confirmed.summary, finished[1].space, confirmed.found)]
+    sentences = [
+        one.sentence for one in near_bounds(confirmed.summary, finished[1].space, confirmed.found)
+    ]
     assert all(" in the confirmed best, near " in sentence for sentence in sentences)
-    assert all(" in the best of the search, near " in one.sentence for one in near_bounds(confirmed.summary, finished[1].space))
+    assert all(
+        " in the best of the search, near " in one.sentence
+        for one in near_bounds(confirmed.summary, finished[1].space)
+    )
 
 
 def test_verdict_before_a_confirmation_is_of_the_search(confirmed: Confirmed) -> None:
-    assert verdict(confirmed.summary).startswith("The best of the search, of 8 finished trials, is trial ")
+    assert verdict(confirmed.summary).startswith(
+        "The best of the search, of 8 finished trials, is trial "
+    )

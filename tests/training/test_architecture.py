@@ -1,4 +1,6 @@
-"""Models that `build(hp)` leaves unbuilt, models that read their padding, and subclassed models as graphs."""
+"""Models that `build(hp)` leaves unbuilt, models that read their padding, and subclassed models as
+graphs.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,9 @@ LENGTH = 9
 
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 @pytest.mark.parametrize("style", STYLES)
-def test_ensure_built_creates_the_variables_of_a_first_call(style: Callable[..., keras.Model], masked: bool) -> None:
+def test_ensure_built_creates_the_variables_of_a_first_call(
+    style: Callable[..., keras.Model], masked: bool
+) -> None:
     model, called = style(masked=masked), style(masked=masked)
     ensure_built(model, sequence_length=LENGTH)
     called(np.ones((2, LENGTH), np.int32))
@@ -50,7 +54,9 @@ def test_model_that_runs_eagerly_is_built_by_numbers() -> None:
     assert model.count_params() == LENGTH + 1
 
 
-def over_ids(*after: Callable[[Any], Any], length: int | None = None, **embedding: Any) -> keras.Model:
+def over_ids(
+    *after: Callable[[Any], Any], length: int | None = None, **embedding: Any
+) -> keras.Model:
     ids = keras.Input((length,), dtype="int32")
     x = layers.Embedding(ROWS, 4, **{"mask_zero": True, **embedding})(ids)
     for part in after:
@@ -67,16 +73,24 @@ PADDING_IS_IGNORED = {
     "gru": lambda: over_ids(layers.GRU(3)),
     "backwards": lambda: over_ids(layers.LSTM(3, go_backwards=True)),
     "pooled": lambda: over_ids(both_ways(return_sequences=True), layers.GlobalAveragePooling1D()),
-    "stacked": lambda: over_ids(layers.SpatialDropout1D(0.2), layers.LSTM(3, return_sequences=True), layers.LSTM(3)),
-    "activations": lambda: over_ids(layers.Dense(3, "relu"), layers.Activation("tanh"), layers.LSTM(3)),
+    "stacked": lambda: over_ids(
+        layers.SpatialDropout1D(0.2), layers.LSTM(3, return_sequences=True), layers.LSTM(3)
+    ),
+    "activations": lambda: over_ids(
+        layers.Dense(3, "relu"), layers.Activation("tanh"), layers.LSTM(3)
+    ),
 }
 
 
 def with_initial_state() -> keras.Model:
     """An encoder's states start the next LSTM: Keras then does not hand the mask on."""
     ids = keras.Input((None,), dtype="int32")
-    sequence, h, c = layers.LSTM(4, return_sequences=True, return_state=True)(layers.Embedding(ROWS, 4, mask_zero=True)(ids))
-    return keras.Model(ids, layers.Dense(1, activation="sigmoid")(layers.LSTM(4)(sequence, initial_state=[h, c])))
+    sequence, h, c = layers.LSTM(4, return_sequences=True, return_state=True)(
+        layers.Embedding(ROWS, 4, mask_zero=True)(ids)
+    )
+    return keras.Model(
+        ids, layers.Dense(1, activation="sigmoid")(layers.LSTM(4)(sequence, initial_state=[h, c]))
+    )
 
 
 def without_masking(layer: layers.Layer) -> layers.Layer:
@@ -87,25 +101,39 @@ def without_masking(layer: layers.Layer) -> layers.Layer:
 PADDING_IS_READ = {
     "initial state": with_initial_state,
     "layer that drops the mask": lambda: over_ids(without_masking(layers.Dense(3)), layers.LSTM(3)),
-    "activation over the batch": lambda: over_ids(layers.LSTM(3, activation=lambda x: ops.softmax(x, axis=0))),
-    "noise of a fixed length": lambda: over_ids(layers.Dropout(0.2, noise_shape=(None, 9, 1)), layers.LSTM(3)),
+    "activation over the batch": lambda: over_ids(
+        layers.LSTM(3, activation=lambda x: ops.softmax(x, axis=0))
+    ),
+    "noise of a fixed length": lambda: over_ids(
+        layers.Dropout(0.2, noise_shape=(None, 9, 1)), layers.LSTM(3)
+    ),
     "no mask": lambda: over_ids(layers.LSTM(3), mask_zero=False),
     "fixed length": lambda: over_ids(layers.LSTM(3), length=LENGTH),
     "operations between layers": lambda: over_ids(lambda x: ops.mean(x, axis=1)),
-    "an operation beside layers": lambda: over_ids(lambda x: ops.concatenate([layers.LSTM(3)(x), ops.max(x, axis=1)], axis=1)),
+    "an operation beside layers": lambda: over_ids(
+        lambda x: ops.concatenate([layers.LSTM(3)(x), ops.max(x, axis=1)], axis=1)
+    ),
     "maximum": lambda: over_ids(layers.GlobalMaxPooling1D()),
-    "convolution": lambda: over_ids(layers.Conv1D(3, 2, padding="same"), layers.GlobalAveragePooling1D()),
-    "reversed sequence": lambda: over_ids(layers.LSTM(3, go_backwards=True, return_sequences=True), layers.LSTM(3)),
+    "convolution": lambda: over_ids(
+        layers.Conv1D(3, 2, padding="same"), layers.GlobalAveragePooling1D()
+    ),
+    "reversed sequence": lambda: over_ids(
+        layers.LSTM(3, go_backwards=True, return_sequences=True), layers.LSTM(3)
+    ),
     "reversed inside Bidirectional": lambda: over_ids(
         layers.Bidirectional(
-            layers.LSTM(3, go_backwards=True, return_sequences=True), backward_layer=layers.LSTM(3, return_sequences=True)
+            layers.LSTM(3, go_backwards=True, return_sequences=True),
+            backward_layer=layers.LSTM(3, return_sequences=True),
         ),
         layers.LSTM(3),
     ),
     "softmax over time": lambda: over_ids(
-        layers.Dense(3, activation=lambda x: ops.softmax(x, axis=1)), layers.GlobalAveragePooling1D(data_format="channels_last")
+        layers.Dense(3, activation=lambda x: ops.softmax(x, axis=1)),
+        layers.GlobalAveragePooling1D(data_format="channels_last"),
     ),
-    "penalty on outputs": lambda: over_ids(layers.Dense(3, activity_regularizer="l2"), layers.LSTM(3)),
+    "penalty on outputs": lambda: over_ids(
+        layers.Dense(3, activity_regularizer="l2"), layers.LSTM(3)
+    ),
     "subclassed": lambda: built(subclassed(masked=True)),
     "subclass of a graph": lambda: Reads(*ends(over_ids(layers.LSTM(3)))),
     "lambda": lambda: over_ids(layers.Lambda(lambda x: x[:, -1])),
@@ -116,7 +144,9 @@ class Reads(keras.Model):
     """A functional model whose own `call` reads the padding."""
 
     def call(self, ids: Any, training: bool = False, mask: Any = None) -> Any:
-        return super().call(ids, training=training) * ops.mean(ops.cast(ids, "float32"), axis=1, keepdims=True)
+        return super().call(ids, training=training) * ops.mean(
+            ops.cast(ids, "float32"), axis=1, keepdims=True
+        )
 
 
 def ends(model: keras.Model) -> tuple[Any, Any]:
@@ -135,7 +165,9 @@ def test_model_that_ignores_padding_gives_the_same_with_more_of_it(name: str) ->
     assert ignores_padding(model)
     ids = np.random.default_rng(0).integers(1, ROWS, (6, 5)).astype(np.int32)
     padded = np.pad(ids, [(0, 0), (0, 7)])
-    np.testing.assert_allclose(model.predict_on_batch(padded), model.predict_on_batch(ids), atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict_on_batch(padded), model.predict_on_batch(ids), atol=1e-6
+    )
 
 
 def test_mask_that_is_not_of_the_padding_is_read() -> None:
@@ -144,7 +176,9 @@ def test_mask_that_is_not_of_the_padding_is_read() -> None:
     assert not ignores_padding(keras.Model(ids, layers.Dense(1, activation="sigmoid")(x)))
 
 
-@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask attached to it:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Layer .* was passed an input with a mask attached to it:UserWarning"
+)
 @pytest.mark.parametrize("name", PADDING_IS_READ)
 def test_model_that_may_read_padding_is_not_believed_to_ignore_it(name: str) -> None:
     assert not ignores_padding(PADDING_IS_READ[name]())
@@ -163,7 +197,10 @@ def test_model_that_needs_to_be_told_whether_it_trains_is_built() -> None:
     class Told(keras.Model):
         def __init__(self) -> None:
             super().__init__()
-            self.embedding, self.head = layers.Embedding(ROWS, 4), layers.Dense(1, activation="sigmoid")
+            self.embedding, self.head = (
+                layers.Embedding(ROWS, 4),
+                layers.Dense(1, activation="sigmoid"),
+            )
 
         def call(self, ids: Any, training: bool) -> Any:
             return self.head(ops.mean(self.embedding(ids), axis=1))
@@ -194,21 +231,39 @@ def test_model_that_owns_a_table_stays_as_it_is() -> None:
     ("part", "expected"),
     [
         (lambda: layers.Dense(3, "relu"), True),
-        (lambda: layers.Dense(3, kernel_regularizer="l2", kernel_initializer=keras.initializers.HeNormal()), True),
+        (
+            lambda: layers.Dense(
+                3, kernel_regularizer="l2", kernel_initializer=keras.initializers.HeNormal()
+            ),
+            True,
+        ),
         (lambda: layers.Dense(3, activation=lambda x: x), False),
         (lambda: layers.Lambda(lambda x: x), False),
-        (lambda: layers.Dense(3, kernel_initializer=lambda shape, dtype=None: ops.ones(shape, dtype)), False),
+        (
+            lambda: layers.Dense(
+                3, kernel_initializer=lambda shape, dtype=None: ops.ones(shape, dtype)
+            ),
+            False,
+        ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask attached to it:UserWarning")
-def test_stock_model_has_no_function_of_the_user_s_own(part: Callable[[], layers.Layer], expected: bool) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:Layer .* was passed an input with a mask attached to it:UserWarning"
+)
+def test_stock_model_has_no_function_of_the_user_s_own(
+    part: Callable[[], layers.Layer], expected: bool
+) -> None:
     assert is_stock(over_ids(layers.LSTM(3), part())) is expected
 
 
 def test_subclass_of_a_graph_keeps_its_own_call() -> None:
     model = Reads(*ends(over_ids(layers.LSTM(3))))
     ids = np.ones((2, LENGTH), np.int32)
-    np.testing.assert_allclose(as_graph(model, sequence_length=LENGTH).predict_on_batch(ids), model.predict_on_batch(ids), atol=1e-7)
+    np.testing.assert_allclose(
+        as_graph(model, sequence_length=LENGTH).predict_on_batch(ids),
+        model.predict_on_batch(ids),
+        atol=1e-7,
+    )
 
 
 def test_call_that_keras_can_not_trace_leaves_the_model_as_it_is() -> None:

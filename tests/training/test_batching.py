@@ -53,18 +53,26 @@ ROWS = st.lists(st.lists(st.integers(1, 12), max_size=9), min_size=1, max_size=8
     data=st.data(),
 )
 def test_batch_equals_pad_sequences(
-    rows: list[list[int]], vocab_size: int, sequence_length: int, truncating: str, data: st.DataObject
+    rows: list[list[int]],
+    vocab_size: int,
+    sequence_length: int,
+    truncating: str,
+    data: st.DataObject,
 ) -> None:
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6))
     cut = [[i if i < vocab_size else 1 for i in rows[row]] for row in chosen]
-    expected = keras.utils.pad_sequences(cut, maxlen=sequence_length, padding="post", truncating=truncating)
+    expected = keras.utils.pad_sequences(
+        cut, maxlen=sequence_length, padding="post", truncating=truncating
+    )
     view = View(texts_of(rows), vocab_size, sequence_length, truncating=truncating)
     np.testing.assert_array_equal(view.batch(np.array(chosen)), expected)
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(rows=ROWS, sequence_length=st.integers(1, 12), truncating=st.sampled_from(["pre", "post"]))
-def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(rows: list[list[int]], sequence_length: int, truncating: str) -> None:
+def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
+    rows: list[list[int]], sequence_length: int, truncating: str
+) -> None:
     texts = texts_of(rows)
     whole = View(texts, 8, sequence_length, truncating=truncating).array()
     trimmed = View(texts, 8, sequence_length, truncating=truncating, trims=True).array()
@@ -91,7 +99,11 @@ def test_batch_makes_words_beyond_the_vocabulary_unknown() -> None:
 
 
 def test_batch_gives_rows_in_the_order_asked_for() -> None:
-    assert View(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [[4], [2], [4]]
+    assert View(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [
+        [4],
+        [2],
+        [4],
+    ]
 
 
 def test_batch_is_int32() -> None:
@@ -105,12 +117,19 @@ def test_batch_of_texts_without_words_is_padding(trims: bool, width: int) -> Non
 
 def test_trims_pads_to_the_longest_text_of_the_batch() -> None:
     view = view_of([1, 4, 7, 30], trims=True)
-    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [1, 4, 7, 10]
+    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [
+        1,
+        4,
+        7,
+        10,
+    ]
 
 
 def test_without_trims_every_batch_has_sequence_length_columns() -> None:
     view = view_of([1, 4, 7, 30])
-    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [10] * 4
+    assert [view.batch(np.array(rows)).shape[1] for rows in ([0], [0, 1], [2, 1], [0, 3])] == [
+        10
+    ] * 4
 
 
 @pytest.mark.parametrize("trims", [False, True])
@@ -129,19 +148,26 @@ def test_lengths_are_those_that_are_kept() -> None:
 
 @pytest.mark.parametrize("vocab_size", [2, 0, -1])
 def test_view_refuses_vocabulary_without_a_word(vocab_size: int) -> None:
-    with pytest.raises(ValueError, match=f"vocab_size must be 3 or more: padding, unknown and a word; received {vocab_size}"):
+    with pytest.raises(
+        ValueError,
+        match=f"vocab_size must be 3 or more: padding, unknown and a word; received {vocab_size}",
+    ):
         View(texts_of([[2]]), vocab_size, 5)
 
 
 @pytest.mark.parametrize("sequence_length", [0, -1])
 def test_view_refuses_length_below_one(sequence_length: int) -> None:
-    with pytest.raises(ValueError, match=f"sequence_length must be 1 or more; received {sequence_length}"):
+    with pytest.raises(
+        ValueError, match=f"sequence_length must be 1 or more; received {sequence_length}"
+    ):
         View(texts_of([[2]]), 3, sequence_length)
 
 
 @pytest.mark.parametrize("truncating", ["both", "", "PRE"])
 def test_view_refuses_another_truncating(truncating: str) -> None:
-    with pytest.raises(ValueError, match=f"truncating must be 'pre' or 'post'; received '{truncating}'"):
+    with pytest.raises(
+        ValueError, match=f"truncating must be 'pre' or 'post'; received '{truncating}'"
+    ):
         View(texts_of([[2]]), 3, 5, truncating=truncating)
 
 
@@ -157,17 +183,29 @@ def test_training_batches_refuse_batch_size_below_one(batch_size: int, trims: bo
 
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(
-    n_texts=st.integers(0, 300), batch_size=st.integers(1, 9), seed=st.integers(0, 2**31 - 1), epoch=st.integers(1, 50), trims=st.booleans()
+    n_texts=st.integers(0, 300),
+    batch_size=st.integers(1, 9),
+    seed=st.integers(0, 2**31 - 1),
+    epoch=st.integers(1, 50),
+    trims=st.booleans(),
 )
-def test_training_batches_hold_every_row_once(n_texts: int, batch_size: int, seed: int, epoch: int, trims: bool) -> None:
-    batches = training_batches(random_view(n_texts, trims=trims), batch_size=batch_size, seed=seed, epoch=epoch)
+def test_training_batches_hold_every_row_once(
+    n_texts: int, batch_size: int, seed: int, epoch: int, trims: bool
+) -> None:
+    batches = training_batches(
+        random_view(n_texts, trims=trims), batch_size=batch_size, seed=seed, epoch=epoch
+    )
     assert sorted(flat(batches)) == list(range(n_texts))
 
 
 @pytest.mark.parametrize("trims", [False, True])
-@pytest.mark.parametrize("n_texts", [0, 1, 300, EVALUATION_BATCH_SIZE, 2 * EVALUATION_BATCH_SIZE + 1])
+@pytest.mark.parametrize(
+    "n_texts", [0, 1, 300, EVALUATION_BATCH_SIZE, 2 * EVALUATION_BATCH_SIZE + 1]
+)
 def test_evaluation_batches_hold_every_row_once(n_texts: int, trims: bool) -> None:
-    assert sorted(flat(evaluation_batches(random_view(n_texts, trims=trims)))) == list(range(n_texts))
+    assert sorted(flat(evaluation_batches(random_view(n_texts, trims=trims)))) == list(
+        range(n_texts)
+    )
 
 
 @pytest.mark.parametrize("trims", [False, True])
@@ -178,24 +216,36 @@ def test_training_batches_have_batch_size_rows_but_for_one(trims: bool) -> None:
 
 @pytest.mark.parametrize("trims", [False, True])
 def test_training_order_is_the_same_for_the_same_seed_and_epoch(trims: bool) -> None:
-    first, second = (flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=2)) for _ in range(2))
+    first, second = (
+        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=2))
+        for _ in range(2)
+    )
     assert first == second
 
 
 @pytest.mark.parametrize("trims", [False, True])
 def test_training_order_differs_between_epochs(trims: bool) -> None:
-    first, second = (flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=epoch)) for epoch in (1, 2))
+    first, second = (
+        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=3, epoch=epoch))
+        for epoch in (1, 2)
+    )
     assert first != second
 
 
 @pytest.mark.parametrize("trims", [False, True])
 def test_training_order_differs_between_seeds(trims: bool) -> None:
-    first, second = (flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=seed, epoch=1)) for seed in (1, 2))
+    first, second = (
+        flat(training_batches(random_view(200, trims=trims), batch_size=8, seed=seed, epoch=1))
+        for seed in (1, 2)
+    )
     assert first != second
 
 
 def test_trimmed_batches_are_the_random_ones_with_their_longest_texts_first() -> None:
-    plain, trimmed = (training_batches(random_view(100, trims=trims), batch_size=8, seed=0, epoch=1) for trims in (False, True))
+    plain, trimmed = (
+        training_batches(random_view(100, trims=trims), batch_size=8, seed=0, epoch=1)
+        for trims in (False, True)
+    )
     view = random_view(100, trims=True)
     for random, ordered in zip(plain, trimmed, strict=True):
         assert sorted(random) == sorted(ordered)
@@ -213,7 +263,11 @@ def test_evaluation_batches_go_by_length_with_trims() -> None:
 
 
 def test_evaluation_batches_are_large() -> None:
-    assert [len(rows) for rows in evaluation_batches(random_view(1100, trims=True))] == [512, 512, 76]
+    assert [len(rows) for rows in evaluation_batches(random_view(1100, trims=True))] == [
+        512,
+        512,
+        76,
+    ]
 
 
 # Padding

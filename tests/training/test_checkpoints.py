@@ -1,4 +1,6 @@
-"""Checkpoints: a training that pauses and goes on in another process's memory is the one that never paused."""
+"""Checkpoints: a training that pauses and goes on in another process's memory is the one that never
+paused.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,9 @@ CONFIG = TrainConfig(epochs=5, batch_size=8, patience=9)
 
 
 class Model(keras_tuner.HyperModel):
-    """Every kind of state: two dropouts, a noise layer, batch statistics, an optimiser with a schedule."""
+    """Every kind of state: two dropouts, a noise layer, batch statistics, an optimiser with a
+    schedule.
+    """
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         layers = [
@@ -52,22 +56,45 @@ def texts(n: int) -> LabelledTexts:
     rng = np.random.default_rng(n)
     lengths = rng.integers(1, 12, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return LabelledTexts(TokenizedTexts(rng.integers(1, 30, offsets[-1]).astype(np.int32), offsets), np.arange(n) % 2)
+    return LabelledTexts(
+        TokenizedTexts(rng.integers(1, 30, offsets[-1]).astype(np.int32), offsets), np.arange(n) % 2
+    )
 
 
 def train(
-    on_epoch: Callable[[Epoch], Answer] = lambda epoch: True, *, hypermodel: Any = None, **options: Any
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: True,
+    *,
+    hypermodel: Any = None,
+    **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     split = {"train": texts(50), "validation": texts(21)}
-    return fit(hypermodel or Model(), VALUES, **split, n_classes=2, config=CONFIG, seed=3, on_epoch=on_epoch, **options)
+    return fit(
+        hypermodel or Model(),
+        VALUES,
+        **split,
+        n_classes=2,
+        config=CONFIG,
+        seed=3,
+        on_epoch=on_epoch,
+        **options,
+    )
 
 
 def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
     return lambda done: "pause" if done.number == epoch else True
 
 
-@pytest.mark.parametrize("pauses", [(1, 3), pytest.param((2,), marks=pytest.mark.slow), pytest.param((1, 2, 3, 4), marks=pytest.mark.slow)])
-def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(pauses: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pauses",
+    [
+        (1, 3),
+        pytest.param((2,), marks=pytest.mark.slow),
+        pytest.param((1, 2, 3, 4), marks=pytest.mark.slow),
+    ],
+)
+def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
+    pauses: tuple[int, ...], tmp_path: Path
+) -> None:
     path = tmp_path / "checkpoint.npz"
     model, whole = train()
     for place, pause in enumerate(pauses):
@@ -76,8 +103,14 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(pau
         keras.backend.clear_session()
         keras.utils.set_random_seed(99)
     resumed_model, resumed = train(checkpoint=path, resume=True)
-    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
-    assert (resumed.best_epoch, resumed.best_value, resumed.confusion) == (whole.best_epoch, whole.best_value, whole.confusion)
+    assert [epoch.metrics for epoch in resumed.history] == [
+        epoch.metrics for epoch in whole.history
+    ]
+    assert (resumed.best_epoch, resumed.best_value, resumed.confusion) == (
+        whole.best_epoch,
+        whole.best_value,
+        whole.confusion,
+    )
     assert resumed.n_tokens == whole.n_tokens
     for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -85,15 +118,21 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(pau
 
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_of_model_goes_on_from_its_checkpoint(style: Callable[..., keras.Model], masked: bool, tmp_path: Path) -> None:
-    """Models without an input shape, and an optimizer that replaces its weights by averages when a training ends, among them."""
+def test_every_style_of_model_goes_on_from_its_checkpoint(
+    style: Callable[..., keras.Model], masked: bool, tmp_path: Path
+) -> None:
+    """Models without an input shape, and an optimizer that replaces its weights by averages when a
+    training ends, among them.
+    """
     hypermodel = Style(style, masked=masked)
     model, whole = train(hypermodel=hypermodel)
     path = tmp_path / "checkpoint.npz"
     _, paused = train(pause_at(2), hypermodel=hypermodel, checkpoint=path)
     assert paused.paused
     resumed_model, resumed = train(hypermodel=hypermodel, checkpoint=path, resume=True)
-    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+    assert [epoch.metrics for epoch in resumed.history] == [
+        epoch.metrics for epoch in whole.history
+    ]
     for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -107,7 +146,12 @@ class Noisy(keras.layers.Layer):
 
 class DrawsWithoutASeed(Model):
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        layers = [keras.layers.Embedding(30, 4), keras.layers.GlobalAveragePooling1D(), Noisy(), keras.layers.Dense(1, "sigmoid")]
+        layers = [
+            keras.layers.Embedding(30, 4),
+            keras.layers.GlobalAveragePooling1D(),
+            Noisy(),
+            keras.layers.Dense(1, "sigmoid"),
+        ]
         model = keras.Sequential(layers)
         model.compile("adam", "binary_crossentropy")
         return model
@@ -118,7 +162,9 @@ def test_global_random_state_of_keras_is_in_a_checkpoint(tmp_path: Path) -> None
     _, whole = train(hypermodel=DrawsWithoutASeed())
     train(pause_at(2), hypermodel=DrawsWithoutASeed(), checkpoint=path)
     _, resumed = train(hypermodel=DrawsWithoutASeed(), checkpoint=path, resume=True)
-    assert [epoch.metrics for epoch in resumed.history] == [epoch.metrics for epoch in whole.history]
+    assert [epoch.metrics for epoch in resumed.history] == [
+        epoch.metrics for epoch in whole.history
+    ]
 
 
 def test_seconds_of_a_resumed_training_are_those_of_all_its_parts(tmp_path: Path) -> None:
@@ -139,7 +185,9 @@ def test_own_fit_stops_where_it_should_pause(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
-def test_checkpoint_that_can_not_be_written_stops_the_training_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_that_can_not_be_written_stops_the_training_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, data: bytes) -> None:
         raise StorageError("no space")
 
@@ -163,4 +211,6 @@ def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
     _, result = train(pause_at(1), checkpoint=path)
     with np.load(path, allow_pickle=False) as saved:
         assert all(saved[name].dtype != object for name in saved.files)
-        assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (3 * result.n_parameters + 100)
+        assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (
+            3 * result.n_parameters + 100
+        )

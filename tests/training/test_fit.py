@@ -1,4 +1,6 @@
-"""One training: the same numbers each time, what padding changes, when it stops, and what it refuses."""
+"""One training: the same numbers each time, what padding changes, when it stops, and what it
+refuses.
+"""
 
 import gc
 import math
@@ -34,15 +36,21 @@ layers = keras.layers
 Make = Callable[[Any], keras.Model]
 
 
-def make_texts(n: int = 48, *, n_classes: int = 2, seed: int = 0, longest: int = 12) -> LabelledTexts:
-    """Texts of 1 to `longest` tokens; a text of class c holds the id 2 + c, all other ids are random."""
+def make_texts(
+    n: int = 48, *, n_classes: int = 2, seed: int = 0, longest: int = 12
+) -> LabelledTexts:
+    """Texts of 1 to `longest` tokens; a text of class c holds the id 2 + c, all other ids are
+    random.
+    """
     rng = np.random.default_rng(seed)
     labels = np.arange(n, dtype=np.int64) % n_classes
     texts = [rng.integers(5, VOCAB_SIZE + 5, size=rng.integers(1, longest + 1)) for _ in range(n)]
     for text, label in zip(texts, labels, strict=True):
         text[rng.integers(len(text))] = 2 + label
     offsets = np.cumsum([0, *map(len, texts)])
-    return LabelledTexts(TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64)), labels)
+    return LabelledTexts(
+        TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64)), labels
+    )
 
 
 TRAIN, VALIDATION = make_texts(seed=1), make_texts(30, seed=2)
@@ -50,7 +58,9 @@ TRAIN, VALIDATION = make_texts(seed=1), make_texts(30, seed=2)
 
 @pytest.fixture(autouse=True, scope="module")
 def _frozen() -> Iterator[None]:
-    """Each training begins with a garbage collection; what TensorFlow's import left behind costs it 0.2 s each time."""
+    """Each training begins with a garbage collection; what TensorFlow's import left behind costs it
+    0.2 s each time.
+    """
     gc.collect()
     gc.freeze()
     yield
@@ -100,7 +110,13 @@ def mean(**options: Any) -> keras.Model:
 
 def lstm(*, masked: bool, n_classes: int = 2) -> keras.Model:
     return lstm_classifier(
-        vocab_size=VOCAB_SIZE, embedding_dim=3, lstm_units=3, dropout=0.2, learning_rate=0.02, masked=masked, n_classes=n_classes
+        vocab_size=VOCAB_SIZE,
+        embedding_dim=3,
+        lstm_units=3,
+        dropout=0.2,
+        learning_rate=0.02,
+        masked=masked,
+        n_classes=n_classes,
     )
 
 
@@ -137,7 +153,9 @@ def metrics_of(result: FitResult) -> list[dict[str, float]]:
 def test_fit_same_seed_gives_the_same_metrics_after_another_training(masked: bool) -> None:
     def make(hp: Any) -> keras.Model:
         # Every random part of a trial: weights, dropout, the order of rows and of trimmed batches.
-        middle = [layers.LSTM(3, dropout=0.5)] if masked else [layers.Flatten(), layers.Dropout(0.5)]
+        middle = (
+            [layers.LSTM(3, dropout=0.5)] if masked else [layers.Flatten(), layers.Dropout(0.5)]
+        )
         return stacked(*middle, masked=masked, length=None if masked else LENGTH, eager=False)
 
     first = run(make, seed=3)[1]
@@ -152,13 +170,26 @@ def test_fit_another_seed_gives_other_metrics() -> None:
 
 
 def test_fit_learns_the_deciding_words() -> None:
-    _, result = run(lambda hp: mean(rate=5.0, eager=False), values={**VALUES, "sequence_length": 12}, epochs=12, batch_size=8)
+    _, result = run(
+        lambda hp: mean(rate=5.0, eager=False),
+        values={**VALUES, "sequence_length": 12},
+        epochs=12,
+        batch_size=8,
+    )
     assert result.best_value > 0.9
 
 
 def test_fit_reports_every_metric_of_an_epoch() -> None:
     _, result = run(lambda hp: mean(), epochs=1)
-    names = {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc"}
+    names = {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_balanced_accuracy",
+        "val_f1",
+        "val_auc",
+    }
     assert set(result.history[0].metrics) == names
     assert all(math.isfinite(value) for value in result.history[0].metrics.values())
 
@@ -191,7 +222,9 @@ def overshooting(metric: str) -> tuple[keras.Model, FitResult]:
 
 
 @pytest.mark.parametrize(("metric", "choose"), [("val_loss", min), ("val_auc", max)])
-def test_fit_best_epoch_is_that_of_the_metric(metric: str, choose: Callable[[list[float]], float]) -> None:
+def test_fit_best_epoch_is_that_of_the_metric(
+    metric: str, choose: Callable[[list[float]], float]
+) -> None:
     _, result = overshooting(metric)
     values = [epoch.metrics[metric] for epoch in result.history]
     assert result.best_value == choose(values)
@@ -201,39 +234,78 @@ def test_fit_best_epoch_is_that_of_the_metric(metric: str, choose: Callable[[lis
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_fit_val_loss_is_that_of_keras_evaluate(n_classes: int) -> None:
-    train, validation = make_texts(n_classes=n_classes, seed=1), make_texts(30, n_classes=n_classes, seed=2)
-    loss, last = ("binary_crossentropy", None) if n_classes == 2 else ("sparse_categorical_crossentropy", layers.Dense(3, "softmax"))
-    model, result = run(lambda hp: mean(last=last, loss=loss), train=train, validation=validation, n_classes=n_classes)
-    expected = model.evaluate(make_view(model, VALUES, validation.texts).array(), validation.labels, verbose=0, return_dict=True)
+    train, validation = (
+        make_texts(n_classes=n_classes, seed=1),
+        make_texts(30, n_classes=n_classes, seed=2),
+    )
+    loss, last = (
+        ("binary_crossentropy", None)
+        if n_classes == 2
+        else ("sparse_categorical_crossentropy", layers.Dense(3, "softmax"))
+    )
+    model, result = run(
+        lambda hp: mean(last=last, loss=loss),
+        train=train,
+        validation=validation,
+        n_classes=n_classes,
+    )
+    expected = model.evaluate(
+        make_view(model, VALUES, validation.texts).array(),
+        validation.labels,
+        verbose=0,
+        return_dict=True,
+    )
     assert result.history[-1].metrics["val_loss"] == pytest.approx(expected["loss"], abs=1e-5)
-    assert result.history[-1].metrics["val_accuracy"] == pytest.approx(expected["accuracy"], abs=1e-6)
+    assert result.history[-1].metrics["val_accuracy"] == pytest.approx(
+        expected["accuracy"], abs=1e-6
+    )
 
 
 def test_fit_three_classes_with_softmax() -> None:
     train, validation = make_texts(n_classes=3, seed=1), make_texts(30, n_classes=3, seed=2)
-    make: Make = lambda hp: mean(last=layers.Dense(3, "softmax"), loss="sparse_categorical_crossentropy")  # noqa: E731
+
+    def make(hp: Any) -> Any:
+        return mean(last=layers.Dense(3, "softmax"), loss="sparse_categorical_crossentropy")
+
     model, result = run(make, train=train, validation=validation, n_classes=3, epochs=1)
     assert np.shape(result.confusion) == (3, 3)
     assert predict(model, make_view(model, VALUES, validation.texts), n_classes=3).shape == (30, 3)
 
 
 def test_fit_two_classes_may_end_in_softmax() -> None:
-    _, result = run(lambda hp: mean(last=layers.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"), epochs=1)
+    _, result = run(
+        lambda hp: mean(last=layers.Dense(2, "softmax"), loss="sparse_categorical_crossentropy"),
+        epochs=1,
+    )
     assert 0 < result.metrics["val_auc"] <= 1
 
 
-@pytest.mark.parametrize(("values", "n_steps"), [(VALUES, 3), ({**VALUES, "batch_size": 10}, 5)], ids=["config", "hyperparameter"])
-def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(values: Values, n_steps: int) -> None:
+@pytest.mark.parametrize(
+    ("values", "n_steps"),
+    [(VALUES, 3), ({**VALUES, "batch_size": 10}, 5)],
+    ids=["config", "hyperparameter"],
+)
+def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(
+    values: Values, n_steps: int
+) -> None:
     model, _ = run(lambda hp: mean(), values=values, batch_size=16)
     assert int(model.optimizer.iterations) == 2 * n_steps
 
 
 @pytest.mark.parametrize(("answer", "stopped"), [("pause", False), (False, True), (True, False)])
-def test_training_whose_patience_is_over_ends_instead_of_pausing(answer: Any, stopped: bool, tmp_path: Path) -> None:
+def test_training_whose_patience_is_over_ends_instead_of_pausing(
+    answer: Any, stopped: bool, tmp_path: Path
+) -> None:
     def on_epoch(epoch: Epoch) -> Any:
         return answer if epoch.number == 3 else True
 
-    _, result = run(lambda hp: mean(rate=0.0), epochs=9, patience=2, on_epoch=on_epoch, checkpoint=tmp_path / "checkpoint.npz")
+    _, result = run(
+        lambda hp: mean(rate=0.0),
+        epochs=9,
+        patience=2,
+        on_epoch=on_epoch,
+        checkpoint=tmp_path / "checkpoint.npz",
+    )
     assert (len(result.history), result.paused, result.stopped) == (3, False, stopped)
     assert not (tmp_path / "checkpoint.npz").exists()
 
@@ -283,7 +355,12 @@ def test_fit_metric_that_is_not_defined_is_infeasible() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError("a table of 9 GB"), tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB")], ids=["python", "tensorflow"]
+    "error",
+    [
+        MemoryError("a table of 9 GB"),
+        tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB"),
+    ],
+    ids=["python", "tensorflow"],
 )
 def test_fit_out_of_memory_is_infeasible(error: Exception) -> None:
     def make(hp: Any) -> keras.Model:
@@ -309,7 +386,9 @@ def test_fit_out_of_memory_is_infeasible(error: Exception) -> None:
     ],
     ids=["linear", "three_numbers"],
 )
-def test_fit_output_that_is_no_probability_is_a_space_bug(last: Callable[[], layers.Layer], loss: str, says: str) -> None:
+def test_fit_output_that_is_no_probability_is_a_space_bug(
+    last: Callable[[], layers.Layer], loss: str, says: str
+) -> None:
     with pytest.raises(SpaceBug, match=says):
         run(lambda hp: mean(last=last(), loss=loss, rate=0.001))
 
@@ -322,7 +401,9 @@ class OwnFit(Hyper):
         self.given: dict[str, Any] = {}
         self._batch_size = batch_size
 
-    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+    ) -> Any:
         self.given = {"hp": hp, "args": args, **kwargs}
         return model.fit(*args, batch_size=self._batch_size, **kwargs)
 
@@ -365,7 +446,9 @@ def test_own_fit_nan_loss_is_infeasible() -> None:
 
 def test_own_fit_out_of_memory_is_infeasible() -> None:
     class Large(Hyper):
-        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        def fit(
+            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+        ) -> Any:
             raise tf.errors.ResourceExhaustedError(None, None, "a table of 9 GB")
 
     with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
@@ -380,7 +463,9 @@ def test_own_fit_that_raises_gives_its_traceback() -> None:
 
 def test_own_fit_refuses_late_hyperparameter() -> None:
     class Late(OwnFit):
-        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        def fit(
+            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+        ) -> Any:
             hp.Int("patience", 1, 3)
             return super().fit(hp, model, *args, **kwargs)
 
@@ -390,7 +475,9 @@ def test_own_fit_refuses_late_hyperparameter() -> None:
 
 def test_own_fit_that_trains_no_epoch_is_infeasible() -> None:
     class Lazy(Hyper):
-        def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        def fit(
+            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+        ) -> Any:
             return 0.9
 
     with pytest.raises(Infeasible, match="no epoch"):
@@ -402,9 +489,18 @@ PADDING_PROOF: dict[str, Callable[[], list[layers.Layer]]] = {
     "gru": lambda: [layers.GRU(3)],
     "backwards": lambda: [layers.LSTM(3, go_backwards=True)],
     "bidirectional": lambda: [layers.Bidirectional(layers.LSTM(3))],
-    "two_lstms": lambda: [layers.SpatialDropout1D(0.2), layers.LSTM(3, return_sequences=True), layers.LSTM(3), layers.Dropout(0.1)],
+    "two_lstms": lambda: [
+        layers.SpatialDropout1D(0.2),
+        layers.LSTM(3, return_sequences=True),
+        layers.LSTM(3),
+        layers.Dropout(0.1),
+    ],
     "mean": lambda: [layers.GlobalAveragePooling1D()],
-    "mean_of_dense": lambda: [layers.Dense(3), layers.Activation("tanh"), layers.GlobalAveragePooling1D()],
+    "mean_of_dense": lambda: [
+        layers.Dense(3),
+        layers.Activation("tanh"),
+        layers.GlobalAveragePooling1D(),
+    ],
 }
 PADDING_READERS: dict[str, Callable[[], list[layers.Layer]]] = {
     "maximum": lambda: [layers.GlobalMaxPooling1D()],
@@ -427,7 +523,9 @@ class Last(layers.Layer):
 
 
 @pytest.mark.parametrize("middle", PADDING_PROOF.values(), ids=PADDING_PROOF)
-def test_ignores_padding_of_masked_layers_that_skip_it(middle: Callable[[], list[layers.Layer]]) -> None:
+def test_ignores_padding_of_masked_layers_that_skip_it(
+    middle: Callable[[], list[layers.Layer]],
+) -> None:
     assert ignores_padding(stacked(*middle(), masked=True))
 
 
@@ -436,13 +534,19 @@ def test_ignores_padding_not_without_a_mask(middle: Callable[[], list[layers.Lay
     assert not ignores_padding(stacked(*middle()))
 
 
-destroys_the_mask = pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask")  # Keras, of the layers meant here
+destroys_the_mask = pytest.mark.filterwarnings(
+    "ignore:Layer '.*was passed an input with a mask"
+)  # Keras, of the layers meant here
 
 
 @destroys_the_mask
 @pytest.mark.parametrize("middle", PADDING_READERS.values(), ids=PADDING_READERS)
-def test_ignores_padding_not_with_layers_that_read_it(middle: Callable[[], list[layers.Layer]]) -> None:
-    assert not ignores_padding(stacked(*middle(), masked=True, length=LENGTH if "unroll" in str(middle) else None))
+def test_ignores_padding_not_with_layers_that_read_it(
+    middle: Callable[[], list[layers.Layer]],
+) -> None:
+    assert not ignores_padding(
+        stacked(*middle(), masked=True, length=LENGTH if "unroll" in str(middle) else None)
+    )
 
 
 @destroys_the_mask
@@ -457,7 +561,9 @@ def test_ignores_padding_not_of_a_nested_model() -> None:
     assert not ignores_padding(stacked(inner, masked=True))
 
 
-@pytest.mark.parametrize(("masked", "ignores"), [(True, True), (False, False)], ids=["masked_lstm", "baseline"])
+@pytest.mark.parametrize(
+    ("masked", "ignores"), [(True, True), (False, False)], ids=["masked_lstm", "baseline"]
+)
 def test_ignores_padding_of_the_lstm_classifier(masked: bool, ignores: bool) -> None:
     assert ignores_padding(lstm(masked=masked)) is ignores
 
@@ -484,7 +590,9 @@ def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
 
 def test_predict_columns_sum_to_1() -> None:
     model = mean()
-    assert (predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2).sum(axis=1) == 1).all()
+    assert (
+        predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2).sum(axis=1) == 1
+    ).all()
 
 
 def test_predict_of_no_texts_is_empty() -> None:
@@ -513,7 +621,11 @@ class Widths(layers.Layer):
 
 def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
     seen: set[int] = set()
-    run(lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D()), train=make_texts(longest=4), epochs=1)
+    run(
+        lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D()),
+        train=make_texts(longest=4),
+        epochs=1,
+    )
     assert seen == {LENGTH}
 
 
@@ -536,12 +648,19 @@ def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.Monk
 
 
 def test_fit_takes_a_model_of_fixed_length() -> None:
-    _, result = run(lambda hp: stacked(layers.Flatten(), length=hp.get("sequence_length")), train=make_texts(longest=3), epochs=1)
+    _, result = run(
+        lambda hp: stacked(layers.Flatten(), length=hp.get("sequence_length")),
+        train=make_texts(longest=3),
+        epochs=1,
+    )
     assert result.best_epoch == 1
 
 
 def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
-    shares = [run(lambda hp, masked=masked: mean(masked=masked), epochs=1, batch_size=2)[1].padding_share for masked in (False, True)]
+    shares = [
+        run(lambda hp, masked=masked: mean(masked=masked), epochs=1, batch_size=2)[1].padding_share
+        for masked in (False, True)
+    ]
     lengths = np.minimum(TRAIN.texts.lengths, LENGTH)
     assert shares[0] == pytest.approx(1 - lengths.sum() / (len(lengths) * LENGTH))
     assert 0 <= shares[1] < shares[0]
@@ -562,7 +681,12 @@ def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
-    kernels = [f for module in (lstm_numba, adam) for f in vars(module).values() if isinstance(f, Dispatcher)]
+    kernels = [
+        f
+        for module in (lstm_numba, adam)
+        for f in vars(module).values()
+        if isinstance(f, Dispatcher)
+    ]
     compile_kernels()
     before = [len(kernel.signatures) for kernel in kernels]
     run(lambda hp: lstm(masked=True), epochs=1)
@@ -570,17 +694,26 @@ def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     assert sum(before) >= 5  # the others are compiled into these
 
 
-def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Also where the last call of an epoch has fewer steps than the others."""
     histories = []
     for n in (2, 3, training.STEPS_PER_EXECUTION):
         monkeypatch.setattr(training, "STEPS_PER_EXECUTION", n)
-        histories.append([epoch.metrics for epoch in run(lambda hp: lstm(masked=True), epochs=2, batch_size=7)[1].history])
+        histories.append(
+            [
+                epoch.metrics
+                for epoch in run(lambda hp: lstm(masked=True), epochs=2, batch_size=7)[1].history
+            ]
+        )
     assert histories[0] == histories[1] == histories[2]
 
 
 def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras writes the batches of a call one after the other into its graph of `predict`: more of them cost a second a trial."""
+    """Keras writes the batches of a call one after the other into its graph of `predict`: more of
+    them cost a second a trial.
+    """
     original = keras.Model.make_predict_function
     steps: list[int] = []
 
@@ -609,27 +742,53 @@ def test_fit_without_validation_trains_every_epoch_whatever_the_metric(metric: s
 
 
 def two_columns(hp: Any, *, loss: Any) -> keras.Model:
-    """A softmax over the classes, with metrics that need one-hot labels, as most public hypermodels have it."""
+    """A softmax over the classes, with metrics that need one-hot labels, as most public hypermodels
+    have it.
+    """
     n = int(hp.get("n_classes")) if "n_classes" in hp else 2
-    model = keras.Sequential([layers.Embedding(VOCAB_SIZE, 3), layers.GlobalAveragePooling1D(), layers.Dense(n, activation="softmax")])
-    model.compile("adam", loss, metrics=["accuracy", keras.metrics.Precision(), keras.metrics.Recall()])
+    model = keras.Sequential(
+        [
+            layers.Embedding(VOCAB_SIZE, 3),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(n, activation="softmax"),
+        ]
+    )
+    model.compile(
+        "adam", loss, metrics=["accuracy", keras.metrics.Precision(), keras.metrics.Recall()]
+    )
     return model
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("loss", ["categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"])
+@pytest.mark.parametrize(
+    "loss", ["categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"]
+)
 def test_fit_gives_one_hot_labels_where_the_loss_takes_them(loss: str, n_classes: int) -> None:
-    options = {"train": make_texts(n_classes=n_classes, seed=1), "validation": make_texts(30, n_classes=n_classes, seed=2)}
-    _, result = run(lambda hp: two_columns(hp, loss=loss), values={**VALUES, "n_classes": n_classes}, n_classes=n_classes, **options)
-    assert {"precision", "recall", "accuracy"} <= {name.rsplit("_", 1)[0] if name[-1].isdigit() else name for name in result.metrics}
+    options = {
+        "train": make_texts(n_classes=n_classes, seed=1),
+        "validation": make_texts(30, n_classes=n_classes, seed=2),
+    }
+    _, result = run(
+        lambda hp: two_columns(hp, loss=loss),
+        values={**VALUES, "n_classes": n_classes},
+        n_classes=n_classes,
+        **options,
+    )
+    assert {"precision", "recall", "accuracy"} <= {
+        name.rsplit("_", 1)[0] if name[-1].isdigit() else name for name in result.metrics
+    }
     assert np.array(result.confusion).shape == (n_classes, n_classes)
 
 
 def test_fit_one_hot_and_class_numbers_train_the_same() -> None:
-    """Categorical crossentropy of one-hot labels is sparse categorical crossentropy of class numbers."""
+    """Categorical crossentropy of one-hot labels is sparse categorical crossentropy of class
+    numbers.
+    """
 
     def make(loss: str) -> Callable[[Any], keras.Model]:
-        return lambda hp: stacked(layers.GlobalAveragePooling1D(), last=layers.Dense(2, "softmax"), loss=loss, eager=False)
+        return lambda hp: stacked(
+            layers.GlobalAveragePooling1D(), last=layers.Dense(2, "softmax"), loss=loss, eager=False
+        )
 
     losses = [
         [epoch.metrics["loss"] for epoch in run(make(loss))[1].history]
@@ -642,7 +801,15 @@ def test_own_fit_gets_the_labels_that_its_loss_takes() -> None:
     seen = []
 
     class OwnFit(Hyper):
-        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, validation_data: Any = None, **options: Any) -> Any:
+        def fit(
+            self,
+            hp: Any,
+            model: keras.Model,
+            x: Any,
+            y: Any,
+            validation_data: Any = None,
+            **options: Any,
+        ) -> Any:
             seen.append((y.shape, validation_data[1].shape))
             return model.fit(x, y, validation_data=validation_data, **options)
 

@@ -45,7 +45,9 @@ def brier(y_true: Any, y_pred: Any) -> Any:
 def form_of(model: keras.Model, n_classes: int) -> str:
     """The shape of the labels that a model gets, in words."""
     labels = label_form(model, n_classes=n_classes, sequence_length=LENGTH)(np.arange(n_classes))
-    return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[labels.shape]
+    return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[
+        labels.shape
+    ]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
@@ -71,8 +73,13 @@ def form_of(model: keras.Model, n_classes: int) -> str:
         (lambda: None, "numbers"),
     ],
 )
-def test_output_for_each_class_gets_the_labels_that_its_loss_takes(loss: Any, expected: str, n_classes: int) -> None:
-    assert form_of(model_of(n_classes, loss if isinstance(loss, str) else loss()), n_classes) == expected
+def test_output_for_each_class_gets_the_labels_that_its_loss_takes(
+    loss: Any, expected: str, n_classes: int
+) -> None:
+    assert (
+        form_of(model_of(n_classes, loss if isinstance(loss, str) else loss()), n_classes)
+        == expected
+    )
 
 
 def test_loss_by_the_name_of_its_output_counts() -> None:
@@ -85,14 +92,27 @@ def test_loss_by_the_name_of_its_output_counts() -> None:
 
 
 class Pairs(losses.Loss):
-    """A binary crossentropy without a reshape: labels (n,) would broadcast against predictions (n, 1)."""
+    """A binary crossentropy without a reshape: labels (n,) would broadcast against predictions (n,
+    1).
+    """
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.clip(y_pred, 1e-7, 1 - 1e-7)
         return -ops.mean(y_true * ops.log(y_pred) + (1 - y_true) * ops.log(1 - y_pred), axis=-1)
 
 
-@pytest.mark.parametrize("loss", ["binary_crossentropy", "crossentropy", "binary_focal_crossentropy", "hinge", focal, brier, Pairs()])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "binary_crossentropy",
+        "crossentropy",
+        "binary_focal_crossentropy",
+        "hinge",
+        focal,
+        brier,
+        Pairs(),
+    ],
+)
 def test_one_output_gets_a_column(loss: Any) -> None:
     assert form_of(model_of(1, loss, activation="sigmoid"), 2) == "column"
 
@@ -107,9 +127,14 @@ def test_several_outputs_are_refused_before_they_are_trained() -> None:
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])
-@pytest.mark.parametrize("loss", ["mse", "mae", "huber", losses.MeanSquaredError(), losses.mean_squared_error, "poisson"])
+@pytest.mark.parametrize(
+    "loss", ["mse", "mae", "huber", losses.MeanSquaredError(), losses.mean_squared_error, "poisson"]
+)
 def test_loss_for_numbers_is_refused(loss: Any, n_outputs: int) -> None:
-    with pytest.raises(SpaceBug, match=r"must be compiled with a loss for classes; received .* Use binary_crossentropy"):
+    with pytest.raises(
+        SpaceBug,
+        match=r"must be compiled with a loss for classes; received .* Use binary_crossentropy",
+    ):
         form_of(model_of(n_outputs, loss), 2)
 
 

@@ -1,4 +1,6 @@
-"""One contract over both pools: what workers answer, how they die, what they leave behind; then what is of processes alone."""
+"""One contract over both pools: what workers answer, how they die, what they leave behind; then
+what is of processes alone.
+"""
 
 import contextlib
 import json
@@ -59,7 +61,10 @@ VALUES = {"n_classes": 2, "vocab_size": 30, "sequence_length": 8}
 
 
 BOTH = ["process", pytest.param("ray", marks=pytest.mark.slow)]
-MISSED = {"process": "ended with exit status", "ray": "was lost with process"}  # how a dead worker is spoken of
+MISSED = {
+    "process": "ended with exit status",
+    "ray": "was lost with process",
+}  # how a dead worker is spoken of
 
 
 @contextlib.contextmanager
@@ -69,12 +74,17 @@ def opened(kind: str, log_path: Path) -> Iterator[AnyPool]:
         with Pool(2, log_path=log_path, n_cores=2) as pool:
             yield pool
     else:
-        with joined(None, log_path=log_path), RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool:
+        with (
+            joined(None, log_path=log_path),
+            RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool,
+        ):
             yield ray_pool
 
 
 @pytest.fixture(scope="module", params=BOTH)
-def pool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyPool]:
+def pool(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AnyPool]:
     """Two workers; a test that loses one replaces it."""
     with opened(request.param, tmp_path_factory.mktemp("pool") / "tuning.log") as pool:
         yield pool
@@ -132,7 +142,9 @@ def next_message(pool: AnyPool, worker: AnyWorker) -> Message | None:
     raise TimeoutError(f"no message from worker {worker.settings.number}")
 
 
-def finish(pool: AnyPool, workers: list[AnyWorker], *, go: bool = True) -> dict[AnyWorker, list[Message]]:
+def finish(
+    pool: AnyPool, workers: list[AnyWorker], *, go: bool = True
+) -> dict[AnyWorker, list[Message]]:
     """Answer epochs until each worker has sent something else; all of their messages."""
     seen: dict[AnyWorker, list[Message]] = {worker: [] for worker in workers}
     deadline = time.monotonic() + ANSWER_SECONDS
@@ -170,7 +182,9 @@ def wait_for_end(pid: int) -> None:
 
 
 def is_running(pid: int | None) -> bool:
-    """Whether a process is there and more than a zombie, which an orphan may stay where nobody reaps it."""
+    """Whether a process is there and more than a zombie, which an orphan may stay where nobody
+    reaps it.
+    """
     assert pid
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -179,7 +193,14 @@ def is_running(pid: int | None) -> bool:
 
 def printed_by(code: str) -> str:
     """What Python prints last for this code, in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=ANSWER_SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=ANSWER_SECONDS,
+    )
     return done.stdout.splitlines()[-1]
 
 
@@ -214,15 +235,27 @@ def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) 
 
 def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
     line = '        hp.Int("sequence_length", 4, 16, default=8)\n'
-    path = write(tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n')
+    path = write(
+        tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n'
+    )
     answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
-    assert answer["space"]["hyperparameters"][-1] == {"name": "has_optuna", "kind": "fixed", "default": False}
+    assert answer["space"]["hyperparameters"][-1] == {
+        "name": "has_optuna",
+        "kind": "fixed",
+        "default": False,
+    }
 
 
 def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, corpus: Path) -> None:
     messages = train_one(pool, training(quick, corpus))
-    assert [(message["kind"], message.get("number")) for message in messages] == [("epoch", 1), ("epoch", 2), ("result", None)]
-    assert [message["metrics"] for message in messages[:2]] == [epoch["metrics"] for epoch in messages[2]["history"]]
+    assert [(message["kind"], message.get("number")) for message in messages] == [
+        ("epoch", 1),
+        ("epoch", 2),
+        ("result", None),
+    ]
+    assert [message["metrics"] for message in messages[:2]] == [
+        epoch["metrics"] for epoch in messages[2]["history"]
+    ]
     assert not messages[2]["stopped"]
 
 
@@ -230,7 +263,9 @@ def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus:
     for worker in pool.workers:
         worker.send(training(quick, corpus))
     seen = finish(pool, list(pool.workers))
-    first, second = ([epoch["metrics"] for epoch in messages[-1]["history"]] for messages in seen.values())
+    first, second = (
+        [epoch["metrics"] for epoch in messages[-1]["history"]] for messages in seen.values()
+    )
     assert first == second
     assert len({worker.pid for worker in pool.workers}) == 2
 
@@ -241,7 +276,9 @@ def test_worker_stops_when_it_is_told(pool: AnyPool, quick: Path, corpus: Path) 
     assert messages[-1]["stopped"]
 
 
-def test_worker_sends_why_a_configuration_is_infeasible(pool: AnyPool, tmp_path: Path, corpus: Path) -> None:
+def test_worker_sends_why_a_configuration_is_infeasible(
+    pool: AnyPool, tmp_path: Path, corpus: Path
+) -> None:
     path = write(tmp_path, old="SGD(0.5)", new='SGD(float("nan"))')
     (message,) = train_one(pool, training(path, corpus))
     assert (message["kind"], message["reason"]) == ("infeasible", "NaN loss")
@@ -256,15 +293,21 @@ def test_worker_goes_on_after_an_error(pool: AnyPool, tmp_path: Path, quick: Pat
     assert pool.workers[0] is worker
 
 
-def test_space_bug_while_declaring_arrives_with_its_traceback(pool: AnyPool, tmp_path: Path) -> None:
+def test_space_bug_while_declaring_arrives_with_its_traceback(
+    pool: AnyPool, tmp_path: Path
+) -> None:
     path = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = Quick(1 / 0)")
     with pytest.raises(SpaceBug, match=r"loading quick\.py: ZeroDivisionError") as raised:
         pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
     assert f'File "{path}", line ' in raised.value.traceback
 
 
-def test_space_bug_while_training_arrives_with_its_traceback(pool: AnyPool, tmp_path: Path, corpus: Path) -> None:
-    (message,) = train_one(pool, training(write(tmp_path, old=BUILDING, new=BUILDING + "        1 / 0\n"), corpus))
+def test_space_bug_while_training_arrives_with_its_traceback(
+    pool: AnyPool, tmp_path: Path, corpus: Path
+) -> None:
+    (message,) = train_one(
+        pool, training(write(tmp_path, old=BUILDING, new=BUILDING + "        1 / 0\n"), corpus)
+    )
     with pytest.raises(SpaceBug, match="building the model: ZeroDivisionError") as raised:
         raise_error(message)
     assert f'File "{tmp_path / "quick.py"}", line ' in raised.value.traceback
@@ -300,7 +343,9 @@ def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
     assert "worker.py" in answer["traceback"]
 
 
-def test_layer_that_raises_while_training_arrives_with_its_traceback(pool: AnyPool, tmp_path: Path, corpus: Path) -> None:
+def test_layer_that_raises_while_training_arrives_with_its_traceback(
+    pool: AnyPool, tmp_path: Path, corpus: Path
+) -> None:
     path = write(tmp_path, old='"binary_crossentropy"', new="lambda true, predicted: 1 / 0")
     (answer,) = train_one(pool, training(path, corpus))
     with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
@@ -308,7 +353,9 @@ def test_layer_that_raises_while_training_arrives_with_its_traceback(pool: AnyPo
     assert raised.value.traceback
 
 
-def test_killed_worker_is_seen_and_replaced(pool: AnyPool, quick: Path, corpus: Path, missed: str) -> None:
+def test_killed_worker_is_seen_and_replaced(
+    pool: AnyPool, quick: Path, corpus: Path, missed: str
+) -> None:
     worker, other = ready_worker(pool), pool.workers[1]
     assert worker.pid
     os.kill(worker.pid, signal.SIGKILL)
@@ -366,24 +413,39 @@ def test_worker_ignores_ctrl_c(pool: AnyPool, quick: Path) -> None:
     assert pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})["kind"] == "space"
 
 
-def test_worker_output_goes_to_the_log(pool: AnyPool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    noise = 'print("by print", flush=True)\nprint("by stderr", file=sys.stderr)\nos.write(1, b"by descriptor\\n")\n'
+def test_worker_output_goes_to_the_log(
+    pool: AnyPool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = (
+        'print("by print", flush=True)\nprint("by stderr", file=sys.stderr)\nos.write(1, b"by'
+        ' descriptor\\n")\n'
+    )
     space = write(tmp_path, old="hypermodel =", new=f"{noise}hypermodel =")
     workers = [ready_worker(pool, number) for number in (0, 1)]
     for worker in workers:
         worker.send({"kind": "declare", "path": str(space), "n_classes": 2})
         assert next_message(pool, worker)  # it has answered: its output goes where it is to go
-    logs = {Path(f"/proc/{worker.pid}/fd/{descriptor}").readlink() for worker in workers for descriptor in (1, 2)}
+    logs = {
+        Path(f"/proc/{worker.pid}/fd/{descriptor}").readlink()
+        for worker in workers
+        for descriptor in (1, 2)
+    }
     log = "".join(path.read_text() for path in logs)
     assert all(line in log for line in ("by print", "by stderr", "by descriptor"))
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "training"])
-def test_worker_ends_by_itself_when_its_connection_closes(tmp_path: Path, quick: Path, corpus: Path, busy: bool) -> None:
+def test_worker_ends_by_itself_when_its_connection_closes(
+    tmp_path: Path, quick: Path, corpus: Path, busy: bool
+) -> None:
     with Pool(1, log_path=tmp_path / "tuning.log") as pool:
         worker = pool.workers[0]
-        worker.send(training(quick, corpus) if busy else {"kind": "declare", "path": str(quick), "n_classes": 2})
+        worker.send(
+            training(quick, corpus)
+            if busy
+            else {"kind": "declare", "path": str(quick), "n_classes": 2}
+        )
         assert next_message(pool, worker)
         worker.connection.close()
         worker.process.join(ANSWER_SECONDS)
@@ -391,7 +453,9 @@ def test_worker_ends_by_itself_when_its_connection_closes(tmp_path: Path, quick:
 
 
 @pytest.mark.parametrize("leave_by", [None, RuntimeError], ids=["normally", "by_an_error"])
-def test_leaving_a_pool_ends_its_workers(tmp_path: Path, quick: Path, corpus: Path, leave_by: type[Exception] | None) -> None:
+def test_leaving_a_pool_ends_its_workers(
+    tmp_path: Path, quick: Path, corpus: Path, leave_by: type[Exception] | None
+) -> None:
     with contextlib.suppress(RuntimeError), Pool(2, log_path=tmp_path / "tuning.log") as pool:
         idle, busy = pool.workers
         busy.send(training(quick, corpus, train={"epochs": 500, "batch_size": 1, "patience": 500}))
@@ -415,7 +479,14 @@ pool.ask({{"kind": "declare", "path": {str(quick)!r}, "n_classes": 2}})
 print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=ANSWER_SECONDS, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=ANSWER_SECONDS,
+        check=False,
+    )
     left = {int(pid) for pid in killed.stdout.split()}
     assert (killed.returncode, len(left)) == (-signal.SIGKILL, 3)
     deadline = time.monotonic() + ANSWER_SECONDS
@@ -425,7 +496,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("n_workers", "n_cores", "n_threads"), [(2, 4, 2), (2, 5, 2), (3, 2, 1)])
-def test_pool_shares_the_cores(tmp_path: Path, n_workers: int, n_cores: int, n_threads: int) -> None:
+def test_pool_shares_the_cores(
+    tmp_path: Path, n_workers: int, n_cores: int, n_threads: int
+) -> None:
     with Pool(n_workers, log_path=tmp_path / "tuning.log", n_cores=n_cores) as pool:
         settings = [worker.settings for worker in pool.workers]
     assert [each.number for each in settings] == list(range(n_workers))
@@ -438,7 +511,9 @@ def test_pool_refuses_no_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, "/somewhere"])
-def test_start_server_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+def test_start_server_leaves_the_environment_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None
+) -> None:
     if path is None:
         monkeypatch.delenv("PYTHONPATH", raising=False)
     else:

@@ -1,4 +1,6 @@
-"""The Ray pool over a real cluster of two nodes on this machine, and what is told before there is one."""
+"""The Ray pool over a real cluster of two nodes on this machine, and what is told before there is
+one.
+"""
 
 import os
 import signal
@@ -31,7 +33,9 @@ from tuning.workers.ray_worker import arrays_of, splits_of
 
 pytestmark = pytest.mark.alone
 
-N_EPOCHS = 60  # their time is longer than what a trial takes before its first, so that two are in the middle at once
+# their time is longer than what a trial takes before its first, so that two are in the middle at
+# once
+N_EPOCHS = 60
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
@@ -65,12 +69,21 @@ def seen(setting: Setting) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
-def test_study_is_the_same_over_both_pools(setting: Setting, tmp_path: Path, over_ray: dict[str, Any]) -> None:
-    """With trials that pause: a checkpoint travels from a node to the coordinator, and back to the worker that goes on."""
+def test_study_is_the_same_over_both_pools(
+    setting: Setting, tmp_path: Path, over_ray: dict[str, Any]
+) -> None:
+    """With trials that pause: a checkpoint travels from a node to the coordinator, and back to the
+    worker that goes on.
+    """
     here = Setting(tmp_path / "here", Path(setting.config.data.data), Path(setting.config.space))
     config = {"sampler": "tpe", "pruner": "asha", "train": TrainConfig(epochs=3)}
     events: list[str] = []
-    setting.tune(6, config=config, **{**over_ray, "n_workers": 1}, on_change=lambda state: events.append(state.event))
+    setting.tune(
+        6,
+        config=config,
+        **{**over_ray, "n_workers": 1},
+        on_change=lambda state: events.append(state.event),
+    )
     here.tune(6, config=config)
     assert seen(setting) == seen(here)
     assert any("goes on after epoch 1" in event for event in events)
@@ -78,7 +91,9 @@ def test_study_is_the_same_over_both_pools(setting: Setting, tmp_path: Path, ove
 
 
 @pytest.mark.slow
-def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(setting: Setting, over_ray: dict[str, Any]) -> None:
+def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
+    setting: Setting, over_ray: dict[str, Any]
+) -> None:
     bad = {
         11: "while True: pass",  # holds Python's lock as much as it can
         12: "import time; time.sleep(600)",
@@ -86,18 +101,36 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(setti
         14: "import numpy as np; x = np.ones(2**40)",
     }
     searched = "(hp.get('vocab_size'), hp.get('sequence_length'))"
-    cases = "".join(f"        if {searched} == ({size}, 8):\n            {code}\n" for size, code in bad.items())
+    cases = "".join(
+        f"        if {searched} == ({size}, 8):\n            {code}\n" for size, code in bad.items()
+    )
     space = Path(setting.config.space)
-    space.write_text(space.read_text().replace("        return lstm", f"{cases}        return lstm"))
+    space.write_text(
+        space.read_text().replace("        return lstm", f"{cases}        return lstm")
+    )
 
     def enqueue(corpus: object, space: object) -> None:
         for size in bad:
-            setting.study().enqueue_trial({"vocab_size": size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2})
+            setting.study().enqueue_trial(
+                {"vocab_size": size, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
+            )
 
     limits = TrialLimits(seconds=12.0, silent_seconds=6.0, memory_mb=2000.0)
-    outcome = setting.tune(2, limits=limits, on_start=enqueue, config={"train": TrainConfig(epochs=1)}, **over_ray)
-    failed = [(t.params["vocab_size"], t.user_attrs["reason"]) for t in setting.study().trials if t.state == TrialState.FAIL]
-    reasons = [(11, "too long"), (12, "silent"), (12, "silent"), (13, "out of memory"), (14, "out of memory")]
+    outcome = setting.tune(
+        2, limits=limits, on_start=enqueue, config={"train": TrainConfig(epochs=1)}, **over_ray
+    )
+    failed = [
+        (t.params["vocab_size"], t.user_attrs["reason"])
+        for t in setting.study().trials
+        if t.state == TrialState.FAIL
+    ]
+    reasons = [
+        (11, "too long"),
+        (12, "silent"),
+        (12, "silent"),
+        (13, "out of memory"),
+        (14, "out of memory"),
+    ]
     assert sorted(failed) == reasons
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 2
 
@@ -116,28 +149,43 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         return placed[-1]
 
     def remove_node(state: Progressed) -> None:
-        """Both workers have a training that is not at its end: they wait for this process after each epoch."""
-        if removed or len(state.running) < 2 or not all(0 < n_epochs < N_EPOCHS for n_epochs in state.running.values()):
+        """Both workers have a training that is not at its end: they wait for this process after
+        each epoch.
+        """
+        if (
+            removed
+            or len(state.running) < 2
+            or not all(0 < n_epochs < N_EPOCHS for n_epochs in state.running.values())
+        ):
             return
         locations = load_ray(local=True).experimental.get_object_locations(placed[:1])
         nodes.update(locations[placed[0]]["node_ids"])
         node = cluster.worker_nodes.copy().pop()
         (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
         for process in psutil.Process(raylet.process.pid).children(recursive=True):
-            process.kill()  # a machine's end is that of its workers; without the raylet alone they might still end their trial
+            # a machine's end is that of its workers; without the raylet alone they might still end
+            # their trial
+            process.kill()
         removed.append(datetime.now())
         cluster.remove_node(node, allow_graceful=False)
 
     monkeypatch.setattr(ray_pool._Files, "corpus", corpus)
     try:
-        outcome = setting.tune(4, on_change=remove_node, config={"train": TrainConfig(epochs=N_EPOCHS, patience=N_EPOCHS)}, **over_ray)
+        outcome = setting.tune(
+            4,
+            on_change=remove_node,
+            config={"train": TrainConfig(epochs=N_EPOCHS, patience=N_EPOCHS)},
+            **over_ray,
+        )
     finally:
         cluster.add_node(**NODE)
     trials = setting.study().trials
     (lost,) = (t for t in trials if t.state == TrialState.FAIL)
     assert lost.datetime_complete > removed[0]
     assert lost.user_attrs["reason"] == "lost"
-    assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(lost.params) == 1  # it was made again
+    assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(
+        lost.params
+    ) == 1  # it was made again
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 4
     assert len(nodes) == 2  # the token ids are one object, with one copy on each node
     assert len(set(placed)) == 1
@@ -145,18 +193,55 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
 
 
 @pytest.mark.slow
-def test_interrupt_ends_the_ray_that_was_started_for_a_call(setting: Setting, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--space", setting.config.space, "--data", setting.config.data.data]
-    command += ["--n-trials", "500", "--epochs", "2", "--pool", "ray", "--workers", "1", "--results", str(setting.results.path)]
+def test_interrupt_ends_the_ray_that_was_started_for_a_call(
+    setting: Setting, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tuning",
+        "tune",
+        "--study",
+        "s",
+        "--space",
+        setting.config.space,
+        "--data",
+        setting.config.data.data,
+    ]
+    command += [
+        "--n-trials",
+        "500",
+        "--epochs",
+        "2",
+        "--pool",
+        "ray",
+        "--workers",
+        "1",
+        "--results",
+        str(setting.results.path),
+    ]
     home = tmp_path / "home"
     home.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"HOME": str(home)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_")
+    } | {"HOME": str(home)}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        env=environment,
     )
     wait_for(process, "trial 1 starts")
     started = alive_in_session(process.pid)
-    ports = [c for pid in started for c in psutil.Process(pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    ports = [
+        c
+        for pid in started
+        for c in psutil.Process(pid).net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN
+    ]
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
@@ -170,13 +255,17 @@ def test_interrupt_ends_the_ray_that_was_started_for_a_call(setting: Setting, tm
 
 def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(PoolError, match=r"must have Ray; .* \.venv/bin/pip install 'ray>=2\.60,<3'"):
+    with pytest.raises(
+        PoolError, match=r"must have Ray; .* \.venv/bin/pip install 'ray>=2\.60,<3'"
+    ):
         setting.tune(1, pool_choice=PoolChoice(pool="ray"))
 
 
 @pytest.mark.slow
 def test_cluster_that_is_not_there_is_a_sentence(setting: Setting) -> None:
-    with pytest.raises(PoolError, match=r"must reach a cluster at --ray-address '127.0.0.1:1'; Ray gave: .*refused"):
+    with pytest.raises(
+        PoolError, match=r"must reach a cluster at --ray-address '127.0.0.1:1'; Ray gave: .*refused"
+    ):
         setting.tune(1, pool_choice=PoolChoice(pool="ray", ray_address="127.0.0.1:1"))
 
 
@@ -184,13 +273,27 @@ def test_cluster_that_is_not_there_is_a_sentence(setting: Setting) -> None:
     ("flags", "message"),
     [
         (["--pool", "dask"], "--pool must be one of process, ray; received 'dask'"),
-        (["--ray-address", "auto"], "--ray-address must go with --pool ray; received 'auto' with --pool process"),
-        (["--pool", "ray", "--ray-address", "ray://x:1"], "--ray-address must be auto or host:port"),
-        (["--pool", "ray", "--cpus-per-worker", 0], "--cpus-per-worker must be more than 0; received 0"),
-        (["--pool", "ray", "--gpus-per-worker", -1], "--gpus-per-worker must be 0 or more; received -1"),
+        (
+            ["--ray-address", "auto"],
+            "--ray-address must go with --pool ray; received 'auto' with --pool process",
+        ),
+        (
+            ["--pool", "ray", "--ray-address", "ray://x:1"],
+            "--ray-address must be auto or host:port",
+        ),
+        (
+            ["--pool", "ray", "--cpus-per-worker", 0],
+            "--cpus-per-worker must be more than 0; received 0",
+        ),
+        (
+            ["--pool", "ray", "--gpus-per-worker", -1],
+            "--gpus-per-worker must be 0 or more; received -1",
+        ),
     ],
 )
-def test_flags_that_name_no_pool_are_refused(run_cli: Callable[..., Ran], flags: list[object], message: str) -> None:
+def test_flags_that_name_no_pool_are_refused(
+    run_cli: Callable[..., Ran], flags: list[object], message: str
+) -> None:
     ran = run_cli("tune", *flags)
     assert ran.code == 1
     assert message in ran.err
@@ -212,7 +315,10 @@ def node(*, alive: bool = True, **resources: float) -> dict[str, Any]:
     ids=["CPUs", "a share of CPUs", "one GPU each", "a share of a GPU", "no GPU"],
 )
 def test_room_is_what_every_node_holds(
-    shares: Shares, nodes: list[dict[str, Any]], expected: list[int], monkeypatch: pytest.MonkeyPatch
+    shares: Shares,
+    nodes: list[dict[str, Any]],
+    expected: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, nodes)
     assert room(shares) == [(n, 8 * 1024 / n) for n in expected]

@@ -59,7 +59,15 @@ from tuning.cli.options import (
     data_flags,
     given,
 )
-from tuning.config import DEFAULT_TRIALS, METRICS, PRUNERS, SAMPLERS, DataConfig, StudyConfig, parse_objectives
+from tuning.config import (
+    DEFAULT_TRIALS,
+    METRICS,
+    PRUNERS,
+    SAMPLERS,
+    DataConfig,
+    StudyConfig,
+    parse_objectives,
+)
 from tuning.errors import ServeError, SpaceBug, TuningError
 from tuning.results import ResultsDir, StudyDir, json_line
 
@@ -87,10 +95,14 @@ RESULTS = Path("results")
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 a `TuningError` in one sentence, 2 bad flags, 130 interrupted."""
+    """Run the command line: 0 done, 1 a `TuningError` in one sentence, 2 bad flags, 130
+    interrupted.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a log that can't be written is no reason to stop, or to print a traceback a line
+    logging.raiseExceptions = (
+        False  # a log that can't be written is no reason to stop, or to print a traceback a line
+    )
     try:
         app()
     except SpaceBug as bug:
@@ -107,7 +119,9 @@ def main() -> None:
 
 
 def _is_argument_error(error: ValueError) -> bool:
-    """Whether a `ValueError` is about what the user typed: it comes from this package's own checks, in one sentence."""
+    """Whether a `ValueError` is about what the user typed: it comes from this package's own checks,
+    in one sentence.
+    """
     return str(error).endswith(".") and "received" in str(error)
 
 
@@ -119,10 +133,24 @@ def _fail(message: str) -> None:
 @app.command()
 def tune(
     study: Annotated[
-        str | None, typer.Option("--study", help="Name of the study (default: space and data set, as in baseline_lstm-movie_reviews).")
+        str | None,
+        typer.Option(
+            "--study",
+            help=(
+                "Name of the study (default: space and data set, as in"
+                " baseline_lstm-movie_reviews)."
+            ),
+        ),
     ] = None,
     space: Annotated[
-        str | None, typer.Option("--space", help="Search space: a name in search_spaces/ or the path of a file (default baseline_lstm).")
+        str | None,
+        typer.Option(
+            "--space",
+            help=(
+                "Search space: a name in search_spaces/ or the path of a file (default"
+                " baseline_lstm)."
+            ),
+        ),
     ] = None,
     data: Data = None,
     text_column: TextColumn_ = None,
@@ -134,13 +162,23 @@ def tune(
         int | None,
         typer.Option(
             "--n-trials",
-            help=f"Total number of finished trials of the study (default: that of the last call, or {DEFAULT_TRIALS} for a new study).",
+            help=(
+                "Total number of finished trials of the study (default: that of the last call, or"
+                f" {DEFAULT_TRIALS} for a new study)."
+            ),
         ),
     ] = None,
     timeout_seconds: Annotated[
-        float | None, typer.Option("--timeout-seconds", help="Maximum duration of this call's search, in seconds (default: no limit).")
+        float | None,
+        typer.Option(
+            "--timeout-seconds",
+            help="Maximum duration of this call's search, in seconds (default: no limit).",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Maximum number of epochs of a trial (default 5).")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", help="Maximum number of epochs of a trial (default 5)."),
+    ] = None,
     workers: Workers = None,
     pool: Pool = "process",
     ray_address: RayAddress = None,
@@ -148,46 +186,77 @@ def tune(
     gpus_per_worker: GpusPerWorker = None,
     seed: Seed = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help=f"Objective of the search, one of {', '.join(METRICS)} (default val_accuracy).")
+        str | None,
+        typer.Option(
+            "--metric",
+            help=f"Objective of the search, one of {', '.join(METRICS)} (default val_accuracy).",
+        ),
     ] = None,
     objectives: Annotated[
         str | None,
         typer.Option(
             "--objectives",
-            help="Several objectives: a metric, then n_params, latency_ms or both, as in val_accuracy,latency_ms (default: the metric).",
+            help=(
+                "Several objectives: a metric, then n_params, latency_ms or both, as in"
+                " val_accuracy,latency_ms (default: the metric)."
+            ),
         ),
     ] = None,
     max_parameters: Annotated[
         int | None,
         typer.Option(
-            "--max-parameters", help="Maximum number of parameters of a model; larger models are not trained (default: no limit)."
+            "--max-parameters",
+            help=(
+                "Maximum number of parameters of a model; larger models are not trained (default:"
+                " no limit)."
+            ),
         ),
     ] = None,
     max_latency_ms: Annotated[
         float | None,
         typer.Option(
             "--max-latency-ms",
-            help="Maximum latency of a model for a single text, in milliseconds; slower models are not trained (default: no limit).",
+            help=(
+                "Maximum latency of a model for a single text, in milliseconds; slower models are"
+                " not trained (default: no limit)."
+            ),
         ),
     ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help=f"Optuna sampler, one of {', '.join(SAMPLERS)} (default tpe).")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler", help=f"Optuna sampler, one of {', '.join(SAMPLERS)} (default tpe)."
+        ),
+    ] = None,
     pruner: Annotated[
         str | None,
-        typer.Option("--pruner", help=f"Pruner, one of {', '.join(PRUNERS)} (default: asha, or none with --objectives)."),
+        typer.Option(
+            "--pruner",
+            help=f"Pruner, one of {', '.join(PRUNERS)} (default: asha, or none with --objectives).",
+        ),
     ] = None,
     trial_seconds: TrialSeconds = None,
     trial_memory_mb: TrialMemory = None,
     silent_seconds: SilentSeconds = None,
     keep_going: Annotated[
         bool,
-        typer.Option("--keep-going", help="Let an exception in the search space fail its trial alone (default: it stops the study)."),
+        typer.Option(
+            "--keep-going",
+            help=(
+                "Let an exception in the search space fail its trial alone (default: it stops the"
+                " study)."
+            ),
+        ),
     ] = False,
     storage: Storage = None,
     join: Annotated[
         bool,
         typer.Option(
             "--join",
-            help="Add this machine's workers to a study that another machine has created (default: create the study, or continue it).",
+            help=(
+                "Add this machine's workers to a study that another machine has created (default:"
+                " create the study, or continue it)."
+            ),
         ),
     ] = False,
     dead_seconds: DeadSeconds = None,
@@ -196,15 +265,19 @@ def tune(
         typer.Option(
             "--confirm/--no-confirm",
             show_default=False,
-            help="Train the best configurations again on fresh seeds after the search, or not (default --confirm).",
+            help=(
+                "Train the best configurations again on fresh seeds after the search, or not"
+                " (default --confirm)."
+            ),
         ),
     ] = True,
     results: Results = RESULTS,
 ) -> None:
-    """Search for the best configuration and confirm it. The same command continues a study that was stopped.
+    """Search for the best configuration and confirm it. The same command continues a study that was
+    stopped.
 
-    A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was created with: for a study that exists,
-    these are the defaults, and another value is refused.
+    A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
+    created with: for a study that exists, these are the defaults, and another value is refused.
     """
     from tuning.confirmation.rounds import Confirmation
     from tuning.search import tune as tuning_call
@@ -265,24 +338,37 @@ def tune(
     if outcome.ended == "interrupted" or not all(found.is_over for found in confirmed):
         raise typer.Exit(INTERRUPTED)
     if join:
-        console.print("The machine that created the study confirms its best: the same `make tune` there, or `make confirm`.")
+        console.print(
+            "The machine that created the study confirms its best: the same `make tune` there, or"
+            " `make confirm`."
+        )
     print_next(folder)
 
 
-def _join(folder: StudyDir, flags: dict[str, Any], *, study: str | None, storage: str | None) -> None:
+def _join(
+    folder: StudyDir, flags: dict[str, Any], *, study: str | None, storage: str | None
+) -> None:
     """Make the folder of a study that another machine has created."""
     from tuning.study.study import fetch_study
 
     if study is None or storage is None:
-        raise ValueError(f"--join must say which study, and where it is, with --study and --storage; received {study!r} and {storage!r}.")
+        raise ValueError(
+            "--join must say which study, and where it is, with --study and --storage; received"
+            f" {study!r} and {storage!r}."
+        )
     fetch_study(folder, storage_url=storage, moved=flags)
 
 
 def _objectives(text: str, *, metric: str | None, pruner: str | None) -> dict[str, Any]:
-    """The flags that several objectives mean; nothing is pruned unless the user says how, which the study's configuration refuses."""
+    """The flags that several objectives mean; nothing is pruned unless the user says how, which the
+    study's configuration refuses.
+    """
     first, costs = parse_objectives(text)
     if metric not in (None, first):
-        raise ValueError(f"--metric must be the first of --objectives, or left out; received {metric!r} and {text!r}.")
+        raise ValueError(
+            f"--metric must be the first of --objectives, or left out; received {metric!r} and"
+            f" {text!r}."
+        )
     return {"metric": first, "costs": costs, "pruner": pruner or "none"}
 
 
@@ -290,20 +376,40 @@ def _objectives(text: str, *, metric: str | None, pruner: str | None) -> dict[st
 def confirm(
     study: Study = None,
     top: Annotated[
-        int | None, typer.Option("--top", help="Number of the best configurations to train again, beside the baseline (default 5).")
+        int | None,
+        typer.Option(
+            "--top",
+            help=(
+                "Number of the best configurations to train again, beside the baseline (default 5)."
+            ),
+        ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Maximum number of fresh seeds for each configuration (default 5).")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds", help="Maximum number of fresh seeds for each configuration (default 5)."
+        ),
+    ] = None,
     share: Annotated[
         float | None,
         typer.Option(
             "--share",
-            help="Maximum worker time of the confirmation, as a share of the search's worker time (default 0.25, "
-            "and more where three seeds of the two best and the baseline need it).",
+            help=(
+                "Maximum worker time of the confirmation, as a share of the search's worker time"
+                " (default 0.25, "
+                "and more where three seeds of the two best and the baseline need it)."
+            ),
         ),
     ] = None,
     pruned: Annotated[
         int | None,
-        typer.Option("--pruned", help="Maximum number of pruned trials to train to their last epoch, if time is left (default 5)."),
+        typer.Option(
+            "--pruned",
+            help=(
+                "Maximum number of pruned trials to train to their last epoch, if time is left"
+                " (default 5)."
+            ),
+        ),
     ] = None,
     workers: Workers = None,
     pool: Pool = "process",
@@ -316,7 +422,9 @@ def confirm(
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Train the best configurations and the baseline again on fresh seeds. The same command continues a confirmation that was stopped."""
+    """Train the best configurations and the baseline again on fresh seeds. The same command
+    continues a confirmation that was stopped.
+    """
     from tuning.search import confirm as confirming
 
     limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
@@ -342,7 +450,9 @@ def confirm(
         raise typer.Exit(INTERRUPTED)
 
 
-def _limits(seconds: float | None, memory_mb: float | None, silent_seconds: float | None) -> TrialLimits:
+def _limits(
+    seconds: float | None, memory_mb: float | None, silent_seconds: float | None
+) -> TrialLimits:
     from tuning.workers.limits import TrialLimits
 
     return TrialLimits(**given(seconds=seconds, memory_mb=memory_mb, silent_seconds=silent_seconds))
@@ -391,21 +501,29 @@ def default_study(space: str, data: str) -> str:
 @app.command()
 def dashboard(
     port: Annotated[
-        int, typer.Option("--port", show_default=False, help=f"TCP port of the Dashboard (default {DEFAULT_PORT}).")
+        int,
+        typer.Option(
+            "--port",
+            show_default=False,
+            help=f"TCP port of the Dashboard (default {DEFAULT_PORT}).",
+        ),
     ] = DEFAULT_PORT,
     host: Host = "127.0.0.1",
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
+    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this
+    machine.
+    """
     from tuning.report.dashboard import is_loopback, make_server
 
     root = ResultsDir(results)
     server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)
     if not is_loopback(host):
         errors.print(
-            f"[bold yellow]warning:[/] Optuna Dashboard has no authentication: whoever reaches port {port} on {escape(host)} can read, "
-            "change and delete every study. docs/dashboard-behind-a-proxy.md shows how to put a password before it."
+            "[bold yellow]warning:[/] Optuna Dashboard has no authentication: whoever reaches port"
+            f" {port} on {escape(host)} can read, change and delete every study."
+            " docs/dashboard-behind-a-proxy.md shows how to put a password before it."
         )
     console.print(escape(f"Optuna Dashboard: {_url(host, port)}/dashboard  (Ctrl-C ends it)"))
     with server, contextlib.suppress(KeyboardInterrupt):
@@ -431,7 +549,13 @@ def export_best(
     study: Study = None,
     trial: Annotated[
         int | None,
-        typer.Option("--trial", help="Number of a completed trial to export (default: the confirmed best, else the best of the search)."),
+        typer.Option(
+            "--trial",
+            help=(
+                "Number of a completed trial to export (default: the confirmed best, else the best"
+                " of the search)."
+            ),
+        ),
     ] = None,
     data: MovedData = None,
     data_dir: MovedDataDir = None,
@@ -446,8 +570,17 @@ def export_best(
     with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
         from tuning.export import export
 
-        where = given(data=data, data_dir=data_dir)  # the same data elsewhere; their fingerprint is checked
-        manifest = export.export_best(root, folder, storage_url=root.storage_url(storage), number=trial, moved=where, progress=progress)
+        where = given(
+            data=data, data_dir=data_dir
+        )  # the same data elsewhere; their fingerprint is checked
+        manifest = export.export_best(
+            root,
+            folder,
+            storage_url=root.storage_url(storage),
+            number=trial,
+            moved=where,
+            progress=progress,
+        )
     print_test_scores(manifest)
     print_forms(manifest, folder)
     console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')
@@ -456,31 +589,47 @@ def export_best(
 @app.command()
 def predict(
     study: Study = None,
-    text: Annotated[str | None, typer.Option("--text", help="Text to label (default: none; --file must be given).")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", help="Text to label (default: none; --file must be given)."),
+    ] = None,
     file: Annotated[
         str | None,
         typer.Option(
             "--file",
-            help="Path or pattern of data files, or path of a .txt file with one text a line (default: none; --text must be given).",
+            help=(
+                "Path or pattern of data files, or path of a .txt file with one text a line"
+                " (default: none; --text must be given)."
+            ),
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
-            help="File for the labelled rows of --file (default: NAME.predictions.csv in the current folder; standard output with --json).",
+            help=(
+                "File for the labelled rows of --file (default: NAME.predictions.csv in the current"
+                " folder; standard output with --json)."
+            ),
         ),
     ] = None,
     text_column: Annotated[
         str | None,
         typer.Option(
             "--text-column",
-            help="Name of the column of texts in --file (default: that of the training data, or else a known name such as review_body).",
+            help=(
+                "Name of the column of texts in --file (default: that of the training data, or else"
+                " a known name such as review_body)."
+            ),
         ),
     ] = None,
     export: Export = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Write one JSON object a line (default: words for --text, CSV for --file).")
+        bool,
+        typer.Option(
+            "--json",
+            help="Write one JSON object a line (default: words for --text, CSV for --file).",
+        ),
     ] = False,
     results: Results = RESULTS,
 ) -> None:
@@ -489,13 +638,18 @@ def predict(
     from tuning.inference.manifest import read_manifest
 
     if (text is None) == (file is None):
-        raise ValueError(f"predict needs either --text or --file (make: TEXT= or FILE=); received {'both' if text else 'neither'}.")
+        raise ValueError(
+            "predict needs either --text or --file (make: TEXT= or FILE=); received"
+            f" {'both' if text else 'neither'}."
+        )
     folder = export or newest(ResultsDir(results).existing(study))
     manifest = read_manifest(folder)
     if text is not None:
         _predict_text(folder, text, as_json=as_json)
     else:
-        _predict_file(folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json)
+        _predict_file(
+            folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json
+        )
 
 
 def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
@@ -505,18 +659,30 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
 
     problem = problem_of(text)
     if problem:
-        raise ValueError(f"--text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}.")
+        raise ValueError(
+            f"--text must be UTF-8 with 1 to {MAX_CHARACTERS:,} characters; received {problem}."
+        )
     with stderr_to(Path(os.devnull)):
         (found,) = predicting.classify(folder, [text])
     if as_json:
-        line = {"label": found.label, "probability": round(found.probability, 6), "text": found.text}
+        line = {
+            "label": found.label,
+            "probability": round(found.probability, 6),
+            "text": found.text,
+        }
         sys.stdout.write(json_line(line) + "\n")
     else:
         console.print(f"{escape(printable(found.label, 80))}  {found.probability:.4f}")
 
 
 def _predict_file(
-    folder: Path, manifest: dict[str, Any], pattern: str, *, output: Path | None, text_column: str | None, as_json: bool
+    folder: Path,
+    manifest: dict[str, Any],
+    pattern: str,
+    *,
+    output: Path | None,
+    text_column: str | None,
+    as_json: bool,
 ) -> None:
     from tuning.cli.progress import row_progress
     from tuning.data.stream import stream_rows
@@ -527,12 +693,21 @@ def _predict_file(
     if output is None and not as_json:
         output = label_files.default_output(pattern)
     with row_progress() as progress, stderr_to(Path(os.devnull)):
-        rows = stream_rows(pattern, text_column=text_column, trained_on=manifest.get("text_column"), on_read=progress.read)
+        rows = stream_rows(
+            pattern,
+            text_column=text_column,
+            trained_on=manifest.get("text_column"),
+            on_read=progress.read,
+        )
         label_files.check_output(output, pattern)
-        probabilities = predicting.load(folder, form=predicting.fastest_form(manifest), manifest=manifest)
+        probabilities = predicting.load(
+            folder, form=predicting.fastest_form(manifest), manifest=manifest
+        )
         labelled = label_files.label(rows, probabilities, manifest["class_names"])
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
-        with label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout) as file:
+        with (
+            label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)
+        ) as file:
             counts = write(labelled, file, lambda counts: progress.show(counts.n_rows))
     say = console if output else errors  # standard output holds the rows, and nothing else
     say.print(escape(printable(label_files.sentence(counts), 1_000)))
@@ -546,19 +721,29 @@ def serve(
     export: Export = None,
     host: Host = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", show_default=False, help=f"TCP port of the server (default {DEFAULT_SERVE_PORT}).")
+        int,
+        typer.Option(
+            "--port",
+            show_default=False,
+            help=f"TCP port of the server (default {DEFAULT_SERVE_PORT}).",
+        ),
     ] = DEFAULT_SERVE_PORT,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             "--allow-host",
-            help="Further host name that may stand in the URL of a request, such as reviews.example.org; may be repeated (default: "
-            "localhost, 127.0.0.1 and the value of --host alone).",
+            help=(
+                "Further host name that may stand in the URL of a request, such as"
+                " reviews.example.org; may be repeated (default: "
+                "localhost, 127.0.0.1 and the value of --host alone)."
+            ),
         ),
     ] = None,
     results: Results = RESULTS,
 ) -> None:
-    """Serve an export's predictions on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this machine."""
+    """Serve an export's predictions on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on
+    this machine.
+    """
     serving = _serving()
     from tuning.export.versions import newest
     from tuning.inference import load as predicting
@@ -570,9 +755,14 @@ def serve(
     with serving.listen(host, port) as listening:
         probabilities = predicting.load(folder, form="onnx", manifest=manifest)
         hosts = {*serving.LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
-        app_of_model = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
+        app_of_model = serving.make_app(
+            probabilities, manifest, hosts=hosts, any_address=not is_local
+        )
         if not is_local:
-            errors.print(f"[bold yellow]warning:[/] {escape(host)} is open to other machines, and the server has no authentication.")
+            errors.print(
+                f"[bold yellow]warning:[/] {escape(host)} is open to other machines, and the server"
+                " has no authentication."
+            )
         console.print(escape(f"{folder}: {_url(host, port)}  (Ctrl-C ends it)"))
         serving.run(app_of_model, listening)
 
@@ -583,8 +773,8 @@ def _serving() -> Any:
         from tuning.serving import app as serving
     except ModuleNotFoundError as error:
         raise ServeError(
-            f"serve needs the packages of the extra serve; {error.name} is not there. Type `make serve`, which installs them, or "
-            "pip install 'keras-text-tuning[serve]'."
+            f"serve needs the packages of the extra serve; {error.name} is not there. Type `make"
+            " serve`, which installs them, or pip install 'keras-text-tuning[serve]'."
         ) from error
     return serving
 
@@ -592,7 +782,12 @@ def _serving() -> Any:
 @app.command()
 def status(
     study: Study = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts (default: tables and sentences).")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object, for scripts (default: tables and sentences)."
+        ),
+    ] = False,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
@@ -621,11 +816,15 @@ def status(
 
 @app.command()
 def clean(
-    yes: Annotated[bool, typer.Option("--yes", help="Remove these files (default: only list them).")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove these files (default: only list them).")
+    ] = False,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """List the files in the results folder that no study needs, with their sizes, or remove them with --yes."""
+    """List the files in the results folder that no study needs, with their sizes, or remove them
+    with --yes.
+    """
     from tuning.study.housekeeping import removable, remove
 
     root = ResultsDir(results)
@@ -635,7 +834,11 @@ def clean(
         remove(found)
     total = sum(one.n_bytes for one in found) / 2**20
     if found:
-        console.print(f"{total:,.1f} MB {'freed' if yes else 'to free; type it again with --yes (make: YES=1) to remove it'}.")
+        console.print(
+            f"{total:,.1f} MB freed."
+            if yes
+            else f"{total:,.1f} MB to free; type it again with --yes (make: YES=1) to remove it."
+        )
 
 
 @app.command("data-card")
@@ -669,6 +872,9 @@ def spaces() -> None:
         for column in ("hyperparameter", "range", "default", "only where"):
             table.add_column(column)
         for item in space.hyperparameters:
-            where = ", ".join(f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in item.conditions)
+            where = ", ".join(
+                f"{parent} is {' or '.join(map(str, allowed))}"
+                for parent, allowed in item.conditions
+            )
             table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
         console.print(table)

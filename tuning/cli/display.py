@@ -1,4 +1,6 @@
-"""What the commands show: progress bars, a live table of a search, tables of trials and of the data."""
+"""What the commands show: progress bars, a live table of a search, tables of trials and of the
+data.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 
 class PlainConsole(Console):
-    """A console on which text out of data has no effect but to be shown: no escape sequences, and no emoji for `:words:`."""
+    """A console on which text out of data has no effect but to be shown: no escape sequences, and
+    no emoji for `:words:`.
+    """
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
@@ -59,10 +63,17 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         yield line
         return
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
     ) as bars:
         task = bars.add_task("", total=1.0)
-        yield lambda label, share: bars.update(task, description=escape(visible(label)), completed=share)
+        yield lambda label, share: bars.update(
+            task, description=escape(visible(label)), completed=share
+        )
 
 
 class SearchDisplay:
@@ -90,14 +101,21 @@ class SearchDisplay:
         self._stack.close()
         console.print(card_table(corpus.card))
         if console.is_terminal:
-            self._live = self._stack.enter_context(Live(console=console, refresh_per_second=4, transient=True))
+            self._live = self._stack.enter_context(
+                Live(console=console, refresh_per_second=4, transient=True)
+            )
 
     def change(self, state: Progressed) -> None:
         """Show the search as it stands now."""
         if self._live:
             self._live.update(self._panel(state))
         elif state.event:
-            console.print(escape(f"[{state.summary.n_finished}/{state.n_trials}] {state.event}{self._left(state)}"))
+            console.print(
+                escape(
+                    f"[{state.summary.n_finished}/{state.n_trials}]"
+                    f" {state.event}{self._left(state)}"
+                )
+            )
 
     def _left(self, state: Progressed) -> str:
         return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
@@ -107,17 +125,32 @@ class SearchDisplay:
         from tuning.study.trials import value_of
 
         summary = state.summary
-        counts = f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned, {summary.counts['fail']} failed"
+        counts = (
+            f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned,"
+            f" {summary.counts['fail']} failed"
+        )
         counts += f", {state.n_paused} paused" if state.n_paused else ""
         times = f"{duration(state.elapsed_seconds)}{self._left(state)}"
-        head = f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials: {counts}  {times}"
+        head = (
+            f"[bold]{escape(summary.study)}[/]  {summary.n_finished}/{state.n_trials} trials:"
+            f" {counts}  {times}"
+        )
         best = summary.best
         incumbent = "incumbent: none yet"
         if best:
             params = ", ".join(f"{name} {value_text(value)}" for name, value in best.params.items())
-            incumbent = f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {params}"
-        running = "running: " + ", ".join(f"trial {n} epoch {e}/{state.epochs}" for n, e in sorted(state.running.items()))
-        return Group(head, ProgressBar(total=state.n_trials, completed=summary.n_finished, width=60), escape(incumbent), escape(running))
+            incumbent = (
+                f"incumbent: trial {best.number}, {summary.metric} {value_of(best):.4f}: {params}"
+            )
+        running = "running: " + ", ".join(
+            f"trial {n} epoch {e}/{state.epochs}" for n, e in sorted(state.running.items())
+        )
+        return Group(
+            head,
+            ProgressBar(total=state.n_trials, completed=summary.n_finished, width=60),
+            escape(incumbent),
+            escape(running),
+        )
 
 
 def duration(seconds: float) -> str:
@@ -131,7 +164,9 @@ def duration(seconds: float) -> str:
 
 
 def print_outcome(outcome: Outcome, found: Confirmation | None = None) -> None:
-    """How a search ended, and its best trials; `found` marks the confirmed best of an earlier call."""
+    """How a search ended, and its best trials; `found` marks the confirmed best of an
+    earlier call.
+    """
     from tuning.report.next_ranges import near_bounds
     from tuning.report.sentences import verdict
 
@@ -161,9 +196,10 @@ def print_confirmation(found: Confirmation) -> None:
     if judgement is None:
         least = min(one.seconds for one in found.finalists)
         console.print(
-            "Nothing is confirmed yet: there is no seed that all finalists have had. "
-            f"A repeat takes {duration(least)} or more of a worker, and the budget is {duration(found.budget_seconds)}. "
-            "Type `make confirm`, with SHARE=1 for a larger budget."
+            "Nothing is confirmed yet: there is no seed that all finalists have had. A repeat"
+            f" takes {duration(least)} or more of a worker, and the budget is"
+            f" {duration(found.budget_seconds)}. Type `make confirm`, with SHARE=1 for a larger"
+            " budget."
         )
         return
     header, cells = rows(found, judgement)
@@ -178,14 +214,21 @@ def print_confirmation(found: Confirmation) -> None:
 
 
 def print_test_scores(manifest: dict[str, Any]) -> None:
-    """What the test split says of the best, the baseline and the references, and whether the best is ahead of each."""
+    """What the test split says of the best, the baseline and the references, and whether the best
+    is ahead of each.
+    """
     from tuning.evaluation.statistics import interval_text
     from tuning.evaluation.test_split import BEST, named_entries
     from tuning.report.sentences import comparison
 
-    table = Table(title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals", title_justify="left")
+    table = Table(
+        title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals",
+        title_justify="left",
+    )
     for column in ("model", "epochs", "accuracy", "F1", "AUC", "loss"):
-        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy")
+        table.add_column(
+            column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy"
+        )
     for name, one in named_entries(manifest).items():
         test = [one["test"][score] for score in ("f1", "auc", "loss")]
         accuracy = interval_text(one["test"]["accuracy"], *one["test_intervals"]["accuracy"])
@@ -197,16 +240,22 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
     if len(manifest["test_looks"]) > 1:
         earlier = ", ".join(seen["when"] for seen in manifest["test_looks"][:-1])
         console.print(
-            f"This is look number {len(manifest['test_looks'])} at the test split, which makes its scores too good; before: {earlier}."
+            f"This is look number {len(manifest['test_looks'])} at the test split, which makes its"
+            f" scores too good; before: {earlier}."
         )
 
 
 def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
-    """Every form of an export with its size, its difference and its speed; what was left out; what the model can't do."""
+    """Every form of an export with its size, its difference and its speed; what was left out; what
+    the model can't do.
+    """
     from tuning.export.model_card import FORM_COLUMNS, form_rows
     from tuning.export.versions import earlier
 
-    title = f"Export {manifest['export_number']}: {folder.best_dir}/, compared on {manifest['n_parity_texts']:,} texts"
+    title = (
+        f"Export {manifest['export_number']}: {folder.best_dir}/, compared on"
+        f" {manifest['n_parity_texts']:,} texts"
+    )
     table = Table(title=escape(title), title_justify="left")
     shown = [
         number for number, column in enumerate(FORM_COLUMNS) if column not in ("takes", "needs")
@@ -220,7 +269,9 @@ def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
     if int8:
         change = int8["accuracy"]
         bounds = f"[{change['change_low']:+.4f}, {change['change_high']:+.4f}]"
-        console.print(escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}."))
+        console.print(
+            escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}.")
+        )
     for name, reason in manifest["left_out"].items():
         console.print(f"{name} left out: {escape(reason)}")
     for limit in manifest["limits"]:
@@ -233,15 +284,22 @@ def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
 def print_next(folder: StudyDir) -> None:
     """The commands to type after a search."""
     name = folder.name
-    console.print(f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}")
+    console.print(
+        f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}"
+    )
 
 
 def best_table(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> Table:
-    """One column a trial, so that five of them and the baseline fit a terminal however many hyperparameters there are."""
+    """One column a trial, so that five of them and the baseline fit a terminal however many
+    hyperparameters there are.
+    """
     from tuning.report.tables import best_rows
 
     header, rows = best_rows(summary, space, found)
-    table = Table(title=f"The best of the search, of {summary.n_finished} finished trials", title_justify="left")
+    table = Table(
+        title=f"The best of the search, of {summary.n_finished} finished trials",
+        title_justify="left",
+    )
     table.add_column(header[0], no_wrap=True)
     for row in rows:
         table.add_column(escape(row[0]), justify="right")

@@ -30,7 +30,9 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
 
 
 class _LateFileHandler(logging.FileHandler):
-    """Opens its file when there is a line and the folder exists, so that a refused command leaves no folder behind."""
+    """Opens its file when there is a line and the folder exists, so that a refused command leaves
+    no folder behind.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
@@ -41,7 +43,9 @@ class _LateFileHandler(logging.FileHandler):
 
 
 class _OneLine(logging.Formatter):
-    """A message stays on its line, whatever names out of data it holds; a traceback follows on its own lines."""
+    """A message stays on its line, whatever names out of data it holds; a traceback follows on its
+    own lines.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         record.message = visible(record.message)

@@ -8,13 +8,22 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 PLAIN_SECONDS = 10
 
 
 class RowProgress:
-    """Rows and rows a second while a file is read: a bar on a terminal, a plain line every ten seconds elsewhere."""
+    """Rows and rows a second while a file is read: a bar on a terminal, a plain line every ten
+    seconds elsewhere.
+    """
 
     def __init__(self, stderr: Console, bars: Progress) -> None:
         self._console, self._bars = stderr, bars
@@ -38,9 +47,17 @@ class RowProgress:
 
 @contextlib.contextmanager
 def row_progress() -> Iterator[RowProgress]:
-    """The progress of one file. It has a standard error of its own: TensorFlow's start-up lines are sent elsewhere."""
+    """The progress of one file. It has a standard error of its own: TensorFlow's start-up lines are
+    sent elsewhere.
+    """
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
         own = Console(file=stderr, highlight=False, soft_wrap=True)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=own, transient=True, disable=not own.is_terminal) as bars:
             yield RowProgress(own, bars)

@@ -1,4 +1,5 @@
-"""What a confirmation's repeats say: corrected means, the best, its difference to the baseline, the search's optimism.
+"""What a confirmation's repeats say: corrected means, the best, its difference to the baseline, the
+search's optimism.
 
 Knows no Keras and no Optuna.
 """
@@ -27,10 +28,12 @@ DIGITS = 12  # of a mean: what least squares leave beyond must not break a tie
 class Judgement:
     """What a confirmation says.
 
-    `best`: the finalist with the best mean over the `n_shared` seeds that all who are left have had; `naive`: the best of the search;
-    `means`: trial → corrected mean of its repeats; `difference`: `best` minus the baseline over the `n_pairs` seeds that both have had,
-    None where one of them has no repeat or they are the same. `front`: of several objectives, the finalists that no other one beats in
-    all of them by its mean over the shared seeds, `best` first; else `best` alone.
+    `best`: the finalist with the best mean over the `n_shared` seeds that all who are left have
+    had; `naive`: the best of the search; `means`: trial → corrected mean of its repeats;
+    `difference`: `best` minus the baseline over the `n_pairs` seeds that both have had, None where
+    one of them has no repeat or they are the same. `front`: of several objectives, the finalists
+    that no other one beats in all of them by its mean over the shared seeds, `best` first; else
+    `best` alone.
     """
 
     best: Finalist
@@ -49,7 +52,9 @@ class Judgement:
 
     @property
     def optimism(self) -> float | None:
-        """By how much the search's best value is above the corrected mean of the same configuration."""
+        """By how much the search's best value is above the corrected mean of the same
+        configuration.
+        """
         mean = self.means.get(self.naive.trial)
         return None if mean is None else self.naive.search_value - mean.value
 
@@ -57,12 +62,14 @@ class Judgement:
 def judge(found: Confirmation) -> Judgement | None:
     """The verdict; None before all who are left have a repeat on the same seed.
 
-    The mean of each finalist is drawn towards that of all, by as much as what differs from seed to seed between them explains their
-    spread (empirical Bayes: Efron and Morris, 1975), which takes out what is left of the luck of the best, and does not change their
-    order. The baseline was not chosen for being good, and its mean is left as it is; it competes by that with the others' own means.
-    Intervals are Student's, with the variance between seeds pooled over the finalists, since each has few. The best was picked out of
-    several finalists, so the interval of its difference to the baseline is Dunnett's for the number of finalists begun with: the intervals
-    of all their differences would hold them together with a probability of 0.95.
+    The mean of each finalist is drawn towards that of all, by as much as what differs from seed to
+    seed between them explains their spread (empirical Bayes: Efron and Morris, 1975), which takes
+    out what is left of the luck of the best, and does not change their order. The baseline was not
+    chosen for being good, and its mean is left as it is; it competes by that with the others' own
+    means. Intervals are Student's, with the variance between seeds pooled over the finalists, since
+    each has few. The best was picked out of several finalists, so the interval of its difference to
+    the baseline is Dunnett's for the number of finalists begun with: the intervals of all their
+    differences would hold them together with a probability of 0.95.
     """
     towards = sign(found.metric)
     tried = [one for one in found.finalists if one.found and not one.failures]
@@ -80,14 +87,21 @@ def judge(found: Confirmation) -> Judgement | None:
 
     ranked = sorted(left, key=standing, reverse=True)
     best = ranked[0]
-    naive = max((one for one in found.finalists if not one.is_over_limit), key=lambda one: (towards * one.search_value, -one.trial))
+    naive = max(
+        (one for one in found.finalists if not one.is_over_limit),
+        key=lambda one: (towards * one.search_value, -one.trial),
+    )
     difference, n_pairs, resolving = _against_the_baseline(found, tried, best)
     front = pareto_front(ranked, lambda one: one.costs) if found.has_costs else [best]
     return Judgement(best, len(shared), naive, means, difference, n_pairs, resolving, front)
 
 
-def _against_the_baseline(found: Confirmation, tried: Sequence[Finalist], best: Finalist) -> tuple[Interval | None, int, int | None]:
-    """The best's difference to the baseline, over how many pairs, and how many more of them would resolve `RESOLUTION`."""
+def _against_the_baseline(
+    found: Confirmation, tried: Sequence[Finalist], best: Finalist
+) -> tuple[Interval | None, int, int | None]:
+    """The best's difference to the baseline, over how many pairs, and how many more of them would
+    resolve `RESOLUTION`.
+    """
     baseline = found.baseline
     if baseline is None or baseline not in tried or best is baseline:
         return None, 0, None
@@ -96,8 +110,14 @@ def _against_the_baseline(found: Confirmation, tried: Sequence[Finalist], best: 
     if not own:
         return None, 0, None
     noise, n = _layout(pairs), sum(not one.is_baseline for one in found.finalists)
-    difference = _interval(statistics.mean(own), noise.variance / len(own), noise.degrees, n_compared=n)
-    return difference, len(own), _seeds_to_resolve(noise.variance, len(own), n_finalists=n) if noise.degrees else None
+    difference = _interval(
+        statistics.mean(own), noise.variance / len(own), noise.degrees, n_compared=n
+    )
+    return (
+        difference,
+        len(own),
+        _seeds_to_resolve(noise.variance, len(own), n_finalists=n) if noise.degrees else None,
+    )
 
 
 def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
@@ -114,9 +134,11 @@ def _differences(one: Finalist, other: Finalist) -> dict[int, float]:
 class _Layout:
     """Values by trial and seed, which the trials share.
 
-    `variance` over seeds of one value, with its `degrees` of freedom (NaN and 0 where no trial has two seeds): what a seed does to all
-    trials is seen but once, so they are Satterthwaite's (1946) of the sum of both parts. `rest`: the part that is not the seed's alone,
-    which is what two trials on the same seeds differ by. `means`: of each trial over all seeds, by least squares where it lacks some.
+    `variance` over seeds of one value, with its `degrees` of freedom (NaN and 0 where no trial has
+    two seeds): what a seed does to all trials is seen but once, so they are Satterthwaite's (1946)
+    of the sum of both parts. `rest`: the part that is not the seed's alone, which is what two
+    trials on the same seeds differ by. `means`: of each trial over all seeds, by least squares
+    where it lacks some.
     """
 
     variance: float
@@ -131,12 +153,17 @@ def _layout(values: Mapping[int, Mapping[int, float]]) -> _Layout:
     design, column = [], []
     for row, group in enumerate(groups.values()):
         for seed, value in group.items():
-            design.append([float(row == other) for other in range(len(groups))] + [float(seed == other) for other in seeds])
+            design.append(
+                [float(row == other) for other in range(len(groups))]
+                + [float(seed == other) for other in seeds]
+            )
             column.append(value)
     table, observed = np.array(design), np.array(column)
     effects, _, rank, _ = np.linalg.lstsq(table, observed, rcond=None)
     over_all = effects[: len(groups)] + effects[len(groups) :].mean()
-    means = {trial: round(float(mean), DIGITS) for trial, mean in zip(groups, over_all, strict=True)}
+    means = {
+        trial: round(float(mean), DIGITS) for trial, mean in zip(groups, over_all, strict=True)
+    }
     within = len(observed) - len(groups)
     squares = sum(float(np.var(list(group.values()))) * len(group) for group in groups.values())
     rest, free = float(((observed - table @ effects) ** 2).sum()), len(observed) - int(rank)
@@ -144,7 +171,9 @@ def _layout(values: Mapping[int, Mapping[int, float]]) -> _Layout:
         return _Layout(math.nan, 0.0, math.nan, means)
     of_seeds, n_of_seeds = max(squares - rest, 0.0), within - free
     spread = (of_seeds**2 / n_of_seeds if n_of_seeds else 0.0) + (rest**2 / free if free else 0.0)
-    degrees = min(max(squares**2 / spread, 1.0), float(within)) if spread > 0 else float(within)  # 1: of values that differ by rounding
+    degrees = (
+        min(max(squares**2 / spread, 1.0), float(within)) if spread > 0 else float(within)
+    )  # 1: of values that differ by rounding
     return _Layout(squares / within, degrees, rest / free if free else math.nan, means)
 
 
@@ -152,8 +181,16 @@ def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Inte
     others = [one.trial for one in finalists if not one.is_baseline]
     noise = {one.trial: layout.rest / len(one.found) for one in finalists}
     centre = statistics.mean([layout.means[trial] for trial in others]) if others else math.nan
-    spread = statistics.variance([layout.means[trial] for trial in others]) if len(others) > 1 else math.nan
-    between = max(spread - statistics.mean([noise[trial] for trial in others]), 0.0) if spread > 0 else math.nan
+    spread = (
+        statistics.variance([layout.means[trial] for trial in others])
+        if len(others) > 1
+        else math.nan
+    )
+    between = (
+        max(spread - statistics.mean([noise[trial] for trial in others]), 0.0)
+        if spread > 0
+        else math.nan
+    )
     found = {}
     for one in finalists:
         mean = layout.means[one.trial]
@@ -164,8 +201,12 @@ def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Inte
     return found
 
 
-def _interval(mean: float, variance_of_mean: float, degrees: float, *, n_compared: int = 1) -> Interval:
-    """Student's interval of a mean, or Dunnett's of the difference of one of `n_compared` to a control; NaN without degrees of freedom."""
+def _interval(
+    mean: float, variance_of_mean: float, degrees: float, *, n_compared: int = 1
+) -> Interval:
+    """Student's interval of a mean, or Dunnett's of the difference of one of `n_compared` to a
+    control; NaN without degrees of freedom.
+    """
     if not degrees:
         return Interval(mean, math.nan, math.nan)
     half = dunnett_critical_value(n_compared, round(degrees, 3)) * math.sqrt(variance_of_mean)
@@ -173,10 +214,14 @@ def _interval(mean: float, variance_of_mean: float, degrees: float, *, n_compare
 
 
 def _seeds_to_resolve(variance: float, n_pairs: int, *, n_finalists: int) -> int | None:
-    """How many more pairs would make the interval of their mean difference no wider than ± `RESOLUTION`; None: `MAX_SEEDS` would not."""
+    """How many more pairs would make the interval of their mean difference no wider than ±
+    `RESOLUTION`; None: `MAX_SEEDS` would not.
+    """
 
     def resolves(n: int) -> bool:
         return dunnett_critical_value(n_finalists, n - 1) * math.sqrt(variance / n) <= RESOLUTION
 
-    n = bisect.bisect_left(range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves)  # an interval narrows with every pair
+    n = bisect.bisect_left(
+        range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves
+    )  # an interval narrows with every pair
     return n - n_pairs if n < MAX_SEEDS else None

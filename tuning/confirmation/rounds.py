@@ -1,10 +1,13 @@
-"""What a search's best configurations are worth on fresh seeds: the finalists, their repeats, and which is due next.
+"""What a search's best configurations are worth on fresh seeds: the finalists, their repeats, and
+which is due next.
 
-A search's best value is the luckiest of many, so it is too good (the optimism, or winner's curse). Repeats on seeds that the search has
-not used are not. Finalists are given up one a round: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one seed.
-The two best and the baseline stay until they have had `MIN_ROUNDS` seeds, below which nothing is called confirmed. With several
-objectives only one that another finalist beats in all of them is given up. What time is left then goes to a sample of pruned trials,
-which are trained to the end as if nothing had pruned them. Knows no Keras and no Optuna.
+A search's best value is the luckiest of many, so it is too good (the optimism, or winner's curse).
+Repeats on seeds that the search has not used are not. Finalists are given up one a round:
+successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one seed. The two best and
+the baseline stay until they have had `MIN_ROUNDS` seeds, below which nothing is called confirmed.
+With several objectives only one that another finalist beats in all of them is given up. What time
+is left then goes to a sample of pruned trials, which are trained to the end as if nothing had
+pruned them. Knows no Keras and no Optuna.
 """
 
 from __future__ import annotations
@@ -19,17 +22,21 @@ from typing import Any, Self
 from tuning.config import sign
 from tuning.results import StudyDir, parsed, read_json, write_json
 
-MIN_ROUNDS = 3  # seeds that all who are left must have had before the best of them is called confirmed
+MIN_ROUNDS = (
+    3  # seeds that all who are left must have had before the best of them is called confirmed
+)
 DEFAULT_SHARE = 0.25  # default budget of a confirmation, as a share of the search's worker seconds
 
 
 @dataclass
 class Finalist:
-    """A configuration that is trained again, for the `epochs` after which its trial was best, as an export is.
+    """A configuration that is trained again, for the `epochs` after which its trial was best, as an
+    export is.
 
-    `seconds` are what that is expected to take a worker; `same` are other trials of the same configuration. `repeats`: seed → value after
-    the last epoch, None where the training failed, for the reason in `failures`. `costs`: the study's other objectives, which no seed
-    changes. `is_over_limit`: it is there to compare with, and can't be chosen.
+    `seconds` are what that is expected to take a worker; `same` are other trials of the same
+    configuration. `repeats`: seed → value after the last epoch, None where the training failed, for
+    the reason in `failures`. `costs`: the study's other objectives, which no seed changes.
+    `is_over_limit`: it is there to compare with, and can't be chosen.
     """
 
     trial: int
@@ -55,16 +62,21 @@ class Finalist:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        numbered = {name: {int(seed): found for seed, found in values[name].items()} for name in ("repeats", "failures")}
+        numbered = {
+            name: {int(seed): found for seed, found in values[name].items()}
+            for name in ("repeats", "failures")
+        }
         return cls(**{**values, **numbered})
 
 
 @dataclass
 class Confirmation:
-    """The finalists of a study, and how far their repeats have come. `rounds` counts the seeds that all who were left have had.
+    """The finalists of a study, and how far their repeats have come. `rounds` counts the seeds that
+    all who were left have had.
 
-    `n_guaranteed` rounds of the two best and the baseline are trained whatever they cost; the budget bounds the rest. `pruned` is a
-    sample of the search's pruned trials; their one repeat, on `search_seed`, is the best value of a training to the end.
+    `n_guaranteed` rounds of the two best and the baseline are trained whatever they cost; the
+    budget bounds the rest. `pruned` is a sample of the search's pruned trials; their one repeat, on
+    `search_seed`, is the best value of a training to the end.
     """
 
     metric: str
@@ -94,7 +106,8 @@ class Confirmation:
         return next((one for one in self.finalists if one.is_baseline), None)
 
     def due(self) -> list[tuple[Finalist, int]]:
-        """What the next round still lacks, after giving up what the budget can't pay; then the sample of pruned trials; then nothing.
+        """What the next round still lacks, after giving up what the budget can't pay; then the
+        sample of pruned trials; then nothing.
 
         The baseline and the leader are given up last: without both there is nothing to compare.
         """
@@ -107,7 +120,9 @@ class Confirmation:
             needed = self.spent_seconds + sum(one.seconds for one in missing)
             if needed + self._reserve() <= self.budget_seconds or self._is_guaranteed(missing):
                 return [(one, seed) for one in missing]
-            if self._give_up_worst(in_round=self.rounds + 1, among=missing):  # giving up the others would save nothing
+            if self._give_up_worst(
+                in_round=self.rounds + 1, among=missing
+            ):  # giving up the others would save nothing
                 continue
             if needed <= self.budget_seconds:
                 return [(one, seed) for one in missing]
@@ -117,7 +132,9 @@ class Confirmation:
         return found
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:
-        """As many of the pruned trials as the budget pays, in their random order; none where it does not pay a round of repeats."""
+        """As many of the pruned trials as the budget pays, in their random order; none where it
+        does not pay a round of repeats.
+        """
         if not self.rounds:
             return []
         left, found = self.budget_seconds - self.spent_seconds, []
@@ -130,33 +147,52 @@ class Confirmation:
         return found
 
     def _reserve(self) -> float:
-        """Seconds to keep for the later of the first `MIN_ROUNDS` rounds, of the two best and the baseline."""
+        """Seconds to keep for the later of the first `MIN_ROUNDS` rounds, of the two best and the
+        baseline.
+        """
         kept = [*self._ranked_others()[:2], *(one for one in self._alive() if one.is_baseline)]
         return _missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
     def _is_guaranteed(self, missing: Sequence[Finalist]) -> bool:
-        """Whether the next round trains two configurations and the baseline at most (or a front, which gives up none of its own)."""
-        return self.rounds < self.n_guaranteed and (self.has_costs or sum(not one.is_baseline for one in missing) <= 2)
+        """Whether the next round trains two configurations and the baseline at most (or a front,
+        which gives up none of its own).
+        """
+        return self.rounds < self.n_guaranteed and (
+            self.has_costs or sum(not one.is_baseline for one in missing) <= 2
+        )
 
     def _end_round(self) -> None:
         self.rounds += 1
-        if self.rounds < len(self.seeds) and (self.rounds >= MIN_ROUNDS or len(self._ranked_others()) > 2):
+        if self.rounds < len(self.seeds) and (
+            self.rounds >= MIN_ROUNDS or len(self._ranked_others()) > 2
+        ):
             self._give_up_worst(in_round=self.rounds, among=self.finalists)
 
     def _ranked_others(self) -> list[Finalist]:
-        """The finalists that are left beside the baseline, the best first; of equal ones the earlier trial."""
-        return sorted((one for one in self._alive() if not one.is_baseline), key=lambda one: (-self._standing(one), one.trial))
+        """The finalists that are left beside the baseline, the best first; of equal ones the
+        earlier trial.
+        """
+        return sorted(
+            (one for one in self._alive() if not one.is_baseline),
+            key=lambda one: (-self._standing(one), one.trial),
+        )
 
     def _alive(self) -> list[Finalist]:
         return [one for one in self.finalists if one.is_alive]
 
     def _give_up_worst(self, *, in_round: int, among: Sequence[Finalist]) -> bool:
-        """Give up one of some finalists, the baseline never and the last one not; returns whether there was one to give up.
+        """Give up one of some finalists, the baseline never and the last one not; returns whether
+        there was one to give up.
 
-        The worst is so by the mean of its repeats, by its value in the search where it has none; of equal ones it is the later trial.
+        The worst is so by the mean of its repeats, by its value in the search where it has none; of
+        equal ones it is the later trial.
         """
         others = self._ranked_others()
-        beaten = [one for one in others if any(self._beats(other, one) for other in others)] if self.has_costs else others
+        beaten = (
+            [one for one in others if any(self._beats(other, one) for other in others)]
+            if self.has_costs
+            else others
+        )
         beaten = [one for one in beaten if one in among]
         if len(others) < 2 or not beaten:
             return False
@@ -164,13 +200,21 @@ class Confirmation:
         return True
 
     def _standing(self, one: Finalist) -> float:
-        """How good a finalist is by the rounds so far; repeats of an earlier confirmation on later seeds don't count yet."""
-        found = [value for seed in self.seeds[: self.rounds] if (value := one.repeats.get(seed)) is not None]
+        """How good a finalist is by the rounds so far; repeats of an earlier confirmation on later
+        seeds don't count yet.
+        """
+        found = [
+            value
+            for seed in self.seeds[: self.rounds]
+            if (value := one.repeats.get(seed)) is not None
+        ]
         return sign(self.metric) * statistics.mean(found or [one.search_value])
 
     def _beats(self, one: Finalist, other: Finalist) -> bool:
         """Whether one is better than the other by the metric, and costs no more."""
-        return self._standing(one) > self._standing(other) and all(a <= b for a, b in zip(one.costs, other.costs, strict=True))
+        return self._standing(one) > self._standing(other) and all(
+            a <= b for a, b in zip(one.costs, other.costs, strict=True)
+        )
 
     def save(self, folder: StudyDir) -> None:
         """Write `confirmation.json`."""
@@ -187,7 +231,10 @@ class Confirmation:
             return None
         values = read_json(folder.confirmation_path)
         with parsed(folder.confirmation_path, "a confirmation"):
-            lists = {name: [Finalist.from_dict(one) for one in values.get(name, [])] for name in ("finalists", "pruned")}
+            lists = {
+                name: [Finalist.from_dict(one) for one in values.get(name, [])]
+                for name in ("finalists", "pruned")
+            }
             return cls(**{**values, **lists})
 
 
@@ -202,20 +249,30 @@ def confirmation(
     pruned: Sequence[Finalist] = (),
     search_seed: int = 0,
 ) -> Confirmation:
-    """A confirmation to begin with: as many finalists as leave time for `MIN_ROUNDS` seeds of the two best and the baseline.
+    """A confirmation to begin with: as many finalists as leave time for `MIN_ROUNDS` seeds of the
+    two best and the baseline.
 
-    Finalists that have repeats out of an earlier confirmation, which took `spent_seconds`, stay: those repeats cost nothing. `share`: the
-    maximum of all worker seconds as a share of the search's. By default it is `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two
-    best and the baseline need more. Of a front its middle is left out first, so that the best and the cheapest stay.
+    Finalists that have repeats out of an earlier confirmation, which took `spent_seconds`, stay:
+    those repeats cost nothing. `share`: the maximum of all worker seconds as a share of the
+    search's. By default it is `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two best
+    and the baseline need more. Of a front its middle is left out first, so that the best and the
+    cheapest stay.
     """
     baseline = [one for one in finalists if one.is_baseline]
-    others = sorted((one for one in finalists if not one.is_baseline), key=lambda one: -sign(metric) * one.search_value)
+    others = sorted(
+        (one for one in finalists if not one.is_baseline),
+        key=lambda one: -sign(metric) * one.search_value,
+    )
     first, later = seeds[:1], seeds[1:MIN_ROUNDS]
     least = sum(one.seconds for one in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
     budget = max(DEFAULT_SHARE * search_seconds, least) if share is None else share * search_seconds
 
     def needed() -> float:
-        return spent_seconds + _missing_seconds([*others, *baseline], first) + _missing_seconds([*others[:2], *baseline], later)
+        return (
+            spent_seconds
+            + _missing_seconds([*others, *baseline], first)
+            + _missing_seconds([*others[:2], *baseline], later)
+        )
 
     while needed() > budget:
         new = [one for one in others if not one.repeats]
@@ -241,7 +298,9 @@ def _missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> flo
 
 
 def expected(found: Confirmation, *, n_workers: int) -> tuple[int, float]:
-    """How many trainings a confirmation is going to make and how many seconds they take, if repeats are what the search found."""
+    """How many trainings a confirmation is going to make and how many seconds they take, if repeats
+    are what the search found.
+    """
     planned, n_trainings, seconds = copy.deepcopy(found), 0, 0.0
     while due := planned.due():
         for one, seed in due:

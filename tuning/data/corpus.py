@@ -1,7 +1,8 @@
 """Tokenise once: token ids ordered by frequency, on a memory map that studies and workers share.
 
-The ids are those of `keras.layers.TextVectorization` with its default standardisation and split, fitted on the training
-texts; `vocab_size` cuts them later, because a smaller vocabulary is a prefix of a larger one. No TensorFlow runs here.
+The ids are those of `keras.layers.TextVectorization` with its default standardisation and split,
+fitted on the training texts; `vocab_size` cuts them later, because a smaller vocabulary is a prefix
+of a larger one. No TensorFlow runs here.
 """
 
 import contextlib
@@ -39,7 +40,8 @@ CHECKSUM_BYTES = 2**22  # read at a time
 class TokenizedTexts:
     """Token ids of n texts, one after the other.
 
-    `ids`: int32 array (n_tokens,), 0 never occurs, 1 is unknown, 2 the most frequent word; `offsets`: int64 array (n + 1,).
+    `ids`: int32 array (n_tokens,), 0 never occurs, 1 is unknown, 2 the most frequent word;
+    `offsets`: int64 array (n + 1,).
     """
 
     ids: npt.NDArray[np.int32]
@@ -62,8 +64,12 @@ class LabelledTexts:
 
     def __add__(self, other: "LabelledTexts") -> "LabelledTexts":
         ids = np.concatenate([self.texts.ids, other.texts.ids])
-        offsets = np.concatenate([self.texts.offsets, other.texts.offsets[1:] + self.texts.offsets[-1]])
-        return LabelledTexts(TokenizedTexts(ids, offsets), np.concatenate([self.labels, other.labels]))
+        offsets = np.concatenate(
+            [self.texts.offsets, other.texts.offsets[1:] + self.texts.offsets[-1]]
+        )
+        return LabelledTexts(
+            TokenizedTexts(ids, offsets), np.concatenate([self.labels, other.labels])
+        )
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,14 @@ class Corpus:
         """One split, its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
-        return LabelledTexts(TokenizedTexts(ids, offsets), np.load(self.folder / f"{name}.labels.npy"))
+        return LabelledTexts(
+            TokenizedTexts(ids, offsets), np.load(self.folder / f"{name}.labels.npy")
+        )
 
     def words(self, vocab_size: int) -> list[str]:
-        """The words of ids 2, 3, … for a vocabulary of `vocab_size` rows, padding and unknown included."""
+        """The words of ids 2, 3, … for a vocabulary of `vocab_size` rows, padding and unknown
+        included.
+        """
         text = (self.folder / "vocabulary.txt").read_bytes().decode()
         words = text.split("\n") if text else []
         return words[: max(vocab_size - FIRST_WORD_ID, 0)]
@@ -98,7 +108,9 @@ def encode(texts: Iterable[str], words: list[str]) -> TokenizedTexts:
     """Token ids of new texts, for a vocabulary in order of its ids (from 2)."""
     index = {word.encode(): number for number, word in enumerate(words, start=FIRST_WORD_ID)}
     tokens = tokenize(list(texts))
-    numbers = np.array([index.get(word, UNKNOWN_ID) for word in tokens.words.to_pylist()], dtype=np.int32)
+    numbers = np.array(
+        [index.get(word, UNKNOWN_ID) for word in tokens.words.to_pylist()], dtype=np.int32
+    )
     return TokenizedTexts(numbers[tokens.ids], _offsets([tokens.lengths]))
 
 
@@ -115,8 +127,9 @@ def build_corpus(
 
     `facts` are entries of the data card that the texts do not tell, such as where they were read.
 
-    Every text is tokenised once. The vocabulary is the training split's; ties in frequency go to the greater word, as in Keras.
-    Neither the threads (one a core) nor the size of the chunks change a byte.
+    Every text is tokenised once. The vocabulary is the training split's; ties in frequency go to
+    the greater word, as in Keras. Neither the threads (one a core) nor the size of the chunks
+    change a byte.
 
     Raises:
         StorageError: the results folder is full or read-only.
@@ -140,24 +153,40 @@ def build_corpus(
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What is kept of a chunk of a split when its ids are on disk: its `words`, how often each occurs, tokens of each text."""
+    """What is kept of a chunk of a split when its ids are on disk: its `words`, how often each
+    occurs, tokens of each text.
+    """
 
     words: pa.Array
     counts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
 
 
-def _write_corpus(folder: Path, splits: SplitReviews, n_threads: int | None, chunk_bytes: int, progress: Progress | None) -> None:
+def _write_corpus(
+    folder: Path,
+    splits: SplitReviews,
+    n_threads: int | None,
+    chunk_bytes: int,
+    progress: Progress | None,
+) -> None:
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
     chunks: dict[str, list[_Chunk]] = {name: [] for name in SPLITS}
     for name, kept in chunks.items():
         frame = splits.frames[name]
-        tokenized = map_chunks(tokenize, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes)
+        tokenized = map_chunks(
+            tokenize, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes
+        )
         with contextlib.closing(tokenized), (folder / f"{name}.ids.npy").open("wb") as file:
             file.write(_header(0))
             for tokens in tokenized:
                 file.write(tokens.ids.data)
-                kept.append(_Chunk(tokens.words, np.bincount(tokens.ids, minlength=len(tokens.words)), tokens.lengths))
+                kept.append(
+                    _Chunk(
+                        tokens.words,
+                        np.bincount(tokens.ids, minlength=len(tokens.words)),
+                        tokens.lengths,
+                    )
+                )
                 done += len(tokens.lengths)
                 if progress:
                     progress("tokenising", done / total)
@@ -186,7 +215,9 @@ def _checksums(folder: Path) -> dict[str, int]:
 
 
 def _is_whole(folder: Path, splits: SplitReviews) -> bool:
-    """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s for 400 MB."""
+    """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s
+    for 400 MB.
+    """
     if not (folder / "data_card.json").exists():
         return False
     try:
@@ -194,7 +225,9 @@ def _is_whole(folder: Path, splits: SplitReviews) -> bool:
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
         whole = (card.get("class_names"), card.get("n_rows")) == ([*splits.class_names], n_rows)
         recorded = card.get("checksums")
-        whole = whole and (recorded is None or recorded == _checksums(folder))  # None: written before there were any
+        whole = whole and (
+            recorded is None or recorded == _checksums(folder)
+        )  # None: written before there were any
     except StorageError:
         whole = False
     if not whole:
@@ -202,23 +235,34 @@ def _is_whole(folder: Path, splits: SplitReviews) -> bool:
     return whole
 
 
-def _vocabulary(chunks: dict[str, list[_Chunk]]) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
+def _vocabulary(
+    chunks: dict[str, list[_Chunk]],
+) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
     """The training split's words in order of their ids, and the id of each word of each chunk."""
     every = [chunk for kept in chunks.values() for chunk in kept]
-    merged = pa.chunked_array([chunk.words for chunk in every], pa.large_binary()).dictionary_encode().combine_chunks()
+    merged = (
+        pa.chunked_array([chunk.words for chunk in every], pa.large_binary())
+        .dictionary_encode()
+        .combine_chunks()
+    )
     places = merged.indices.to_numpy()
     seen = np.concatenate([chunk.counts for chunk in chunks["train"]])
     counts = np.bincount(places[: len(seen)], weights=seen, minlength=len(merged.dictionary))
     table = pa.table({"count": counts, "word": merged.dictionary})
-    order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "descending")])[: np.count_nonzero(counts)]
+    order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "descending")])[
+        : np.count_nonzero(counts)
+    ]
     ids = np.full(len(counts), UNKNOWN_ID, dtype=np.int32)
     ids[order.to_numpy()] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(order), dtype=np.int32)
     numbers = iter(np.split(ids[places], np.cumsum([len(chunk.words) for chunk in every])))
-    return merged.dictionary.take(order).to_pylist(), {name: [next(numbers) for _ in kept] for name, kept in chunks.items()}
+    return merged.dictionary.take(order).to_pylist(), {
+        name: [next(numbers) for _ in kept] for name, kept in chunks.items()
+    }
 
 
 def _renumber(path: Path, chunks: list[_Chunk], numbers: list[npt.NDArray[np.int32]]) -> None:
-    """Give the ids on disk, each of which counts the words of its chunk alone, their numbers in the vocabulary.
+    """Give the ids on disk, each of which counts the words of its chunk alone, their numbers in the
+    vocabulary.
 
     Reads and writes instead of a memory map: a disk that fills up under a map kills the process.
     """
@@ -233,10 +277,17 @@ def _renumber(path: Path, chunks: list[_Chunk], numbers: list[npt.NDArray[np.int
 
 
 def _header(n_tokens: int) -> bytes:
-    """That of a .npy file of ids, as `np.save` writes it: of one size, because NumPy leaves space for an array that grows."""
+    """That of a .npy file of ids, as `np.save` writes it: of one size, because NumPy leaves space
+    for an array that grows.
+    """
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        buffer, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)), "fortran_order": False, "shape": (n_tokens,)}
+        buffer,
+        {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
+            "fortran_order": False,
+            "shape": (n_tokens,),
+        },
     )
     return buffer.getvalue()
 
@@ -246,11 +297,16 @@ def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 
 
 def _describe(
-    splits: SplitReviews, chunks: dict[str, list[_Chunk]], numbers: list[npt.NDArray[np.int32]], *, n_words: int
+    splits: SplitReviews,
+    chunks: dict[str, list[_Chunk]],
+    numbers: list[npt.NDArray[np.int32]],
+    *,
+    n_words: int,
 ) -> dict[str, Any]:
     """The data card: rows, classes, lengths in tokens, duplicates and the share of unknown tokens.
 
-    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows; `numbers` are its words' ids.
+    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows;
+    `numbers` are its words' ids.
     """
     lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
     full = n_words + FIRST_WORD_ID
@@ -258,18 +314,26 @@ def _describe(
     for chunk, ids in zip(chunks["validation"], numbers, strict=True):
         np.add.at(counts, ids, chunk.counts)
     sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
-    labels = {name: np.bincount(f["label"], minlength=len(splits.class_names)) for name, f in splits.frames.items()}
+    labels = {
+        name: np.bincount(f["label"], minlength=len(splits.class_names))
+        for name, f in splits.frames.items()
+    }
     return {
         "fingerprint": splits.fingerprint,
         "n_rows": {name: len(splits.frames[name]) for name in chunks},
         "class_names": list(splits.class_names),
         "class_counts": {name: counts.tolist() for name, counts in labels.items()},
         "majority_share": float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
-        "length_percentiles": {str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)},
+        "length_percentiles": {
+            str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)
+        },
         "n_tokens": int(lengths.sum()),
         "n_words": n_words,
         "n_duplicates": splits.n_duplicates,
-        "unknown_share": {str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1)) for size in sizes},
+        "unknown_share": {
+            str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
+            for size in sizes
+        },
     }
 
 
@@ -280,5 +344,8 @@ def open_corpus(folder: Path) -> Corpus:
         StorageError: it is not there.
     """
     if not (folder / "data_card.json").exists():
-        raise StorageError(f"{folder} must hold the tokenised data; it was removed. Run `make tune` again to build it.")
+        raise StorageError(
+            f"{folder} must hold the tokenised data; it was removed. Run `make tune` again to"
+            " build it."
+        )
     return Corpus(folder)

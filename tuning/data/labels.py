@@ -18,7 +18,8 @@ MAX_CLASSES = 100  # more are an identifier or a free text, not a label
 class Labels:
     """Classes of the rows that have one.
 
-    `codes`: int64 array (n_rows,), -1 where a row has no class; `dropped`: how many have none, by reason.
+    `codes`: int64 array (n_rows,), -1 where a row has no class; `dropped`: how many have none, by
+    reason.
     """
 
     codes: npt.NDArray[np.int64]
@@ -27,13 +28,17 @@ class Labels:
 
 
 def to_classes(
-    values: pd.Series, *, column: str, positive_from: float = DEFAULT_POSITIVE_FROM, drop_stars: tuple[float, ...] = ()
+    values: pd.Series,
+    *,
+    column: str,
+    positive_from: float = DEFAULT_POSITIVE_FROM,
+    drop_stars: tuple[float, ...] = (),
 ) -> Labels:
     """Turn a label column into classes.
 
     | column | classes |
     |---|---|
-    | named star_rating, rating or stars, all numbers from 1 to 5 | negative, positive: `positive_from` stars or more |
+    | star_rating, rating or stars, numbers from 1 to 5 | positive: `positive_from` stars or more |
     | the same, `positive_from=0` | each number of stars its own |
     | 0 and 1 | negative, positive |
     | anything else | its distinct values, numbers by size, words by alphabet |
@@ -41,7 +46,8 @@ def to_classes(
     Empty values have no class; in a column of numbers neither have NA, NaN, null and None.
 
     Raises:
-        DataError: fewer than 2 or more than 100 classes, or a star rule for a column that holds no stars.
+        DataError: fewer than 2 or more than 100 classes, or a star rule for a column that holds no
+            stars.
     """
     text = values.astype(str).str.strip()
     present = (text != "").to_numpy() & values.notna().to_numpy()
@@ -65,17 +71,25 @@ def to_classes(
     names: tuple[str, ...]
     if not stars and (drop_stars or positive_from != DEFAULT_POSITIVE_FROM):
         raise DataError(
-            f"--positive-from and --drop-stars need a column of stars: named {', '.join(sorted(STAR_COLUMNS))}, all numbers from 1 to 5; "
-            f"{column!r} is none. Leave them out, or choose another column with --label-column."
+            "--positive-from and --drop-stars need a column of stars: named"
+            f" {', '.join(sorted(STAR_COLUMNS))}, all numbers from 1 to 5; {column!r} is none."
+            " Leave them out, or choose another column with --label-column."
         )
     if stars and positive_from > 0:
-        names, codes = ("negative", "positive"), (numbers >= positive_from).to_numpy().astype(np.int64)
+        names, codes = (
+            ("negative", "positive"),
+            (numbers >= positive_from).to_numpy().astype(np.int64),
+        )
     else:
         names, codes = _distinct(text, numbers if numeric else None, present)
     codes = np.where(present, codes, -1)
     n_seen = len(np.unique(codes[present]))
     if n_seen < 2 or len(names) > MAX_CLASSES:
-        what = f"{n_seen} class{'es' if n_seen != 1 else ''}" if n_seen < 2 else f"{len(names)} different values"
+        what = (
+            f"{n_seen} class{'es' if n_seen != 1 else ''}"
+            if n_seen < 2
+            else f"{len(names)} different values"
+        )
         raise DataError(
             f"A label column must hold 2 to {MAX_CLASSES} classes; {column!r} holds {what}"
             f"{' after the star rule' if stars else ''}. Choose another with --label-column."
@@ -83,7 +97,9 @@ def to_classes(
     return Labels(codes, names, {reason: n for reason, n in dropped.items() if n})
 
 
-def _distinct(text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+def _distinct(
+    text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Class names and codes (0 where absent) of a column's distinct values."""
     keys = text if numbers is None else numbers
     distinct = sorted(keys[present].unique().tolist())
@@ -91,4 +107,7 @@ def _distinct(text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[n
     codes = keys.map(index).fillna(0).to_numpy().astype(np.int64)
     if distinct == [0.0, 1.0]:
         return ("negative", "positive"), codes
-    return tuple(f"{value:.15g}" if isinstance(value, float) else str(value) for value in distinct), codes
+    return (
+        tuple(f"{value:.15g}" if isinstance(value, float) else str(value) for value in distinct),
+        codes,
+    )

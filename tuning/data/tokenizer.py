@@ -1,7 +1,9 @@
-"""Texts to the token ids that an exported model takes; each export holds a copy. Only Python's standard library is needed.
+"""Texts to the token ids that an exported model takes; each export holds a copy. Only Python's
+standard library is needed.
 
-The ids are those of `keras.layers.TextVectorization` by default: ASCII letters become small, ASCII punctuation goes, ASCII white
-space separates. Ids of words, from 2, are their places in `vocabulary.txt`; 1 is unknown, 0 the padding after the text.
+The ids are those of `keras.layers.TextVectorization` by default: ASCII letters become small, ASCII
+punctuation goes, ASCII white space separates. Ids of words, from 2, are their places in
+`vocabulary.txt`; 1 is unknown, 0 the padding after the text.
 
     tokenize = load_tokenizer(".")
     tokenize(["I love it"])  # [[9, 106, 10, 0, 0, …]]
@@ -25,8 +27,12 @@ def load_tokenizer(folder: str | Path) -> Callable[[Sequence[str]], list[list[in
     return lambda texts: [padded(encode(text), length) for text in texts]
 
 
-def make_encoder(vocabulary: Path, *, vocab_size: int, sequence_length: int, truncating: str) -> Callable[[str], list[int]]:
-    """A function from a text to its ids, at most `sequence_length`; `truncating`, "pre" or "post", is the end of a long text that goes."""
+def make_encoder(
+    vocabulary: Path, *, vocab_size: int, sequence_length: int, truncating: str
+) -> Callable[[str], list[int]]:
+    """A function from a text to its ids, at most `sequence_length`; `truncating`, "pre" or "post",
+    is the end of a long text that goes.
+    """
     words = vocabulary.read_bytes().split(b"\n")[: vocab_size - FIRST_WORD_ID]
     index = {word: number for number, word in enumerate(words, start=FIRST_WORD_ID)}
     kept = slice(-sequence_length, None) if truncating == "pre" else slice(sequence_length)

@@ -24,14 +24,15 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
         outputs = np.hstack([1 - outputs, outputs])
     if outputs.shape[1] != n_classes:
         raise ValueError(
-            f"The model must give one probability of class 1 (for two classes) or {n_classes} of them; "
-            f"it gives {outputs.shape[1]} numbers a text. End it with Dense(1, 'sigmoid') or Dense({n_classes}, 'softmax')."
+            f"The model must give one probability of class 1 (for two classes) or {n_classes} of"
+            f" them; it gives {outputs.shape[1]} numbers a text. End it with Dense(1, 'sigmoid') or"
+            f" Dense({n_classes}, 'softmax')."
         )
     finite = outputs[np.isfinite(outputs)]
     if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
         raise ValueError(
-            f"The model must give probabilities; it gives numbers from {finite.min():.3g} to {finite.max():.3g}. "
-            "End it with a sigmoid or softmax."
+            f"The model must give probabilities; it gives numbers from {finite.min():.3g} to"
+            f" {finite.max():.3g}. End it with a sigmoid or softmax."
         )
     return outputs
 
@@ -39,10 +40,16 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     """Loss (cross-entropy), accuracy, balanced accuracy, F1 and AUC.
 
-    F1 is that of class 1 for two classes, the macro mean for more; AUC is one against the rest for more than two, and NaN where
-    the labels lack a class. Balanced accuracy is the mean recall of the classes that the labels hold.
+    F1 is that of class 1 for two classes, the macro mean for more; AUC is one against the rest for
+    more than two, and NaN where the labels lack a class. Balanced accuracy is the mean recall of
+    the classes that the labels hold.
     """
-    from sklearn.metrics import f1_score, log_loss, recall_score, roc_auc_score  # 1 s and 60 MB that a server does not need
+    from sklearn.metrics import (
+        f1_score,
+        log_loss,
+        recall_score,
+        roc_auc_score,
+    )  # 1 s and 60 MB that a server does not need
 
     n_classes = probabilities.shape[1]
     classes = np.arange(n_classes)
@@ -59,8 +66,16 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     return {
         "loss": float(log_loss(labels, normalised, labels=classes)),
         "accuracy": float(np.mean(predicted == labels)),
-        "balanced_accuracy": float(recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)),
-        "f1": float(f1_score(labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0)),
+        "balanced_accuracy": float(
+            recall_score(
+                labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+            )
+        ),
+        "f1": float(
+            f1_score(
+                labels, predicted, average="binary" if n_classes == 2 else "macro", zero_division=0
+            )
+        ),
         "auc": auc,
     }
 
@@ -70,15 +85,21 @@ def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
     from sklearn.metrics import confusion_matrix
 
     classes = np.arange(probabilities.shape[1])
-    matrix: list[list[int]] = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes).tolist()
+    matrix: list[list[int]] = confusion_matrix(
+        labels, probabilities.argmax(axis=1), labels=classes
+    ).tolist()
     return matrix
 
 
-def weighted_scores(labels: Labels, probabilities: Array, weights: Array, *, n_bins: int = N_CALIBRATION_BINS) -> dict[str, Array]:
-    """`score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected calibration error, for many weightings of the texts at once.
+def weighted_scores(
+    labels: Labels, probabilities: Array, weights: Array, *, n_bins: int = N_CALIBRATION_BINS
+) -> dict[str, Array]:
+    """`score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected calibration error, for many
+    weightings of the texts at once.
 
-    With weights that count how often a text was drawn, each row is a resample of the bootstrap. The expected calibration error is that
-    of Guo et al. (ICML 2017): the mean distance between confidence and accuracy over bins of equal width, by their share of texts.
+    With weights that count how often a text was drawn, each row is a resample of the bootstrap. The
+    expected calibration error is that of Guo et al. (ICML 2017): the mean distance between
+    confidence and accuracy over bins of equal width, by their share of texts.
 
     Args:
         labels: int64 (n,).
@@ -99,7 +120,9 @@ def weighted_scores(labels: Labels, probabilities: Array, weights: Array, *, n_b
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / of_class
         f1 = np.where(of_class + guessed > 0, 2 * right / (of_class + guessed), 0.0)
-        areas = np.stack([_weighted_auc(truth[:, c], ranked[:, c], weights) for c in range(n_classes)], axis=1)
+        areas = np.stack(
+            [_weighted_auc(truth[:, c], ranked[:, c], weights) for c in range(n_classes)], axis=1
+        )
     losses = -np.log(normalised[np.arange(len(labels)), labels])
     confidence, bins = probabilities.max(axis=1), np.eye(n_bins)
     in_bin = bins[np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)]
@@ -116,7 +139,9 @@ def weighted_scores(labels: Labels, probabilities: Array, weights: Array, *, n_b
 
 
 def _weighted_auc(truth: Array, values: Array, weights: Array) -> Array:
-    """The area under the ROC curve for each row of weights: the share of pairs in the right order, ties by half (Mann and Whitney)."""
+    """The area under the ROC curve for each row of weights: the share of pairs in the right order,
+    ties by half (Mann and Whitney).
+    """
     order = np.argsort(values, kind="stable")
     _, groups = np.unique(values[order], return_inverse=True)
     starts = np.flatnonzero(np.diff(groups, prepend=-1))

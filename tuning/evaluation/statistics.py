@@ -37,14 +37,21 @@ class Interval:
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str:
-    """A value with its interval as it is shown; without bounds where they are not defined (None or NaN), empty without a value."""
+    """A value with its interval as it is shown; without bounds where they are not defined (None or
+    NaN), empty without a value.
+    """
     if value is None:
         return ""
-    return f"{value:.4f}" if low is None or high is None or math.isnan(low) else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    return (
+        f"{value:.4f}"
+        if low is None or high is None or math.isnan(low)
+        else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    )
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
-    """The mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`); of one value, NaN bounds.
+    """The mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`); of one
+    value, NaN bounds.
 
     For a paired comparison, `values` are the differences (the paired t-test).
 
@@ -65,12 +72,15 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
 
 @lru_cache(maxsize=1000)
 def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> float:
-    """The two-sided critical value of n comparisons with one control, in standard errors of a difference (Dunnett, 1955).
+    """The two-sided critical value of n comparisons with one control, in standard errors of a
+    difference (Dunnett, 1955).
 
-    All n differences are off by less with the probability `level`. The differences have equal variances, estimated with `degrees` of
-    freedom, and correlations of 1/2, as those of means of equally many values to the same control. With larger correlations, such as those
-    of a control that varies more, the probability is larger. For one difference it is the quantile of Student's t. The integral is over the
-    control's own deviation (Gauss-Hermite, 64 nodes) and over the estimate of the standard deviation (1,000 quantiles of chi).
+    All n differences are off by less with the probability `level`. The differences have equal
+    variances, estimated with `degrees` of freedom, and correlations of 1/2, as those of means of
+    equally many values to the same control. With larger correlations, such as those of a control
+    that varies more, the probability is larger. For one difference it is the quantile of Student's
+    t. The integral is over the control's own deviation (Gauss-Hermite, 64 nodes) and over the
+    estimate of the standard deviation (1,000 quantiles of chi).
     """
     if n == 1:
         return float(stats.t.ppf((1 + level) / 2, degrees))
@@ -83,32 +93,54 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
         return float((inside @ weights).mean() / weights.sum())
 
     most = float(stats.t.ppf(1 - (1 - level) / (2 * n), degrees))  # Bonferroni's
-    return float(optimize.brentq(lambda value: probability(value) - level, 1.0, 1.1 * most, xtol=1e-6))
+    return float(
+        optimize.brentq(lambda value: probability(value) - level, 1.0, 1.1 * most, xtol=1e-6)
+    )
 
 
-def score_intervals(labels: Labels, probabilities: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> dict[str, Interval]:
-    """Every score of `weighted_scores` with its interval: the percentile bootstrap over texts (Efron and Tibshirani, 1993).
+def score_intervals(
+    labels: Labels, probabilities: Array, *, seed: int, n_resamples: int = N_RESAMPLES
+) -> dict[str, Interval]:
+    """Every score of `weighted_scores` with its interval: the percentile bootstrap over texts
+    (Efron and Tibshirani, 1993).
 
-    Resamples in which a score is not defined, because a class is missing, are left out of that score's interval.
+    Resamples in which a score is not defined, because a class is missing, are left out of that
+    score's interval.
     """
-    found = {name: float(value[0]) for name, value in weighted_scores(labels, probabilities, np.ones((1, len(labels)))).items()}
-    parts = [weighted_scores(labels, probabilities, weights) for weights in _resamples(len(labels), seed=seed, n_resamples=n_resamples)]
+    found = {
+        name: float(value[0])
+        for name, value in weighted_scores(labels, probabilities, np.ones((1, len(labels)))).items()
+    }
+    parts = [
+        weighted_scores(labels, probabilities, weights)
+        for weights in _resamples(len(labels), seed=seed, n_resamples=n_resamples)
+    ]
     resampled = {name: np.concatenate([part[name] for part in parts]) for name in found}
-    return {name: Interval(value, *bootstrap_bounds(resampled[name])) for name, value in found.items()}
+    return {
+        name: Interval(value, *bootstrap_bounds(resampled[name])) for name, value in found.items()
+    }
 
 
-def accuracy_difference(labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> Interval:
-    """The first's accuracy minus the second's on the same texts, with the interval of the paired percentile bootstrap."""
+def accuracy_difference(
+    labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES
+) -> Interval:
+    """The first's accuracy minus the second's on the same texts, with the interval of the paired
+    percentile bootstrap.
+    """
     change = _correct(labels, first).astype(np.float64) - _correct(labels, second)
     n = len(labels)
-    resampled = [weights @ change / n for weights in _resamples(n, seed=seed, n_resamples=n_resamples)]
+    resampled = [
+        weights @ change / n for weights in _resamples(n, seed=seed, n_resamples=n_resamples)
+    ]
     return Interval(float(change.mean()), *bootstrap_bounds(np.concatenate(resampled)))
 
 
 def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
-    """McNemar's exact test (1947) of two classifiers on the same texts: how often only one of them is right, and the p-value.
+    """McNemar's exact test (1947) of two classifiers on the same texts: how often only one of them
+    is right, and the p-value.
 
-    The p-value is that of `scipy.stats.binomtest` over the texts on which they disagree; 1 where there are none.
+    The p-value is that of `scipy.stats.binomtest` over the texts on which they disagree; 1 where
+    there are none.
     """
     right, other = _correct(labels, first), _correct(labels, second)
     only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
@@ -127,12 +159,17 @@ def _resamples(n: int, *, seed: int, n_resamples: int) -> Iterator[Array]:
     rng = np.random.default_rng(seed)
     size = max(MAX_WEIGHTS // max(n, 1), 1)
     for start in range(0, n_resamples, size):
-        draws = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(size, n_resamples - start))]
+        draws = [
+            np.bincount(rng.integers(0, n, n), minlength=n)
+            for _ in range(min(size, n_resamples - start))
+        ]
         yield np.array(draws, dtype=np.float64)
 
 
 def bootstrap_bounds(values: Array) -> tuple[float, float]:
-    """The interval of a percentile bootstrap out of its resampled values; those that are not finite are left out."""
+    """The interval of a percentile bootstrap out of its resampled values; those that are not finite
+    are left out.
+    """
     values = values[np.isfinite(values)]
     if not len(values):
         return math.nan, math.nan
@@ -141,9 +178,13 @@ def bootstrap_bounds(values: Array) -> tuple[float, float]:
 
 
 def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:
-    """Of things in order, the best first, those that none before them is as cheap as in every cost."""
+    """Of things in order, the best first, those that none before them is as cheap as in
+    every cost.
+    """
     found: list[T] = []
     for one in ordered:
-        if not any(all(a <= b for a, b in zip(costs(other), costs(one), strict=True)) for other in found):
+        if not any(
+            all(a <= b for a, b in zip(costs(other), costs(one), strict=True)) for other in found
+        ):
             found.append(one)
     return found

@@ -1,4 +1,6 @@
-"""Retrain the best configuration, look at the test split once, have each form written and proven, write the manifest last."""
+"""Retrain the best configuration, look at the test split once, have each form written and proven,
+write the manifest last.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,13 @@ from tuning.results import ResultsDir, StudyDir, read_json, translated, write_js
 from tuning.spaces.loading import SearchSpace, declare, find_space, require_same_space
 from tuning.study.lock import exporting
 from tuning.study.storage import close_study
-from tuning.study.study import describe_versions, git_commit, load_study, recorded_config, recorded_space
+from tuning.study.study import (
+    describe_versions,
+    git_commit,
+    load_study,
+    recorded_config,
+    recorded_space,
+)
 from tuning.study.summary import Summary, best_of, summarize
 from tuning.study.trials import value_of
 from tuning.training import fit
@@ -40,7 +48,14 @@ logger = logging.getLogger(__name__)
 
 
 N_NAMED = 10
-CARD_FACTS = ("class_counts", "length_percentiles", "unknown_share", "n_duplicates", "label_column", "dropped")
+CARD_FACTS = (
+    "class_counts",
+    "length_percentiles",
+    "unknown_share",
+    "n_duplicates",
+    "label_column",
+    "dropped",
+)
 
 
 def export_best(
@@ -54,16 +69,20 @@ def export_best(
 ) -> dict[str, Any]:
     """Write `best/` of a study; returns its manifest.
 
-    `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export leaves an earlier one as it was; its
-    look at the test split counts all the same. The best is the confirmed one, or the search's own where nothing is confirmed; `number`
-    names another trial to export in its place.
+    `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export
+    leaves an earlier one as it was; its look at the test split counts all the same. The best is the
+    confirmed one, or the search's own where nothing is confirmed; `number` names another trial to
+    export in its place.
 
     Raises:
         StudyError: no trial is complete, or the data or space changed since the search.
-        ExportError: a form that takes raw text can't be loaded, or gives other probabilities than the trained model.
+        ExportError: a form that takes raw text can't be loaded, or gives other probabilities than
+            the trained model.
     """
     config, space = recorded_config(folder), recorded_space(folder)
-    config = replace(config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})}))
+    config = replace(
+        config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})})
+    )
     study = load_study(results, folder, storage_url=storage_url)
     try:
         summary = summarize(study, metric=config.metric)
@@ -100,23 +119,37 @@ def _export(
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)
     scored = describe_scores(trained, compared, seen, summary) | {"test_looks": looks_of(study)}
     number = next_number(folder.best_dir)
-    manifest = describe_export(trained[BEST], config, corpus, record) | scored | {"export_number": number}
+    manifest = (
+        describe_export(trained[BEST], config, corpus, record) | scored | {"export_number": number}
+    )
     manifest["search"] = describe_search(summary, best, config, folder)
     temporary = folder.best_dir.with_name("best.tmp")
     with translated(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-    manifest |= write_forms(temporary, trained[BEST].model, trained[BEST].values, corpus, manifest, test_texts, seen.labels, progress)
+    manifest |= write_forms(
+        temporary,
+        trained[BEST].model,
+        trained[BEST].values,
+        corpus,
+        manifest,
+        test_texts,
+        seen.labels,
+        progress,
+    )
     write_text(temporary / CARD, model_card(manifest))
     manifest |= {"schema_version": MANIFEST_VERSION, "files": digests(temporary)}
     write_json(temporary / MANIFEST, manifest)
     publish(temporary, folder.best_dir, number=number)
-    write_json(folder.test_path, {**scored, "mistakes": seen.mistakes})  # not in the export: these are texts of the data
+    write_json(
+        folder.test_path, {**scored, "mistakes": seen.mistakes}
+    )  # not in the export: these are texts of the data
     return manifest
 
 
 def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
-    """The trial to export: the confirmed best, or the search's where nothing is confirmed or a better one has come since.
+    """The trial to export: the confirmed best, or the search's where nothing is confirmed or a
+    better one has come since.
 
     Raises:
         StudyError: no trial is complete.
@@ -133,18 +166,25 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
     """
     trial = next((t for t in summary.ranked if t.number == number), None)
     if trial is None:
-        known = ", ".join(str(t.number) for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED]))
+        known = ", ".join(
+            str(t.number)
+            for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED])
+        )
         raise StudyError(
-            f"--trial must name a completed trial of {summary.study!r} within its limits, such as {known or 'none'}; received {number}."
+            f"--trial must name a completed trial of {summary.study!r} within its limits, such as"
+            f" {known or 'none'}; received {number}."
         )
     return trial
 
 
-def _references(splits: SplitReviews, test_texts: list[str], progress: Progress | None) -> dict[str, Reference]:
+def _references(
+    splits: SplitReviews, test_texts: list[str], progress: Progress | None
+) -> dict[str, Reference]:
     if progress:
         progress("training the references", 0.0)
     train, validation = (
-        (frame["text"].tolist(), frame["label"].to_numpy()) for frame in (splits.frames["train"], splits.frames["validation"])
+        (frame["text"].tolist(), frame["label"].to_numpy())
+        for frame in (splits.frames["train"], splits.frames["validation"])
     )
     return references(train, validation, test_texts, n_classes=len(splits.class_names))
 
@@ -185,13 +225,21 @@ def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
     now = declare(path, n_classes=n_classes, try_fit=fit.try_fit)
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
-        logger.warning("%s changed since the search, though its ranges did not; the export uses it as it is now", path.name)
+        logger.warning(
+            "%s changed since the search, though its ranges did not; the export uses it as it"
+            " is now",
+            path.name,
+        )
 
 
-def describe_scores(trained: dict[str, Trained], compared: dict[str, Reference], seen: Look, summary: Summary) -> dict[str, Any]:
+def describe_scores(
+    trained: dict[str, Trained], compared: dict[str, Reference], seen: Look, summary: Summary
+) -> dict[str, Any]:
     """What validation and test split say of the study's models and of the references."""
     return {
-        "scores": {role: {**one.entry(summary), **seen.entries[role]} for role, one in trained.items()},
+        "scores": {
+            role: {**one.entry(summary), **seen.entries[role]} for role, one in trained.items()
+        },
         "references": {
             name: {
                 "about": one.about,
@@ -205,11 +253,15 @@ def describe_scores(trained: dict[str, Trained], compared: dict[str, Reference],
     }
 
 
-def describe_search(summary: Summary, best: FrozenTrial, config: StudyConfig, folder: StudyDir) -> dict[str, Any]:
+def describe_search(
+    summary: Summary, best: FrozenTrial, config: StudyConfig, folder: StudyDir
+) -> dict[str, Any]:
     """How the exported configuration was found, and what its repeats on fresh seeds say of it."""
     found = Confirmation.load(folder)
     judgement, chosen = judge(found) if found else None, best_of(summary, found)
-    repeats = next((one for one in found.finalists if one.trial == best.number), None) if found else None
+    repeats = (
+        next((one for one in found.finalists if one.trial == best.number), None) if found else None
+    )
     mean = judgement.means.get(best.number) if judgement else None
     return {
         "sampler": config.sampler,
@@ -217,14 +269,18 @@ def describe_search(summary: Summary, best: FrozenTrial, config: StudyConfig, fo
         "n_trials": summary.counts,
         "value": value_of(best),
         "is_baseline": summary.baseline is best,
-        "is_confirmed_best": chosen is not None and chosen.is_confirmed and chosen.trial.number == best.number,
+        "is_confirmed_best": (
+            chosen is not None and chosen.is_confirmed and chosen.trial.number == best.number
+        ),
         "n_shared_seeds": judgement.n_shared if judgement else 0,
         "repeats": {str(seed): value for seed, value in repeats.repeats.items()} if repeats else {},
         "corrected_mean": plain(mean) if mean else None,
     }
 
 
-def describe_export(best: Trained, config: StudyConfig, corpus: Corpus, record: dict[str, Any]) -> dict[str, Any]:
+def describe_export(
+    best: Trained, config: StudyConfig, corpus: Corpus, record: dict[str, Any]
+) -> dict[str, Any]:
     """What the exported model is, and what it was made from."""
     return {
         "study": config.study,

@@ -55,7 +55,8 @@ def write_forms(
     test_labels: Labels,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write every form, and compare each with the trained model on hostile texts and on some of the test split.
+    """Write every form, and compare each with the trained model on hostile texts and on some of the
+    test split.
 
     A form that can't be written, loaded or proven is removed, and its reason kept under `left_out`.
 
@@ -80,30 +81,54 @@ def write_forms(
             measured = _write_and_prove(folder, name, source, manifest, texts, labels, expected)
         except ExportError as error:
             _remove(path)
-            if name in REQUIRED and (name != "keras" or is_stock(source.graph)):  # Keras loads no class of the search space
+            if name in REQUIRED and (
+                name != "keras" or is_stock(source.graph)
+            ):  # Keras loads no class of the search space
                 raise
             left_out[form.path] = str(error).replace(f"{folder.absolute()}/", "")
             continue
-        forms[form.path] = {"form": name, "takes": form.takes, "needs": list(form.needs), "bytes": _size(path), **measured}
-    limits = [f"The model gives NaN for {text[:40]!r}." for text, row in zip(texts, expected, strict=True) if np.isnan(row).any()]
+        forms[form.path] = {
+            "form": name,
+            "takes": form.takes,
+            "needs": list(form.needs),
+            "bytes": _size(path),
+            **measured,
+        }
+    limits = [
+        f"The model gives NaN for {text[:40]!r}."
+        for text, row in zip(texts, expected, strict=True)
+        if np.isnan(row).any()
+    ]
     return {"forms": forms, "left_out": left_out, "limits": limits, "n_parity_texts": len(texts)}
 
 
 def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
-    """The texts that each form is compared on: the hostile ones, then some of the test split from all over it, with these ones' labels."""
-    rows = np.unique(np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int))
+    """The texts that each form is compared on: the hostile ones, then some of the test split from
+    all over it, with these ones' labels.
+    """
+    rows = np.unique(
+        np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int)
+    )
     return [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
 
 
 def _write_and_prove(
-    folder: Path, name: str, source: Source, manifest: dict[str, Any], texts: list[str], labels: Labels, expected: Array
+    folder: Path,
+    name: str,
+    source: Source,
+    manifest: dict[str, Any],
+    texts: list[str],
+    labels: Labels,
+    expected: Array,
 ) -> dict[str, Any]:
     path = folder / FORMS[name].path
     with translated(path):
         write_form(name, source, path)
     found, measured = prove(folder, name, manifest, texts, expected)
     if FORMS[name].tolerance is None:
-        measured["accuracy"] = accuracy_change(labels, found[len(HOSTILE_TEXTS) :], expected[len(HOSTILE_TEXTS) :])
+        measured["accuracy"] = accuracy_change(
+            labels, found[len(HOSTILE_TEXTS) :], expected[len(HOSTILE_TEXTS) :]
+        )
     return measured
 
 
@@ -116,7 +141,8 @@ def accuracy_change(labels: Labels, found: Array, expected: Array) -> dict[str, 
     change = accuracy_difference(labels, found, expected, seed=0)
     if not change.value >= -MAX_INT8_LOSS:
         raise ExportError(
-            f"Its accuracy must not be lower by more than {MAX_INT8_LOSS}; on {len(labels)} test texts it is by {-change.value:.4f}."
+            f"Its accuracy must not be lower by more than {MAX_INT8_LOSS}; on {len(labels)} test"
+            f" texts it is by {-change.value:.4f}."
         )
     return {
         "of_the_model": float(np.mean(expected.argmax(axis=1) == labels)),
@@ -128,10 +154,16 @@ def accuracy_change(labels: Labels, found: Array, expected: Array) -> dict[str, 
     }
 
 
-def pipeline_probabilities(model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int) -> Array:
-    """What the training pipeline gives for raw texts: this project's tokeniser and view, and the model in memory."""
+def pipeline_probabilities(
+    model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int
+) -> Array:
+    """What the training pipeline gives for raw texts: this project's tokeniser and view, and the
+    model in memory.
+    """
     tokens = encode([utf8(text) for text in texts], words)
-    return prediction.predict(model, prediction.make_view(model, values, tokens), n_classes=n_classes)
+    return prediction.predict(
+        model, prediction.make_view(model, values, tokens), n_classes=n_classes
+    )
 
 
 def _remove(path: Path) -> None:
@@ -143,4 +175,8 @@ def _remove(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    return sum(one.stat().st_size for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
+    return sum(
+        one.stat().st_size
+        for one in ([path] if path.is_file() else path.rglob("*"))
+        if one.is_file()
+    )

@@ -1,4 +1,6 @@
-"""The model card of an export, `README.md`: Markdown with the fields of Hugging Face's model cards in its front matter."""
+"""The model card of an export, `README.md`: Markdown with the fields of Hugging Face's model cards
+in its front matter.
+"""
 
 from __future__ import annotations
 
@@ -18,43 +20,67 @@ TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
 
 # How to load each form, run from the export's own folder.
 SNIPPETS = {
-    "keras": """import keras
+    "keras": (
+        """import keras
 import tensorflow as tf
 
 model = keras.models.load_model("model.keras")
-print(model.predict_on_batch(tf.constant(["I love it", "It broke after a day"])))""",
-    "saved_model": """import tensorflow as tf
+print(model.predict_on_batch(tf.constant(["I love it", "It broke after a day"])))"""
+    ),
+    "saved_model": (
+        """import tensorflow as tf
 
 signatures = tf.saved_model.load("saved_model").signatures
 print(signatures["serving_default"](text=tf.constant(["I love it"]))["probabilities"])
-print(signatures["classify"](text=tf.constant(["I love it"])))  # label, probability""",
-    "h5": """import keras
+print(signatures["classify"](text=tf.constant(["I love it"])))  # label, probability"""
+    ),
+    "h5": (
+        """import keras
 import numpy as np
 from tokenizer import load_tokenizer
 
 tokenize, model = load_tokenizer("."), keras.models.load_model("model.h5", compile=False)
-print(model.predict_on_batch(np.array(tokenize(["I love it", "It broke after a day"]), dtype=np.int32)))""",
-    "onnx": """import numpy as np
+print(model.predict_on_batch(np.array(tokenize(["I love it", "It broke after a day"]), dtype=np.int32)))"""
+    ),
+    "onnx": (
+        """import numpy as np
 import onnxruntime
 from tokenizer import load_tokenizer
 
 tokenize, session = load_tokenizer("."), onnxruntime.InferenceSession("model.onnx")
 ids = np.array(tokenize(["I love it", "It broke after a day"]), dtype=np.int32)
-print(session.run(["probabilities"], {"ids": ids})[0])""",
-    "litert": """import numpy as np
+print(session.run(["probabilities"], {"ids": ids})[0])"""
+    ),
+    "litert": (
+        """import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from tokenizer import load_tokenizer
 
 tokenize, classify = load_tokenizer("."), Interpreter("FILE").get_signature_runner("serving_default")
 for row in tokenize(["I love it", "It broke after a day"]):  # one text at a time
-    print(classify(ids=np.array([row], dtype=np.int32))["probabilities"])""",
+    print(classify(ids=np.array([row], dtype=np.int32))["probabilities"])"""
+    ),
 }
-PACKAGES = {"tensorflow": "tensorflow", "keras": "keras", "onnxruntime": "onnxruntime", "ai_edge_litert": "ai-edge-litert"}
+PACKAGES = {
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "onnxruntime": "onnxruntime",
+    "ai_edge_litert": "ai-edge-litert",
+}
 
 
 def model_card(manifest: dict[str, Any]) -> str:
-    """The card of an export from its manifest: what it is, how good, how it was found, how to load each form."""
-    parts = [_front_matter(manifest), _head(manifest), _uses(manifest), _data(manifest), _evaluation(manifest), _search(manifest)]
+    """The card of an export from its manifest: what it is, how good, how it was found, how to load
+    each form.
+    """
+    parts = [
+        _front_matter(manifest),
+        _head(manifest),
+        _uses(manifest),
+        _data(manifest),
+        _evaluation(manifest),
+        _search(manifest),
+    ]
     return "\n".join([*parts, _forms(manifest), _loading(manifest), _end()])
 
 
@@ -66,7 +92,11 @@ def _front_matter(manifest: dict[str, Any]) -> str:
         line
         for name in ("accuracy", "f1")
         if best[name] is not None
-        for line in (f"    - type: {name}", f"      value: {best[name]:.4f}", f"      name: {_quoted('Test ' + name)}")
+        for line in (
+            f"    - type: {name}",
+            f"      value: {best[name]:.4f}",
+            f"      name: {_quoted('Test ' + name)}",
+        )
     ]
     lines = [
         "license: unknown  # that of the data and of this model is yours to fill in",
@@ -114,9 +144,18 @@ def _uses(manifest: dict[str, Any]) -> str:
     end = "beginning" if inputs["truncating"] == "pre" else "end"
     limits = [
         f"A text of more than {inputs['sequence_length']} words loses its {end}.",
-        f"It knows {inputs['vocab_size'] - 2:,} words, those most frequent in the training split; all others are one unknown word to it.",
-        "Words end at white space; case and punctuation of ASCII are dropped. A language that writes no spaces is one unknown word.",
-        "Its probabilities are as well calibrated as the table below says, on texts like those it was trained on; elsewhere nobody knows.",
+        (
+            f"It knows {inputs['vocab_size'] - 2:,} words, those most frequent in the training"
+            " split; all others are one unknown word to it."
+        ),
+        (
+            "Words end at white space; case and punctuation of ASCII are dropped. A language that"
+            " writes no spaces is one unknown word."
+        ),
+        (
+            "Its probabilities are as well calibrated as the table below says, on texts like those"
+            " it was trained on; elsewhere nobody knows."
+        ),
         *(escape_markdown(limit) for limit in manifest["limits"]),
     ]
     listed = "\n".join(f"- {limit}" for limit in limits)
@@ -132,7 +171,8 @@ groups of writers, and should not decide about people by itself.
 def _data(manifest: dict[str, Any]) -> str:
     n_rows, card = manifest["n_rows"], manifest["data_card"]
     shares = " ".join(
-        f"{escape_markdown(name)} {count:,}," for name, count in zip(manifest["class_names"], card["class_counts"]["train"], strict=True)
+        f"{escape_markdown(name)} {count:,},"
+        for name, count in zip(manifest["class_names"], card["class_counts"]["train"], strict=True)
     ).rstrip(",")
     lengths = card["length_percentiles"]
     return f"""## Data
@@ -148,10 +188,20 @@ Licence of the data: not known to this program; fill it in before you pass the m
 def _evaluation(manifest: dict[str, Any]) -> str:
     lines = []
     for name, one in named_entries(manifest).items():
-        cells = [interval_text(one["test"][score], *one["test_intervals"][score]) for score in CARD_SCORES]
+        cells = [
+            interval_text(one["test"][score], *one["test_intervals"][score])
+            for score in CARD_SCORES
+        ]
         lines.append(f"| {' | '.join([name, *cells])} |")
     rows, looks = "\n".join(lines), len(manifest["test_looks"])
-    again = "" if looks == 1 else f" This is look number {looks} at it: the more there are, the less its scores can be trusted."
+    again = (
+        ""
+        if looks == 1
+        else (
+            f" This is look number {looks} at it: the more there are, the less its scores can be"
+            " trusted."
+        )
+    )
     return f"""## Scores
 On the test split, {manifest["n_rows"]["test"]:,} texts that no other command scores a model on, with 95 %
 intervals of the bootstrap over them.{again}
@@ -169,12 +219,23 @@ def _search(manifest: dict[str, Any]) -> str:
     if mean:
         seeds = ", ".join(search["repeats"])
         value = interval_text(mean["value"], mean["low"], mean["high"])
-        role = "It is the confirmed best." if search["is_confirmed_best"] else "It is not the confirmed best."
+        role = (
+            "It is the confirmed best."
+            if search["is_confirmed_best"]
+            else "It is not the confirmed best."
+        )
         if search["n_shared_seeds"] < MIN_ROUNDS:
             role = f"Nothing is confirmed with fewer than {MIN_ROUNDS} seeds."
-        confirmed = f"Trained again on fresh seeds ({seeds}) it had a corrected mean of {value}. {role}"
-    role = " It is the baseline: every hyperparameter at its default." if search["is_baseline"] else ""
-    hyperparameters = "\n".join(f"- `{name}`: {value_text(value)}" for name, value in sorted(manifest["hyperparameters"].items()))
+        confirmed = (
+            f"Trained again on fresh seeds ({seeds}) it had a corrected mean of {value}. {role}"
+        )
+    role = (
+        " It is the baseline: every hyperparameter at its default." if search["is_baseline"] else ""
+    )
+    hyperparameters = "\n".join(
+        f"- `{name}`: {value_text(value)}"
+        for name, value in sorted(manifest["hyperparameters"].items())
+    )
     return f"""## How it was found
 By a search with Optuna's sampler `{search["sampler"]}` and the pruner `{search["pruner"]}`, seed {manifest["seed"]};
 of its trials {counts["complete"]} are complete, {counts["pruned"]} pruned, {counts["fail"]} failed.
@@ -187,12 +248,20 @@ Trial {manifest["trial"]} had {manifest["metric"]} {search["value"]:.4f}.{role} 
 
 def _forms(manifest: dict[str, Any]) -> str:
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in form_rows(manifest))
-    missing = "".join(f"\n`{name}` is not here: {escape_markdown(reason)}\n" for name, reason in manifest["left_out"].items())
+    missing = "".join(
+        f"\n`{name}` is not here: {escape_markdown(reason)}\n"
+        for name, reason in manifest["left_out"].items()
+    )
     int8 = manifest["forms"].get("model_int8.tflite")
     rounded = ""
     if int8:
-        change = interval_text(*(int8["accuracy"][name] for name in ("change", "change_low", "change_high")))
-        rounded = f"\nWith int8 weights the accuracy changes by {change}; {int8['accuracy']['same_label_share']:.2%} of the labels stay.\n"
+        change = interval_text(
+            *(int8["accuracy"][name] for name in ("change", "change_low", "change_high"))
+        )
+        rounded = (
+            f"\nWith int8 weights the accuracy changes by {change};"
+            f" {int8['accuracy']['same_label_share']:.2%} of the labels stay.\n"
+        )
     return f"""## Forms
 Each was loaded in a fresh process with only what it needs, and compared with the trained model on {manifest["n_parity_texts"]:,} texts:
 held-out ones, and empty, very long, foreign and broken ones. Time and memory are those of the machine that exported it, for one text
@@ -206,7 +275,16 @@ TensorFlow Serving itself was not run; the SavedModel's signatures are `serving_
 """
 
 
-FORM_COLUMNS = ("form", "takes", "needs", "MB", "difference", "ms a text", "s to start", "memory MB")
+FORM_COLUMNS = (
+    "form",
+    "takes",
+    "needs",
+    "MB",
+    "difference",
+    "ms a text",
+    "s to start",
+    "memory MB",
+)
 
 
 def form_rows(manifest: dict[str, Any]) -> list[list[str]]:
@@ -230,12 +308,21 @@ def _loading(manifest: dict[str, Any]) -> str:
     parts = ["## How to load each\nIn this folder:"]
     for name, one in manifest["forms"].items():
         snippet = SNIPPETS[one["form"].removesuffix("_int8")].replace("FILE", name)
-        needs = " and ".join(f"{PACKAGES[module]} {manifest['versions'][PACKAGES[module]]}" for module in one["needs"])
+        needs = " and ".join(
+            f"{PACKAGES[module]} {manifest['versions'][PACKAGES[module]]}"
+            for module in one["needs"]
+        )
         parts.append(f"`{name}`, proven with {needs}:\n```python\n{snippet}\n```")
     if any(one["takes"] == TOKEN_IDS for one in manifest["forms"].values()):
-        parts.append("`tokenizer.py` needs Python alone. In `vocabulary.txt` stand the words of ids 2, 3, …; 0 is padding, 1 unknown.")
+        parts.append(
+            "`tokenizer.py` needs Python alone. In `vocabulary.txt` stand the words of ids 2, 3, …;"
+            " 0 is padding, 1 unknown."
+        )
     return "\n\n".join(parts) + "\n"
 
 
 def _end() -> str:
-    return "A single output column is the probability of the second class. Classes are in the order of `class_names` in `export.json`.\n"
+    return (
+        "A single output column is the probability of the second class. Classes are in the order of"
+        " `class_names` in `export.json`.\n"
+    )

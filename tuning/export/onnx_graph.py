@@ -1,6 +1,8 @@
-"""An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM: masks become its lengths, not a loop over time.
+"""An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM: masks become its
+lengths, not a loop over time.
 
-Token ids `ids`, int32 (batch, length), padded after the text with 0, to `probabilities`, float32 (batch, n_classes).
+Token ids `ids`, int32 (batch, length), padded after the text with 0, to `probabilities`, float32
+(batch, n_classes).
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 OPSET, IR_VERSION = 17, 8  # what every onnxruntime from 1.13 on reads
-ACTIVATIONS = {"linear": None, "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softmax": "Softmax"}
+ACTIVATIONS = {
+    "linear": None,
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "relu": "Relu",
+    "softmax": "Softmax",
+}
 IDENTITIES = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.SpatialDropout1D)
 
 
@@ -22,17 +30,27 @@ class Unsupported(Exception):
 
 
 def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
-    """The layers of a model that are one chain from one input to one output, without the input; None if they are not."""
+    """The layers of a model that are one chain from one input to one output, without the input;
+    None if they are not.
+    """
     if type(model) is keras.Sequential:
         return list(model.layers)
-    if not getattr(model, "_is_graph_network", True) or len(getattr(model, "outputs", None) or ()) != 1 or len(model.inputs) != 1:
+    if (
+        not getattr(model, "_is_graph_network", True)
+        or len(getattr(model, "outputs", None) or ()) != 1
+        or len(model.inputs) != 1
+    ):
         return None
     layers: list[keras.layers.Layer] = []
     tensor = model.outputs[0]
     while not isinstance(tensor._keras_history[0], keras.layers.InputLayer):
         operation, place, _ = tensor._keras_history
         arguments = operation._inbound_nodes[place].arguments.args
-        if not isinstance(operation, keras.layers.Layer) or len(arguments) != 1 or not hasattr(arguments[0], "_keras_history"):
+        if (
+            not isinstance(operation, keras.layers.Layer)
+            or len(arguments) != 1
+            or not hasattr(arguments[0], "_keras_history")
+        ):
             return None
         layers.insert(0, operation)
         tensor = arguments[0]
@@ -40,7 +58,9 @@ def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
     return layers if len(layers) == len(known) else None
 
 
-def write_graph(layers: list[keras.layers.Layer], *, length: int | None, n_classes: int) -> onnx.ModelProto:
+def write_graph(
+    layers: list[keras.layers.Layer], *, length: int | None, n_classes: int
+) -> onnx.ModelProto:
     """The graph of a chain of layers, for ids of `length` columns, or of any number of them.
 
     Raises:
@@ -52,18 +72,30 @@ def write_graph(layers: list[keras.layers.Layer], *, length: int | None, n_class
     if graph.value is None or graph.is_sequence:
         raise Unsupported("the chain does not end in one row a text")
     if graph.width == 1 and n_classes == 2:
-        graph.value = graph.node("Concat", [graph.node("Sub", [graph.constant(np.float32(1)), graph.value]), graph.value], axis=1)
+        graph.value = graph.node(
+            "Concat",
+            [graph.node("Sub", [graph.constant(np.float32(1)), graph.value]), graph.value],
+            axis=1,
+        )
     graph.node("Identity", [graph.value], outputs=("probabilities",))
-    ids = helper.make_tensor_value_info("ids", onnx.TensorProto.INT32, ["batch", length or "length"])
-    found = helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", n_classes])
+    ids = helper.make_tensor_value_info(
+        "ids", onnx.TensorProto.INT32, ["batch", length or "length"]
+    )
+    found = helper.make_tensor_value_info(
+        "probabilities", onnx.TensorProto.FLOAT, ["batch", n_classes]
+    )
     body = helper.make_graph(graph.nodes, "classifier", [ids], [found], graph.constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 class _Graph:
-    """Nodes and constants so far; `value` names what the last layer gave: a sequence (length, batch, width), or rows (batch, width)."""
+    """Nodes and constants so far; `value` names what the last layer gave: a sequence (length,
+    batch, width), or rows (batch, width).
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -74,10 +106,14 @@ class _Graph:
         self.lengths = ""  # of the texts, int32 (batch,); empty where nothing is masked
         self.mask = ""  # float32 (length, batch, 1)
 
-    def node(self, kind: str, inputs: list[str], *, outputs: tuple[str, ...] = (), **attributes: Any) -> str:
+    def node(
+        self, kind: str, inputs: list[str], *, outputs: tuple[str, ...] = (), **attributes: Any
+    ) -> str:
         """Add a node; returns the name of its first output."""
         names = outputs or (f"{kind.lower()}_{len(self.nodes)}",)
-        self.nodes.append(helper.make_node(kind, inputs, names, name=f"{kind}_{len(self.nodes)}", **attributes))
+        self.nodes.append(
+            helper.make_node(kind, inputs, names, name=f"{kind}_{len(self.nodes)}", **attributes)
+        )
         return names[0]
 
     def constant(self, values: Any) -> str:
@@ -100,7 +136,11 @@ class _Graph:
             keras.layers.Dense: self._dense,
             keras.layers.Activation: self._activation,
         }.get(type(layer))
-        if write is None or layer.compute_dtype != "float32" or (self.value is None) != (type(layer) is keras.layers.Embedding):
+        if (
+            write is None
+            or layer.compute_dtype != "float32"
+            or (self.value is None) != (type(layer) is keras.layers.Embedding)
+        ):
             raise Unsupported(f"{type(layer).__name__} in this place")
         write(layer)
 
@@ -112,7 +152,9 @@ class _Graph:
             padding = self.node("Equal", ["ids", self.constant(np.int32(0))])
             here = self.node("Cast", [self.node("Not", [padding])], to=onnx.TensorProto.INT32)
             self.lengths = self.node("ReduceSum", [here, self.axes(1)], keepdims=0)
-            rows = self.node("Cast", [self.node("Transpose", [here], perm=[1, 0])], to=onnx.TensorProto.FLOAT)
+            rows = self.node(
+                "Cast", [self.node("Transpose", [here], perm=[1, 0])], to=onnx.TensorProto.FLOAT
+            )
             self.mask = self.node("Unsqueeze", [rows, self.axes(2)])
 
     def _lstm(self, layer: keras.layers.LSTM) -> None:
@@ -123,25 +165,42 @@ class _Graph:
         self.value, self.is_sequence = last, layer.return_sequences
         if layer.return_sequences:
             self.value = self.node("Squeeze", [every, self.axes(1)])
-            if self.mask and not layer.zero_output_for_mask:  # Keras repeats the last output where the text has ended
+            if (
+                self.mask and not layer.zero_output_for_mask
+            ):  # Keras repeats the last output where the text has ended
                 here = self.node("Cast", [self.mask], to=onnx.TensorProto.BOOL)
                 self.value = self.node("Where", [here, self.value, last])
 
     def _bidirectional(self, layer: keras.layers.Bidirectional) -> None:
         both = [layer.forward_layer, layer.backward_layer]
-        if layer.merge_mode != "concat" or any(type(one) is not keras.layers.LSTM for one in both) or both[0].go_backwards:
+        if (
+            layer.merge_mode != "concat"
+            or any(type(one) is not keras.layers.LSTM for one in both)
+            or both[0].go_backwards
+        ):
             raise Unsupported("a Bidirectional other than two LSTMs side by side")
         every, states = self._run(both, "bidirectional")
         self.is_sequence = layer.return_sequences
         if layer.return_sequences:
-            self.value = self.node("Reshape", [self.node("Transpose", [every], perm=[0, 2, 1, 3]), self.axes(0, 0, self.width)])
+            self.value = self.node(
+                "Reshape",
+                [self.node("Transpose", [every], perm=[0, 2, 1, 3]), self.axes(0, 0, self.width)],
+            )
         else:
-            self.value = self.node("Reshape", [self.node("Transpose", [states], perm=[1, 0, 2]), self.axes(0, self.width)])
+            self.value = self.node(
+                "Reshape",
+                [self.node("Transpose", [states], perm=[1, 0, 2]), self.axes(0, self.width)],
+            )
 
     def _run(self, layers: list[keras.layers.LSTM], direction: str) -> tuple[str, str]:
-        """ONNX's LSTM: every output (length, directions, batch, units), and the last of each direction (directions, batch, units)."""
+        """ONNX's LSTM: every output (length, directions, batch, units), and the last of each
+        direction (directions, batch, units).
+        """
         for layer in layers:
-            plain = layer.activation is keras.activations.tanh and layer.recurrent_activation is keras.activations.sigmoid
+            plain = (
+                layer.activation is keras.activations.tanh
+                and layer.recurrent_activation is keras.activations.sigmoid
+            )
             if not plain or layer.stateful or layer.return_state or not self.is_sequence:
                 raise Unsupported("an LSTM with other activations or with states")
         units = int(layers[0].units)
@@ -156,8 +215,14 @@ class _Graph:
     def _average(self, layer: keras.layers.GlobalAveragePooling1D) -> None:
         self._require_pooling(layer)
         if self.mask:
-            total = self.node("ReduceSum", [self.node("Mul", [str(self.value), self.mask]), self.axes(0)], keepdims=0)
-            self.value = self.node("Div", [total, self.node("ReduceSum", [self.mask, self.axes(0)], keepdims=0)])
+            total = self.node(
+                "ReduceSum",
+                [self.node("Mul", [str(self.value), self.mask]), self.axes(0)],
+                keepdims=0,
+            )
+            self.value = self.node(
+                "Div", [total, self.node("ReduceSum", [self.mask, self.axes(0)], keepdims=0)]
+            )
         else:
             self.value = self.node("ReduceMean", [str(self.value)], axes=[0], keepdims=0)
 
@@ -188,7 +253,9 @@ class _Graph:
 
 
 def _gates(layer: keras.layers.LSTM) -> tuple[Any, Any, Any]:
-    """Kernel (4 units, inputs), recurrent kernel (4 units, units) and bias (8 units) in ONNX's order of gates; Keras' is i, f, c, o."""
+    """Kernel (4 units, inputs), recurrent kernel (4 units, units) and bias (8 units) in ONNX's
+    order of gates; Keras' is i, f, c, o.
+    """
     cell = layer.cell
 
     def ordered(values: Any) -> Any:

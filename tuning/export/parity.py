@@ -1,7 +1,9 @@
-"""Prove a form of an export: loaded in a fresh process that has its runtime alone, it gives the trained model's probabilities.
+"""Prove a form of an export: loaded in a fresh process that has its runtime alone, it gives the
+trained model's probabilities.
 
-`python -m tuning.export.parity FOLDER FORM` is that process. It reads a manifest and texts from standard input, and writes their
-probabilities, in one batch and each text alone, and what loading and answering took, as JSON.
+`python -m tuning.export.parity FOLDER FORM` is that process. It reads a manifest and texts from
+standard input, and writes their probabilities, in one batch and each text alone, and what loading
+and answering took, as JSON.
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ MAX_SECONDS = 900  # of a proof; the slowest form that was seen, on a busy machi
 N_CALLS, N_WARM_UP_CALLS = 30, 3  # of a single text
 
 
-def prove(folder: Path, form: str, manifest: dict[str, Any], texts: list[str], expected: Array) -> tuple[Array, dict[str, Any]]:
-    """A form's probabilities of the texts, and what it measured: `max_difference` to the expected ones, and the process's own figures.
+def prove(
+    folder: Path, form: str, manifest: dict[str, Any], texts: list[str], expected: Array
+) -> tuple[Array, dict[str, Any]]:
+    """A form's probabilities of the texts, and what it measured: `max_difference` to the expected
+    ones, and the process's own figures.
 
-    Every text is given in one batch with all others, and alone: a model that reads the padding may answer differently.
+    Every text is given in one batch with all others, and alone: a model that reads the padding may
+    answer differently.
 
     Raises:
         ExportError: the form can't be loaded, or differs by more than its tolerance.
@@ -47,22 +53,39 @@ def prove(folder: Path, form: str, manifest: dict[str, Any], texts: list[str], e
         if np.isnan(difference) or (tolerance is not None and difference > tolerance):
             worst = int(differences.max(axis=1).argmax())
             raise ExportError(
-                f"{FORMS[form].path} must give the trained model's probabilities within {tolerance or 1:g}; it differs by {difference:.2g} "
-                f"on text {worst} of {len(texts)}, given {given}."
+                f"{FORMS[form].path} must give the trained model's probabilities within"
+                f" {tolerance or 1:g}; it differs by {difference:.2g} on text {worst} of"
+                f" {len(texts)}, given {given}."
             )
         largest = max(largest, difference)
     return found, {"max_difference": largest, **measured}
 
 
-def _ask(folder: Path, form: str, manifest: dict[str, Any], texts: list[str]) -> tuple[Array, Array, dict[str, Any]]:
+def _ask(
+    folder: Path, form: str, manifest: dict[str, Any], texts: list[str]
+) -> tuple[Array, Array, dict[str, Any]]:
     command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), form]
     root = str(Path(__file__).resolve().parents[2])
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    env = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
     request = json.dumps({"manifest": manifest, "texts": texts})
     try:
-        done = subprocess.run(command, input=request, capture_output=True, text=True, env=env, check=False, timeout=MAX_SECONDS)
+        done = subprocess.run(
+            command,
+            input=request,
+            capture_output=True,
+            text=True,
+            env=env,
+            check=False,
+            timeout=MAX_SECONDS,
+        )
     except subprocess.TimeoutExpired as error:
-        raise ExportError(f"{FORMS[form].path} must answer {len(texts)} texts within {MAX_SECONDS} s; it did not.") from error
+        raise ExportError(
+            f"{FORMS[form].path} must answer {len(texts)} texts within {MAX_SECONDS} s; it did not."
+        ) from error
     if done.returncode != 0:
         raise ExportError((done.stderr.strip().splitlines() or ["no message"])[-1])
     answer = json.loads(done.stdout)

@@ -1,4 +1,6 @@
-"""The best configuration, or the baseline, trained again on train and validation splits together."""
+"""The best configuration, or the baseline, trained again on train and validation splits
+together.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,19 @@ class Trained:
     seconds: float
 
     def classifier(self, n_classes: int) -> Classifier:
-        return lambda texts: prediction.predict(self.model, prediction.make_view(self.model, self.values, texts), n_classes=n_classes)
+        return lambda texts: prediction.predict(
+            self.model, prediction.make_view(self.model, self.values, texts), n_classes=n_classes
+        )
 
     def entry(self, summary: Summary) -> dict[str, Any]:
         """What the search knows of it, as plain values."""
         name = f"validation_{summary.metric.removeprefix('val_')}"
-        return {"trial": self.trial.number, "epochs": self.epochs, name: value_of(self.trial), "seconds": round(self.seconds, 1)}
+        return {
+            "trial": self.trial.number,
+            "epochs": self.epochs,
+            name: value_of(self.trial),
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def retrain(
@@ -82,5 +91,8 @@ def retrain(
     )
     trained = len(result.history)
     if trained != epochs and not has_own_fit(hypermodel):
-        raise ExportError(f"Trial {trial.number} must be trained for the {epochs} epochs after which it was best; {trained} were trained.")
+        raise ExportError(
+            f"Trial {trial.number} must be trained for the {epochs} epochs after which it was best;"
+            f" {trained} were trained."
+        )
     return Trained(trial, values, trained, model, time.monotonic() - started)

@@ -1,4 +1,6 @@
-"""Exports of a study, one after another: `best/` is the newest, `best.N/` the earlier ones, of which the last few are kept."""
+"""Exports of a study, one after another: `best/` is the newest, `best.N/` the earlier ones, of
+which the last few are kept.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ N_KEPT = 2  # earlier exports: some ten MB each
 def next_number(best: Path) -> int:
     """The number of the next export of a study, from 1."""
     current = 0
-    with contextlib.suppress(ExportError, TypeError, ValueError):  # missing, of an earlier version, or changed
+    with contextlib.suppress(
+        ExportError, TypeError, ValueError
+    ):  # missing, of an earlier version, or changed
         current = int(read_manifest(best).get("export_number", 0))
     stands = int(best.exists())  # it will move to the number before the next, which must be free
     return 1 + max(current, stands, *(number + stands for number in earlier(best)), 0)
@@ -26,12 +30,17 @@ def next_number(best: Path) -> int:
 
 def earlier(best: Path) -> dict[int, Path]:
     """The earlier exports of a study by their numbers, the newest first."""
-    found = {int(path.suffix[1:]): path for path in best.parent.glob(f"{best.name}.*") if path.suffix[1:].isdecimal()}
+    found = {
+        int(path.suffix[1:]): path
+        for path in best.parent.glob(f"{best.name}.*")
+        if path.suffix[1:].isdecimal()
+    }
     return dict(sorted(found.items(), reverse=True))
 
 
 def publish(temporary: Path, best: Path, *, number: int) -> None:
-    """Put a finished export of this number in its place; the one that stood there is kept beside it, the oldest go.
+    """Put a finished export of this number in its place; the one that stood there is kept beside
+    it, the oldest go.
 
     Two renames: a process that is killed between them leaves both folders whole, for `recover`.
 
@@ -55,7 +64,9 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
 
 
 def recover(best: Path) -> None:
-    """Finish what a killed `publish` began: where there is no `best/`, the finished export that should stand there takes its place."""
+    """Finish what a killed `publish` began: where there is no `best/`, the finished export that
+    should stand there takes its place.
+    """
     if best.exists():
         return
     for path in (best.with_name(f"{best.name}.tmp"), *earlier(best).values()):
@@ -78,9 +89,15 @@ def is_whole(folder: Path) -> bool:
 
 
 def newest(folder: StudyDir) -> Path:
-    """The folder of a study's newest finished export; whether there is one is for `read_manifest` to say."""
+    """The folder of a study's newest finished export; whether there is one is for `read_manifest`
+    to say.
+    """
     if not folder.best_dir.exists() and folder.path.is_dir():
-        # else one is being written now, or the folder takes nothing, and what it holds is all there is
-        with contextlib.suppress(Timeout, OSError, StorageError), FileLock(folder.export_lock_path).acquire(timeout=0):
+        # else one is being written now, or the folder takes nothing, and what it holds is all there
+        # is
+        with (
+            contextlib.suppress(Timeout, OSError, StorageError),
+            FileLock(folder.export_lock_path).acquire(timeout=0),
+        ):
             recover(folder.best_dir)
     return folder.best_dir

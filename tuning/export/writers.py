@@ -1,4 +1,6 @@
-"""Write a trained model in each form: Keras, SavedModel, `.h5`, ONNX, LiteRT. Whether a file is the model is for `parity` to say."""
+"""Write a trained model in each form: Keras, SavedModel, `.h5`, ONNX, LiteRT. Whether a file is the
+model is for `parity` to say.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Source:
 
     @cached_property
     def graph(self) -> keras.Model:
-        """The model's layers as a functional model without the optimizer, or a subclassed model that Keras can't trace as it is."""
+        """The model's layers as a functional model without the optimizer, or a subclassed model
+        that Keras can't trace as it is.
+        """
         return as_graph(self.model, sequence_length=self.sequence_length)
 
     def probabilities(self, output: tf.Tensor) -> tf.Tensor:
@@ -56,33 +60,47 @@ def write_form(form: str, source: Source, path: Path) -> None:
         "h5": _write_h5,
         "onnx": _write_onnx,
         "litert": lambda source, path: _write_litert(source, path, optimizations=[]),
-        "litert_int8": lambda source, path: _write_litert(source, path, optimizations=[tf.lite.Optimize.DEFAULT]),
+        "litert_int8": lambda source, path: _write_litert(
+            source, path, optimizations=[tf.lite.Optimize.DEFAULT]
+        ),
     }
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras calls .h5 a legacy form; it is here because the notebook uses it
+            warnings.simplefilter(
+                "ignore"
+            )  # Keras calls .h5 a legacy form; it is here because the notebook uses it
             writers[form](source, path)
     except OSError:
         raise
     except Exception as error:  # each writer has its own
-        if form == "saved_model" and isinstance(error, tf.errors.OpError):  # TensorFlow's own words for a full disk
+        if form == "saved_model" and isinstance(
+            error, tf.errors.OpError
+        ):  # TensorFlow's own words for a full disk
             raise OSError(error.message) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"{path.name} can't be written from this model: {type(error).__name__} {first}") from error
+        raise ExportError(
+            f"{path.name} can't be written from this model: {type(error).__name__} {first}"
+        ) from error
 
 
 def raw_text_model(source: Source) -> keras.Model:
-    """The model with `TextVectorization` before it: strings (batch,) in, its own output out. Stock Keras parts only."""
+    """The model with `TextVectorization` before it: strings (batch,) in, its own output out. Stock
+    Keras parts only.
+    """
     text = keras.Input((), dtype="string", name="text")
     cut = source.sequence_length if source.truncating == "post" else None
-    ids = keras.layers.TextVectorization(vocabulary=source.words, output_sequence_length=cut, name="tokenize")(text)
+    ids = keras.layers.TextVectorization(
+        vocabulary=source.words, output_sequence_length=cut, name="tokenize"
+    )(text)
     if source.truncating == "pre":
         ids = _keep_end(ids, source.sequence_length)
     return keras.Model(text, source.graph(ids), name="classifier")
 
 
 def _keep_end(ids: Any, sequence_length: int) -> Any:
-    """The last `sequence_length` ids of each row's text, padded after it; 0 stands nowhere but in the padding."""
+    """The last `sequence_length` ids of each row's text, padded after it; 0 stands nowhere but in
+    the padding.
+    """
     ops = keras.ops
     ids = ops.pad(ids, [[0, 0], [0, sequence_length]])
     lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1, keepdims=True)
@@ -94,7 +112,8 @@ def _keep_end(ids: Any, sequence_length: int) -> Any:
 def _write_saved_model(source: Source, path: Path) -> None:
     """Two signatures over strings `text` (batch,).
 
-    `serving_default` gives `probabilities` (batch, n_classes); `classify` gives `label`, a string, and its `probability` (batch,).
+    `serving_default` gives `probabilities` (batch, n_classes); `classify` gives `label`, a string,
+    and its `probability` (batch,).
     """
     raw, names = raw_text_model(source), tf.constant(source.class_names)
 
@@ -103,17 +122,24 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
     def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
         found = serve(text)["probabilities"]
-        return {"label": tf.gather(names, tf.argmax(found, axis=1)), "probability": tf.reduce_max(found, axis=1)}
+        return {
+            "label": tf.gather(names, tf.argmax(found, axis=1)),
+            "probability": tf.reduce_max(found, axis=1),
+        }
 
     archive = keras.export.ExportArchive()
     archive.track(raw)
     for name, function in (("serving_default", serve), ("classify", classify)):
-        archive.add_endpoint(name, function, input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+        archive.add_endpoint(
+            name, function, input_signature=[tf.TensorSpec((None,), tf.string, name="text")]
+        )
     archive.write_out(str(path), verbose=False)
 
 
 def _write_h5(source: Source, path: Path) -> None:
-    """A chain of layers as a `Sequential`: Keras 3.15 writes a functional model's mask as an operation that it can't read from `.h5`."""
+    """A chain of layers as a `Sequential`: Keras 3.15 writes a functional model's mask as an
+    operation that it can't read from `.h5`.
+    """
     layers, model = chain(source.graph), source.graph
     if layers is not None:
         (ids,) = model.inputs
@@ -122,7 +148,9 @@ def _write_h5(source: Source, path: Path) -> None:
 
 
 def _write_onnx(source: Source, path: Path) -> None:
-    """This project's own graph where the layers are a chain that it knows; else tf2onnx's, whose masks are loops over time."""
+    """This project's own graph where the layers are a chain that it knows; else tf2onnx's, whose
+    masks are loops over time.
+    """
     length = None if ignores_padding(source.model) else source.sequence_length
     try:
         layers = chain(source.graph)
@@ -133,12 +161,16 @@ def _write_onnx(source: Source, path: Path) -> None:
         import tf2onnx
 
         ids = tf.TensorSpec((None, length), tf.int32, name="ids")
-        graph, _ = tf2onnx.convert.from_function(_served(source, ids), input_signature=[ids], opset=OPSET)
+        graph, _ = tf2onnx.convert.from_function(
+            _served(source, ids), input_signature=[ids], opset=OPSET
+        )
     path.write_bytes(graph.SerializeToString())
 
 
 def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> None:
-    """One text at a time, of a fixed length: with any other shape LiteRT asks for TensorFlow's own operations, which it does not have."""
+    """One text at a time, of a fixed length: with any other shape LiteRT asks for TensorFlow's own
+    operations, which it does not have.
+    """
     ids = tf.TensorSpec((1, source.sequence_length), tf.int32, name="ids")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         archive = keras.export.ExportArchive()
@@ -154,4 +186,7 @@ def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> No
 
 def _served(source: Source, ids: tf.TensorSpec) -> Any:
     """Token ids to `probabilities`, traced."""
-    return tf.function(lambda ids: {"probabilities": source.probabilities(source.graph(ids, training=False))}, input_signature=[ids])
+    return tf.function(
+        lambda ids: {"probabilities": source.probabilities(source.graph(ids, training=False))},
+        input_signature=[ids],
+    )

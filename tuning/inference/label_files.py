@@ -1,4 +1,6 @@
-"""Label the rows of files of any size: a chunk at a time through the model, each chunk written before the next is read."""
+"""Label the rows of files of any size: a chunk at a time through the model, each chunk written
+before the next is read.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from tuning.errors import DataError, StorageError
 from tuning.inference.load import Prediction, Probabilities
 from tuning.results import json_line, no_formula
 
-CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000  # of a chunk; what it takes in memory does not grow with the file
+CHUNK_ROWS, CHUNK_CHARACTERS = (
+    4_096,
+    8_000_000,
+)  # of a chunk; what it takes in memory does not grow with the file
 HEADER = ("file", "row", "label", "probability", "problem")
 
 Labelled = list[tuple[Row, Prediction | None]]
@@ -27,7 +32,9 @@ Labelled = list[tuple[Row, Prediction | None]]
 
 @dataclass
 class Counts:
-    """What was written so far: rows by label, and the rows with a problem, the first of them by name."""
+    """What was written so far: rows by label, and the rows with a problem, the first of them by
+    name.
+    """
 
     labels: Counter[str] = field(default_factory=Counter)
     n_problems: int = 0
@@ -44,16 +51,24 @@ class Counts:
                 self.labels[prediction.label] += 1
                 continue
             self.n_problems += 1
-            self.first_problem = self.first_problem or f"{row.file} row {row.number} ({row.problem})"
+            self.first_problem = (
+                self.first_problem or f"{row.file} row {row.number} ({row.problem})"
+            )
 
 
-def label(rows: Iterable[Row], probabilities: Probabilities, class_names: Sequence[str]) -> Iterator[Labelled]:
+def label(
+    rows: Iterable[Row], probabilities: Probabilities, class_names: Sequence[str]
+) -> Iterator[Labelled]:
     """The rows with their predictions, chunk by chunk, in their order.
 
-    A chunk goes through the model sorted by length, so that a batch is padded to texts of its own length.
+    A chunk goes through the model sorted by length, so that a batch is padded to texts of its own
+    length.
     """
     for chunk in chunks(rows):
-        order = sorted((place for place, row in enumerate(chunk) if not row.problem), key=lambda place: len(chunk[place].text))
+        order = sorted(
+            (place for place, row in enumerate(chunk) if not row.problem),
+            key=lambda place: len(chunk[place].text),
+        )
         found: list[Prediction | None] = [None] * len(chunk)
         if order:
             outputs = probabilities([chunk[place].text for place in order])
@@ -80,8 +95,12 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def write_csv_rows(labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]) -> Counts:
-    """Write a line a row: file, row, label, probability, problem. A cell that looks like a formula gets an apostrophe before it."""
+def write_csv_rows(
+    labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]
+) -> Counts:
+    """Write a line a row: file, row, label, probability, problem. A cell that looks like a formula
+    gets an apostrophe before it.
+    """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
 
@@ -92,19 +111,29 @@ def write_csv_rows(labelled: Iterable[Labelled], file: IO[str], on_chunk: Callab
     return _write(labelled, write, on_chunk)
 
 
-def write_json_rows(labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]) -> Counts:
-    """Write a JSON object a row: its file and number, then label, probability and text, or the problem."""
+def write_json_rows(
+    labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]
+) -> Counts:
+    """Write a JSON object a row: its file and number, then label, probability and text, or the
+    problem.
+    """
 
     def write(row: Row, found: Prediction | None) -> None:
         values = (
-            {"label": found.label, "probability": round(found.probability, 6), "text": found.text} if found else {"problem": row.problem}
+            {"label": found.label, "probability": round(found.probability, 6), "text": found.text}
+            if found
+            else {"problem": row.problem}
         )
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
 
     return _write(labelled, write, on_chunk)
 
 
-def _write(labelled: Iterable[Labelled], write: Callable[[Row, Prediction | None], None], on_chunk: Callable[[Counts], None]) -> Counts:
+def _write(
+    labelled: Iterable[Labelled],
+    write: Callable[[Row, Prediction | None], None],
+    on_chunk: Callable[[Counts], None],
+) -> Counts:
     counts = Counts()
     for chunk in labelled:
         for row, found in chunk:
@@ -116,7 +145,8 @@ def _write(labelled: Iterable[Labelled], write: Callable[[Row, Prediction | None
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that is there only when it is whole: another name of its own, renamed at the end, removed where that is not reached.
+    """A text file that is there only when it is whole: another name of its own, renamed at the end,
+    removed where that is not reached.
 
     Raises:
         StorageError: it can't be written.
@@ -128,14 +158,17 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         temporary.replace(path)
     except OSError as error:
         raise StorageError(
-            f"--output must name a file that can be written; {path} gave {error.strerror or str(error)!r}. Name another."
+            f"--output must name a file that can be written; {path} gave"
+            f" {error.strerror or str(error)!r}. Name another."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def default_output(pattern: str) -> Path:
-    """Where predictions go if nobody says: into this folder, since data often lie where nothing may be written."""
+    """Where predictions go if nobody says: into this folder, since data often lie where nothing may
+    be written.
+    """
     path = Path(pattern)
     stem = path.name.removesuffix(".gz").rpartition(".")[0] if path.is_file() else ""
     return Path(f"{stem}.predictions.csv" if stem else "predictions.csv")
@@ -147,12 +180,25 @@ def check_output(output: Path | None, pattern: str) -> None:
     Raises:
         DataError: the output is one of the files of the pattern.
     """
-    if output is not None and output.exists() and any(path.samefile(output) for path in find_files(pattern, formats=TEXT_FORMATS)):
-        raise DataError(f"--output must not be a file that is read; received {str(output)!r}. Name another.")
+    if (
+        output is not None
+        and output.exists()
+        and any(path.samefile(output) for path in find_files(pattern, formats=TEXT_FORMATS))
+    ):
+        raise DataError(
+            f"--output must not be a file that is read; received {str(output)!r}. Name another."
+        )
 
 
 def sentence(counts: Counts) -> str:
     """What became of the rows."""
     labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.labels.items()))
-    problems = f", {counts.n_problems:,} with a problem, the first: {counts.first_problem}" if counts.n_problems else ""
-    return f"{counts.n_rows:,} rows: {counts.labels.total():,} labelled{f' ({labels})' if labels else ''}{problems}."
+    problems = (
+        f", {counts.n_problems:,} with a problem, the first: {counts.first_problem}"
+        if counts.n_problems
+        else ""
+    )
+    return (
+        f"{counts.n_rows:,} rows: {counts.labels.total():,}"
+        f" labelled{f' ({labels})' if labels else ''}{problems}."
+    )

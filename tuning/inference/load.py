@@ -1,4 +1,6 @@
-"""Load an export and classify texts; knows neither Optuna nor KerasTuner, and TensorFlow only where the form needs it."""
+"""Load an export and classify texts; knows neither Optuna nor KerasTuner, and TensorFlow only where
+the form needs it.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,20 @@ class Prediction:
     probability: float
 
 
-def load(folder: Path, *, form: str = "keras", manifest: dict[str, Any] | None = None, n_threads: int | None = None) -> Probabilities:
+def load(
+    folder: Path,
+    *,
+    form: str = "keras",
+    manifest: dict[str, Any] | None = None,
+    n_threads: int | None = None,
+) -> Probabilities:
     """A function from texts to class probabilities, float64 array (n_texts, n_classes).
 
     `form` is a key of `FORMS`; `n_threads` is for ONNX and LiteRT, by default all cores.
 
     Raises:
-        ExportError: the form is not in the export, was changed since it was written, or can't be loaded.
+        ExportError: the form is not in the export, was changed since it was written, or can't be
+            loaded.
         ValueError: an unknown form.
     """
     if form not in FORMS:
@@ -50,15 +59,25 @@ def load(folder: Path, *, form: str = "keras", manifest: dict[str, Any] | None =
     n_classes = len(manifest["class_names"])
 
     def probabilities(texts: Sequence[str]) -> Array:
-        parts = [run(texts[start : start + BATCH_SIZE]) for start in range(0, len(texts), BATCH_SIZE)]
-        return np.concatenate([class_probabilities(part, n_classes=n_classes) for part in parts]) if parts else np.empty((0, n_classes))
+        parts = [
+            run(texts[start : start + BATCH_SIZE]) for start in range(0, len(texts), BATCH_SIZE)
+        ]
+        return (
+            np.concatenate([class_probabilities(part, n_classes=n_classes) for part in parts])
+            if parts
+            else np.empty((0, n_classes))
+        )
 
     return probabilities
 
 
 def fastest_form(manifest: dict[str, Any]) -> str:
-    """The form to predict with: ONNX, which loads in less than a second, else Keras, else the SavedModel."""
-    known = [name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in manifest["forms"]]
+    """The form to predict with: ONNX, which loads in less than a second, else Keras, else the
+    SavedModel.
+    """
+    known = [
+        name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in manifest["forms"]
+    ]
     return known[0] if known else "keras"
 
 
@@ -66,7 +85,8 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     """Label texts with the exported model.
 
     Raises:
-        ExportError: the export is missing, unfinished or can't be loaded, or its model gives NaN for a text.
+        ExportError: the export is missing, unfinished or can't be loaded, or its model gives NaN
+            for a text.
     """
     import pandas as pd
 
@@ -79,6 +99,9 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):
             if np.isnan(row).any():
-                raise ExportError(f"{folder} gives no number for this text, which has no word that the model sees. Try another text.")
+                raise ExportError(
+                    f"{folder} gives no number for this text, which has no word that the model"
+                    " sees. Try another text."
+                )
             winner = int(row.argmax())
             yield Prediction(text, names[winner], float(row[winner]))

@@ -1,4 +1,6 @@
-"""Load each form of an export with its own runtime, and nothing else: ONNX and LiteRT need no TensorFlow."""
+"""Load each form of an export with its own runtime, and nothing else: ONNX and LiteRT need no
+TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ Outputs = Callable[[Sequence[str]], Any]
 class Form:
     """One form of an exported model.
 
-    `path` is its file or folder in the export; `tolerance`: how far its probabilities may be from the trained model's, None where its
-    change of accuracy is stated instead.
+    `path` is its file or folder in the export; `tolerance`: how far its probabilities may be from
+    the trained model's, None where its change of accuracy is stated instead.
     """
 
     path: str
@@ -45,10 +47,13 @@ FORMS = {
 }
 
 
-def load_form(folder: Path, form: str, *, inputs: dict[str, Any], n_threads: int | None = None) -> Outputs:
+def load_form(
+    folder: Path, form: str, *, inputs: dict[str, Any], n_threads: int | None = None
+) -> Outputs:
     """A function from texts to the model's own output.
 
-    `inputs`: `vocab_size`, `sequence_length` and `truncating` of the manifest. `n_threads` is for ONNX and LiteRT; by default all cores.
+    `inputs`: `vocab_size`, `sequence_length` and `truncating` of the manifest. `n_threads` is for
+    ONNX and LiteRT; by default all cores.
 
     Raises:
         ExportError: the runtime is not installed, or can't load the form.
@@ -61,14 +66,20 @@ def load_form(folder: Path, form: str, *, inputs: dict[str, Any], n_threads: int
     tokenizer = Tokenizer(folder / VOCABULARY, inputs)
     if form == "h5":
         return _load_h5(path, tokenizer)
-    return _load_onnx(path, tokenizer, n_threads) if form == "onnx" else _load_litert(path, tokenizer, n_threads)
+    return (
+        _load_onnx(path, tokenizer, n_threads)
+        if form == "onnx"
+        else _load_litert(path, tokenizer, n_threads)
+    )
 
 
 class Tokenizer:
     """The export's own tokeniser, for batches."""
 
     def __init__(self, vocabulary: Path, inputs: dict[str, Any]) -> None:
-        self.sequence_length: int = _loaded(lambda: int(inputs["sequence_length"]), vocabulary.with_name("export.json"))
+        self.sequence_length: int = _loaded(
+            lambda: int(inputs["sequence_length"]), vocabulary.with_name("export.json")
+        )
         self._encode = _loaded(lambda: make_encoder(vocabulary, **inputs), vocabulary)
 
     def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
@@ -92,13 +103,17 @@ def _load_saved_model(path: Path) -> Outputs:
 
 
 def _strings(tf: Any, texts: Sequence[str]) -> Any:
-    return tf.constant([text.encode("utf-8", "replace") for text in texts])  # TensorFlow takes no lone surrogate
+    return tf.constant(
+        [text.encode("utf-8", "replace") for text in texts]
+    )  # TensorFlow takes no lone surrogate
 
 
 def _load_h5(path: Path, tokenizer: Tokenizer) -> Outputs:
     keras = _runtime("keras")
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
-    return lambda texts: model.predict_on_batch(tokenizer.batch(texts, length=tokenizer.sequence_length))
+    return lambda texts: model.predict_on_batch(
+        tokenizer.batch(texts, length=tokenizer.sequence_length)
+    )
 
 
 def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
@@ -106,9 +121,13 @@ def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outpu
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads or 0
     options.inter_op_num_threads = 1
-    session = _loaded(lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path)
+    session = _loaded(
+        lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path
+    )
     (ids,) = session.get_inputs()
-    length = ids.shape[1] if isinstance(ids.shape[1], int) else None  # a name, where padding changes nothing
+    length = (
+        ids.shape[1] if isinstance(ids.shape[1], int) else None
+    )  # a name, where padding changes nothing
     return lambda texts: session.run(None, {ids.name: tokenizer.batch(texts, length=length)})[0]
 
 
@@ -119,7 +138,9 @@ def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Out
 
     def run(texts: Sequence[str]) -> Any:
         rows = tokenizer.batch(texts, length=tokenizer.sequence_length)
-        return np.concatenate([call(ids=row[None])["probabilities"] for row in rows])  # its shape is fixed: one text
+        return np.concatenate(
+            [call(ids=row[None])["probabilities"] for row in rows]
+        )  # its shape is fixed: one text
 
     return run
 
@@ -129,7 +150,9 @@ def _runtime(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".", maxsplit=1)[0].replace("_", "-")
-        raise ExportError(f"This form needs {package}; importing it gave: {error}. Type `pip install {package}`.") from error
+        raise ExportError(
+            f"This form needs {package}; importing it gave: {error}. Type `pip install {package}`."
+        ) from error
 
 
 def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
@@ -137,4 +160,6 @@ def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
         return load_it()
     except Exception as error:  # each runtime has its own, down to Exception itself in onnxruntime
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"{path} must be a model of this export; loading it gave: {first}") from error
+        raise ExportError(
+            f"{path} must be a model of this export; loading it gave: {first}"
+        ) from error

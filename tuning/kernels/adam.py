@@ -1,4 +1,6 @@
-"""Adam in one pass over each variable, in the place of Keras' twelve, and an embedding's gradient summed row by row."""
+"""Adam in one pass over each variable, in the place of Keras' twelve, and an embedding's gradient
+summed row by row.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,13 @@ from tuning.kernels.lstm_numba import Array, aligned, compiled
 
 
 def fuse(model: keras.Model) -> bool:
-    """Let a model's Adam or AdamW update each variable in one kernel, on a CPU without XLA; returns whether it does, for `unfuse`."""
+    """Let a model's Adam or AdamW update each variable in one kernel, on a CPU without XLA; returns
+    whether it does, for `unfuse`.
+    """
     optimizer = model.optimizer
-    fits = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW) and not optimizer.amsgrad
+    fits = (
+        type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW) and not optimizer.amsgrad
+    )
     if fits and model.jit_compile is not True and not tf.config.list_physical_devices("GPU"):
         optimizer.update_step = partial(_update_step, optimizer)
         return True
@@ -25,12 +31,18 @@ def fuse(model: keras.Model) -> bool:
 
 def unfuse(model: keras.Model) -> None:
     """Give the optimizer its own step back."""
-    if "update_step" in vars(model.optimizer):  # a hypermodel's own fit() may have compiled the model anew, with another optimizer
+    if "update_step" in vars(
+        model.optimizer
+    ):  # a hypermodel's own fit() may have compiled the model anew, with another optimizer
         del model.optimizer.update_step
 
 
-def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
-    """What `keras.optimizers.Adam.update_step` does (Kingma and Ba, 2014, with the bias corrections in the learning rate)."""
+def _update_step(
+    optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.Variable, learning_rate: Any
+) -> None:
+    """What `keras.optimizers.Adam.update_step` does (Kingma and Ba, 2014, with the bias corrections
+    in the learning rate).
+    """
     dtype = variable.dtype
     step = tf.cast(optimizer.iterations + 1, dtype)
     beta_1, beta_2 = tf.cast(optimizer.beta_1, dtype), tf.cast(optimizer.beta_2, dtype)
@@ -42,7 +54,16 @@ def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.V
         numbers = tf.stack([rate, beta_1, beta_2, tf.cast(optimizer.epsilon, dtype)])
         table = _Table(tuple(variable.shape), dtype.as_numpy_dtype)
         new = tf.numpy_function(
-            table.update, [gradient.indices, gradient.values, variable.value(), momentum.value(), velocity.value(), numbers], [dtype] * 3
+            table.update,
+            [
+                gradient.indices,
+                gradient.values,
+                variable.value(),
+                momentum.value(),
+                velocity.value(),
+                numbers,
+            ],
+            [dtype] * 3,
         )
         for old, value in zip((variable, momentum, velocity), new, strict=True):
             old.assign(tf.ensure_shape(value, variable.shape))
@@ -62,9 +83,11 @@ def _update_step(optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.V
 
 
 class _Table:
-    """Adam for a table of rows (n_rows, …), of any rank, of which a batch has a few, some of them often.
+    """Adam for a table of rows (n_rows, …), of any rank, of which a batch has a few, some of them
+    often.
 
-    The sums of a row's gradients and of their squares stand in memory that is kept between steps, zero where a step has no rows.
+    The sums of a row's gradients and of their squares stand in memory that is kept between steps,
+    zero where a step has no rows.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
@@ -72,11 +95,22 @@ class _Table:
         self._sums: Array = np.zeros(flat, dtype)
         self._squares: Array = np.zeros(flat, dtype)
 
-    def update(self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any) -> tuple[Any, Any, Any]:
-        """The table, momentum and velocity after a step. `values`: the gradient of each occurrence of the `rows`."""
-        new = aligned(table.shape, table.dtype), aligned(table.shape, table.dtype), aligned(table.shape, table.dtype)
+    def update(
+        self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any
+    ) -> tuple[Any, Any, Any]:
+        """The table, momentum and velocity after a step. `values`: the gradient of each occurrence
+        of the `rows`.
+        """
+        new = (
+            aligned(table.shape, table.dtype),
+            aligned(table.shape, table.dtype),
+            aligned(table.shape, table.dtype),
+        )
         _add_up(rows, values.reshape(len(rows), self._sums.shape[1]), self._sums, self._squares)
-        flat = [array.reshape(-1) for array in (self._sums, self._squares, table, momentum, velocity, *new)]
+        flat = [
+            array.reshape(-1)
+            for array in (self._sums, self._squares, table, momentum, velocity, *new)
+        ]
         _adam(*flat, *numbers)
         _clear(rows, self._sums, self._squares)
         return new
@@ -85,7 +119,9 @@ class _Table:
 def compile_kernel() -> None:
     """Have Numba compile what `_Table` calls, or load it."""
     one = np.ones((1, 1), np.float32)
-    _Table(one.shape, np.float32).update(np.zeros(1, np.int32), one, one, one, one, np.ones(4, np.float32))
+    _Table(one.shape, np.float32).update(
+        np.zeros(1, np.int32), one, one, one, one, np.ones(4, np.float32)
+    )
 
 
 @compiled
@@ -119,7 +155,9 @@ def _adam(
     beta_2: Any,
     epsilon: Any,
 ) -> None:
-    """Keras' steps. Its velocity takes the sum of the squares of a row's occurrences, not the square of their sum."""
+    """Keras' steps. Its velocity takes the sum of the squares of a row's occurrences, not the
+    square of their sum.
+    """
     one = sums.dtype.type(1)
     rest_1, rest_2 = one - beta_1, one - beta_2
     for k in range(len(table)):

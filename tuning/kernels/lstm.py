@@ -1,7 +1,9 @@
-"""A CPU kernel for `keras.layers.LSTM`: a whole sequence in one call (`lstm_numba`), in the place of Keras' loop over time.
+"""A CPU kernel for `keras.layers.LSTM`: a whole sequence in one call (`lstm_numba`), in the place
+of Keras' loop over time.
 
-The layers stay `keras.layers.LSTM`: `fuse` replaces their inner loop for as long as a model trains, `unfuse` puts Keras' own back,
-and what is saved is the stock layer. Outputs, gradients and weights are Keras' (`tests/kernels/test_lstm.py`).
+The layers stay `keras.layers.LSTM`: `fuse` replaces their inner loop for as long as a model trains,
+`unfuse` puts Keras' own back, and what is saved is the stock layer. Outputs, gradients and weights
+are Keras' (`tests/kernels/test_lstm.py`).
 """
 
 from __future__ import annotations
@@ -19,18 +21,28 @@ from tensorflow.python.framework import ops
 
 from tuning.kernels.lstm_numba import Arguments, Array, Reserve, backward, forward, reserve_shapes
 
-MAX_KEPT = 4  # forward passes that may wait for their gradient; a model seldom calls one layer more often
+MAX_KEPT = (
+    4  # forward passes that may wait for their gradient; a model seldom calls one layer more often
+)
 
 
 def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
-    """Let every LSTM of a model whose terms hold run in the kernel; returns those layers, for `unfuse`.
+    """Let every LSTM of a model whose terms hold run in the kernel; returns those layers, for
+    `unfuse`.
 
-    The terms: a CPU, no XLA, float32 or float64, tanh and sigmoid, neither `unroll` nor `stateful`. Masks of any kind, both dropouts,
-    `return_sequences`, `return_state`, `go_backwards` and `Bidirectional` are within them.
+    The terms: a CPU, no XLA, float32 or float64, tanh and sigmoid, neither `unroll` nor `stateful`.
+    Masks of any kind, both dropouts, `return_sequences`, `return_state`, `go_backwards` and
+    `Bidirectional` are within them.
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         return []
-    layers = list(dict.fromkeys(layer for layer in model._flatten_layers() if type(layer) is keras.layers.LSTM and _terms_hold(layer)))
+    layers = list(
+        dict.fromkeys(
+            layer
+            for layer in model._flatten_layers()
+            if type(layer) is keras.layers.LSTM and _terms_hold(layer)
+        )
+    )
     for layer in layers:
         layer.inner_loop = partial(_inner_loop, layer, _Kernel())
     return layers
@@ -53,9 +65,16 @@ def _terms_hold(layer: keras.layers.LSTM) -> bool:
 
 
 def _inner_loop(
-    layer: keras.layers.LSTM, kernel: _Kernel, sequences: tf.Tensor, initial_state: list[tf.Tensor], mask: Any, training: bool = False
+    layer: keras.layers.LSTM,
+    kernel: _Kernel,
+    sequences: tf.Tensor,
+    initial_state: list[tf.Tensor],
+    mask: Any,
+    training: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """What `keras.layers.LSTM.inner_loop` gives: last output (batch, units), outputs (batch, length, units), states."""
+    """What `keras.layers.LSTM.inner_loop` gives: last output (batch, units), outputs (batch,
+    length, units), states.
+    """
     cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
     x = tf.transpose(sequences, (1, 2, 0))
@@ -63,33 +82,65 @@ def _inner_loop(
     if layer.go_backwards:
         x, here = tf.reverse(x, [0]), tf.reverse(here, [0])
     bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
-    weights = tf.concat([tf.convert_to_tensor(cell.kernel), bias[None], tf.convert_to_tensor(cell.recurrent_kernel)], axis=0)
-    dropout = _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
+    weights = tf.concat(
+        [
+            tf.convert_to_tensor(cell.kernel),
+            bias[None],
+            tf.convert_to_tensor(cell.recurrent_kernel),
+        ],
+        axis=0,
+    )
+    dropout = (
+        _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
+    )
     run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
     every, *states = run(x, weights, *map(tf.transpose, initial_state), here, dropout)
     h, c = (tf.ensure_shape(tf.transpose(state), (None, cell.units)) for state in states)
-    if mask is not None:  # Keras' output is 0, not the state, where nothing has come yet, or at every masked step
+    if (
+        mask is not None
+    ):  # Keras' output is 0, not the state, where nothing has come yet, or at every masked step
         shown = here if layer.zero_output_for_mask else tf.cumsum(tf.cast(here, tf.int32)) > 0
-        every = tf.where(shown[:, None, :], every, tf.zeros((), dtype)) if layer.return_sequences else every
+        every = (
+            tf.where(shown[:, None, :], every, tf.zeros((), dtype))
+            if layer.return_sequences
+            else every
+        )
     last = h if mask is None else tf.where(shown[-1][:, None], h, tf.zeros((), dtype))
-    outputs = tf.ensure_shape(tf.transpose(every, (2, 0, 1)), (None, None, cell.units)) if layer.return_sequences else last[:, None]
+    outputs = (
+        tf.ensure_shape(tf.transpose(every, (2, 0, 1)), (None, None, cell.units))
+        if layer.return_sequences
+        else last[:, None]
+    )
     return last, outputs, [h, c]
 
 
 def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """`Arguments.dropout` from the masks that Keras drew for this call: one of the inputs, or one a gate of inputs and states."""
+    """`Arguments.dropout` from the masks that Keras drew for this call: one of the inputs, or one a
+    gate of inputs and states.
+    """
     step, cell = sequences[:, 0, :], layer.cell
     if not (layer.dropout or layer.recurrent_dropout):
         return tf.zeros((0, 0, 0), sequences.dtype)
     features = cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step)
     if not layer.recurrent_dropout:
         return tf.transpose(features)[None]
-    by_gate = zip(features if isinstance(features, list) else [features] * 4, cell.get_recurrent_dropout_mask(state), strict=True)
-    return tf.transpose(tf.stack([tf.concat([of_x, tf.ones_like(step[:, :1]), of_h], axis=1) for of_x, of_h in by_gate]), (0, 2, 1))
+    by_gate = zip(
+        features if isinstance(features, list) else [features] * 4,
+        cell.get_recurrent_dropout_mask(state),
+        strict=True,
+    )
+    return tf.transpose(
+        tf.stack(
+            [tf.concat([of_x, tf.ones_like(step[:, :1]), of_h], axis=1) for of_x, of_h in by_gate]
+        ),
+        (0, 2, 1),
+    )
 
 
 class _Kernel:
-    """The kernel of one layer, and the memory it trains in: fresh pages for each step would cost a tenth more."""
+    """The kernel of one layer, and the memory it trains in: fresh pages for each step would cost a
+    tenth more.
+    """
 
     def __init__(self) -> None:
         self._tickets = itertools.count(1)
@@ -99,7 +150,9 @@ class _Kernel:
         self._registered: set[str] = set()
 
     def close(self) -> None:
-        """Take this kernel's gradients out of TensorFlow's registry, which would else hold its graphs for as long as the process lives."""
+        """Take this kernel's gradients out of TensorFlow's registry, which would else hold its
+        graphs for as long as the process lives.
+        """
         for name in self._registered:
             del ops.gradient_registry._registry[name]
         self._registered.clear()
@@ -107,7 +160,9 @@ class _Kernel:
         self._free.clear()
 
     def _custom_gradient(self, function: Any) -> Any:
-        """`tf.custom_gradient`, noting under what names a graph's function registers its gradient."""
+        """`tf.custom_gradient`, noting under what names a graph's function registers
+        its gradient.
+        """
 
         def call(*arguments: tf.Tensor) -> Any:
             known = set(ops.gradient_registry.list())
@@ -118,28 +173,42 @@ class _Kernel:
         return call
 
     def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
-        """The kernel as a TensorFlow function of `Arguments`; gives `forward`'s outputs. `keep`: a gradient is likely to follow."""
+        """The kernel as a TensorFlow function of `Arguments`; gives `forward`'s outputs. `keep`: a
+        gradient is likely to follow.
+        """
         run_forward = partial(self._forward, keep=keep, return_sequences=return_sequences)
 
         def run(*arguments: tf.Tensor) -> Any:
             dtype = arguments[0].dtype
-            *outputs, ticket = tf.numpy_function(run_forward, arguments, [dtype, dtype, dtype, tf.int64])
+            *outputs, ticket = tf.numpy_function(
+                run_forward, arguments, [dtype, dtype, dtype, tf.int64]
+            )
 
             def gradient(*upstream_and_arguments: tf.Tensor) -> Any:
-                found = tf.numpy_function(self._backward, [ticket, *upstream_and_arguments], [dtype] * 4)
+                found = tf.numpy_function(
+                    self._backward, [ticket, *upstream_and_arguments], [dtype] * 4
+                )
                 for tensor, argument in zip(found, arguments, strict=False):
                     tensor.set_shape(argument.shape)
                 return found, _no_second_derivative
 
-            return outputs, lambda *upstream: [*self._custom_gradient(gradient)(*upstream, *arguments), None, None]
+            return outputs, lambda *upstream: [
+                *self._custom_gradient(gradient)(*upstream, *arguments),
+                None,
+                None,
+            ]
 
         return self._custom_gradient(run)
 
-    def _forward(self, *arguments: Any, keep: bool, return_sequences: bool) -> tuple[Array, Array, Array, np.int64]:
+    def _forward(
+        self, *arguments: Any, keep: bool, return_sequences: bool
+    ) -> tuple[Array, Array, Array, np.int64]:
         given = Arguments(*arguments)
         ticket = next(self._tickets)
         reserve = self._take(given, length=len(given.x) if keep else 1)
-        with np.errstate(all="ignore"):  # a loss that is not finite ends the training, for that reason
+        with np.errstate(
+            all="ignore"
+        ):  # a loss that is not finite ends the training, for that reason
             outputs = forward(given, reserve, return_sequences=return_sequences)
         with self._lock:
             if keep:
@@ -150,7 +219,9 @@ class _Kernel:
                 self._free.append(self._kept.popitem(last=False)[1])
         return *outputs, np.int64(ticket)
 
-    def _backward(self, ticket: Any, d_outputs: Array, d_h: Array, d_c: Array, *arguments: Any) -> tuple[Array, Array, Array, Array]:
+    def _backward(
+        self, ticket: Any, d_outputs: Array, d_h: Array, d_c: Array, *arguments: Any
+    ) -> tuple[Array, Array, Array, Array]:
         given = Arguments(*arguments)
         with self._lock:
             reserve = self._kept.pop(int(ticket), None)
@@ -169,9 +240,21 @@ class _Kernel:
         shapes = reserve_shapes(length, features, len(given.h), batch)
         sizes = [int(np.prod(shape)) for shape in shapes]
         with self._lock:
-            used = [_whole(array) for array in self._free.pop()] if self._free else [np.empty(0, given.x.dtype)] * 3
-        room = [old if old.size >= size else np.empty(size, given.x.dtype) for old, size in zip(used, sizes, strict=True)]
-        return Reserve(*(array[:size].reshape(shape) for array, size, shape in zip(room, sizes, shapes, strict=True)))
+            used = (
+                [_whole(array) for array in self._free.pop()]
+                if self._free
+                else [np.empty(0, given.x.dtype)] * 3
+            )
+        room = [
+            old if old.size >= size else np.empty(size, given.x.dtype)
+            for old, size in zip(used, sizes, strict=True)
+        ]
+        return Reserve(
+            *(
+                array[:size].reshape(shape)
+                for array, size, shape in zip(room, sizes, shapes, strict=True)
+            )
+        )
 
 
 def _whole(array: Array) -> Array:
@@ -180,4 +263,7 @@ def _whole(array: Array) -> Array:
 
 
 def _no_second_derivative(*upstream: tf.Tensor) -> None:
-    raise NotImplementedError("The fused LSTM has no second derivative; a model that needs one must use a subclass of keras.layers.LSTM.")
+    raise NotImplementedError(
+        "The fused LSTM has no second derivative; a model that needs one must use a subclass of"
+        " keras.layers.LSTM."
+    )

@@ -1,4 +1,6 @@
-"""What Optuna Dashboard shows of a study beyond its trials: a note, the learning curves, confusion matrices; and its server."""
+"""What Optuna Dashboard shows of a study beyond its trials: a note, the learning curves, confusion
+matrices; and its server.
+"""
 
 from __future__ import annotations
 
@@ -37,36 +39,54 @@ from tuning.study.trials import is_over_limit, value_of
 HOST = "127.0.0.1"  # Optuna Dashboard has no authentication
 
 
-def annotate(study: optuna.Study, summary: Summary, *, folder: StudyDir, card: dict[str, Any], space: SearchSpace) -> None:
-    """Write the study's note (verdict, data card, space) and its learning curves into the storage."""
+def annotate(
+    study: optuna.Study,
+    summary: Summary,
+    *,
+    folder: StudyDir,
+    card: dict[str, Any],
+    space: SearchSpace,
+) -> None:
+    """Write the study's note (verdict, data card, space) and its learning curves into
+    the storage.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         found = Confirmation.load(folder)
         save_note(study, note(summary, card=card, space=space, found=found))
         if summary.ranked:
-            save_plotly_graph_object(study, learning_curves(summary, found), graph_object_id="learning_curves")
+            save_plotly_graph_object(
+                study, learning_curves(summary, found), graph_object_id="learning_curves"
+            )
 
 
-def note(summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: Confirmation | None = None) -> str:
+def note(
+    summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: Confirmation | None = None
+) -> str:
     """The study's note, in Markdown; text out of data and spaces is escaped."""
     rows = "\n".join(
-        f"| {escape_markdown(item.name)} | {escape_markdown(item.range_text())} | {escape_markdown(item.default)} |"
+        f"| {escape_markdown(item.name)} | {escape_markdown(item.range_text())} |"
+        f" {escape_markdown(item.default)} |"
         for item in space.searched
     )
-    bounds = "".join(f"- {escape_markdown(one.sentence)}\n" for one in advise(summary, space, card, found))
+    bounds = "".join(
+        f"- {escape_markdown(one.sentence)}\n" for one in advise(summary, space, card, found)
+    )
     classes = ", ".join(
         f"{escape_markdown(name)} {sum(counts):,}"
-        for name, counts in zip(card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True)
+        for name, counts in zip(
+            card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True
+        )
     )
     percentiles = card["length_percentiles"]
     return (
-        f"## Verdict\n{escape_markdown(verdict(summary, found))}\n\n{bounds}\n"
-        f"## Data\n{sum(card['n_rows'].values()):,} rows of {escape_markdown(card.get('data', ''))}: {classes}. "
-        f"Tokens a text: median {percentiles['50']}, 95th percentile {percentiles['95']}. "
-        f"{card['n_words']:,} different words in the training split; {card['n_duplicates']} duplicates. "
-        f"Fingerprint {card['fingerprint']}.\n\n"
-        f"## Search space {escape_markdown(space.name)}\n| hyperparameter | range | baseline |\n|---|---|---|\n{rows}\n\n"
-        f"Fingerprint {space.fingerprint}.\n"
+        f"## Verdict\n{escape_markdown(verdict(summary, found))}\n\n{bounds}\n##"
+        f" Data\n{sum(card['n_rows'].values()):,} rows of {escape_markdown(card.get('data', ''))}:"
+        f" {classes}. Tokens a text: median {percentiles['50']}, 95th percentile"
+        f" {percentiles['95']}. {card['n_words']:,} different words in the training split;"
+        f" {card['n_duplicates']} duplicates. Fingerprint {card['fingerprint']}.\n\n## Search space"
+        f" {escape_markdown(space.name)}\n| hyperparameter | range | baseline"
+        f" |\n|---|---|---|\n{rows}\n\nFingerprint {space.fingerprint}.\n"
     )
 
 
@@ -75,37 +95,60 @@ def upload(trial: optuna.Trial, path: Path, *, artifacts_dir: Path) -> None:
     with translated(artifacts_dir):
         artifacts_dir.mkdir(parents=True, exist_ok=True)
         store = FileSystemArtifactStore(str(artifacts_dir))
-        optuna.artifacts.upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+        optuna.artifacts.upload_artifact(
+            artifact_store=store, file_path=str(path), study_or_trial=trial
+        )
 
 
-def confusion_svg(matrix: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str) -> str:
-    """A confusion matrix as an SVG picture: true classes in rows, predicted ones in columns, shaded by share of the row."""
+def confusion_svg(
+    matrix: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str
+) -> str:
+    """A confusion matrix as an SVG picture: true classes in rows, predicted ones in columns, shaded
+    by share of the row.
+    """
     cell, left, top = 92, 130, 84
     size = len(matrix)
-    names = [html.escape(visible(str(name)[:16])) for name in (class_names or range(size))]
+    names = [html.escape(visible(str(name)[:16])) for name in class_names or range(size)]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size * cell + 20}" height="{top + size * cell + 20}" '
-        'font-family="sans-serif" font-size="13" text-anchor="middle">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size * cell + 20}"'
+            f' height="{top + size * cell + 20}" font-family="sans-serif" font-size="13"'
+            ' text-anchor="middle">'
+        ),
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="{left + size * cell / 2}" y="22" font-size="15">{html.escape(title)}</text>',
         f'<text x="{left + size * cell / 2}" y="46" fill="#555">predicted</text>',
-        f'<text x="14" y="{top + size * cell / 2}" fill="#555" transform="rotate(-90 14 {top + size * cell / 2})">true</text>',
+        (
+            f'<text x="14" y="{top + size * cell / 2}" fill="#555" transform="rotate(-90 14'
+            f' {top + size * cell / 2})">true</text>'
+        ),
     ]
     for row, counts in enumerate(matrix):
         y = top + row * cell
-        parts.append(f'<text x="{left - 8}" y="{y + cell / 2 + 5}" text-anchor="end">{names[row]}</text>')
+        parts.append(
+            f'<text x="{left - 8}" y="{y + cell / 2 + 5}" text-anchor="end">{names[row]}</text>'
+        )
         parts.append(f'<text x="{left + (row + 0.5) * cell}" y="{top - 10}">{names[row]}</text>')
         for column, count in enumerate(counts):
             share = count / max(sum(counts), 1)
             x, colour = left + column * cell, "white" if share > 0.5 else "black"
             fill = f"rgb({int(245 - 215 * share)},{int(248 - 150 * share)},{int(252 - 60 * share)})"
-            parts.append(f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="{fill}"/>')
-            parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2}" fill="{colour}">{count:,}</text>')
-            parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2 + 18}" fill="{colour}" font-size="11">{share:.1%}</text>')
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="{fill}"/>'
+            )
+            parts.append(
+                f'<text x="{x + cell / 2}" y="{y + cell / 2}" fill="{colour}">{count:,}</text>'
+            )
+            parts.append(
+                f'<text x="{x + cell / 2}" y="{y + cell / 2 + 18}" fill="{colour}"'
+                f' font-size="11">{share:.1%}</text>'
+            )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def make_server(results: ResultsDir, *, storage_url: str, port: int, host: str = HOST) -> WSGIServer:
+def make_server(
+    results: ResultsDir, *, storage_url: str, port: int, host: str = HOST
+) -> WSGIServer:
     """Optuna Dashboard bound to `host`; call `serve_forever` on it.
 
     It runs in this process, so that a storage URL with a password stands in no list of processes.
@@ -115,10 +158,14 @@ def make_server(results: ResultsDir, *, storage_url: str, port: int, host: str =
         ValueError: `host` is no name or address, or `port` is none.
     """
     local = storage_url == results.storage_url(None)
-    storage = None if local and not results.database_path.exists() else open_storage(storage_url, _Shown)
+    storage = (
+        None if local and not results.database_path.exists() else open_storage(storage_url, _Shown)
+    )
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if local else "the storage"
-        raise StudyError(f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first.")
+        raise StudyError(
+            f"The Dashboard needs a study to show; {where} holds none. Type `make tune` first."
+        )
     check_port(port, host)
     with translated(results.artifacts_dir):
         results.artifacts_dir.mkdir(parents=True, exist_ok=True)
@@ -127,7 +174,9 @@ def make_server(results: ResultsDir, *, storage_url: str, port: int, host: str =
     store = FileSystemArtifactStore(str(results.artifacts_dir))
     app = _under_own_name(optuna_dashboard.wsgi(storage, artifact_store=store), host)
     server_class = _ThreadedServer6 if _resolved(host)[0] == socket.AF_INET6 else _ThreadedServer
-    return simple_server.make_server(host, port, app, server_class=server_class, handler_class=_QuietHandler)
+    return simple_server.make_server(
+        host, port, app, server_class=server_class, handler_class=_QuietHandler
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -145,14 +194,19 @@ def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
             raise OSError
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise ValueError(f"--host must be a name or an address of this machine, such as {HOST}; received {host!r}.") from error
+        raise ValueError(
+            f"--host must be a name or an address of this machine, such as {HOST}; received"
+            f" {host!r}."
+        ) from error
     return family, str(address[0])
 
 
 def _under_own_name(app: Any, host: str) -> Any:
-    """Refuse requests for another host: a web page could else reach the Dashboard through a name of its own that it resolves to here.
+    """Refuse requests for another host: a web page could else reach the Dashboard through a name of
+    its own that it resolves to here.
 
-    An address can't be resolved to another one: those of this machine alone are taken on loopback, and all elsewhere.
+    An address can't be resolved to another one: those of this machine alone are taken on loopback,
+    and all elsewhere.
     """
     local = is_loopback(host)
     names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
@@ -174,17 +228,21 @@ def _under_own_name(app: Any, host: str) -> Any:
 
 
 class _Shown(RDBStorage):
-    """A storage that tells the Dashboard of constraints in the form that it reads, and of no artifact whose file was removed.
+    """A storage that tells the Dashboard of constraints in the form that it reads, and of no
+    artifact whose file was removed.
 
     A missing file is an internal error to the Dashboard, with a traceback in the terminal.
 
-    Optuna Dashboard 0.21 knows the list of Optuna 4, not the named constraints of Optuna 5, and takes `get_best_trial` for the best
-    though it may violate them. Of this program's own studies no trial over a limit is complete; other studies may share the storage.
+    Optuna Dashboard 0.21 knows the list of Optuna 4, not the named constraints of Optuna 5, and
+    takes `get_best_trial` for the best though it may violate them. Of this program's own studies no
+    trial over a limit is complete; other studies may share the storage.
     """
 
     artifacts_dir: Path | None = None
 
-    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
         trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         for trial in trials:
             trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
@@ -201,7 +259,9 @@ class _Shown(RDBStorage):
         return {
             name: value
             for name, value in attributes.items()
-            if not name.startswith(ARTIFACTS) or folder is None or (folder / name.removeprefix(ARTIFACTS)).exists()
+            if not name.startswith(ARTIFACTS)
+            or folder is None
+            or (folder / name.removeprefix(ARTIFACTS)).exists()
         }
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -241,6 +301,7 @@ def check_port(port: int, host: str = HOST) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise StudyError(
-                f"The Dashboard needs a free port of this machine; {port} on {host} gave {error.strerror!r}. "
-                "Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
+                f"The Dashboard needs a free port of this machine; {port} on {host} gave"
+                f" {error.strerror!r}. Name another with --port (make: PORT=), or another address"
+                " with --host (make: HOST=)."
             ) from error

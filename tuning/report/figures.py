@@ -25,21 +25,29 @@ N_CURVES = 12  # more lines than this can't be told apart
 N_SLICES = 8  # more axes side by side can't be read
 N_CONTOURS = 4
 N_PRUNED_CURVES = 100  # the newest; the Dashboard keeps the figure in the storage
-# A slice shows whether the metric rises or falls: four points are in perfect order by chance in 2 of 24 cases, five in 2 of 120.
+# A slice shows whether the metric rises or falls: four points are in perfect order by chance in 2
+# of 24 cases, five in 2 of 120.
 MIN_SLICE_TRIALS = 5
-MIN_CONTOUR_TRIALS = 12  # a surface of two variables with a peak has 6 coefficients; as many trials again measure the noise
-N_CONTOUR_TRIALS = 50  # a contour is a grid of all pairs of values: at 500 trials, 12 of them would make a page of 60 MB
+# a surface of two variables with a peak has 6 coefficients; as many trials again measure the noise
+MIN_CONTOUR_TRIALS = 12
+# a contour is a grid of all pairs of values: at 500 trials, 12 of them would make a page of 60 MB
+N_CONTOUR_TRIALS = 50
 PRUNED_MARKER = {"symbol": "x", "size": 8, "color": "#8a94a0"}
 LAYOUT = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 30, "t": 40, "b": 60},
     "font": {"size": 13},
-    "legend": {"orientation": "h", "y": -0.18},  # below, so that a phone keeps its width for the plot
+    "legend": {
+        "orientation": "h",
+        "y": -0.18,
+    },  # below, so that a phone keeps its width for the plot
 }
 
 
 def learning_curves(summary: Summary, found: Confirmation | None = None) -> go.Figure:
-    """The objective after each epoch: the best trials, the baseline dashed, and pruned trials up to their last epoch."""
+    """The objective after each epoch: the best trials, the baseline dashed, and pruned trials up to
+    their last epoch.
+    """
     best = best_of(summary, found)
     figure = go.Figure(layout=LAYOUT)
     for trial in with_best(summary.ranked[:N_CURVES], summary, best):
@@ -59,7 +67,9 @@ def learning_curves(summary: Summary, found: Confirmation | None = None) -> go.F
 
 
 def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
-    """Thin grey lines, each with a cross at its end; two traces however many trials there are, so that one legend entry hides all."""
+    """Thin grey lines, each with a cross at its end; two traces however many trials there are, so
+    that one legend entry hides all.
+    """
     if not pruned:
         return
     x: list[int | None] = []
@@ -84,7 +94,9 @@ def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None
 
 def pruned_trials(summary: Summary) -> list[FrozenTrial]:
     """The trials that were trained and stopped before their last epoch, in order of number."""
-    return [trial for trial in summary.trials if is_pruned_early(trial) and trial.intermediate_values]
+    return [
+        trial for trial in summary.trials if is_pruned_early(trial) and trial.intermediate_values
+    ]
 
 
 def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
@@ -92,7 +104,10 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
     ends = [max(trial.intermediate_values) for trial in pruned]
     return {
         "y": [trial.intermediate_values[end] for trial, end in zip(pruned, ends, strict=True)],
-        "text": [f"trial {trial.number}, pruned after epoch {end}" for trial, end in zip(pruned, ends, strict=True)],
+        "text": [
+            f"trial {trial.number}, pruned after epoch {end}"
+            for trial, end in zip(pruned, ends, strict=True)
+        ],
         "mode": "markers",
         "marker": PRUNED_MARKER,
         "name": "pruned (last value)",
@@ -100,7 +115,9 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
 
 
 def history(study: optuna.Study, summary: Summary) -> go.Figure:
-    """The objective of each completed trial, the best so far, and the last value of each pruned trial."""
+    """The objective of each completed trial, the best so far, and the last value of each pruned
+    trial.
+    """
     figure = optuna.visualization.plot_optimization_history(study, **_target(summary))
     pruned = pruned_trials(summary)
     if pruned:
@@ -109,7 +126,9 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
 
 
 def baseline_against_best(summary: Summary, found: Confirmation | None = None) -> go.Figure:
-    """Validation metrics of the baseline and of the best trial, side by side; once where the best is the baseline."""
+    """Validation metrics of the baseline and of the best trial, side by side; once where the best
+    is the baseline.
+    """
     figure = go.Figure(layout=LAYOUT)
     names = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
     best = best_of(summary, found)
@@ -126,7 +145,11 @@ def cost(summary: Summary) -> go.Figure:
     timed = [t for t in summary.trials if "seconds" in t.user_attrs]
     figure = go.Figure(layout={**LAYOUT, "barmode": "stack"})
     for phase in PHASES:
-        figure.add_bar(x=[t.number for t in timed], y=[t.user_attrs["seconds"].get(phase, 0.0) for t in timed], name=phase)
+        figure.add_bar(
+            x=[t.number for t in timed],
+            y=[t.user_attrs["seconds"].get(phase, 0.0) for t in timed],
+            name=phase,
+        )
     figure.update_xaxes(title="trial")
     figure.update_yaxes(title="seconds")
     return figure
@@ -137,7 +160,11 @@ def importance_figure(found: dict[str, Interval]) -> go.Figure:
     names = list(reversed(found))
     values = [found[name].value for name in names]
     has_intervals = not all(math.isnan(one.low) for one in found.values())
-    error = {"type": "data", "symmetric": False, **_bars([found[name] for name in names])} if has_intervals else None
+    error = (
+        {"type": "data", "symmetric": False, **_bars([found[name] for name in names])}
+        if has_intervals
+        else None
+    )
     figure = go.Figure(layout=LAYOUT)
     figure.add_bar(
         x=values,
@@ -153,8 +180,12 @@ def importance_figure(found: dict[str, Interval]) -> go.Figure:
     return figure
 
 
-def slices(study: optuna.Study, summary: Summary, found: Confirmation | None, *, params: list[str]) -> go.Figure:
-    """The objective over each hyperparameter, pruned trials at their last value, and the corrected means of the confirmation."""
+def slices(
+    study: optuna.Study, summary: Summary, found: Confirmation | None, *, params: list[str]
+) -> go.Figure:
+    """The objective over each hyperparameter, pruned trials at their last value, and the corrected
+    means of the confirmation.
+    """
     figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
     pruned = pruned_trials(summary)
     if pruned:
@@ -178,30 +209,48 @@ def slices(study: optuna.Study, summary: Summary, found: Confirmation | None, *,
 
 
 def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:
-    """Add a trace to each plot of a row of slices, whose x are the values of the hyperparameter in its axis' title."""
+    """Add a trace to each plot of a row of slices, whose x are the values of the hyperparameter in
+    its axis' title.
+    """
     axes = dict.fromkeys((drawn.xaxis or "x", drawn.yaxis or "y") for drawn in figure.data)
     for number, (x, y) in enumerate(axes):
         axis = figure.layout[f"xaxis{x[1:]}"]
         found = [one.get(axis.title.text) for one in values]
-        shown = [repr(value) for value in found] if axis.type == "category" else found  # as Optuna names categories
-        figure.add_scatter(**trace, x=shown, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"])
+        shown = (
+            [repr(value) for value in found] if axis.type == "category" else found
+        )  # as Optuna names categories
+        figure.add_scatter(
+            **trace, x=shown, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"]
+        )
 
 
 def _bars(intervals: list[Interval]) -> dict[str, list[float]]:
-    """Error bars; an interval that is not known has none, and a bootstrap's may lie to one side of its value."""
-    ends = [(0.0, 0.0) if math.isnan(one.low) else (one.high - one.value, one.value - one.low) for one in intervals]
-    return {"array": [max(up, 0.0) for up, _ in ends], "arrayminus": [max(down, 0.0) for _, down in ends]}
+    """Error bars; an interval that is not known has none, and a bootstrap's may lie to one side of
+    its value.
+    """
+    ends = [
+        (0.0, 0.0) if math.isnan(one.low) else (one.high - one.value, one.value - one.low)
+        for one in intervals
+    ]
+    return {
+        "array": [max(up, 0.0) for up, _ in ends],
+        "arrayminus": [max(down, 0.0) for _, down in ends],
+    }
 
 
 def _target(summary: Summary) -> dict[str, Any]:
-    """What Optuna's figures draw: the metric. Of a single objective they know it, and its best value so far, by themselves."""
+    """What Optuna's figures draw: the metric. Of a single objective they know it, and its best
+    value so far, by themselves.
+    """
     named = {"target_name": summary.metric}
     return {**named, "target": lambda trial: trial.values[0]} if summary.has_costs else named
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of the report: its title, one sentence, what draws it, and how many completed trials it needs, with the reason as a clause."""
+    """A plot of the report: its title, one sentence, what draws it, and how many completed trials
+    it needs, with the reason as a clause.
+    """
 
     title: str
     sentence: str
@@ -215,13 +264,21 @@ def report_figures(
 ) -> list[tuple[str, str, go.Figure | None]]:
     """Title, one sentence and figure of each plot of the report, in its order.
 
-    Where there are too few completed trials, the sentence says how many the figure needs, and the figure is None. A plot that no number
-    of trials allows, such as slices where nothing is searched, is left out.
+    Where there are too few completed trials, the sentence says how many the figure needs, and the
+    figure is None. A plot that no number of trials allows, such as slices where nothing is
+    searched, is left out.
     """
     important = importances(summary)
-    ordered = sorted((i.name for i in space.searched if not i.conditions), key=lambda n: -important[n].value if n in important else 0.0)
+    ordered = sorted(
+        (i.name for i in space.searched if not i.conditions),
+        key=lambda n: -important[n].value if n in important else 0.0,
+    )
     plots = [
-        Plot("Baseline against best", _best_sentence(summary, found), lambda: baseline_against_best(summary, found)),
+        Plot(
+            "Baseline against best",
+            _best_sentence(summary, found),
+            lambda: baseline_against_best(summary, found),
+        ),
         *_front_plots(study, summary),
         Plot(
             "Optimisation history",
@@ -241,7 +298,14 @@ def report_figures(
 
 def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
     if n_complete < plot.n_trials:
-        return plot.title, f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this study has {n_complete}.", None
+        return (
+            plot.title,
+            (
+                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
+                f" study has {n_complete}."
+            ),
+            None,
+        )
     return plot.title, plot.sentence, _styled(plot.title, plot.draw())
 
 
@@ -249,21 +313,36 @@ def _best_sentence(summary: Summary, found: Confirmation | None) -> str:
     best = best_of(summary, found)
     if best is None:
         return ""
-    same = f" The {best.name} is the baseline." if best.trial is summary.baseline else f" The best is the {best.name}."
+    same = (
+        f" The {best.name} is the baseline."
+        if best.trial is summary.baseline
+        else f" The best is the {best.name}."
+    )
     return f"Validation metrics in the search, at the best epoch of each trial.{same}"
 
 
 def _crosses(summary: Summary) -> str:
     """What the crosses are, where there are any."""
-    return " Crosses are pruned trials, at their last value before they were stopped." if pruned_trials(summary) else ""
+    return (
+        " Crosses are pruned trials, at their last value before they were stopped."
+        if pruned_trials(summary)
+        else ""
+    )
 
 
 def _curves_sentence(summary: Summary) -> str:
     n_pruned = len(pruned_trials(summary))
     if not n_pruned:
         return "The objective after each epoch."
-    which = f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials" if n_pruned > N_PRUNED_CURVES else "pruned trials"
-    return f"The objective after each epoch. Thin grey lines are {which}, and end with a cross where the trial was stopped."
+    which = (
+        f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials"
+        if n_pruned > N_PRUNED_CURVES
+        else "pruned trials"
+    )
+    return (
+        f"The objective after each epoch. Thin grey lines are {which}, and end with a cross where"
+        " the trial was stopped."
+    )
 
 
 def _front_plots(study: optuna.Study, summary: Summary) -> list[Plot]:
@@ -272,7 +351,15 @@ def _front_plots(study: optuna.Study, summary: Summary) -> list[Plot]:
     names = study.metric_names or [summary.metric, *COSTS]
     sentence = "No trial on the front is beaten in all objectives by another. One training each."
     why = "one trial has no other to be compared with"
-    return [Plot("Pareto front", sentence, lambda: optuna.visualization.plot_pareto_front(study, target_names=names), 2, why)]
+    return [
+        Plot(
+            "Pareto front",
+            sentence,
+            lambda: optuna.visualization.plot_pareto_front(study, target_names=names),
+            2,
+            why,
+        )
+    ]
 
 
 def _importance_plots(summary: Summary, important: dict[str, Interval]) -> list[Plot]:
@@ -282,11 +369,18 @@ def _importance_plots(summary: Summary, important: dict[str, Interval]) -> list[
     interval = "Lines are 95 % intervals of the bootstrap over trials."
     if n < MIN_INTERVAL_TRIALS:
         interval = (
-            f"There are no intervals: those need {MIN_INTERVAL_TRIALS} completed trials, five of them in the best tenth, and this study "
-            f"has {n}. The best tenth of a resample of fewer trials is too often a single trial that was drawn several times."
+            f"There are no intervals: those need {MIN_INTERVAL_TRIALS} completed trials, five of"
+            f" them in the best tenth, and this study has {n}. The best tenth of a resample of"
+            " fewer trials is too often a single trial that was drawn several times."
         )
-    sentence = f"How much each hyperparameter decides whether a trial is among the best tenth (PED-ANOVA). {interval}"
-    why = "it compares the best tenth of the trials with all of them, and a tenth of fewer is less than two"
+    sentence = (
+        "How much each hyperparameter decides whether a trial is among the best tenth (PED-ANOVA)."
+        f" {interval}"
+    )
+    why = (
+        "it compares the best tenth of the trials with all of them, and a tenth of fewer is less"
+        " than two"
+    )
     return [Plot("Importances", sentence, lambda: importance_figure(important), MIN_TRIALS, why)]
 
 
@@ -294,24 +388,39 @@ def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
 
 
-def _slice_plots(study: optuna.Study, summary: Summary, found: Confirmation | None, names: list[str]) -> list[Plot]:
+def _slice_plots(
+    study: optuna.Study, summary: Summary, found: Confirmation | None, names: list[str]
+) -> list[Plot]:
     """The objective over single hyperparameters, and over all of them at once."""
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
         return []
-    some = "" if len(varied) <= N_SLICES else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    some = (
+        ""
+        if len(varied) <= N_SLICES
+        else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+    )
     varied = varied[:N_SLICES]
     sentence = (
-        f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)} Diamonds are corrected means over fresh "
-        f"seeds, where there are any.{some}"
+        f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
+        f" Diamonds are corrected means over fresh seeds, where there are any.{some}"
     )
     why = "fewer points are often in order by chance"
     return [
-        Plot("Slices", sentence, lambda: slices(study, summary, found, params=varied), MIN_SLICE_TRIALS, why),
+        Plot(
+            "Slices",
+            sentence,
+            lambda: slices(study, summary, found, params=varied),
+            MIN_SLICE_TRIALS,
+            why,
+        ),
         Plot(
             "Parallel coordinates",
-            f"Each line is a completed trial; pruned trials are left out, because their values are of fewer epochs.{some}",
-            lambda: optuna.visualization.plot_parallel_coordinate(study, params=varied, **_target(summary)),
+            "Each line is a completed trial; pruned trials are left out, because their values are"
+            f" of fewer epochs.{some}",
+            lambda: optuna.visualization.plot_parallel_coordinate(
+                study, params=varied, **_target(summary)
+            ),
             MIN_SLICE_TRIALS,
             why,
         ),
@@ -324,12 +433,16 @@ def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
     few = _varied(names, best)[:N_CONTOURS]
     if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
         return []
-    which = "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
+    which = (
+        "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
+    )
     return [
         Plot(
             "Contours",
             f"The objective over pairs of hyperparameters, drawn between the points of {which}.",
-            lambda: optuna.visualization.plot_contour(study_of(best, summary), params=few, target_name=summary.metric),
+            lambda: optuna.visualization.plot_contour(
+                study_of(best, summary), params=few, target_name=summary.metric
+            ),
             MIN_CONTOUR_TRIALS,
             "a surface drawn between fewer points follows their noise",
         )
@@ -338,7 +451,9 @@ def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
 
 def _styled(title: str, figure: go.Figure) -> go.Figure:
     """One look for Optuna's figures and ours; rows of small plots get room and few ticks."""
-    figure.update_layout(LAYOUT, title=None, width=None, autosize=True, plot_bgcolor=None)  # the template's, light or dark
+    figure.update_layout(
+        LAYOUT, title=None, width=None, autosize=True, plot_bgcolor=None
+    )  # the template's, light or dark
     if title in ("Slices", "Contours"):
         figure.update_xaxes(nticks=4, title_font_size=11, tickfont_size=10)
         figure.update_yaxes(nticks=4, title_font_size=11, tickfont_size=10)

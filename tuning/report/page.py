@@ -23,7 +23,16 @@ from tuning.report.html_tables import STYLE, escape, narrow, pairs, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.sentences import comparison, missed_sentences, saved_sentence, verdict
 from tuning.report.sentences import rows as finalist_rows
-from tuning.report.tables import N_TABLE, best_rows, clock_sentence, counts_sentence, data_rows, record_rows, trial_rows, trials_table
+from tuning.report.tables import (
+    N_TABLE,
+    best_rows,
+    clock_sentence,
+    counts_sentence,
+    data_rows,
+    record_rows,
+    trial_rows,
+    trials_table,
+)
 from tuning.results import ResultsDir, StudyDir, read_json, write_text
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import close_study
@@ -53,7 +62,8 @@ pre { padding: 10px 16px; background: var(--panel); overflow-x: auto; }
     + STYLE
 )
 
-# A click on a header sorts the rows by that column, as numbers where all of it are, and the other way round the next time.
+# A click on a header sorts the rows by that column, as numbers where all of it are, and the other
+# way round the next time.
 _SORT = """
 for (const table of document.querySelectorAll("table.sortable")) {
   table.querySelectorAll("th").forEach((th, column) => th.addEventListener("click", () => {
@@ -68,7 +78,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 """
 
-# Plots are drawn light; where the reader's screen is dark they are given Plotly's dark template, and back for print.
+# Plots are drawn light; where the reader's screen is dark they are given Plotly's dark template,
+# and back for print.
 _THEME = """
 const dark = matchMedia("screen and (prefers-color-scheme: dark)");
 const paint = () => document.querySelectorAll(".js-plotly-plot").forEach(plot =>
@@ -90,9 +101,18 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     summary.require_complete("a report")
     record = read_json(folder.config_path)
     card_path = results.cache_dir(record["data_fingerprint"]) / "data_card.json"
-    card = read_json(card_path) if card_path.exists() else prepare_corpus(config, results=results)[0].card
-    write_text(folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n"))
-    write_text(folder.report_path, page(study, summary, config=config, space=space, folder=folder, record=record, card=card))
+    card = (
+        read_json(card_path)
+        if card_path.exists()
+        else prepare_corpus(config, results=results)[0].card
+    )
+    write_text(
+        folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
+    )
+    write_text(
+        folder.report_path,
+        page(study, summary, config=config, space=space, folder=folder, record=record, card=card),
+    )
     close_study(study)
     return folder.report_path, folder.trials_csv_path
 
@@ -113,12 +133,17 @@ def page(
     for title, sentence, figure in report_figures(study, summary, space, found):
         if title == "Cost":
             plots += advice_sections(summary, space, card, found)
-        plots.append(f"<h2>{escape(title)}</h2><p class=soft>{escape(sentence)}</p>{_drawing(figure)}")
+        plots.append(
+            f"<h2>{escape(title)}</h2><p class=soft>{escape(sentence)}</p>{_drawing(figure)}"
+        )
     seen = read_json(folder.test_path) if folder.test_path.exists() else None
     names = list(dict.fromkeys(item.name for item in space.searched))
     sections = [
         f"<h1>{escape(summary.study)}</h1>",
-        f"<p class=soft>{escape(space.name)} on {escape(config.data.data)}, objective {escape(config.metric)}</p>",
+        (
+            f"<p class=soft>{escape(space.name)} on {escape(config.data.data)}, objective"
+            f" {escape(config.metric)}</p>"
+        ),
         f"<p class=verdict>{escape(verdict(summary, found))}</p>",
         *confirmation_sections(found),
         *look_sections(seen),
@@ -137,43 +162,64 @@ def page(
     ]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>"
-        f"{''.join(sections)}<p class=soft>Written {made}.</p><script>{_SORT}</script><script>{_themes()}{_THEME}</script></body></html>\n"
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport"
+        " content='width=device-width,"
+        f" initial-scale=1'><title>{escape(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>{''.join(sections)}<p"
+        " class=soft>Written"
+        f" {made}.</p><script>{_SORT}</script><script>{_themes()}{_THEME}</script></body></html>\n"
     )
 
 
 def _drawing(figure: go.Figure | None) -> str:
-    """A figure as HTML that uses the page's one copy of Plotly's script; empty where the study has too few trials for the figure."""
+    """A figure as HTML that uses the page's one copy of Plotly's script; empty where the study has
+    too few trials for the figure.
+    """
     if figure is None:
         return ""
-    body = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True, "displaylogo": False})
+    body = plotly.io.to_html(
+        figure,
+        include_plotlyjs=False,
+        full_html=False,
+        config={"responsive": True, "displaylogo": False},
+    )
     return f"<div class=plot>{body}</div>"
 
 
 def _themes() -> str:
     """Plotly's light and dark templates as JavaScript."""
     found = {
-        name: plotly.io.templates[template].to_plotly_json() for name, template in (("LIGHT", "plotly_white"), ("DARK", "plotly_dark"))
+        name: plotly.io.templates[template].to_plotly_json()
+        for name, template in (("LIGHT", "plotly_white"), ("DARK", "plotly_dark"))
     }
     return "".join(f"const {name} = {json.dumps(template)};" for name, template in found.items())
 
 
-def advice_sections(summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None) -> list[str]:
+def advice_sections(
+    summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None
+) -> list[str]:
     """What to search next, in words and as declarations to paste."""
     advice = advise(summary, space, card, found)
     if not advice:
-        return ["<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every range.</p>"]
+        return [
+            "<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every"
+            " range.</p>"
+        ]
     lines = "".join(f"<li>{escape(one.sentence)}</li>" for one in advice)
     paste = "As new ranges, for <code>declare_hyperparameters</code> of a search space of its own:"
-    return [f"<h2>What to try next</h2><ul>{lines}</ul><p>{paste}</p><pre>{escape(declarations(advice))}</pre>"]
+    return [
+        "<h2>What to try"
+        f" next</h2><ul>{lines}</ul><p>{paste}</p><pre>{escape(declarations(advice))}</pre>"
+    ]
 
 
 def confirmation_sections(found: Confirmation | None) -> list[str]:
     """The finalists and their repeats."""
     judgement = judge(found) if found else None
     if found is None or judgement is None:
-        return ["<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best again on fresh seeds.</p>"]
+        return [
+            "<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best"
+            " again on fresh seeds.</p>"
+        ]
     note = (
         "Means are drawn towards the mean of all finalists by what chance explains. "
         "95 % intervals, the variance pooled over the finalists; "
@@ -181,7 +227,11 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
     )
     header, rows = finalist_rows(found, judgement)
     seeds = [name for name in header if name.startswith("seed ")]
-    return ["<h2>Is it real?</h2>", table(*narrow(header, rows, seeds)), f"<p class=soft>{note}</p>"]
+    return [
+        "<h2>Is it real?</h2>",
+        table(*narrow(header, rows, seeds)),
+        f"<p class=soft>{note}</p>",
+    ]
 
 
 def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: int) -> list[str]:
@@ -190,7 +240,10 @@ def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: in
     if not saved:
         return []
     missed = missed_sentences(found, judgement) if found and judgement else []
-    unknown = "What it may have missed is not known: no pruned trial was trained to the end (make confirm PRUNED=5 SHARE=1 does)."
+    unknown = (
+        "What it may have missed is not known: no pruned trial was trained to the end (make confirm"
+        " PRUNED=5 SHARE=1 does)."
+    )
     return [f"<p>{escape(saved)} {escape(' '.join(missed) or unknown)}</p>"]
 
 
@@ -200,18 +253,30 @@ def look_sections(seen: dict[str, Any] | None) -> list[str]:
     if seen is None:
         return [
             title,
-            "<p>Not looked at yet. <code>make export-best</code> does, for the best, the baseline and the references at once.</p>",
+            (
+                "<p>Not looked at yet. <code>make export-best</code> does, for the best, the"
+                " baseline and the references at once.</p>"
+            ),
         ]
     rows = [
-        [name, *(interval_text(one["test"][score], *one["test_intervals"][score]) for score in TEST_SCORES)]
+        [
+            name,
+            *(
+                interval_text(one["test"][score], *one["test_intervals"][score])
+                for score in TEST_SCORES
+            ),
+        ]
         for name, one in named_entries(seen).items()
     ]
     n = len(seen["test_looks"])
-    looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(look["when"] for look in seen["test_looks"])
+    looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(
+        look["when"] for look in seen["test_looks"]
+    )
     return [
         title,
         "".join(
-            f"<p>{escape(comparison(name, found, trial=seen['scores'][BEST]['trial']))}</p>" for name, found in seen["comparisons"].items()
+            f"<p>{escape(comparison(name, found, trial=seen['scores'][BEST]['trial']))}</p>"
+            for name, found in seen["comparisons"].items()
         ),
         table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
         f"<p class=soft>95 % intervals of the bootstrap over the texts. {escape(looks)}.</p>",
@@ -222,8 +287,13 @@ def mistake_sections(seen: dict[str, Any] | None) -> list[str]:
     """The best model's surest mistakes on the test split, where it has been looked at."""
     if seen is None:
         return []
-    rows = [[m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]]
+    rows = [
+        [m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]
+    ]
     return [
-        "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the exported model got wrong, the surest first.</p>",
+        (
+            "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the exported"
+            " model got wrong, the surest first.</p>"
+        ),
         table(["class", "predicted", "probability", "text"], rows, kind="texts"),
     ]

@@ -1,4 +1,6 @@
-"""What a study, its data and its record look like as rows of text: for the report, the command line and `trials.csv`."""
+"""What a study, its data and its record look like as rows of text: for the report, the command line
+and `trials.csv`.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +22,38 @@ from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import is_pruned_early, value_of, values_of
 
 N_TABLE = 5
-SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}  # a trial's attribute → how it is headed
+SIZES = {
+    "n_parameters": "parameters",
+    "latency_ms": "latency ms",
+}  # a trial's attribute → how it is headed
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
-    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase spread out.
+    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase
+    spread out.
 
     Text that a spreadsheet would take for a formula has an apostrophe before it.
     """
     rows = []
     for trial in summary.trials:
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
-        seconds = {f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES}
+        seconds = {
+            f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES
+        }
         value = trial.values[0] if trial.values else None
-        rows.append({"number": trial.number, "state": trial.state.name, "value": value, **trial.params, **attributes, **seconds})
-    return pd.DataFrame([{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows])
+        rows.append(
+            {
+                "number": trial.number,
+                "state": trial.state.name,
+                "value": value,
+                **trial.params,
+                **attributes,
+                **seconds,
+            }
+        )
+    return pd.DataFrame(
+        [{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows]
+    )
 
 
 def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
@@ -44,7 +63,9 @@ def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
     return f"trial {trial.number} ({', '.join(roles)})" if roles else f"trial {trial.number}"
 
 
-def with_best(trials: Sequence[FrozenTrial], summary: Summary, best: Best | None) -> list[FrozenTrial]:
+def with_best(
+    trials: Sequence[FrozenTrial], summary: Summary, best: Best | None
+) -> list[FrozenTrial]:
     """Some trials, then the best and the baseline, each where it is not among them."""
     shown = [*trials]
     for trial in (best.trial if best else None, summary.baseline):
@@ -53,7 +74,9 @@ def with_best(trials: Sequence[FrozenTrial], summary: Summary, best: Best | None
     return shown
 
 
-def best_rows(summary: Summary, space: SearchSpace, found: Confirmation | None = None) -> tuple[list[str], list[list[str]]]:
+def best_rows(
+    summary: Summary, space: SearchSpace, found: Confirmation | None = None
+) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the best five trials of the search, or those of the Pareto front.
 
     The confirmed best and the baseline are the last where they are not among these.
@@ -61,18 +84,39 @@ def best_rows(summary: Summary, space: SearchSpace, found: Confirmation | None =
     Parameters and latency stand beside the metric where the study limits or minimises one of them.
     """
     names = list(dict.fromkeys(i.name for i in space.searched))
-    sizes = [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)] if summary.counts_size else []
+    sizes = (
+        [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)]
+        if summary.counts_size
+        else []
+    )
     best = best_of(summary, found)
-    shown = with_best(summary.front if summary.has_costs else summary.ranked[:N_TABLE], summary, best)
+    shown = with_best(
+        summary.front if summary.has_costs else summary.ranked[:N_TABLE], summary, best
+    )
     rows = []
     for trial in shown:
         label = trial_label(trial, summary, best).removeprefix("trial ")
         own = values_of(trial, space)
-        values = [size_text(name, trial.user_attrs.get(name)) for name in sizes] + [value_text(own.get(name)) for name in names]
+        values = [size_text(name, trial.user_attrs.get(name)) for name in sizes] + [
+            value_text(own.get(name)) for name in names
+        ]
         rows.append(
-            [label, f"{value_of(trial):.4f}", *values, value_text(trial.user_attrs.get("best_epoch")), f"{trial_seconds(trial):.0f}"]
+            [
+                label,
+                f"{value_of(trial):.4f}",
+                *values,
+                value_text(trial.user_attrs.get("best_epoch")),
+                f"{trial_seconds(trial):.0f}",
+            ]
         )
-    return ["trial", summary.metric, *(SIZES[name] for name in sizes), *names, "best epoch", "seconds"], rows
+    return [
+        "trial",
+        summary.metric,
+        *(SIZES[name] for name in sizes),
+        *names,
+        "best epoch",
+        "seconds",
+    ], rows
 
 
 def size_text(name: str, value: float | None) -> str:
@@ -88,17 +132,37 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
         found = {name: trial.params.get(name) for name in names}
         value = f"{trial.values[0]:.4f}" if trial.values else ""
         reason = trial.user_attrs.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
-        why = f" ({reason})" if reason else f" (same as {trial.user_attrs['same_as']})" if "same_as" in trial.user_attrs else ""
+        why = (
+            f" ({reason})"
+            if reason
+            else (
+                f" (same as {trial.user_attrs['same_as']})" if "same_as" in trial.user_attrs else ""
+            )
+        )
         if is_pruned_early(trial) and trial.intermediate_values:
             why = f" after epoch {max(trial.intermediate_values)}"
         cells = ["" if found[name] is None else value_text(found[name]) for name in names]
-        rows.append([str(trial.number), f"{trial.state.name.lower()}{why}", value, *cells, f"{trial_seconds(trial):.0f}"])
+        rows.append(
+            [
+                str(trial.number),
+                f"{trial.state.name.lower()}{why}",
+                value,
+                *cells,
+                f"{trial_seconds(trial):.0f}",
+            ]
+        )
     return ["trial", "state", summary.metric, *names, "seconds"], rows
 
 
 def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
     """Wall seconds of one trial, all phases."""
-    return float(sum(seconds for phase, seconds in trial.user_attrs.get("seconds", {}).items() if phase != "storage"))
+    return float(
+        sum(
+            seconds
+            for phase, seconds in trial.user_attrs.get("seconds", {}).items()
+            if phase != "storage"
+        )
+    )
 
 
 def counts_sentence(summary: Summary) -> str:
@@ -106,8 +170,9 @@ def counts_sentence(summary: Summary) -> str:
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
     return (
-        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned{over}, {summary.counts['fail']} failed"
-        f"{f' ({reasons})' if reasons else ''}, {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
+        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned{over},"
+        f" {summary.counts['fail']} failed{f' ({reasons})' if reasons else ''},"
+        f" {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
     )
 
 
@@ -115,15 +180,25 @@ def coordinator_sentences(coordinators: list[dict[str, Any]]) -> list[str]:
     """Who has worked on a study, where it was more than one machine or folder."""
     found = []
     for said in coordinators if len(coordinators) > 1 else ():
-        name = f"Coordinator {said['coordinator']}, process {said['pid']} on {said['host']}, {said['n_workers']} workers: "
+        name = (
+            f"Coordinator {said['coordinator']}, process {said['pid']} on {said['host']},"
+            f" {said['n_workers']} workers: "
+        )
         found.append(f"{name}{'left' if said['left'] else 'last heard'} {said['at']}")
     return found
 
 
 def clock_sentence(summary: Summary) -> str:
     """Where the workers' seconds went."""
-    seconds = ", ".join(f"{phase.replace('_', ' ')} {value:.1f}" for phase, value in summary.seconds_by_phase.items())
-    share = "" if summary.overhead_share is None else f" {summary.overhead_share:.1%} of the workers' time was neither train nor evaluate."
+    seconds = ", ".join(
+        f"{phase.replace('_', ' ')} {value:.1f}"
+        for phase, value in summary.seconds_by_phase.items()
+    )
+    share = (
+        ""
+        if summary.overhead_share is None
+        else f" {summary.overhead_share:.1%} of the workers' time was neither train nor evaluate."
+    )
     return f"Seconds by phase, all trials: {seconds} (storage is the coordinator's).{share}"
 
 
@@ -133,27 +208,73 @@ def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
     n_rows = sum(card["n_rows"].values())
     dropped = [f"{n:,} rows {why}" for why, n in card.get("dropped", {}).items()]
     if card.get("n_broken_lines"):
-        dropped.append(f"{card['n_broken_lines']:,} broken lines, the first {card['broken_lines'][0]}")
+        dropped.append(
+            f"{card['n_broken_lines']:,} broken lines, the first {card['broken_lines'][0]}"
+        )
     return [
-        ("source", f"{card.get('data', '')}, columns {card.get('text_column', '')} and {card.get('label_column', '')}"),
-        ("rows", f"{n_rows:,}: " + ", ".join(f"{name} {card['n_rows'][name]:,}" for name in SPLITS)),
-        ("classes", ", ".join(f"{name} {n:,} ({n / n_rows:.1%})" for name, n in zip(card["class_names"], totals, strict=True))),
+        (
+            "source",
+            (
+                f"{card.get('data', '')}, columns {card.get('text_column', '')} and"
+                f" {card.get('label_column', '')}"
+            ),
+        ),
+        (
+            "rows",
+            f"{n_rows:,}: " + ", ".join(f"{name} {card['n_rows'][name]:,}" for name in SPLITS),
+        ),
+        (
+            "classes",
+            ", ".join(
+                f"{name} {n:,} ({n / n_rows:.1%})"
+                for name, n in zip(card["class_names"], totals, strict=True)
+            ),
+        ),
         ("left out", "; ".join(dropped) or "nothing"),
-        ("tokens a text", ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"]))),
+        (
+            "tokens a text",
+            ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"])),
+        ),
         ("words", f"{card['n_words']:,} different ones in the training split"),
-        ("unknown tokens", ", ".join(f"{share:.1%} with {int(size):,} rows" for size, share in _by_size(card["unknown_share"]))),
-        ("duplicates", f"{card['n_duplicates']:,} further copies of texts, each in the split of the first"),
+        (
+            "unknown tokens",
+            ", ".join(
+                f"{share:.1%} with {int(size):,} rows"
+                for size, share in _by_size(card["unknown_share"])
+            ),
+        ),
+        (
+            "duplicates",
+            f"{card['n_duplicates']:,} further copies of texts, each in the split of the first",
+        ),
         ("fingerprint", card["fingerprint"]),
     ]
 
 
-def record_rows(config: StudyConfig, record: dict[str, Any], *, n_trials: int) -> list[tuple[str, str]]:
+def record_rows(
+    config: StudyConfig, record: dict[str, Any], *, n_trials: int
+) -> list[tuple[str, str]]:
     """What is needed to make the study again, as pairs of text."""
-    objectives = {"objectives": ",".join([config.metric, *config.costs])} if config.costs else {"metric": config.metric}
-    flags: dict[str, Any] = {"study": config.study, "space": config.space, **objectives, "seed": config.seed, "sampler": config.sampler}
+    objectives = (
+        {"objectives": ",".join([config.metric, *config.costs])}
+        if config.costs
+        else {"metric": config.metric}
+    )
+    flags: dict[str, Any] = {
+        "study": config.study,
+        "space": config.space,
+        **objectives,
+        "seed": config.seed,
+        "sampler": config.sampler,
+    }
     flags |= {"pruner": config.pruner, "epochs": config.train.epochs, "n-trials": n_trials}
-    flags |= _given({"max-parameters": config.max_parameters, "max-latency-ms": config.max_latency_ms})
-    data = {field.name.replace("_", "-"): getattr(config.data, field.name) for field in dataclasses.fields(config.data)}
+    flags |= _given(
+        {"max-parameters": config.max_parameters, "max-latency-ms": config.max_latency_ms}
+    )
+    data = {
+        field.name.replace("_", "-"): getattr(config.data, field.name)
+        for field in dataclasses.fields(config.data)
+    }
     flags |= _given({name: value for name, value in data.items() if name != "drop-stars"})
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]

@@ -1,4 +1,6 @@
-"""Configurations that a study has had: with the same seed, training one again gives what it gave. Knows no Keras and no Optuna."""
+"""Configurations that a study has had: with the same seed, training one again gives what it gave.
+Knows no Keras and no Optuna.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from typing import Any
 def key(values: Mapping[str, Any]) -> Hashable:
     """Equal for equal configurations.
 
-    Values that differ are different configurations, also where the data do not reach the difference: with a larger vocabulary an
-    initializer may draw other weights for the same words, and a search space may use any value in any place.
+    Values that differ are different configurations, also where the data do not reach the
+    difference: with a larger vocabulary an initializer may draw other weights for the same words,
+    and a search space may use any value in any place.
     """
     return tuple(sorted(values.items()))
 

@@ -21,8 +21,9 @@ LEAST_EPOCHS = 0.5  # expected of a trial at work that has already trained as lo
 class TimeLeft:
     """What is left of a search.
 
-    An epoch costs a + b · tokens + c · tokens · units, with a, b, c ≥ 0 fitted to the relative error over the newest trials. A new trial
-    is expected to cost and to last what those did on average.
+    An epoch costs a + b · tokens + c · tokens · units, with a, b, c ≥ 0 fitted to the relative
+    error over the newest trials. A new trial is expected to cost and to last what those did on
+    average.
 
     Args:
         lengths: those of the training texts, in tokens.
@@ -33,11 +34,29 @@ class TimeLeft:
         self._n_tokens: dict[int, float] = {}  # of an epoch, by sequence length
         self._features: dict[int, tuple[float, float, float]] = {}  # by a trial's number
 
-    def seconds(self, trials: Sequence[FrozenTrial], running: Mapping[int, int], *, n_new: int, n_workers: int) -> float | None:
-        """Seconds until `n_new` more trials and those of `running` (number → finished epochs) are finished; None before three are timed."""
+    def seconds(
+        self,
+        trials: Sequence[FrozenTrial],
+        running: Mapping[int, int],
+        *,
+        n_new: int,
+        n_workers: int,
+    ) -> float | None:
+        """Seconds until `n_new` more trials and those of `running` (number → finished epochs) are
+        finished; None before three are timed.
+        """
         if not n_new and not running:
             return 0.0
-        timed = list(islice((t for t in reversed(trials) if t.user_attrs.get("n_epochs") and t.user_attrs.get("seconds")), MAX_TIMED))
+        timed = list(
+            islice(
+                (
+                    t
+                    for t in reversed(trials)
+                    if t.user_attrs.get("n_epochs") and t.user_attrs.get("seconds")
+                ),
+                MAX_TIMED,
+            )
+        )
         if len(timed) < MIN_TIMED:
             return None
         table = np.array([self._features_of(t) for t in timed])
@@ -46,19 +65,31 @@ class TimeLeft:
         weights, _ = nnls(table / seconds[:, None], np.ones(len(timed)))
         usual_epochs = min(float(n_epochs.mean()), self._epochs)
         total = n_new * usual_epochs * float((table @ weights).mean())
-        for trial in (trials[number] for number in running if number < len(trials)):  # the newest may not be among them yet
+        for trial in (
+            trials[number] for number in running if number < len(trials)
+        ):  # the newest may not be among them yet
             if trial.params:
                 epoch_seconds = float(np.array(self._features_of(trial)) @ weights)
                 total += max(usual_epochs - running[trial.number], LEAST_EPOCHS) * epoch_seconds
         return total / n_workers
 
     def _features_of(self, trial: FrozenTrial) -> tuple[float, float, float]:
-        """1, tokens of an epoch and tokens × units; units are the sum of all hyperparameters that are named so."""
+        """1, tokens of an epoch and tokens × units; units are the sum of all hyperparameters that
+        are named so.
+        """
         if trial.number not in self._features:
             values = from_params(trial.params, self._space.hyperparameters)
             length = int(values["sequence_length"])
             if length not in self._n_tokens:
                 self._n_tokens[length] = float(np.minimum(self._lengths, length).sum())
-            units = sum(float(value) for name, value in values.items() if "units" in name and isinstance(value, int | float))
-            self._features[trial.number] = (1.0, self._n_tokens[length], self._n_tokens[length] * units)
+            units = sum(
+                float(value)
+                for name, value in values.items()
+                if "units" in name and isinstance(value, int | float)
+            )
+            self._features[trial.number] = (
+                1.0,
+                self._n_tokens[length],
+                self._n_tokens[length] * units,
+            )
         return self._features[trial.number]

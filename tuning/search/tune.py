@@ -1,4 +1,6 @@
-"""One call of `make tune`: own the study, prepare its data, open it, search, annotate it for the Dashboard."""
+"""One call of `make tune`: own the study, prepare its data, open it, search, annotate it for the
+Dashboard.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from tuning.report import dashboard
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search.loop import Interrupt, Progressed, Search
 from tuning.spaces.loading import SearchSpace, find_space, list_spaces, source_sha256
-from tuning.study.coordinators import DEAD_SECONDS, FIRST, Coordinators, announce, asked_for, identify
+from tuning.study.coordinators import (
+    DEAD_SECONDS,
+    FIRST,
+    Coordinators,
+    announce,
+    asked_for,
+    identify,
+)
 from tuning.study.housekeeping import bound_caches
 from tuning.study.lock import owned
 from tuning.study.samplers import grid_points
@@ -40,7 +49,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search that ended: its study's summary, and why it ended ("finished", "timeout", "interrupted", "exhausted")."""
+    """A search that ended: its study's summary, and why it ended ("finished", "timeout",
+    "interrupted", "exhausted").
+    """
 
     summary: Summary
     space: SearchSpace
@@ -81,12 +92,15 @@ def tune(
     on_change: Callable[[Progressed], None] = lambda progressed: None,
     then: Callable[[Session, Outcome], None] = lambda session, outcome: None,
 ) -> Outcome:
-    """Prepare the data, open the study and search until `n_trials` trials are finished in all, or the time is up.
+    """Prepare the data, open the study and search until `n_trials` trials are finished in all, or
+    the time is up.
 
-    A worker whose trial goes beyond `limits` is replaced; by default it has its share of the machine's memory, and any time that it
-    computes. `keep_going`: a bug in the search space fails its trial and does not stop the study. Without `n_trials`, it is what the
-    study was last asked for. Another machine may take this one for dead when it has not been heard for `dead_seconds`. `then` is called
-    when the search has ended, while the study is still owned and its workers are there: a confirmation goes on with them.
+    A worker whose trial goes beyond `limits` is replaced; by default it has its share of the
+    machine's memory, and any time that it computes. `keep_going`: a bug in the search space fails
+    its trial and does not stop the study. Without `n_trials`, it is what the study was last asked
+    for. Another machine may take this one for dead when it has not been heard for `dead_seconds`.
+    `then` is called when the search has ended, while the study is still owned and its workers are
+    there: a confirmation goes on with them.
 
     Raises:
         TuningError: what a user can mend; nothing that was finished is lost.
@@ -105,22 +119,37 @@ def tune(
         if own != FIRST:
             _require_same_source(space_path, folder)
         start_early(pool_choice, log_path=folder.log_path)
-        corpus = prepare_corpus(config, results=results, progress=progress)[0]  # the texts are not held while the search runs
+        corpus = prepare_corpus(config, results=results, progress=progress)[
+            0
+        ]  # the texts are not held while the search runs
         for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
         release_memory()
         card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
-        opened = open_pool(pool_choice, n_workers=n_workers, limits=limits or TrialLimits(), log_path=folder.log_path)
+        opened = open_pool(
+            pool_choice,
+            n_workers=n_workers,
+            limits=limits or TrialLimits(),
+            log_path=folder.log_path,
+        )
         pool, limits = stack.enter_context(opened)
-        answer = pool.ask({"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])})
+        answer = pool.ask(
+            {"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])}
+        )
         space = SearchSpace.from_dict(answer["space"])
         if config.sampler == "grid":
-            grid_points(space, seed=config.seed)  # refuses a space without a grid before anything is written
+            grid_points(
+                space, seed=config.seed
+            )  # refuses a space without a grid before anything is written
         with storage_errors(storage_url):
-            study = open_study(results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url)
-            coordinators = Coordinators(study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds)
+            study = open_study(
+                results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
+            )
+            coordinators = Coordinators(
+                study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds
+            )
             on_start(corpus, space)
             _annotate(study, config, folder, card, space, own=own)
             session = Session(
@@ -150,9 +179,17 @@ def tune(
                     keep_going=keep_going,
                     coordinators=coordinators,
                 )
-                left = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - started)
-                ended = search.run(n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left)
-                outcome = Outcome(summarize(study, metric=config.metric), space, ended, search.n_trials)
+                left = (
+                    None
+                    if timeout_seconds is None
+                    else timeout_seconds - (time.monotonic() - started)
+                )
+                ended = search.run(
+                    n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left
+                )
+                outcome = Outcome(
+                    summarize(study, metric=config.metric), space, ended, search.n_trials
+                )
                 then(session, outcome)
             finally:
                 _annotate(study, config, folder, card, space, own=own)
@@ -160,14 +197,27 @@ def tune(
     return outcome
 
 
-def _annotate(study: optuna.Study, config: StudyConfig, folder: StudyDir, card: dict[str, Any], space: SearchSpace, *, own: str) -> None:
-    """Write the Dashboard's note; a machine that joins leaves that to the one that creates the study, whose folder has its confirmation."""
+def _annotate(
+    study: optuna.Study,
+    config: StudyConfig,
+    folder: StudyDir,
+    card: dict[str, Any],
+    space: SearchSpace,
+    *,
+    own: str,
+) -> None:
+    """Write the Dashboard's note; a machine that joins leaves that to the one that creates the
+    study, whose folder has its confirmation.
+    """
     if own == FIRST:
-        dashboard.annotate(study, summarize(study, metric=config.metric), folder=folder, card=card, space=space)
+        dashboard.annotate(
+            study, summarize(study, metric=config.metric), folder=folder, card=card, space=space
+        )
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
-    """A machine that joins must train what the others train; nothing of a file that is not theirs is run.
+    """A machine that joins must train what the others train; nothing of a file that is not theirs
+    is run.
 
     Raises:
         StudyError: its file of the space is another.
@@ -175,8 +225,9 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
     here, recorded = source_sha256(path), recorded_space(folder).source_sha256
     if here != recorded:
         raise StudyError(
-            f"A machine that joins must have the search space of the others; {path} has sha256 {here[:12]}, "
-            f"the study's is {recorded[:12]}. Put the others' file there, or remove {folder.path} and join again with --space."
+            f"A machine that joins must have the search space of the others; {path} has sha256"
+            f" {here[:12]}, the study's is {recorded[:12]}. Put the others' file there, or remove"
+            f" {folder.path} and join again with --space."
         )
 
 
@@ -184,13 +235,15 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
     """How many trials a study is to have: what is named, or was last asked for, or the default.
 
     Raises:
-        StudyError: it joins a study of which the machine that creates it has not come to say so, or was killed before.
+        StudyError: it joins a study of which the machine that creates it has not come to say so, or
+            was killed before.
     """
     told = asked_for(study)
     if named is None and told is None and joins:
         raise StudyError(
-            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine that creates it, or type its command "
-            "there again, or say how many trials there are to be with --n-trials."
+            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
+            " that creates it, or type its command there again, or say how many trials there are"
+            " to be with --n-trials."
         )
     n_trials = named or told or DEFAULT_TRIALS
     if named is not None or told is None:
@@ -200,7 +253,9 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
 
 @contextlib.contextmanager
 def signals() -> Iterator[Interrupt]:
-    """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second ends it at once."""
+    """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second
+    ends it at once.
+    """
     interrupt = Interrupt()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -217,7 +272,8 @@ def signals() -> Iterator[Interrupt]:
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:
-    """The configuration of this call: the study's own where it exists, else the defaults, with `flags` over it.
+    """The configuration of this call: the study's own where it exists, else the defaults, with
+    `flags` over it.
 
     What a flag changes of an existing study is refused by `open_study`.
 
@@ -234,8 +290,13 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
 def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
     """Every search space with its file, read by a worker."""
     found = {}
-    with tempfile.TemporaryDirectory() as folder, Pool(1, log_path=Path(folder) / "worker.log") as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Pool(1, log_path=Path(folder) / "worker.log") as pool,
+    ):
         for name, path in list_spaces().items():
-            answer = pool.ask({"kind": "declare", "path": str(path.absolute()), "n_classes": n_classes})
+            answer = pool.ask(
+                {"kind": "declare", "path": str(path.absolute()), "n_classes": n_classes}
+            )
             found[name] = (path, SearchSpace.from_dict(answer["space"]))
     return found

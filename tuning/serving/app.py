@@ -1,4 +1,6 @@
-"""`make serve`: an export's predictions over HTTP, for programs as JSON and for people as a page. It has no authentication."""
+"""`make serve`: an export's predictions over HTTP, for programs as JSON and for people as a page.
+It has no authentication.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
 from tuning.errors import ServeError
-from tuning.serving.bodies import PROBLEMS, Explanation, Health, ManyTexts, OneText, Predictions, reason, request_body
+from tuning.serving.bodies import (
+    PROBLEMS,
+    Explanation,
+    Health,
+    ManyTexts,
+    OneText,
+    Predictions,
+    reason,
+    request_body,
+)
 from tuning.serving.connections import Connection
 from tuning.serving.guard import LOCAL, guarded, is_address
 from tuning.serving.microbatch import Busy, MicroBatcher
@@ -29,16 +40,23 @@ if TYPE_CHECKING:
     from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
 
-# Connections that the system holds until they are accepted, and that asyncio accepts at a time, before they are counted. With 256, a
-# flood of new connections opened more than 1,024 files, the usual limit of a process, and asyncio then accepts no connection for a second.
+# Connections that the system holds until they are accepted, and that asyncio accepts at a time,
+# before they are counted. With 256, a flood of new connections opened more than 1,024 files, the
+# usual limit of a process, and asyncio then accepts no connection for a second.
 BACKLOG = 128
 SHUTDOWN_SECONDS = 10  # for requests that are being answered when the server is told to end
 
 
 def make_app(
-    probabilities: Probabilities, manifest: dict[str, Any], *, hosts: Collection[str] = LOCAL, any_address: bool = False
+    probabilities: Probabilities,
+    manifest: dict[str, Any],
+    *,
+    hosts: Collection[str] = LOCAL,
+    any_address: bool = False,
 ) -> ASGIApp:
-    """The application over a model: `/predict`, `/explain`, `/health`, `/openapi.json`, and the pages `/` and `/docs`."""
+    """The application over a model: `/predict`, `/explain`, `/health`, `/openapi.json`, and the
+    pages `/` and `/docs`.
+    """
     batcher = MicroBatcher(probabilities)
 
     @contextlib.asynccontextmanager
@@ -46,10 +64,17 @@ def make_app(
         yield
         batcher.close()
 
-    export = {"study": str(manifest.get("study", "")), "number": manifest.get("export_number"), "created": str(manifest.get("created", ""))}
+    export = {
+        "study": str(manifest.get("study", "")),
+        "number": manifest.get("export_number"),
+        "created": str(manifest.get("created", "")),
+    }
     app = FastAPI(
         title="Text classifier",
-        description=f"Labels texts with the model of study {export['study']!r}: {', '.join(manifest['class_names'])}.",
+        description=(
+            f"Labels texts with the model of study {export['study']!r}:"
+            f" {', '.join(manifest['class_names'])}."
+        ),
         version=export["created"] or "0",
         docs_url=None,
         redoc_url=None,
@@ -60,7 +85,9 @@ def make_app(
     return guarded(app, hosts=hosts, policy=policy(), any_address=any_address)
 
 
-def _add_routes(app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], export: dict[str, Any]) -> None:
+def _add_routes(
+    app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], export: dict[str, Any]
+) -> None:
     names, seen = manifest["class_names"], manifest["input"]
     one, one_or_many = TypeAdapter[Any](OneText), TypeAdapter[Any](OneText | ManyTexts)
 
@@ -68,28 +95,58 @@ def _add_routes(app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], e
         try:
             return await batcher.run(texts)
         except Busy as error:
-            raise HTTPException(503, "Too many requests or texts wait already; ask again later.", headers={"Retry-After": "1"}) from error
+            raise HTTPException(
+                503,
+                "Too many requests or texts wait already; ask again later.",
+                headers={"Retry-After": "1"},
+            ) from error
 
-    @app.post("/predict", response_model=Predictions, responses=PROBLEMS, openapi_extra=request_body(one_or_many, {"texts": ["I love it"]}))
+    @app.post(
+        "/predict",
+        response_model=Predictions,
+        responses=PROBLEMS,
+        openapi_extra=request_body(one_or_many, {"texts": ["I love it"]}),
+    )
     async def predict(request: Request) -> JSONResponse:
         """Label one text or many."""
         asked = await _parsed(request, one_or_many, shape='{"text": "…"} or {"texts": ["…", "…"]}')
         outputs = await ask([asked.text] if isinstance(asked, OneText) else asked.texts)
         return JSONResponse({"predictions": _predictions(outputs, names), "export": export})
 
-    @app.post("/explain", response_model=Explanation, responses=PROBLEMS, openapi_extra=request_body(one, {"text": "I love it"}))
+    @app.post(
+        "/explain",
+        response_model=Explanation,
+        responses=PROBLEMS,
+        openapi_extra=request_body(one, {"text": "I love it"}),
+    )
     async def explain(request: Request) -> JSONResponse:
-        """Label a text and say which words moved the label: each different word that the model sees is hidden once, up to 200 of them."""
+        """Label a text and say which words moved the label: each different word that the model sees
+        is hidden once, up to 200 of them.
+        """
         asked = await _parsed(request, one, shape='{"text": "…"}')
-        hidden = hide_words(asked.text, sequence_length=seen["sequence_length"], truncating=seen["truncating"])
+        hidden = hide_words(
+            asked.text, sequence_length=seen["sequence_length"], truncating=seen["truncating"]
+        )
         outputs = await ask(list(hidden.texts))
         (found,) = _predictions(outputs[:1], names)
-        words = [{"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0} for word in effects(hidden, outputs)]
-        return JSONResponse({"prediction": found, "words": words, "n_words_left_out": hidden.n_left_out, "export": export})
+        words = [
+            {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
+            for word in effects(hidden, outputs)
+        ]
+        return JSONResponse(
+            {
+                "prediction": found,
+                "words": words,
+                "n_words_left_out": hidden.n_left_out,
+                "export": export,
+            }
+        )
 
 
 async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) -> Any:
-    """The body as an object. A browser asks before it sends JSON to another page's server, and gets no leave; so JSON must be called so."""
+    """The body as an object. A browser asks before it sends JSON to another page's server, and gets
+    no leave; so JSON must be called so.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, "The header Content-Type must be application/json.")
@@ -102,10 +159,16 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
 def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
     (without,) = np.nonzero(np.isnan(outputs).any(axis=1))
     if without.size:
-        raise HTTPException(422, f"The model gives no number for text {without[0]}, which has no word that it sees.")
+        raise HTTPException(
+            422, f"The model gives no number for text {without[0]}, which has no word that it sees."
+        )
     winners = outputs.argmax(axis=1).tolist()
     return [
-        {"label": names[winner], "probability": row[winner], "probabilities": dict(zip(names, row, strict=True))}
+        {
+            "label": names[winner],
+            "probability": row[winner],
+            "probabilities": dict(zip(names, row, strict=True)),
+        }
         for winner, row in zip(winners, outputs.round(6).tolist(), strict=True)
     ]
 
@@ -144,16 +207,20 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise ServeError(
-            f"The server needs a free port on {host}; {port} gave {said!r}. Name another with --port (make: PORT=)."
+            f"The server needs a free port on {host}; {port} gave {said!r}. Name another with"
+            " --port (make: PORT=)."
         ) from error
-    # asyncio does so for sockets that say they are TCP, which this one does not: an answer in two parts then takes 44 ms
+    # asyncio does so for sockets that say they are TCP, which this one does not: an answer in two
+    # parts then takes 44 ms
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def run(app: ASGIApp, listening: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM, then answer what was asked and end."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn puts its own in this place, and sends itself the signal again at the end
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # uvicorn puts its own in this place, and sends itself the signal again at the end
     with contextlib.suppress(KeyboardInterrupt):
         server(app).run(sockets=[listening])
 

@@ -1,4 +1,6 @@
-"""What a request asks and an answer says, their limits, and one sentence for a body that is wrong."""
+"""What a request asks and an answer says, their limits, and one sentence for a body
+that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Predictions(BaseModel):
 
 
 class Effect(BaseModel):
-    """A word as the model knows it, how often it stands in the text, and the probability that the label loses without it."""
+    """A word as the model knows it, how often it stands in the text, and the probability that the
+    label loses without it.
+    """
 
     word: str
     count: int
@@ -98,7 +102,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 SENTENCES = {
     "json_invalid": "The body must be JSON in UTF-8; {error}.",
-    "string_too_long": f"A text must have at most {MAX_CHARACTERS:,} characters; {{where}} has more.",
+    "string_too_long": (
+        f"A text must have at most {MAX_CHARACTERS:,} characters; {{where}} has more."
+    ),
     "string_too_short": "A text must have a character or more; {where} has none.",
     "string_type": "A text must be a string; {where} is none.",
     "list_type": "texts must be a list of strings.",
@@ -108,19 +114,38 @@ SENTENCES = {
 
 
 def reason(error: ValidationError, *, shape: str) -> str:
-    """One sentence for a body that is not of the shape that was asked for. It repeats nothing of the body."""
-    errors = error.errors(include_url=False, include_input=False) if error.error_count() <= MAX_ERRORS else ()
+    """One sentence for a body that is not of the shape that was asked for. It repeats nothing of
+    the body.
+    """
+    errors = (
+        error.errors(include_url=False, include_input=False)
+        if error.error_count() <= MAX_ERRORS
+        else ()
+    )
     for one in errors:
         if one["type"] in SENTENCES:
             place = [part for part in one["loc"] if part not in ("OneText", "ManyTexts")]
             where = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in place)
-            return SENTENCES[one["type"]].format(where=where, error=one.get("ctx", {}).get("error", ""))
+            return SENTENCES[one["type"]].format(
+                where=where, error=one.get("ctx", {}).get("error", "")
+            )
     return f"The body must be {shape} and hold nothing else."
 
 
 def request_body(adapter: TypeAdapter[Any], example: dict[str, Any]) -> dict[str, Any]:
-    """The body in the OpenAPI schema; it is read here instead of by FastAPI, which repeats a bad body in its answer."""
+    """The body in the OpenAPI schema; it is read here instead of by FastAPI, which repeats a bad
+    body in its answer.
+    """
     schema = adapter.json_schema()
     for name, definition in schema.pop("$defs", {}).items():
-        schema = json.loads(json.dumps(schema).replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(definition)))
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+        schema = json.loads(
+            json.dumps(schema).replace(
+                json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(definition)
+            )
+        )
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        }
+    }

@@ -1,7 +1,8 @@
 """How long a client may take to send a request, and which connection ends when there are too many.
 
-The application receives a request only when its headers are complete, so these limits belong to the protocol below it. uvicorn's protocol
-closes idle connections, but waits without limit for the rest of a request; above `limit_concurrency` it refuses every new client.
+The application receives a request only when its headers are complete, so these limits belong to the
+protocol below it. uvicorn's protocol closes idle connections, but waits without limit for the rest
+of a request; above `limit_concurrency` it refuses every new client.
 """
 
 from __future__ import annotations
@@ -14,22 +15,31 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tuning.serving.guard import HEADERS, refusal
 
-MAX_CONNECTIONS = 320  # more than `microbatch.MAX_REQUESTS`: new clients find room while the model has as many requests as it takes
-# Bytes of headers that have not ended. Headers that end within one read of the socket can be longer, up to asyncio's 256 KiB a read. The
-# parser has no limit of its own and keeps all headers in memory.
+# more than `microbatch.MAX_REQUESTS`: new clients find room while the model has as many requests as
+# it takes
+MAX_CONNECTIONS = 320
+# Bytes of headers that have not ended. Headers that end within one read of the socket can be
+# longer, up to asyncio's 256 KiB a read. The parser has no limit of its own and keeps all headers
+# in memory.
 MAX_HEAD = 64 * 2**10
-MAX_PIPELINED = 100  # requests of one connection that wait for the answer to an earlier one; uvicorn has no limit and keeps all in memory
+# requests of one connection that wait for the answer to an earlier one; uvicorn has no limit and
+# keeps all in memory
+MAX_PIPELINED = 100
 REQUEST_SECONDS = 10
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with a time limit for each request. While the server waits for its client, it can be closed to make room for a new one.
+    """A connection with a time limit for each request. While the server waits for its client, it
+    can be closed to make room for a new one.
 
-    The time runs from the start of the connection, or from the first byte after an answer, until the last byte of the request. It does
-    not run while a request is answered. An idle connection after an answer has uvicorn's own limit, `timeout_keep_alive`.
+    The time runs from the start of the connection, or from the first byte after an answer, until
+    the last byte of the request. It does not run while a request is answered. An idle connection
+    after an answer has uvicorn's own limit, `timeout_keep_alive`.
     """
 
-    waits_since = 0.0  # time of the event loop when the connection started or its last answer was complete
+    waits_since = (
+        0.0  # time of the event loop when the connection started or its last answer was complete
+    )
     _timer: asyncio.TimerHandle | None = None
     _has_begun = False  # whether a part of the next request has arrived
     _n_unanswered = 0  # complete requests; -1 after an answer that did not need the whole body
@@ -37,7 +47,9 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the server waits for the client, to send a whole request or to read its answers."""
+        """Whether the server waits for the client, to send a whole request or to read
+        its answers.
+        """
         return self._n_unanswered <= 0 or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
@@ -45,7 +57,9 @@ class Connection(HttpToolsProtocol):
         self.waits_since = self.loop.time()
         self._start_timer()
         if len(self.connections) > MAX_CONNECTIONS:
-            _longest_waiting(self.connections).refuse(503, "The server has too many connections; ask again later.")
+            _longest_waiting(self.connections).refuse(
+                503, "The server has too many connections; ask again later."
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -58,7 +72,9 @@ class Connection(HttpToolsProtocol):
         if self._n_head > MAX_HEAD:
             self.refuse(431, f"The headers of a request must have at most {MAX_HEAD:,} bytes.")
         elif len(self.pipeline) > MAX_PIPELINED:
-            self.refuse(503, f"At most {MAX_PIPELINED} requests of a connection can wait for their answers.")
+            self.refuse(
+                503, f"At most {MAX_PIPELINED} requests of a connection can wait for their answers."
+            )
 
     def on_message_begin(self) -> None:
         self._has_begun = True
@@ -88,7 +104,9 @@ class Connection(HttpToolsProtocol):
             self._start_timer()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer in one sentence and close. A client that has not read its earlier answers gets no answer."""
+        """Answer in one sentence and close. A client that has not read its earlier answers gets no
+        answer.
+        """
         self.connections.discard(self)
         if not self.transport.is_closing() and not self.transport.get_write_buffer_size():
             self.transport.write(_answer(status, detail, self.server_state.default_headers))
@@ -98,7 +116,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _start_timer(self) -> None:
-        if self._timer is None and self._n_unanswered <= 0 and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+        if (
+            self._timer is None
+            and self._n_unanswered <= 0
+            and self.timeout_keep_alive_task is None
+            and not self.transport.is_closing()
+        ):
             self._timer = self.loop.call_later(REQUEST_SECONDS, self._end_wait)
 
     def _stop_timer(self) -> None:
@@ -109,7 +132,9 @@ class Connection(HttpToolsProtocol):
     def _end_wait(self) -> None:
         if self._has_begun:
             self.refuse(408, f"A request must arrive within {REQUEST_SECONDS} seconds.")
-        else:  # a browser that opened the connection in advance would show an answer here as the answer to its next request
+        # a browser that opened the connection in advance would show an answer here as the answer to
+        # its next request
+        else:
             self.transport.close()
 
 
@@ -122,4 +147,6 @@ def _answer(status: int, detail: str, default_headers: Iterable[tuple[bytes, byt
     headers, body = refusal(detail)
     again = [(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
     lines = [b"%s: %s" % header for header in (*default_headers, *headers, *HEADERS, *again)]
-    return b"\r\n".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *lines, b"", body])
+    return b"\r\n".join(
+        [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *lines, b"", body]
+    )

@@ -1,7 +1,8 @@
-"""What a request must be before the application sees it: for this host, and small. What every answer carries: headers that lock its pages.
+"""What a request must be before the application sees it: for this host, and small. What every
+answer carries: headers that lock its pages.
 
-A web page can make a browser send requests here. It can't read the answers, unless its own name is made to resolve to this machine;
-so requests under another name are refused.
+A web page can make a browser send requests here. It can't read the answers, unless its own name is
+made to resolve to this machine; so requests under another name are refused.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ HEADERS = [
 ]
 
 
-def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: bool = False) -> ASGIApp:
+def guarded(
+    app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: bool = False
+) -> ASGIApp:
     """The application behind the checks.
 
-    `policy` is the Content-Security-Policy. `any_address` lets in requests for any IP address too, which no name can be made to
-    resolve to by somebody else.
+    `policy` is the Content-Security-Policy. `any_address` lets in requests for any IP address too,
+    which no name can be made to resolve to by somebody else.
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,14 +44,23 @@ def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: b
 
         async def locked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", []), *HEADERS, (b"content-security-policy", policy.encode())]
+                headers = [
+                    *message.get("headers", []),
+                    *HEADERS,
+                    (b"content-security-policy", policy.encode()),
+                ]
                 message = {**message, "headers": headers}
             await send(message)
 
         headers = dict(scope["headers"])
         host = _name(headers.get(b"host", b"").decode("latin-1"))
         if host not in hosts and not (any_address and is_address(host)):
-            await _refuse(locked, 403, f"A request must be for {' or '.join(sorted(hosts))}; this one is for another host.")
+            await _refuse(
+                locked,
+                403,
+                f"A request must be for {' or '.join(sorted(hosts))}; this one is for another"
+                " host.",
+            )
             return
         try:
             body = await _body(headers, receive)
@@ -66,7 +78,8 @@ def guarded(app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: b
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-    """The whole body; None where it is too large, which is known as soon as its length is said, or so many bytes have come.
+    """The whole body; None where it is too large, which is known as soon as its length is said, or
+    so many bytes have come.
 
     Raises:
         ClientDisconnect: the connection ended before the whole body arrived.
@@ -102,7 +115,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def _name(host: str) -> str:
     """A Host header without its port, in lower case."""
-    return (host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]).lower()
+    return (
+        host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    ).lower()
 
 
 def is_address(host: str) -> bool:
@@ -115,7 +130,9 @@ def is_address(host: str) -> bool:
 
 
 async def _refuse(send: Send, status: int, detail: str) -> None:
-    """Answer before the body was read; the connection ends, since the rest of it would be taken for a next request."""
+    """Answer before the body was read; the connection ends, since the rest of it would be taken for
+    a next request.
+    """
     headers, body = refusal(detail)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -124,4 +141,8 @@ async def _refuse(send: Send, status: int, detail: str) -> None:
 def refusal(detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of an answer that refuses a request and ends its connection."""
     body = json.dumps({"detail": detail}).encode()
-    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")], body
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ], body

@@ -1,4 +1,6 @@
-"""One model for many requests: those that wait at the same time go through it together, in a thread, so that the server stays awake."""
+"""One model for many requests: those that wait at the same time go through it together, in a
+thread, so that the server stays awake.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class Busy(Exception):
 class MicroBatcher:
     """Requests in the order in which they came, as few calls of the model as that takes.
 
-    No request waits for others to come: while the model works, those that arrive gather, and are its next batch.
+    No request waits for others to come: while the model works, those that arrive gather, and are
+    its next batch.
     """
 
     def __init__(self, probabilities: Probabilities) -> None:
@@ -59,7 +62,9 @@ class MicroBatcher:
         while self._waiting:
             batch = self._next_batch()
             texts = [text for request, _ in batch for text in request]
-            call = asyncio.get_running_loop().run_in_executor(self._thread, self._probabilities, texts)
+            call = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._probabilities, texts
+            )
             await asyncio.wait([call])
             error = call.exception()
             ends = np.cumsum([len(request) for request, _ in batch])

@@ -10,15 +10,20 @@ import numpy as np
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.evaluation.metrics import Array
 
-MAX_WORDS = 200  # different words of one text; a text of more has the others left out, and their number said
+# different words of one text; a text of more has the others left out, and their number said
+MAX_WORDS = 200
 MAX_CHARACTERS = 2_000_000  # of all texts that one explanation asks the model for
-_HIDDEN = "\ue000"  # of Unicode's private use, so in no vocabulary: the model sees an unknown word in the place of the hidden one
+# of Unicode's private use, so in no vocabulary: the model sees an unknown word in the place of the
+# hidden one
+_HIDDEN = "\ue000"
 _PIECE = re.compile("[^\t\n\x0b\x0c\r ]+")
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the model knows it, how often it stands in the text, and the probability that the label loses without it."""
+    """A word as the model knows it, how often it stands in the text, and the probability that the
+    label loses without it.
+    """
 
     word: str
     count: int
@@ -27,7 +32,9 @@ class Word:
 
 @dataclass(frozen=True)
 class Hidden:
-    """`texts`: the text that the model sees, then that text without each of `words`; `n_left_out` words are too many to be hidden."""
+    """`texts`: the text that the model sees, then that text without each of `words`; `n_left_out`
+    words are too many to be hidden.
+    """
 
     words: tuple[str, ...]
     counts: tuple[int, ...]
@@ -36,7 +43,9 @@ class Hidden:
 
 
 def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
-    """A text for each different word that the model sees of this one, with the word hidden everywhere."""
+    """A text for each different word that the model sees of this one, with the word hidden
+    everywhere.
+    """
     pieces = _PIECE.findall(text)
     tokens = tokenize(pieces)
     is_word = np.flatnonzero(tokens.lengths)  # a piece of punctuation alone is none
@@ -54,12 +63,19 @@ def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
 
 
 def _without(pieces: list[str], is_hidden: Array) -> list[str]:
-    return [_HIDDEN if hide else piece for piece, hide in zip(pieces, is_hidden.tolist(), strict=True)]
+    return [
+        _HIDDEN if hide else piece for piece, hide in zip(pieces, is_hidden.tolist(), strict=True)
+    ]
 
 
 def effects(hidden: Hidden, probabilities: Array) -> list[Word]:
-    """The words by the size of their effect, out of the class probabilities of `hidden.texts`, float64 array (n_texts, n_classes)."""
+    """The words by the size of their effect, out of the class probabilities of `hidden.texts`,
+    float64 array (n_texts, n_classes).
+    """
     label = int(probabilities[0].argmax())
     lost = (probabilities[0, label] - probabilities[1:, label]).tolist()
-    words = [Word(word, count, effect) for word, count, effect in zip(hidden.words, hidden.counts, lost, strict=True)]
+    words = [
+        Word(word, count, effect)
+        for word, count, effect in zip(hidden.words, hidden.counts, lost, strict=True)
+    ]
     return sorted(words, key=lambda word: -abs(word.effect))

@@ -1,4 +1,5 @@
-"""Search spaces: load `search_spaces/<name>.py`, declare its hyperparameters, fingerprint them, build its model.
+"""Search spaces: load `search_spaces/<name>.py`, declare its hyperparameters, fingerprint them,
+build its model.
 
 Loading and building run in a worker; the coordinator gets a `SearchSpace`, which is data.
 """
@@ -30,7 +31,9 @@ MAX_BUILDS = 100  # a space with more conditional scopes than this is not explor
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A declared search space as data; `source_sha256` tells that the file changed though the ranges did not."""
+    """A declared search space as data; `source_sha256` tells that the file changed though the
+    ranges did not.
+    """
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
@@ -88,7 +91,10 @@ def find_space(name: str) -> Path:
         raise SpaceError(f"--space must name a file that exists; there is no {name!r}.")
     known = list_spaces()
     if name not in known:
-        raise SpaceError(f"--space must be one of {', '.join(sorted(known))}, or a path ending in .py; received {name!r}.")
+        raise SpaceError(
+            f"--space must be one of {', '.join(sorted(known))}, or a path ending in .py; received"
+            f" {name!r}."
+        )
     return known[name].absolute()
 
 
@@ -117,35 +123,47 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     if isinstance(found, keras_tuner.HyperModel):
         return found
     if found is None or not callable(found):
-        raise SpaceError(f"{path.name} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it has neither.")
+        raise SpaceError(
+            f"{path.name} must define hypermodel, a keras_tuner.HyperModel, or a function"
+            " build(hp); it has neither."
+        )
 
     build_function: Callable[[Any], Any] = found
 
     class FunctionHyperModel(keras_tuner.HyperModel):
-        def build(self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function) -> keras.Model:
+        def build(
+            self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function
+        ) -> keras.Model:
             return function(hp)
 
     return FunctionHyperModel(name=path.stem)
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the class overrides `HyperModel.fit`, or the instance has been given another `fit`."""
+    """Whether the class overrides `HyperModel.fit`, or the instance has been given
+    another `fit`.
+    """
     import keras_tuner
 
     return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
 
 
 def declare(
-    path: Path, *, n_classes: int, try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None
+    path: Path,
+    *,
+    n_classes: int,
+    try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None,
 ) -> SearchSpace:
     """Read a space's hyperparameters.
 
-    `n_classes` is a fact of the data and stands as `hp.Fixed` before the space's own declarations, which it thereby overrules.
-    Where `declare_hyperparameters` declares nothing, the model is built at its defaults, and again with each conditional scope
-    active, as KerasTuner explores a space; a hypermodel with its own `fit` is then given `try_fit`, because `fit` may declare too.
+    `n_classes` is a fact of the data and stands as `hp.Fixed` before the space's own declarations,
+    which it thereby overrules. Where `declare_hyperparameters` declares nothing, the model is built
+    at its defaults, and again with each conditional scope active, as KerasTuner explores a space; a
+    hypermodel with its own `fit` is then given `try_fit`, because `fit` may declare too.
 
     Raises:
-        SpaceError: a required hyperparameter is missing, a default lies outside its range, or Optuna can't express a range.
+        SpaceError: a required hyperparameter is missing, a default lies outside its range, or
+            Optuna can't express a range.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -159,20 +177,29 @@ def declare(
     return space
 
 
-def _explore(hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[..., None] | None) -> Any:
+def _explore(
+    hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[..., None] | None
+) -> Any:
     """Build at the defaults, then once for each conditional scope that was never active."""
     tried: list[Any] = []
     for _ in range(MAX_BUILDS):
-        model = run_user_code(lambda: hypermodel.build(hp), doing="building the model to read its hyperparameters")
+        model = run_user_code(
+            lambda: hypermodel.build(hp), doing="building the model to read its hyperparameters"
+        )
         if try_fit and has_own_fit(hypermodel):
-            run_user_code(partial(try_fit, hypermodel, hp, model), doing="trying its fit() on a few rows")
+            run_user_code(
+                partial(try_fit, hypermodel, hp, model), doing="trying its fit() on a few rows"
+            )
         tried += hp.active_scopes
         untried = [scope for scope in hp.inactive_scopes if scope not in tried]
         if not untried:
             return hp
         tried.append(untried[0])
         _activate(hp, untried[0])
-    raise SpaceError(f"A space must have at most {MAX_BUILDS} conditional scopes; declare them in declare_hyperparameters(hp).")
+    raise SpaceError(
+        f"A space must have at most {MAX_BUILDS} conditional scopes; declare them in"
+        " declare_hyperparameters(hp)."
+    )
 
 
 def _activate(hp: Any, scope: Any) -> None:
@@ -195,19 +222,26 @@ def check(space: SearchSpace) -> None:
         item = by_name.get(name)
         if item is None or item.conditions:
             raise SpaceError(
-                f"A space must always declare {' and '.join(REQUIRED)}; {space.name} "
-                f"{'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed where it is not searched."
+                f"A space must always declare {' and '.join(REQUIRED)}; {space.name}"
+                f" {'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed"
+                " where it is not searched."
             )
-        low = min(item.choices) if item.choices else (item.default if item.low is None else item.low)
+        low = (
+            min(item.choices) if item.choices else (item.default if item.low is None else item.low)
+        )
         if not isinstance(low, int | float) or low < smallest:
             raise SpaceError(f"{name} must be {smallest} or more; {space.name} allows {low!r}.")
 
 
-def build(hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence[str] = ()) -> tuple[Any, keras.Model]:
-    """Build the model of one configuration; returns the `HyperParameters` it read, and the compiled model.
+def build(
+    hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence[str] = ()
+) -> tuple[Any, keras.Model]:
+    """Build the model of one configuration; returns the `HyperParameters` it read, and the compiled
+    model.
 
     Raises:
-        SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter that is not in `known`.
+        SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter
+            that is not in `known`.
     """
     import keras
 
@@ -215,7 +249,9 @@ def build(hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     model = run_user_code(lambda: hypermodel.build(hp), doing="building the model")
     if not isinstance(model, keras.Model) or not model.compiled:
-        raise SpaceBug(f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback="")
+        raise SpaceBug(
+            f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
+        )
     check_declared(hp, known)
     return hp, model
 
@@ -228,8 +264,8 @@ def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, d
     """
     if now.fingerprint != recorded.fingerprint:
         raise SpaceError(
-            f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then and is {now.fingerprint} now. "
-            "Put the file back, or start another study."
+            f"{doing} must use the space of its search; {path.name} was {recorded.fingerprint} then"
+            f" and is {now.fingerprint} now. Put the file back, or start another study."
         )
 
 
@@ -242,8 +278,9 @@ def check_declared(hp: Any, known: Sequence[str]) -> None:
     late = sorted({item.name for item in hp.space} - set(known)) if known else []
     if late:
         raise SpaceBug(
-            f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared during a trial. "
-            "Declare it in declare_hyperparameters(hp), or put it under hp.conditional_scope.",
+            f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared"
+            " during a trial. Declare it in declare_hyperparameters(hp), or put it under"
+            " hp.conditional_scope.",
             traceback="",
         )
 
@@ -260,5 +297,6 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
         raise
     except Exception as error:
         raise SpaceBug(
-            f"The search space failed while {doing}: {type(error).__name__}: {error}", traceback=traceback.format_exc()
+            f"The search space failed while {doing}: {type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
         ) from error

@@ -25,18 +25,24 @@ def owned(folder: StudyDir) -> Iterator[None]:
 
     def refusal() -> str:
         return (
-            f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)} (it holds {folder.lock_path}). "
-            "Wait for it, stop it, start another study with --study NAME, or add workers to it from another folder or machine: "
-            f"tune --join --study {folder.name} --storage URL --results FOLDER, with the storage's URL that it uses."
+            f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)}"
+            f" (it holds {folder.lock_path}). Wait for it, stop it, start another study with"
+            " --study NAME, or add workers to it from another folder or machine: tune --join"
+            f" --study {folder.name} --storage URL --results FOLDER, with the storage's URL that it"
+            " uses."
         )
 
     with _held(folder.lock_path, refusal):
         try:
             now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-            write_json(folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now})
+            write_json(
+                folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+            )
             yield
         except BaseException:
-            _remove_if_new(folder)  # while it is owned: another call's lock and log must not be touched
+            _remove_if_new(
+                folder
+            )  # while it is owned: another call's lock and log must not be touched
             raise
         finally:
             with contextlib.suppress(OSError):
@@ -50,7 +56,10 @@ def exporting(folder: StudyDir) -> Iterator[None]:
     Raises:
         StudyError: another process does.
     """
-    refusal = f"An export must be written by one process at a time; another one writes {folder.best_dir}. Wait for it."
+    refusal = (
+        f"An export must be written by one process at a time; another one writes {folder.best_dir}."
+        " Wait for it."
+    )
     with _held(folder.export_lock_path, lambda: refusal):
         yield
 
@@ -84,7 +93,9 @@ def _remove_if_new(folder: StudyDir) -> None:
     if not folder.config_path.exists() and folder.path.is_dir():
         for path in (folder.log_path, folder.lock_path, folder.owner_path, folder.space_path):
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty: something of the user's, or another study, is in it
+        with contextlib.suppress(
+            OSError
+        ):  # not empty: something of the user's, or another study, is in it
             folder.path.rmdir()
             folder.path.parent.rmdir()
 

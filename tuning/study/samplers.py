@@ -1,4 +1,6 @@
-"""Samplers and pruners by name; where in its stream of random numbers a study is, and which trials TPE fits."""
+"""Samplers and pruners by name; where in its stream of random numbers a study is, and which trials
+TPE fits.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,21 @@ RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of 
 
 
 def derive_seed(seed: int, number: int, stream: int = 0) -> int:
-    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed study goes on as if it had not stopped.
+    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed
+    study goes on as if it had not stopped.
 
     Each coordinator has its own `stream`.
     """
-    return int(np.random.SeedSequence([seed, number, *([stream] if stream else [])]).generate_state(1)[0])
+    return int(
+        np.random.SeedSequence([seed, number, *([stream] if stream else [])]).generate_state(1)[0]
+    )
 
 
 def stream_position(trials: Sequence[FrozenTrial]) -> int:
     """Which draw of the sampler the next trial is, counted from 0.
 
-    A trial that is made again has the place of the first, so that a study that was interrupted draws what it would have drawn.
+    A trial that is made again has the place of the first, so that a study that was interrupted
+    draws what it would have drawn.
     """
     waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
     first = waiting.user_attrs.get(RETRY_OF) if waiting else None
@@ -51,11 +57,13 @@ def make_sampler(
     number: int = 0,
     stream: int = 0,
 ) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial at this position (`number`) of the stream, after the `trials` of all streams.
+    """The sampler for the trial at this position (`number`) of the stream, after the `trials` of
+    all streams.
 
-    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the study's, and draws from
-    `derive_seed` only while no trial has shown it the space. The points of a grid
-    are queued one by one (`grid_points`), so its sampler never draws. TPE fits `fitted_trials`.
+    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the
+    study's, and draws from `derive_seed` only while no trial has shown it the space. The points of
+    a grid are queued one by one (`grid_points`), so its sampler never draws. TPE fits
+    `fitted_trials`.
     """
     own = derive_seed(seed, number, stream)
     conditional = any(item.conditions for item in space.hyperparameters)
@@ -64,7 +72,10 @@ def make_sampler(
     if name == "cmaes":
         independent = optuna.samplers.RandomSampler(seed=own)
         return optuna.samplers.CmaEsSampler(
-            seed=own, independent_sampler=independent, warn_independent_sampling=False, consider_pruned_trials=True
+            seed=own,
+            independent_sampler=independent,
+            warn_independent_sampling=False,
+            consider_pruned_trials=True,
         )
     if name == "qmc":
         return SpaceQMC(
@@ -72,8 +83,8 @@ def make_sampler(
             seed=seed,
             independent_sampler=optuna.samplers.RandomSampler(seed=own),
         )
-    # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others. Paused trials are not finished ones,
-    # so the start-up is counted by the trial's number.
+    # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others.
+    # Paused trials are not finished ones, so the start-up is counted by the trial's number.
     return FittedTPE(
         fitted_trials(trials, metric=metric),
         seed=own,
@@ -83,17 +94,30 @@ def make_sampler(
     )
 
 
-def fitted_trials(trials: Sequence[FrozenTrial], *, metric: str, most: int = MAX_FITTED) -> list[FrozenTrial]:
-    """The trials that TPE fits, in order of number: `most` of the finished ones, the best and the newest, and the newest `most` at work.
+def fitted_trials(
+    trials: Sequence[FrozenTrial], *, metric: str, most: int = MAX_FITTED
+) -> list[FrozenTrial]:
+    """The trials that TPE fits, in order of number: `most` of the finished ones, the best and the
+    newest, and the newest `most` at work.
 
-    An ask costs so much for each trial that is fitted. Of one objective TPE takes at most the best 25 complete trials for its good ones,
-    which are kept; of several, the Pareto front is kept, evenly along it up to half of `most`. Of the others the newest are kept, to
-    which TPE gives the greatest weights (1/n to 1 by age). What all this does to the result is measured by `benchmarks.scale_out`, for one
-    objective and without a pruner. `most` must be 50 or more.
+    An ask costs so much for each trial that is fitted. Of one objective TPE takes at most the best
+    25 complete trials for its good ones, which are kept; of several, the Pareto front is kept,
+    evenly along it up to half of `most`. Of the others the newest are kept, to which TPE gives the
+    greatest weights (1/n to 1 by age). What all this does to the result is measured by
+    `benchmarks.scale_out`, for one objective and without a pruner. `most` must be 50 or more.
     """
-    ended, running = [t for t in trials if t.state in ENDED], [t for t in trials if t.state == TrialState.RUNNING]
+    ended, running = (
+        [t for t in trials if t.state in ENDED],
+        [t for t in trials if t.state == TrialState.RUNNING],
+    )
     if len(ended) > most:
-        best = _best_fitted(rank((t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)), metric), most=most)
+        best = _best_fitted(
+            rank(
+                (t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)),
+                metric,
+            ),
+            most=most,
+        )
         numbers = {t.number for t in best}
         ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - most :]]
     return sorted([*ended, *running[-most:]], key=lambda t: t.number)
@@ -103,23 +127,38 @@ def _best_fitted(ranked: list[FrozenTrial], *, most: int) -> list[FrozenTrial]:
     if not ranked or not costs_of(ranked[0]):
         return ranked[:N_BEST_FITTED]
     front = pareto_front(ranked, costs_of)
-    return [front[i] for i in np.linspace(0, len(front) - 1, min(len(front), most // 2)).round().astype(int)]
+    return [
+        front[i]
+        for i in np.linspace(0, len(front) - 1, min(len(front), most // 2)).round().astype(int)
+    ]
 
 
 class FittedTPE(optuna.samplers.TPESampler):
-    """TPE that fits the trials it is given, where Optuna's reads the storage again for each value."""
+    """TPE that fits the trials it is given, where Optuna's reads the storage again for
+    each value.
+    """
 
     def __init__(self, trials: Sequence[FrozenTrial], **options: Any) -> None:
         super().__init__(**options)
         self._trials = trials
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         return super().infer_relative_search_space(self._view(study), trial)
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         return super().sample_relative(self._view(study), trial, search_space)
 
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
         return super().sample_independent(self._view(study), trial, param_name, param_distribution)
 
     def _view(self, study: optuna.Study) -> optuna.Study:
@@ -135,18 +174,28 @@ class _StudyView:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
 
-    def _get_trials(self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False) -> list[FrozenTrial]:
+    def _get_trials(
+        self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
         return [t for t in self._trials if states is None or t.state in states]
 
 
 class SpaceQMC(optuna.samplers.QMCSampler):
-    """Quasi-random points over all parameters of a conditional space, of which a trial takes those of its branch.
+    """Quasi-random points over all parameters of a conditional space, of which a trial takes those
+    of its branch.
 
-    Optuna's own draws over the parameters of the first trial, and leaves the other branches to the independent sampler. `space` is None
-    where there are no conditions: then the points are Optuna's.
+    Optuna's own draws over the parameters of the first trial, and leaves the other branches to the
+    independent sampler. `space` is None where there are no conditions: then the points are
+    Optuna's.
     """
 
-    def __init__(self, space: dict[str, BaseDistribution] | None, *, seed: int, independent_sampler: optuna.samplers.BaseSampler) -> None:
+    def __init__(
+        self,
+        space: dict[str, BaseDistribution] | None,
+        *,
+        seed: int,
+        independent_sampler: optuna.samplers.BaseSampler,
+    ) -> None:
         super().__init__(
             scramble=True,
             seed=seed,
@@ -156,10 +205,14 @@ class SpaceQMC(optuna.samplers.QMCSampler):
         )
         self._space = space
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         if self._space is None:
             return super().infer_relative_search_space(study, trial)
-        return {} if trial.system_attrs.get("fixed_params") else self._space  # a queued trial takes no point of the sequence
+        return (
+            {} if trial.system_attrs.get("fixed_params") else self._space
+        )  # a queued trial takes no point of the sequence
 
 
 def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
@@ -171,17 +224,22 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
         SpaceError: the space can't be enumerated.
     """
     values = grid(space.hyperparameters)
-    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    points = [
+        dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())
+    ]
     return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
 
 
 def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
-    """The pruner by name; epochs are the fidelity. ASHA is the search's own (`asha`): Optuna is asked for none.
+    """The pruner by name; epochs are the fidelity. ASHA is the search's own (`asha`): Optuna is
+    asked for none.
 
     Hyperband keeps Optuna's reduction factor of 3.
     """
     if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+        return optuna.pruners.HyperbandPruner(
+            min_resource=1, max_resource=epochs, reduction_factor=3
+        )
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
     return optuna.pruners.NopPruner()

@@ -1,6 +1,7 @@
 """Open, join, resume or refuse a study.
 
-Optuna's storage is the record of trials. `study.json` and `search_space.json` hold what the study is, and never change.
+Optuna's storage is the record of trials. `study.json` and `search_space.json` hold what the study
+is, and never change.
 """
 
 from __future__ import annotations
@@ -24,8 +25,21 @@ from tuning.study.coordinators import identify
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import hide_password, locked, missing_file, open_storage, storage_errors
 
-RECORD, SPACE = "record", "search_space"  # attributes of a study: what study.json and search_space.json hold
-PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn", "onnxruntime", "ai-edge-litert")
+RECORD, SPACE = (
+    "record",
+    "search_space",
+)  # attributes of a study: what study.json and search_space.json hold
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-tuner",
+    "optuna",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "onnxruntime",
+    "ai-edge-litert",
+)
 
 
 def describe_versions() -> dict[str, str]:
@@ -36,7 +50,12 @@ def describe_versions() -> dict[str, str]:
 def git_commit(folder: Path) -> str | None:
     """The commit of the checkout, or None outside one."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     except OSError:
         return None
     return done.stdout.strip() or None
@@ -49,7 +68,10 @@ def recorded_config(folder: StudyDir) -> StudyConfig:
         StudyError: `study.json` is missing or does not hold one.
     """
     if not folder.config_path.exists():
-        raise StudyError(f"Study {folder.name!r} must have a {folder.config_path.name}; there is none. Type `make tune` first.")
+        raise StudyError(
+            f"Study {folder.name!r} must have a {folder.config_path.name}; there is none. Type"
+            " `make tune` first."
+        )
     with parsed(folder.config_path, "a study's configuration"):
         return StudyConfig.from_dict(read_json(folder.config_path)["config"])
 
@@ -64,11 +86,19 @@ def recorded_space(folder: StudyDir) -> SearchSpace:
         return SearchSpace.from_dict(read_json(folder.space_path))
 
 
-def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, data_fingerprint: str, storage_url: str) -> optuna.Study:
+def open_study(
+    results: ResultsDir,
+    config: StudyConfig,
+    space: SearchSpace,
+    *,
+    data_fingerprint: str,
+    storage_url: str,
+) -> optuna.Study:
     """Create a study, or resume it if it is the same.
 
     Raises:
-        StudyError: the study was created with another configuration, space or data; both sides are shown.
+        StudyError: the study was created with another configuration, space or data; both sides are
+            shown.
         StorageError: the storage or the results folder can't be written.
     """
     folder = results.study(config.study)
@@ -81,7 +111,9 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
         refuse_differences(folder, now)
     storage = open_storage(storage_url)
     with contextlib.ExitStack() as stack:
-        stack.callback(storage.engine.dispose)  # a study that is refused leaves no connection; another is made where it is needed
+        stack.callback(
+            storage.engine.dispose
+        )  # a study that is refused leaves no connection; another is made where it is needed
         stack.enter_context(locked(storage, config.study))  # two machines may create it at once
         _refuse_half(folder, storage, storage_url=storage_url)
         study = optuna.create_study(
@@ -93,9 +125,14 @@ def open_study(results: ResultsDir, config: StudyConfig, space: SearchSpace, *, 
         )
         study.set_metric_names([config.metric, *config.costs])
         if not folder.config_path.exists():
-            made = {"created": datetime.now(UTC).isoformat(timespec="microseconds"), "versions": describe_versions()}
+            made = {
+                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "versions": describe_versions(),
+            }
             write_json(folder.space_path, space.to_dict())
-            write_json(folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)})
+            write_json(
+                folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)}
+            )
         _tell_what_it_is(study, folder, storage_url=storage_url)
     return study
 
@@ -109,42 +146,56 @@ def _tell_what_it_is(study: optuna.Study, folder: StudyDir, *, storage_url: str)
     record, told = read_json(folder.config_path), study.user_attrs.get(RECORD)
     if told is None:
         study.set_user_attr("space", f"{recorded_space(folder).name} {record['space_fingerprint']}")
-        study.set_user_attr("data", f"{record['config']['data']['data']} {record['data_fingerprint']}")
+        study.set_user_attr(
+            "data", f"{record['config']['data']['data']} {record['data_fingerprint']}"
+        )
         study.set_user_attr(SPACE, read_json(folder.space_path))
         study.set_user_attr(RECORD, record)
     elif told["created"] != record["created"]:
         raise StudyError(
-            f"A folder must be that of the study in the storage; {folder.path} was made {record['created']}, the study {folder.name!r} in "
-            f"{hide_password(storage_url)} {told['created']}. Name another folder with --results, or another study with --study."
+            f"A folder must be that of the study in the storage; {folder.path} was made"
+            f" {record['created']}, the study {folder.name!r} in {hide_password(storage_url)}"
+            f" {told['created']}. Name another folder with --results, or another study with"
+            " --study."
         )
 
 
-def _refuse_half(folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str) -> None:
+def _refuse_half(
+    folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
+) -> None:
     """A study has a folder and is in the storage, or neither.
 
     Raises:
         StudyError: it is in one of them; but not if it was killed while it was being created.
     """
-    study_id = next((s._study_id for s in storage.get_all_studies() if s.study_name == folder.name), None)
+    study_id = next(
+        (s._study_id for s in storage.get_all_studies() if s.study_name == folder.name), None
+    )
     if folder.config_path.exists() and study_id is None:
         raise StudyError(
-            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. Name the storage it was "
-            "tuned in with --storage, or start another study with --study NAME."
+            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
+            " hold it. Name the storage it was tuned in with --storage, or start another study"
+            " with --study NAME."
         )
     if study_id is not None and not folder.config_path.exists():
-        if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(study_id, deepcopy=False):
+        if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
+            study_id, deepcopy=False
+        ):
             return
         raise StudyError(
-            f"A study in the storage must have its folder; {folder.name!r} is in {hide_password(storage_url)}, but "
-            f"{folder.config_path} is missing. To work on it from here too, add --join; else choose another name with --study, or put "
-            "the folder back."
+            f"A study in the storage must have its folder; {folder.name!r} is in"
+            f" {hide_password(storage_url)}, but {folder.config_path} is missing. To work on it"
+            " from here too, add --join; else choose another name with --study, or put the folder"
+            " back."
         )
 
 
 def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
-    """Make the folder of a study that others have created, out of what the storage knows of it. One that is there stays as it is.
+    """Make the folder of a study that others have created, out of what the storage knows of it. One
+    that is there stays as it is.
 
-    `moved`: where the search space (`space`) and the data (`data`, some values of a `DataConfig`) lie on this machine.
+    `moved`: where the search space (`space`) and the data (`data`, some values of a `DataConfig`)
+    lie on this machine.
 
     Raises:
         StudyError: the storage does not hold it, or it is of a version that could not be joined.
@@ -161,19 +212,24 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
             if folder.name not in names:
                 known = f"it holds {', '.join(sorted(names))}" if names else "it holds none"
                 raise StudyError(
-                    f"A study to join must be in the storage; {folder.name!r} is not in {hide_password(storage_url)}, {known}."
+                    f"A study to join must be in the storage; {folder.name!r} is not in"
+                    f" {hide_password(storage_url)}, {known}."
                 )
             attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
             if RECORD not in attributes:
                 raise StudyError(
-                    f"A study to join must have told the storage what it is; {folder.name!r} has not: it is being created just now, or an "
-                    "older version made it. Wait a moment and type the same again."
+                    f"A study to join must have told the storage what it is; {folder.name!r} has"
+                    " not: it is being created just now, or an older version made it. Wait a"
+                    " moment and type the same again."
                 )
             identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
             record = attributes[RECORD]
             config = record["config"]
-            here = {"space": moved.get("space", config["space"]), "data": {**config["data"], **moved.get("data", {})}}
+            here = {
+                "space": moved.get("space", config["space"]),
+                "data": {**config["data"], **moved.get("data", {})},
+            }
             write_json(folder.config_path, {**record, "config": {**config, **here}})
     finally:
         storage.engine.dispose()
@@ -185,20 +241,30 @@ def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
     Raises:
         StudyError: with every difference, both sides shown.
     """
-    recorded = {name: value for name, value in read_json(folder.config_path).items() if name in requested}
-    recorded["config"] = recorded_config(folder).to_dict()  # with the defaults of what an older version did not know
-    if recorded["data_fingerprint"] == requested["data_fingerprint"]:  # the same texts and labels, wherever they lie now
+    recorded = {
+        name: value for name, value in read_json(folder.config_path).items() if name in requested
+    }
+    recorded["config"] = recorded_config(
+        folder
+    ).to_dict()  # with the defaults of what an older version did not know
+    if (
+        recorded["data_fingerprint"] == requested["data_fingerprint"]
+    ):  # the same texts and labels, wherever they lie now
         recorded, requested = _without_data(recorded), _without_data(requested)
     lines = differences(recorded, requested)
     if lines:
         raise StudyError(
-            f"Study {folder.name!r} must go on as it was created; " + "; ".join(lines) + ". "
-            "Use the same values, or start another study with --study NAME."
+            f"Study {folder.name!r} must go on as it was created; "
+            + "; ".join(lines)
+            + ". Use the same values, or start another study with --study NAME."
         )
 
 
 def _without_data(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record, "config": {name: value for name, value in record["config"].items() if name != "data"}}
+    return {
+        **record,
+        "config": {name: value for name, value in record["config"].items() if name != "data"},
+    }
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:
@@ -207,7 +273,11 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
     Raises:
         StudyError: the storage does not hold it.
     """
-    if storage_url.startswith("sqlite:///") and not results.database_path.exists() and storage_url == results.storage_url(None):
+    if (
+        storage_url.startswith("sqlite:///")
+        and not results.database_path.exists()
+        and storage_url == results.storage_url(None)
+    ):
         raise StudyError(
             f"Study {folder.name!r} must be in {results.database_path}; that file is missing. "
             "Name the storage it was tuned in with --storage."
@@ -217,6 +287,6 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
         return optuna.load_study(study_name=folder.name, storage=storage)
     except KeyError:
         raise StudyError(
-            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not hold it. "
-            "Name the storage it was tuned in with --storage."
+            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
+            " hold it. Name the storage it was tuned in with --storage."
         ) from None

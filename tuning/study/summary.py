@@ -1,4 +1,6 @@
-"""What a study holds: counts, the best trial, the baseline; for status, tables, notes and the report."""
+"""What a study holds: counts, the best trial, the baseline; for status, tables, notes and the
+report.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ class Summary:
     @classmethod
     def of(cls, study: str, metric: str, trials: list[FrozenTrial]) -> Self:
         states = Counter(t.state for t in trials)
-        return cls(study, metric, trials, {state.name.lower(): states.get(state, 0) for state in TrialState})
+        return cls(
+            study,
+            metric,
+            trials,
+            {state.name.lower(): states.get(state, 0) for state in TrialState},
+        )
 
     @property
     def n_finished(self) -> int:
@@ -45,17 +52,28 @@ class Summary:
 
     @cached_property
     def seconds_by_phase(self) -> dict[str, float]:
-        return {phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in self.trials) for phase in PHASES}
+        return {
+            phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in self.trials)
+            for phase in PHASES
+        }
 
     @cached_property
     def failures(self) -> dict[str, int]:
         """The number of failed trials by reason."""
-        return dict(Counter(t.user_attrs.get("reason", "unknown") for t in self.trials if t.state == TrialState.FAIL))
+        return dict(
+            Counter(
+                t.user_attrs.get("reason", "unknown")
+                for t in self.trials
+                if t.state == TrialState.FAIL
+            )
+        )
 
     @property
     def n_paused(self) -> int:
         """Trials that wait at a rung, or for the next call, with a checkpoint."""
-        return sum(t.state == TrialState.RUNNING and t.user_attrs.get("paused", False) for t in self.trials)
+        return sum(
+            t.state == TrialState.RUNNING and t.user_attrs.get("paused", False) for t in self.trials
+        )
 
     @property
     def n_over_limit(self) -> int:
@@ -64,18 +82,30 @@ class Summary:
 
     @property
     def overhead_share(self) -> float | None:
-        """The share of the workers' seconds that is neither training nor evaluation; storage is the coordinator's and does not count."""
-        total = sum(seconds for phase, seconds in self.seconds_by_phase.items() if phase != "storage")
-        return 1 - sum(self.seconds_by_phase[phase] for phase in USEFUL_PHASES) / total if total else None
+        """The share of the workers' seconds that is neither training nor evaluation; storage is the
+        coordinator's and does not count.
+        """
+        total = sum(
+            seconds for phase, seconds in self.seconds_by_phase.items() if phase != "storage"
+        )
+        return (
+            1 - sum(self.seconds_by_phase[phase] for phase in USEFUL_PHASES) / total
+            if total
+            else None
+        )
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """Completed trials, best first by the metric; equal ones by their costs, then in order of number."""
+        """Completed trials, best first by the metric; equal ones by their costs, then in order of
+        number.
+        """
         return rank((t for t in self.trials if t.state == TrialState.COMPLETE), self.metric)
 
     @cached_property
     def front(self) -> list[FrozenTrial]:
-        """The Pareto front, best first by the metric: no other trial is as good in all objectives. With one objective, the best trial."""
+        """The Pareto front, best first by the metric: no other trial is as good in all objectives.
+        With one objective, the best trial.
+        """
         return pareto_front(self.ranked, costs_of)
 
     @property
@@ -89,9 +119,14 @@ class Summary:
 
     @property
     def baseline(self) -> FrozenTrial | None:
-        """The trial at the space's defaults, trained to its end; also one that is over a limit, and so is not among the ranked."""
+        """The trial at the space's defaults, trained to its end; also one that is over a limit, and
+        so is not among the ranked.
+        """
         ended = (t for t in self.trials if t.user_attrs.get("baseline") and t.state in ENDED)
-        return next((t for t in ended if t.state == TrialState.COMPLETE or "best_value" in t.user_attrs), None)
+        return next(
+            (t for t in ended if t.state == TrialState.COMPLETE or "best_value" in t.user_attrs),
+            None,
+        )
 
     @property
     def counts_size(self) -> bool:
@@ -106,15 +141,16 @@ class Summary:
         """
         if self.best is None:
             raise StudyError(
-                f"A study must have a completed trial before {doing}; {self.study!r} has none of its {len(self.trials)} trials "
-                "complete. Type `make tune` to go on."
+                f"A study must have a completed trial before {doing}; {self.study!r} has none of"
+                f" its {len(self.trials)} trials complete. Type `make tune` to go on."
             )
         return self.best
 
 
 @dataclass(frozen=True)
 class Best:
-    """The trial that "the best" means: the confirmed best once there is one, else the best of the search.
+    """The trial that "the best" means: the confirmed best once there is one, else the best of the
+    search.
 
     `mean`: the corrected mean of its repeats on fresh seeds; None without repeats.
     """
@@ -131,7 +167,8 @@ class Best:
 def best_of(summary: Summary, found: Confirmation | None) -> Best | None:
     """The best trial of a study; None where no trial is complete.
 
-    It is the best of the search also where that is newer than the confirmation, and so is none of its finalists.
+    It is the best of the search also where that is newer than the confirmation, and so is none of
+    its finalists.
     """
     searched = summary.best
     if searched is None:
@@ -151,9 +188,15 @@ def summarize(study: optuna.Study, *, metric: str) -> Summary:
     return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))
 
 
-def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[dict[str, Any], Summary, SearchSpace]:
+def status_of(
+    results: ResultsDir, folder: StudyDir, *, storage_url: str
+) -> tuple[dict[str, Any], Summary, SearchSpace]:
     """A study as one object for scripts, with the summary and space it was made from."""
-    config, space, record = recorded_config(folder), recorded_space(folder), read_json(folder.config_path)
+    config, space, record = (
+        recorded_config(folder),
+        recorded_space(folder),
+        read_json(folder.config_path),
+    )
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
     coordinators = said_by_all(study)
@@ -174,8 +217,12 @@ def status_of(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tup
         "best_params": best.trial.params if best else None,
         "best_trial_of_the_search": summary.best.number if summary.best else None,
         "baseline_value": value_of(baseline) if baseline else None,
-        "coordinators": [{"coordinator": name, **said} for name, said in sorted(coordinators.items())],
-        "seconds_by_phase": {phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()},
+        "coordinators": [
+            {"coordinator": name, **said} for name, said in sorted(coordinators.items())
+        ],
+        "seconds_by_phase": {
+            phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()
+        },
         "overhead_share": summary.overhead_share,
         "n_tokens": sum(t.user_attrs.get("n_tokens", 0) for t in summary.trials),
         "fingerprints": {"data": record["data_fingerprint"], "space": record["space_fingerprint"]},

@@ -14,12 +14,16 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def busy_seconds(seconds: Mapping[str, float]) -> float:
-    """What a training cost its worker, of its seconds by phase: neither waiting nor the coordinator's storage."""
+    """What a training cost its worker, of its seconds by phase: neither waiting nor the
+    coordinator's storage.
+    """
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """The metric of a completed trial, or of a baseline over a limit, which Optuna is not told as complete."""
+    """The metric of a completed trial, or of a baseline over a limit, which Optuna is not told as
+    complete.
+    """
     if trial.state != TrialState.COMPLETE:
         return float(trial.user_attrs["best_value"])
     assert trial.values is not None  # for mypy: a completed trial has them
@@ -42,12 +46,16 @@ def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
 
 
 def is_pruned_early(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained, and given up before its last epoch: not one over a limit, and no copy of another."""
+    """Whether a trial was trained, and given up before its last epoch: not one over a limit, and no
+    copy of another.
+    """
     own = not is_over_limit(trial) and "same_as" not in trial.user_attrs
     return trial.state == TrialState.PRUNED and own and bool(trial.user_attrs.get("n_epochs"))
 
 
 def rank(complete: Iterable[FrozenTrial], metric: str) -> list[FrozenTrial]:
-    """Completed trials, best first by the metric; equal ones by their costs, then in order of number."""
+    """Completed trials, best first by the metric; equal ones by their costs, then in order of
+    number.
+    """
     towards = sign(metric)
     return sorted(complete, key=lambda t: (-towards * value_of(t), costs_of(t), t.number))

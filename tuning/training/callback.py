@@ -22,7 +22,9 @@ Answer = bool | Literal["pause"]  # after an epoch: go on, stop, or stop and sav
 
 
 class Infeasible(Exception):
-    """A configuration that can't be trained, for a named reason: its trial fails, and the search goes on."""
+    """A configuration that can't be trained, for a named reason: its trial fails, and the search
+    goes on.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -48,12 +50,15 @@ class Epoch:
 
 @dataclass
 class FitResult:
-    """One training, finished or paused; `best_epoch` is where the objective was best, and `confusion` the matrix there.
+    """One training, finished or paused; `best_epoch` is where the objective was best, and
+    `confusion` the matrix there.
 
-    Without a validation split every epoch counts as better than the one before, and `best_value` is NaN.
+    Without a validation split every epoch counts as better than the one before, and `best_value` is
+    NaN.
 
-    `seconds` are by phase: "build", "view", "first_step" (tracing), "train", "evaluate", and "idle", waiting for the coordinator.
-    `latency_ms` is of a single review, where it was asked for. `n_tokens` counts what was trained on, over all epochs, padding left out.
+    `seconds` are by phase: "build", "view", "first_step" (tracing), "train", "evaluate", and
+    "idle", waiting for the coordinator. `latency_ms` is of a single review, where it was asked for.
+    `n_tokens` counts what was trained on, over all epochs, padding left out.
     """
 
     history: list[Epoch] = field(default_factory=list)
@@ -106,7 +111,8 @@ class Judge:
 class Watcher(keras.callbacks.Callback):
     """Evaluates after each epoch, keeps the result, and stops the training when it should end.
 
-    `state` is the model's at a pause, before `fit` ends: there an optimizer with `use_ema=True` puts averages in the place of the weights.
+    `state` is the model's at a pause, before `fit` ends: there an optimizer with `use_ema=True`
+    puts averages in the place of the weights.
     """
 
     def __init__(self, model: keras.Model, judge: Judge, result: FitResult, clock: Clock) -> None:
@@ -121,14 +127,22 @@ class Watcher(keras.callbacks.Callback):
         self.clock.lap("train")
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
-            raise Infeasible("NaN loss", f"the training loss is {metrics['loss']} in epoch {epoch + 1}")
+            raise Infeasible(
+                "NaN loss", f"the training loss is {metrics['loss']} in epoch {epoch + 1}"
+            )
         matrix: list[list[int]] = []
         if self._judge.view is not None and self._judge.validation is not None:
-            probabilities = predict(self._trained, self._judge.view, n_classes=self._judge.n_classes)
+            probabilities = predict(
+                self._trained, self._judge.view, n_classes=self._judge.n_classes
+            )
             if not np.isfinite(probabilities).all():
-                raise Infeasible("NaN loss", f"the model's output is not finite in epoch {epoch + 1}")
+                raise Infeasible(
+                    "NaN loss", f"the model's output is not finite in epoch {epoch + 1}"
+                )
             labels = self._judge.validation.labels
-            metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
+            metrics |= {
+                f"val_{name}": value for name, value in score(labels, probabilities).items()
+            }
             matrix = confusion(labels, probabilities)
         self.clock.lap("evaluate")
         now = time.perf_counter()
@@ -143,9 +157,19 @@ class Watcher(keras.callbacks.Callback):
         if self._judge.view is not None and not math.isfinite(value):
             raise Infeasible("no metric", f"{metric} is {value} in epoch {epoch.number}")
         towards = sign(metric)
-        # Without validation no epoch is better than another: the last one counts, and nothing stops the training early.
-        if self._judge.view is None or not result.best_epoch or towards * value > towards * result.best_value:
-            result.best_epoch, result.best_value, result.metrics, result.confusion = epoch.number, value, epoch.metrics, matrix
+        # Without validation no epoch is better than another: the last one counts, and nothing stops
+        # the training early.
+        if (
+            self._judge.view is None
+            or not result.best_epoch
+            or towards * value > towards * result.best_value
+        ):
+            result.best_epoch, result.best_value, result.metrics, result.confusion = (
+                epoch.number,
+                value,
+                epoch.metrics,
+                matrix,
+            )
         answer = self._judge.on_epoch(epoch)
         is_over = epoch.number - result.best_epoch >= self._judge.patience
         result.paused = answer == "pause" and not is_over  # there is nothing to go on with

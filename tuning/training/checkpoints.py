@@ -1,4 +1,6 @@
-"""A training at the end of an epoch, in one file: weights, optimiser, random states and what was seen so far."""
+"""A training at the end of an epoch, in one file: weights, optimiser, random states and what was
+seen so far.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ GLOBAL_SEED = "global_seed_generator"  # Keras' own name
 
 
 def save(path: Path, state: Mapping[str, Array], seen: Any) -> None:
-    """Write a checkpoint whole or not at all; `state` is that of `state_of`, `seen` is a dataclass of plain values.
+    """Write a checkpoint whole or not at all; `state` is that of `state_of`, `seen` is a dataclass
+    of plain values.
 
     Raises:
         StorageError: the folder is full or read-only.
@@ -34,7 +37,8 @@ def save(path: Path, state: Mapping[str, Array], seen: Any) -> None:
 
 
 def load(path: Path, model: keras.Model) -> dict[str, Any]:
-    """Put a new model of the same configuration, whose layers are built, where the saved one was; returns what was seen.
+    """Put a new model of the same configuration, whose layers are built, where the saved one was;
+    returns what was seen.
 
     Raises:
         ValueError: the checkpoint is of another model.
@@ -44,7 +48,10 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as saved:
         n_saved = len([name for name in saved.files if name.isdigit()])
         if n_saved != len(state):
-            raise ValueError(f"A checkpoint must fit its model; {path} has {n_saved} arrays, the model {len(state)}.")
+            raise ValueError(
+                f"A checkpoint must fit its model; {path} has {n_saved} arrays, the model"
+                f" {len(state)}."
+            )
         if GLOBAL_SEED in saved.files:
             from keras.src.random.seed_generator import global_seed_generator
 
@@ -56,7 +63,9 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
 
 
 def read_history(path: Path) -> list[dict[str, Any]] | None:
-    """The epochs that a checkpoint has behind it ("number", "metrics", "seconds"); None where the file is no checkpoint."""
+    """The epochs that a checkpoint has behind it ("number", "metrics", "seconds"); None where the
+    file is no checkpoint.
+    """
     try:
         with np.load(path, allow_pickle=False) as saved:
             history: list[dict[str, Any]] = json.loads(saved["seen"].tobytes())["history"]
@@ -66,13 +75,17 @@ def read_history(path: Path) -> list[dict[str, Any]] | None:
 
 
 def state_of(model: keras.Model) -> dict[str, Array]:
-    """Copies of a model's weights, dropout's random states among them, of its optimizer's variables, and of Keras' global random state.
+    """Copies of a model's weights, dropout's random states among them, of its optimizer's
+    variables, and of Keras' global random state.
 
-    The last is what `keras.random` draws from where it gets no seed; it is left out of a training that has not drawn from it.
+    The last is what `keras.random` draws from where it gets no seed; it is left out of a training
+    that has not drawn from it.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
-    state = {f"{number:03d}": np.array(variable) for number, variable in enumerate(_variables(model))}
+    state = {
+        f"{number:03d}": np.array(variable) for number, variable in enumerate(_variables(model))
+    }
     generator = get_global_attribute(GLOBAL_SEED)
     return state if generator is None else {**state, GLOBAL_SEED: np.array(generator.state)}
 

@@ -1,4 +1,6 @@
-"""What a model makes of texts: their view, class probabilities in large batches, and the time that a single review takes."""
+"""What a model makes of texts: their view, class probabilities in large batches, and the time that
+a single review takes.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,15 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
     )
 
 
-def dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Array | Labels | None, *, n_batches: int) -> tf.data.Dataset:
-    """Batches as a `tf.data.Dataset` of (ids, labels), or ids alone; any width, so that one trace serves all.
+def dataset(
+    batches: Callable[[], Iterator[Rows]],
+    view: View,
+    labels: Array | Labels | None,
+    *,
+    n_batches: int,
+) -> tf.data.Dataset:
+    """Batches as a `tf.data.Dataset` of (ids, labels), or ids alone; any width, so that one trace
+    serves all.
 
     `labels`: one row a text, as the loss takes them.
     """
@@ -42,13 +51,16 @@ def dataset(batches: Callable[[], Iterator[Rows]], view: View, labels: Array | L
             yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
 
     ids = tf.TensorSpec((None, None if view.trims else view.sequence_length), tf.int32)
-    signature = ids if labels is None else (ids, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
+    signature = (
+        ids if labels is None else (ids, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
+    )
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 
 
 def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
-    """Class probabilities of every text of a view, float64 array (n_texts, n_classes), computed in large batches.
+    """Class probabilities of every text of a view, float64 array (n_texts, n_classes), computed in
+    large batches.
 
     Raises:
         SpaceBug: the model's output is no probability.
@@ -57,23 +69,33 @@ def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
     if not batches:
         return np.empty((0, n_classes))
     data = dataset(lambda: iter(batches), view, None, n_batches=len(batches))
-    steps, model.steps_per_execution = model.steps_per_execution, 1  # else as many copies of it in Keras' graph
+    steps, model.steps_per_execution = (
+        model.steps_per_execution,
+        1,
+    )  # else as many copies of it in Keras' graph
     try:
         outputs = np.asarray(model.predict(data, verbose=0))
     finally:
         model.steps_per_execution = steps
-    probabilities = run_user_code(lambda: class_probabilities(outputs, n_classes=n_classes), doing="reading the model's output")
+    probabilities = run_user_code(
+        lambda: class_probabilities(outputs, n_classes=n_classes),
+        doing="reading the model's output",
+    )
     ordered = np.empty_like(probabilities)
     ordered[np.concatenate(batches)] = probabilities
     return ordered
 
 
 def latency_ms(model: keras.Model, *, sequence_length: int) -> float:
-    """Milliseconds that a compiled model takes for a single text of full length: the median of 30 calls, on this process's threads.
+    """Milliseconds that a compiled model takes for a single text of full length: the median of 30
+    calls, on this process's threads.
 
     The texts are tokenised before; what a server adds is not in it.
     """
-    call = tf.function(lambda ids: model(ids, training=False), input_signature=[tf.TensorSpec((1, sequence_length), tf.int32)])
+    call = tf.function(
+        lambda ids: model(ids, training=False),
+        input_signature=[tf.TensorSpec((1, sequence_length), tf.int32)],
+    )
     ids = tf.ones((1, sequence_length), tf.int32)
     seconds = []
     for _ in range(N_WARM_UP_CALLS + N_CALLS):

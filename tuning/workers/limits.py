@@ -21,7 +21,9 @@ MEMORY_SHARE = 0.9  # of the machine, for all workers together
 
 @dataclass(frozen=True, kw_only=True)
 class TrialLimits:
-    """What one trial may take of its worker: wall seconds, and resident memory in MB. None: no limit."""
+    """What one trial may take of its worker: wall seconds, and resident memory in MB. None: no
+    limit.
+    """
 
     seconds: float | None = None
     memory_mb: float | None = None
@@ -38,7 +40,9 @@ class TrialLimits:
 
 
 def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:
-    """The limits, with one of memory: an equal share of 90 % of the machine's where none is given, but enough to train in."""
+    """The limits, with one of memory: an equal share of 90 % of the machine's where none is given,
+    but enough to train in.
+    """
     if limits.memory_mb is not None:
         return limits
     total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
@@ -76,7 +80,9 @@ class Watch:
         self._watched.pop(worker, None)
 
     def look(self) -> list[tuple[AnyWorker, str, str]]:
-        """The workers to be replaced, each with its reason and a sentence, at most twice a second; the dead are the pool's to find."""
+        """The workers to be replaced, each with its reason and a sentence, at most twice a second;
+        the dead are the pool's to find.
+        """
         found: list[tuple[AnyWorker, str, str]] = []
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return found
@@ -95,7 +101,13 @@ class Watch:
         if limits.seconds is not None and now - watched.started > limits.seconds:
             return "too long", f"it ran for more than {limits.seconds:g} s (--trial-seconds)"
         if limits.memory_mb is not None and memory_mb > limits.memory_mb:
-            return "out of memory", f"its worker held {memory_mb:,.0f} MB, {limits.memory_mb:,.0f} allowed (--trial-memory-mb)"
+            return (
+                "out of memory",
+                (
+                    f"its worker held {memory_mb:,.0f} MB, {limits.memory_mb:,.0f} allowed"
+                    " (--trial-memory-mb)"
+                ),
+            )
         if now - watched.alive > limits.silent_seconds:
             return "silent", f"its worker did nothing for {limits.silent_seconds:g} s"
         return None

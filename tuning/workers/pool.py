@@ -1,6 +1,7 @@
 """Starts, feeds and replaces workers.
 
-Workers are forked from a server process that has Keras imported but has run no op: a start takes 0.1 s, not TensorFlow's import.
+Workers are forked from a server process that has Keras imported but has run no op: a start takes
+0.1 s, not TensorFlow's import.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class AnyPool(Protocol):
     def workers(self) -> Sequence[AnyWorker]: ...
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Message | None]]:
-        """The messages that arrive within the time, each with its worker; None from a worker that has died."""
+        """The messages that arrive within the time, each with its worker; None from a worker that
+        has died.
+        """
 
     def ask(self, message: Message) -> Message:
         """Send one message to a worker and wait for its answer, when nothing else is running."""
@@ -79,7 +82,12 @@ class Worker:
         context = multiprocessing.get_context("forkserver")
         self.settings = settings
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker_module.run, args=(theirs, settings), daemon=True, name=f"tuning-{settings.number}")
+        self.process = context.Process(
+            target=worker_module.run,
+            args=(theirs, settings),
+            daemon=True,
+            name=f"tuning-{settings.number}",
+        )
         self.process.start()
         theirs.close()  # so that its end is seen when it dies
         self.is_ready = True  # what is sent now waits in the pipe
@@ -116,20 +124,31 @@ class Worker:
 
 
 class Pool:
-    """A fixed number of workers, each idle or at one trial. A context manager: leaving it ends the workers.
+    """A fixed number of workers, each idle or at one trial. A context manager: leaving it ends the
+    workers.
 
     Args:
         n_workers: processes; each gets an equal share of `n_cores` threads, one at least.
         memory_mb: what each may allocate beyond what it holds when it starts; None: no limit.
     """
 
-    def __init__(self, n_workers: int, *, log_path: Path, n_cores: int | None = None, memory_mb: float | None = None) -> None:
+    def __init__(
+        self,
+        n_workers: int,
+        *,
+        log_path: Path,
+        n_cores: int | None = None,
+        memory_mb: float | None = None,
+    ) -> None:
         if n_workers < 1:
             raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
         n_threads = max((n_cores or available_cores()) // n_workers, 1)
         start_server(log_path)
         settings = [
-            WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb) for number in range(n_workers)
+            WorkerSettings(
+                number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb
+            )
+            for number in range(n_workers)
         ]
         self.workers = [Worker(one) for one in settings]
 
@@ -140,7 +159,8 @@ class Pool:
         return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index]  # they are our connections
 
     def ask(self, message: Message) -> Message:
-        """Send one message to the first worker and wait for its answer, when nothing else is running.
+        """Send one message to the first worker and wait for its answer, when nothing else is
+        running.
 
         Raises:
             TuningError: what the worker raised, or that it died.
@@ -159,13 +179,19 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for worker in self.workers:
             worker.stop()
 
 
 def answer_of(worker: AnyWorker, answer: Message | None) -> Message:
-    """What a worker that was asked has answered; None: it died, which nothing but a space's own code does to it.
+    """What a worker that was asked has answered; None: it died, which nothing but a space's own
+    code does to it.
 
     Raises:
         TuningError: what the worker raised, or that it died.
@@ -188,12 +214,22 @@ def available_gpus() -> int:
     NVIDIA's driver lists them in /proc; asking TensorFlow would start it in the coordinator.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = list(Path("/proc/driver/nvidia/gpus").glob("*")) if importlib.util.find_spec("nvidia") else []  # the extra gpu's libraries
-    return len(gpus) if visible is None else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
+    gpus = (
+        list(Path("/proc/driver/nvidia/gpus").glob("*"))
+        if importlib.util.find_spec("nvidia")
+        else []
+    )  # the extra gpu's libraries
+    return (
+        len(gpus)
+        if visible is None
+        else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
+    )
 
 
 def start_server(log_path: Path) -> None:
-    """Start the process that workers are forked from; it imports Keras while the coordinator goes on. A second call does nothing."""
+    """Start the process that workers are forked from; it imports Keras while the coordinator goes
+    on. A second call does nothing.
+    """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     multiprocessing.set_forkserver_preload(["tuning.workers.forkserver"])
     with worker_environment(), stderr_to(log_path):
@@ -202,7 +238,9 @@ def start_server(log_path: Path) -> None:
 
 @contextlib.contextmanager
 def worker_environment() -> Iterator[None]:
-    """What the server and its workers inherit: quiet TensorFlow, and this package on the path wherever they start."""
+    """What the server and its workers inherit: quiet TensorFlow, and this package on the path
+    wherever they start.
+    """
     root = str(Path(__file__).resolve().parents[2])
     old = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, old]))
@@ -218,7 +256,9 @@ def worker_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_to(path: Path) -> Iterator[None]:
-    """Lend this process's standard error to a file while a child inherits it: TensorFlow's start-up lines go there."""
+    """Lend this process's standard error to a file while a child inherits it: TensorFlow's start-up
+    lines go there.
+    """
     with translated(path):
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     saved = os.dup(2)

@@ -1,4 +1,6 @@
-"""Where a study's trials train: in processes of this machine, or in actors of a Ray cluster. Both take the same messages."""
+"""Where a study's trials train: in processes of this machine, or in actors of a Ray cluster. Both
+take the same messages.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ POOLS = ("process", "ray")
 
 @dataclass(frozen=True, kw_only=True)
 class PoolChoice:
-    """Which pool a call uses, as typed; no part of a study, because its results do not depend on it."""
+    """Which pool a call uses, as typed; no part of a study, because its results do not depend on
+    it.
+    """
 
     pool: str = "process"
     ray_address: str | None = None
@@ -31,13 +35,22 @@ class PoolChoice:
             ("--gpus-per-worker", self.gpus_per_worker),
         ):
             if value is not None and self.pool != "ray":
-                raise ValueError(f"{name} must go with --pool ray; received {value!r} with --pool {self.pool}.")
+                raise ValueError(
+                    f"{name} must go with --pool ray; received {value!r} with --pool {self.pool}."
+                )
         if self.cpus_per_worker is not None and not self.cpus_per_worker > 0:
-            raise ValueError(f"--cpus-per-worker must be more than 0; received {self.cpus_per_worker:g}.")
+            raise ValueError(
+                f"--cpus-per-worker must be more than 0; received {self.cpus_per_worker:g}."
+            )
         if self.gpus_per_worker is not None and not self.gpus_per_worker >= 0:
-            raise ValueError(f"--gpus-per-worker must be 0 or more; received {self.gpus_per_worker:g}.")
+            raise ValueError(
+                f"--gpus-per-worker must be 0 or more; received {self.gpus_per_worker:g}."
+            )
         if self.ray_address is not None and "://" in self.ray_address:
-            raise ValueError(f"--ray-address must be auto or host:port, on a machine of the cluster; received {self.ray_address!r}.")
+            raise ValueError(
+                "--ray-address must be auto or host:port, on a machine of the cluster; received"
+                f" {self.ray_address!r}."
+            )
 
 
 def start_early(choice: PoolChoice, *, log_path: Path) -> None:
@@ -47,8 +60,11 @@ def start_early(choice: PoolChoice, *, log_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_pool(choice: PoolChoice, *, n_workers: int | None, limits: TrialLimits, log_path: Path) -> Iterator[tuple[AnyPool, TrialLimits]]:
-    """The workers of this call, and its limits with one of memory: a share of the machine's, or of the node's with the least.
+def open_pool(
+    choice: PoolChoice, *, n_workers: int | None, limits: TrialLimits, log_path: Path
+) -> Iterator[tuple[AnyPool, TrialLimits]]:
+    """The workers of this call, and its limits with one of memory: a share of the machine's, or of
+    the node's with the least.
 
     Raises:
         PoolError: there is no Ray, no cluster, or no room in it.
@@ -56,7 +72,9 @@ def open_pool(choice: PoolChoice, *, n_workers: int | None, limits: TrialLimits,
     if choice.pool == "process":
         n_workers = n_workers or default_workers()
         limits = with_memory(limits, n_workers=n_workers)
-        with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:  # waits until the server has Keras
+        with Pool(
+            n_workers, log_path=log_path, memory_mb=limits.memory_mb
+        ) as pool:  # waits until the server has Keras
             yield pool, limits
         return
     from tuning.workers.ray_cluster import Shares, joined, room
@@ -66,7 +84,11 @@ def open_pool(choice: PoolChoice, *, n_workers: int | None, limits: TrialLimits,
     with joined(choice.ray_address, log_path=log_path):
         nodes = room(shares)
         if limits.memory_mb is None:
-            limits = replace(limits, memory_mb=max(min(memory_mb for _, memory_mb in nodes), LEAST_MEMORY_MB))
+            limits = replace(
+                limits, memory_mb=max(min(memory_mb for _, memory_mb in nodes), LEAST_MEMORY_MB)
+            )
         n_workers = n_workers or sum(n for n, _ in nodes)
-        with RayPool(n_workers, shares=shares, log_path=log_path, memory_mb=limits.memory_mb) as workers:
+        with RayPool(
+            n_workers, shares=shares, log_path=log_path, memory_mb=limits.memory_mb
+        ) as workers:
             yield workers, limits

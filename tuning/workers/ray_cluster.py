@@ -1,4 +1,6 @@
-"""A Ray cluster: one that is joined, or one of this call's own on this machine; and what room it has for workers."""
+"""A Ray cluster: one that is joined, or one of this call's own on this machine; and what room it
+has for workers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Shares:
 
 
 def load_ray(*, local: bool) -> Any:
-    """The package `ray`, told before it is loaded to report nothing, and to leave its nodes' log lines in their logs.
+    """The package `ray`, told before it is loaded to report nothing, and to leave its nodes' log
+    lines in their logs.
 
     Raises:
         PoolError: it is not installed.
@@ -41,18 +44,26 @@ def load_ray(*, local: bool) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     if local:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: all ports on 127.0.0.1 alone
-        os.environ.setdefault("RAY_worker_niceness", "0")  # as the other pool's; Ray's 15 leaves a loaded machine to everyone else
+        os.environ.setdefault(
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+        )  # on every system: all ports on 127.0.0.1 alone
+        os.environ.setdefault(
+            "RAY_worker_niceness", "0"
+        )  # as the other pool's; Ray's 15 leaves a loaded machine to everyone else
     try:
         import ray
     except ImportError:
-        raise PoolError("--pool ray must have Ray; it is not installed. Type .venv/bin/pip install 'ray>=2.60,<3'.") from None
+        raise PoolError(
+            "--pool ray must have Ray; it is not installed. Type .venv/bin/pip install"
+            " 'ray>=2.60,<3'."
+        ) from None
     return ray
 
 
 @contextlib.contextmanager
 def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
-    """Be a driver of the cluster at `address`, or of one that is started on this machine and ended with this call.
+    """Be a driver of the cluster at `address`, or of one that is started on this machine and ended
+    with this call.
 
     Raises:
         PoolError: Ray is not installed, or there is no cluster that takes this program.
@@ -64,13 +75,30 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
         try:
             if address:
                 _require_listener(address)
-            ray.init(**({"address": address} if address else _own_cluster()), log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                **({"address": address} if address else _own_cluster()),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            where = f"a cluster at --ray-address {address!r}" if address else "a Ray of its own on this machine"
-            hint = " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here too." if address else ""
-            raise PoolError(f"--pool ray must reach {where}; Ray gave: {short(error)}.{hint}") from error
+            where = (
+                f"a cluster at --ray-address {address!r}"
+                if address
+                else "a Ray of its own on this machine"
+            )
+            hint = (
+                " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here"
+                " too."
+                if address
+                else ""
+            )
+            raise PoolError(
+                f"--pool ray must reach {where}; Ray gave: {short(error)}.{hint}"
+            ) from error
         mode = os.environ.get("RAY_AUTH_MODE") or "not set"
-        logger.info("Ray %s: %d nodes; RAY_AUTH_MODE is %s", ray.__version__, len(ray.nodes()), mode)
+        logger.info(
+            "Ray %s: %d nodes; RAY_AUTH_MODE is %s", ray.__version__, len(ray.nodes()), mode
+        )
         try:
             yield
         finally:
@@ -91,12 +119,20 @@ def _require_listener(address: str) -> None:
 
 
 def _own_cluster() -> dict[str, Any]:
-    """What starts a Ray on this machine. Where the user has not set how Ray authenticates, a random token does, out of this process's
-    environment: Ray's own would stand in the user's home. It stays for a second call, because Ray reads it once a process.
+    """What starts a Ray on this machine. Where the user has not set how Ray authenticates, a random
+    token does, out of this process's environment: Ray's own would stand in the user's home. It
+    stays for a second call, because Ray reads it once a process.
     """
     if not any(os.environ.get(name) for name in TOKEN_VARIABLES):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # with which Ray turns its authentication on
-    return {"address": "local", "include_dashboard": False, "num_cpus": available_cores(), "num_gpus": available_gpus()}
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(
+            32
+        )  # with which Ray turns its authentication on
+    return {
+        "address": "local",
+        "include_dashboard": False,
+        "num_cpus": available_cores(),
+        "num_gpus": available_gpus(),
+    }
 
 
 def gpus_of(shares: Shares) -> float:
@@ -119,8 +155,8 @@ def room(shares: Shares) -> list[tuple[int, float]]:
             found.append((n, resources.get("memory", 0.0) / n / 2**20))
     if not found:
         raise PoolError(
-            f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g} CPUs and {gpus:g} GPUs; none has. "
-            "Lower --cpus-per-worker or --gpus-per-worker."
+            f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g}"
+            f" CPUs and {gpus:g} GPUs; none has. Lower --cpus-per-worker or --gpus-per-worker."
         )
     return found
 

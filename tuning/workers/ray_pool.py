@@ -1,8 +1,9 @@
 """The workers as Ray actors over a cluster; `ray_worker` is their side.
 
-A message travels as a JSON string. With it goes what it names of this machine's disk: the search space's source, a paused trial's
-checkpoint, and a reference to the token ids, which are placed in the object store once and copied to a node once. What comes back
-is a message and, of a trial that has paused, its checkpoint, which is written here.
+A message travels as a JSON string. With it goes what it names of this machine's disk: the search
+space's source, a paused trial's checkpoint, and a reference to the token ids, which are placed in
+the object store once and copied to a node once. What comes back is a message and, of a trial that
+has paused, its checkpoint, which is written here.
 """
 
 from __future__ import annotations
@@ -46,14 +47,20 @@ class _Files:
             try:
                 self._sources[path] = Path(path).read_bytes()
             except OSError as error:
-                raise SpaceError(f"--space must name a file that can be read; {path} gave {error.strerror!r}.") from error
+                raise SpaceError(
+                    f"--space must name a file that can be read; {path} gave {error.strerror!r}."
+                ) from error
         return self._sources[path]
 
     def corpus(self, folder: str) -> Any:
         """A reference to the arrays of a corpus; they are not read from the disk by any worker."""
         if folder not in self.corpora:
             corpus = open_corpus(Path(folder))
-            arrays = {key: array for name in SPLITS for key, array in arrays_of(corpus.split(name), name).items()}
+            arrays = {
+                key: array
+                for name in SPLITS
+                for key, array in arrays_of(corpus.split(name), name).items()
+            }
             self.corpora[folder] = self._ray.put(arrays)
         return self.corpora[folder]
 
@@ -70,7 +77,11 @@ class RayWorker:
         self._measured: Measured | None = None
         self._measuring: Any = None
         remote = ray.remote(
-            num_cpus=shares.cpus, num_gpus=gpus_of(shares), max_restarts=0, scheduling_strategy="SPREAD", concurrency_groups=GROUPS
+            num_cpus=shares.cpus,
+            num_gpus=gpus_of(shares),
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+            concurrency_groups=GROUPS,
         )
         self._actor = remote(Actor).remote(settings.number, settings.n_threads, settings.memory_mb)
         self.awaited = {"introduce": self._actor.introduce.remote()}
@@ -88,7 +99,9 @@ class RayWorker:
         return f"was lost with process {self.pid}: {self.failure}"
 
     def send(self, message: Message) -> None:
-        """Send a message with what it names of this machine's disk; a worker that is lost is noticed by `RayPool.wait`."""
+        """Send a message with what it names of this machine's disk; a worker that is lost is
+        noticed by `RayPool.wait`.
+        """
         if self.failure:
             return
         source = checkpoint = corpus = None
@@ -101,10 +114,14 @@ class RayWorker:
             self._checkpoint = Path(message["checkpoint"]) if message.get("checkpoint") else None
             if self._checkpoint and message.get("resume"):
                 checkpoint = self._checkpoint.read_bytes()
-        self.awaited["tell"] = self._call("tell", "tell", json.dumps(message), source, checkpoint, corpus)
+        self.awaited["tell"] = self._call(
+            "tell", "tell", json.dumps(message), source, checkpoint, corpus
+        )
 
     def receive(self, ready: set[Any]) -> Message | None:
-        """The message that has come; None where what has come is that the worker has started, has been told, or is lost."""
+        """The message that has come; None where what has come is that the worker has started, has
+        been told, or is lost.
+        """
         name = next(name for name in AWAITED if self.awaited.get(name) in ready)
         ref = self.awaited.pop(name)
         try:
@@ -122,9 +139,13 @@ class RayWorker:
         return None
 
     def measure(self) -> Measured | None:
-        """What its process had taken when it last said so: it is asked, and the answer is there the next time."""
+        """What its process had taken when it last said so: it is asked, and the answer is there the
+        next time.
+        """
         if self._measuring is not None and self._ray.wait([self._measuring], timeout=0)[0]:
-            with contextlib.suppress(self._ray.exceptions.RayError):  # it is lost, which what is awaited of it will tell
+            with contextlib.suppress(
+                self._ray.exceptions.RayError
+            ):  # it is lost, which what is awaited of it will tell
                 self._measured = Measured(*self._ray.get(self._measuring))
             self._measuring = None
         if self._measuring is None and self.is_ready:
@@ -144,20 +165,28 @@ class RayWorker:
 
     def _begin(self, pid: int, version: str) -> None:
         if version != __version__:
-            raise PoolError(f"Every node must have version {__version__} of this package; one has {version}. Install the same there.")
+            raise PoolError(
+                f"Every node must have version {__version__} of this package; one has {version}."
+                " Install the same there."
+            )
         self.pid = pid
         self.awaited |= {"hear": self._call("hear", "hear"), "work": self._actor.work.remote()}
 
     def _lose(self, error: Exception) -> None:
-        never = getattr(error, "actor_init_failed", False) or not isinstance(error, self._ray.exceptions.RayActorError)
+        never = getattr(error, "actor_init_failed", False) or not isinstance(
+            error, self._ray.exceptions.RayActorError
+        )
         if self.pid is None and never:
             raise PoolError(
-                f"A worker must start on every node, which must have this package installed; one gave: {short(error)}"
+                "A worker must start on every node, which must have this package installed; one"
+                f" gave: {short(error)}"
             ) from error
         self.failure, self.awaited = short(error), {}
 
     def _unpack(self, text: str, checkpoint: bytes | None) -> Message:
-        """A message; a checkpoint is written, and a disk without space for it costs the trial's chance to go on, as on one machine."""
+        """A message; a checkpoint is written, and a disk without space for it costs the trial's
+        chance to go on, as on one machine.
+        """
         message: Message = json.loads(text)
         if checkpoint is not None and self._checkpoint:
             try:
@@ -169,7 +198,8 @@ class RayWorker:
 
 
 class RayPool:
-    """Workers over the cluster that this process has joined (`joined`). A context manager: leaving it ends them.
+    """Workers over the cluster that this process has joined (`joined`). A context manager: leaving
+    it ends them.
 
     A worker that has no room waits for it, and the others go on.
 
@@ -177,7 +207,9 @@ class RayPool:
         memory_mb: what each may allocate beyond what it holds when it starts; None: no limit.
     """
 
-    def __init__(self, n_workers: int, *, shares: Shares, log_path: Path, memory_mb: float | None = None) -> None:
+    def __init__(
+        self, n_workers: int, *, shares: Shares, log_path: Path, memory_mb: float | None = None
+    ) -> None:
         if n_workers < 1:
             raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
         self._ray = load_ray(local=False)
@@ -185,7 +217,11 @@ class RayPool:
         self._n_failed_starts, self._last_ready = 0, time.monotonic()
         n_threads = max(int(shares.cpus), 1)
         self.workers = [
-            self._start(WorkerSettings(number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb))
+            self._start(
+                WorkerSettings(
+                    number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb
+                )
+            )
             for number in range(n_workers)
         ]
 
@@ -200,7 +236,11 @@ class RayPool:
         """
         by_ref = {ref: worker for worker in self.workers for ref in worker.awaited.values()}
         any_lost = any(worker.failure for worker in self.workers)
-        ready = self._ray.wait([*by_ref], timeout=0 if any_lost else timeout_seconds)[0] if by_ref else []
+        ready = (
+            self._ray.wait([*by_ref], timeout=0 if any_lost else timeout_seconds)[0]
+            if by_ref
+            else []
+        )
         if ready:
             ready = self._ray.wait([*by_ref], num_returns=len(by_ref), timeout=0)[0]
         heard: list[tuple[RayWorker, Message | None]] = []
@@ -213,22 +253,29 @@ class RayPool:
         return [*heard, *((worker, None) for worker in silent)]
 
     def _renew(self) -> None:
-        """Start those again that were lost before they were ready, as on a node that is going; there may be no end of them."""
+        """Start those again that were lost before they were ready, as on a node that is going;
+        there may be no end of them.
+        """
         for worker in [worker for worker in self.workers if worker.failure and worker.pid is None]:
             self._n_failed_starts += 1
             if self._n_failed_starts >= MAX_FAILED_STARTS:
-                raise PoolError(f"Workers must start on the Ray cluster; {MAX_FAILED_STARTS} did not, the last for: {worker.failure}")
+                raise PoolError(
+                    f"Workers must start on the Ray cluster; {MAX_FAILED_STARTS} did not, the last"
+                    f" for: {worker.failure}"
+                )
             self.replace(worker)
         if any(worker.is_ready for worker in self.workers):
             self._n_failed_starts, self._last_ready = 0, time.monotonic()
         elif time.monotonic() - self._last_ready > START_SECONDS:
             raise PoolError(
-                f"The Ray cluster must have room for a worker; it had none for {START_SECONDS:g} s. What is finished is kept: "
-                "add a node, or wait until other programs have left theirs, then go on with the same command."
+                f"The Ray cluster must have room for a worker; it had none for {START_SECONDS:g} s."
+                " What is finished is kept: add a node, or wait until other programs have left"
+                " theirs, then go on with the same command."
             )
 
     def ask(self, message: Message) -> Message:
-        """Send one message to the first worker that is ready and wait for its answer, when nothing else is running.
+        """Send one message to the first worker that is ready and wait for its answer, when nothing
+        else is running.
 
         Raises:
             TuningError: what the worker raised, or that it died.
@@ -242,7 +289,9 @@ class RayPool:
                     return answer_of(worker, answer)
 
     def replace(self, worker: RayWorker) -> RayWorker:
-        """Start another worker in the place of one that is lost or to be ended, where there is room for it."""
+        """Start another worker in the place of one that is lost or to be ended, where there is room
+        for it.
+        """
         self._end([worker])
         new = self._start(worker.settings)
         self.workers[self.workers.index(worker)] = new
@@ -258,5 +307,10 @@ class RayPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._end(self.workers)

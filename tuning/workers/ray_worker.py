@@ -1,7 +1,9 @@
-"""A worker as a Ray actor: what stands on its node, around the same `worker.serve` that a process at a pipe runs.
+"""A worker as a Ray actor: what stands on its node, around the same `worker.serve` that a process
+at a pipe runs.
 
-Everything that comes from the coordinator's disk arrives as data: the search space's source, a paused trial's checkpoint, and the
-token ids, which are arrays in the node's shared memory. Ray pickles what it carries; it is given strings, bytes and arrays alone.
+Everything that comes from the coordinator's disk arrives as data: the search space's source, a
+paused trial's checkpoint, and the token ids, which are arrays in the node's shared memory. Ray
+pickles what it carries; it is given strings, bytes and arrays alone.
 """
 
 from __future__ import annotations
@@ -38,13 +40,19 @@ def arrays_of(split: LabelledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
 def splits_of(arrays: Arrays) -> Splits:
     """What `arrays_of` took apart."""
     train, validation = (
-        LabelledTexts(TokenizedTexts(arrays[f"{name}.ids"], arrays[f"{name}.offsets"]), arrays[f"{name}.labels"]) for name in SPLITS
+        LabelledTexts(
+            TokenizedTexts(arrays[f"{name}.ids"], arrays[f"{name}.offsets"]),
+            arrays[f"{name}.labels"],
+        )
+        for name in SPLITS
     )
     return train, validation
 
 
 class Actor:
-    """A training process on a node. Ray calls each method in a thread of its concurrency group, so that none waits for a training."""
+    """A training process on a node. Ray calls each method in a thread of its concurrency group, so
+    that none waits for a training.
+    """
 
     def __init__(self, number: int, n_threads: int, memory_mb: float | None) -> None:
         self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -54,17 +62,25 @@ class Actor:
         self._paths: dict[str, str] = {}  # a space's file here → the coordinator's
         self._arrays: Arrays = {}
         # where Ray sends its output is where it stays: a file of the node
-        prepare(WorkerSettings(number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb))
+        prepare(
+            WorkerSettings(
+                number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb
+            )
+        )
 
     def introduce(self) -> tuple[int, str]:
-        """The process, and the version of this package on its node; answered when TensorFlow is loaded."""
+        """The process, and the version of this package on its node; answered when TensorFlow is
+        loaded.
+        """
         return os.getpid(), __version__
 
     def work(self) -> None:
         """Answer messages until the process ends."""
         serve(self, splits_of=lambda folder: splits_of(self._arrays))
 
-    def tell(self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None) -> None:
+    def tell(
+        self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None
+    ) -> None:
         """Take a message, with what it names of the coordinator's disk."""
         message = json.loads(text)
         if source is not None:
@@ -79,7 +95,9 @@ class Actor:
         self._inbox.put(json.dumps(message).encode())
 
     def hear(self) -> tuple[str, bytes | None]:
-        """Wait for the worker's next message; with it, the checkpoint of a trial that has paused."""
+        """Wait for the worker's next message; with it, the checkpoint of a trial that
+        has paused.
+        """
         return self._outbox.get()
 
     def measure(self) -> tuple[float, float]:
@@ -88,7 +106,9 @@ class Actor:
         return taken.cpu_seconds, taken.memory_mb
 
     def close(self) -> None:
-        """Leave no file behind and end, in the middle of a training too; Ray's own way takes 5 s and more."""
+        """Leave no file behind and end, in the middle of a training too; Ray's own way takes 5 s
+        and more.
+        """
         shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
@@ -97,17 +117,25 @@ class Actor:
         return self._inbox.get()
 
     def send_bytes(self, data: bytes) -> None:
-        """The worker's side of `hear`. What an error says of the space's file, it says of the coordinator's."""
+        """The worker's side of `hear`. What an error says of the space's file, it says of the
+        coordinator's.
+        """
         message = json.loads(data)
         if message["kind"] == "error":
             for here, there in self._paths.items():
-                message |= {key: message[key].replace(here, there) for key in ("message", "traceback")}
+                message |= {
+                    key: message[key].replace(here, there) for key in ("message", "traceback")
+                }
         checkpoint = self._checkpoint.read_bytes() if message.get("paused") else None
-        self._checkpoint.unlink(missing_ok=True)  # after its first epoch a trial that went on has it loaded
+        self._checkpoint.unlink(
+            missing_ok=True
+        )  # after its first epoch a trial that went on has it loaded
         self._outbox.put((json.dumps(message), checkpoint))
 
     def _place(self, path: str, source: bytes) -> str:
-        """A file of this name and content in a folder of its own, which only this user may open: it is code."""
+        """A file of this name and content in a folder of its own, which only this user may open: it
+        is code.
+        """
         here = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
         if str(here) not in self._paths:
             here.parent.mkdir(exist_ok=True)

@@ -1,13 +1,14 @@
-"""The process that trains: Keras stays loaded, one trial at a time, each epoch's metrics go to the coordinator.
+"""The process that trains: Keras stays loaded, one trial at a time, each epoch's metrics go to the
+coordinator.
 
 It knows no Optuna: it receives plain values and sends plain values, as JSON.
 
 | received | answered |
 |---|---|
-| `{"kind": "declare", "path", "n_classes"}` | `{"kind": "space", "space"}` |
-| `{"kind": "train", "values", …}` | `{"kind": "epoch", "number", "metrics", "seconds"}`, answered by `{"go": true, false or "pause"}` |
-| then | `{"kind": "result", …}`, `{"kind": "over_limit", …}` or `{"kind": "infeasible", "reason", "detail"}` |
-| anything that raises | `{"kind": "error", "error", "message", "traceback"}` |
+| `declare`: path, n_classes | `space`: space |
+| `train`: values, … | `epoch`: number, metrics, seconds; answered by `go`: true, false or "pause" |
+| then | `result`, `over_limit`, or `infeasible`: reason, detail |
+| anything that raises | `error`: error, message, traceback |
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ Splits = tuple[LabelledTexts, LabelledTexts]  # what a worker trains and validat
 
 
 class Line(Protocol):
-    """What carries messages between a worker and the coordinator: a pipe, or an actor's two queues."""
+    """What carries messages between a worker and the coordinator: a pipe, or an actor's
+    two queues.
+    """
 
     def send_bytes(self, data: bytes, /) -> None: ...
     def recv_bytes(self) -> bytes: ...
@@ -45,7 +48,9 @@ class Line(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What every trial of a worker shares; strings and numbers only, since it crosses a process boundary."""
+    """What every trial of a worker shares; strings and numbers only, since it crosses a process
+    boundary.
+    """
 
     number: int
     n_threads: int
@@ -55,7 +60,9 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a worker's process has taken: seconds of computing since its start, and resident memory."""
+    """What a worker's process has taken: seconds of computing since its start, and
+    resident memory.
+    """
 
     cpu_seconds: float
     memory_mb: float
@@ -99,22 +106,30 @@ def open_splits(folder: str) -> Splits:
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
     """The body of a process at the end of a pipe."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm sends it to the whole job; the coordinator decides
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # Slurm sends it to the whole job; the coordinator decides
     _log_to(settings.log_path)
     prepare(settings)
     serve(connection)
 
 
 def prepare(settings: WorkerSettings) -> None:
-    """Make this process, in its main thread, one that trains: its device or threads, and its limit of memory."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
+    """Make this process, in its main thread, one that trains: its device or threads, and its limit
+    of memory.
+    """
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole terminal; the coordinator decides
     _claim_device(settings)
     if settings.memory_mb is not None:
         _limit_memory(settings.memory_mb)
 
 
 def serve(line: Line, *, splits_of: Callable[[str], Splits] = open_splits) -> None:
-    """Answer messages until the coordinator hangs up. `splits_of` opens the corpus that a message names."""
+    """Answer messages until the coordinator hangs up. `splits_of` opens the corpus that a message
+    names.
+    """
     state = _Worker(line, splits_of)
     try:
         while True:
@@ -139,7 +154,9 @@ def _claim_device(settings: WorkerSettings) -> None:
     import tensorflow as tf
     import threadpoolctl
 
-    threadpoolctl.threadpool_limits(settings.n_threads, user_api="blas")  # NumPy's: the LSTM kernel's products
+    threadpoolctl.threadpool_limits(
+        settings.n_threads, user_api="blas"
+    )  # NumPy's: the LSTM kernel's products
     tf.config.threading.set_intra_op_parallelism_threads(settings.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(settings.n_threads)
     gpus = tf.config.list_physical_devices("GPU")
@@ -150,18 +167,25 @@ def _claim_device(settings: WorkerSettings) -> None:
 
 
 def _limit_memory(memory_mb: float) -> None:
-    """Have an allocation beyond the limit fail with a MemoryError, where the system can (Linux), before the machine runs out.
+    """Have an allocation beyond the limit fail with a MemoryError, where the system can (Linux),
+    before the machine runs out.
 
-    Counted is what the process may write to, from here on; Keras alone reserves some GiB that it never touches.
+    Counted is what the process may write to, from here on; Keras alone reserves some GiB that it
+    never touches.
     """
     with contextlib.suppress(OSError, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
-        resource.setrlimit(resource.RLIMIT_DATA, (held + int(memory_mb * 2**20), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        resource.setrlimit(
+            resource.RLIMIT_DATA,
+            (held + int(memory_mb * 2**20), resource.getrlimit(resource.RLIMIT_DATA)[1]),
+        )
 
 
 class _Worker:
-    """What stays loaded between trials: the hypermodel and the corpus, on a memory map or in shared memory."""
+    """What stays loaded between trials: the hypermodel and the corpus, on a memory map or in shared
+    memory.
+    """
 
     def __init__(self, line: Line, splits_of: Callable[[str], Splits]) -> None:
         self.idle_seconds = 0.0  # since the last trial
@@ -177,10 +201,21 @@ class _Worker:
         except (EOFError, ConnectionError):
             raise
         except SpaceBug as bug:
-            return {"kind": "error", "error": "SpaceBug", "message": str(bug), "traceback": bug.traceback}
+            return {
+                "kind": "error",
+                "error": "SpaceBug",
+                "message": str(bug),
+                "traceback": bug.traceback,
+            }
         except TuningError as error:
-            return {"kind": "error", "error": type(error).__name__, "message": str(error), "traceback": ""}
-        # Whatever else raises is a bug: it is carried to the coordinator, which stops the study and shows it.
+            return {
+                "kind": "error",
+                "error": type(error).__name__,
+                "message": str(error),
+                "traceback": "",
+            }
+        # Whatever else raises is a bug: it is carried to the coordinator, which stops the study and
+        # shows it.
         except Exception as error:  # noqa: BLE001
             return {
                 "kind": "error",
@@ -244,8 +279,12 @@ class _Worker:
         return self._hypermodels[path]
 
 
-def training_message(config: StudyConfig, *, space_path: Path, corpus: Corpus, known: Sequence[str]) -> Message:
-    """What every training of a study has in common: a "train" message but for values, seed and checkpoint."""
+def training_message(
+    config: StudyConfig, *, space_path: Path, corpus: Corpus, known: Sequence[str]
+) -> Message:
+    """What every training of a study has in common: a "train" message but for values, seed and
+    checkpoint.
+    """
     return {
         "kind": "train",
         "space_path": str(space_path),
@@ -261,8 +300,9 @@ def raise_error(message: Mapping[str, Any]) -> None:
     """Raise, in the coordinator, the error that a worker sent.
 
     Raises:
-        TuningError: always, of the class that the message names; a bug outside a space's code is a `SpaceBug` too, because the
-            only code of a trial that is not this program's is the space's.
+        TuningError: always, of the class that the message names; a bug outside a space's code is a
+            `SpaceBug` too, because the only code of a trial that is not this program's is the
+            space's.
     """
     import tuning.errors
 
