@@ -73,8 +73,13 @@ def expected_rows() -> list[dict[str, Any]]:
 
 def assert_epochs(study: Path, number: int, *, n_epochs: int | None = None) -> None:
     """Compare the first `n_epochs` epochs of a trial with those that version 0.1.0 recorded, by default all."""
-    epochs, expected = read_csv(study / "trials" / f"{number:04d}" / "history.csv"), EXPECTED["resumed_trials"][number]
-    losses, accuracies = ([float(row[name]) for row in epochs][:n_epochs] for name in ("val_loss", "val_accuracy"))
+    epochs, expected = (
+        read_csv(study / "trials" / f"{number:04d}" / "history.csv"),
+        EXPECTED["resumed_trials"][number],
+    )
+    losses, accuracies = (
+        [float(row[name]) for row in epochs][:n_epochs] for name in ("val_loss", "val_accuracy")
+    )
     assert losses == pytest.approx(expected["val_loss"][:n_epochs], abs=LOSS_TOLERANCE)
     assert accuracies == pytest.approx(expected["val_accuracy"][:n_epochs])
 
@@ -82,16 +87,24 @@ def assert_epochs(study: Path, number: int, *, n_epochs: int | None = None) -> N
 def assert_predictions(done: Ran, *, tolerance: float) -> None:
     """Compare the lines of `predict --json` with what version 0.1.0 predicted."""
     rows = [json.loads(line) for line in done.out.splitlines()]
-    assert [(row["text"], row["label"]) for row in rows] == [(row["text"], row["label"]) for row in EXPECTED["predictions"]]
+    assert [(row["text"], row["label"]) for row in rows] == [
+        (row["text"], row["label"]) for row in EXPECTED["predictions"]
+    ]
     probabilities = [row["probability"] for row in rows]
-    assert probabilities == pytest.approx([row["probability"] for row in EXPECTED["predictions"]], abs=tolerance)
+    assert probabilities == pytest.approx(
+        [row["probability"] for row in EXPECTED["predictions"]], abs=tolerance
+    )
 
 
 def test_status_reads_a_stored_study(stored: Path, run_cli: Callable[..., Ran]) -> None:
     """Version 0.1.0 named the best trial of the search; later versions name the confirmed best."""
     status = json.loads(run_cli("status", "--study", "stored", "--json").out)
     best = EXPECTED["resumed_trials"][CONFIRMED_BEST]
-    expected = EXPECTED["status"] | {"best_trial": CONFIRMED_BEST, "best_value": best["value"], "best_params": best["params"]}
+    expected = EXPECTED["status"] | {
+        "best_trial": CONFIRMED_BEST,
+        "best_value": best["value"],
+        "best_params": best["params"],
+    }
     assert {name: status[name] for name in expected} == expected
 
 
@@ -100,9 +113,14 @@ def test_report_shows_a_stored_study(stored: Path, run_cli: Callable[..., Ran]) 
     rows = trial_rows(stored)
     assert rows[:N_FINISHED] == expected_rows()[:N_FINISHED]
     assert [(row["state"], row["value"]) for row in rows[N_FINISHED:]] == [("RUNNING", None)] * 2
-    page, confirmation = (stored / "report.html").read_text(encoding="utf-8"), read_json(stored / "confirmation.json")
+    page, confirmation = (
+        (stored / "report.html").read_text(encoding="utf-8"),
+        read_json(stored / "confirmation.json"),
+    )
     completed = [row["value"] for row in rows if row["state"] == "COMPLETE"]
-    repeats = [value for finalist in confirmation["finalists"] for value in finalist["repeats"].values()]
+    repeats = [
+        value for finalist in confirmation["finalists"] for value in finalist["repeats"].values()
+    ]
     losses = [model["test"]["loss"] for model in read_json(stored / "test.json")["scores"].values()]
     assert [value for value in (*completed, *repeats, *losses) if f"{value:.4f}" not in page] == []
 
@@ -114,13 +132,18 @@ def test_data_card_reads_the_stored_cache(stored: Path, run_cli: Callable[..., R
 
 
 @pytest.mark.parametrize("format_name", ["onnx", "keras"])
-def test_stored_export_predicts(format_name: str, stored: Path, run_cli: Callable[..., Ran]) -> None:
+def test_stored_export_predicts(
+    format_name: str, stored: Path, run_cli: Callable[..., Ran]
+) -> None:
     if format_name == "keras":  # `predict` prefers ONNX where the export has it.
         manifest = read_json(stored / "best" / "export.json")
         del manifest["forms"]["model.onnx"], manifest["files"]["model.onnx"]
         (stored / "best" / "export.json").write_text(json.dumps(manifest), encoding="utf-8")
         (stored / "best" / "model.onnx").unlink()
-    assert_predictions(run_cli("predict", "--study", "stored", "--file", "texts.csv", "--json"), tolerance=PROBABILITY_TOLERANCE)
+    assert_predictions(
+        run_cli("predict", "--study", "stored", "--file", "texts.csv", "--json"),
+        tolerance=PROBABILITY_TOLERANCE,
+    )
 
 
 def test_stored_study_is_resumed(stored: Path, run_cli: Callable[..., Ran]) -> None:
@@ -136,13 +159,21 @@ def test_stored_study_is_resumed(stored: Path, run_cli: Callable[..., Ran]) -> N
 
 
 @pytest.mark.slow
-def test_new_study_of_the_same_seed_repeats_the_stored_values(stored: Path, run_cli: Callable[..., Ran]) -> None:
+def test_new_study_of_the_same_seed_repeats_the_stored_values(
+    stored: Path, run_cli: Callable[..., Ran]
+) -> None:
     before = cached(stored)
-    assert run_cli("tune", "--study", "again", *SAME_STUDY, "--n-trials", 3, "--no-confirm").code == 0
+    assert (
+        run_cli("tune", "--study", "again", *SAME_STUDY, "--n-trials", 3, "--no-confirm").code == 0
+    )
     run_cli("report", "--study", "again")
     again = stored.with_name("again")
-    assert [row["params"] for row in trial_rows(again)] == [row["params"] for row in expected_rows()[:3]]
-    for number in range(3):  # A trial may be pruned after another epoch, because three trials are asked for and not six.
+    assert [row["params"] for row in trial_rows(again)] == [
+        row["params"] for row in expected_rows()[:3]
+    ]
+    for number in range(
+        3
+    ):  # A trial may be pruned after another epoch, because three trials are asked for and not six.
         n_epochs = len(read_csv(again / "trials" / f"{number:04d}" / "history.csv"))
         assert_epochs(again, number, n_epochs=n_epochs)
     assert cached(stored) == before
@@ -152,12 +183,20 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(stored: Path, run_
 @pytest.mark.usefixtures("onnx_alone")
 def test_resumed_study_is_confirmed_and_exported(stored: Path, run_cli: Callable[..., Ran]) -> None:
     """Repeats of the stored confirmation are kept, and the same trial is exported with the same scores and probabilities."""
-    confirmed = {finalist["trial"]: finalist["repeats"] for finalist in read_json(stored / "confirmation.json")["finalists"]}
+    confirmed = {
+        finalist["trial"]: finalist["repeats"]
+        for finalist in read_json(stored / "confirmation.json")["finalists"]
+    }
     exported = read_json(stored / "best" / "export.json")
     assert run_cli("tune", "--study", "stored", *SAME_STUDY, "--n-trials", 14).code == 0
     assert run_cli("export-best", "--study", "stored", "--trial", CONFIRMED_BEST).code == 0
-    repeats = {finalist["trial"]: finalist["repeats"] for finalist in read_json(stored / "confirmation.json")["finalists"]}
-    assert {trial: repeats[trial] | values for trial, values in confirmed.items()} == {trial: repeats[trial] for trial in confirmed}
+    repeats = {
+        finalist["trial"]: finalist["repeats"]
+        for finalist in read_json(stored / "confirmation.json")["finalists"]
+    }
+    assert {trial: repeats[trial] | values for trial, values in confirmed.items()} == {
+        trial: repeats[trial] for trial in confirmed
+    }
     manifest = read_json(stored / "best" / "export.json")
     for model in ("best", "baseline"):
         scores, before = manifest["scores"][model]["test"], exported["scores"][model]["test"]
@@ -165,4 +204,7 @@ def test_resumed_study_is_confirmed_and_exported(stored: Path, run_cli: Callable
         assert scores["accuracy"] == pytest.approx(before["accuracy"])
     assert [len(values["test_looks"]) for values in (exported, manifest)] == [1, 2]
     assert (stored / "best.1" / "export.json").exists()
-    assert_predictions(run_cli("predict", "--study", "stored", "--file", "texts.csv", "--json"), tolerance=LOSS_TOLERANCE)
+    assert_predictions(
+        run_cli("predict", "--study", "stored", "--file", "texts.csv", "--json"),
+        tolerance=LOSS_TOLERANCE,
+    )
