@@ -1,6 +1,6 @@
-"""Draw the README's pictures from a real study with headless Chromium: `make pictures STUDY=name`.
+"""Draw the documents' pictures from a study with headless Chromium: `make pictures STUDY=name`.
 
-The report is written first, and Optuna Dashboard is served for as long as its picture takes.
+The report is written first. Optuna Dashboard is served until its picture is drawn.
 """
 
 import argparse

@@ -1,104 +1,247 @@
-"""What the documents say is what the code does."""
+"""The documents name what exists: links, files, commands, flags, ranges and goals."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
+import typer
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
+from benchmarks.__main__ import app as benchmarks_app
 from benchmarks.goals import GOALS
+from tuning.cli.commands import app
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README, DESIGN, COMMANDS = (
+    ROOT / "README.md",
+    ROOT / "docs" / "design.md",
+    ROOT / "docs" / "commands.md",
+)
+SPACES, RESULTS = ROOT / "search_spaces" / "README.md", ROOT / "results" / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [README, SPACES, RESULTS, *PAGES]
+MAKEFILE = (ROOT / "Makefile").read_text()
+VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
+COMMAND_LINE = typer.main.get_command(app)
+FOREIGN_FLAGS = {"--from-file", "--generate", "--signal"}  # of kubectl, ray and scancel
 
 
-def test_file_tree_names_every_module_and_nothing_else() -> None:
-    """By their whole paths: a name at the depth of a package's modules belongs to the package above
-    it.
-    """
-    tree = README.split("## Files, in the order")[1].split("```")[1]
-    named, folders = set(), [""]
-    for indent, name in re.findall(r"^( *)([\w./-]+)", tree, re.MULTILINE):
-        folders = folders[: len(indent) // 2 + 1]
+def tokens(document: Path) -> Iterator[Token]:
+    """All Markdown tokens of a document, those inside paragraphs and table cells included."""
+    for token in MarkdownIt().enable("table").parse(document.read_text()):
+        yield token
+        yield from token.children or ()
+
+
+def code(document: Path) -> Iterator[str]:
+    """Every code span and every line of a code block without a language."""
+    for token in tokens(document):
+        if token.type == "code_inline":
+            yield token.content
+        elif token.type == "fence" and not token.info:
+            yield from token.content.splitlines()
+
+
+def links(document: Path) -> list[str]:
+    targets = (token.attrs.get("href") or token.attrs.get("src") for token in tokens(document))
+    return [str(target) for target in targets if target and "://" not in str(target)]
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def section(document: Path, heading: str) -> str:
+    return document.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def first_cells(document: Path, heading: str) -> set[str]:
+    """The code spans in the first column of the tables of a section."""
+    return set(re.findall(r"^\| `([^`]+)`", section(document, heading), re.MULTILINE))
+
+
+def tree() -> dict[str, str]:
+    """The files of the tree in docs/design.md by their paths, each with its description."""
+    block = section(DESIGN, "Files").split("```\n")[1]
+    files, folders = {}, list[str]()
+    for line in block.splitlines():
+        name, _, description = line.strip().partition(" ")
+        del folders[(len(line) - len(line.lstrip())) // 2 :]
         if name.endswith("/"):
-            folders.append(f"{folders[-1]}{name}")
-        elif name.endswith(".py"):
-            named.add(f"{folders[-1]}{name}")
-    paths = [
-        path.relative_to(ROOT)
-        for folder in ("tuning", "benchmarks")
+            folders.append(name)
+        else:
+            files["".join(folders) + name] = description.strip()
+    return files
+
+
+def modules(folder: str) -> set[str]:
+    return {
+        path.relative_to(ROOT).as_posix()
         for path in (ROOT / folder).rglob("*.py")
-    ]
-    assert named == {str(path) for path in paths if path.stem not in ("__init__", "__main__")} | {
-        "docs/pictures.py"
+        if path.name != "__init__.py"
     }
 
 
-def test_variables_of_the_makefile_are_in_the_readme() -> None:
-    variables = re.findall(r"^([A-Z_]+) +\?=$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    table = README.split("## Commands and variables")[1].split("##")[0]
-    assert len(variables) == 29
-    assert all(f"`{name}`" in table for name in variables)
+def options(command: typer.core.TyperCommand) -> set[str]:
+    return {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
-def test_make_targets_in_the_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make ([a-z][a-z-]+)", README)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+def test_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 250
 
 
-def test_goals_in_the_readme_are_those_of_make_bench() -> None:
-    table = README.split("## Speed")[1].split("\n## ")[0]
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert {(ROOT / link.partition("#")[0]).resolve() for link in links(README)} >= set(
+        DOCUMENTS
+    ) - {README}
+
+
+@pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix()
+)
+def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
+    for link in links(document):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix()
+)
+def test_lines_of_prose_have_at_most_100_columns(document: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not [
+        line for line in prose.splitlines() if len(line) > 100 and not line.lstrip().startswith("|")
+    ]
+
+
+def test_file_tree_names_every_module_and_no_other_file() -> None:
+    files = tree()
+    assert {name for name in files if name.startswith(("tuning/", "benchmarks/"))} == modules(
+        "tuning"
+    ) | modules("benchmarks")
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
+def test_file_tree_describes_every_file() -> None:
+    assert [name for name, description in tree().items() if not description] == []
+
+
+def test_readme_names_every_package_and_every_module_outside_the_packages() -> None:
+    named = {name for name in first_cells(README, "What is where") if name.startswith("tuning/")}
+    packages = {f"tuning/{path.parent.name}/" for path in (ROOT / "tuning").glob("*/__init__.py")}
+    alone = {
+        f"tuning/{path.name}"
+        for path in (ROOT / "tuning").glob("*.py")
+        if not path.name.startswith("__")
+    }
+    assert named == packages | alone
+
+
+def test_modules_in_the_text_exist() -> None:
+    packages = "|".join(path.parent.name for path in (ROOT / "tuning").glob("*/__init__.py"))
+    for document in DOCUMENTS:
+        for span in code(document):
+            if re.fullmatch(rf"(tuning|benchmarks|{packages})/[\w/]+\.py", span):
+                assert (ROOT / span).exists() or (ROOT / "tuning" / span).exists(), (
+                    f"{document.name}: {span}"
+                )
+
+
+def test_make_targets_and_variables_exist() -> None:
+    n_calls = 0
+    for document in DOCUMENTS:
+        for line in code(document):
+            call = re.match(r"make ([a-z][a-z-]*)(.*)", line)
+            if call:
+                n_calls += 1
+                assert re.search(rf"^{call[1]}:", MAKEFILE, re.MULTILINE), (
+                    f"{document.name}: {line}"
+                )
+                named = set(re.findall(r"\b([A-Z_]+)=", call[2].partition(" #")[0]))
+                assert named <= VARIABLES, f"{document.name}: {line}"
+    assert n_calls > 50
+
+
+def test_table_of_variables_is_the_makefile_s() -> None:
+    assert first_cells(COMMANDS, "Variables of make") == VARIABLES
+
+
+def test_commands_are_those_of_the_command_line() -> None:
+    calls = [
+        line.partition("-m tuning ")[2].partition(" #")[0]
+        for document in DOCUMENTS
+        for line in code(document)
+    ]
+    calls = [call for call in calls if call and not call.startswith("COMMAND")]
+    assert len(calls) >= 8
+    for call in calls:
+        words = shlex.split(call)
+        command = COMMAND_LINE.commands[words[0]]
+        if "--help" not in words:
+            command.make_context(words[0], words[1:])
+
+
+def test_flags_exist() -> None:
+    commands = [*COMMAND_LINE.commands.values(), typer.main.get_command(benchmarks_app)]
+    known = set(chain.from_iterable(options(command) for command in commands)) | {"--help"}
+    for document in DOCUMENTS:
+        spans = (token.content for token in tokens(document) if token.type == "code_inline")
+        named = {flag for span in spans for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", span)}
+        assert named <= known | FOREIGN_FLAGS, f"{document.name}: {named - known}"
+
+
+def test_goals_in_the_documents_are_those_of_make_bench() -> None:
+    table = section(ROOT / "docs" / "benchmarks.md", "Results")
     for goal in GOALS.values():
         assert f"| `{goal.name}` | {goal.text} | {goal.goal_text} |" in table, goal.name
 
 
-def test_links_in_the_documents_lead_somewhere() -> None:
-    for document in (
-        ROOT / "README.md",
-        ROOT / "search_spaces" / "README.md",
-        ROOT / "results" / "README.md",
-        *(ROOT / "docs").glob("*.md"),
-    ):
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
-            assert (document.parent / link).exists(), link
-
-
 def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
     path = tmp_path / "own.py"
-    path.write_text(
-        (ROOT / "search_spaces" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    )
+    path.write_text(next(token.content for token in tokens(SPACES) if token.info == "python"))
     space = declare(path, n_classes=2)
     assert [item.name for item in space.searched] == ["vocab_size", "sequence_length", "units"]
     assert load_hypermodel(path)
 
 
-def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcome]) -> None:
-    text = (ROOT / "results" / "README.md").read_text()
-    written = {p.name for p in finished[0].study("s").path.iterdir()} | {
-        p.name for p in finished[0].path.iterdir()
-    } - {"s"}
-    unknown = {
-        name
-        for name in written
-        if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")
-    }
-    assert not unknown
-
-
-def test_baseline_ranges_in_the_readme_are_the_space_s() -> None:
-    text = README.split("## Hyperparameters")[1]
+def test_ranges_in_the_documents_are_those_of_the_spaces() -> None:
+    table = section(SPACES, "Hyperparameters")
     for file in ("baseline_lstm.py", "masked_lstm.py"):
         space = declare(ROOT / "search_spaces" / file, n_classes=2)
         for item in space.searched:
             if item.low is not None:
-                assert f"{item.low:,g} to {item.high:,g}" in text, item
+                assert f"{item.low:,g} to {item.high:,g}" in table, item
+
+
+def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcome]) -> None:
+    text = RESULTS.read_text()
+    written = {p.name for p in finished[0].study("s").path.iterdir()} | {
+        p.name for p in finished[0].path.iterdir()
+    } - {"s"}
+    assert not {
+        name
+        for name in written
+        if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")
+    }
 
 
 @pytest.mark.slow
