@@ -31,6 +31,14 @@ from tuning.spaces.hyperparameters import (
 from tuning.spaces.loading import SearchSpace
 from tuning.study import housekeeping
 from tuning.study.coordinators import COORDINATOR, FIRST, Coordinators, asked_for, is_at_work
+from tuning.study.optuna_internals import (
+    claim_trial,
+    fail_trial,
+    read_trial,
+    reopen_trial,
+    set_intermediate_value,
+    storage_of,
+)
 from tuning.study.samplers import RETRY_OF, grid_points, make_sampler, stream_position
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import ENDED, value_of
@@ -128,7 +136,7 @@ class Record:
             for frozen in self.summary.trials:
                 if frozen.state != TrialState.RUNNING or not self._coordinators.is_own(frozen):
                     continue
-                opened = self._reopen(Trial(self._study, frozen._trial_id), frozen)
+                opened = self._reopen(reopen_trial(self._study, frozen.number), frozen)
                 if opened is not None:
                     paused.append(opened)
                 else:
@@ -175,8 +183,9 @@ class Record:
         """
         n_deaths = self._n_deaths(frozen)
         try:
-            Trial(self._study, frozen._trial_id).set_user_attr("reason", "lost")
-            self._study._storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
+            trial = reopen_trial(self._study, frozen.number)
+            trial.set_user_attr("reason", "lost")
+            fail_trial(trial)
         except UpdateFinishedTrialError:  # its coordinator is alive after all, and has told it
             return
         if n_deaths >= DEATH_LIMIT:
@@ -236,9 +245,7 @@ class Record:
         for epoch in epochs:
             if epoch["number"] not in frozen.intermediate_values:
                 value = epoch["metrics"][self._config.metric]
-                self._study._storage.set_trial_intermediate_value(
-                    trial._trial_id, epoch["number"], value
-                )
+                set_intermediate_value(trial, value, step=epoch["number"])
         if not frozen.user_attrs.get("paused"):  # its owner died while it was at work again
             trial.set_user_attr("paused", True)
             trial.set_user_attr(DEATHS, n_deaths)
@@ -310,11 +317,8 @@ class Record:
         """The id of the trial that waits longest, or of a new one. `Study.ask` does the same, and
         draws while it does.
         """
-        storage = self._study._storage
-        self._study._thread_local.cached_all_trials = None
-        waiting = self._study._pop_waiting_trial_id() if any_waiting else None
-        trial_id = storage.create_new_trial(self._study._study_id) if waiting is None else waiting
-        storage.set_trial_user_attr(trial_id, COORDINATOR, self._coordinators.own)
+        trial_id = claim_trial(self._study, any_waiting=any_waiting)
+        storage_of(self._study).set_trial_user_attr(trial_id, COORDINATOR, self._coordinators.own)
         return trial_id
 
     def _sampler(self, trials: list[FrozenTrial]) -> optuna.samplers.BaseSampler:
@@ -338,9 +342,7 @@ class Record:
             if number in opened.reported:
                 return False  # trained again after its owner died: the value is the same
             if self._config.costs:  # Optuna's own `report` is for studies of one objective
-                self._study._storage.set_trial_intermediate_value(
-                    opened.trial._trial_id, number, value
-                )
+                set_intermediate_value(opened.trial, value, step=number)
                 return False
             opened.trial.report(value, step=number)
             return bool(opened.trial.should_prune())
@@ -412,7 +414,7 @@ class Record:
         for name, value in other.constraints.items():
             opened.trial.set_constraint(name, value)
         for step, value in other.intermediate_values.items():
-            self._study._storage.set_trial_intermediate_value(opened.trial._trial_id, step, value)
+            set_intermediate_value(opened.trial, value, step=step)
         history = self._folder.history_path(other.number)
         if history.exists():
             write_text(
@@ -453,7 +455,7 @@ class Record:
         try:
             self._study.tell(opened.trial, values, state=state)
         except ValueError as error:
-            if not self._study._storage.get_trial(opened.trial._trial_id).state.is_finished():
+            if not read_trial(opened.trial).state.is_finished():
                 raise
             raise UpdateFinishedTrialError(
                 f"trial {opened.number} has been told by another program"
@@ -516,7 +518,7 @@ class Record:
             self._coordinators.own == FIRST
         ):  # the Dashboard finds artifacts in the results folder that it serves
             dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
-            for gone in housekeeping.bound_artifacts(self._results, self._study._storage):
+            for gone in housekeeping.bound_artifacts(self._results, storage_of(self._study)):
                 logger.info("removed %s: artifacts have a limit", gone)
 
     def _queue_again(
@@ -542,9 +544,7 @@ class Record:
         if opened.number > len(trials):  # others have asked meanwhile
             self.refresh()
             return
-        trials[opened.number : opened.number + 1] = [
-            self._study._storage.get_trial(opened.trial._trial_id)
-        ]
+        trials[opened.number : opened.number + 1] = [read_trial(opened.trial)]
         self.summary = Summary.of(self._study.study_name, self._config.metric, trials)
 
     def refresh(self) -> None:

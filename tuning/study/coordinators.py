@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.errors import StudyError
 from tuning.results import StudyDir, read_json, write_json
+from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import locked
 
 DEAD_SECONDS = 60.0
@@ -91,7 +92,7 @@ class Coordinators:
 
     def asking(self) -> AbstractContextManager[None]:
         """Hold the lock of the study's tickets."""
-        return locked(self._study._storage, self._study.study_name)
+        return locked(storage_of(self._study), self._study.study_name)
 
     def listen(self) -> bool:
         """Beat, and hear the others, where it is time to; returns whether it was.
@@ -154,10 +155,9 @@ class Coordinators:
 
 def said_by_all(study: optuna.Study) -> dict[str, dict[str, Any]]:
     """The last beat of each coordinator that a study has had."""
-    attributes = study._storage.get_study_user_attrs(study._study_id)
     return {
         name.removeprefix(_PREFIX): said
-        for name, said in attributes.items()
+        for name, said in study.user_attrs.items()
         if name.startswith(_PREFIX)
     }
 

@@ -238,16 +238,14 @@ def _unknown_artifacts(
         return []
     known = set()
     storage = opened()
-    if not {study.name for study in studies} <= set(optuna.get_all_study_names(storage)):
+    stored_names = optuna.get_all_study_names(storage)
+    if not {study.name for study in studies} <= set(stored_names):
         # some study's record is in another storage, and so is what it knows of its artifacts
         return []
-    for study in optuna.get_all_study_summaries(storage):
+    for study_id in map(storage.get_study_id_from_name, stored_names):
         owners = [
-            storage.get_study_system_attrs(study._study_id),
-            *(
-                trial.system_attrs
-                for trial in storage.get_all_trials(study._study_id, deepcopy=False)
-            ),
+            storage.get_study_system_attrs(study_id),
+            *(trial.system_attrs for trial in storage.get_all_trials(study_id, deepcopy=False)),
         ]
         known |= {name for attributes in owners for name in artifact_ids(attributes)}
     return [path for path in files if path.name not in known]

@@ -5,8 +5,8 @@ TPE fits.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.evaluation.statistics import pareto_front
 from tuning.spaces.hyperparameters import distributions, grid
 from tuning.spaces.loading import SearchSpace
+from tuning.study.optuna_internals import view_of
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank
 
 STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
@@ -145,12 +146,12 @@ class FittedTPE(optuna.samplers.TPESampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return super().infer_relative_search_space(self._view(study), trial)
+        return super().infer_relative_search_space(view_of(study, self._trials), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return super().sample_relative(self._view(study), trial, search_space)
+        return super().sample_relative(view_of(study, self._trials), trial, search_space)
 
     def sample_independent(
         self,
@@ -159,25 +160,8 @@ class FittedTPE(optuna.samplers.TPESampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return super().sample_independent(self._view(study), trial, param_name, param_distribution)
-
-    def _view(self, study: optuna.Study) -> optuna.Study:
-        return cast("optuna.Study", _StudyView(study, self._trials))
-
-
-class _StudyView:
-    """A study with these trials."""
-
-    def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        self._study, self._trials = study, trials
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(
-        self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return [t for t in self._trials if states is None or t.state in states]
+        view = view_of(study, self._trials)
+        return super().sample_independent(view, trial, param_name, param_distribution)
 
 
 class SpaceQMC(optuna.samplers.QMCSampler):

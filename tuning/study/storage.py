@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from tuning.errors import StorageError
 from tuning.results import translated
+from tuning.study.optuna_internals import engine_of, storage_of
 
 SCHEMA_KEY = 7_021_958_113  # of the advisory lock, any number that others do not take
 # longer than any holder needs, and less than DEAD_SECONDS: who waits for a lock does not beat
@@ -106,7 +107,7 @@ def locked(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
     Raises:
         StorageError: a lock file beside SQLite can't be written.
     """
-    engine = _engine(storage)
+    engine = engine_of(storage)
     lock = (
         _advisory_lock(engine, SCHEMA_KEY + zlib.crc32(name.encode()))
         if engine.name == "postgresql"
@@ -184,15 +185,7 @@ def missing_file(url: str) -> Path | None:
 
 def close_study(study: optuna.Study) -> None:
     """Close the database connections of a study that is not needed any more."""
-    _engine(study._storage).dispose()
-
-
-def _engine(storage: optuna.storages.BaseStorage) -> sqlalchemy.Engine:
-    backend: Any = getattr(
-        storage, "_backend", storage
-    )  # Optuna wraps a relational storage in a cache
-    engine: sqlalchemy.Engine = backend.engine
-    return engine
+    engine_of(storage_of(study)).dispose()
 
 
 @contextlib.contextmanager

@@ -168,9 +168,10 @@ def _refuse_half(
     Raises:
         StudyError: it is in one of them; but not if it was killed while it was being created.
     """
-    study_id = next(
-        (s._study_id for s in storage.get_all_studies() if s.study_name == folder.name), None
-    )
+    try:
+        study_id = storage.get_study_id_from_name(folder.name)
+    except KeyError:
+        study_id = None
     if folder.config_path.exists() and study_id is None:
         raise StudyError(
             f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"

@@ -1,0 +1,190 @@
+"""One test for each private member of Optuna that `tuning.study.optuna_internals` uses: it fails
+where a version of Optuna has renamed or changed the member.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from tuning.study import optuna_internals
+from tuning.study.storage import open_storage
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path for folder in ("tuning", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[optuna.Study]:
+    """A study in SQLite, as a search has it."""
+    storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    yield optuna.create_study(storage=storage, study_name="s", directions=["maximize", "minimize"])
+    storage.engine.dispose()
+
+
+def test_storage_of_a_study(study: optuna.Study) -> None:
+    """`Study._storage`."""
+    storage = optuna_internals.storage_of(study)
+    assert isinstance(storage, optuna.storages.BaseStorage)
+    assert [frozen.study_name for frozen in storage.get_all_studies()] == ["s"]
+
+
+def test_engine_of_a_cached_storage_and_of_a_relational_one(study: optuna.Study) -> None:
+    """`_CachedStorage._backend`."""
+    storage = optuna_internals.storage_of(study)
+    assert not isinstance(storage, optuna.storages.RDBStorage)  # it is the cache
+    engine = optuna_internals.engine_of(storage)
+    relational = optuna.storages.RDBStorage(str(engine.url))
+    assert optuna_internals.engine_of(relational) is relational.engine
+    relational.engine.dispose()
+
+
+def test_reopened_trial_can_be_written_to(study: optuna.Study) -> None:
+    """The constructor of `Trial`, with ids that the storage gives."""
+    study.ask()
+    second = study.ask()
+    optuna_internals.reopen_trial(study, second.number).set_user_attr("reason", "lost")
+    assert [t.user_attrs for t in study.trials] == [{}, {"reason": "lost"}]
+
+
+def test_claim_takes_the_waiting_trials_in_order_and_then_new_ones(study: optuna.Study) -> None:
+    """`Study._pop_waiting_trial_id` and `Study._study_id`."""
+    for value in (1, 2):
+        study.enqueue_trial({"x": value})
+    storage = optuna_internals.storage_of(study)
+    ids = [optuna_internals.claim_trial(study, any_waiting=True) for _ in range(3)]
+    claimed = [storage.get_trial(trial_id) for trial_id in ids]
+    assert [t.number for t in claimed] == [0, 1, 2]
+    assert {t.state for t in claimed} == {TrialState.RUNNING}
+
+
+def test_claim_without_waiting_trials_creates_one(study: optuna.Study) -> None:
+    study.enqueue_trial({"x": 1})
+    optuna_internals.claim_trial(study, any_waiting=False)
+    assert [t.state for t in study.trials] == [TrialState.WAITING, TrialState.RUNNING]
+
+
+def test_claim_lets_the_next_draw_see_the_newest_trials(study: optuna.Study) -> None:
+    """`Study._thread_local.cached_all_trials`: CMA-ES reads the trials through this cache."""
+    optuna_internals.claim_trial(study, any_waiting=False)
+    assert len(study._get_trials(deepcopy=False, use_cache=True)) == 1  # the cache is filled
+    optuna_internals.claim_trial(study, any_waiting=False)
+    assert len(study._get_trials(deepcopy=False, use_cache=True)) == 2
+
+
+def test_intermediate_value_in_a_study_of_two_objectives(study: optuna.Study) -> None:
+    """`Trial._trial_id`."""
+    trial = study.ask()
+    with pytest.raises(NotImplementedError):
+        trial.report(0.5, step=1)  # else `set_intermediate_value` is not needed
+    optuna_internals.set_intermediate_value(trial, 0.5, step=1)
+    assert study.trials[0].intermediate_values == {1: 0.5}
+
+
+def test_failed_trial_cannot_be_failed_again(study: optuna.Study) -> None:
+    """`Trial._trial_id`."""
+    trial = study.ask()
+    optuna_internals.fail_trial(trial)
+    assert study.trials[0].state == TrialState.FAIL
+    with pytest.raises(UpdateFinishedTrialError):
+        optuna_internals.fail_trial(trial)
+
+
+def test_read_trial_is_what_the_storage_holds(study: optuna.Study) -> None:
+    """`Trial._trial_id`."""
+    trial = study.ask()
+    assert optuna_internals.read_trial(trial).state == TrialState.RUNNING
+    study.tell(trial, [1.0, 2.0])
+    frozen = optuna_internals.read_trial(trial)
+    assert (frozen.state, frozen.values) == (TrialState.COMPLETE, [1.0, 2.0])
+
+
+def test_tpe_sees_the_trials_of_a_view(study: optuna.Study) -> None:
+    """`Study._get_trials`: the sampler infers its search space from the trials that it reads."""
+    other = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    other.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    view = optuna_internals.view_of(study, other.trials)
+    sampler = optuna.samplers.TPESampler(multivariate=True)
+    space = sampler.infer_relative_search_space(view, other.trials[0])
+    assert space.keys() == {"x"} and study.trials == []
+    assert view.study_name == "s"  # all else is the study's
+
+
+def private(names: list[str]) -> set[str]:
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+def private_names() -> set[str]:
+    """The private members of the objects that Optuna gives to a program."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    objects: list[object] = [
+        *(study, study.ask(), study.trials[0], *optuna.get_all_study_summaries(study._storage)),
+        *(
+            optuna.samplers.TPESampler(),
+            optuna.samplers.CmaEsSampler(),
+            optuna.samplers.QMCSampler(),
+        ),
+        *(optuna.pruners.HyperbandPruner(), optuna.pruners.MedianPruner()),
+        *(optuna.storages.RDBStorage, optuna.storages.InMemoryStorage()),
+    ]
+    return {name for item in objects for name in private(dir(item))} | {"_backend"}
+
+
+PRIVATE = private_names()
+
+
+def private_uses(source: str) -> list[str]:
+    """The private Optuna members that a module imports, reads, overrides or names in a string."""
+    tree = ast.parse(source)
+    uses = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optuna"):
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            uses += private(names)
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("optuna")]
+            uses += private([part for name in names for part in name.split(".")])
+        elif isinstance(node, ast.Attribute) and node.attr in PRIVATE:
+            if ast.unparse(node.value) not in ("self", "cls"):
+                uses.append(node.attr)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("optuna."):
+            uses += private(ast.unparse(node).split("."))
+        elif isinstance(node, ast.FunctionDef) and node.name in PRIVATE:
+            uses.append(node.name)
+        elif isinstance(node, ast.Constant) and node.value in PRIVATE:
+            uses.append(str(node.value))
+    return uses
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("from optuna.storages._cached_storage import Storage", "_cached_storage"),
+        ("from optuna.trial import _trial", "_trial"),
+        ("import optuna._gp.gp", "_gp"),
+        ("optuna.pruners._filter_study(study, trial)", "_filter_study"),
+        ("self._study._storage", "_storage"),
+        ("storage_of(study)._backend", "_backend"),
+        ("getattr(storage, '_backend')", "_backend"),
+        ("class View:\n    def _get_trials(self): ...", "_get_trials"),
+    ],
+)
+def test_private_use_is_found(source: str, name: str) -> None:
+    assert name in private_uses(source)
+
+
+def test_own_private_members_are_not_optunas() -> None:
+    assert private_uses("self._storage = storage\nmodel._flatten_layers()") == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_optuna_is_private_to_one_module(path: Path) -> None:
+    uses = private_uses(path.read_text(encoding="utf-8"))
+    assert bool(uses) == (path.stem == "optuna_internals"), uses

@@ -1,0 +1,124 @@
+"""The private members of Optuna that this program uses: each one here, and nowhere else.
+
+Optuna may rename or change a private member in any release, so `pyproject.toml` bounds Optuna to
+the minor versions that `tests/study/test_optuna_internals.py` passes with. It has a test for each
+member.
+
+Optuna's own heartbeat (`RDBStorage(heartbeat_interval=...)`) would need no private member, and is
+not used all the same (`coordinators` says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any, cast
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Return the storage that a study reads and writes.
+
+    Uses `Study._storage`. A public `Study` method exists for single operations only: none of them
+    gives the database engine, and none writes to a trial that another process created.
+    """
+    return study._storage
+
+
+def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
+    """Return the SQLAlchemy engine of a relational storage.
+
+    Uses `_CachedStorage._backend`: Optuna wraps each `RDBStorage` that it is given in a cache, and
+    `RDBStorage.engine`, which is public, is not reachable through the cache.
+
+    Raises:
+        AttributeError: the storage is not a relational one.
+    """
+    relational: Any = getattr(storage, "_backend", storage)
+    engine: sqlalchemy.Engine = relational.engine
+    return engine
+
+
+def reopen_trial(study: optuna.Study, number: int) -> Trial:
+    """Return the trial with this number as one that can be written to.
+
+    Uses `Study._storage` (by `storage_of`). The public interface gives a writable trial only when
+    the trial is asked for, and `FrozenTrial` objects afterwards.
+
+    Raises:
+        KeyError: the study has no trial with this number.
+    """
+    storage = storage_of(study)
+    study_id = storage.get_study_id_from_name(study.study_name)
+    return Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+
+
+def claim_trial(study: optuna.Study, *, any_waiting: bool) -> int:
+    """Set the trial that has waited longest to RUNNING, or create a trial; return its id.
+
+    Uses `Study._thread_local.cached_all_trials`, which must be emptied so that the next draw sees
+    the newest trials; `Study._pop_waiting_trial_id`, which takes a queued trial in a way that no
+    other process can take it too; and `Study._study_id`. `Study.ask` does the same, but it reads
+    the waiting trials from the storage in each call, which costs a query over all unfinished
+    trials. The caller knows from its last read whether any trial waits (`any_waiting`).
+    """
+    study._thread_local.cached_all_trials = None
+    waiting = study._pop_waiting_trial_id() if any_waiting else None
+    return storage_of(study).create_new_trial(study._study_id) if waiting is None else waiting
+
+
+def set_intermediate_value(trial: Trial, value: float, *, step: int) -> None:
+    """Store a trial's value after a step.
+
+    Uses `Trial._trial_id`. `Trial.report` does the same for studies of one objective, and raises
+    `NotImplementedError` for studies of several.
+    """
+    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+
+def fail_trial(trial: Trial) -> None:
+    """Set a RUNNING trial to FAIL, whichever process created it.
+
+    Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that is finished
+    as for any other wrong argument, so the caller could not tell that another process was first.
+
+    Raises:
+        optuna.exceptions.UpdateFinishedTrialError: the trial is finished.
+    """
+    trial.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def read_trial(trial: Trial) -> FrozenTrial:
+    """Return the state of one trial as the storage holds it now.
+
+    Uses `Trial._trial_id`. `Study.get_trials` gives it too, but it reads all unfinished trials with
+    all their values.
+    """
+    return trial.storage.get_trial(trial._trial_id)
+
+
+def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
+    """Return a study that gives samplers these trials in place of its own.
+
+    Overrides `Study._get_trials`, through which Optuna's samplers read a study. Samplers have no
+    public argument for the trials that they fit, and a copy of the study would write to a storage.
+    """
+    return cast("optuna.Study", _StudyView(study, trials))
+
+
+class _StudyView:
+    """A study whose trials are the given ones; all else is the study's."""
+
+    def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+        self._study, self._trials = study, trials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [t for t in self._trials if states is None or t.state in states]
