@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.goals import GOALS
+from tests.paths import ROOT
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
