@@ -4,91 +4,24 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from filelock import FileLock
 
+from tests.commands import Ran
 from tests.postgresql import programs, server
+from tests.studies import TINY_SPACE, Setting
+from tests.texts import make_reviews
 from tuning.cli import commands
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, tune
 from tuning.study.summary import status_of
-
-GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
-BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")
-FILLER = (
-    "the",
-    "phone",
-    "case",
-    "and",
-    "it",
-    "was",
-    "a",
-    "cable",
-    "I",
-    "bought",
-    "this",
-    "for",
-    "my",
-    "car",
-)
-
-TINY_SPACE = """
-import keras
-import keras_tuner
-
-from tuning.models import lstm_classifier
-
-
-class Tiny(keras_tuner.HyperModel):
-    def declare_hyperparameters(self, hp):
-        hp.Int("vocab_size", 10, 40, default=30)
-        hp.Int("sequence_length", 4, 16, default=8)
-        hp.Int("embedding_dim", 2, 4, default=2)
-        hp.Int("lstm_units", 2, 4, default=2)
-        hp.Fixed("learning_rate", 0.05)
-        hp.Fixed("n_classes", 2)
-
-    def build(self, hp):
-        return lstm_classifier(
-            vocab_size=hp.get("vocab_size"),
-            embedding_dim=hp.get("embedding_dim"),
-            lstm_units=hp.get("lstm_units"),
-            dropout=0.0,
-            recurrent_dropout=0.0,
-            learning_rate=hp.get("learning_rate"),
-            n_classes=hp.get("n_classes"),
-        )
-
-
-hypermodel = Tiny()
-"""
-
-
-def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
-    """Reviews whose class a few words decide, with the columns review_body and star_rating."""
-    rng = random.Random(seed)
-    rows = []
-    for number in range(n):
-        positive = number % 2 == 0
-        words = rng.choices(FILLER, k=rng.randint(3, 20)) + rng.choices(
-            GOOD if positive else BAD, k=rng.randint(1, 3)
-        )
-        rng.shuffle(words)
-        text = " ".join(words) + f", item{number}."
-        rows.append(
-            {"review_body": text, "star_rating": rng.choice((4, 5) if positive else (1, 2))}
-        )
-    return pd.DataFrame(rows)
 
 
 @pytest.fixture
@@ -107,13 +40,9 @@ def tiny_space(tmp_path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a command gave: its exit status and its two streams."""
-
-    code: int
-    out: str
-    err: str
+@pytest.fixture
+def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
+    return Setting(tmp_path, reviews_csv, tiny_space)
 
 
 @pytest.fixture

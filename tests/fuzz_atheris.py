@@ -33,7 +33,7 @@ with atheris.instrument_imports(include=["tuning"]):
 
 import pandas as pd
 
-from tests.test_fuzz import CONFIRMATION, GOOD
+from tests.fuzz_inputs import CONFIRMATION, GOOD
 
 Reader = Callable[[Path, bytes], object]
 

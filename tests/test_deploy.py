@@ -20,12 +20,12 @@ import typer
 import yaml
 from typer.exceptions import TyperException
 
+from tests.paths import ROOT
 from tests.postgresql import PASSWORD, programs, server
 from tuning.cli.commands import app
 from tuning.study.coordinators import N_TRIALS
 from tuning.study.storage import open_storage
 
-ROOT = Path(__file__).parent.parent
 SCRIPT, MANIFEST, IMAGE = (
     ROOT / "deploy" / name for name in ("slurm.sh", "kubernetes.yaml", "Containerfile")
 )

@@ -18,7 +18,8 @@ from markdown_it import MarkdownIt
 from rich.markup import escape
 from rich.table import Table
 
-from tests.conftest import Ran, make_reviews
+from tests.commands import Ran
+from tests.texts import make_reviews
 from tuning.cli.display import PlainConsole, printable
 from tuning.cli.logs import logging_to
 from tuning.report.dashboard import confusion_svg

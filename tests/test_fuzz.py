@@ -19,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_reviews
+from tests.fuzz_inputs import CONFIRMATION, GOOD
+from tests.paths import ROOT
+from tests.texts import make_reviews
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import encode, open_corpus
 from tuning.data.files import read_files
@@ -30,7 +32,6 @@ from tuning.results import ResultsDir, read_json, write_json
 from tuning.search.tune import Outcome
 from tuning.study.study import recorded_config, recorded_space
 
-ROOT = Path(__file__).parent.parent
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzz = settings(
     derandomize="FUZZ_EXAMPLES" not in os.environ,
@@ -55,19 +56,6 @@ def own_error_or_success(read: Callable[[], Any]) -> None:
     """Nothing else may come out: no traceback of a library reaches a user."""
     with contextlib.suppress(TuningError):
         read()
-
-
-def samples() -> dict[str, bytes]:
-    """A good file of each format."""
-    frame, folder = make_reviews(12), {}
-    folder["csv"] = frame.to_csv(index=False).encode()
-    folder["tsv"] = frame.to_csv(index=False, sep="\t").encode()
-    folder["jsonl"] = frame.to_json(orient="records", lines=True).encode()
-    folder["parquet"] = frame.to_parquet()
-    return {**folder, "csv.gz": gzip.compress(folder["csv"], mtime=0)}
-
-
-GOOD = samples()
 
 
 def mutated(good: bytes) -> st.SearchStrategy[bytes]:
@@ -143,22 +131,6 @@ READERS: dict[str, Callable[[ResultsDir], Any]] = {
     "study.json": lambda results: recorded_config(results.study("s")),
     "search_space.json": lambda results: recorded_space(results.study("s")),
     "confirmation.json": lambda results: Confirmation.load(results.study("s")),
-}
-CONFIRMATION = {
-    "metric": "val_accuracy",
-    "seeds": [1, 2],
-    "search_seconds": 9.0,
-    "budget_seconds": 3.0,
-    "finalists": [
-        {
-            "trial": 1,
-            "values": {"a": 1},
-            "search_value": 0.5,
-            "seconds": 1.0,
-            "repeats": {"1": 0.5},
-            "failures": {},
-        }
-    ],
 }
 
 

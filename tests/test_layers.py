@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
+
 PACKAGE = ROOT / "tuning"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 MAX_MODULES = 12  # of a package
 
@@ -160,6 +162,18 @@ def test_only_the_command_line_prints() -> None:
 def test_tests_lie_as_the_packages_do() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert folders <= set(FOLDERS)
+
+
+def test_no_file_imports_a_test_module() -> None:
+    """Fakes, settings and data of several test modules lie in modules of their own in `tests`."""
+    for path in TESTS:
+        parts = {
+            part
+            for name in imports_of(path)
+            if name.startswith("tests.")
+            for part in name.split(".")
+        }
+        assert not {part for part in parts if part == "conftest" or part.startswith("test_")}, path
 
 
 def test_package_names_no_search_space() -> None:

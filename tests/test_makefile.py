@@ -3,11 +3,11 @@
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
+
 VARIABLES = {
     "STUDY": ("tune", "--study"),
     "SPACE": ("tune", "--space"),

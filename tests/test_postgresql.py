@@ -1,7 +1,6 @@
 """A study on a real PostgreSQL, started for these tests on 127.0.0.1."""
 
 import os
-from pathlib import Path
 
 import optuna
 import pytest
@@ -9,18 +8,12 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD
-from tests.search.test_tune import Setting
-from tests.study.test_study import open_at_once
+from tests.studies import Setting, open_at_once
 from tuning.search.tune import tune
 from tuning.study.storage import close_study, open_storage
 from tuning.study.summary import status_of
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    return Setting(tmp_path, reviews_csv, tiny_space)
 
 
 def test_four_processes_may_open_a_fresh_database_at_once(postgresql: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
+from tests.paths import ROOT
 from tuning.spaces.hyperparameters import (
     Hyperparameter,
     Value,
@@ -28,7 +29,7 @@ from tuning.spaces.loading import (
     load_hypermodel,
 )
 
-FILES = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.py"))
+FILES = sorted((ROOT / "search_spaces").glob("*.py"))
 N_CLASSES = (2, 5)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -167,14 +168,14 @@ def test_space_works_with_keras_tuner_alone(path: Path) -> None:
 
 
 def test_baseline_defaults_are_the_notebooks() -> None:
-    path = Path(__file__).parent.parent / "search_spaces" / "baseline_lstm.py"
+    path = ROOT / "search_spaces" / "baseline_lstm.py"
     values = defaults(hyperparameters_of(path))
     names = ("vocab_size", "sequence_length", "embedding_dim", "lstm_units")
     assert tuple(values[name] for name in names) == (33_807, 100, 20, 32)
 
 
 def test_baseline_model_at_the_defaults_is_the_notebooks() -> None:
-    path = Path(__file__).parent.parent / "search_spaces" / "baseline_lstm.py"
+    path = ROOT / "search_spaces" / "baseline_lstm.py"
     _, model = build(load_hypermodel(path), defaults(hyperparameters_of(path)))
     assert model.count_params() == 682_957
     assert [type(layer).__name__ for layer in model.layers] == ["Embedding", "LSTM", "Dense"]

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Ran
+from tests.commands import Ran
+from tests.paths import ROOT
 
-STORED = Path(__file__).parent / "fixtures" / "study_0_1"
+STORED = ROOT / "tests" / "fixtures" / "study_0_1"
 EXPECTED: dict[str, Any] = json.loads((STORED / "expected.json").read_text(encoding="utf-8"))
 SAME_STUDY = ("--space", "tiny.py", "--data", "reviews.csv", "--epochs", 4, "--workers", 1)
 N_FINISHED = 10  # Trials 10 and 11 are paused.

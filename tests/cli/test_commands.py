@@ -16,7 +16,10 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from tests.conftest import TINY_SPACE, Ran, make_reviews
+from tests.commands import Ran
+from tests.paths import ROOT
+from tests.studies import TINY_SPACE
+from tests.texts import make_reviews
 from tuning.cli import commands, display, progress
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import DEFAULT_SHARE
@@ -29,7 +32,6 @@ from tuning.workers.limits import SILENT_SECONDS
 from tuning.workers.pools import PoolChoice
 from tuning.workers.ray_cluster import Shares
 
-ROOT = Path(__file__).parents[2]
 Run = Callable[..., Ran]
 
 

@@ -7,36 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.texts import TEXTS
 from tuning.data.arrow_tokenizer import tokenize
-
-# Few different words, so that frequencies tie; and any character beside them.
-TEXTS = st.one_of(
-    st.lists(
-        st.sampled_from(
-            [
-                "a",
-                "b",
-                "B,",
-                "c",
-                "é",
-                "É",
-                "ab",
-                "A-B",
-                "日",
-                "\0",
-                "a\0",
-                "\x1c",
-                "\xa0",
-                "[UNK]",
-                "-",
-                "😀",
-            ]
-        ),
-        max_size=8,
-    ).map(" ".join),
-    st.text(st.characters(codec="utf-8"), max_size=12),
-    st.text(st.characters(max_codepoint=127), max_size=20),
-)
 
 _LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
 

@@ -14,8 +14,7 @@ from filelock import FileLock, Timeout
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_reviews
-from tests.data.test_arrow_tokenizer import TEXTS
+from tests.texts import TEXTS, make_reviews
 from tuning import results
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data import corpus as corpus_module

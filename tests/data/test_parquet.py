@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.conftest import make_reviews
+from tests.texts import make_reviews
 from tuning.data import files
 from tuning.data.files import read_files
 from tuning.data.parquet import Bomb, read_columns

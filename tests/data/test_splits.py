@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_reviews
+from tests.texts import make_reviews
 from tuning.config import SPLITS
 from tuning.data.sources import Reviews
 from tuning.data.splits import SplitReviews, fold, folded_digests, identity, split_reviews

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from tuning.config import DataConfig
+from tuning.data import sources
+from tuning.data.files import Table
 from tuning.data.labels import to_classes
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.tfds import read_tfds
@@ -44,8 +48,8 @@ AMAZON_COLUMNS = (
     ),
 )
 
-# The library's own builder reads a dump from disk in the place of the one it can't download; all
-# three are in its own format.
+# The library's own builder reads a dump from disk in the place of the one it can't download; both
+# data sets are in its own format.
 WRITE = """
 import sys
 from unittest import mock
@@ -59,25 +63,22 @@ generator = tfds.core.SplitGenerator(name="train", gen_kwargs={"file_path": dump
 with mock.patch.object(type(builder), "_split_generators", lambda self, manager: [generator]):
     builder.download_and_prepare()
 
-tfds.dataset_builders.store_as_tfds_dataset(
-    name="imdb_reviews",
-    config="plain_text",
-    version="1.0.0",
-    features=features.FeaturesDict({"text": features.Text(), "label": features.ClassLabel(names=["neg", "pos"])}),
-    split_datasets={
-        "train": [(i, {"text": f"train {i} é", "label": i % 2}) for i in range(n_train)],
-        "test": [(i, {"text": f"test {i}", "label": i % 2}) for i in range(n_test)],
-        "unsupervised": [(i, {"text": f"none {i}", "label": -1}) for i in range(n_unlabelled)],
-    },
-    data_dir=data_dir,
-)
-
 scores = features.Tensor(shape=(2,), dtype=np.int64)
+names = features.ClassLabel(names=["neg", "pos"])
+numbers = {"code": np.int64, "share": np.float32, "scores": scores}
+
+def row(i, text, label):
+    return i, {"text": f"{text} {i}", "label": label, "code": i % 3 - 1, "share": 0.5, "scores": [i, i]}
+
 tfds.dataset_builders.store_as_tfds_dataset(
-    name="own_codes",
+    name="stored_reviews",
     version="1.0.0",
-    features=features.FeaturesDict({"text": features.Text(), "label": np.int64, "share": np.float32, "scores": scores}),
-    split_datasets={"train": [(i, {"text": f"row {i}", "label": i % 3 - 1, "share": 0.5, "scores": [i, i]}) for i in range(9)]},
+    features=features.FeaturesDict({"text": features.Text(), "label": names, **numbers}),
+    split_datasets={
+        "train": [row(i, "train é", i % 2) for i in range(n_train)],
+        "test": [row(i, "test", i % 2) for i in range(n_test)],
+        "unsupervised": [row(i, "none", -1) for i in range(n_unlabelled)],
+    },
     data_dir=data_dir,
 )
 """
@@ -98,7 +99,7 @@ def run_script(source: str, *arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three prepared data sets."""
+    """A folder with two prepared data sets."""
     folder = tmp_path_factory.mktemp("tfds")
     dump = folder / "dump.tsv"
     rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
@@ -112,20 +113,31 @@ def amazon(data_dir: Path) -> Reviews:
     return load_reviews(DataConfig(data=AMAZON, data_dir=str(data_dir)))
 
 
-@pytest.fixture(scope="module")
-def imdb(data_dir: Path) -> tuple[Reviews, list[tuple[str, float]]]:
-    """The data set and the progress that reading it told."""
-    told: list[tuple[str, float]] = []
-    reviews = load_reviews(
-        DataConfig(data="tfds:imdb_reviews", data_dir=str(data_dir)),
-        progress=lambda *both: told.append(both),
-    )
-    return reviews, told
+@dataclass(frozen=True)
+class Read:
+    """A data set that was read, the table that it was made from, and the progress of reading it."""
+
+    reviews: Reviews
+    frame: pd.DataFrame
+    progress: list[tuple[str, float]]
 
 
 @pytest.fixture(scope="module")
-def own_codes(data_dir: Path) -> pd.DataFrame:
-    return read_tfds("own_codes", data_dir=str(data_dir)).frame
+def stored(data_dir: Path) -> Read:
+    tables: list[Table] = []
+    shares: list[tuple[str, float]] = []
+
+    def read(name: str, **options: Any) -> Table:
+        tables.append(read_tfds(name, **options))
+        return tables[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "read_tfds", read)
+        reviews = load_reviews(
+            DataConfig(data="tfds:stored_reviews", data_dir=str(data_dir)),
+            progress=lambda *both: shares.append(both),
+        )
+    return Read(reviews, tables[0].frame, shares)
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
@@ -175,36 +187,43 @@ def test_amazon_copy_follows_the_star_rule(amazon: Reviews) -> None:
     assert amazon.class_names == ("negative", "positive")
 
 
-def test_splits_are_read_together(imdb: tuple[Reviews, object]) -> None:
-    assert len(imdb[0].frame) == N_TRAIN + N_TEST
-    assert {text.split()[0] for text in imdb[0].frame["text"]} == {"train", "test"}
+def test_splits_are_read_together(stored: Read) -> None:
+    assert len(stored.reviews.frame) == N_TRAIN + N_TEST
+    assert {text.split()[0] for text in stored.reviews.frame["text"]} == {"train", "test"}
 
 
-def test_class_names_of_a_data_set_are_kept(imdb: tuple[Reviews, object]) -> None:
-    assert imdb[0].class_names == ("neg", "pos")
-    assert imdb[0].labels.tolist() == [int(text.split()[1]) % 2 for text in imdb[0].frame["text"]]
+def test_class_names_of_a_data_set_are_kept(stored: Read) -> None:
+    assert stored.reviews.class_names == ("neg", "pos")
+    numbers = [int(text.split()[-1]) for text in stored.reviews.frame["text"]]
+    assert stored.reviews.labels.tolist() == [number % 2 for number in numbers]
 
 
-def test_class_label_of_minus_one_is_no_label(imdb: tuple[Reviews, object]) -> None:
-    assert imdb[0].dropped == {"without a label": N_UNLABELLED}
+def test_class_label_of_minus_one_is_no_label(stored: Read) -> None:
+    assert stored.reviews.dropped == {"without a label": N_UNLABELLED}
 
 
-def test_progress_is_the_share_of_rows(imdb: tuple[object, list[tuple[str, float]]]) -> None:
+def test_progress_is_the_share_of_rows(stored: Read) -> None:
     n_rows = N_TRAIN + N_TEST + N_UNLABELLED
-    assert imdb[1][0] == ("reading tfds:imdb_reviews", pytest.approx(1000 / n_rows))
+    assert stored.progress[0] == ("reading tfds:stored_reviews", pytest.approx(1000 / n_rows))
 
 
-def test_numbers_are_kept_as_they_are(own_codes: pd.DataFrame) -> None:
-    assert sorted(own_codes["label"]) == ["-1"] * 3 + ["0"] * 3 + ["1"] * 3
-    assert set(own_codes["share"]) == {"0.5"}
+def test_numbers_are_kept_as_they_are(stored: Read) -> None:
+    numbers = [int(text.split()[-1]) for text in stored.frame["text"]]
+    assert stored.frame["code"].tolist() == [str(number % 3 - 1) for number in numbers]
+    assert set(stored.frame["share"]) == {"0.5"}
 
 
-def test_number_of_minus_one_is_no_label(own_codes: pd.DataFrame) -> None:
-    assert to_classes(own_codes["label"], column="label").dropped == {"without a label": 3}
+def test_number_of_minus_one_is_no_label(stored: Read) -> None:
+    codes = stored.frame["code"]
+    n_negative = int((codes == "-1").sum())
+    assert n_negative == len(range(0, N_TRAIN, 3)) + len(range(0, N_TEST, 3)) + len(
+        range(0, N_UNLABELLED, 3)
+    )
+    assert to_classes(codes, column="code").dropped == {"without a label": n_negative}
 
 
-def test_features_that_are_no_scalars_are_left_out(own_codes: pd.DataFrame) -> None:
-    assert set(own_codes.columns) == {"text", "label", "share"}
+def test_features_that_are_no_scalars_are_left_out(stored: Read) -> None:
+    assert set(stored.frame.columns) == {"text", "label", "code", "share"}
 
 
 # Data sets that are not to be had

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import make_reviews
+from tests.texts import make_reviews
 from tuning.evaluation.references import LINEAR, MAJORITY, STRENGTHS, linear_model, references
 
 

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conftest import Ran, make_reviews
-from tests.search.test_tune import Setting
+from tests.commands import Ran
+from tests.paths import ROOT
+from tests.studies import Setting
+from tests.texts import make_reviews
 from tuning.data.corpus import Corpus
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
@@ -38,8 +40,6 @@ from tuning.spaces.loading import find_space
 from tuning.study.study import recorded_config
 from tuning.training import fit
 from tuning.training.callback import Epoch, FitResult
-
-ROOT = Path(__file__).parents[2]
 
 
 def export_study(results: ResultsDir, name: str = "s") -> dict:
@@ -351,11 +351,6 @@ def test_only_the_export_reads_the_test_split(
         if re.search(r"""frames\["test"\]\["label"\]""", p.read_text())
     ]
     assert labels == []
-
-
-@pytest.fixture
-def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    return Setting(tmp_path, reviews_csv, tiny_space)
 
 
 @pytest.mark.slow

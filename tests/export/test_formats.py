@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conftest import make_reviews
+from tests.paths import ROOT
 from tests.styles import ROWS as STYLE_ROWS
 from tests.styles import STYLES
+from tests.texts import make_reviews
 from tuning.config import DataConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.sources import load_reviews
@@ -39,7 +40,6 @@ from tuning.inference.runtimes import FORMS, Form
 from tuning.models import lstm_classifier
 from tuning.training.architecture import ensure_built
 
-ROOT = Path(__file__).parents[2]
 LENGTH, ROWS = (
     9,
     300,

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
 from tuning.errors import StorageError
 from tuning.export.versions import N_KEPT, earlier, is_whole, newest, next_number, publish, recover
 from tuning.inference.manifest import digests, read_manifest
 from tuning.results import StudyDir, write_json
 from tuning.study.lock import exporting
-
-ROOT = Path(__file__).parents[2]
 
 
 def export(folder: Path, number: int) -> Path:

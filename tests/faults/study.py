@@ -15,11 +15,12 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import TINY_SPACE, make_reviews
+from tests.paths import ROOT
 from tests.postgresql import Server
+from tests.studies import TINY_SPACE
+from tests.texts import make_reviews
 from tuning.results import ResultsDir, StudyDir
 
-ROOT = Path(__file__).parents[2]
 N_REVIEWS = 240
 STUDY = "faults"
 SILENT_SECONDS = 3.0

@@ -15,12 +15,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tests.paths import ROOT
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.evaluation.metrics import Array
 from tuning.inference import label_files as streaming
 
-ROOT = Path(__file__).parents[2]
 NAMES = ("bad", "good")
 
 

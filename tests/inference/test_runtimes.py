@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.paths import ROOT
 from tuning.data.corpus import encode
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
@@ -18,7 +19,6 @@ from tuning.models import lstm_classifier
 from tuning.results import write_json
 from tuning.training.batching import View
 
-ROOT = Path(__file__).parents[2]
 WORDS = ["good", "bad", "film"]
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
 TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.report.test_page import MANY_SPACE, many_trials
+from tests.studies import MANY_SPACE, many_trials
 from tuning.report.figures import learning_curves, report_figures, slices
 from tuning.report.importances import importances
 from tuning.report.tables import trial_rows

@@ -12,13 +12,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
+from tests.studies import MANY_SPACE, many_trials
 from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation.estimates import judge
 from tuning.confirmation.rounds import Confirmation, Finalist
@@ -229,67 +229,6 @@ def test_ranges_that_the_data_can_not_fill_are_named() -> None:
         'hp.Int("sequence_length", 40, 140, step=10, default=100)',
     ]
     assert dead_ranges(space, {"n_words": 50_000, "length_percentiles": {"99": 500}}) == []
-
-
-def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:
-    """A study of `n` trials of four hyperparameters, half of them pruned; with a trade-off, low
-    learning rates go with many units.
-    """
-    rng = np.random.default_rng(seed)
-    ranges = {
-        "learning_rate": (1e-4, 1e-1),
-        "lstm_units": (4, 128),
-        "vocab_size": (1_000, 30_000),
-        "dropout": (0.0, 0.5),
-    }
-    study = optuna.create_study(direction="maximize")
-    for number in range(n):
-        share = {name: float(rng.random()) for name in ranges}
-        params = {
-            "learning_rate": 10 ** (-4 + 3 * share["learning_rate"]),
-            "lstm_units": 4 + int(124 * share["lstm_units"]),
-            "vocab_size": 1_000 + int(29_000 * share["vocab_size"]),
-            "dropout": 0.5 * share["dropout"],
-        }
-        off = share["learning_rate"] + (share["lstm_units"] if trade_off else 0.5) - 1
-        value = 0.9 - abs(off) - 0.1 * share["dropout"]
-        seconds = {"train": 2.0, "evaluate": 0.2, "idle": 0.1}
-        attributes = {
-            "seconds": seconds,
-            "n_epochs": 5 if number % 2 else 1,
-            "best_epoch": 1,
-            "val_accuracy": value,
-            "baseline": number == 1,
-        }
-        distributions = {
-            "learning_rate": FloatDistribution(*ranges["learning_rate"], log=True),
-            "lstm_units": IntDistribution(4, 128),
-            "vocab_size": IntDistribution(1_000, 30_000),
-            "dropout": FloatDistribution(0.0, 0.5),
-        }
-        made = create_trial(
-            value=value if number % 2 else None,
-            state=TrialState.COMPLETE if number % 2 else TrialState.PRUNED,
-            params=params,
-            distributions=distributions,
-            user_attrs=attributes,
-            intermediate_values={1: value},
-        )
-        study.add_trial(made)
-    return study
-
-
-MANY_SPACE = SearchSpace(
-    "many",
-    (
-        Hyperparameter(
-            name="learning_rate", kind="float", default=1e-3, low=1e-4, high=1e-1, log=True
-        ),
-        Hyperparameter(name="lstm_units", kind="int", default=32, low=4, high=128),
-        Hyperparameter(name="vocab_size", kind="int", default=9_000, low=1_000, high=30_000),
-        Hyperparameter(name="dropout", kind="float", default=0.2, low=0.0, high=0.5),
-    ),
-)
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
-from tests.conftest import TINY_SPACE, Ran, make_reviews
-from tests.search.test_tune import Setting
+from tests.commands import Ran
+from tests.studies import TINY_SPACE, Setting
+from tests.texts import make_reviews
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import judge
 from tuning.confirmation.rounds import Confirmation

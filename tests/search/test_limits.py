@@ -8,8 +8,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.conftest import Ran
-from tests.search.test_tune import Setting
+from tests.commands import Ran
+from tests.studies import Setting
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import judge
 from tuning.errors import StudyError

@@ -7,62 +7,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tests.commands import wait_for
+from tests.paths import ROOT
+from tests.studies import Setting
+from tuning.config import DataConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
-from tuning.results import ResultsDir, read_history
+from tuning.results import read_history
 from tuning.search import loop
 from tuning.search.loop import Progressed
-from tuning.search.tune import Outcome, configure, tune
+from tuning.search.tune import configure
 from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import PHASES, status_of
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import Pool
 
 pytestmark = pytest.mark.alone
-
-ROOT = Path(__file__).parents[2]
-
-
-class Setting:
-    """A results folder, a configuration, and `tune` over both."""
-
-    def __init__(self, tmp_path: Path, data: Path, space: Path) -> None:
-        self.results = ResultsDir(tmp_path / "results")
-        self.config = StudyConfig(
-            study="s",
-            space=str(space),
-            pruner="none",
-            data=DataConfig(data=str(data)),
-            train=TrainConfig(epochs=2),
-        )
-        self.folder = self.results.study("s")
-
-    def tune(self, n_trials: int, **options: object) -> Outcome:
-        config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
-        settings = {"n_workers": 1, **options}
-        return tune(
-            config,
-            results=self.results,
-            storage_url=self.results.storage_url(None),
-            n_trials=n_trials,
-            **settings,
-        )  # type: ignore[arg-type]
-
-    def study(self) -> optuna.Study:
-        return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
-
-
-@pytest.fixture
-def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    return Setting(tmp_path, reviews_csv, tiny_space)
 
 
 def test_trial_0_is_the_baseline(setting: Setting) -> None:
@@ -569,16 +534,6 @@ def start_tune(
         cwd=ROOT,
         start_new_session=True,
     )
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return
-    raise AssertionError(f"{text!r} did not come: {''.join(lines)}")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from tests.study.test_study import CONFIG, SPACE
+from tests.studies import CONFIG, SPACE
 from tuning.results import ResultsDir
 from tuning.search.writer import DEATH_LIMIT, OpenTrial, Record
 from tuning.study.coordinators import Coordinators

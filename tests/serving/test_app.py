@@ -25,6 +25,8 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from tests.browser import Browser
+from tests.paths import ROOT
+from tests.servers import HEAD, MANIFEST, fake, free_port, served
 from tuning.data.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
@@ -33,23 +35,7 @@ from tuning.serving.bodies import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
 
-ROOT = Path(__file__).parents[2]
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
-MANIFEST = {
-    "study": "s",
-    "export_number": 3,
-    "created": "2026-01-01T00:00:00+00:00",
-    "class_names": ["<b>bad</b>", "good"],
-    "input": {"vocab_size": 30, "sequence_length": 8, "truncating": "pre"},
-}
-
-
-def fake(texts: Sequence[str]) -> Array:
-    """Good where the text says so, bad where it says that."""
-    good = np.array(
-        [0.5 + 0.3 * ("good" in text.lower()) - 0.4 * ("bad" in text.lower()) for text in texts]
-    )
-    return np.stack([1 - good, good], axis=1)
 
 
 @pytest.fixture
@@ -453,9 +439,6 @@ def said(address: str, data: bytes) -> bytes:
         return answer
 
 
-HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "status"),
@@ -510,24 +493,6 @@ def test_sigterm_ends_the_process_after_the_answers(
     assert process.wait(20) == 0
     assert process.stderr
     assert "Traceback" not in process.stderr.read()
-
-
-@contextlib.contextmanager
-def served(application: Any) -> Iterator[str]:
-    """The address of a real server in a thread."""
-    with app.listen("127.0.0.1", free_port()) as listening:
-        server = app.server(application)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_waiting_requests_share_a_batch() -> None:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.serving.test_app import HEAD, MANIFEST, fake, served
+from tests.servers import HEAD, MANIFEST, fake, served
 from tuning.evaluation.metrics import Array
 from tuning.serving import app, connections
 

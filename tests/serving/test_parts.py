@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tests.serving.test_app import fake
+from tests.servers import fake
 from tuning.evaluation.metrics import Array
 from tuning.serving import microbatch, occlusion
 from tuning.serving.occlusion import effects, hide_words

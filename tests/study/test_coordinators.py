@@ -21,9 +21,9 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from tests.paths import ROOT
 from tests.postgresql import PASSWORD
-from tests.search.test_tune import Setting
-from tests.study.test_study import CONFIG, SPACE
+from tests.studies import CONFIG, SPACE, Setting
 from tuning.config import StudyConfig
 from tuning.errors import StudyError
 from tuning.report.tables import coordinator_sentences
@@ -44,7 +44,6 @@ from tuning.study.storage import close_study
 from tuning.study.study import fetch_study, load_study, open_study
 from tuning.study.summary import status_of
 
-ROOT = Path(__file__).parents[2]
 N_PARAMS = 4  # of the tiny space
 RANDOM = replace(CONFIG, sampler="random", pruner="none")
 
@@ -469,11 +468,6 @@ def test_join_says_what_it_needs(
 ) -> None:
     ran = run_cli("tune", "--join", *flags)
     assert (ran.code, message in ran.err) == (1, True)
-
-
-@pytest.fixture
-def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    return Setting(tmp_path, reviews_csv, tiny_space)
 
 
 @pytest.fixture

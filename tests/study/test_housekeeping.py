@@ -9,7 +9,7 @@ import optuna
 import pytest
 from filelock import FileLock
 
-from tests.conftest import Ran
+from tests.commands import Ran
 from tuning.report.dashboard import upload
 from tuning.results import ResultsDir, write_text
 from tuning.search.tune import Outcome

@@ -5,7 +5,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.study.test_study import SPACE
+from tests.studies import SPACE
 from tuning.config import PRUNERS, SAMPLERS
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import Hyperparameter, defaults, suggest, to_params

@@ -1,30 +1,18 @@
 """Open, resume, refuse; samplers and pruners by name."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
+from tests.studies import CONFIG, SPACE, open_at_once
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir, read_json, write_json
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import hide_password, open_storage
 from tuning.study.study import git_commit, load_study, open_study, recorded_config, recorded_space
-
-SPACE = SearchSpace(
-    "tiny",
-    (
-        Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
-        Hyperparameter(name="sequence_length", kind="fixed", default=8),
-        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
-    ),
-)
-CONFIG = StudyConfig(study="s")
 
 
 @pytest.fixture
@@ -119,34 +107,6 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
         assert (
             connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         )  # FULL: what was told survives a loss of power
-
-
-def open_at_once(url: str, n: int = 4) -> None:
-    """Several processes open a database that has no tables yet, as soon as all of them
-    are ready.
-    """
-    wait = "print('ready', flush=True); sys.stdin.readline()"
-    code = (
-        f"import sys; from tuning.study.storage import open_storage; {wait};"
-        " open_storage(sys.argv[1])"
-    )
-    command = [sys.executable, "-c", code, url]
-    streams = {
-        "stdin": subprocess.PIPE,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-    }
-    processes = [
-        subprocess.Popen(command, cwd=Path(__file__).parents[2], **streams) for _ in range(n)
-    ]  # type: ignore[call-overload]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    errors = [process.communicate(timeout=60)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * n, errors
 
 
 @pytest.mark.slow

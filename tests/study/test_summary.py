@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ran
+from tests.commands import Ran
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves

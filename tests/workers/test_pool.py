@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import make_reviews
+from tests.paths import ROOT
+from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceBug, SpaceError, StorageError
@@ -28,7 +29,6 @@ from tuning.workers.worker import Message, raise_error
 
 pytestmark = pytest.mark.alone
 
-ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 60.0  # a worker that has not answered by then never will
 
 QUICK = """

@@ -18,9 +18,10 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from tests.conftest import Ran
+from tests.commands import Ran, wait_for
 from tests.faults.study import alive_in_session
-from tests.search.test_tune import ROOT, Setting, wait_for
+from tests.paths import ROOT
+from tests.studies import Setting
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.errors import PoolError

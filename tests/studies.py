@@ -1,0 +1,174 @@
+"""Search spaces, configurations and studies that several tests use."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from tests.paths import ROOT
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.results import ResultsDir
+from tuning.search.tune import Outcome, tune
+from tuning.spaces.hyperparameters import Hyperparameter
+from tuning.spaces.loading import SearchSpace
+
+TINY_SPACE = """
+import keras
+import keras_tuner
+
+from tuning.models import lstm_classifier
+
+
+class Tiny(keras_tuner.HyperModel):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 10, 40, default=30)
+        hp.Int("sequence_length", 4, 16, default=8)
+        hp.Int("embedding_dim", 2, 4, default=2)
+        hp.Int("lstm_units", 2, 4, default=2)
+        hp.Fixed("learning_rate", 0.05)
+        hp.Fixed("n_classes", 2)
+
+    def build(self, hp):
+        return lstm_classifier(
+            vocab_size=hp.get("vocab_size"),
+            embedding_dim=hp.get("embedding_dim"),
+            lstm_units=hp.get("lstm_units"),
+            dropout=0.0,
+            recurrent_dropout=0.0,
+            learning_rate=hp.get("learning_rate"),
+            n_classes=hp.get("n_classes"),
+        )
+
+
+hypermodel = Tiny()
+"""
+
+SPACE = SearchSpace(
+    "tiny",
+    (
+        Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
+        Hyperparameter(name="sequence_length", kind="fixed", default=8),
+        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
+    ),
+)
+CONFIG = StudyConfig(study="s")
+
+MANY_SPACE = SearchSpace(
+    "many",
+    (
+        Hyperparameter(
+            name="learning_rate", kind="float", default=1e-3, low=1e-4, high=1e-1, log=True
+        ),
+        Hyperparameter(name="lstm_units", kind="int", default=32, low=4, high=128),
+        Hyperparameter(name="vocab_size", kind="int", default=9_000, low=1_000, high=30_000),
+        Hyperparameter(name="dropout", kind="float", default=0.2, low=0.0, high=0.5),
+    ),
+)
+
+
+class Setting:
+    """A results folder, a configuration, and `tune` over both."""
+
+    def __init__(self, tmp_path: Path, data: Path, space: Path) -> None:
+        self.results = ResultsDir(tmp_path / "results")
+        self.config = StudyConfig(
+            study="s",
+            space=str(space),
+            pruner="none",
+            data=DataConfig(data=str(data)),
+            train=TrainConfig(epochs=2),
+        )
+        self.folder = self.results.study("s")
+
+    def tune(self, n_trials: int, **options: object) -> Outcome:
+        config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
+        settings = {"n_workers": 1, **options}
+        return tune(
+            config,
+            results=self.results,
+            storage_url=self.results.storage_url(None),
+            n_trials=n_trials,
+            **settings,
+        )  # type: ignore[arg-type]
+
+    def study(self) -> optuna.Study:
+        return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
+
+
+def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:
+    """A study of `n` trials of four hyperparameters, half of them pruned; with a trade-off, low
+    learning rates go with many units.
+    """
+    rng = np.random.default_rng(seed)
+    ranges = {
+        "learning_rate": (1e-4, 1e-1),
+        "lstm_units": (4, 128),
+        "vocab_size": (1_000, 30_000),
+        "dropout": (0.0, 0.5),
+    }
+    study = optuna.create_study(direction="maximize")
+    for number in range(n):
+        share = {name: float(rng.random()) for name in ranges}
+        params = {
+            "learning_rate": 10 ** (-4 + 3 * share["learning_rate"]),
+            "lstm_units": 4 + int(124 * share["lstm_units"]),
+            "vocab_size": 1_000 + int(29_000 * share["vocab_size"]),
+            "dropout": 0.5 * share["dropout"],
+        }
+        off = share["learning_rate"] + (share["lstm_units"] if trade_off else 0.5) - 1
+        value = 0.9 - abs(off) - 0.1 * share["dropout"]
+        seconds = {"train": 2.0, "evaluate": 0.2, "idle": 0.1}
+        attributes = {
+            "seconds": seconds,
+            "n_epochs": 5 if number % 2 else 1,
+            "best_epoch": 1,
+            "val_accuracy": value,
+            "baseline": number == 1,
+        }
+        distributions = {
+            "learning_rate": FloatDistribution(*ranges["learning_rate"], log=True),
+            "lstm_units": IntDistribution(4, 128),
+            "vocab_size": IntDistribution(1_000, 30_000),
+            "dropout": FloatDistribution(0.0, 0.5),
+        }
+        made = create_trial(
+            value=value if number % 2 else None,
+            state=TrialState.COMPLETE if number % 2 else TrialState.PRUNED,
+            params=params,
+            distributions=distributions,
+            user_attrs=attributes,
+            intermediate_values={1: value},
+        )
+        study.add_trial(made)
+    return study
+
+
+def open_at_once(url: str, n: int = 4) -> None:
+    """Several processes open a database that has no tables yet, as soon as all of them
+    are ready.
+    """
+    wait = "print('ready', flush=True); sys.stdin.readline()"
+    code = (
+        f"import sys; from tuning.study.storage import open_storage; {wait};"
+        " open_storage(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", code, url]
+    streams = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    processes = [subprocess.Popen(command, cwd=ROOT, **streams) for _ in range(n)]  # type: ignore[call-overload]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * n, errors
