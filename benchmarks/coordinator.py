@@ -9,7 +9,6 @@ ask, suggest, report, prune, files, attributes, tell, summary.
 from __future__ import annotations
 
 import cProfile
-import dataclasses
 import itertools
 import pstats
 import tempfile
@@ -28,79 +27,70 @@ from benchmarks.ours import study_config
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.splits import SplitReviews
+from tuning.report.drawing import DashboardDrawing
 from tuning.results import ResultsDir, write_bytes
-from tuning.search.loop import Interrupt, Progressed, Search
+from tuning.search.loop import Search
+from tuning.search.progress import Progressed
+from tuning.search.session import Interrupt, Session
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace, declare
+from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
+from tuning.training.result import Answer, Epoch, FitResult
+from tuning.workers.limits import TrialLimits
+from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
 from tuning.workers.pool import AnyPool
-from tuning.workers.worker import Measured, Message, measured
+from tuning.workers.worker import Measured, measured
 
 TRIAL_SECONDS = 10.0  # what the goal compares with
 N_ROWS = 23_000  # of the training split
 N_PROFILED = 15  # functions that the record names
+FAKE_SECONDS = {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
 
 
 class FakeWorker:
-    """Answers each message as a worker does, at once: an epoch while it is told to go on, then the
-    result; paused trials go on.
-
-    Args:
-        result: every field of a `FitResult`, as a worker sends it.
+    """Answers each message as a worker does, at once: an epoch until it is told to stop, then the
+    result. Paused trials go on where they were.
     """
 
-    def __init__(self, *, epochs: int, seed: int, result: Message) -> None:
-        self.answers: deque[Message] = deque()
+    def __init__(self, *, epochs: int, seed: int) -> None:
+        self.answers: deque[Response] = deque()
         self.is_ready = True
         self._rng = np.random.default_rng(seed)
-        self._epochs, self._blank = epochs, result
-        self._histories: dict[str, list[Message]] = {}  # of paused trials, by checkpoint
-        self._history: list[Message] = []
-        self._checkpoint = ""
+        self._epochs = epochs
+        self._histories: dict[str | None, list[Epoch]] = {}  # of paused trials, by checkpoint
+        self._history: list[Epoch] = []
+        self._checkpoint: str | None = None
 
     def measure(self) -> Measured:
         return measured(psutil.Process())  # as much work for the coordinator as a real worker's
 
-    def send(self, message: Message) -> None:
-        if message.get("kind") == "train":
-            self._checkpoint = str(message.get("checkpoint", ""))
-            self._history = (
-                self._histories.pop(self._checkpoint, []) if message.get("resume") else []
-            )
+    def send(self, message: Request) -> None:
+        if isinstance(message, Train):
+            job = message.job
+            self._checkpoint = job.checkpoint
+            self._history = self._histories.pop(job.checkpoint, []) if job.resume else []
             self._train_epoch()
-        elif message["go"] is True and len(self._history) < self._epochs:
-            self._train_epoch()
-        else:
-            self._end(paused=message["go"] == "pause", stopped=message["go"] is not True)
+        elif isinstance(message, Reply):
+            if message.answer is Answer.GO_ON and len(self._history) < self._epochs:
+                self._train_epoch()
+            else:
+                self._end(message.answer)
 
     def _train_epoch(self) -> None:
-        self._history.append(
-            {"number": len(self._history) + 1, "metrics": fake_metrics(self._rng), "seconds": 2.0}
-        )
-        self.answers.append({"kind": "epoch", **self._history[-1]})
+        self._history.append(Epoch(len(self._history) + 1, fake_metrics(self._rng), 2.0))
+        self.answers.append(EpochEnded(self._history[-1]))
 
-    def _end(self, *, paused: bool, stopped: bool) -> None:
-        best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
-        values = {
-            "best_epoch": best["number"],
-            "best_value": best["metrics"]["val_accuracy"],
-            "metrics": best["metrics"],
-        }
-        values["stopped"] = stopped
-        if paused:
+    def _end(self, answer: Answer) -> None:
+        result = fake_result(self._history)
+        result.stopped = answer is not Answer.GO_ON
+        if answer is Answer.PAUSE:
+            result.paused = True
             self._histories[self._checkpoint] = self._history
-            write_bytes(
-                Path(self._checkpoint),
-                b"a checkpoint's place; a worker writes it, not the coordinator",
-            )
-            values["paused"] = True
-        fixed = {
-            "history": self._history,
-            "confusion": [[40, 10], [10, 40]],
-            "seconds": fake_seconds(),
-        }
-        self.answers.append({"kind": "result", **self._blank, **values, **fixed})
+            # A worker writes the checkpoint, not the coordinator: its content does not matter.
+            write_bytes(Path(self._checkpoint or ""), b"a checkpoint's place")
+        self.answers.append(TrainingEnded(result))
 
 
 class FakePool:
@@ -109,7 +99,7 @@ class FakePool:
     def __init__(self, worker: FakeWorker) -> None:
         self.workers = [worker]
 
-    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Message | None]]:
+    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response]]:
         return [(worker, worker.answers.popleft()) for worker in self.workers if worker.answers]
 
 
@@ -127,19 +117,47 @@ def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
     return dict(zip(names, rng.uniform(0.5, 0.9, len(names)).tolist(), strict=True))
 
 
-def fake_seconds() -> dict[str, float]:
-    return {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
+def fake_result(history: list[Epoch]) -> FitResult:
+    """The result of a training with these epochs."""
+    best = max(history, key=lambda epoch: epoch.metrics["val_accuracy"])
+    return FitResult(
+        history=history,
+        best_epoch=best.number,
+        best_value=best.metrics["val_accuracy"],
+        metrics=best.metrics,
+        confusion=[[40, 10], [10, 40]],
+        seconds=dict(FAKE_SECONDS),
+    )
+
+
+def fake_session(
+    study: optuna.Study,
+    config: StudyConfig,
+    space: SearchSpace,
+    *,
+    corpus: Corpus,
+    results: ResultsDir,
+    pool: object,
+) -> Session:
+    """A session of a search whose pool has what `Search` uses of a pool."""
+    return Session(
+        study=study,
+        config=config,
+        space=space,
+        space_path=SPACE_PATH,
+        results=results,
+        corpus=corpus,
+        pool=cast("AnyPool", pool),
+        limits=TrialLimits(),
+        interrupt=Interrupt(),
+        drawing=DashboardDrawing(),
+    )
 
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
     """Coordinator seconds a trial after `n_before` trials; then those of one more, by function,
     under the profiler.
     """
-    from tuning.training.callback import (
-        FitResult,
-    )  # loads TensorFlow, which the process that calls the parts does not need
-
-    blank = dataclasses.asdict(FitResult())
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
         config = study_config("coordinator", DataConfig(), seed=seed)
@@ -151,8 +169,9 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
 
         def search(n: int) -> list[float]:
-            worker = FakeWorker(epochs=config.train.epochs, seed=seed, result=blank)
-            return event_seconds(study, config, space, corpus, results, worker=worker, n_trials=n)
+            pool = FakePool(FakeWorker(epochs=config.train.epochs, seed=seed))
+            session = fake_session(study, config, space, corpus=corpus, results=results, pool=pool)
+            return event_seconds(session, n_trials=n)
 
         events = search(n_before + n_trials)
         profile = cProfile.Profile()
@@ -169,27 +188,17 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
     return {**found, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
 
 
-def event_seconds(
-    study: optuna.Study,
-    config: StudyConfig,
-    space: SearchSpace,
-    corpus: Corpus,
-    results: ResultsDir,
-    *,
-    worker: FakeWorker,
-    n_trials: int,
-) -> list[float]:
-    """Search until the study has so many finished trials; when each thing that is worth a line
-    happened, the call's start first.
+def event_seconds(session: Session, *, n_trials: int) -> list[float]:
+    """Search until the study has `n_trials` finished trials; return the time of each event that is
+    shown as a line, and the start of the call first.
     """
     events: list[float] = []
 
-    def look(progressed: Progressed) -> None:
+    def keep_time(progressed: Progressed) -> None:
         if progressed.event:
             events.append(time.perf_counter())
 
-    pool = cast("AnyPool", FakePool(worker))  # what Search uses of a pool
-    search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), look)
+    search = Search(session, Coordinators(session.study), on_change=keep_time)
     events.append(time.perf_counter())
     search.run(n_trials=n_trials, timeout_seconds=None)
     return events
@@ -230,7 +239,7 @@ def past_trials(
             "n_parameters": 1000,
             "padding_share": 0.1,
             "seed": seed,
-            "seconds": fake_seconds(),
+            "seconds": FAKE_SECONDS,
         }
         for name, value in {**attributes, **metrics}.items():
             trial.set_user_attr(name, value)

@@ -15,7 +15,7 @@ from benchmarks.configurations import SPACE_PATH, Configuration
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir
-from tuning.search.loop import Progressed
+from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, tune
 from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace

@@ -24,14 +24,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import psutil
 
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.confirmation import SETS, load, search
-from benchmarks.coordinator import fake_metrics, fake_reviews, fake_seconds, past_trials
+from benchmarks.coordinator import (
+    fake_metrics,
+    fake_result,
+    fake_reviews,
+    fake_session,
+    past_trials,
+)
 from benchmarks.goals import figures
 from benchmarks.ours import study_config
 from benchmarks.processes import in_fresh_process
@@ -40,12 +46,14 @@ from tuning.config import DataConfig, sign
 from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir
-from tuning.search.loop import Interrupt, Search
+from tuning.search.loop import Search
 from tuning.spaces.loading import declare
+from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
-from tuning.workers.pool import AnyPool
-from tuning.workers.worker import Measured, Message, measured
+from tuning.training.result import Answer, Epoch
+from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
+from tuning.workers.worker import Measured, measured
 
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
@@ -72,60 +80,35 @@ class Clock:
 
 
 class FakeWorker:
-    """Trains by letting the clock go on; its messages are those of a worker.
+    """Trains by letting the clock go on; its messages are those of a worker."""
 
-    Args:
-        result: every field of a `FitResult`, as a worker sends it.
-    """
-
-    def __init__(
-        self, clock: Clock, *, epochs: int, result: Message, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, clock: Clock, *, epochs: int, rng: np.random.Generator) -> None:
         self.is_ready = True
         self.idle_seconds = self.busy_seconds = 0.0
         self.first_idle_seconds: float | None = None
-        self.message: Message | None = None
+        self.message: Response | None = None
         self.due = self._sent = clock.now()
-        self._clock, self._epochs, self._blank, self._rng = clock, epochs, result, rng
-        self._history: list[Message] = []
+        self._clock, self._epochs, self._rng = clock, epochs, rng
+        self._history: list[Epoch] = []
 
     def measure(self) -> Measured:
         return measured(psutil.Process())  # as much work for the coordinator as a real worker's
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Request) -> None:
         now = self._clock.now()
         self.idle_seconds += now - self._sent
         if self.first_idle_seconds is None:
             self.first_idle_seconds = self.idle_seconds
-        if message.get("kind") == "train":
+        if isinstance(message, Train):
             self._history = []
-        if message.get("kind") == "train" or (
-            message["go"] is True and len(self._history) < self._epochs
-        ):
-            self._history.append(
-                {
-                    "number": len(self._history) + 1,
-                    "metrics": fake_metrics(self._rng),
-                    "seconds": 2.0,
-                }
-            )
-            self._answer({"kind": "epoch", **self._history[-1]}, after=TRIAL_SECONDS / self._epochs)
-            return
-        best = max(self._history, key=lambda epoch: float(epoch["metrics"]["val_accuracy"]))
-        values = {
-            "best_epoch": best["number"],
-            "best_value": best["metrics"]["val_accuracy"],
-            "metrics": best["metrics"],
-        }
-        fixed = {
-            "history": self._history,
-            "confusion": [[40, 10], [10, 40]],
-            "seconds": fake_seconds(),
-            "stopped": False,
-        }
-        self._answer({"kind": "result", **self._blank, **values, **fixed}, after=0.0)
+        goes_on = not isinstance(message, Reply) or message.answer is Answer.GO_ON
+        if goes_on and len(self._history) < self._epochs:
+            self._history.append(Epoch(len(self._history) + 1, fake_metrics(self._rng), 2.0))
+            self._answer(EpochEnded(self._history[-1]), after=TRIAL_SECONDS / self._epochs)
+        else:
+            self._answer(TrainingEnded(fake_result(self._history)), after=0.0)
 
-    def _answer(self, message: Message, *, after: float) -> None:
+    def _answer(self, message: Response, *, after: float) -> None:
         self.busy_seconds += after
         self.message, self.due = message, self._clock.now() + after
         self._sent = self.due
@@ -139,7 +122,7 @@ class FakePool:
     clock: Clock
     _order: itertools.count[int] = field(default_factory=itertools.count)
 
-    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Message | None]]:
+    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:
         waiting = [
             (worker.due, next(self._order), worker) for worker in self.workers if worker.message
         ]
@@ -246,10 +229,6 @@ def simulate(
     *, stored: Path, n_before: int, n_workers: int, n_measured: int, seed: int
 ) -> dict[str, Any]:
     """Go on with a copy of the study until so many more trials are finished."""
-    from tuning.training.callback import (
-        FitResult,
-    )  # loads TensorFlow, which the process that calls the parts does not need
-
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder) / "results")
         shutil.copytree(stored, results.path)
@@ -261,23 +240,17 @@ def simulate(
         study = open_study(
             results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
         )
-        clock, rng, blank = Clock(), np.random.default_rng(seed), dataclasses.asdict(FitResult())
-        workers = [
-            FakeWorker(clock, epochs=config.train.epochs, result=blank, rng=rng)
-            for _ in range(n_workers)
-        ]
-        pool = cast("AnyPool", FakePool(workers, clock))  # what Search uses of a pool
-        running = Search(
+        clock, rng = Clock(), np.random.default_rng(seed)
+        workers = [FakeWorker(clock, epochs=config.train.epochs, rng=rng) for _ in range(n_workers)]
+        session = fake_session(
             study,
-            pool,
             config,
             space,
-            SPACE_PATH,
-            corpus,
-            results,
-            Interrupt(),
-            lambda progressed: None,
+            corpus=corpus,
+            results=results,
+            pool=FakePool(workers, clock),
         )
+        running = Search(session, Coordinators(study, n_workers=n_workers))
         started, began = time.perf_counter(), clock.now()
         running.run(n_trials=n_before + n_measured, timeout_seconds=None)
         coordinator_seconds, seconds = time.perf_counter() - started, clock.now() - began

@@ -25,7 +25,7 @@ from benchmarks.texts import peer_texts
 from tuning.config import DataConfig, TrainConfig
 from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir, read_history
-from tuning.search.loop import Progressed
+from tuning.search.progress import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
 EPOCHS = 5  # the program's default, and so every side's

@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.ours import search, study_config
 from tuning.config import DataConfig, TrainConfig
-from tuning.search.loop import Progressed
+from tuning.search.progress import Progressed
 
 WARM = slice(20, 30)  # by then every shape of code has been loaded
 LAST = slice(-10, None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.ours import search
 from tuning.config import DataConfig, StudyConfig
-from tuning.search.loop import Progressed
+from tuning.search.progress import Progressed
 
 USEFUL = ("train", "evaluate")  # a first step, which traces, is not training
 NOT_THE_WORKERS = ("storage",)  # seconds of the coordinator that a trial's clock holds too

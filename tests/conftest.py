@@ -19,6 +19,7 @@ from tests.studies import TINY_SPACE, Setting
 from tests.texts import make_reviews
 from tuning.cli import commands
 from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.report.drawing import DashboardDrawing
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, tune
 from tuning.study.summary import status_of
@@ -120,7 +121,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
             )
             there = ResultsDir(searched / "results")
             tune(
-                config, results=there, storage_url=there.storage_url(None), n_trials=8, n_workers=2
+                config,
+                results=there,
+                storage_url=there.storage_url(None),
+                n_trials=8,
+                n_workers=2,
+                drawing=DashboardDrawing(),
             )
             (searched / "done").touch()
         shutil.copytree(searched / "results", results.path)

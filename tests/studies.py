@@ -4,6 +4,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import optuna
@@ -12,10 +14,15 @@ from optuna.trial import TrialState, create_trial
 
 from tests.paths import ROOT
 from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.data.corpus import Corpus
+from tuning.report.drawing import DashboardDrawing
 from tuning.results import ResultsDir
+from tuning.search.session import Interrupt, Session
 from tuning.search.tune import Outcome, tune
 from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.workers.limits import TrialLimits
+from tuning.workers.pool import AnyPool
 
 TINY_SPACE = """
 import keras
@@ -87,7 +94,7 @@ class Setting:
 
     def tune(self, n_trials: int, **options: object) -> Outcome:
         config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
-        settings = {"n_workers": 1, **options}
+        settings = {"n_workers": 1, "drawing": DashboardDrawing(), **options}
         return tune(
             config,
             results=self.results,
@@ -98,6 +105,31 @@ class Setting:
 
     def study(self) -> optuna.Study:
         return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
+
+
+class NoWorkers:
+    """A pool without workers, for sessions that train nothing."""
+
+    workers: tuple[()] = ()
+
+
+def session_of(
+    study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir
+) -> Session:
+    """A session of a study that trains nothing, over a data set of two classes."""
+    corpus = SimpleNamespace(card={"class_names": ["negative", "positive"]})
+    return Session(
+        study=study,
+        config=config,
+        space=space,
+        space_path=Path("space.py"),
+        results=results,
+        corpus=cast("Corpus", corpus),
+        pool=cast("AnyPool", NoWorkers()),
+        limits=TrialLimits(),
+        interrupt=Interrupt(),
+        drawing=DashboardDrawing(),
+    )
 
 
 def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:

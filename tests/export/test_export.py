@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optuna.trial import FrozenTrial
 
 from tests.commands import Ran
 from tests.paths import ROOT
@@ -27,19 +28,22 @@ from tuning.data.prepare import prepare_corpus
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.references import LINEAR, MAJORITY
 from tuning.evaluation.test_split import looks_of
-from tuning.export import export
+from tuning.export import export, retraining
 from tuning.export.formats import HOSTILE_TEXTS
 from tuning.export.retraining import retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMS
+from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir, read_json
 from tuning.search.tune import Outcome
-from tuning.spaces.loading import find_space
+from tuning.spaces.loading import find_space, load_hypermodel
 from tuning.study.study import recorded_config
 from tuning.training import fit
-from tuning.training.callback import Epoch, FitResult
+from tuning.training.result import Epoch, FitResult, TrainingJob
+from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.messages import Ending, TrainingEnded, TrainingFailed
 
 
 def export_study(results: ResultsDir, name: str = "s") -> dict:
@@ -377,33 +381,94 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     best = copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 5
     shares: list[float] = []
-    trained = retrain(
-        best,
+    (trained,) = retrain(
+        [best],
         config,
         outcome.space,
-        find_space(config.space),
-        prepare_corpus(config, results=results)[0],
-        lambda text, share: shares.append(share),
+        space_path=find_space(config.space),
+        corpus=prepare_corpus(config, results=results)[0],
+        log_path=results.study("s").log_path,
+        progress=lambda text, share: shares.append(share),
     )
     assert trained.epochs == 5
-    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [*dict.fromkeys(shares)] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
-def test_retraining_that_ends_early_is_refused(
-    finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
+def test_best_and_baseline_are_retrained_side_by_side_and_load_as_they_were_trained(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
+    results, outcome = finished
+    config = recorded_config(results.study("s"))
+    corpus = prepare_corpus(config, results=results)[0]
+    trials = outcome.summary.ranked[:2]
+    doing: set[str] = set()
+    retrained = retrain(
+        trials,
+        config,
+        outcome.space,
+        space_path=find_space(config.space),
+        corpus=corpus,
+        log_path=results.study("s").log_path,
+        progress=lambda text, share: doing.add(text),
+    )
+    assert doing == {f"training trials {trials[0].number} and {trials[1].number} again"}
+    hypermodel = load_hypermodel(find_space(config.space))
+    texts = corpus.split("train") + corpus.split("validation")
+    for trial, trained in zip(trials, retrained, strict=True):
+        job = TrainingJob(
+            values=trained.values,
+            n_classes=2,
+            train=replace(config.train, epochs=trained.epochs),
+            seed=config.seed,
+        )
+        alone, _ = fit.fit(hypermodel, job, train=texts, validation=None)
+        assert trained.trial is trial
+        for here, there in zip(alone.get_weights(), trained.model.get_weights(), strict=True):
+            np.testing.assert_allclose(here, there, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            TrainingEnded(FitResult(history=[Epoch(1, {}, 0.1)])),
+            r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained",
+        ),
+        (
+            TrainingFailed(FailureReason.OUT_OF_MEMORY, "a table of 9 GB"),
+            r"Trial \d must be trained again for an export; .* 'out of memory': a table of 9 GB",
+        ),
+    ],
+    ids=["early", "failed"],
+)
+def test_retraining_that_does_not_train_as_the_search_did_is_refused(
+    message: Ending,
+    expected: str,
+    finished: tuple[ResultsDir, Outcome],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     results, outcome = finished
     config, best = recorded_config(results.study("s")), copy.deepcopy(outcome.summary.ranked[0])
     best.user_attrs["best_epoch"] = 4
-    monkeypatch.setattr(
-        fit, "fit", lambda *arguments, **options: (None, FitResult(history=[Epoch(1, {}, 0.1)]))
-    )
-    corpus = prepare_corpus(config, results=results)[0]
-    with pytest.raises(
-        ExportError,
-        match=r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained",
-    ):
-        retrain(best, config, outcome.space, find_space(config.space), corpus, None)
+    monkeypatch.setattr(retraining.Dispatcher, "events", lambda self, seconds: ended(self, message))
+    with pytest.raises(ExportError, match=expected):
+        retrain(
+            [best],
+            config,
+            outcome.space,
+            space_path=find_space(config.space),
+            corpus=prepare_corpus(config, results=results)[0],
+            log_path=results.study("s").log_path,
+        )
+
+
+def ended(
+    dispatcher: Dispatcher[FrozenTrial], message: Ending
+) -> Iterator[tuple[FrozenTrial, Ending]]:
+    """Every job of a dispatcher ends with this message."""
+    for trial in dispatcher.running:
+        dispatcher.release(trial)
+        yield trial, message
 
 
 PUBLIC_STYLE = """

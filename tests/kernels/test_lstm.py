@@ -20,8 +20,9 @@ from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.kernels.lstm import _Kernel, fuse, unfuse
 from tuning.kernels.lstm_numba import Arguments, Reserve, _counts, backward, forward, reserve_shapes
 from tuning.models import lstm_classifier
-from tuning.training.callback import FitResult
+from tuning.spaces.hyperparameters import Values
 from tuning.training.fit import fit
+from tuning.training.result import FitResult, TrainingJob
 
 ROWS = 30
 
@@ -393,16 +394,9 @@ def train_once() -> tuple[keras.Model, FitResult]:
         np.arange(200, dtype=np.int32) % 28 + 1, np.arange(0, 201, 5, dtype=np.int64)
     )
     split = LabelledTexts(texts, np.arange(40) % 2)
-    values = {"vocab_size": ROWS, "sequence_length": 5}
-    return fit(
-        Model(),
-        values,
-        train=split,
-        validation=split,
-        n_classes=2,
-        config=TrainConfig(epochs=1),
-        seed=0,
-    )
+    values: Values = {"vocab_size": ROWS, "sequence_length": 5}
+    job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=1), seed=0)
+    return fit(Model(), job, train=split, validation=split)
 
 
 def test_training_fuses_its_model_and_gives_the_stock_layer_back() -> None:

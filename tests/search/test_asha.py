@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning.search.asha import Ladder, rungs_of
+from tuning.search.asha import Rungs, rungs_of
 
 
 @pytest.mark.parametrize(
@@ -15,34 +15,34 @@ def test_rungs_leave_two_epochs_to_save(epochs: int, rungs: tuple[int, ...]) -> 
     assert rungs_of(epochs) == rungs
 
 
-def ladder(values: dict[int, float], *, towards: int = 1, n_trials: int = 20) -> Ladder:
-    made = Ladder((1, 2), towards, n_trials)
+def rungs_with(values: dict[int, float], *, towards: int = 1, n_trials: int = 20) -> Rungs:
+    made = Rungs((1, 2), towards, n_trials)
     for number, value in values.items():
         made.record(number, 1, value)
     return made
 
 
 def test_better_half_goes_on() -> None:
-    made = ladder({0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6})
+    made = rungs_with({0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6})
     assert [made.goes_on(n, 1) for n in range(4)] == [True, True, False, False]
 
 
 def test_first_of_a_rung_goes_on() -> None:
-    assert ladder({4: 0.1}).goes_on(4, 1)
+    assert rungs_with({4: 0.1}).goes_on(4, 1)
 
 
 def test_less_is_better_for_a_loss() -> None:
-    made = ladder({0: 0.9, 1: 0.1}, towards=-1)
+    made = rungs_with({0: 0.9, 1: 0.1}, towards=-1)
     assert [made.goes_on(n, 1) for n in (0, 1)] == [False, True]
 
 
 def test_equal_values_share_the_better_rank() -> None:
-    made = ladder({0: 0.5, 1: 0.5, 2: 0.4, 3: 0.3})
+    made = rungs_with({0: 0.5, 1: 0.5, 2: 0.4, 3: 0.3})
     assert [made.rank(n, 1) for n in range(4)] == [1, 1, 3, 4]
 
 
 def test_waiting_trial_is_promoted_when_worse_ones_have_come() -> None:
-    made = ladder({0: 0.9, 1: 0.8})
+    made = rungs_with({0: 0.9, 1: 0.8})
     assert made.promotable({1: 1}) is None
     made.record(2, 1, 0.1)
     made.record(3, 1, 0.2)
@@ -50,7 +50,7 @@ def test_waiting_trial_is_promoted_when_worse_ones_have_come() -> None:
 
 
 def test_highest_rung_is_promoted_first_then_the_best() -> None:
-    made = ladder({n: 1 - n / 10 for n in range(8)})
+    made = rungs_with({n: 1 - n / 10 for n in range(8)})
     assert made.promotable({2: 1, 1: 1}) == 1
     for number, value in ((0, 0.9), (3, 0.8), (4, 0.7), (5, 0.6)):
         made.record(number, 2, value)
@@ -59,39 +59,39 @@ def test_highest_rung_is_promoted_first_then_the_best() -> None:
 
 def test_trial_that_waits_at_no_rung_may_always_go_on() -> None:
     """The time of a call was up in the middle."""
-    made = ladder({0: 0.9, 1: 0.8})
+    made = rungs_with({0: 0.9, 1: 0.8})
     assert made.promotable({7: 3}) == 7
-    assert not made.is_hopeless(7, 3)
+    assert not made.is_beyond_promotion(7, 3)
 
 
 def test_failed_trial_is_forgotten() -> None:
-    made = ladder({0: 0.9, 1: 0.8})
+    made = rungs_with({0: 0.9, 1: 0.8})
     made.forget(0)
     assert made.goes_on(1, 1)
 
 
-def test_waiting_trial_behind_the_share_of_all_trials_is_hopeless() -> None:
-    made = ladder({0: 0.9, 1: 0.8, 2: 0.7}, n_trials=4)
-    assert [made.is_hopeless(n, 1) for n in range(3)] == [False, False, True]
+def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> None:
+    made = rungs_with({0: 0.9, 1: 0.8, 2: 0.7}, n_trials=4)
+    assert [made.is_beyond_promotion(n, 1) for n in range(3)] == [False, False, True]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 10))
-def test_hopeless_trial_is_never_promoted_later(values: list[float], more: int) -> None:
+def test_trial_beyond_promotion_is_never_promoted_later(values: list[float], more: int) -> None:
     """Whatever the trials that are still to come: a checkpoint that is thrown away would never have
     been used.
     """
     n_trials = len(values) + more
-    made = ladder(dict(enumerate(values)), n_trials=n_trials)
-    hopeless = [n for n in range(len(values)) if made.is_hopeless(n, 1)]
+    made = rungs_with(dict(enumerate(values)), n_trials=n_trials)
+    beyond = [n for n in range(len(values)) if made.is_beyond_promotion(n, 1)]
     for number in range(len(values), n_trials):
         made.record(number, 1, -1.0)
-    assert not any(made.goes_on(n, 1) for n in hopeless)
+    assert not any(made.goes_on(n, 1) for n in beyond)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
 def test_better_half_has_gone_on_in_the_end_whatever_the_order(values: list[float]) -> None:
     """Which Optuna's pruner, deciding once, does not give."""
-    made, waiting = Ladder((1,), 1, len(values)), {}
+    made, waiting = Rungs((1,), 1, len(values)), {}
     gone = set()
     for number, value in enumerate(values):
         made.record(number, 1, value)

@@ -23,12 +23,16 @@ from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceError, StudyError
 from tuning.export.export import best_trial
 from tuning.search import confirm as confirming
-from tuning.search.confirm import Terms, confirm, confirm_within, finalists_of
-from tuning.search.tune import Outcome, Session
+from tuning.search.confirm import confirm, confirm_within
+from tuning.search.finalists import Terms, finalists_of
+from tuning.search.session import Session
+from tuning.search.tune import Outcome
 from tuning.spaces.loading import load_hypermodel
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
+from tuning.training.result import TrainingJob
+from tuning.workers.messages import Ending
 
 TERMS = {field.name for field in fields(Terms)}
 
@@ -94,9 +98,8 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     known = tuple(item.name for item in space.hyperparameters)
     assert baseline.epochs == setting.study().trials[0].user_attrs["best_epoch"]
     config = TrainConfig(epochs=baseline.epochs)
-    _, alone = fit(
-        hypermodel, baseline.values, **splits, n_classes=2, config=config, seed=2, known=known
-    )
+    job = TrainingJob(values=baseline.values, n_classes=2, train=config, seed=2, known=known)
+    _, alone = fit(hypermodel, job, **splits)
     assert alone.history[-1].metrics["val_accuracy"] == pytest.approx(baseline.repeats[2], abs=1e-6)
 
 
@@ -166,10 +169,10 @@ def test_worker_that_dies_is_replaced_and_its_training_made_again(
     keep = confirming._Repeats._keep
     killed: list[int] = []
 
-    def killing(self: confirming._Repeats, finalist: object, seed: int, message: dict) -> None:
-        keep(self, finalist, seed, message)  # type: ignore[arg-type]
+    def killing(self: confirming._Repeats, repeat: confirming._Repeat, message: Ending) -> None:
+        keep(self, repeat, message)
         if not killed:
-            killed.append(self._pool.workers[0].pid or 0)
+            killed.append(self._session.pool.workers[0].pid or 0)
             os.kill(killed[0], signal.SIGKILL)
 
     monkeypatch.setattr(confirming._Repeats, "_keep", killing)

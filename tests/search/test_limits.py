@@ -19,7 +19,8 @@ from tuning.report.page import write_report
 from tuning.report.sentences import sentences, verdict
 from tuning.report.tables import trial_rows
 from tuning.results import read_json
-from tuning.search.confirm import Terms, confirm
+from tuning.search.confirm import confirm
+from tuning.search.finalists import Terms
 from tuning.study.summary import summarize
 from tuning.study.trials import is_over_limit
 

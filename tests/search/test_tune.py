@@ -19,8 +19,8 @@ from tests.studies import Setting
 from tuning.config import DataConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.results import read_history
-from tuning.search import loop
-from tuning.search.loop import Progressed
+from tuning.search import open_trials
+from tuning.search.progress import Progressed
 from tuning.search.tune import configure
 from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import PHASES, status_of
@@ -237,7 +237,7 @@ def test_trial_paused_longest_makes_room_for_others(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(setting.config.space).write_text(PLANNED)
-    monkeypatch.setattr(loop, "MAX_CHECKPOINT_BYTES", 0)
+    monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", 0)
     events: list[str] = []
     config = {"pruner": "asha", "metric": "val_loss", "train": TrainConfig(epochs=3)}
     setting.tune(1, config=config)

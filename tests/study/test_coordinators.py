@@ -23,14 +23,17 @@ from optuna.trial import TrialState
 
 from tests.paths import ROOT
 from tests.postgresql import PASSWORD
-from tests.studies import CONFIG, SPACE, Setting
+from tests.studies import CONFIG, SPACE, Setting, session_of
 from tuning.config import StudyConfig
 from tuning.errors import StudyError
+from tuning.outcomes import FailureReason
 from tuning.report.tables import coordinator_sentences
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.loop import Progressed
+from tuning.search.progress import Progressed
+from tuning.search.proposals import Proposals
+from tuning.search.recovery import start, take_over
 from tuning.search.tune import tune
-from tuning.search.writer import Record
+from tuning.search.writer import StudyWriter
 from tuning.study import coordinators
 from tuning.study.coordinators import (
     COORDINATOR,
@@ -57,7 +60,7 @@ class Shared:
     config: StudyConfig
     opened: list[optuna.Study] = field(default_factory=list)
 
-    def record(self, own: str = FIRST) -> Record:
+    def writer(self, own: str = FIRST) -> StudyWriter:
         """A coordinator's way into the study, which it has told that it is alive."""
         results = ResultsDir(self.folder / own)
         if own != FIRST:
@@ -66,7 +69,7 @@ class Shared:
         self.opened.append(study)
         coordinators = Coordinators(study, own)
         coordinators.listen()
-        return Record(study, self.config, SPACE, results, ["negative", "positive"], coordinators)
+        return StudyWriter(session_of(study, self.config, SPACE, results), coordinators)
 
 
 @dataclass
@@ -104,8 +107,9 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
 
 def ask_all(shared: Shared, own: str, n_trials: int) -> None:
     """A process's body: take tickets until there is none."""
-    record = shared.record(own)
-    while record.ask(n_trials=n_trials) is not None:
+    writer = shared.writer(own)
+    proposals = Proposals(writer)
+    while proposals.ask(n_trials=n_trials) is not None:
         pass
 
 
@@ -121,7 +125,7 @@ def load_study_of(shared: Shared) -> optuna.Study:
 
 
 def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> None:
-    shared.record()
+    shared.writer()
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=ask_all, args=(replace(shared, opened=[]), f"{number:x}", 17))
@@ -136,18 +140,18 @@ def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> No
 
 
 def test_failed_trial_gives_its_ticket_back(shared: Shared) -> None:
-    first, second = shared.record(), shared.record("a")
-    asked = first.ask(n_trials=1)
-    assert asked is not None and second.ask(n_trials=1) is None
-    first.fail(asked, "NaN loss", "")
-    assert second.ask(n_trials=1) is not None
+    first, second = shared.writer(), shared.writer("a")
+    asked = Proposals(first).ask(n_trials=1)
+    assert asked is not None and Proposals(second).ask(n_trials=1) is None
+    first.fail(asked, FailureReason.NAN_LOSS, "")
+    assert Proposals(second).ask(n_trials=1) is not None
 
 
 def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(
     shared: Shared, clock: Clock
 ) -> None:
-    first, second = shared.record(), shared.record("a")
-    asked = second.ask(n_trials=3)
+    first, second = shared.writer(), shared.writer("a")
+    asked = Proposals(second).ask(n_trials=3)
     assert asked is not None
     clock.now += 10
     assert not taken_over(first)  # it has heard of the second for the first time
@@ -155,99 +159,100 @@ def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(
     assert not taken_over(first)
     clock.now += 2
     assert taken_over(first)
-    again = first.ask(n_trials=3)
+    again = Proposals(first).ask(n_trials=3)
     assert again is not None and again.values == asked.values
     lost = load_study_of(shared).trials[asked.number]
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
 def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: Clock) -> None:
-    first, second = shared.record(), shared.record("a")
-    assert second.ask(n_trials=3) is not None
+    first, second = shared.writer(), shared.writer("a")
+    assert Proposals(second).ask(n_trials=3) is not None
     for _ in range(10):
         clock.now += 40
-        second._coordinators.listen()
+        second.coordinators.listen()
         assert not taken_over(first)
 
 
 def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(
     shared: Shared, clock: Clock
 ) -> None:
-    first, second = shared.record(), shared.record("a")
-    assert second.ask(n_trials=3) is not None
+    first, second = shared.writer(), shared.writer("a")
+    assert Proposals(second).ask(n_trials=3) is not None
     assert not taken_over(first)
     clock.now += 3600  # first was stopped; second has gone on all the time
-    second._coordinators.listen()
+    second.coordinators.listen()
     assert not taken_over(first)
 
 
 def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(
     shared: Shared, clock: Clock
 ) -> None:
-    first, second = shared.record(), shared.record("a")
-    asked = second.ask(n_trials=3)
+    first, second = shared.writer(), shared.writer("a")
+    asked = Proposals(second).ask(n_trials=3)
     assert asked is not None
     second.mark(asked, paused=True)
-    second._coordinators.leave()
+    second.coordinators.leave()
     clock.now += 10
     assert not taken_over(first)
-    assert first.take_over(paused=True)
+    assert take_over(first, paused=True)
 
 
 def test_orphan_without_a_name_is_settled_by_whoever_starts(shared: Shared) -> None:
-    first = shared.record()
+    first = shared.writer()
     study = load_study_of(shared)
     study.ask()  # as by one that was killed before it could say whose the trial is
-    first.start()
+    start(first)
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
-    second = shared.record("a") if shared.record() else None
-    assert second is not None and second.ask(n_trials=3) is not None
-    shared.record().start()
+    second = shared.writer("a") if shared.writer() else None
+    assert second is not None and Proposals(second).ask(n_trials=3) is not None
+    start(shared.writer())
     assert states(shared) == [TrialState.RUNNING]
 
 
 def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = shared.record(), shared.record("a")
-    asked = second.ask(n_trials=3)
+    first, second = shared.writer(), shared.writer("a")
+    asked = Proposals(second).ask(n_trials=3)
     assert asked is not None
-    second._coordinators.leave()
+    second.coordinators.leave()
     clock.now += 10
-    first._coordinators.listen()
+    first.coordinators.listen()
     first.refresh()
-    second.give_up(asked)
+    second.prune(asked)
     monkeypatch.setattr(first, "refresh", lambda: None)  # what was read before the trial's end
-    first.take_over(paused=True)
+    take_over(first, paused=True)
     assert states(shared) == [TrialState.PRUNED]
 
 
 def test_each_coordinator_draws_from_its_own_stream(shared: Shared, tmp_path: Path) -> None:
     alone = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", RANDOM)
-    undisturbed = drawn(alone.record(), 6)
-    first, second = shared.record(), shared.record("a")
+    undisturbed = drawn(alone.writer(), 6)
+    first, second = shared.writer(), shared.writer("a")
     together = [(drawn(first, 1)[0], drawn(second, 1)[0]) for _ in range(6)]
     assert [mine for mine, _ in together] == undisturbed
     assert [other for _, other in together] != undisturbed
 
 
-def drawn(record: Record, n: int) -> list[object]:
-    asked = [record.ask(n_trials=100) for _ in range(n)]
+def drawn(writer: StudyWriter, n: int) -> list[object]:
+    proposals = Proposals(writer)
+    asked = [proposals.ask(n_trials=100) for _ in range(n)]
     return [one and one.values for one in asked]
 
 
-def taken_over(record: Record) -> bool:
+def taken_over(writer: StudyWriter) -> bool:
     """Whether a coordinator takes something over that is at work, when it listens again."""
-    record._coordinators.listen()
-    record.refresh()
-    return record.take_over(paused=False)
+    writer.coordinators.listen()
+    writer.refresh()
+    return take_over(writer, paused=False)
 
 
 def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> None:
-    first, second = shared.record(), shared.record("a")
+    first, second = shared.writer(), shared.writer("a")
     coordinators.announce(shared.opened[0], 20)
     assert second.asked_for() == 20
     coordinators.announce(shared.opened[1], 30)
@@ -257,8 +262,8 @@ def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> Non
 def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
     shared: Shared, clock: Clock
 ) -> None:
-    first = shared.record()
-    shared.record("a")
+    first = shared.writer()
+    shared.writer("a")
     clock.now += 10
     load_study_of(shared).ask()
     assert taken_over(first)
@@ -266,35 +271,39 @@ def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
 
 
 def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
-    first = shared.record()
-    shared.record()  # as from a copy of the folder
+    first = shared.writer()
+    shared.writer()  # as from a copy of the folder
     clock.now += 10
     with pytest.raises(StudyError, match="copy of this folder"):
-        first._coordinators.listen()
+        first.coordinators.listen()
 
 
 def test_folder_of_another_study_of_the_same_name_is_refused(
     shared: Shared, tmp_path: Path
 ) -> None:
-    shared.record()
+    shared.writer()
     other = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", shared.config)
-    other.record()
+    other.writer()
     for study in other.opened:
         close_study(study)
     with pytest.raises(StudyError, match="must be that of the study in the storage"):
-        replace(other, url=shared.url, opened=[]).record()
+        replace(other, url=shared.url, opened=[]).writer()
 
 
-def test_grid_point_that_another_has_taken_is_not_given_out_again(shared: Shared) -> None:
+def test_grid_point_that_another_has_taken_is_not_given_out_again(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gridded = replace(
         shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
     )
-    first, second = gridded.record(), gridded.record("a")
+    first, second = gridded.writer(), gridded.writer("a")
     storage = gridded.opened[0]._storage
-    first._draw = lambda trial_id, trials: None  # type: ignore[assignment,method-assign,return-value]  # it has not drawn yet
+    # The first has its point and has not drawn yet.
+    monkeypatch.setattr(Proposals, "_draw", lambda self, trial_id, trials: None)
     with pytest.raises(AttributeError):
-        first.ask(n_trials=100)
-    asked = second.ask(n_trials=100)
+        Proposals(first).ask(n_trials=100)
+    monkeypatch.undo()
+    asked = Proposals(second).ask(n_trials=100)
     points = [
         t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)
     ]
@@ -307,28 +316,29 @@ def test_grid_is_not_exhausted_while_a_point_waits_to_be_made_again(shared: Shar
     gridded = replace(
         shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
     )
-    record = gridded.record()
+    writer = gridded.writer()
     asked = []
-    while (one := record.ask(n_trials=100)) is not None:
-        asked.append(one)
-    assert record.is_exhausted
-    record.fail(asked[0], "lost", "")
-    assert not record.is_exhausted
-    again = record.ask(n_trials=100)
+    proposals = Proposals(writer)
+    while (opened := proposals.ask(n_trials=100)) is not None:
+        asked.append(opened)
+    assert proposals.is_exhausted
+    writer.fail(asked[0], FailureReason.LOST, "")
+    assert not proposals.is_exhausted
+    again = proposals.ask(n_trials=100)
     assert again is not None and again.values == asked[0].values
 
 
 def test_trial_told_by_another_between_two_reads_is_let_go(shared: Shared) -> None:
-    record = shared.record()
-    asked = record.ask(n_trials=3)
+    writer = shared.writer()
+    asked = Proposals(writer).ask(n_trials=3)
     assert asked is not None
     load_study_of(shared).tell(asked.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
-        record.give_up(asked)
+        writer.prune(asked)
 
 
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
-    shared.record()
+    shared.writer()
     joined = ResultsDir(shared.folder / "b").study(shared.config.study)
     fetch_study(
         joined, storage_url=shared.url, moved={"space": "here.py", "data": {"data": "here.csv"}}
@@ -609,7 +619,7 @@ def wait_for(found: Callable[[], Any], seconds: float = 240.0) -> Any:
 
 
 def test_study_says_who_works_on_it(shared: Shared) -> None:
-    shared.record(), shared.record("a")
+    shared.writer(), shared.writer("a")
     said = said_by_all(load_study_of(shared))
     assert set(said) == {FIRST, "a"}
     assert all(one["pid"] == os.getpid() and not one["left"] for one in said.values())

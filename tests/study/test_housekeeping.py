@@ -10,10 +10,13 @@ import pytest
 from filelock import FileLock
 
 from tests.commands import Ran
+from tests.studies import session_of
 from tuning.report.dashboard import upload
+from tuning.report.drawing import DashboardDrawing
 from tuning.results import ResultsDir, write_text
+from tuning.search.proposals import Proposals
 from tuning.search.tune import Outcome
-from tuning.search.writer import Record
+from tuning.search.writer import StudyWriter
 from tuning.study import housekeeping
 from tuning.study.coordinators import Coordinators
 from tuning.study.housekeeping import (
@@ -28,6 +31,7 @@ from tuning.study.lock import is_locked
 from tuning.study.storage import open_storage
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
+from tuning.training.result import FitResult
 
 
 @pytest.fixture
@@ -240,18 +244,13 @@ def test_search_bounds_its_artifacts(results: ResultsDir, monkeypatch: pytest.Mo
     (poor,) = with_artifacts(results, [0.01])
     folder = results.study("s")
     study = load_study(results, folder, storage_url=results.storage_url(None))
-    record = Record(
-        study,
-        recorded_config(folder),
-        recorded_space(folder),
-        results,
-        ["negative", "positive"],
-        Coordinators(study),
-    )
-    opened = record.ask(n_trials=100)
+    session = session_of(study, recorded_config(folder), recorded_space(folder), results)
+    writer = StudyWriter(session, Coordinators(study))
+    opened = Proposals(writer).ask(n_trials=100)
     assert opened is not None
     monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", 0)
-    record._keep_confusion(opened.trial, {"best_value": 2.0, "confusion": [[1, 0], [0, 1]]})
+    result = FitResult(best_value=2.0, confusion=[[1, 0], [0, 1]])
+    DashboardDrawing().completed(session, opened.trial, result, summary=writer.summary)
     assert not poor.exists()
     assert folder.confusion_path(opened.number).exists()
 

@@ -16,8 +16,8 @@ from tuning.config import TrainConfig
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.errors import StorageError
 from tuning.training import checkpoints
-from tuning.training.callback import Answer, Epoch, FitResult
 from tuning.training.fit import fit
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 VALUES = {"vocab_size": 30, "sequence_length": 9}
 CONFIG = TrainConfig(epochs=5, batch_size=8, patience=9)
@@ -62,26 +62,19 @@ def texts(n: int) -> LabelledTexts:
 
 
 def train(
-    on_epoch: Callable[[Epoch], Answer] = lambda epoch: True,
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     *,
     hypermodel: Any = None,
+    idle_seconds: float = 0.0,
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     split = {"train": texts(50), "validation": texts(21)}
-    return fit(
-        hypermodel or Model(),
-        VALUES,
-        **split,
-        n_classes=2,
-        config=CONFIG,
-        seed=3,
-        on_epoch=on_epoch,
-        **options,
-    )
+    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, **options)
+    return fit(hypermodel or Model(), job, **split, on_epoch=on_epoch, idle_seconds=idle_seconds)
 
 
 def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
-    return lambda done: "pause" if done.number == epoch else True
+    return lambda done: Answer.PAUSE if done.number == epoch else Answer.GO_ON
 
 
 @pytest.mark.parametrize(

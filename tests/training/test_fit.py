@@ -25,9 +25,9 @@ from tuning.models import lstm_classifier
 from tuning.spaces.hyperparameters import Values
 from tuning.training import fit as training
 from tuning.training.architecture import ignores_padding
-from tuning.training.callback import Epoch, FitResult, Infeasible
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view, predict
+from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
 
 VOCAB_SIZE, LENGTH = 20, 8
 VALUES: Values = {"vocab_size": VOCAB_SIZE, "sequence_length": LENGTH}
@@ -131,18 +131,28 @@ def run(
     batch_size: int = 24,
     patience: int = 99,
     seed: int = 0,
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
-    return fit(
-        make if isinstance(make, keras_tuner.HyperModel) else Hyper(make),
-        values,
-        train=train,
-        validation=validation,
+    job = TrainingJob(
+        values=values,
         n_classes=n_classes,
-        config=TrainConfig(epochs=epochs, batch_size=batch_size, patience=patience),
+        train=TrainConfig(epochs=epochs, batch_size=batch_size, patience=patience),
         seed=seed,
         **options,
     )
+    hypermodel = make if isinstance(make, keras_tuner.HyperModel) else Hyper(make)
+    return fit(hypermodel, job, train=train, validation=validation, on_epoch=on_epoch)
+
+
+def kept_in(seen: list[Epoch]) -> Callable[[Epoch], Answer]:
+    """An `on_epoch` that keeps each epoch and goes on."""
+
+    def on_epoch(epoch: Epoch) -> Answer:
+        seen.append(epoch)
+        return Answer.GO_ON
+
+    return on_epoch
 
 
 def metrics_of(result: FitResult) -> list[dict[str, float]]:
@@ -196,7 +206,7 @@ def test_fit_reports_every_metric_of_an_epoch() -> None:
 
 def test_fit_calls_on_epoch_with_each_epoch_from_1() -> None:
     seen: list[Epoch] = []
-    _, result = run(lambda hp: mean(), epochs=3, on_epoch=lambda epoch: seen.append(epoch) is None)
+    _, result = run(lambda hp: mean(), epochs=3, on_epoch=kept_in(seen))
     assert [epoch.number for epoch in seen] == [1, 2, 3]
     assert seen == result.history
 
@@ -292,19 +302,21 @@ def test_fit_batch_size_is_the_hyperparameter_where_there_is_one(
     assert int(model.optimizer.iterations) == 2 * n_steps
 
 
-@pytest.mark.parametrize(("answer", "stopped"), [("pause", False), (False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("answer", "stopped"), [(Answer.PAUSE, False), (Answer.STOP, True), (Answer.GO_ON, False)]
+)
 def test_training_whose_patience_is_over_ends_instead_of_pausing(
-    answer: Any, stopped: bool, tmp_path: Path
+    answer: Answer, stopped: bool, tmp_path: Path
 ) -> None:
-    def on_epoch(epoch: Epoch) -> Any:
-        return answer if epoch.number == 3 else True
+    def on_epoch(epoch: Epoch) -> Answer:
+        return answer if epoch.number == 3 else Answer.GO_ON
 
     _, result = run(
         lambda hp: mean(rate=0.0),
         epochs=9,
         patience=2,
         on_epoch=on_epoch,
-        checkpoint=tmp_path / "checkpoint.npz",
+        checkpoint=str(tmp_path / "checkpoint.npz"),
     )
     assert (len(result.history), result.paused, result.stopped) == (3, False, stopped)
     assert not (tmp_path / "checkpoint.npz").exists()
@@ -316,7 +328,8 @@ def test_fit_patience_stops_when_nothing_gets_better() -> None:
 
 
 def test_fit_on_epoch_answering_no_stops() -> None:
-    _, result = run(lambda hp: mean(), epochs=9, on_epoch=lambda epoch: epoch.number < 2)
+    answers = iter([Answer.GO_ON, Answer.STOP])
+    _, result = run(lambda hp: mean(), epochs=9, on_epoch=lambda epoch: next(answers))
     assert (len(result.history), result.stopped) == (2, True)
 
 
@@ -427,7 +440,7 @@ def test_own_fit_reads_the_values_through_hp() -> None:
 
 def test_own_fit_gets_the_epochs_and_reports_each() -> None:
     hypermodel, seen = OwnFit(), list[Epoch]()
-    _, result = run(hypermodel, epochs=3, on_epoch=lambda epoch: seen.append(epoch) is None)
+    _, result = run(hypermodel, epochs=3, on_epoch=kept_in(seen))
     assert hypermodel.given["epochs"] == 3
     assert [epoch.number for epoch in seen] == [1, 2, 3]
     assert result.history == seen
@@ -435,7 +448,7 @@ def test_own_fit_gets_the_epochs_and_reports_each() -> None:
 
 
 def test_own_fit_is_stopped_by_on_epoch() -> None:
-    _, result = run(OwnFit(), epochs=9, on_epoch=lambda epoch: False)
+    _, result = run(OwnFit(), epochs=9, on_epoch=lambda epoch: Answer.STOP)
     assert (len(result.history), result.stopped) == (1, True)
 
 

@@ -17,15 +17,27 @@ import pytest
 
 from tests.paths import ROOT
 from tests.texts import make_reviews
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceBug, SpaceError, StorageError
+from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import declare
-from tuning.workers.pool import AnyPool, AnyWorker, Pool, start_server
+from tuning.training.result import Answer, FitResult, TrainingJob
+from tuning.workers.messages import (
+    Declare,
+    EpochEnded,
+    ErrorRaised,
+    Reply,
+    Response,
+    Train,
+    TrainingEnded,
+    TrainingFailed,
+)
+from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space, start_server
 from tuning.workers.ray_cluster import Shares, joined
 from tuning.workers.ray_pool import RayPool
-from tuning.workers.worker import Message, raise_error
+from tuning.workers.worker import raise_error
 
 pytestmark = pytest.mark.alone
 
@@ -117,22 +129,27 @@ def write(tmp_path: Path, *, old: str = "", new: str = "", name: str = "quick") 
     return path
 
 
-def training(space_path: Path, corpus: Path, **changes: Any) -> Message:
-    message: Message = {
-        "kind": "train",
-        "space_path": str(space_path),
-        "corpus": str(corpus),
+def training(space_path: Path, corpus: Path, **changes: Any) -> Train:
+    values = {
         "values": VALUES,
         "n_classes": 2,
-        "train": {"epochs": 2, "batch_size": 64, "patience": 9},
+        "train": TrainConfig(epochs=2, batch_size=64, patience=9),
         "seed": 5,
-        "metric": "val_accuracy",
-        "known": list(VALUES),
+        "known": tuple(VALUES),
     }
-    return {**message, **changes}
+    return Train(str(space_path), str(corpus), TrainingJob(**{**values, **changes}))
 
 
-def next_message(pool: AnyPool, worker: AnyWorker) -> Message | None:
+def result_of(messages: list[Response]) -> FitResult:
+    assert isinstance(messages[-1], TrainingEnded), messages
+    return messages[-1].result
+
+
+def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> dict[str, Any]:
+    return declared_space(pool, path, n_classes=n_classes)
+
+
+def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
     """The next message of this worker, or None when it has died."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
@@ -143,25 +160,25 @@ def next_message(pool: AnyPool, worker: AnyWorker) -> Message | None:
 
 
 def finish(
-    pool: AnyPool, workers: list[AnyWorker], *, go: bool = True
-) -> dict[AnyWorker, list[Message]]:
+    pool: AnyPool, workers: list[AnyWorker], *, answer: Answer = Answer.GO_ON
+) -> dict[AnyWorker, list[Response]]:
     """Answer epochs until each worker has sent something else; all of their messages."""
-    seen: dict[AnyWorker, list[Message]] = {worker: [] for worker in workers}
+    seen: dict[AnyWorker, list[Response]] = {worker: [] for worker in workers}
     deadline = time.monotonic() + ANSWER_SECONDS
-    while any(not messages or messages[-1]["kind"] == "epoch" for messages in seen.values()):
+    while any(not messages or isinstance(messages[-1], EpochEnded) for messages in seen.values()):
         assert time.monotonic() < deadline, seen
         for worker, message in pool.wait(1.0):
             assert message is not None, worker.settings
             seen[worker].append(message)
-            if message["kind"] == "epoch":
-                worker.send({"go": go})
+            if isinstance(message, EpochEnded):
+                worker.send(Reply(answer))
     return seen
 
 
-def train_one(pool: AnyPool, message: Message, *, go: bool = True) -> list[Message]:
+def train_one(pool: AnyPool, message: Train, *, answer: Answer = Answer.GO_ON) -> list[Response]:
     worker = ready_worker(pool)
     worker.send(message)
-    return finish(pool, [worker], go=go)[worker]
+    return finish(pool, [worker], answer=answer)[worker]
 
 
 def ready_worker(pool: AnyPool, number: int = 0) -> AnyWorker:
@@ -228,9 +245,9 @@ except SystemExit as ended:
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) -> None:
     for path in sorted((ROOT / "search_spaces").glob("*.py")):
-        answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": n_classes})
+        answer = declare_in(pool, path, n_classes=n_classes)
         here = json.dumps(declare(path, n_classes=n_classes).to_dict())
-        assert answer == {"kind": "space", "space": json.loads(here)}
+        assert answer == json.loads(here)
 
 
 def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
@@ -238,8 +255,8 @@ def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
     path = write(
         tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n'
     )
-    answer = pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
-    assert answer["space"]["hyperparameters"][-1] == {
+    answer = declare_in(pool, path)
+    assert answer["hyperparameters"][-1] == {
         "name": "has_optuna",
         "kind": "fixed",
         "default": False,
@@ -247,16 +264,12 @@ def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
 
 
 def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, corpus: Path) -> None:
-    messages = train_one(pool, training(quick, corpus))
-    assert [(message["kind"], message.get("number")) for message in messages] == [
-        ("epoch", 1),
-        ("epoch", 2),
-        ("result", None),
-    ]
-    assert [message["metrics"] for message in messages[:2]] == [
-        epoch["metrics"] for epoch in messages[2]["history"]
-    ]
-    assert not messages[2]["stopped"]
+    first, second, last = train_one(pool, training(quick, corpus))
+    assert isinstance(first, EpochEnded) and isinstance(second, EpochEnded)
+    assert isinstance(last, TrainingEnded)
+    assert [first.epoch.number, second.epoch.number] == [1, 2]
+    assert last.result.history == [first.epoch, second.epoch]
+    assert not last.result.stopped
 
 
 def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus: Path) -> None:
@@ -264,16 +277,16 @@ def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus:
         worker.send(training(quick, corpus))
     seen = finish(pool, list(pool.workers))
     first, second = (
-        [epoch["metrics"] for epoch in messages[-1]["history"]] for messages in seen.values()
+        [epoch.metrics for epoch in result_of(messages).history] for messages in seen.values()
     )
     assert first == second
     assert len({worker.pid for worker in pool.workers}) == 2
 
 
 def test_worker_stops_when_it_is_told(pool: AnyPool, quick: Path, corpus: Path) -> None:
-    messages = train_one(pool, training(quick, corpus), go=False)
-    assert [message["kind"] for message in messages] == ["epoch", "result"]
-    assert messages[-1]["stopped"]
+    messages = train_one(pool, training(quick, corpus), answer=Answer.STOP)
+    assert len(messages) == 2
+    assert result_of(messages).stopped
 
 
 def test_worker_sends_why_a_configuration_is_infeasible(
@@ -281,15 +294,16 @@ def test_worker_sends_why_a_configuration_is_infeasible(
 ) -> None:
     path = write(tmp_path, old="SGD(0.5)", new='SGD(float("nan"))')
     (message,) = train_one(pool, training(path, corpus))
-    assert (message["kind"], message["reason"]) == ("infeasible", "NaN loss")
+    assert isinstance(message, TrainingFailed)
+    assert message.reason is FailureReason.NAN_LOSS
 
 
 def test_worker_goes_on_after_an_error(pool: AnyPool, tmp_path: Path, quick: Path) -> None:
     worker = pool.workers[0]
     broken = write(tmp_path, old='"vocab_size", ', new='"rows", ', name="broken")
     with pytest.raises(SpaceError, match="lacks 'vocab_size'"):
-        pool.ask({"kind": "declare", "path": str(broken), "n_classes": 2})
-    assert pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})["kind"] == "space"
+        declare_in(pool, broken)
+    assert declare_in(pool, quick)
     assert pool.workers[0] is worker
 
 
@@ -298,7 +312,7 @@ def test_space_bug_while_declaring_arrives_with_its_traceback(
 ) -> None:
     path = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = Quick(1 / 0)")
     with pytest.raises(SpaceBug, match=r"loading quick\.py: ZeroDivisionError") as raised:
-        pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+        declare_in(pool, path)
     assert f'File "{path}", line ' in raised.value.traceback
 
 
@@ -308,6 +322,7 @@ def test_space_bug_while_training_arrives_with_its_traceback(
     (message,) = train_one(
         pool, training(write(tmp_path, old=BUILDING, new=BUILDING + "        1 / 0\n"), corpus)
     )
+    assert isinstance(message, ErrorRaised)
     with pytest.raises(SpaceBug, match="building the model: ZeroDivisionError") as raised:
         raise_error(message)
     assert f'File "{tmp_path / "quick.py"}", line ' in raised.value.traceback
@@ -316,7 +331,7 @@ def test_space_bug_while_training_arrives_with_its_traceback(
 def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> None:
     path = write(tmp_path, old="hypermodel = Quick()", new="")
     with pytest.raises(SpaceError, match="must define hypermodel") as raised:
-        pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+        declare_in(pool, path)
     assert type(raised.value) is SpaceError
 
 
@@ -328,7 +343,7 @@ def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": {"epoch": 2}}, "ValueError: TrainConfig has no epoch"),
+        ({"values": {}, "known": ()}, "KeyError: "),
         ({"values": {**VALUES, "vocab_size": 2}}, "ValueError: vocab_size"),
     ],
     ids=["before_training", "in_training"],
@@ -337,10 +352,11 @@ def test_error_that_is_no_tuning_error_arrives_with_its_traceback(
     pool: AnyPool, quick: Path, corpus: Path, changes: dict[str, Any], message: str
 ) -> None:
     (answer,) = train_one(pool, training(quick, corpus, **changes))
-    assert (answer["kind"], answer["error"]) == ("error", "bug")
-    assert answer["message"].startswith(message)
-    assert "Traceback" in answer["traceback"]
-    assert "worker.py" in answer["traceback"]
+    assert isinstance(answer, ErrorRaised)
+    assert answer.error == "bug"
+    assert answer.message.startswith(message)
+    assert "Traceback" in answer.traceback
+    assert "worker.py" in answer.traceback
 
 
 def test_layer_that_raises_while_training_arrives_with_its_traceback(
@@ -348,6 +364,7 @@ def test_layer_that_raises_while_training_arrives_with_its_traceback(
 ) -> None:
     path = write(tmp_path, old='"binary_crossentropy"', new="lambda true, predicted: 1 / 0")
     (answer,) = train_one(pool, training(path, corpus))
+    assert isinstance(answer, ErrorRaised)
     with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
         raise_error(answer)
     assert raised.value.traceback
@@ -364,7 +381,7 @@ def test_killed_worker_is_seen_and_replaced(
     assert pool.workers == [new, other]
     assert new.settings == worker.settings
     assert missed in worker.ending
-    assert train_one(pool, training(quick, corpus))[-1]["kind"] == "result"
+    assert result_of(train_one(pool, training(quick, corpus)))
     assert new.pid != worker.pid
 
 
@@ -383,7 +400,7 @@ def test_message_to_a_dead_worker_is_lost_without_an_error(pool: AnyPool, quick:
     assert worker.pid
     os.kill(worker.pid, signal.SIGKILL)
     wait_for_end(worker.pid)
-    worker.send({"kind": "declare", "path": str(quick), "n_classes": 2})
+    worker.send(Declare(str(quick), 2))
     assert next_message(pool, worker) is None
     pool.replace(worker)
 
@@ -392,7 +409,7 @@ def test_ask_of_a_worker_that_dies_says_so(pool: AnyPool, tmp_path: Path, missed
     worker = ready_worker(pool)
     path = write(tmp_path, old="hypermodel = Quick()", new="os._exit(3)")
     with pytest.raises(SpaceError, match=f"must live to answer; it {missed}"):
-        pool.ask({"kind": "declare", "path": str(path), "n_classes": 2})
+        declare_in(pool, path)
     pool.replace(worker)
 
 
@@ -408,9 +425,9 @@ def test_replace_ends_a_worker_that_is_alive(pool: AnyPool) -> None:
 def test_worker_ignores_ctrl_c(pool: AnyPool, quick: Path) -> None:
     worker = ready_worker(pool)
     assert worker.pid
-    pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})  # it is past its start
+    declare_in(pool, quick)  # it is past its start
     os.kill(worker.pid, signal.SIGINT)
-    assert pool.ask({"kind": "declare", "path": str(quick), "n_classes": 2})["kind"] == "space"
+    assert declare_in(pool, quick)
 
 
 def test_worker_output_goes_to_the_log(
@@ -423,7 +440,7 @@ def test_worker_output_goes_to_the_log(
     space = write(tmp_path, old="hypermodel =", new=f"{noise}hypermodel =")
     workers = [ready_worker(pool, number) for number in (0, 1)]
     for worker in workers:
-        worker.send({"kind": "declare", "path": str(space), "n_classes": 2})
+        worker.send(Declare(str(space), 2))
         assert next_message(pool, worker)  # it has answered: its output goes where it is to go
     logs = {
         Path(f"/proc/{worker.pid}/fd/{descriptor}").readlink()
@@ -441,11 +458,7 @@ def test_worker_ends_by_itself_when_its_connection_closes(
 ) -> None:
     with Pool(1, log_path=tmp_path / "tuning.log") as pool:
         worker = pool.workers[0]
-        worker.send(
-            training(quick, corpus)
-            if busy
-            else {"kind": "declare", "path": str(quick), "n_classes": 2}
-        )
+        worker.send(training(quick, corpus) if busy else Declare(str(quick), 2))
         assert next_message(pool, worker)
         worker.connection.close()
         worker.process.join(ANSWER_SECONDS)
@@ -458,7 +471,9 @@ def test_leaving_a_pool_ends_its_workers(
 ) -> None:
     with contextlib.suppress(RuntimeError), Pool(2, log_path=tmp_path / "tuning.log") as pool:
         idle, busy = pool.workers
-        busy.send(training(quick, corpus, train={"epochs": 500, "batch_size": 1, "patience": 500}))
+        busy.send(
+            training(quick, corpus, train=TrainConfig(epochs=500, batch_size=1, patience=500))
+        )
         assert is_running(idle.process.pid)
         assert is_running(busy.process.pid)
         if leave_by:
@@ -472,10 +487,11 @@ def test_killed_coordinator_leaves_no_process(tmp_path: Path, quick: Path) -> No
 import os, signal
 from multiprocessing import forkserver
 from pathlib import Path
+from tuning.workers.messages import Declare
 from tuning.workers.pool import Pool
 
 pool = Pool(2, log_path=Path({str(tmp_path)!r}) / "tuning.log")
-pool.ask({{"kind": "declare", "path": {str(quick)!r}, "n_classes": 2}})
+pool.ask(Declare({str(quick)!r}, 2))
 print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

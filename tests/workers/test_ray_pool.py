@@ -25,7 +25,7 @@ from tests.studies import Setting
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.errors import PoolError
-from tuning.search.loop import Progressed
+from tuning.search.progress import Progressed
 from tuning.workers import ray_cluster, ray_pool
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pools import PoolChoice

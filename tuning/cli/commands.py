@@ -75,7 +75,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuning.confirmation.rounds import Confirmation
-    from tuning.search.tune import Outcome, Session
+    from tuning.search.session import Session
+    from tuning.search.tune import Outcome
     from tuning.workers.limits import TrialLimits
     from tuning.workers.pools import PoolChoice
 
@@ -280,6 +281,7 @@ def tune(
     created with: for a study that exists, these are the defaults, and another value is refused.
     """
     from tuning.confirmation.rounds import Confirmation
+    from tuning.report.drawing import DashboardDrawing
     from tuning.search import tune as tuning_call
     from tuning.search.confirm import MIN_COMPLETE, confirm_within
 
@@ -332,6 +334,7 @@ def tune(
             pool_choice=choice,
             progress=display.prepare,
             on_start=display.start,
+            drawing=DashboardDrawing(),
             on_change=display.change,
             then=then,
         )
@@ -425,14 +428,16 @@ def confirm(
     """Train the best configurations and the baseline again on fresh seeds. The same command
     continues a confirmation that was stopped.
     """
+    from tuning.report.drawing import DashboardDrawing
     from tuning.search import confirm as confirming
+    from tuning.search.finalists import Terms
 
     limits = _limits(trial_seconds, trial_memory_mb, silent_seconds)
     choice = _pool(pool, ray_address, cpus_per_worker, gpus_per_worker)
     root = ResultsDir(results)
     _check_workers(workers)
     folder = root.existing(study)
-    terms = confirming.Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
+    terms = Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
     with logging_to(folder):
         found = _confirmed(
             partial(
@@ -444,6 +449,7 @@ def confirm(
                 n_workers=workers,
                 limits=limits,
                 pool_choice=choice,
+                drawing=DashboardDrawing(),
             )
         )
     if not found.is_over:

@@ -21,7 +21,7 @@ from tuning.results import StudyDir, visible
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.corpus import Corpus
-    from tuning.search.loop import Progressed
+    from tuning.search.progress import Progressed
     from tuning.search.tune import Outcome
     from tuning.spaces.loading import SearchSpace
     from tuning.study.housekeeping import Removable

@@ -109,11 +109,21 @@ def _export(
     require_same_data(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
     space_path = find_space(config.space)
     _same_space(space_path, space, n_classes=len(corpus.card["class_names"]))
-    trained = {BEST: retrain(best, config, space, space_path, corpus, progress)}
-    if summary.baseline is best:
-        trained["baseline"] = trained[BEST]
-    elif summary.baseline is not None:
-        trained["baseline"] = retrain(summary.baseline, config, space, space_path, corpus, progress)
+    trials = {BEST: best}
+    if summary.baseline is not None:
+        trials["baseline"] = summary.baseline
+    different = [*{trial.number: trial for trial in trials.values()}.values()]
+    retrained = retrain(
+        different,
+        config,
+        space,
+        space_path=space_path,
+        corpus=corpus,
+        log_path=folder.log_path,
+        progress=progress,
+    )
+    by_number = {one.trial.number: one for one in retrained}
+    trained = {name: by_number[trial.number] for name, trial in trials.items()}
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, test_texts, progress)
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)

@@ -1,10 +1,10 @@
-"""The best configuration, or the baseline, trained again on train and validation splits
-together.
-"""
+"""Trains the best configuration and the baseline again, on train and validation splits together."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,21 @@ from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of, values_of
 from tuning.training import fit, prediction
-from tuning.training.callback import Epoch
+from tuning.training.result import Answer, FitResult
+from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.limits import TrialLimits, with_memory
+from tuning.workers.messages import (
+    Ending,
+    EpochEnded,
+    ErrorRaised,
+    Train,
+    TrainingFailed,
+    train_request,
+)
+from tuning.workers.pool import Pool
+from tuning.workers.worker import raise_error
+
+TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,47 +66,105 @@ class Trained:
 
 
 def retrain(
-    trial: FrozenTrial,
+    trials: Sequence[FrozenTrial],
     config: StudyConfig,
     space: SearchSpace,
+    *,
     space_path: Path,
     corpus: Corpus,
-    progress: Progress | None,
-) -> Trained:
-    """Train on train + validation for the trial's best number of epochs.
+    log_path: Path,
+    progress: Progress | None = None,
+) -> list[Trained]:
+    """Train the configurations of trials on train + validation, each for its best number of
+    epochs, side by side in a worker each.
 
-    A hypermodel with its own `fit` may train another number, which is the one that is kept.
+    A hypermodel with its own `fit` may train another number of epochs, which is then kept.
 
     Raises:
-        ExportError: fewer or more epochs were trained.
+        ExportError: a training failed, or fewer or more epochs were trained.
+        SpaceBug: the search space's code raised.
     """
-    started = time.monotonic()
-    epochs, values = int(trial.user_attrs["best_epoch"]), values_of(trial, space)
-    n_classes = len(corpus.card["class_names"])
+    known = [item.name for item in space.hyperparameters]
+    with tempfile.TemporaryDirectory() as folder:
+        requests = [
+            _request(
+                trial,
+                config,
+                train_request(
+                    config,
+                    values_of(trial, space),
+                    space_path=space_path,
+                    corpus=corpus,
+                    known=known,
+                ),
+                weights=Path(folder) / f"{trial.number}.npz",
+            )
+            for trial in trials
+        ]
+        results = _train(trials, requests, log_path=log_path, progress=progress)
+        hypermodel = load_hypermodel(space_path)
+        trained = []
+        for trial, request, (result, seconds) in zip(trials, requests, results, strict=True):
+            epochs, wanted = len(result.history), request.job.train.epochs
+            if epochs != wanted and not has_own_fit(hypermodel):
+                raise ExportError(
+                    f"Trial {trial.number} must be trained for the {wanted} epochs after which it"
+                    f" was best; {epochs} were trained."
+                )
+            model = fit.load_trained(hypermodel, request.job)
+            trained.append(Trained(trial, request.job.values, epochs, model, seconds))
+    return trained
 
-    def on_epoch(epoch: Epoch) -> bool:
-        if progress:
-            progress(f"training trial {trial.number} again", epoch.number / epochs)
-        return True
 
-    if progress:
-        progress(f"training trial {trial.number} again", 0.0)
-    hypermodel = load_hypermodel(space_path)
-    model, result = fit.fit(
-        hypermodel,
-        values,
-        train=corpus.split("train") + corpus.split("validation"),
-        validation=None,
-        n_classes=n_classes,
-        config=replace(config.train, epochs=epochs),
-        seed=config.seed,
-        metric=config.metric,
-        on_epoch=on_epoch,
+def _request(trial: FrozenTrial, config: StudyConfig, request: Train, *, weights: Path) -> Train:
+    """A request to train on train + validation for the trial's best number of epochs."""
+    job = replace(
+        request.job,
+        train=replace(config.train, epochs=int(trial.user_attrs["best_epoch"])),
+        measure_latency=False,
+        with_validation=True,
+        weights=str(weights),
     )
-    trained = len(result.history)
-    if trained != epochs and not has_own_fit(hypermodel):
+    return replace(request, job=job)
+
+
+def _train(
+    trials: Sequence[FrozenTrial],
+    requests: Sequence[Train],
+    *,
+    log_path: Path,
+    progress: Progress | None,
+) -> list[tuple[FitResult, float]]:
+    """Train each request in a worker of its own; return each result and its seconds."""
+    numbers = " and ".join(str(trial.number) for trial in trials)
+    doing = f"training trial{'s' if len(trials) > 1 else ''} {numbers} again"
+    n_epochs, n_done = sum(request.job.train.epochs for request in requests), 0
+    results: dict[int, tuple[FitResult, float]] = {}
+    limits = with_memory(TrialLimits(), n_workers=len(trials))
+    started = time.monotonic()
+    with Pool(len(trials), log_path=log_path, memory_mb=limits.memory_mb) as pool:
+        dispatcher: Dispatcher[FrozenTrial] = Dispatcher(pool, limits)
+        for worker, trial, request in zip(dispatcher.free(), trials, requests, strict=True):
+            dispatcher.start(worker, trial, request)
+        while dispatcher.running:
+            if progress:
+                progress(doing, min(n_done / n_epochs, 1.0))
+            for trial, message in dispatcher.events(TICK_SECONDS):
+                if isinstance(message, EpochEnded):
+                    n_done += 1
+                    dispatcher.reply(trial, Answer.GO_ON)
+                else:
+                    result = _result_of(trial, message)
+                    results[trial.number] = result, time.monotonic() - started
+    return [results[trial.number] for trial in trials]
+
+
+def _result_of(trial: FrozenTrial, message: Ending) -> FitResult:
+    if isinstance(message, ErrorRaised):
+        raise_error(message)
+    if isinstance(message, TrainingFailed):
         raise ExportError(
-            f"Trial {trial.number} must be trained for the {epochs} epochs after which it was best;"
-            f" {trained} were trained."
+            f"Trial {trial.number} must be trained again for an export; it failed for"
+            f" {message.reason.value!r}: {message.detail}"
         )
-    return Trained(trial, values, trained, model, time.monotonic() - started)
+    return message.result

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -22,9 +20,11 @@ from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory
 from tuning.errors import StudyError
-from tuning.report import dashboard
+from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir, translated
-from tuning.search.loop import Interrupt, Progressed, Search
+from tuning.search.loop import Search
+from tuning.search.progress import Progressed
+from tuning.search.session import Drawing, NoDrawing, Session, signals
 from tuning.spaces.loading import SearchSpace, find_space, list_spaces, source_sha256
 from tuning.study.coordinators import (
     DEAD_SECONDS,
@@ -41,7 +41,7 @@ from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.workers.limits import TrialLimits
-from tuning.workers.pool import AnyPool, Pool
+from tuning.workers.pool import Pool, declared_space
 from tuning.workers.pools import PoolChoice, open_pool, start_early
 
 logger = logging.getLogger(__name__)
@@ -55,24 +55,8 @@ class Outcome:
 
     summary: Summary
     space: SearchSpace
-    ended: str
+    ended: SearchEnd
     n_trials: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """What one call holds while it trains: a study that it owns, the study's data, and workers."""
-
-    study: optuna.Study
-    config: StudyConfig
-    space: SearchSpace
-    space_path: Path
-    folder: StudyDir
-    corpus: Corpus
-    pool: AnyPool
-    limits: TrialLimits
-    interrupt: Interrupt
-    keep_going: bool = False
 
 
 def tune(
@@ -88,6 +72,7 @@ def tune(
     dead_seconds: float = DEAD_SECONDS,
     pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
     progress: Progress | None = None,
+    drawing: Drawing = NoDrawing(),  # noqa: B008  # it has no state
     on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
     then: Callable[[Session, Outcome], None] = lambda session, outcome: None,
@@ -125,7 +110,6 @@ def tune(
         for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
         release_memory()
-        card = corpus.card
         if progress:
             progress("starting the workers", 0.0)
         opened = open_pool(
@@ -135,10 +119,8 @@ def tune(
             log_path=folder.log_path,
         )
         pool, limits = stack.enter_context(opened)
-        answer = pool.ask(
-            {"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])}
-        )
-        space = SearchSpace.from_dict(answer["space"])
+        declared = declared_space(pool, space_path, n_classes=len(corpus.card["class_names"]))
+        space = SearchSpace.from_dict(declared)
         if config.sampler == "grid":
             grid_points(
                 space, seed=config.seed
@@ -151,34 +133,23 @@ def tune(
                 study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds
             )
             on_start(corpus, space)
-            _annotate(study, config, folder, card, space, own=own)
             session = Session(
                 study=study,
                 config=config,
                 space=space,
                 space_path=space_path,
-                folder=folder,
+                results=results,
                 corpus=corpus,
                 pool=pool,
                 limits=limits,
                 interrupt=stack.enter_context(signals()),
+                coordinator=own,
                 keep_going=keep_going,
+                drawing=drawing,
             )
+            _annotate(session)
             try:
-                search = Search(
-                    study,
-                    pool,
-                    config,
-                    space,
-                    space_path,
-                    corpus,
-                    results,
-                    session.interrupt,
-                    on_change,
-                    limits=limits,
-                    keep_going=keep_going,
-                    coordinators=coordinators,
-                )
+                search = Search(session, coordinators, on_change=on_change)
                 left = (
                     None
                     if timeout_seconds is None
@@ -192,27 +163,18 @@ def tune(
                 )
                 then(session, outcome)
             finally:
-                _annotate(study, config, folder, card, space, own=own)
+                _annotate(session)
                 close_study(study)
     return outcome
 
 
-def _annotate(
-    study: optuna.Study,
-    config: StudyConfig,
-    folder: StudyDir,
-    card: dict[str, Any],
-    space: SearchSpace,
-    *,
-    own: str,
-) -> None:
-    """Write the Dashboard's note; a machine that joins leaves that to the one that creates the
-    study, whose folder has its confirmation.
+def _annotate(session: Session) -> None:
+    """Write the Dashboard's note. A machine that joins leaves the note to the machine that created
+    the study, whose folder has the confirmation.
     """
-    if own == FIRST:
-        dashboard.annotate(
-            study, summarize(study, metric=config.metric), folder=folder, card=card, space=space
-        )
+    if session.coordinator == FIRST:
+        summary = summarize(session.study, metric=session.config.metric)
+        session.drawing.annotate(session, summary)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
@@ -251,26 +213,6 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
     return n_trials
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[Interrupt]:
-    """The first Ctrl-C or SIGTERM asks the search to end, between two storage calls; the second
-    ends it at once.
-    """
-    interrupt = Interrupt()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if interrupt.requested:
-            raise KeyboardInterrupt
-        interrupt.requested = True
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:
     """The configuration of this call: the study's own where it exists, else the defaults, with
     `flags` over it.
@@ -295,8 +237,6 @@ def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
-            answer = pool.ask(
-                {"kind": "declare", "path": str(path.absolute()), "n_classes": n_classes}
-            )
-            found[name] = (path, SearchSpace.from_dict(answer["space"]))
+            declared = declared_space(pool, path.absolute(), n_classes=n_classes)
+            found[name] = (path, SearchSpace.from_dict(declared))
     return found

@@ -16,6 +16,7 @@ import numpy as np
 
 from tuning.evaluation.metrics import Array
 from tuning.results import write_bytes
+from tuning.training.result import Epoch
 
 if TYPE_CHECKING:
     import keras
@@ -62,16 +63,14 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
     return seen
 
 
-def read_history(path: Path) -> list[dict[str, Any]] | None:
-    """The epochs that a checkpoint has behind it ("number", "metrics", "seconds"); None where the
-    file is no checkpoint.
-    """
+def read_history(path: Path) -> list[Epoch] | None:
+    """The epochs that were trained before a checkpoint; None where the file is no checkpoint."""
     try:
         with np.load(path, allow_pickle=False) as saved:
-            history: list[dict[str, Any]] = json.loads(saved["seen"].tobytes())["history"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            history = json.loads(saved["seen"].tobytes())["history"]
+            return [Epoch(**epoch) for epoch in history]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
-    return history
 
 
 def state_of(model: keras.Model) -> dict[str, Array]:

@@ -12,8 +12,8 @@ import ctypes
 import logging
 import math
 import resource
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,134 +22,166 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from tuning.config import TrainConfig, exceeded
+from tuning.config import exceeded
 from tuning.data.corpus import LabelledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.kernels.fuse import fused
-from tuning.spaces.hyperparameters import Values
+from tuning.outcomes import FailureReason
 from tuning.spaces.loading import build, check_declared, has_own_fit, run_user_code
 from tuning.training import checkpoints
 from tuning.training.architecture import ensure_built
 from tuning.training.batching import Rows, View, padding_share, training_batches
-from tuning.training.callback import (
+from tuning.training.callback import EvaluationCallback, Timings, Validation
+from tuning.training.prediction import dataset, latency_ms, make_view
+from tuning.training.result import (
     Answer,
-    Clock,
     Epoch,
     FitResult,
     Infeasible,
-    Judge,
     OverLimit,
-    Watcher,
+    TrainingJob,
 )
-from tuning.training.prediction import dataset, latency_ms, make_view
 from tuning.training.targets import Form, label_form
 
 logger = logging.getLogger(__name__)
 
-STEPS_PER_EXECUTION = (
-    32  # Keras' own work between two calls into TensorFlow took 1 to 2 ms a batch, of 6 to 10
-)
+# Keras' own work between two calls into TensorFlow took 1 to 2 ms a batch, of 6 to 10 ms.
+STEPS_PER_EXECUTION = 32
 
 
 def fit(
     hypermodel: keras_tuner.HyperModel,
-    values: Values,
+    job: TrainingJob,
     *,
     train: LabelledTexts,
     validation: LabelledTexts | None,
-    n_classes: int,
-    config: TrainConfig,
-    seed: int,
-    metric: str = "val_accuracy",
-    known: tuple[str, ...] = (),
-    on_epoch: Callable[[Epoch], Answer] = lambda epoch: True,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     idle_seconds: float = 0.0,
-    limits: Mapping[str, float] | None = None,
-    measure_latency: bool = False,
 ) -> tuple[keras.Model, FitResult]:
-    """Train one configuration from scratch, or from the checkpoint that it was paused with.
+    """Train one configuration from its start, or from the checkpoint that it was paused with.
 
-    The same seed and values give the same metrics in every process of the same threads
-    (`keras.utils.set_random_seed`). `on_epoch` is called after each epoch. Without `validation`,
-    `config.epochs` epochs are trained and `on_epoch` gets the training metrics. A hypermodel with
-    its own `fit` can't be paused, and stops instead: its loop is not ours to enter in the middle.
-    `idle_seconds` are those that the process has waited for this training. `limits`: the most that
-    `n_parameters` and `latency_ms` may be.
+    The same seed and values give the same metrics in every process with as many threads
+    (`keras.utils.set_random_seed`). `on_epoch` is called after each epoch; its answer decides
+    whether the training goes on. Without `validation`, `job.train.epochs` epochs are trained and
+    `on_epoch` gets the training metrics. A hypermodel with its own `fit` can't be paused and stops
+    instead, because its loop can't be entered in the middle. `idle_seconds` is the time that the
+    process has waited for this training.
+
+    Returns:
+        The trained model, and the result.
 
     Raises:
         Infeasible: the loss or a metric is not finite, or memory runs out.
-        OverLimit: the model is larger or slower than `limits` allow; nothing is trained.
+        OverLimit: the model is larger or slower than `job.limits` allow; nothing is trained.
         SpaceBug: the search space's code raises.
     """
-    clock = Clock({"idle": idle_seconds})
+    timings = Timings({"idle": idle_seconds})
     keras.backend.clear_session()
     _return_memory()
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(job.seed)
     _reset_peak_memory()
     with _infeasible_errors():
-        hp, model = build(hypermodel, values, known=known)
-        length = int(values["sequence_length"])
-        run_user_code(
-            lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
-        )
-        form = label_form(model, n_classes=n_classes, sequence_length=length)
-        result = (
-            FitResult.from_dict(checkpoints.load(checkpoint, model))
-            if checkpoint and resume
-            else FitResult()
-        )
-        _measure(model, length, result, latency=measure_latency)
-        clock.lap("build")
-        if exceeded(limits or {}, vars(result)):
-            result.seconds = clock.seconds
+        built = _build(hypermodel, job)
+        model, result = built.model, built.result
+        timings.lap("build")
+        if exceeded(job.limits, vars(result)):
+            result.seconds = timings.seconds
             raise OverLimit(result)
-        seen = _seen_by(model, values, train, form)
-        held_out = _seen_by(model, values, validation, form) if validation else None
-        batch_size = int(values.get("batch_size", config.batch_size))
-        batches = training_batches(seen.view, batch_size=batch_size, seed=seed, epoch=1)
-        result.padding_share, result.ignores_padding = (
-            padding_share(seen.view, batches),
-            seen.view.trims,
-        )
-        clock.lap("view")
-        view = held_out.view if held_out else None
-        judge = Judge(
-            view=view,
-            validation=validation,
-            n_classes=n_classes,
-            metric=metric,
-            patience=config.patience,
+        seen = built.data_of(train)
+        held_out = built.data_of(validation) if validation else None
+        batches = training_batches(seen.view, batch_size=built.batch_size, seed=job.seed, epoch=1)
+        result.padding_share = padding_share(seen.view, batches)
+        result.ignores_padding = seen.view.trims
+        timings.lap("view")
+        evaluated = Validation(
+            view=held_out.view if held_out else None,
+            texts=validation,
+            n_classes=job.n_classes,
+            metric=job.metric,
+            patience=job.train.patience,
             on_epoch=on_epoch,
         )
-        watcher = Watcher(model, judge, result, clock)
+        callback = EvaluationCallback(model, evaluated, result, timings)
         with fused(model) as result.n_fused_layers:
             if has_own_fit(hypermodel):
-                run_user_code(
-                    lambda: _own_fit(hypermodel, hp, model, seen, held_out, watcher, config.epochs),
-                    doing="fitting",
-                )
-                check_declared(hp, known)
+                _own_fit(built, seen, held_out, callback)
             else:
-                _keras_fit(
-                    model, seen, watcher, batch_size=batch_size, seed=seed, epochs=config.epochs
-                )
-    clock.lap("train")
+                _keras_fit(built, seen, callback)
+    timings.lap("train")
     if not result.history:
-        raise Infeasible("no epoch", "fit() ended before its first epoch did")
-    for phase, seconds in clock.seconds.items():
+        raise Infeasible(FailureReason.NO_EPOCH, "fit() ended before its first epoch did")
+    _complete(built, callback, n_tokens=int(seen.view.lengths.sum()) * len(result.history))
+    return model, result
+
+
+def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.Model:
+    """Return the model that a training of this job has saved to `job.weights`.
+
+    Raises:
+        ValueError: the file is of another model.
+        SpaceBug: the search space's code raises.
+    """
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(job.seed)
+    return _build(hypermodel, replace(job, checkpoint=job.weights, resume=True)).model
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A split as a model takes it; `targets`: a row for each text, in the form that the loss
+    takes.
+    """
+
+    view: View
+    targets: Array | Labels
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A compiled model, with what belongs to its training."""
+
+    hypermodel: keras_tuner.HyperModel
+    hp: keras_tuner.HyperParameters
+    model: keras.Model
+    form: Form
+    result: FitResult
+    job: TrainingJob
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.job.values.get("batch_size", self.job.train.batch_size))
+
+    def data_of(self, split: LabelledTexts) -> _Data:
+        view = make_view(self.model, self.job.values, split.texts)
+        return _Data(view, self.form(split.labels))
+
+
+def _build(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> _Built:
+    """Build the model of a configuration, as it was at the checkpoint where the job resumes."""
+    hp, model = build(hypermodel, job.values, known=job.known)
+    length = int(job.values["sequence_length"])
+    run_user_code(
+        lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
+    )
+    form = label_form(model, n_classes=job.n_classes, sequence_length=length)
+    result = FitResult()
+    if job.checkpoint and job.resume:
+        result = FitResult.from_dict(checkpoints.load(Path(job.checkpoint), model))
+    _measure(model, length, result, latency=job.measure_latency)
+    return _Built(hypermodel, hp, model, form, result, job)
+
+
+def _complete(built: _Built, callback: EvaluationCallback, *, n_tokens: int) -> None:
+    """Keep what is known when the training has ended, and the checkpoint of a paused one."""
+    result, job = built.result, built.job
+    for phase, seconds in callback.timings.seconds.items():
         result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
-    result.n_tokens = int(seen.view.lengths.sum()) * len(result.history)
+    result.n_tokens = n_tokens
     result.peak_memory_mb = max(result.peak_memory_mb, _peak_memory_mb())
     if result.paused:
-        result.paused = (
-            checkpoint is not None
-            and not has_own_fit(hypermodel)
-            and _save(checkpoint, watcher.state, result)
-        )
-    return model, result
+        can_go_on = job.checkpoint is not None and not has_own_fit(built.hypermodel)
+        result.paused = can_go_on and _save(Path(job.checkpoint or ""), callback.state, result)
 
 
 def _measure(model: keras.Model, sequence_length: int, result: FitResult, *, latency: bool) -> None:
@@ -215,7 +247,7 @@ def _infeasible_errors() -> Iterator[None]:
 
 
 def _out_of_memory(error: Exception) -> Infeasible:
-    return Infeasible("out of memory", (str(error).splitlines() or ["no detail"])[0])
+    return Infeasible(FailureReason.OUT_OF_MEMORY, (str(error).splitlines() or ["no detail"])[0])
 
 
 def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> None:
@@ -231,39 +263,31 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A split as a model sees it; `targets`: a row a text, as its loss takes them."""
-
-    view: View
-    targets: Array | Labels
-
-
-def _seen_by(model: keras.Model, values: Values, split: LabelledTexts, form: Form) -> _Seen:
-    return _Seen(make_view(model, values, split.texts), form(split.labels))
-
-
-def _keras_fit(
-    model: keras.Model, seen: _Seen, watcher: Watcher, *, batch_size: int, seed: int, epochs: int
-) -> None:
-    first = epoch = len(watcher.result.history)
+def _keras_fit(built: _Built, seen: _Data, callback: EvaluationCallback) -> None:
+    model, job, batch_size = built.model, built.job, built.batch_size
+    first = epoch = len(callback.result.history)
 
     def batches() -> Iterator[Rows]:
         nonlocal epoch
         epoch += 1
-        return iter(training_batches(seen.view, batch_size=batch_size, seed=seed, epoch=epoch))
+        return iter(training_batches(seen.view, batch_size=batch_size, seed=job.seed, epoch=epoch))
 
     n_batches = math.ceil(len(seen.targets) / batch_size)
     data = dataset(batches, seen.view, seen.targets, n_batches=n_batches)
-    # Else Keras creates the variables of optimiser and metrics while it traces a step, and must
-    # trace it once more: 0.15 s a trial.
+    # Without this call Keras creates the variables of the optimizer and the metrics while it
+    # traces a step, and must trace the step once more: 0.15 s a trial.
     model._symbolic_build(data_batch=(seen.view.batch(np.arange(2)), seen.targets[:2]))
     if model.steps_per_execution == 1 and not model.run_eagerly:
         model.steps_per_execution = STEPS_PER_EXECUTION
         _trace_step(model, data.element_spec)
-    watcher.clock.lap("first_step")
+    callback.timings.lap("first_step")
     model.fit(
-        data, initial_epoch=first, epochs=epochs, shuffle=False, verbose=0, callbacks=[watcher]
+        data,
+        initial_epoch=first,
+        epochs=job.train.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callback],
     )
 
 
@@ -278,26 +302,24 @@ def _trace_step(model: keras.Model, spec: Any) -> None:
 
 
 def _own_fit(
-    hypermodel: keras_tuner.HyperModel,
-    hp: Any,
-    model: keras.Model,
-    seen: _Seen,
-    held_out: _Seen | None,
-    watcher: Watcher,
-    epochs: int,
+    built: _Built, seen: _Data, held_out: _Data | None, callback: EvaluationCallback
 ) -> None:
-    """Call the user's `fit` as `keras_tuner.Tuner.search(x, y, validation_data=…,
-    epochs=…)` would.
+    """Call the user's `fit` with the arguments of `keras_tuner.Tuner.search(x, y,
+    validation_data=…, epochs=…)`.
     """
     validation_data = (held_out.view.array(), held_out.targets) if held_out else None
     x, y = seen.view.array(), seen.targets
-    hypermodel.fit(
-        hp,
-        model,
-        x,
-        y,
-        validation_data=validation_data,
-        epochs=epochs,
-        verbose=0,
-        callbacks=[watcher],
+    run_user_code(
+        lambda: built.hypermodel.fit(
+            built.hp,
+            built.model,
+            x,
+            y,
+            validation_data=validation_data,
+            epochs=built.job.train.epochs,
+            verbose=0,
+            callbacks=[callback],
+        ),
+        doing="fitting",
     )
+    check_declared(built.hp, built.job.known)

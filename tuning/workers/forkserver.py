@@ -1,18 +1,21 @@
-"""What the process that workers are forked from has ready before the first of them starts: Keras,
-and the kernels compiled.
+"""The fork server: the process from which workers are forked, with Keras loaded and the kernels
+compiled.
 """
 
 import gc
 import signal
 
 from tuning.kernels.fuse import compile_kernels
-from tuning.training import fit as training
+from tuning.training import fit
+from tuning.training.result import Answer
+from tuning.workers.messages import Reply, encode
 
-__all__ = ["training"]
+__all__ = ["fit"]
 
-signal.signal(
-    signal.SIGTERM, signal.SIG_IGN
-)  # it may reach the whole job: workers end their epoch first. The server ends with the search
+# SIGTERM may reach the whole job, in which workers end their epoch first. The fork server ends with
+# the search.
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 compile_kernels()
-# a worker collects garbage before each trial: 0.2 s where it looks at all that has been imported
+encode(Reply(Answer.GO_ON))  # loads the converter of messages
+# A worker collects garbage before each trial, which takes 0.2 s with all imported objects.
 gc.freeze()

@@ -15,7 +15,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import psutil
 
@@ -23,7 +23,8 @@ from tuning.data.chunks import available_cores
 from tuning.errors import SpaceError
 from tuning.results import translated
 from tuning.workers import worker as worker_module
-from tuning.workers.worker import Measured, Message, WorkerSettings, measured
+from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
+from tuning.workers.worker import Measured, WorkerSettings, measured
 
 CLOSE_SECONDS = 5.0
 
@@ -50,7 +51,7 @@ class AnyWorker(Protocol):
     def is_ready(self) -> bool:
         """Whether it can be sent a training."""
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Request) -> None:
         """Send a message; a worker that has died is noticed by the pool's `wait`."""
 
     def measure(self) -> Measured | None:
@@ -63,12 +64,12 @@ class AnyPool(Protocol):
     @property
     def workers(self) -> Sequence[AnyWorker]: ...
 
-    def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Message | None]]:
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Response | None]]:
         """The messages that arrive within the time, each with its worker; None from a worker that
         has died.
         """
 
-    def ask(self, message: Message) -> Message:
+    def ask(self, message: Request) -> Response:
         """Send one message to a worker and wait for its answer, when nothing else is running."""
 
     def replace(self, worker: Any) -> AnyWorker:
@@ -111,7 +112,7 @@ class Worker:
         except psutil.Error:  # it has died, which its pipe will tell
             return None
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Request) -> None:
         """Send a message; a worker that has died is noticed by `Pool.wait`, not here."""
         with contextlib.suppress(ConnectionError):
             worker_module.send(self.connection, message)
@@ -152,13 +153,13 @@ class Pool:
         ]
         self.workers = [Worker(one) for one in settings]
 
-    def wait(self, timeout_seconds: float) -> list[tuple[Worker, Message | None]]:
+    def wait(self, timeout_seconds: float) -> list[tuple[Worker, Response | None]]:
         """The messages that arrive within the time; None from a worker that has died."""
         by_connection = {worker.connection: worker for worker in self.workers}
         ready = mp_connection.wait(list(by_connection), timeout_seconds)
         return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index]  # they are our connections
 
-    def ask(self, message: Message) -> Message:
+    def ask(self, message: Request) -> Response:
         """Send one message to the first worker and wait for its answer, when nothing else is
         running.
 
@@ -189,7 +190,7 @@ class Pool:
             worker.stop()
 
 
-def answer_of(worker: AnyWorker, answer: Message | None) -> Message:
+def answer_of(worker: AnyWorker, answer: Response | None) -> Response:
     """What a worker that was asked has answered; None: it died, which nothing but a space's own
     code does to it.
 
@@ -198,9 +199,20 @@ def answer_of(worker: AnyWorker, answer: Message | None) -> Message:
     """
     if answer is None:
         raise SpaceError(f"A worker must live to answer; it {worker.ending}.")
-    if answer["kind"] == "error":
+    if isinstance(answer, ErrorRaised):
         worker_module.raise_error(answer)
     return answer
+
+
+def declared_space(pool: AnyPool, path: Path, *, n_classes: int) -> dict[str, Any]:
+    """Return what the search space in a file declares, as `SearchSpace.from_dict` takes it.
+
+    Raises:
+        TuningError: what the worker raised, or that it died.
+    """
+    answer = pool.ask(Declare(str(path), n_classes))
+    assert isinstance(answer, SpaceDeclared)  # the only other answer is an error
+    return answer.space
 
 
 def default_workers() -> int:
@@ -271,8 +283,8 @@ def stderr_to(path: Path) -> Iterator[None]:
         os.close(log)
 
 
-def _receive(connection: Any) -> Message | None:
+def _receive(connection: Any) -> Response | None:
     try:
-        return worker_module.receive(connection)
+        return cast(Response, worker_module.receive(connection))
     except (EOFError, ConnectionError):
         return None

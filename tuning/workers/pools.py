@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuning.workers.limits import LEAST_MEMORY_MB, TrialLimits, with_memory
+from tuning.workers.limits import MIN_MEMORY_MB, TrialLimits, with_memory
 from tuning.workers.pool import AnyPool, Pool, default_workers, start_server
 
 POOLS = ("process", "ray")
@@ -85,7 +85,7 @@ def open_pool(
         nodes = room(shares)
         if limits.memory_mb is None:
             limits = replace(
-                limits, memory_mb=max(min(memory_mb for _, memory_mb in nodes), LEAST_MEMORY_MB)
+                limits, memory_mb=max(min(memory_mb for _, memory_mb in nodes), MIN_MEMORY_MB)
             )
         n_workers = n_workers or sum(n for n, _ in nodes)
         with RayPool(

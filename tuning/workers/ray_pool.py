@@ -9,21 +9,29 @@ has paused, its checkpoint, which is written here.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.data.corpus import open_corpus
 from tuning.errors import PoolError, SpaceError, StorageError
 from tuning.results import write_bytes
+from tuning.workers.messages import (
+    Declare,
+    Request,
+    Response,
+    Train,
+    TrainingEnded,
+    decode,
+    encode,
+)
 from tuning.workers.pool import answer_of
 from tuning.workers.ray_cluster import Shares, gpus_of, load_ray, short
-from tuning.workers.ray_worker import SPACE_KEYS, SPLITS, Actor, arrays_of
-from tuning.workers.worker import Measured, Message, WorkerSettings
+from tuning.workers.ray_worker import SPLITS, Actor, arrays_of
+from tuning.workers.worker import Measured, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -98,27 +106,26 @@ class RayWorker:
     def ending(self) -> str:
         return f"was lost with process {self.pid}: {self.failure}"
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Request) -> None:
         """Send a message with what it names of this machine's disk; a worker that is lost is
         noticed by `RayPool.wait`.
         """
         if self.failure:
             return
         source = checkpoint = corpus = None
-        for key in SPACE_KEYS:
-            if key in message:
-                source = self._files.source(message[key])
-        if message.get("kind") == "train":
+        if isinstance(message, Declare):
+            source = self._files.source(message.path)
+        elif isinstance(message, Train):
+            source = self._files.source(message.space_path)
             self._measured = self._measuring = None  # those of the trial before say nothing
-            corpus = self._files.corpus(message["corpus"])
-            self._checkpoint = Path(message["checkpoint"]) if message.get("checkpoint") else None
-            if self._checkpoint and message.get("resume"):
+            corpus = self._files.corpus(message.corpus)
+            self._checkpoint = Path(message.job.checkpoint) if message.job.checkpoint else None
+            if self._checkpoint and message.job.resume:
                 checkpoint = self._checkpoint.read_bytes()
-        self.awaited["tell"] = self._call(
-            "tell", "tell", json.dumps(message), source, checkpoint, corpus
-        )
+        text = encode(message).decode()
+        self.awaited["tell"] = self._call("tell", "tell", text, source, checkpoint, corpus)
 
-    def receive(self, ready: set[Any]) -> Message | None:
+    def receive(self, ready: set[Any]) -> Response | None:
         """The message that has come; None where what has come is that the worker has started, has
         been told, or is lost.
         """
@@ -183,17 +190,18 @@ class RayWorker:
             ) from error
         self.failure, self.awaited = short(error), {}
 
-    def _unpack(self, text: str, checkpoint: bytes | None) -> Message:
+    def _unpack(self, text: str, checkpoint: bytes | None) -> Response:
         """A message; a checkpoint is written, and a disk without space for it costs the trial's
         chance to go on, as on one machine.
         """
-        message: Message = json.loads(text)
+        message = cast(Response, decode(text.encode()))
         if checkpoint is not None and self._checkpoint:
             try:
                 write_bytes(self._checkpoint, checkpoint)
             except StorageError as error:
                 logger.warning("not paused but stopped: %s", error)
-                message["paused"] = False
+                if isinstance(message, TrainingEnded):
+                    message.result.paused = False
         return message
 
 
@@ -228,7 +236,7 @@ class RayPool:
     def _start(self, settings: WorkerSettings) -> RayWorker:
         return RayWorker(self._ray, settings, self._shares, self._files)
 
-    def wait(self, timeout_seconds: float) -> list[tuple[RayWorker, Message | None]]:
+    def wait(self, timeout_seconds: float) -> list[tuple[RayWorker, Response | None]]:
         """The messages that arrive within the time; None from a worker that is lost.
 
         Raises:
@@ -243,7 +251,7 @@ class RayPool:
         )
         if ready:
             ready = self._ray.wait([*by_ref], num_returns=len(by_ref), timeout=0)[0]
-        heard: list[tuple[RayWorker, Message | None]] = []
+        heard: list[tuple[RayWorker, Response | None]] = []
         for worker in {by_ref[ref]: None for ref in ready}:
             message = worker.receive(set(ready))
             if message is not None:
@@ -273,7 +281,7 @@ class RayPool:
                 " theirs, then go on with the same command."
             )
 
-    def ask(self, message: Message) -> Message:
+    def ask(self, message: Request) -> Response:
         """Send one message to the first worker that is ready and wait for its answer, when nothing
         else is running.
 

@@ -9,12 +9,12 @@ pickles what it carries; it is given strings, bytes and arrays alone.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import queue
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ import psutil
 
 from tuning import __version__
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, measured, prepare, serve
 
-SPACE_KEYS = ("path", "space_path")  # where a message names the search space's file
 SPLITS = ("train", "validation")  # what a worker reads of a corpus
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -82,17 +82,20 @@ class Actor:
         self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None
     ) -> None:
         """Take a message, with what it names of the coordinator's disk."""
-        message = json.loads(text)
-        if source is not None:
-            key = next(key for key in SPACE_KEYS if key in message)
-            message[key] = self._place(message[key], source)
-        if message.get("checkpoint"):
-            message["checkpoint"] = str(self._checkpoint)
+        message = decode(text.encode())
+        if isinstance(message, Declare) and source is not None:
+            message = replace(message, path=self._place(message.path, source))
+        elif isinstance(message, Train) and source is not None:
+            job = message.job
+            if job.checkpoint:
+                job = replace(job, checkpoint=str(self._checkpoint))
+            space_path = self._place(message.space_path, source)
+            message = replace(message, space_path=space_path, job=job)
         if checkpoint is not None:
             self._checkpoint.write_bytes(checkpoint)
         if arrays is not None:
             self._arrays = arrays
-        self._inbox.put(json.dumps(message).encode())
+        self._inbox.put(encode(message))
 
     def hear(self) -> tuple[str, bytes | None]:
         """Wait for the worker's next message; with it, the checkpoint of a trial that
@@ -120,17 +123,20 @@ class Actor:
         """The worker's side of `hear`. What an error says of the space's file, it says of the
         coordinator's.
         """
-        message = json.loads(data)
-        if message["kind"] == "error":
+        message = decode(data)
+        if isinstance(message, ErrorRaised):
             for here, there in self._paths.items():
-                message |= {
-                    key: message[key].replace(here, there) for key in ("message", "traceback")
-                }
-        checkpoint = self._checkpoint.read_bytes() if message.get("paused") else None
+                message = replace(
+                    message,
+                    message=message.message.replace(here, there),
+                    traceback=message.traceback.replace(here, there),
+                )
+        is_paused = isinstance(message, TrainingEnded) and message.result.paused
+        checkpoint = self._checkpoint.read_bytes() if is_paused else None
         self._checkpoint.unlink(
             missing_ok=True
         )  # after its first epoch a trial that went on has it loaded
-        self._outbox.put((json.dumps(message), checkpoint))
+        self._outbox.put((encode(message).decode(), checkpoint))
 
     def _place(self, path: str, source: bytes) -> str:
         """A file of this name and content in a folder of its own, which only this user may open: it

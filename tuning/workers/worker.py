@@ -1,40 +1,45 @@
 """The process that trains: Keras stays loaded, one trial at a time, each epoch's metrics go to the
 coordinator.
 
-It knows no Optuna: it receives plain values and sends plain values, as JSON.
-
-| received | answered |
-|---|---|
-| `declare`: path, n_classes | `space`: space |
-| `train`: values, … | `epoch`: number, metrics, seconds; answered by `go`: true, false or "pause" |
-| then | `result`, `over_limit`, or `infeasible`: reason, detail |
-| anything that raises | `error`: error, message, traceback |
+A worker imports no Optuna: it receives and sends the messages of `tuning.workers.messages`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import resource
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import psutil
 
-from tuning.config import StudyConfig, TrainConfig
-from tuning.data.corpus import Corpus, LabelledTexts, open_corpus
+from tuning.data.corpus import LabelledTexts, open_corpus
 from tuning.errors import SpaceBug, TuningError
+from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
+from tuning.workers.messages import (
+    Declare,
+    EpochEnded,
+    ErrorRaised,
+    Message,
+    ModelRefused,
+    Reply,
+    Response,
+    SpaceDeclared,
+    Train,
+    TrainingEnded,
+    TrainingFailed,
+    decode,
+    encode,
+)
 
-Message = dict[str, Any]
-Splits = tuple[LabelledTexts, LabelledTexts]  # what a worker trains and validates on
+Splits = tuple[LabelledTexts, LabelledTexts]  # the training and the validation split
 
 
 class Line(Protocol):
@@ -80,18 +85,17 @@ def measured(process: psutil.Process) -> Measured:
 
 
 def send(line: Line, message: Message) -> None:
-    """Send one message as JSON."""
-    line.send_bytes(json.dumps(message).encode())
+    """Send one message."""
+    line.send_bytes(encode(message))
 
 
 def receive(line: Line) -> Message:
     """Wait for one message.
 
     Raises:
-        EOFError: the other side is gone.
+        EOFError: the other side has closed the line.
     """
-    message: Message = json.loads(line.recv_bytes())
-    return message
+    return decode(line.recv_bytes())
 
 
 def open_splits(folder: str) -> Splits:
@@ -193,78 +197,59 @@ class _Worker:
         self._hypermodels: dict[str, Any] = {}
         self._splits: dict[str, Splits] = {}
 
-    def answer(self, message: Message) -> Message:
+    def answer(self, message: Message) -> Response:
         try:
-            if message["kind"] == "declare":
+            if isinstance(message, Declare):
                 return self._declare(message)
+            assert isinstance(message, Train)  # a `Reply` is received by the training itself
             return self._train(message)
         except (EOFError, ConnectionError):
             raise
         except SpaceBug as bug:
-            return {
-                "kind": "error",
-                "error": "SpaceBug",
-                "message": str(bug),
-                "traceback": bug.traceback,
-            }
+            return ErrorRaised("SpaceBug", str(bug), bug.traceback)
         except TuningError as error:
-            return {
-                "kind": "error",
-                "error": type(error).__name__,
-                "message": str(error),
-                "traceback": "",
-            }
-        # Whatever else raises is a bug: it is carried to the coordinator, which stops the study and
+            return ErrorRaised(type(error).__name__, str(error), "")
+        # Any other exception is a bug. It is sent to the coordinator, which stops the study and
         # shows it.
         except Exception as error:  # noqa: BLE001
-            return {
-                "kind": "error",
-                "error": "bug",
-                "message": f"{type(error).__name__}: {error}",
-                "traceback": traceback.format_exc(),
-            }
+            text = f"{type(error).__name__}: {error}"
+            return ErrorRaised("bug", text, traceback.format_exc())
 
-    def _declare(self, message: Message) -> Message:
+    def _declare(self, message: Declare) -> Response:
         from tuning.spaces.loading import declare
         from tuning.training.fit import try_fit
 
-        space = declare(Path(message["path"]), n_classes=message["n_classes"], try_fit=try_fit)
-        return {"kind": "space", "space": space.to_dict()}
+        space = declare(Path(message.path), n_classes=message.n_classes, try_fit=try_fit)
+        return SpaceDeclared(space.to_dict())
 
-    def _train(self, message: Message) -> Message:
-        from tuning.training import callback, fit
+    def _train(self, message: Train) -> Response:
+        from tuning.training import checkpoints, fit
 
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
-        train, validation = self._open(message["corpus"])
-
-        def on_epoch(epoch: callback.Epoch) -> callback.Answer:
-            send(self._line, {"kind": "epoch", **dataclasses.asdict(epoch)})
-            answer: callback.Answer = receive(self._line)["go"]
-            return answer
-
+        train, validation = self._open(message.corpus)
+        job = message.job
         try:
-            _, result = fit.fit(
-                self._load(message["space_path"]),
-                message["values"],
-                train=train,
-                validation=validation,
-                n_classes=message["n_classes"],
-                config=TrainConfig.from_dict(message["train"]),
-                seed=message["seed"],
-                metric=message["metric"],
-                known=tuple(message["known"]),
-                on_epoch=on_epoch,
-                checkpoint=Path(message["checkpoint"]) if message.get("checkpoint") else None,
-                resume=bool(message.get("resume")),
+            model, result = fit.fit(
+                self._load(message.space_path),
+                job,
+                train=train + validation if job.with_validation else train,
+                validation=None if job.with_validation else validation,
+                on_epoch=self._on_epoch,
                 idle_seconds=idle_seconds,
-                limits=message.get("limits"),
-                measure_latency=bool(message.get("measure_latency")),
             )
-        except callback.OverLimit as error:
-            return {"kind": "over_limit", **dataclasses.asdict(error.result)}
-        except callback.Infeasible as error:
-            return {"kind": "infeasible", "reason": error.reason, "detail": str(error)}
-        return {"kind": "result", **dataclasses.asdict(result)}
+        except OverLimit as error:
+            return ModelRefused(error.result)
+        except Infeasible as error:
+            return TrainingFailed(error.reason, str(error))
+        if job.weights:
+            checkpoints.save(Path(job.weights), checkpoints.state_of(model), result)
+        return TrainingEnded(result)
+
+    def _on_epoch(self, epoch: Epoch) -> Answer:
+        send(self._line, EpochEnded(epoch))
+        reply = receive(self._line)
+        assert isinstance(reply, Reply)  # the coordinator sends nothing else to a training
+        return reply.answer
 
     def _open(self, folder: str) -> Splits:
         if folder not in self._splits:
@@ -279,33 +264,15 @@ class _Worker:
         return self._hypermodels[path]
 
 
-def training_message(
-    config: StudyConfig, *, space_path: Path, corpus: Corpus, known: Sequence[str]
-) -> Message:
-    """What every training of a study has in common: a "train" message but for values, seed and
-    checkpoint.
-    """
-    return {
-        "kind": "train",
-        "space_path": str(space_path),
-        "corpus": str(corpus.folder.absolute()),
-        "n_classes": len(corpus.card["class_names"]),
-        "train": config.to_dict()["train"],
-        "metric": config.metric,
-        "known": list(known),
-    }
-
-
-def raise_error(message: Mapping[str, Any]) -> None:
+def raise_error(message: ErrorRaised) -> NoReturn:
     """Raise, in the coordinator, the error that a worker sent.
 
     Raises:
-        TuningError: always, of the class that the message names; a bug outside a space's code is a
-            `SpaceBug` too, because the only code of a trial that is not this program's is the
-            space's.
+        TuningError: of the class that the message names. A bug is a `SpaceBug`, because the only
+            code of a trial that does not belong to this program is that of the search space.
     """
     import tuning.errors
 
-    if message["error"] in ("SpaceBug", "bug"):
-        raise SpaceBug(message["message"], traceback=message["traceback"])
-    raise getattr(tuning.errors, message["error"])(message["message"])
+    if message.error in ("SpaceBug", "bug"):
+        raise SpaceBug(message.message, traceback=message.traceback)
+    raise getattr(tuning.errors, message.error)(message.message)

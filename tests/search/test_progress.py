@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuning.search.time_left import TimeLeft
+from tuning.search.progress import TimeLeft
 from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
 

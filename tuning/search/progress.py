@@ -1,8 +1,12 @@
-"""What is left of a search, in seconds, from a cost model that is fitted to its trials."""
+"""How far a search is, and how many seconds are left by a cost model that is fitted to its
+trials.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -10,12 +14,72 @@ import numpy.typing as npt
 from optuna.trial import FrozenTrial
 from scipy.optimize import nnls
 
+from tuning.search.open_trials import OpenTrials
+from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
+from tuning.study.summary import Summary
 
 MIN_TIMED = 3  # trials to fit: fewer say nothing of the next one
 MAX_TIMED = 64  # the newest are enough, and a study may have thousands
 LEAST_EPOCHS = 0.5  # expected of a trial at work that has already trained as long as the others
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A search as it stands now. `running` maps a trial's number to its finished epochs."""
+
+    summary: Summary
+    n_trials: int
+    epochs: int
+    running: dict[int, int]
+    n_paused: int
+    elapsed_seconds: float
+    seconds_left: float | None
+    event: str = ""
+
+
+class ProgressReporter:
+    """Tells `on_change` how far a search is."""
+
+    def __init__(self, session: Session, on_change: Callable[[Progressed], None]) -> None:
+        self._epochs, self._on_change = session.config.train.epochs, on_change
+        self._started = time.monotonic()
+        lengths = session.corpus.split("train").texts.lengths
+        self._time_left = TimeLeft(session.space, epochs=self._epochs, lengths=lengths)
+
+    def report(
+        self,
+        summary: Summary,
+        trials: OpenTrials,
+        *,
+        n_trials: int,
+        n_new: int,
+        n_workers: int,
+        deadline: float | None,
+        event: str,
+    ) -> None:
+        """Report a change. `n_new` trials have yet to be asked for; `deadline` is the monotonic
+        time at which the call ends.
+        """
+        now = time.monotonic()
+        running = {opened.number: opened.n_epochs for opened in trials.dispatcher.running}
+        left = self._time_left.seconds(summary.trials, running, n_new=n_new, n_workers=n_workers)
+        if deadline is not None:
+            until_deadline = max(deadline - now, 0.0)
+            left = until_deadline if left is None else min(left, until_deadline)
+        self._on_change(
+            Progressed(
+                summary=summary,
+                n_trials=n_trials,
+                epochs=self._epochs,
+                running=running,
+                n_paused=len(trials.paused),
+                elapsed_seconds=now - self._started,
+                seconds_left=left,
+                event=event,
+            )
+        )
 
 
 class TimeLeft:

@@ -6,21 +6,26 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from tests.studies import CONFIG, SPACE
+from tests.studies import CONFIG, SPACE, session_of
+from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
-from tuning.search.writer import DEATH_LIMIT, OpenTrial, Record
+from tuning.search.open_trials import OpenTrial
+from tuning.search.proposals import Proposals
+from tuning.search.recovery import start
+from tuning.search.writer import DEATH_LIMIT, StudyWriter
 from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
+from tuning.training.result import Epoch
 
-EPOCH = {"number": 1, "metrics": {"val_accuracy": 0.5, "loss": 0.7}, "seconds": 1.0}
+EPOCH = Epoch(1, {"val_accuracy": 0.5, "loss": 0.7}, 1.0)
 
 
 class Machine:
@@ -36,14 +41,13 @@ class Machine:
         self.study = open_study(self.results, config, SPACE, data_fingerprint="d0", storage_url=url)
         self._config = config
 
-    def start(self) -> tuple[Record, list[OpenTrial]]:
+    def start(self) -> tuple[StudyWriter, list[OpenTrial]]:
         """A coordinator, and the trials that it goes on with."""
         coordinators = Coordinators(self.study)
         coordinators.listen()
-        record = Record(
-            self.study, self._config, SPACE, self.results, ["negative", "positive"], coordinators
-        )
-        return record, record.start()
+        session = session_of(self.study, self._config, SPACE, self.results)
+        writer = StudyWriter(session, coordinators)
+        return writer, start(writer)
 
     def states(self) -> list[TrialState]:
         return [t.state for t in self.study.get_trials(deepcopy=False)]
@@ -51,7 +55,7 @@ class Machine:
     def save(self, opened: OpenTrial, n_epochs: int) -> None:
         """Write a trial's checkpoint and pause it, as the worker and the search do."""
         seen = json.dumps(
-            {"history": [{**EPOCH, "number": number} for number in range(1, n_epochs + 1)]}
+            {"history": [asdict(replace(EPOCH, number=n)) for n in range(1, n_epochs + 1)]}
         )
         buffer = io.BytesIO()
         np.savez(buffer, seen=np.frombuffer(seen.encode(), dtype=np.uint8))
@@ -66,17 +70,17 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     close_study(made.study)
 
 
-def ask(record: Record) -> OpenTrial | None:
-    return record.ask(n_trials=9)
+def ask(writer: StudyWriter) -> OpenTrial | None:
+    return Proposals(writer).ask(n_trials=9)
 
 
 def pause_after_one_epoch(machine: Machine) -> None:
-    record, _ = machine.start()
-    asked = ask(record)
+    writer, _ = machine.start()
+    asked = ask(writer)
     assert asked is not None
-    record.report(asked, EPOCH)
+    writer.report(asked, EPOCH)
     machine.save(asked, 1)
-    record.mark(asked, paused=True)
+    writer.mark(asked, paused=True)
 
 
 def test_configuration_at_work_in_every_death_is_given_up(
@@ -84,19 +88,19 @@ def test_configuration_at_work_in_every_death_is_given_up(
 ) -> None:
     tried = []
     for _ in range(DEATH_LIMIT):
-        record, _ = machine.start()
-        asked = ask(record)
+        writer, _ = machine.start()
+        asked = ask(writer)
         assert asked is not None
         tried.append(asked.values)
-    with caplog.at_level(logging.WARNING, "tuning.search.writer"):
+    with caplog.at_level(logging.WARNING, "tuning.search.recovery"):
         machine.start()
     assert tried == [tried[0]] * DEATH_LIMIT
     assert machine.states() == [TrialState.FAIL] * DEATH_LIMIT
     assert {t.user_attrs["reason"] for t in machine.study.trials} == {"lost"}
-    says = "trial 2 is not tried again: its coordinator has died 3 times while it was at work"
-    assert says in caplog.text
+    text = "trial 2 is not tried again: its coordinator has died 3 times while it was at work"
+    assert text in caplog.text
     assert (
-        says in machine.folder.error_path(2).read_text()
+        text in machine.folder.error_path(2).read_text()
         and "vocab_size 10" in machine.folder.error_path(2).read_text()
     )
     following = ask(machine.start()[0])
@@ -107,11 +111,11 @@ def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
     machine: Machine,
 ) -> None:
     for n_epochs in range(1, 2 * DEATH_LIMIT):
-        record, _ = machine.start()
-        asked = ask(record)
+        writer, _ = machine.start()
+        asked = ask(writer)
         assert asked is not None and asked.is_baseline
         for number in range(1, n_epochs + 1):
-            record.report(asked, {**EPOCH, "number": number})
+            writer.report(asked, replace(EPOCH, number=number))
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
 
@@ -121,10 +125,10 @@ def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
 ) -> None:
     """As one whose memory grows: the first epoch ends in every try."""
     for _ in range(DEATH_LIMIT + 1):
-        record, _ = machine.start()
-        asked = ask(record)
+        writer, _ = machine.start()
+        asked = ask(writer)
         assert asked is not None and asked.is_baseline
-        record.report(asked, EPOCH)
+        writer.report(asked, EPOCH)
     machine.start()
     assert machine.states() == [TrialState.FAIL] * (DEATH_LIMIT + 1)
     assert "without an epoch after epoch 1" in machine.folder.error_path(DEATH_LIMIT).read_text()
@@ -132,21 +136,21 @@ def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
 
 def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None:
     for has_ended in (False, False, True, False, False):
-        record, _ = machine.start()
-        asked = ask(record)
+        writer, _ = machine.start()
+        asked = ask(writer)
         assert asked is not None and asked.is_baseline
         if has_ended:
-            record.report(asked, EPOCH)
+            writer.report(asked, EPOCH)
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
 
 
 def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:
     for _ in range(2 * DEATH_LIMIT):
-        record, _ = machine.start()
-        asked = ask(record)
+        writer, _ = machine.start()
+        asked = ask(writer)
         assert asked is not None and asked.is_baseline
-        record.fail(asked, "interrupted", "the search was stopped")
+        writer.fail(asked, FailureReason.INTERRUPTED, "the search was stopped")
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
 
@@ -156,11 +160,11 @@ def test_trial_that_was_not_at_work_is_not_counted(machine: Machine) -> None:
     configuration.
     """
     for _ in range(2 * DEATH_LIMIT):
-        record, _ = machine.start()
+        writer, _ = machine.start()
         machine.study.ask()
-        twin = ask(record)
-        assert twin is not None
-        record.wait_for(twin, 0)
+        duplicate = ask(writer)
+        assert duplicate is not None
+        writer.wait_for(duplicate, 0)
     machine.start()
     assert machine.states().count(TrialState.WAITING) == 2
 
@@ -168,21 +172,21 @@ def test_trial_that_was_not_at_work_is_not_counted(machine: Machine) -> None:
 def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Machine) -> None:
     """Four were at work: whichever ended the machine, the third try shows it."""
     for _ in range(DEATH_LIMIT - 1):
-        record, _ = machine.start()
-        assert all(ask(record) for _ in range(2))
-    record, _ = machine.start()
-    first = ask(record)
+        writer, _ = machine.start()
+        assert all(ask(writer) for _ in range(2))
+    writer, _ = machine.start()
+    first = ask(writer)
     assert first is not None
-    assert ask(record) is None
-    record.report(first, EPOCH)  # so it was not this one
-    second = ask(record)
+    assert ask(writer) is None
+    writer.report(first, EPOCH)  # so it was not this one
+    second = ask(writer)
     assert second is not None and second.values != first.values
-    assert ask(record) is None
-    record, _ = machine.start()  # it was the second
+    assert ask(writer) is None
+    writer, _ = machine.start()  # it was the second
     assert machine.states().count(TrialState.WAITING) == 1
-    again = ask(record)
+    again = ask(writer)
     assert again is not None and again.values == first.values
-    assert ask(record) is not None
+    assert ask(writer) is not None
 
 
 def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
@@ -190,9 +194,9 @@ def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
 ) -> None:
     pause_after_one_epoch(machine)
     for _ in range(DEATH_LIMIT):
-        record, (paused,) = machine.start()
+        writer, (paused,) = machine.start()
         assert (paused.number, paused.n_epochs) == (0, 1)
-        record.mark(paused, paused=False)
+        writer.mark(paused, paused=False)
     assert machine.start()[1] == []
     assert machine.states() == [TrialState.FAIL]
 

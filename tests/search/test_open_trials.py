@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.search.duplicates import Configurations
+from tuning.search.open_trials import Configurations
 
 values = st.fixed_dictionaries(
     {

@@ -1,0 +1,104 @@
+"""Workers that train nothing: each answers by a script, at once."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
+from tuning.workers.messages import (
+    EpochEnded,
+    Reply,
+    Request,
+    Response,
+    Train,
+    TrainingEnded,
+)
+from tuning.workers.pool import AnyPool
+from tuning.workers.worker import Measured
+
+Script = Generator[Response | None, Answer, None]
+EPOCHS = 4
+
+
+def epoch(number: int, value: float) -> Epoch:
+    return Epoch(number, {"loss": 1 - value, "val_accuracy": value}, 0.1)
+
+
+def result_of(history: list[Epoch], **changes: object) -> FitResult:
+    best = max(history, key=lambda epoch: epoch.metrics["val_accuracy"])
+    result = FitResult(
+        history=history,
+        best_epoch=best.number,
+        best_value=best.metrics["val_accuracy"],
+        metrics=best.metrics,
+        confusion=[[4, 1], [1, 4]],
+        n_parameters=100,
+        seconds={"train": 0.1 * len(history)},
+    )
+    for name, value in changes.items():
+        setattr(result, name, value)
+    return result
+
+
+def trains(job: TrainingJob, *, value: float = 0.5, can_pause: bool = True) -> Script:
+    """Train as a worker does: an epoch until it is told to stop, or to pause with a checkpoint.
+
+    A resumed training goes on after the epoch at which it was paused.
+    """
+    checkpoint = Path(job.checkpoint or "")
+    n_before = int(checkpoint.read_text()) if job.resume else 0
+    history = [epoch(number, value) for number in range(1, n_before + 1)]
+    while len(history) < job.train.epochs:
+        history.append(epoch(len(history) + 1, value))
+        answer = yield EpochEnded(history[-1])
+        if answer is Answer.PAUSE and can_pause:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.write_text(str(len(history)))
+            yield TrainingEnded(result_of(history, stopped=True, paused=True))
+        elif answer is not Answer.GO_ON:
+            yield TrainingEnded(result_of(history, stopped=True))
+    yield TrainingEnded(result_of(history))
+
+
+class FakeWorker:
+    """Answers each training by a script; None in a script is the worker's death."""
+
+    def __init__(self, script: Callable[[TrainingJob], Script], number: int = 0) -> None:
+        self.settings = SimpleNamespace(number=number)
+        self.pid, self.place, self.ending, self.is_ready = 1, "process 1", "ended", True
+        self.outbox: list[Response | None] = []
+        self.script = script
+        self._running: Script | None = None
+
+    def send(self, message: Request) -> None:
+        if isinstance(message, Train):
+            self._running = self.script(message.job)
+            self.outbox.append(next(self._running))
+        elif isinstance(message, Reply) and self._running:
+            self.outbox.append(self._running.send(message.answer))
+
+    def measure(self) -> Measured | None:
+        return None
+
+
+class FakePool:
+    """Workers in this process; `replaced` are those that were replaced."""
+
+    def __init__(self, script: Callable[[TrainingJob], Script], n_workers: int = 1) -> None:
+        self.workers = [FakeWorker(script, number) for number in range(n_workers)]
+        self.replaced: list[FakeWorker] = []
+
+    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:
+        """At most one message of each worker."""
+        return [(worker, worker.outbox.pop(0)) for worker in self.workers if worker.outbox]
+
+    def replace(self, worker: FakeWorker) -> FakeWorker:
+        new = FakeWorker(worker.script, worker.settings.number)
+        self.workers[self.workers.index(worker)] = new
+        self.replaced.append(worker)
+        return new
+
+    @property
+    def as_pool(self) -> AnyPool:
+        return cast("AnyPool", self)

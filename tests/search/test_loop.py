@@ -1,0 +1,442 @@
+"""A search with workers that answer by a script: each end of a trial, and all that it updates."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.fake_workers import EPOCHS, FakePool, Script, epoch, result_of, trains
+from tests.studies import CONFIG, session_of
+from tuning.config import TrainConfig
+from tuning.errors import SpaceBug, StudyError
+from tuning.outcomes import FailureReason, SearchEnd, StopReason
+from tuning.results import ResultsDir
+from tuning.search import ends, open_trials
+from tuning.search.loop import Search
+from tuning.search.session import Interrupt, Session
+from tuning.spaces.hyperparameters import Hyperparameter
+from tuning.spaces.loading import SearchSpace
+from tuning.study.coordinators import Coordinators
+from tuning.training.result import TrainingJob
+from tuning.workers import limits
+from tuning.workers.messages import (
+    EpochEnded,
+    ErrorRaised,
+    ModelRefused,
+    TrainingEnded,
+    TrainingFailed,
+)
+
+# Large enough that random trials are no duplicates.
+SPACE = SearchSpace(
+    "large",
+    (
+        Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=100_000),
+        Hyperparameter(name="sequence_length", kind="fixed", default=8),
+    ),
+)
+
+Scripts = Callable[[TrainingJob], Script]
+
+
+class Alone(Coordinators):
+    """A coordinator of a study in memory, which needs no lock."""
+
+    def asking(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+@dataclass
+class Run:
+    """A search over a study in memory."""
+
+    session: Session
+    pool: FakePool
+    search: Search
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self.session.study.get_trials(deepcopy=False)
+
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.trials]
+
+    def go(self, n_trials: int, *, timeout_seconds: float | None = None) -> SearchEnd:
+        return self.search.run(n_trials=n_trials, timeout_seconds=timeout_seconds)
+
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(script: Scripts, *, n_workers: int = 1, pruner: str = "none", **changes: Any) -> Run:
+        config = replace(
+            CONFIG,
+            sampler="random",
+            pruner=pruner,
+            train=TrainConfig(epochs=EPOCHS, patience=EPOCHS),
+            **changes.pop("config", {}),
+        )
+        study = optuna.create_study(direction="maximize")
+        texts = SimpleNamespace(lengths=np.array([3, 5]))
+        corpus = SimpleNamespace(
+            card={"class_names": ["negative", "positive"]},
+            folder=tmp_path,
+            split=lambda name: SimpleNamespace(texts=texts),
+        )
+        pool = FakePool(script, n_workers)
+        session = replace(
+            session_of(study, config, SPACE, ResultsDir(tmp_path / "results")),
+            **{"corpus": cast("Any", corpus), "pool": pool.as_pool, **changes},
+        )
+        session.folder.path.mkdir(parents=True, exist_ok=True)
+        return Run(session, pool, Search(session, Alone(study)))
+
+    return made
+
+
+def after_the_baseline(script: Scripts) -> Scripts:
+    """The baseline trains as it should; the next training follows the script, all later ones train
+    too.
+    """
+    started: list[TrainingJob] = []
+
+    def scripts(job: TrainingJob) -> Script:
+        started.append(job)
+        return script(job) if len(started) == 2 else trains(job)
+
+    return scripts
+
+
+def says(*messages: Any) -> Scripts:
+    """A training that sends these messages, whatever it is answered."""
+
+    return lambda job: (message for message in messages)
+
+
+def completes(job: TrainingJob) -> Script:
+    return trains(job, value=0.9)
+
+
+BUG = ErrorRaised("bug", "KeyError: 'cell'", "Traceback of the space")
+
+# The script of a trial, its state, its reason, and whether its values are trained again.
+ENDS: Mapping[str, tuple[Scripts, TrialState, FailureReason | None, bool]] = {
+    "complete": (completes, TrialState.COMPLETE, None, False),
+    "infeasible": (
+        says(TrainingFailed(FailureReason.NAN_LOSS, "the loss is nan")),
+        TrialState.FAIL,
+        FailureReason.NAN_LOSS,
+        False,
+    ),
+    "infeasible in its second epoch": (
+        says(EpochEnded(epoch(1, 0.5)), TrainingFailed(FailureReason.NAN_LOSS, "nan")),
+        TrialState.FAIL,
+        FailureReason.NAN_LOSS,
+        False,
+    ),
+    "lost": (says(None), TrialState.FAIL, FailureReason.LOST, True),
+    "lost in its second epoch": (
+        says(EpochEnded(epoch(1, 0.5)), None),
+        TrialState.FAIL,
+        FailureReason.LOST,
+        True,
+    ),
+    "refused": (
+        says(ModelRefused(result_of([epoch(1, 0.5)], n_parameters=10_000))),
+        TrialState.PRUNED,
+        FailureReason.OVER_A_LIMIT,
+        False,
+    ),
+    "bug": (says(BUG), TrialState.FAIL, FailureReason.BUG, False),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_end_of_a_trial_updates_all_that_is_kept_of_it(name: str, make: Make) -> None:
+    script, state, reason, is_queued_again = ENDS[name]
+    run = make(after_the_baseline(script), keep_going=True, config={"max_parameters": 1_000})
+    n_again = 2 if state is TrialState.FAIL else 1
+    assert run.go(2) is SearchEnd.FINISHED
+    trial = run.trials[1]
+    assert trial.state is state
+    assert trial.user_attrs.get("reason") == (None if reason is None else reason.value)
+    assert len(run.trials) == 1 + n_again
+    if state is TrialState.FAIL:
+        assert (run.trials[2].params == trial.params) == is_queued_again
+        error = run.session.folder.error_path(1).read_text()
+        assert error.startswith(f"{reason}: ")
+        assert "vocab_size" in error
+    # Nothing of an ended trial is left: neither with a worker nor on disk, nor in the books.
+    kept = run.search._open
+    assert len(kept) == 0
+    assert not run.session.folder.checkpoint_path(1).exists()
+    assert (1 in kept.configurations.trials.values()) == (state is not TrialState.FAIL)
+    assert len(run.pool.replaced) == (reason is FailureReason.LOST)
+
+
+@pytest.mark.parametrize("reason", [FailureReason.TOO_LONG, FailureReason.SILENT])
+def test_trial_beyond_a_limit_of_its_worker_fails(
+    reason: FailureReason, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exceeded(self: limits.WorkerLimits) -> list[Any]:
+        (worker,) = self._watched
+        is_second = len(run.trials) == 2 and run.states()[1] == "RUNNING"
+        return [(worker, reason, "it hung")] if is_second else []
+
+    run = make(trains)
+    monkeypatch.setattr(
+        limits.WorkerLimits, "exceeded", lambda self: exceeded(self) if self._watched else []
+    )
+    assert run.go(2) is SearchEnd.FINISHED
+    assert run.trials[1].user_attrs["reason"] == reason.value
+    assert "it hung, and was replaced" in run.session.folder.error_path(1).read_text()
+    is_queued_again = reason is FailureReason.SILENT
+    assert (run.trials[2].params == run.trials[1].params) == is_queued_again
+
+
+def test_configuration_that_is_lost_twice_is_not_tried_again(make: Make) -> None:
+    n_started = 0
+
+    def script(job: TrainingJob) -> Script:
+        nonlocal n_started
+        n_started += 1
+        return says(None)(job) if n_started in (2, 3) else trains(job)
+
+    run = make(script)
+    assert run.go(2) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
+    assert run.trials[2].params == run.trials[1].params != run.trials[3].params
+    assert run.trials[2].user_attrs["n_lost"] == 1
+
+
+def test_bug_in_the_search_space_stops_the_search_and_is_queued_again(make: Make) -> None:
+    run = make(after_the_baseline(says(BUG)))
+    with pytest.raises(SpaceBug, match=r"Trial 1 \(.*\) stopped the study: KeyError") as raised:
+        run.go(2)
+    assert raised.value.traceback == BUG.traceback
+    assert run.states() == ["COMPLETE", "FAIL", "WAITING"]
+    assert run.search._open.dispatcher.running == []
+    assert BUG.traceback in run.session.folder.error_path(1).read_text()
+
+
+def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:
+    run = make(says(TrainingFailed(FailureReason.OUT_OF_MEMORY, "9 GB")))
+    with pytest.raises(StudyError, match="10 failed one after the other, the last for 'out of mem"):
+        run.go(99)
+    assert run.states() == ["FAIL"] * ends.MAX_FAILURES_IN_A_ROW
+
+
+def test_trial_that_ends_sets_the_count_of_failures_back(make: Make) -> None:
+    n_started = 0
+
+    def script(job: TrainingJob) -> Script:
+        nonlocal n_started
+        n_started += 1
+        fails = says(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
+        return trains(job) if n_started % ends.MAX_FAILURES_IN_A_ROW == 0 else fails(job)
+
+    run = make(script)
+    assert run.go(3) is SearchEnd.FINISHED
+    assert run.states().count("FAIL") == 3 * (ends.MAX_FAILURES_IN_A_ROW - 1)
+
+
+def by_value(values: list[float]) -> Scripts:
+    """Trainings with these values, in the order in which their trials start; a resumed training
+    has the value that it had.
+    """
+    of_checkpoint: dict[str | None, float] = {}
+    left = iter(values)
+
+    def script(job: TrainingJob) -> Script:
+        if job.checkpoint not in of_checkpoint:
+            of_checkpoint[job.checkpoint] = next(left)
+        return trains(job, value=of_checkpoint[job.checkpoint])
+
+    return script
+
+
+def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -> None:
+    run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
+    events: list[str] = []
+    run.search._progress._on_change = lambda progressed: events.append(progressed.event)
+    assert run.go(8) is SearchEnd.FINISHED
+    paused, went_on = (
+        events.index(f"trial 2 {what} after epoch 1") for what in ("pauses", "goes on")
+    )
+    assert paused < events.index("trial 3 epoch 1: val_accuracy 0.3000") < went_on
+    assert [*run.trials[2].intermediate_values][:2] == [1, 2]
+    assert not [*run.session.folder.path.rglob("checkpoint*")]
+    assert len(run.search._open) == 0
+
+
+def test_paused_trial_that_can_t_go_on_any_more_is_pruned_at_once(make: Make) -> None:
+    events: list[tuple[str, int]] = []
+    run = make(by_value([0.9, 0.1, 0.8, 0.7]), pruner="asha")
+    run.search._progress._on_change = lambda p: events.append((p.event, p.n_paused))
+    assert run.go(4) is SearchEnd.FINISHED
+    pruned_at = [event for event, _ in events].index(
+        "trial 1 pruned after epoch 1, behind too many at its rung"
+    )
+    assert not any(event.startswith("trial 3 complete") for event, _ in events[:pruned_at])
+    assert run.states()[1] == "PRUNED"
+
+
+def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_trials, "MAX_CHECKPOINT_BYTES", 0)
+    run = make(by_value([0.9, 0.8, 0.3, 0.2]), pruner="asha")
+    assert run.go(4) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+
+
+def interrupting(run: Run, *, after: int) -> None:
+    """Have the user interrupt the search when this many epochs have ended."""
+    n_epochs = 0
+
+    def on_change(progressed: Any) -> None:
+        nonlocal n_epochs
+        n_epochs += " epoch " in progressed.event and not progressed.event.endswith("starts")
+        run.session.interrupt.requested = n_epochs >= after
+
+    run.search._progress._on_change = on_change
+
+
+@pytest.mark.parametrize("can_pause", [True, False])
+def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make) -> None:
+    run = make(
+        after_the_baseline(lambda job: trains(job, can_pause=can_pause)), interrupt=Interrupt()
+    )
+    interrupting(run, after=EPOCHS + 2)  # the baseline's epochs, its end, and one of trial 1
+    assert run.go(3) is SearchEnd.INTERRUPTED
+    assert run.search._open.dispatcher.running == []
+    if can_pause:
+        assert run.states() == ["COMPLETE", "RUNNING"]
+        assert run.trials[1].user_attrs["paused"]
+        assert run.session.folder.checkpoint_path(1).exists()
+    else:
+        assert run.states() == ["COMPLETE", "FAIL", "WAITING"]
+        assert run.trials[1].user_attrs["reason"] == "interrupted"
+
+
+def test_search_whose_time_is_up_pauses_its_trial(make: Make) -> None:
+    run = make(after_the_baseline(trains))
+    search = run.search
+
+    def on_change(progressed: Any) -> None:
+        if progressed.event.startswith("trial 1 epoch 2"):
+            search._deadline = 0.0
+
+    search._progress._on_change = on_change
+    assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
+    assert run.states() == ["COMPLETE", "RUNNING"]
+    assert run.trials[1].user_attrs["paused"]
+    assert len(run.trials[1].intermediate_values) == 3  # the time was up during the third epoch
+
+
+def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None:
+    run = make(after_the_baseline(trains))
+    study = run.session.study
+
+    def on_change(progressed: Any) -> None:
+        if progressed.event.startswith("trial 1 epoch 2"):
+            study.tell(1, state=TrialState.FAIL)
+
+    run.search._progress._on_change = on_change
+    assert run.go(2) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "reason" not in run.trials[1].user_attrs
+    assert 1 not in run.search._open.configurations.trials.values()
+    assert len(run.search._open) == 0
+
+
+def same_as_the_first(run: Run, *, n: int) -> None:
+    """Queue the values of trial 1 again, as trials 2, 3, …"""
+
+    def on_change(progressed: Any) -> None:
+        if progressed.event.startswith("trial 1 starts"):
+            for _ in range(n):
+                run.session.study.enqueue_trial(run.trials[1].params)
+
+    run.search._progress._on_change = on_change
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_duplicates_get_the_result_of_the_trial_that_they_wait_for(
+    n_workers: int, make: Make
+) -> None:
+    trained: list[TrainingJob] = []
+
+    def script(job: TrainingJob) -> Script:
+        trained.append(job)
+        return trains(job)
+
+    run = make(script, n_workers=n_workers)
+    same_as_the_first(run, n=2)
+    assert run.go(4) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE"] * 4
+    assert len(trained) == 2
+    for duplicate in run.trials[2:]:
+        assert duplicate.user_attrs["same_as"] == 1
+        assert duplicate.values == run.trials[1].values
+        assert duplicate.user_attrs["seconds"] == {}
+    assert len(run.search._open) == 0
+
+
+def test_duplicates_of_a_trial_that_fails_fail_for_its_reason(make: Make) -> None:
+    """With two workers the duplicate is asked for while the first trains."""
+
+    def fails_late(job: TrainingJob) -> Script:
+        for number in range(1, 2 * EPOCHS):  # until the baseline has made room for the duplicate
+            yield EpochEnded(epoch(number, 0.5))
+        yield TrainingFailed(FailureReason.NAN_LOSS, "nan")
+
+    run = make(after_the_baseline(fails_late), n_workers=2)
+    same_as_the_first(run, n=1)
+    assert run.go(3) is SearchEnd.FINISHED
+    assert [t.user_attrs.get("reason") for t in run.trials[1:3]] == ["NaN loss", "NaN loss"]
+    assert "it is the same as trial 1" in run.session.folder.error_path(2).read_text()
+    assert len(run.search._open) == 0
+
+
+def test_study_has_no_more_trials_than_asked_for_with_any_number_of_workers(make: Make) -> None:
+    run = make(trains, n_workers=5)
+    assert run.go(7) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE"] * 7
+
+
+def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Make) -> None:
+    """The worker ends a training whose patience is over, whatever it is answered."""
+
+    def impatient(job: TrainingJob) -> Script:
+        yield EpochEnded(epoch(1, 0.1))
+        yield TrainingEnded(result_of([epoch(1, 0.1)]))
+
+    run = make(after_the_baseline(impatient), pruner="asha")
+    assert run.go(2) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "COMPLETE"]
+
+
+def test_worker_s_answer_follows_from_why_a_trial_stops() -> None:
+    opened = open_trials.OpenTrial(cast("Any", None), {})
+    answers = {None: opened.answer.value}
+    for stop in StopReason:
+        opened.stop = stop
+        answers[stop] = opened.answer.value
+    assert answers == {
+        None: "go on",
+        StopReason.PRUNED: "stop",
+        StopReason.PAUSED: "pause",
+        StopReason.TIMEOUT: "pause",
+        StopReason.INTERRUPTED: "pause",
+        StopReason.FINISHED_ELSEWHERE: "stop",
+    }

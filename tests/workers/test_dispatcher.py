@@ -1,0 +1,131 @@
+"""The dispatcher, with workers that answer by a script."""
+
+import pytest
+
+from tests.fake_workers import FakePool, Script, epoch, result_of, trains
+from tuning.config import TrainConfig
+from tuning.outcomes import FailureReason
+from tuning.training.result import Answer, TrainingJob
+from tuning.workers import limits
+from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.limits import TrialLimits
+from tuning.workers.messages import EpochEnded, ErrorRaised, Train, TrainingEnded, TrainingFailed
+
+JOB = TrainingJob(values={"units": 2}, n_classes=2, train=TrainConfig(epochs=2), seed=0)
+REQUEST = Train("space.py", "corpus", JOB)
+
+
+def dispatcher_of(pool: FakePool, **options: float) -> Dispatcher[str]:
+    return Dispatcher(pool.as_pool, TrialLimits(**options))
+
+
+def start(dispatcher: Dispatcher[str], *jobs: str) -> None:
+    for worker, job in zip(dispatcher.free(), jobs, strict=False):
+        dispatcher.start(worker, job, REQUEST)
+
+
+def test_events_of_two_workers_come_with_their_jobs() -> None:
+    dispatcher = dispatcher_of(FakePool(trains, 2))
+    start(dispatcher, "a", "b")
+    assert dispatcher.running == ["a", "b"]
+    assert dispatcher.free() == []
+    seen = []
+    while dispatcher.running:
+        for job, message in dispatcher.events(0):
+            seen.append((job, type(message)))
+            if isinstance(message, EpochEnded):
+                dispatcher.reply(job, Answer.GO_ON)
+    for job in ("a", "b"):
+        kinds = [kind for name, kind in seen if name == job]
+        assert kinds == [EpochEnded, EpochEnded, TrainingEnded]
+    assert len(dispatcher.free()) == 2
+
+
+def test_job_has_left_the_dispatcher_when_its_end_is_received() -> None:
+    def ends_at_once(job: TrainingJob) -> Script:
+        yield ErrorRaised("bug", "KeyError", "")
+
+    dispatcher = dispatcher_of(FakePool(ends_at_once))
+    start(dispatcher, "a")
+    for job, message in dispatcher.events(0):
+        assert (job, message) == ("a", ErrorRaised("bug", "KeyError", ""))
+        assert dispatcher.running == []
+        start(dispatcher, "b")
+    assert dispatcher.running == ["b"]
+
+
+def test_worker_that_dies_is_replaced_and_its_job_failed() -> None:
+    def dies(job: TrainingJob) -> Script:
+        yield None
+
+    pool = FakePool(dies)
+    dispatcher = dispatcher_of(pool)
+    start(dispatcher, "a")
+    detail = "its worker ended and was replaced by process 1"
+    assert [*dispatcher.events(0)] == [("a", TrainingFailed(FailureReason.LOST, detail))]
+    assert len(pool.replaced) == 1
+    assert dispatcher.free() == pool.workers
+
+
+def test_idle_worker_that_dies_is_replaced_without_an_event() -> None:
+    pool = FakePool(trains)
+    pool.workers[0].outbox.append(None)
+    assert [*dispatcher_of(pool).events(0)] == []
+    assert len(pool.replaced) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("seconds", FailureReason.TOO_LONG), ("silent_seconds", FailureReason.SILENT)],
+)
+def test_worker_beyond_a_limit_is_replaced_and_its_job_failed(
+    option: str, reason: FailureReason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(job: TrainingJob) -> Script:
+        while True:
+            yield EpochEnded(epoch(1, 0.5))
+
+    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.0)
+    pool = FakePool(hangs)
+    dispatcher = dispatcher_of(pool, **{option: 1e-9})
+    start(dispatcher, "a")
+    pool.workers[0].outbox.clear()
+    ((job, message),) = [*dispatcher.events(0)]
+    assert isinstance(message, TrainingFailed)
+    assert (job, message.reason) == ("a", reason)
+    assert message.detail.endswith(", and was replaced")
+    assert len(pool.replaced) == 1
+
+
+def test_released_job_has_no_events() -> None:
+    pool = FakePool(trains)
+    dispatcher = dispatcher_of(pool)
+    start(dispatcher, "a")
+    dispatcher.release("a")
+    assert dispatcher.running == []
+    assert [*dispatcher.events(0)] == []
+
+
+def test_workers_get_jobs_in_turn() -> None:
+    def ends_at_once(job: TrainingJob) -> Script:
+        yield TrainingEnded(result_of([epoch(1, 0.5)]))
+
+    pool = FakePool(ends_at_once, 3)
+    dispatcher = dispatcher_of(pool)
+    used = []
+    for job in "abcd":
+        worker = dispatcher.free()[0]
+        used.append(pool.workers.index(worker))  # type: ignore[arg-type]
+        dispatcher.start(worker, job, REQUEST)
+        assert [name for name, _ in dispatcher.events(0)] == [job]
+    assert used == [0, 1, 2, 0]
+
+
+def test_worker_that_has_not_started_gets_no_job() -> None:
+    pool = FakePool(trains, 2)
+    pool.workers[0].is_ready = False
+    dispatcher = dispatcher_of(pool)
+    assert dispatcher.free() == [pool.workers[1]]
+    assert dispatcher.has_ready_worker
+    pool.workers[1].is_ready = False
+    assert not dispatcher.has_ready_worker

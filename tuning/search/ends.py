@@ -1,0 +1,205 @@
+"""The ends of a trial: each one tells the study, forgets the trial, and ends its duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from tuning.config import exceeded
+from tuning.errors import SpaceBug, StudyError
+from tuning.outcomes import FailureReason, StopReason
+from tuning.search.open_trials import OpenTrial, OpenTrials
+from tuning.search.session import Session
+from tuning.search.writer import StudyWriter, describe
+from tuning.training.result import FitResult
+from tuning.workers.messages import (
+    Ending,
+    ErrorRaised,
+    ModelRefused,
+    TrainingEnded,
+    TrainingFailed,
+)
+
+MAX_FAILURES_IN_A_ROW = 10
+# Why a trial failed that was to be paused and could not be.
+NOT_PAUSED = {
+    StopReason.TIMEOUT: (FailureReason.TIMEOUT, "the time of this call was up"),
+    StopReason.INTERRUPTED: (FailureReason.INTERRUPTED, "the search was stopped"),
+}
+
+
+class TrialEnds:
+    """Ends open trials.
+
+    Args:
+        notify: called with a sentence after each end.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        writer: StudyWriter,
+        trials: OpenTrials,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._session, self._writer, self._open, self._notify = session, writer, trials, notify
+        self._failures_in_a_row = 0
+
+    def handle(self, opened: OpenTrial, message: Ending) -> None:
+        """End a trial by the last message of its worker, or keep it paused.
+
+        Raises:
+            StudyError: `MAX_FAILURES_IN_A_ROW` trials failed one after the other.
+            SpaceBug: the search space's code raised.
+        """
+        if isinstance(message, TrainingEnded):
+            self._finish(opened, message.result)
+        elif isinstance(message, ModelRefused):
+            self._refuse(opened, message.result)
+        elif isinstance(message, TrainingFailed):
+            self.fail(opened, message.reason, message.detail)
+            self._check_failures(opened, message.reason)
+        else:
+            self._stop_for(opened, message)
+
+    def _close(
+        self, opened: OpenTrial, write: Callable[[], None], *, event: str, has_value: bool = True
+    ) -> None:
+        """End an open trial; every end goes through here. `write` tells the study."""
+        try:
+            write()
+        except UpdateFinishedTrialError:
+            self.finished_elsewhere(opened)
+            return
+        self._open.close(opened, has_value=has_value)
+        if event:
+            self._notify(event)
+        self.settle_duplicates(opened.number)
+
+    def finished_elsewhere(self, opened: OpenTrial) -> None:
+        """Forget a trial that another program has finished: the Dashboard, or a coordinator that
+        counted this one as dead.
+        """
+        self._open.close(opened, has_value=False)
+        self._notify(
+            f"trial {opened.number} has been ended by another program; what this one did of it is"
+            " left out"
+        )
+        self._writer.refresh()
+        self.settle_duplicates(opened.number)
+
+    def settle_duplicates(self, number: int) -> None:
+        """End the trials that wait for a trial, if that trial has ended."""
+        trials = self._writer.summary.trials[number : number + 1]
+        first = next((trial for trial in trials if trial.state.is_finished()), None)
+        if first is None:
+            return
+        for duplicate in self._open.duplicates_of(number):
+            if first.state == TrialState.FAIL:
+                self._fail_duplicate(duplicate, first)
+                continue
+            event = (
+                f"trial {duplicate.number} is the same as trial {number} on these data: not"
+                " trained again"
+            )
+            write = partial(self._writer.copy, duplicate, first)
+            self._close(duplicate, write, event=event)
+
+    def _fail_duplicate(self, duplicate: OpenTrial, first: FrozenTrial) -> None:
+        reason = FailureReason(first.user_attrs.get("reason", FailureReason.LOST))
+        detail = f"it is the same as trial {first.number}"
+        write = partial(self._writer.fail, duplicate, reason, detail, queue_again=False)
+        self._close(duplicate, write, event="", has_value=False)
+
+    def _finish(self, opened: OpenTrial, result: FitResult) -> None:
+        """End a trial whose training has ended, or keep it paused."""
+        is_stopped = result.stopped and not result.paused
+        if is_stopped and opened.stop in NOT_PAUSED:
+            reason, detail = NOT_PAUSED[opened.stop]
+            self.fail(opened, reason, f"{detail}; its values are queued again")
+            return
+        self._failures_in_a_row = 0
+        if result.paused:
+            self._pause(opened, result)
+        # Without `stopped`, the patience was over in the very epoch after which it was to stop.
+        elif opened.stop and result.stopped:
+            event = f"trial {opened.number} pruned after epoch {opened.n_epochs}"
+            self._close(opened, partial(self._writer.prune, opened, result), event=event)
+        else:
+            value = f"{self._session.config.metric} {result.best_value:.4f}"
+            event = f"trial {opened.number} complete: {value} in epoch {result.best_epoch}"
+            self._close(opened, partial(self._writer.complete, opened, result), event=event)
+
+    def _pause(self, opened: OpenTrial, result: FitResult) -> None:
+        try:
+            self._writer.pause(opened, result)
+        except UpdateFinishedTrialError:
+            self.finished_elsewhere(opened)
+            return
+        self._open.paused[opened.number] = opened
+        self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs}")
+        for oldest in self._open.beyond_room():
+            self.prune(oldest, "its checkpoint made room for others")
+
+    def prune(self, opened: OpenTrial, why: str) -> None:
+        """End a paused trial."""
+        event = f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}"
+        self._close(opened, partial(self._writer.prune, opened), event=event)
+
+    def prune_beyond_promotion(self) -> None:
+        """End the paused trials that can't go on any more."""
+        for opened in self._open.beyond_promotion():
+            self.prune(opened, "behind too many at its rung")
+
+    def _refuse(self, opened: OpenTrial, result: FitResult) -> None:
+        """End a trial whose model is larger or slower than allowed, and was not trained."""
+        self._failures_in_a_row = 0
+        sizes = vars(result)
+        beyond = [
+            f"{name} {sizes[name]:,g}, {maximum:,g} allowed"
+            for name, maximum in exceeded(self._session.config.limits, sizes).items()
+        ]
+        event = f"trial {opened.number} not trained: {', '.join(beyond)}"
+        self._close(opened, partial(self._writer.prune, opened, result), event=event)
+
+    def fail(
+        self, opened: OpenTrial, reason: FailureReason, detail: str, *, queue_again: bool = True
+    ) -> None:
+        """Fail an open trial, and queue its values again where the reason may pass."""
+        event = f"trial {opened.number} failed: {reason}"
+        write = partial(self._writer.fail, opened, reason, detail, queue_again=queue_again)
+        self._close(opened, write, event=event, has_value=False)
+
+    def _check_failures(self, opened: OpenTrial, reason: FailureReason) -> None:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            path = self._session.folder.error_path(opened.number)
+            raise StudyError(
+                f"A search must finish some of its trials; {MAX_FAILURES_IN_A_ROW} failed one after"
+                f" the other, the last for {reason.value!r}. See {path}, and narrow the search"
+                " space."
+            )
+
+    def _stop_for(self, opened: OpenTrial, error: ErrorRaised) -> None:
+        """Fail a trial for a bug in the search space's code, and stop the study unless it is to
+        keep going.
+
+        Raises:
+            SpaceBug: the study stops.
+        """
+        keep_going = self._session.keep_going
+        detail = f"{error.message}\n\n{error.traceback}"
+        self.fail(opened, FailureReason.BUG, detail, queue_again=not keep_going)
+        if keep_going:
+            self._check_failures(opened, FailureReason.BUG)
+            return
+        values = describe(opened.values, self._session.space)
+        raise SpaceBug(
+            f"Trial {opened.number} ({values}) stopped the study: {error.message} The traceback is"
+            f" in {self._session.folder.error_path(opened.number)}; mend the space, then go on with"
+            " the same command (--keep-going leaves such trials out).",
+            traceback=error.traceback,
+        )

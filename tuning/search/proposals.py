@@ -1,0 +1,105 @@
+"""Asks Optuna for the next trial of a study, so that several coordinators together start no more
+trials than the study is to have.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tuning.search.open_trials import TAKEN, OpenTrial
+from tuning.search.writer import DEATH_LIMIT, DEATHS, StudyWriter, is_unproven
+from tuning.spaces.hyperparameters import suggest
+from tuning.study.coordinators import COORDINATOR, is_at_work
+from tuning.study.optuna_internals import claim_trial, storage_of
+from tuning.study.samplers import grid_points, make_sampler, stream_position
+
+
+class Proposals:
+    """The trials that a study has yet to start."""
+
+    def __init__(self, writer: StudyWriter) -> None:
+        self._writer, self._config, self._space = writer, writer.config, writer.space
+        is_grid = self._config.sampler == "grid"
+        self._grid = grid_points(self._space, seed=self._config.seed) if is_grid else []
+        self._has_no_point = False
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether a grid has no point left, and no failed point is queued again."""
+        return self._has_no_point and not self._writer.summary.counts["waiting"]
+
+    def ask(self, *, n_trials: int) -> OpenTrial | None:
+        """Return the next trial; None where no slot of the study's `n_trials` is free, or a grid
+        has no point left (`is_exhausted`).
+
+        The result is None too while another trial of this coordinator must train alone, because
+        its coordinator has died too often with it.
+
+        Raises:
+            UpdateFinishedTrialError: the values were drawn for so long that another coordinator
+                took the trial over.
+        """
+        started = time.perf_counter()
+        writer = self._writer
+        with writer.coordinators.asking():
+            writer.refresh()
+            trials, counts = writer.summary.trials, writer.summary.counts
+            if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
+                return None
+            is_queued = counts["waiting"] > 0
+            if self._config.sampler == "grid" and not is_queued:
+                is_queued = self._queue_grid_point(trials)
+                if not is_queued:
+                    return None
+            trial_id = claim_trial(writer.study, any_waiting=is_queued)
+            storage = storage_of(writer.study)
+            storage.set_trial_user_attr(trial_id, COORDINATOR, writer.coordinators.own)
+            # QMC has one sequence for the whole study. The other samplers take longer, and draw
+            # without the lock, so that another coordinator can ask at the same time.
+            opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
+        opened = opened or self._draw(trial_id, trials)
+        writer.reread(opened)
+        opened.storage_seconds = time.perf_counter() - started
+        return opened
+
+    def _queue_grid_point(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Queue the first point of the grid that no trial has; return whether a point is left."""
+        seen = [params for t in trials for params in (t.params, t.system_attrs.get("fixed_params"))]
+        point = next((point for point in self._grid if point not in seen), None)
+        self._has_no_point = point is None
+        if point is not None:
+            self._writer.study.enqueue_trial(point)
+        return point is not None
+
+    def _must_wait(self) -> bool:
+        """Whether a training trial of this coordinator, or the queued trial that is next, is on
+        its last try: until it trains another epoch, only this trial may end the machine.
+        """
+        trials, coordinators = self._writer.summary.trials, self._writer.coordinators
+        own = [
+            trial
+            for trial in trials
+            if is_at_work(trial) and coordinators.is_own(trial) and is_unproven(trial)
+        ]
+        queued = [trial for trial in trials if trial.state == TrialState.WAITING][:1]
+        return bool(own) and any(
+            int(trial.user_attrs.get(DEATHS, 0)) >= DEATH_LIMIT - 1 for trial in (*own, *queued)
+        )
+
+    def _draw(self, trial_id: int, trials: Sequence[FrozenTrial]) -> OpenTrial:
+        study, coordinators = self._writer.study, self._writer.coordinators
+        own = [t for t in trials if t.state == TrialState.WAITING or coordinators.is_own(t)]
+        study.sampler = make_sampler(
+            self._config.sampler,
+            space=self._space,
+            seed=self._config.seed,
+            number=stream_position(own),
+            stream=coordinators.stream,
+            trials=trials,
+            metric=self._config.metric,
+        )
+        trial = Trial(study, trial_id)
+        return OpenTrial(trial, suggest(trial, self._space.hyperparameters))

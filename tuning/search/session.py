@@ -1,0 +1,122 @@
+"""What one call of `tune` or `confirm` holds while it trains, and how it is interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import optuna
+
+from tuning.config import StudyConfig
+from tuning.data.corpus import Corpus
+from tuning.results import ResultsDir, StudyDir
+from tuning.spaces.hyperparameters import Values
+from tuning.spaces.loading import SearchSpace
+from tuning.study.coordinators import FIRST
+from tuning.study.summary import Summary
+from tuning.training.result import FitResult
+from tuning.workers.limits import TrialLimits
+from tuning.workers.messages import Train, train_request
+from tuning.workers.pool import AnyPool
+
+
+@dataclass
+class Interrupt:
+    """Whether the user has asked the call to end; a signal handler sets it."""
+
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Interrupt]:
+    """Set the `Interrupt` at the first Ctrl-C or SIGTERM; raise KeyboardInterrupt at the second.
+
+    The first one is therefore seen between two writes to the storage, never during one.
+    """
+    interrupt = Interrupt()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        interrupt.requested = True
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class Drawing(Protocol):
+    """Figures and notes of a study for Optuna Dashboard.
+
+    They come in from outside, so that a search itself loads no drawing library.
+    """
+
+    def annotate(self, session: Session, summary: Summary) -> None:
+        """Write the study's note and figures; called before the first and after the last trial."""
+
+    def completed(
+        self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
+    ) -> None:
+        """Keep what belongs to a trial that is about to be completed; `summary` is without it."""
+
+
+class NoDrawing:
+    """A `Drawing` that draws nothing."""
+
+    def annotate(self, session: Session, summary: Summary) -> None:
+        pass
+
+    def completed(
+        self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
+    ) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What one call holds while it trains: a study that it owns, the study's data, and workers."""
+
+    study: optuna.Study
+    config: StudyConfig
+    space: SearchSpace
+    space_path: Path
+    results: ResultsDir
+    corpus: Corpus
+    pool: AnyPool
+    limits: TrialLimits
+    interrupt: Interrupt
+    coordinator: str = FIRST
+    keep_going: bool = False
+    drawing: Drawing = field(default_factory=NoDrawing)
+
+    @property
+    def folder(self) -> StudyDir:
+        return self.results.study(self.config.study)
+
+    def train_request(
+        self,
+        values: Values,
+        *,
+        limits: Mapping[str, float] | None = None,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+    ) -> Train:
+        """Return the request to train a configuration as the study's settings say."""
+        return train_request(
+            self.config,
+            values,
+            space_path=self.space_path,
+            corpus=self.corpus,
+            known=[item.name for item in self.space.hyperparameters],
+            limits=limits,
+            checkpoint=checkpoint,
+            resume=resume,
+        )

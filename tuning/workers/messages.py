@@ -1,0 +1,159 @@
+"""The messages between the coordinator and a worker, as JSON.
+
+| the coordinator sends | the worker answers |
+|---|---|
+| `Declare` | `SpaceDeclared` |
+| `Train` | `EpochEnded` after each epoch, and waits for a `Reply` |
+| | then `TrainingEnded`, `ModelRefused` or `TrainingFailed` |
+| any | `ErrorRaised`, where the worker's code or the search space's raised |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.config import StudyConfig
+from tuning.data.corpus import Corpus
+from tuning.outcomes import FailureReason
+from tuning.spaces.hyperparameters import Values
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
+
+if TYPE_CHECKING:
+    from cattrs.preconf.json import JsonConverter
+
+
+@dataclass(frozen=True)
+class Declare:
+    """Read the hyperparameters that the search space in a file declares."""
+
+    path: str
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one model. `corpus` is the folder of the tokenised data set."""
+
+    space_path: str
+    corpus: str
+    job: TrainingJob
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the training does after an epoch."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class SpaceDeclared:
+    """A search space, as `SearchSpace.to_dict` gives it."""
+
+    space: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch has ended; the worker waits for a `Reply`."""
+
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class TrainingEnded:
+    """A training has ended or is paused."""
+
+    result: FitResult
+
+
+@dataclass(frozen=True)
+class ModelRefused:
+    """The model is larger or slower than allowed, and was not trained."""
+
+    result: FitResult
+
+
+@dataclass(frozen=True)
+class TrainingFailed:
+    """The training failed for a named reason, or its worker was replaced."""
+
+    reason: FailureReason
+    detail: str
+
+
+@dataclass(frozen=True)
+class ErrorRaised:
+    """An exception in the worker. `error` is the name of its class in `tuning.errors`, or
+    "bug" for any other class.
+    """
+
+    error: str
+    message: str
+    traceback: str
+
+
+Request = Declare | Train | Reply
+Ending = TrainingEnded | ModelRefused | TrainingFailed | ErrorRaised
+Response = SpaceDeclared | EpochEnded | Ending
+Message = Request | Response
+
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Declare, Train, Reply, SpaceDeclared, EpochEnded),
+        *(TrainingEnded, ModelRefused, TrainingFailed, ErrorRaised),
+    )
+}
+
+
+@cache
+def _converter() -> JsonConverter:
+    from cattrs.preconf.json import make_converter  # 0.1 s, which `--help` does not need
+
+    return make_converter()
+
+
+def encode(message: Message) -> bytes:
+    """Return a message as JSON."""
+    values = _converter().unstructure(message)
+    return json.dumps({"kind": type(message).__name__, **values}).encode()
+
+
+def decode(data: bytes) -> Message:
+    """Return the message that `encode` was given."""
+    values = json.loads(data)
+    kind = _KINDS[values.pop("kind")]
+    return _converter().structure(values, kind)
+
+
+def train_request(
+    config: StudyConfig,
+    values: Values,
+    *,
+    space_path: Path,
+    corpus: Corpus,
+    known: Sequence[str],
+    limits: Mapping[str, float] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Train:
+    """Return the request for a training of a study, with the study's seed and settings."""
+    job = TrainingJob(
+        values=values,
+        n_classes=len(corpus.card["class_names"]),
+        train=config.train,
+        seed=config.seed,
+        metric=config.metric,
+        known=tuple(known),
+        limits=dict(limits or {}),
+        measure_latency=config.measures_latency,
+        checkpoint=None if checkpoint is None else str(checkpoint.absolute()),
+        resume=resume,
+    )
+    return Train(str(space_path), str(corpus.folder.absolute()), job)
