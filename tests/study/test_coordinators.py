@@ -400,10 +400,9 @@ def test_trial_that_the_dashboard_ends_is_let_go(setting: Setting) -> None:
 
 
 def test_joining_refuses_what_it_cannot_join(
-    setting: Setting, tmp_path: Path, tiny_space: Path
+    copied: Setting, tmp_path: Path, tiny_space: Path
 ) -> None:
-    setting.tune(1)
-    url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
+    url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
     with pytest.raises(StudyError, match=r"'t' is not in .*, it holds s"):
         fetch_study(other.study("t"), storage_url=url, moved={})
     with pytest.raises(StudyError, match="there is no file"):
@@ -413,7 +412,7 @@ def test_joining_refuses_what_it_cannot_join(
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
         tune(
-            replace(setting.config, space=str(copy)),
+            replace(copied.config, space=str(copy)),
             results=other,
             storage_url=url,
             n_trials=None,
@@ -422,11 +421,10 @@ def test_joining_refuses_what_it_cannot_join(
 
 
 def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
-    setting: Setting, tmp_path: Path, tiny_space: Path
+    copied: Setting, tmp_path: Path, tiny_space: Path
 ) -> None:
-    setting.tune(1)
     url, other, marker = (
-        setting.results.storage_url(None),
+        copied.results.storage_url(None),
         ResultsDir(tmp_path / "other"),
         tmp_path / "ran",
     )
@@ -435,7 +433,7 @@ def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
         tune(
-            replace(setting.config, space=str(copy)),
+            replace(copied.config, space=str(copy)),
             results=other,
             storage_url=url,
             n_trials=None,
@@ -528,18 +526,13 @@ def test_three_machines_finish_a_study_though_one_is_killed(
     """Three processes with a folder each; one that joined is killed, all of its processes at once,
     in the middle of a trial.
     """
-    slow = Path(setting.config.space)
-    slow.write_text(
-        slow.read_text().replace(
-            "        return lstm", "        import time; time.sleep(1.5)\n        return lstm"
-        )
-    )
+    setting.run_in_build("import time; time.sleep(1.5)")
     common = ("--workers", "1", "--dead-seconds", "5", "--no-confirm")
     first = machine(
         "first",
         *common,
         "--space",
-        str(slow),
+        setting.config.space,
         "--data",
         setting.config.data.data,
         "--n-trials",
