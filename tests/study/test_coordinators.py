@@ -125,13 +125,13 @@ def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> No
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=ask_all, args=(replace(shared, opened=[]), f"{number:x}", 17))
-        for number in range(3)
+        for number in range(2)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [0] * 3
+    assert [process.exitcode for process in processes] == [0] * 2
     assert states(shared) == [TrialState.RUNNING] * 17
 
 
