@@ -136,7 +136,7 @@ install: $(VENV)/.installed
 
 ## test: run the fast tests
 test: $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4
+	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
 test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench

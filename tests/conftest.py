@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from tests.commands import Ran
 from tests.postgresql import programs, server
-from tests.studies import TINY_SPACE, Setting
+from tests.studies import TINY_SPACE, Setting, copy_study
 from tests.texts import make_reviews
 from tuning.cli import commands
 from tuning.config import DataConfig, StudyConfig, TrainConfig
@@ -134,6 +134,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
         results, results.study("s"), storage_url=results.storage_url(None)
     )
     return results, Outcome(summary, space_of_study, "finished", 8)
+
+
+@pytest.fixture
+def copied(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Setting:
+    """A copy of the study "s", which a test may change."""
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    return copy_study(finished[0], folder)
 
 
 @pytest.fixture(scope="session")

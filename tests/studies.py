@@ -1,5 +1,6 @@
 """Search spaces, configurations and studies that several tests use."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,10 +14,11 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.paths import ROOT
+from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.report.drawing import DashboardDrawing
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, read_json, write_json
 from tuning.search.session import Interrupt, Session
 from tuning.search.tune import Outcome, tune
 from tuning.spaces.hyperparameters import Hyperparameter
@@ -103,6 +105,17 @@ class Setting:
             **settings,
         )  # type: ignore[arg-type]
 
+    def edit_space(self, old: str, new: str) -> None:
+        """Change the source text of the search space."""
+        substitute(Path(self.config.space), old, new)
+
+    def run_in_build(self, code: str) -> None:
+        """Have the search space run this code before it builds a model."""
+        lines = "".join(f"        {line}\n" for line in code.splitlines())
+        self.edit_space(
+            "        return lstm_classifier(", f"{lines}        return lstm_classifier("
+        )
+
     def study(self) -> optuna.Study:
         return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
 
@@ -130,6 +143,22 @@ def session_of(
         interrupt=Interrupt(),
         drawing=DashboardDrawing(),
     )
+
+
+def copy_study(results: ResultsDir, folder: Path) -> Setting:
+    """A copy of the study of the fixture `finished`, with its data and its search space, which a
+    test may change.
+    """
+    made = Setting(folder, folder / "reviews.csv", folder / "tiny.py")
+    made.config = replace(made.config, sampler="random")
+    shutil.copytree(results.path, made.results.path)
+    record = read_json(made.folder.config_path)
+    shutil.copy(record["config"]["data"]["data"], made.config.data.data)
+    shutil.copy(record["config"]["space"], made.config.space)
+    record["config"]["data"]["data"] = made.config.data.data
+    record["config"]["space"] = made.config.space
+    write_json(made.folder.config_path, record)
+    return made
 
 
 def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:

@@ -1,6 +1,7 @@
 """Reviews made in code, and texts that are hard to tokenise."""
 
 import random
+from pathlib import Path
 
 import pandas as pd
 from hypothesis import strategies as st
@@ -69,3 +70,12 @@ def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
             {"review_body": text, "star_rating": rng.choice((4, 5) if positive else (1, 2))}
         )
     return pd.DataFrame(rows)
+
+
+def substitute(path: Path, old: str, new: str) -> None:
+    """Put `new` in the place of `old` in a file, which must contain `old` exactly once: a test must
+    not pass because nothing was changed.
+    """
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path} contains {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new))

@@ -19,7 +19,7 @@ from typer.core import TyperGroup, TyperOption
 from tests.commands import Ran
 from tests.paths import ROOT
 from tests.studies import TINY_SPACE
-from tests.texts import make_reviews
+from tests.texts import make_reviews, substitute
 from tuning.cli import commands, display, progress
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import DEFAULT_SHARE
@@ -134,7 +134,8 @@ def test_tune_refuses_a_wrong_space(
     old: str, new: str, words: list[str], run_cli: Run, tmp_path: Path, reviews_csv: Path
 ) -> None:
     space = tmp_path / "wrong.py"
-    space.write_text(TINY_SPACE.replace(old, new))
+    space.write_text(TINY_SPACE)
+    substitute(space, old, new)
     check_refused(run_cli("tune", "--data", reviews_csv, "--space", space, "--workers", 1), *words)
     assert not list((tmp_path / "results").glob("*/study.json"))
     assert not (tmp_path / "results" / "optuna.db").exists()

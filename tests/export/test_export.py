@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 from tests.commands import Ran
 from tests.paths import ROOT
 from tests.studies import Setting
-from tests.texts import make_reviews
+from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
@@ -308,21 +308,17 @@ def test_command_shows_every_form_and_what_is_kept(
     assert "its SHA-256 is another" in refused.err
 
 
-def test_export_refuses_data_that_changed(setting: Setting) -> None:
-    setting.tune(1)
-    path = Path(setting.config.data.data)
-    path.write_text(path.read_text().replace("item7", "item seven"))
+def test_export_refuses_data_that_changed(copied: Setting) -> None:
+    substitute(Path(copied.config.data.data), "item7.", "item seven.")
     with pytest.raises(StudyError, match="fingerprint"):
-        export_study(setting.results)
-    assert not setting.folder.best_dir.exists()
+        export_study(copied.results)
+    assert not copied.folder.best_dir.exists()
 
 
-def test_export_refuses_a_space_that_changed(setting: Setting) -> None:
-    setting.tune(1)
-    path = Path(setting.config.space)
-    path.write_text(path.read_text().replace('"lstm_units", 2, 4', '"lstm_units", 2, 5'))
+def test_export_refuses_a_space_that_changed(copied: Setting) -> None:
+    copied.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
     with pytest.raises(SpaceError, match="Put the file back"):
-        export_study(setting.results)
+        export_study(copied.results)
 
 
 def test_only_the_export_reads_the_test_split(
@@ -347,14 +343,13 @@ def test_only_the_export_reads_the_test_split(
     with pytest.raises(Stop):
         export_study(results)
     assert read.count("test") == 1
-    callers = [p.name for p in (ROOT / "tuning").rglob("*.py") if 'split("test")' in p.read_text()]
-    assert callers == ["test_split.py"]
-    labels = [
-        p.name
-        for p in (ROOT / "tuning").rglob("*.py")
-        if re.search(r"""frames\["test"\]\["label"\]""", p.read_text())
-    ]
-    assert labels == []
+    sources = {
+        path.relative_to(ROOT / "tuning").as_posix(): path.read_text()
+        for path in (ROOT / "tuning").rglob("*.py")
+    }
+    callers = [path for path, text in sources.items() if 'split("test")' in text]
+    assert callers == ["evaluation/test_split.py"]
+    assert not [path for path, text in sources.items() if 'frames["test"]["label"]' in text]
 
 
 @pytest.mark.slow

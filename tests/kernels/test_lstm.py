@@ -173,7 +173,7 @@ def test_double_precision_is_that_of_keras() -> None:
         np.testing.assert_allclose(fused, stock, atol=1e-12)
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 @pytest.mark.parametrize("recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_weights_after_50_steps_are_those_of_keras(
@@ -190,7 +190,8 @@ def test_weights_after_50_steps_are_those_of_keras(
         np.testing.assert_allclose(fused, stock, atol=1e-4)
 
 
-@settings(deadline=None)  # the first example compiles the kernel for float64
+@pytest.mark.slow  # the first example compiles the kernel for float64: 13 s
+@settings(deadline=None)
 @given(
     st.integers(1, 4),
     st.integers(1, 6),

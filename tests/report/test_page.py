@@ -149,13 +149,26 @@ def test_text_that_looks_like_a_formula_is_none_in_the_table() -> None:
     assert table["value"].tolist() == [-0.5, -0.5]
 
 
-def test_verdict_compares_with_the_baseline(finished: tuple[ResultsDir, Outcome]) -> None:
-    _, outcome = finished
-    best, baseline = outcome.summary.best, outcome.summary.baseline
-    assert best is not None
-    assert baseline is not None
-    assert f"{best.value:.4f}" in verdict(outcome.summary)
-    assert "baseline" in verdict(outcome.summary)
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (
+            0.8125,
+            "The best of the search, of 2 finished trials, is trial 1 with val_accuracy 0.8125,"
+            " against 0.8000 of the baseline (trial 0), a difference of +0.0125.",
+        ),
+        (
+            0.75,
+            "The best of the search, of 2 finished trials, is trial 0 with val_accuracy 0.8000: the"
+            " baseline itself. Nothing that was tried is better.",
+        ),
+    ],
+)
+def test_verdict_compares_with_the_baseline(value: float, sentence: str) -> None:
+    study = optuna.create_study(direction="maximize")
+    for number, each in enumerate((0.8, value)):
+        study.add_trial(create_trial(value=each, user_attrs={"baseline": number == 0}))
+    assert verdict(summarize(study, metric="val_accuracy")).startswith(sentence)
 
 
 def test_near_bounds_names_the_end_and_the_range_to_search_next(

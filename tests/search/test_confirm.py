@@ -2,10 +2,9 @@
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import optuna
@@ -14,8 +13,8 @@ from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from tests.commands import Ran
-from tests.studies import TINY_SPACE, Setting
-from tests.texts import make_reviews
+from tests.studies import Setting
+from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import judge
 from tuning.confirmation.rounds import Confirmation
@@ -37,31 +36,9 @@ from tuning.workers.messages import Ending
 TERMS = {field.name for field in fields(Terms)}
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder with a study of four trials, which records where its data lie, and a copy to put
-    there again after a test changed it.
-    """
-    folder = tmp_path_factory.mktemp("searched") / "now"
-    folder.mkdir()
-    make_reviews().to_csv(folder / "reviews.csv", index=False)
-    (folder / "tiny.py").write_text(TINY_SPACE)
-    _setting(folder).tune(4)
-    return folder, shutil.copytree(folder, folder.with_name("as it was"))
-
-
-def _setting(folder: Path) -> Setting:
-    made = Setting(folder, folder / "reviews.csv", folder / "tiny.py")
-    made.config = replace(made.config, sampler="random", train=TrainConfig(epochs=2))
-    return made
-
-
 @pytest.fixture
-def setting(searched: tuple[Path, Path]) -> Setting:
-    folder, as_it_was = searched
-    shutil.rmtree(folder)
-    shutil.copytree(as_it_was, folder)
-    return _setting(folder)
+def setting(copied: Setting) -> Setting:
+    return copied
 
 
 def run(setting: Setting, **options: object) -> Confirmation:
@@ -225,14 +202,11 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting
     with pytest.raises(StudyError, match="stopped in the middle"):
         run(setting)
     study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
-    space = Path(setting.config.space)
-    text = space.read_text()
-    space.write_text(text.replace('"lstm_units", 2, 4', '"lstm_units", 2, 5'))
+    setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
     with pytest.raises(SpaceError, match="Put the file back"):
         run(setting, n_seeds=2)
-    space.write_text(text)
-    data = Path(setting.config.data.data)
-    data.write_text(data.read_text().replace("item7", "item seven"))
+    setting.edit_space('"lstm_units", 2, 5', '"lstm_units", 2, 4')
+    substitute(Path(setting.config.data.data), "item7.", "item seven.")
     with pytest.raises(StudyError, match="fingerprint"):
         run(setting, n_seeds=2)
     assert setting.folder.confirmation_path.read_bytes() == before
@@ -241,8 +215,7 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting
 def test_confirmation_needs_three_completed_trials(
     tmp_path: Path, reviews_csv: Path, tiny_space: Path, run_cli: Callable[..., Ran]
 ) -> None:
-    made = Setting(tmp_path, reviews_csv, tiny_space)
-    made.tune(2)
+    Setting(tmp_path, reviews_csv, tiny_space).tune(1)
     ran = run_cli("confirm", "--study", "s")
     assert ran.code == 1
     assert "3 completed trials" in ran.err
@@ -279,25 +252,22 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     assert [one.trial for one in few] == [1, 0]
 
 
-def test_confirmation_goes_on_with_the_workers_of_the_search(
-    tmp_path: Path, reviews_csv: Path, tiny_space: Path
-) -> None:
-    made = Setting(tmp_path, reviews_csv, tiny_space)
+def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -> None:
     said: list[str] = []
     processes: list[tuple[set[int | None], set[int | None]]] = []
 
     def then(session: Session, outcome: Outcome) -> None:
         before = {worker.pid for worker in session.pool.workers}
         found = confirm_within(
-            session, Terms(top=1), on_change=lambda event, found: said.append(event)
+            session, Terms(top=1, n_seeds=3), on_change=lambda event, found: said.append(event)
         )
         processes.append((before, {worker.pid for worker in session.pool.workers}))
         assert found.is_over and found.rounds >= 3
 
-    made.tune(3, n_workers=2, then=then)
+    setting.tune(9, n_workers=2, then=then)
     assert processes[0][0] == processes[0][1]
     assert any("seed 3" in event for event in said)
-    found = Confirmation.load(made.folder)
+    found = Confirmation.load(setting.folder)
     judgement = judge(found) if found else None
     assert judgement is not None and judgement.is_confirmed  # of so short a search too
 

@@ -18,9 +18,10 @@ from tuning.inference.manifest import read_manifest
 from tuning.report.page import write_report
 from tuning.report.sentences import sentences, verdict
 from tuning.report.tables import trial_rows
-from tuning.results import read_json
+from tuning.results import ResultsDir, read_json
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
+from tuning.search.tune import Outcome
 from tuning.study.summary import summarize
 from tuning.study.trials import is_over_limit
 
@@ -30,10 +31,8 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
     """The baseline has 40 rows × 2 and two units: 123 parameters, the most that two of each can
     have.
     """
-    tiny_space.write_text(
-        tiny_space.read_text().replace("10, 40, default=30", "10, 40, default=40")
-    )
     made = Setting(tmp_path, reviews_csv, tiny_space)
+    made.edit_space("10, 40, default=30", "10, 40, default=40")
     made.config = replace(made.config, sampler="random", train=TrainConfig(epochs=2))
     return made
 
@@ -166,11 +165,12 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert refused.code == 1 and "max_parameters" in refused.err
 
 
-def test_named_trial_must_be_complete(setting: Setting) -> None:
-    summary = setting.tune(2).summary
+def test_named_trial_must_be_complete(finished: tuple[ResultsDir, Outcome]) -> None:
+    _, outcome = finished
+    summary = outcome.summary
     assert named_trial(summary, 1).number == 1
-    with pytest.raises(StudyError, match="received 7"):
-        named_trial(summary, 7)
+    with pytest.raises(StudyError, match="received 8"):
+        named_trial(summary, 8)
 
 
 def test_front_is_what_optuna_says() -> None:

@@ -18,10 +18,10 @@ from tests.paths import ROOT
 from tests.studies import Setting
 from tuning.config import DataConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StudyError
-from tuning.results import read_history
+from tuning.results import ResultsDir, read_history
 from tuning.search import open_trials
 from tuning.search.progress import Progressed
-from tuning.search.tune import configure
+from tuning.search.tune import Outcome, configure
 from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import PHASES, status_of
 from tuning.workers.limits import TrialLimits
@@ -30,9 +30,8 @@ from tuning.workers.pool import Pool
 pytestmark = pytest.mark.alone
 
 
-def test_trial_0_is_the_baseline(setting: Setting) -> None:
-    setting.tune(1)
-    trial = setting.study().trials[0]
+def test_trial_0_is_the_baseline(copied: Setting) -> None:
+    trial = copied.study().trials[0]
     assert trial.params == {
         "vocab_size": 30,
         "sequence_length": 8,
@@ -56,8 +55,7 @@ def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> 
     """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and
     third.
     """
-    path = Path(setting.config.space)
-    path.write_text(path.read_text().replace("\nhypermodel = Tiny()\n", GAINS_A_METRIC))
+    setting.edit_space("\nhypermodel = Tiny()\n", GAINS_A_METRIC)
     outcome = setting.tune(2, config={"train": TrainConfig(epochs=3)})
     assert [t.state for t in outcome.summary.trials] == [TrialState.COMPLETE] * 2
     history = read_history(setting.folder.history_path(1))
@@ -65,15 +63,14 @@ def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> 
     assert all({"epoch", "precision", "val_accuracy"} <= row.keys() for row in history)
 
 
-def test_n_trials_counts_the_study_not_the_call(setting: Setting) -> None:
-    first, second, third = setting.tune(2), setting.tune(3), setting.tune(3)
-    assert [o.summary.n_finished for o in (first, second, third)] == [2, 3, 3]
-    assert [o.ended for o in (first, second, third)] == ["finished"] * 3
+def test_n_trials_counts_the_study_not_the_call(copied: Setting) -> None:
+    first, second = copied.tune(9), copied.tune(9)
+    assert [o.summary.n_finished for o in (first, second)] == [9, 9]
+    assert [o.ended for o in (first, second)] == ["finished"] * 2
 
 
-def test_trial_keeps_every_metric_of_every_epoch(setting: Setting) -> None:
-    setting.tune(1)
-    trial, history = setting.study().trials[0], read_history(setting.folder.history_path(0))
+def test_trial_keeps_every_metric_of_every_epoch(copied: Setting) -> None:
+    trial, history = copied.study().trials[0], read_history(copied.folder.history_path(0))
     names = {
         "loss",
         "accuracy",
@@ -106,11 +103,10 @@ def test_trial_can_be_made_again(
     assert first == second
 
 
-def test_two_workers_finish_exactly_n(setting: Setting) -> None:
-    outcome = setting.tune(5, n_workers=2)
-    states = [t.state for t in setting.study().trials]
-    assert states == [TrialState.COMPLETE] * 5
-    assert outcome.summary.n_finished == 5
+def test_two_workers_finish_exactly_n(finished: tuple[ResultsDir, Outcome]) -> None:
+    _, outcome = finished
+    assert [t.state for t in outcome.summary.trials] == [TrialState.COMPLETE] * 8
+    assert outcome.summary.n_finished == 8
 
 
 @pytest.mark.slow
@@ -281,23 +277,23 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     ]
 
 
-def test_progress_names_running_trials_and_the_incumbent(setting: Setting) -> None:
+def test_progress_names_running_trials_and_the_incumbent(copied: Setting) -> None:
     seen: list[Progressed] = []
-    setting.tune(2, on_change=seen.append)
-    assert {0, 1} <= {number for state in seen for number in state.running}
+    copied.tune(10, on_change=seen.append)
+    assert {8, 9} <= {number for state in seen for number in state.running}
     assert seen[-1].summary.best is not None
     assert seen[-1].seconds_left == 0
 
 
 def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
-    space = Path(setting.config.space)
-    text = space.read_text().replace(
+    setting.edit_space(
         'hp.Int("vocab_size", 10, 40, default=30)', 'hp.Choice("vocab_size", [10, 30], default=30)'
     )
-    for name, value in (("sequence_length", 8), ("embedding_dim", 2), ("lstm_units", 2)):
-        start = text.index(f'hp.Int("{name}"')
-        text = text[:start] + f'hp.Fixed("{name}", {value})' + text[text.index(")", start) + 1 :]
-    space.write_text(text)
+    setting.edit_space(
+        'hp.Int("sequence_length", 4, 16, default=8)', 'hp.Fixed("sequence_length", 8)'
+    )
+    for name in ("embedding_dim", "lstm_units"):
+        setting.edit_space(f'hp.Int("{name}", 2, 4, default=2)', f'hp.Fixed("{name}", 2)')
     outcome = setting.tune(20, config={"sampler": "grid"})
     assert outcome.ended == "exhausted"
     assert sorted(t.params["vocab_size"] for t in setting.study().trials) == [10, 30]
@@ -309,11 +305,7 @@ def slow_down(setting: Setting, seconds: float) -> None:
     """
     with Pool(1, log_path=setting.results.path.parent / "server.log"):
         pass
-    space = Path(setting.config.space)
-    line = "    def build(self, hp):\n"
-    space.write_text(
-        space.read_text().replace(line, f"{line}        import time; time.sleep({seconds})\n")
-    )
+    setting.run_in_build(f"import time; time.sleep({seconds})")
 
 
 @pytest.mark.slow
@@ -339,13 +331,12 @@ def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Settin
 @pytest.mark.slow
 def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> None:
     slow_down(setting, 3)
-    space = Path(setting.config.space)
     line = "    def build(self, hp):\n"
     own_fit = (
         "    def fit(self, hp, model, *args, **kwargs):\n        return model.fit(*args,"
         " **kwargs)\n\n"
     )
-    space.write_text(space.read_text().replace(line, own_fit + line))
+    setting.edit_space(line, own_fit + line)
     outcome = setting.tune(
         3, timeout_seconds=2.5, config={"train": TrainConfig(epochs=4, patience=9)}
     )
@@ -354,9 +345,9 @@ def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> No
     assert setting.study().trials[1].user_attrs["baseline"] is True
 
 
-def test_clock_of_a_trial_is_complete(setting: Setting) -> None:
-    outcome = setting.tune(2)
-    trial = setting.study().trials[1]
+def test_clock_of_a_trial_is_complete(finished: tuple[ResultsDir, Outcome]) -> None:
+    _, outcome = finished
+    trial = outcome.summary.trials[1]
     assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
     # "view" may round to nothing
     assert all(
@@ -369,10 +360,9 @@ def test_clock_of_a_trial_is_complete(setting: Setting) -> None:
 
 
 def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting: Setting) -> None:
-    space = Path(setting.config.space)
-    nan = "\n            learning_rate=float('nan') if hp.get('vocab_size') == 30 else 0.05,"
-    space.write_text(
-        space.read_text().replace('\n            learning_rate=hp.get("learning_rate"),', nan)
+    setting.edit_space(
+        'learning_rate=hp.get("learning_rate")',
+        'learning_rate=float("nan") if hp.get("vocab_size") == 30 else 0.05',
     )
     setting.tune(2)
     trials = setting.study().trials
@@ -383,12 +373,7 @@ def test_nan_loss_fails_the_trial_with_its_reason_and_the_search_goes_on(setting
 
 @pytest.mark.slow
 def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
-    space = Path(setting.config.space)
-    space.write_text(
-        space.read_text().replace(
-            'learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")'
-        )
-    )
+    setting.edit_space('learning_rate=hp.get("learning_rate")', 'learning_rate=float("nan")')
     with pytest.raises(StudyError, match="failed one after the other"):
         setting.tune(30, n_workers=2)
     states = {t.state for t in setting.study().trials}
@@ -399,12 +384,7 @@ def test_search_stops_when_nothing_can_be_trained(setting: Setting) -> None:
 def test_bug_in_a_space_stops_the_study_with_values_and_traceback(setting: Setting) -> None:
     space = Path(setting.config.space)
     good = space.read_text()
-    space.write_text(
-        good.replace(
-            "        return lstm_classifier(",
-            "        raise KeyError('oops')\n        return lstm_classifier(",
-        )
-    )
+    setting.run_in_build("raise KeyError('oops')")
     with pytest.raises(SpaceBug, match=r"vocab_size 30.*oops") as stopped:
         setting.tune(2)
     assert "KeyError" in stopped.value.traceback
@@ -416,12 +396,7 @@ def test_bug_in_a_space_stops_the_study_with_values_and_traceback(setting: Setti
 
 
 def test_worker_that_dies_is_replaced_and_its_trial_tried_once_more(setting: Setting) -> None:
-    space = Path(setting.config.space)
-    dies = (
-        "        if hp.get('vocab_size') == 30:\n            import os; os.kill(os.getpid(), 9)\n  "
-        "      return lstm_classifier("
-    )
-    space.write_text(space.read_text().replace("        return lstm_classifier(", dies))
+    setting.run_in_build("if hp.get('vocab_size') == 30:\n    import os; os.kill(os.getpid(), 9)")
     setting.tune(2)
     trials = setting.study().trials
     assert [t.user_attrs.get("reason") for t in trials] == ["lost", "lost", None, None]
@@ -429,20 +404,16 @@ def test_worker_that_dies_is_replaced_and_its_trial_tried_once_more(setting: Set
 
 
 def test_refused_command_leaves_no_folder(setting: Setting) -> None:
-    space = Path(setting.config.space)
-    space.write_text(
-        space.read_text().replace('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4')
-    )
+    setting.edit_space('hp.Int("lstm_units", 2, 4', 'hp.Float("lstm_units", 2, 4')
     with pytest.raises(SpaceError, match="grid sampler needs"):
         setting.tune(1, config={"sampler": "grid"})
     assert not setting.folder.path.exists()
 
 
-def test_second_owner_is_refused(setting: Setting) -> None:
-    setting.tune(1)
-    with FileLock(setting.folder.lock_path), pytest.raises(StudyError, match="one owner"):
-        setting.tune(2)
-    assert setting.study().trials[-1].number == 0
+def test_second_owner_is_refused(copied: Setting) -> None:
+    with FileLock(copied.folder.lock_path), pytest.raises(StudyError, match="one owner"):
+        copied.tune(9)
+    assert copied.study().trials[-1].number == 7
 
 
 def test_refused_owner_leaves_the_lock_of_a_study_that_is_being_made(setting: Setting) -> None:
@@ -454,22 +425,19 @@ def test_refused_owner_leaves_the_lock_of_a_study_that_is_being_made(setting: Se
         assert setting.folder.lock_path.exists()
 
 
-def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(setting: Setting) -> None:
-    setting.tune(1)
-    assert configure("s", {}, setting.folder) == setting.config
-    assert configure("s", {"train": {"epochs": 9}}, setting.folder).train.epochs == 9
+def test_configure_takes_the_study_s_own_values_and_the_call_s_flags(copied: Setting) -> None:
+    assert configure("s", {}, copied.folder) == copied.config
+    assert configure("s", {"train": {"epochs": 9}}, copied.folder).train.epochs == 9
 
 
-def test_another_metric_is_refused_with_both_sides(setting: Setting) -> None:
-    setting.tune(1)
+def test_another_metric_is_refused_with_both_sides(copied: Setting) -> None:
     with pytest.raises(StudyError, match=r"'val_accuracy'.*'val_auc'"):
-        setting.tune(2, config={"metric": "val_auc"})
+        copied.tune(9, config={"metric": "val_auc"})
 
 
-def test_status_is_one_object_for_scripts(setting: Setting) -> None:
-    setting.tune(1)
+def test_status_is_one_object_for_scripts(copied: Setting) -> None:
     values, _, _ = status_of(
-        setting.results, setting.folder, storage_url=setting.results.storage_url(None)
+        copied.results, copied.folder, storage_url=copied.results.storage_url(None)
     )
     names = (
         "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed"
@@ -477,12 +445,11 @@ def test_status_is_one_object_for_scripts(setting: Setting) -> None:
         " seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(values) == names.split()
-    assert values["best_value"] == values["baseline_value"] == setting.study().best_value
-    assert (
-        values["best_is_confirmed"],
-        values["best_mean"],
-        values["best_trial_of_the_search"],
-    ) == (False, None, 0)
+    study = copied.study()
+    assert (values["n_complete"], values["best_value"]) == (8, study.best_value)
+    assert values["baseline_value"] == study.trials[0].value
+    assert study.trials[values["best_trial_of_the_search"]].value == study.best_value
+    assert (values["best_is_confirmed"], values["best_mean"]) == (False, None)
 
 
 def test_val_loss_is_minimised(setting: Setting) -> None:
@@ -606,12 +573,7 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(
 @pytest.mark.slow
 def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
     """As where the kernel ends a whole container that is out of memory."""
-    space = Path(setting.config.space)
-    dies = (
-        "        if hp.get('vocab_size') == 11:\n            import os; os.killpg(0, 9)\n       "
-        " return lstm"
-    )
-    space.write_text(space.read_text().replace("        return lstm", dies))
+    setting.run_in_build("if hp.get('vocab_size') == 11:\n    import os; os.killpg(0, 9)")
     setting.tune(1)
     setting.study().enqueue_trial(
         {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
@@ -705,12 +667,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     setting: Setting, code: str, limits: TrialLimits, reason: str, n_tries: int
 ) -> None:
     """Trial 1 does what it must not; those after it find a worker."""
-    space = Path(setting.config.space)
-    text = space.read_text().replace(
-        "        return lstm",
-        f"        if hp.get('vocab_size') == 11:\n            {code}\n        return lstm",
-    )
-    space.write_text(text)
+    setting.run_in_build(f"if hp.get('vocab_size') == 11:\n    {code}")
     setting.tune(1)
     bad = {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
     setting.study().enqueue_trial(bad)
@@ -725,12 +682,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
 
 
 def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Setting) -> None:
-    space = Path(setting.config.space)
-    space.write_text(
-        space.read_text().replace(
-            "        return lstm", "        assert hp.get('vocab_size') != 11\n        return lstm"
-        )
-    )
+    setting.run_in_build("assert hp.get('vocab_size') != 11")
     setting.tune(1)
     setting.study().enqueue_trial(
         {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}

@@ -102,12 +102,8 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
         14: "import numpy as np; x = np.ones(2**40)",
     }
     searched = "(hp.get('vocab_size'), hp.get('sequence_length'))"
-    cases = "".join(
-        f"        if {searched} == ({size}, 8):\n            {code}\n" for size, code in bad.items()
-    )
-    space = Path(setting.config.space)
-    space.write_text(
-        space.read_text().replace("        return lstm", f"{cases}        return lstm")
+    setting.run_in_build(
+        "\n".join(f"if {searched} == ({size}, 8):\n    {code}" for size, code in bad.items())
     )
 
     def enqueue(corpus: object, space: object) -> None:
