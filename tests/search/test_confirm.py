@@ -16,7 +16,7 @@ from optuna.trial import create_trial
 from tests.conftest import TINY_SPACE, Ran, make_reviews
 from tests.search.test_tune import Setting
 from tuning.config import TrainConfig
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceError, StudyError
@@ -294,7 +294,7 @@ def test_confirmation_goes_on_with_the_workers_of_the_search(
     assert processes[0][0] == processes[0][1]
     assert any("seed 3" in event for event in said)
     found = Confirmation.load(made.folder)
-    judgement = judge(found) if found else None
+    judgement = estimate(found) if found else None
     assert judgement is not None and judgement.is_confirmed  # of so short a search too
 
 

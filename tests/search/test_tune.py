@@ -792,7 +792,7 @@ def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
             setting.tune(1)
 
     setting.tune(1, on_start=again)
-    assert not setting.folder.owner_path.exists()
+    assert not setting.folder.lock_holder_path.exists()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Machine:
     def start(self) -> tuple[Record, list[OpenTrial]]:
         """A coordinator, and the trials that it goes on with."""
         coordinators = Coordinators(self.study)
-        coordinators.listen()
+        coordinators.exchange_heartbeats()
         record = Record(
             self.study, self._config, SPACE, self.results, ["negative", "positive"], coordinators
         )

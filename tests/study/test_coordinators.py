@@ -34,11 +34,11 @@ from tuning.search.writer import Record
 from tuning.study import coordinators
 from tuning.study.coordinators import (
     COORDINATOR,
-    FIRST,
+    FIRST_COORDINATOR,
     N_TRIALS,
     Coordinators,
+    heartbeats_of,
     identify,
-    said_by_all,
 )
 from tuning.study.storage import close_study
 from tuning.study.study import fetch_study, load_study, open_study
@@ -58,15 +58,15 @@ class Shared:
     config: StudyConfig
     opened: list[optuna.Study] = field(default_factory=list)
 
-    def record(self, own: str = FIRST) -> Record:
+    def record(self, own: str = FIRST_COORDINATOR) -> Record:
         """A coordinator's way into the study, which it has told that it is alive."""
         results = ResultsDir(self.folder / own)
-        if own != FIRST:
+        if own != FIRST_COORDINATOR:
             fetch_study(results.study(self.config.study), storage_url=self.url, moved={})
         study = open_study(results, self.config, SPACE, data_fingerprint="d0", storage_url=self.url)
         self.opened.append(study)
         coordinators = Coordinators(study, own)
-        coordinators.listen()
+        coordinators.exchange_heartbeats()
         return Record(study, self.config, SPACE, results, ["negative", "positive"], coordinators)
 
 
@@ -115,7 +115,7 @@ def states(shared: Shared) -> list[TrialState]:
 
 
 def load_study_of(shared: Shared) -> optuna.Study:
-    results = ResultsDir(shared.folder / FIRST)
+    results = ResultsDir(shared.folder / FIRST_COORDINATOR)
     study = load_study(results, results.study(shared.config.study), storage_url=shared.url)
     shared.opened.append(study)
     return study
@@ -167,7 +167,7 @@ def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: 
     assert second.ask(n_trials=3) is not None
     for _ in range(10):
         clock.now += 40
-        second._coordinators.listen()
+        second._coordinators.exchange_heartbeats()
         assert not taken_over(first)
 
 
@@ -178,7 +178,7 @@ def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(
     assert second.ask(n_trials=3) is not None
     assert not taken_over(first)
     clock.now += 3600  # first was stopped; second has gone on all the time
-    second._coordinators.listen()
+    second._coordinators.exchange_heartbeats()
     assert not taken_over(first)
 
 
@@ -218,7 +218,7 @@ def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(
     assert asked is not None
     second._coordinators.leave()
     clock.now += 10
-    first._coordinators.listen()
+    first._coordinators.exchange_heartbeats()
     first.refresh()
     second.give_up(asked)
     monkeypatch.setattr(first, "refresh", lambda: None)  # what was read before the trial's end
@@ -242,17 +242,17 @@ def drawn(record: Record, n: int) -> list[object]:
 
 def taken_over(record: Record) -> bool:
     """Whether a coordinator takes something over that is at work, when it listens again."""
-    record._coordinators.listen()
+    record._coordinators.exchange_heartbeats()
     record.refresh()
     return record.take_over(paused=False)
 
 
 def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> None:
     first, second = shared.record(), shared.record("a")
-    coordinators.announce(shared.opened[0], 20)
-    assert second.asked_for() == 20
-    coordinators.announce(shared.opened[1], 30)
-    assert first.asked_for() == 30
+    coordinators.set_n_trials(shared.opened[0], 20)
+    assert second.requested_n_trials() == 20
+    coordinators.set_n_trials(shared.opened[1], 30)
+    assert first.requested_n_trials() == 30
 
 
 def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
@@ -271,7 +271,7 @@ def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
     shared.record()  # as from a copy of the folder
     clock.now += 10
     with pytest.raises(StudyError, match="copy of this folder"):
-        first._coordinators.listen()
+        first._coordinators.exchange_heartbeats()
 
 
 def test_folder_of_another_study_of_the_same_name_is_refused(
@@ -336,8 +336,8 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     )
     own = identify(joined)
     assert own not in (
-        FIRST,
-        identify(ResultsDir(shared.folder / FIRST).study(shared.config.study)),
+        FIRST_COORDINATOR,
+        identify(ResultsDir(shared.folder / FIRST_COORDINATOR).study(shared.config.study)),
     )
     assert identify(joined) == own
 
@@ -567,7 +567,7 @@ def test_three_machines_finish_a_study_though_one_is_killed(
     again = [t for t in trials if t.user_attrs.get("retry_of") == victim]
     assert again and again[0].params == trials[victim].params
     assert {t.user_attrs[COORDINATOR] for t in trials} == {
-        FIRST,
+        FIRST_COORDINATOR,
         *(identify(study_in(tmp_path / name)) for name in ("second", "third")),
     }
     for path in (path for path in tmp_path.rglob("*") if path.suffix != ".pgpass"):
@@ -616,6 +616,6 @@ def wait_for(found: Callable[[], Any], seconds: float = 240.0) -> Any:
 
 def test_study_says_who_works_on_it(shared: Shared) -> None:
     shared.record(), shared.record("a")
-    said = said_by_all(load_study_of(shared))
-    assert set(said) == {FIRST, "a"}
+    said = heartbeats_of(load_study_of(shared))
+    assert set(said) == {FIRST_COORDINATOR, "a"}
     assert all(one["pid"] == os.getpid() and not one["left"] for one in said.values())

@@ -19,10 +19,10 @@ from tuning.study.coordinators import Coordinators
 from tuning.study.housekeeping import (
     Removable,
     artifact_ids,
-    bound_artifacts,
-    bound_caches,
-    removable,
+    find_removable,
     remove,
+    trim_artifacts,
+    trim_caches,
 )
 from tuning.study.lock import is_locked
 from tuning.study.storage import open_storage
@@ -38,7 +38,7 @@ def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
 
 
 def names(found: list[Removable], results: ResultsDir) -> dict[str, str]:
-    return {str(one.path.relative_to(results.path)): one.why for one in found}
+    return {str(one.path.relative_to(results.path)): one.reason for one in found}
 
 
 def litter(results: ResultsDir) -> dict[str, str]:
@@ -58,26 +58,26 @@ def litter(results: ResultsDir) -> dict[str, str]:
 
 
 def test_study_by_itself_has_nothing_to_remove(results: ResultsDir) -> None:
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
 def test_litter_is_named_with_its_size_and_removed(results: ResultsDir) -> None:
     before = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
     expected = litter(results)
-    found = removable(results, storage_url=results.storage_url(None))
+    found = find_removable(results, storage_url=results.storage_url(None))
     assert names(found, results) == expected
     assert sorted(one.n_bytes for one in found) == [4, 6, 100, 1000]
     remove(found)
     after = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
     assert after - {results.study("s").lock_path} == before - {results.study("s").lock_path}
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
 def test_study_that_is_tuned_now_is_left_alone(results: ResultsDir) -> None:
     litter(results)
     with FileLock(results.study("s").lock_path):
         assert is_locked(results.study("s").lock_path)
-        assert removable(results, storage_url=results.storage_url(None)) == []
+        assert find_removable(results, storage_url=results.storage_url(None)) == []
     assert not is_locked(results.study("s").lock_path)
 
 
@@ -85,12 +85,12 @@ def test_export_that_was_not_put_in_its_place_is_kept(results: ResultsDir) -> No
     """A process died between two renames: `best.old` is the only whole export there is."""
     for name in ("best.old", "best.tmp"):
         (results.study("s").path / name).mkdir()
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
     results.study("s").best_dir.mkdir()
-    found = removable(results, storage_url=results.storage_url(None))
+    found = find_removable(results, storage_url=results.storage_url(None))
     assert set(names(found, results)) == {"s/best.old", "s/best.tmp"}
     with FileLock(results.study("s").export_lock_path):  # one is being written
-        assert removable(results, storage_url=results.storage_url(None)) == []
+        assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
 def test_artifacts_stay_where_a_study_has_its_record_in_another_storage(
@@ -100,7 +100,7 @@ def test_artifacts_stay_where_a_study_has_its_record_in_another_storage(
     shutil.copytree(
         results.study("s").path, results.study("t").path
     )  # a study that this storage does not know
-    found = names(removable(results, storage_url=results.storage_url(None)), results)
+    found = names(find_removable(results, storage_url=results.storage_url(None)), results)
     assert not [path for path in found if path.startswith("artifacts/")]
 
 
@@ -113,9 +113,9 @@ def test_caches_stay_while_a_new_study_tokenises(
     new.path.mkdir()
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     with FileLock(new.lock_path):
-        found = names(removable(results, storage_url=results.storage_url(None)), results)
+        found = names(find_removable(results, storage_url=results.storage_url(None)), results)
         assert not [path for path in found if path.startswith(("cache/", "artifacts/"))]
-        assert bound_caches(results, own=results.study("s"), keep="") == []
+        assert trim_caches(results, own=results.study("s"), keep="") == []
 
 
 def test_study_that_can_not_be_read_keeps_all_caches(results: ResultsDir) -> None:
@@ -131,7 +131,7 @@ def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
     path = results.study("s").checkpoint_path(number)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
 def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
@@ -147,14 +147,14 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
         for path in (results.path / "cache").iterdir()
         if path.is_dir() and path.name not in ("new", "old")
     ]
-    assert bound_caches(results, own=results.study("s"), keep="") == []
+    assert trim_caches(results, own=results.study("s"), keep="") == []
     monkeypatch.setattr(
         housekeeping, "MAX_CACHE_BYTES", housekeeping.size(results.path / "cache") - 1
     )
-    assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["old"]
+    assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["old"]
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
-    assert bound_caches(results, own=results.study("s"), keep="new") == []
-    assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["new"]
+    assert trim_caches(results, own=results.study("s"), keep="new") == []
+    assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["new"]
     assert all(path.exists() for path in used)  # what a study uses stays, whatever it takes
 
 
@@ -184,7 +184,7 @@ def bounded(results: ResultsDir) -> list[Path]:
     """What goes of the artifacts, the copies beside the trials left out."""
     storage = open_storage(results.storage_url(None))
     return [
-        path for path in bound_artifacts(results, storage) if path.parent == results.artifacts_dir
+        path for path in trim_artifacts(results, storage) if path.parent == results.artifacts_dir
     ]
 
 
@@ -229,7 +229,7 @@ def test_clean_names_artifacts_over_the_limit(
         housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 1
     )
     expected = "artifacts take over 0 MiB; not of a best trial"
-    found = names(removable(results, storage_url=results.storage_url(None)), results)
+    found = names(find_removable(results, storage_url=results.storage_url(None)), results)
     assert found == {
         f"artifacts/{poor.name}": expected,
         "s/trials/0008/confusion_matrix.svg": expected,
@@ -263,7 +263,7 @@ def test_artifact_that_was_deleted_in_the_dashboard_is_no_trial_s(results: Resul
     study._storage.set_trial_system_attr(
         study.trials[-1]._trial_id, f"artifacts:{artifact.name}", "null"
     )
-    found = removable(results, storage_url=results.storage_url(None))
+    found = find_removable(results, storage_url=results.storage_url(None))
     assert names(found, results) == {f"artifacts/{artifact.name}": "no trial has this artifact"}
 
 

@@ -17,7 +17,7 @@ from tuning.study.samplers import (
     grid_points,
     make_pruner,
     make_sampler,
-    stream_position,
+    next_draw_index,
 )
 
 CONDITIONAL = SearchSpace(
@@ -210,9 +210,9 @@ def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_that_run() -> N
     trials[40] = finished(40, [], TrialState.RUNNING)
     trials[90] = finished(90, [], TrialState.FAIL)
     trials[95] = finished(95, [], TrialState.PRUNED)
-    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
+    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)]
     assert numbers == [*range(25), 40, *(n for n in range(74, 100) if n != 90)]
-    assert fitted_trials(trials, metric="val_accuracy", most=98) == [
+    assert fitted_trials(trials, metric="val_accuracy", n_max=98) == [
         t for t in trials if t.state != TrialState.FAIL
     ]
 
@@ -222,9 +222,9 @@ def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
         finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)
     ]  # better and dearer: all on the front
     trials += [finished(number, [0.1, 100.0]) for number in range(40, 140)]
-    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=100)]
+    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=100)]
     assert numbers == [*range(40), *range(80, 140)]
-    few = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
+    few = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)]
     assert len(few) == 50
     assert {0, 39} < set(few)  # both ends
     assert max(np.diff([n for n in few if n < 40])) == 2
@@ -232,7 +232,7 @@ def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
 
 def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
     trials = [finished(number, [], TrialState.RUNNING) for number in range(80)]
-    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)] == [
+    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)] == [
         *range(30, 80)
     ]
 
@@ -282,4 +282,4 @@ def test_stream_position_leaves_out_what_is_made_again(words: str, position: int
         )
         made.number = number
         trials.append(made)
-    assert stream_position(trials) == position
+    assert next_draw_index(trials) == position

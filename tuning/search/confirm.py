@@ -14,7 +14,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from tuning.config import StudyConfig, sign
-from tuning.confirmation.rounds import Confirmation, Finalist, confirmation
+from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory, require_same_data
@@ -26,7 +27,7 @@ from tuning.search.loop import TICK_SECONDS
 from tuning.search.tune import Session, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
-from tuning.study.lock import owned
+from tuning.study.lock import study_lock
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -104,7 +105,7 @@ def confirm(
     study = load_study(results, folder, storage_url=storage_url)
     try:
         _require_finished(summarize(study, metric=config.metric))
-        with owned(folder):
+        with study_lock(folder):
             start_early(pool_choice, log_path=folder.log_path)
             corpus = prepare_corpus(config, results=results, progress=progress)[0]
             require_same_data(
@@ -210,7 +211,7 @@ def _begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
     seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
-    new = confirmation(
+    new = plan_confirmation(
         _with_repeats(
             finalists_of(summary, session.space, top=terms.top), old.finalists if old else []
         ),

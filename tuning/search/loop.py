@@ -133,7 +133,7 @@ class Search:
         self.n_trials, self._timeout = n_trials, timeout_seconds
         rungs = rungs_of(self._config.train.epochs) if self._config.pruner == "asha" else ()
         self._ladder = Ladder(rungs, sign(self._config.metric), n_trials)
-        self._coordinators.listen()
+        self._coordinators.exchange_heartbeats()
         try:
             paused = self._record.start()
             self._learn()
@@ -185,11 +185,11 @@ class Search:
         """Hear the other coordinators of the study, learn from their trials, and take over those of
         one that is gone.
         """
-        if not self._coordinators.listen() or not self._coordinators.are_several:
+        if not self._coordinators.exchange_heartbeats() or not self._coordinators.has_others:
             return
         self._record.refresh()
         self._record.take_over(paused=False)
-        self.n_trials = self._ladder.n_trials = self._record.asked_for() or self.n_trials
+        self.n_trials = self._ladder.n_trials = self._record.requested_n_trials() or self.n_trials
         trials = self._record.summary.trials
         for number in [
             number for number in self._paused if trials[number].state.is_finished()
@@ -229,11 +229,11 @@ class Search:
         """
         if self._time_is_up() and self._record.summary.n_finished < self.n_trials:
             return "timeout"
-        if self._coordinators.are_several:
-            self._coordinators.hear()
+        if self._coordinators.has_others:
+            self._coordinators.read_heartbeats()
         self._record.refresh()
         others = self._running_elsewhere()
-        if any(is_at_work(t) and not self._coordinators.is_gone(t) for t in others):
+        if any(is_at_work(t) and not self._coordinators.is_abandoned(t) for t in others):
             return ""
         for opened in list(self._paused.values()):
             self._give_up(opened, "with all trials at its rung")
@@ -298,7 +298,7 @@ class Search:
 
     def _running_elsewhere(self) -> list[FrozenTrial]:
         """The trials that other coordinators have at work or paused, as far as is known."""
-        trials = self._record.summary.trials if self._coordinators.are_several else ()
+        trials = self._record.summary.trials if self._coordinators.has_others else ()
         return [
             t for t in trials if t.state == TrialState.RUNNING and not self._coordinators.is_own(t)
         ]

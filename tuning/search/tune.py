@@ -28,14 +28,14 @@ from tuning.search.loop import Interrupt, Progressed, Search
 from tuning.spaces.loading import SearchSpace, find_space, list_spaces, source_sha256
 from tuning.study.coordinators import (
     DEAD_SECONDS,
-    FIRST,
+    FIRST_COORDINATOR,
     Coordinators,
-    announce,
-    asked_for,
     identify,
+    requested_n_trials,
+    set_n_trials,
 )
-from tuning.study.housekeeping import bound_caches
-from tuning.study.lock import owned
+from tuning.study.housekeeping import trim_caches
+from tuning.study.lock import study_lock
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
@@ -114,15 +114,15 @@ def tune(
     space_path = find_space(config.space)
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    with owned(folder), contextlib.ExitStack() as stack:
+    with study_lock(folder), contextlib.ExitStack() as stack:
         own = identify(folder)
-        if own != FIRST:
+        if own != FIRST_COORDINATOR:
             _require_same_source(space_path, folder)
         start_early(pool_choice, log_path=folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[
             0
         ]  # the texts are not held while the search runs
-        for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
+        for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
         release_memory()
         card = corpus.card
@@ -185,7 +185,8 @@ def tune(
                     else timeout_seconds - (time.monotonic() - started)
                 )
                 ended = search.run(
-                    n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left
+                    n_trials=_n_trials(study, n_trials, joins=own != FIRST_COORDINATOR),
+                    timeout_seconds=left,
                 )
                 outcome = Outcome(
                     summarize(study, metric=config.metric), space, ended, search.n_trials
@@ -209,7 +210,7 @@ def _annotate(
     """Write the Dashboard's note; a machine that joins leaves that to the one that creates the
     study, whose folder has its confirmation.
     """
-    if own == FIRST:
+    if own == FIRST_COORDINATOR:
         dashboard.annotate(
             study, summarize(study, metric=config.metric), folder=folder, card=card, space=space
         )
@@ -238,7 +239,7 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
         StudyError: it joins a study of which the machine that creates it has not come to say so, or
             was killed before.
     """
-    told = asked_for(study)
+    told = requested_n_trials(study)
     if named is None and told is None and joins:
         raise StudyError(
             f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
@@ -247,7 +248,7 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
         )
     n_trials = named or told or DEFAULT_TRIALS
     if named is not None or told is None:
-        announce(study, n_trials)
+        set_n_trials(study, n_trials)
     return n_trials
 
 

@@ -30,7 +30,13 @@ from tuning.spaces.hyperparameters import (
 )
 from tuning.spaces.loading import SearchSpace
 from tuning.study import housekeeping
-from tuning.study.coordinators import COORDINATOR, FIRST, Coordinators, asked_for, is_at_work
+from tuning.study.coordinators import (
+    COORDINATOR,
+    FIRST_COORDINATOR,
+    Coordinators,
+    is_at_work,
+    requested_n_trials,
+)
 from tuning.study.optuna_internals import (
     claim_trial,
     fail_trial,
@@ -39,7 +45,7 @@ from tuning.study.optuna_internals import (
     set_intermediate_value,
     storage_of,
 )
-from tuning.study.samplers import RETRY_OF, grid_points, make_sampler, stream_position
+from tuning.study.samplers import RETRY_OF, grid_points, make_sampler, next_draw_index
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import ENDED, value_of
 from tuning.training import checkpoints
@@ -131,7 +137,7 @@ class Record:
         again. A configuration that was at work in `DEATH_LIMIT` deaths is given up.
         """
         paused = []
-        with self._coordinators.asking():
+        with self._coordinators.slot_lock():
             self.refresh()
             for frozen in self.summary.trials:
                 if frozen.state != TrialState.RUNNING or not self._coordinators.is_own(frozen):
@@ -149,9 +155,9 @@ class Record:
         self.refresh()
         return paused
 
-    def asked_for(self) -> int | None:
+    def requested_n_trials(self) -> int | None:
         """How many trials the study is to have, as the newest call has told."""
-        return asked_for(self._study)
+        return requested_n_trials(self._study)
 
     def take_over(self, *, paused: bool) -> bool:
         """Settle the trials of coordinators that are gone, also those `paused` on their disks;
@@ -159,8 +165,8 @@ class Record:
         """
         if not self._left_by_the_gone(paused=paused):
             return False
-        with self._coordinators.asking():
-            self._coordinators.hear()  # it may have come back
+        with self._coordinators.slot_lock():
+            self._coordinators.read_heartbeats()  # it may have come back
             self.refresh()  # another coordinator may have been first
             left = self._left_by_the_gone(paused=paused)
             for frozen in left:
@@ -173,7 +179,9 @@ class Record:
         # One without a name is nobody's: who asked for it did not live to say so, if that is seen
         # under the lock.
         gone = [
-            t for t in running if COORDINATOR not in t.user_attrs or self._coordinators.is_gone(t)
+            t
+            for t in running
+            if COORDINATOR not in t.user_attrs or self._coordinators.is_abandoned(t)
         ]
         return [t for t in gone if paused or is_at_work(t)]
 
@@ -267,7 +275,7 @@ class Record:
         with it.
         """
         started = time.perf_counter()
-        with self._coordinators.asking():
+        with self._coordinators.slot_lock():
             self.refresh()
             trials, counts = self.summary.trials, self.summary.counts
             if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
@@ -327,8 +335,8 @@ class Record:
             self._config.sampler,
             space=self._space,
             seed=self._config.seed,
-            number=stream_position(own),
-            stream=self._coordinators.stream,
+            draw_index=next_draw_index(own),
+            seed_stream=self._coordinators.seed_stream,
             trials=trials,
             metric=self._config.metric,
         )
@@ -438,7 +446,7 @@ class Record:
             f"{reason}: {detail}\n\n{describe(opened.values, self._space)}\n",
         )
         with (
-            self._coordinators.asking()
+            self._coordinators.slot_lock()
         ):  # so that nobody takes the free ticket before the values are queued
             self._tell(opened, state=TrialState.FAIL)
             if queue_again:
@@ -515,10 +523,10 @@ class Record:
             ),
         )
         if (
-            self._coordinators.own == FIRST
+            self._coordinators.own == FIRST_COORDINATOR
         ):  # the Dashboard finds artifacts in the results folder that it serves
             dashboard.upload(trial, path, artifacts_dir=self._results.artifacts_dir)
-            for gone in housekeeping.bound_artifacts(self._results, storage_of(self._study)):
+            for gone in housekeeping.trim_artifacts(self._results, storage_of(self._study)):
                 logger.info("removed %s: artifacts have a limit", gone)
 
     def _queue_again(

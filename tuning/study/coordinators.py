@@ -30,7 +30,7 @@ from tuning.study.storage import locked
 
 DEAD_SECONDS = 60.0
 BEATS = 12  # in that time: a beat is one small write
-FIRST = "0"  # the coordinator that created the study
+FIRST_COORDINATOR = "0"  # the coordinator that created the study
 COORDINATOR = "coordinator"  # a trial's attribute: whose it is
 N_TRIALS = "n_trials"  # a study's attribute: what the newest call asked for
 _PREFIX = "coordinator "
@@ -53,7 +53,7 @@ class Coordinators:
     def __init__(
         self,
         study: optuna.Study,
-        own: str = FIRST,
+        own: str = FIRST_COORDINATOR,
         *,
         n_workers: int = 1,
         dead_seconds: float = DEAD_SECONDS,
@@ -86,7 +86,7 @@ class Coordinators:
         )
 
     @property
-    def are_several(self) -> bool:
+    def has_others(self) -> bool:
         """Whether others have worked on this study."""
         return bool(self._heard)
 
@@ -113,7 +113,7 @@ class Coordinators:
         Raises:
             StudyError: another process beats under this one's name.
         """
-        told = said_by_all(self._study)
+        told = heartbeats_of(self._study)
         now = time.monotonic()
         if self._beat and told.get(self.own, {}).get("beat") != self._beat:
             raise StudyError(
@@ -135,7 +135,7 @@ class Coordinators:
         """
         return bool(trial.user_attrs.get(COORDINATOR, self.own) == self.own)
 
-    def is_gone(self, trial: FrozenTrial) -> bool:
+    def is_abandoned(self, trial: FrozenTrial) -> bool:
         """Whether a trial's coordinator has left, or is taken for dead."""
         heard = self._heard.get(trial.user_attrs.get(COORDINATOR, self.own))
         return heard is not None and _is_gone(heard)
@@ -153,7 +153,7 @@ class Coordinators:
         self._study.set_user_attr(_PREFIX + self.own, said)
 
 
-def said_by_all(study: optuna.Study) -> dict[str, dict[str, Any]]:
+def heartbeats_of(study: optuna.Study) -> dict[str, dict[str, Any]]:
     """The last beat of each coordinator that a study has had."""
     return {
         name.removeprefix(_PREFIX): said
@@ -162,7 +162,7 @@ def said_by_all(study: optuna.Study) -> dict[str, dict[str, Any]]:
     }
 
 
-def announce(study: optuna.Study, n_trials: int) -> None:
+def set_n_trials(study: optuna.Study, n_trials: int) -> None:
     """Tell all coordinators how many trials a study is to have: what the newest call that names a
     number asked for.
     """
@@ -170,7 +170,7 @@ def announce(study: optuna.Study, n_trials: int) -> None:
         study.set_user_attr(N_TRIALS, n_trials)
 
 
-def asked_for(study: optuna.Study) -> int | None:
+def requested_n_trials(study: optuna.Study) -> int | None:
     """How many trials a study is to have; None where nobody has said so yet."""
     n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
@@ -188,12 +188,12 @@ def is_at_work(trial: FrozenTrial) -> bool:
 
 
 def identify(folder: StudyDir, *, joins: bool = False) -> str:
-    """The name of a study's folder among its coordinators, which it keeps: `FIRST`, or one drawn at
+    """The name of a study's folder among its coordinators, which it keeps: `FIRST_COORDINATOR`, or one drawn at
     random where it joins.
     """
     if not folder.coordinator_path.exists():
         if not joins:
-            return FIRST
+            return FIRST_COORDINATOR
         write_json(folder.coordinator_path, {"coordinator": secrets.token_hex(4)})
     return str(read_json(folder.coordinator_path)["coordinator"])
 

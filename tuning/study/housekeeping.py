@@ -38,7 +38,7 @@ class Removable:
     n_bytes: int
 
 
-def removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
+def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     """Whatever no study needs; nothing of a study that is being tuned now, and no tokenised data
     while one is.
 
@@ -77,7 +77,7 @@ def remove(found: list[Removable]) -> None:
                 one.path.unlink(missing_ok=True)
 
 
-def bound_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
+def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
     """Remove the oldest tokenised data that no study uses while all of them take more than
     `MAX_CACHE_BYTES`; returns what is gone.
 
@@ -98,7 +98,7 @@ def bound_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]
     return gone
 
 
-def bound_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
+def trim_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
     """Remove the oldest artifacts, each with its copy beside the trial, while all take more than
     `MAX_ARTIFACT_BYTES`.
 
@@ -116,7 +116,7 @@ def bound_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
 
 
 def _too_many(results: ResultsDir, opened: Callable[[], BaseStorage]) -> list[Path]:
-    """What `bound_artifacts` removes."""
+    """What `trim_artifacts` removes."""
     total, found = size(results.artifacts_dir), []
     if total <= MAX_ARTIFACT_BYTES:
         return []

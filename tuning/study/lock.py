@@ -16,7 +16,7 @@ from tuning.results import StudyDir, read_json, translated, write_json
 
 
 @contextlib.contextmanager
-def owned(folder: StudyDir) -> Iterator[None]:
+def study_lock(folder: StudyDir) -> Iterator[None]:
     """Own a study until this process ends.
 
     Raises:
@@ -36,7 +36,8 @@ def owned(folder: StudyDir) -> Iterator[None]:
         try:
             now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
             write_json(
-                folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+                folder.lock_holder_path,
+                {"pid": os.getpid(), "host": socket.gethostname(), "since": now},
             )
             yield
         except BaseException:
@@ -46,11 +47,11 @@ def owned(folder: StudyDir) -> Iterator[None]:
             raise
         finally:
             with contextlib.suppress(OSError):
-                folder.owner_path.unlink()
+                folder.lock_holder_path.unlink()
 
 
 @contextlib.contextmanager
-def exporting(folder: StudyDir) -> Iterator[None]:
+def export_lock(folder: StudyDir) -> Iterator[None]:
     """Write a study's export alone; its search may go on meanwhile.
 
     Raises:
@@ -82,7 +83,7 @@ def _held(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
 def _owner(folder: StudyDir) -> str:
     """Who holds the lock of a study, as it has told."""
     try:
-        owner = read_json(folder.owner_path)
+        owner = read_json(folder.lock_holder_path)
     except StorageError:  # it has the lock, and is about to tell
         return "another process"
     return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
@@ -91,7 +92,7 @@ def _owner(folder: StudyDir) -> str:
 def _remove_if_new(folder: StudyDir) -> None:
     """Take away the folder of a study that was never created: it holds a log and a lock at most."""
     if not folder.config_path.exists() and folder.path.is_dir():
-        for path in (folder.log_path, folder.lock_path, folder.owner_path, folder.space_path):
+        for path in (folder.log_path, folder.lock_path, folder.lock_holder_path, folder.space_path):
             path.unlink(missing_ok=True)
         with contextlib.suppress(
             OSError

@@ -36,7 +36,7 @@ def derive_seed(seed: int, number: int, stream: int = 0) -> int:
     )
 
 
-def stream_position(trials: Sequence[FrozenTrial]) -> int:
+def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
     """Which draw of the sampler the next trial is, counted from 0.
 
     A trial that is made again has the place of the first, so that a study that was interrupted
@@ -91,7 +91,7 @@ def make_sampler(
         seed=own,
         group=conditional,
         multivariate=True if conditional else None,
-        n_startup_trials=STARTUP_TRIALS if stream_position(trials) < STARTUP_TRIALS else 1,
+        n_startup_trials=STARTUP_TRIALS if next_draw_index(trials) < STARTUP_TRIALS else 1,
     )
 
 
@@ -117,7 +117,7 @@ def fitted_trials(
                 (t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)),
                 metric,
             ),
-            most=most,
+            n_max=most,
         )
         numbers = {t.number for t in best}
         ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - most :]]

@@ -12,13 +12,13 @@ from typing import Any, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import said_by_all
+from tuning.study.coordinators import heartbeats_of
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank, value_of
@@ -173,7 +173,7 @@ def best_of(summary: Summary, found: Confirmation | None) -> Best | None:
     searched = summary.best
     if searched is None:
         return None
-    judgement = judge(found) if found else None
+    judgement = estimate(found) if found else None
     if found is None or judgement is None:
         return Best(searched, is_confirmed=False)
     known = {trial for one in found.finalists for trial in (one.trial, *one.same)}
@@ -199,7 +199,7 @@ def status_of(
     )
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
-    coordinators = said_by_all(study)
+    coordinators = heartbeats_of(study)
     close_study(study)
     best, baseline = best_of(summary, Confirmation.load(folder)), summary.baseline
     values = {
