@@ -788,7 +788,7 @@ def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Sett
 
 def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
     def again(corpus: object, space: object) -> None:
-        with pytest.raises(StudyError, match=rf"owned by process {os.getpid()} on .* since 20"):
+        with pytest.raises(StudyError, match=rf"locked by process {os.getpid()} on .* since 20"):
             setting.tune(1)
 
     setting.tune(1, on_start=again)

@@ -1,5 +1,5 @@
-"""Several coordinators on one study: tickets, heartbeats, streams, joining; on SQLite, and on
-PostgreSQL where it is slow.
+"""Several coordinators on one study: trial slots, heartbeats, seed streams, joining; on SQLite, and
+in the slow tests on PostgreSQL.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Shared:
     opened: list[optuna.Study] = field(default_factory=list)
 
     def record(self, own: str = FIRST_COORDINATOR) -> Record:
-        """A coordinator's way into the study, which it has told that it is alive."""
+        """The study's writer of one coordinator, which has written its first heartbeat."""
         results = ResultsDir(self.folder / own)
         if own != FIRST_COORDINATOR:
             fetch_study(results.study(self.config.study), storage_url=self.url, moved={})
@@ -72,7 +72,7 @@ class Shared:
 
 @dataclass
 class Clock:
-    """What coordinators take for the time."""
+    """The monotonic clock of all coordinators in this process."""
 
     now: float = 0.0
 
@@ -89,7 +89,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
-    """The contract below holds for both."""
+    """The tests below must pass with both storages."""
     if request.param == "postgresql":
         made = Shared(
             tmp_path,
@@ -104,7 +104,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
 
 
 def ask_all(shared: Shared, own: str, n_trials: int) -> None:
-    """A process's body: take tickets until there is none."""
+    """The body of a process: take trial slots until none is left."""
     record = shared.record(own)
     while record.ask(n_trials=n_trials) is not None:
         pass
@@ -121,7 +121,7 @@ def load_study_of(shared: Shared) -> optuna.Study:
     return study
 
 
-def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> None:
+def test_number_of_slots_is_exact_over_concurrent_processes(shared: Shared) -> None:
     shared.record()
     context = multiprocessing.get_context("spawn")
     processes = [
@@ -136,33 +136,33 @@ def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> No
     assert states(shared) == [TrialState.RUNNING] * 17
 
 
-def test_failed_trial_gives_its_ticket_back(shared: Shared) -> None:
+def test_failed_trial_gives_its_slot_back(shared: Shared) -> None:
     first, second = shared.record(), shared.record("a")
-    asked = first.ask(n_trials=1)
-    assert asked is not None and second.ask(n_trials=1) is None
-    first.fail(asked, "NaN loss", "")
+    trial = first.ask(n_trials=1)
+    assert trial is not None and second.ask(n_trials=1) is None
+    first.fail(trial, "NaN loss", "")
     assert second.ask(n_trials=1) is not None
 
 
-def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(
+def test_trials_of_a_dead_coordinator_are_queued_again_by_another(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.record(), shared.record("a")
-    asked = second.ask(n_trials=3)
-    assert asked is not None
+    trial = second.ask(n_trials=3)
+    assert trial is not None
     clock.now += 10
-    assert not taken_over(first)  # it has heard of the second for the first time
+    assert not taken_over(first)  # it has read the second's heartbeat for the first time
     clock.now += 59
     assert not taken_over(first)
     clock.now += 2
     assert taken_over(first)
     again = first.ask(n_trials=3)
-    assert again is not None and again.values == asked.values
-    lost = load_study_of(shared).trials[asked.number]
+    assert again is not None and again.values == trial.values
+    lost = load_study_of(shared).trials[trial.number]
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
-def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: Clock) -> None:
+def test_trials_of_a_coordinator_with_heartbeats_stay_its_own(shared: Shared, clock: Clock) -> None:
     first, second = shared.record(), shared.record("a")
     assert second.ask(n_trials=3) is not None
     for _ in range(10):
@@ -171,34 +171,34 @@ def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: 
         assert not taken_over(first)
 
 
-def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(
+def test_stopped_coordinator_reads_new_heartbeats_before_it_takes_over(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.record(), shared.record("a")
     assert second.ask(n_trials=3) is not None
     assert not taken_over(first)
-    clock.now += 3600  # first was stopped; second has gone on all the time
+    clock.now += 3600  # the first was stopped; the second was not
     second._coordinators.exchange_heartbeats()
     assert not taken_over(first)
 
 
-def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(
+def test_paused_trials_of_a_coordinator_that_left_are_taken_over_last(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.record(), shared.record("a")
-    asked = second.ask(n_trials=3)
-    assert asked is not None
-    second.mark(asked, paused=True)
+    trial = second.ask(n_trials=3)
+    assert trial is not None
+    second.mark(trial, paused=True)
     second._coordinators.leave()
     clock.now += 10
     assert not taken_over(first)
     assert first.take_over(paused=True)
 
 
-def test_orphan_without_a_name_is_settled_by_whoever_starts(shared: Shared) -> None:
+def test_trial_without_a_coordinator_is_settled_at_the_next_start(shared: Shared) -> None:
     first = shared.record()
     study = load_study_of(shared)
-    study.ask()  # as by one that was killed before it could say whose the trial is
+    study.ask()  # as by a coordinator that was killed before it could write its name
     first.start()
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
@@ -210,23 +210,25 @@ def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
     assert states(shared) == [TrialState.RUNNING]
 
 
-def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(
+def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = shared.record(), shared.record("a")
-    asked = second.ask(n_trials=3)
-    assert asked is not None
+    trial = second.ask(n_trials=3)
+    assert trial is not None
     second._coordinators.leave()
     clock.now += 10
     first._coordinators.exchange_heartbeats()
     first.refresh()
-    second.give_up(asked)
-    monkeypatch.setattr(first, "refresh", lambda: None)  # what was read before the trial's end
+    second.give_up(trial)
+    monkeypatch.setattr(
+        first, "refresh", lambda: None
+    )  # the trials as they were read before its end
     first.take_over(paused=True)
     assert states(shared) == [TrialState.PRUNED]
 
 
-def test_each_coordinator_draws_from_its_own_stream(shared: Shared, tmp_path: Path) -> None:
+def test_each_coordinator_draws_from_its_own_seed_stream(shared: Shared, tmp_path: Path) -> None:
     alone = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", RANDOM)
     undisturbed = drawn(alone.record(), 6)
     first, second = shared.record(), shared.record("a")
@@ -236,18 +238,18 @@ def test_each_coordinator_draws_from_its_own_stream(shared: Shared, tmp_path: Pa
 
 
 def drawn(record: Record, n: int) -> list[object]:
-    asked = [record.ask(n_trials=100) for _ in range(n)]
-    return [one and one.values for one in asked]
+    trials = [record.ask(n_trials=100) for _ in range(n)]
+    return [trial and trial.values for trial in trials]
 
 
 def taken_over(record: Record) -> bool:
-    """Whether a coordinator takes something over that is at work, when it listens again."""
+    """Whether a coordinator takes over a running trial after it has read the heartbeats again."""
     record._coordinators.exchange_heartbeats()
     record.refresh()
     return record.take_over(paused=False)
 
 
-def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> None:
+def test_last_call_sets_the_number_of_trials(shared: Shared) -> None:
     first, second = shared.record(), shared.record("a")
     coordinators.set_n_trials(shared.opened[0], 20)
     assert second.requested_n_trials() == 20
@@ -255,7 +257,7 @@ def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> Non
     assert first.requested_n_trials() == 30
 
 
-def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
+def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
     shared: Shared, clock: Clock
 ) -> None:
     first = shared.record()
@@ -266,7 +268,7 @@ def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
+def test_copy_of_a_folder_is_refused(shared: Shared, clock: Clock) -> None:
     first = shared.record()
     shared.record()  # as from a copy of the folder
     clock.now += 10
@@ -286,46 +288,46 @@ def test_folder_of_another_study_of_the_same_name_is_refused(
         replace(other, url=shared.url, opened=[]).record()
 
 
-def test_grid_point_that_another_has_taken_is_not_given_out_again(shared: Shared) -> None:
+def test_grid_point_of_another_coordinator_is_not_queued_again(shared: Shared) -> None:
     gridded = replace(
         shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
     )
     first, second = gridded.record(), gridded.record("a")
     storage = gridded.opened[0]._storage
-    first._draw = lambda trial_id, trials: None  # type: ignore[assignment,method-assign,return-value]  # it has not drawn yet
+    first._draw = lambda trial_id, trials: None  # type: ignore[assignment,method-assign,return-value]  # as if it had not drawn yet
     with pytest.raises(AttributeError):
         first.ask(n_trials=100)
-    asked = second.ask(n_trials=100)
+    trial = second.ask(n_trials=100)
     points = [
         t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)
     ]
-    assert asked is not None
+    assert trial is not None
     assert len(points) == 2
     assert points[0] != points[1]
 
 
-def test_grid_is_not_exhausted_while_a_point_waits_to_be_made_again(shared: Shared) -> None:
+def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) -> None:
     gridded = replace(
         shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
     )
     record = gridded.record()
-    asked = []
-    while (one := record.ask(n_trials=100)) is not None:
-        asked.append(one)
+    trials = []
+    while (trial := record.ask(n_trials=100)) is not None:
+        trials.append(trial)
     assert record.is_exhausted
-    record.fail(asked[0], "lost", "")
+    record.fail(trials[0], "lost", "")
     assert not record.is_exhausted
     again = record.ask(n_trials=100)
-    assert again is not None and again.values == asked[0].values
+    assert again is not None and again.values == trials[0].values
 
 
-def test_trial_told_by_another_between_two_reads_is_let_go(shared: Shared) -> None:
+def test_trial_that_another_program_finished_is_released(shared: Shared) -> None:
     record = shared.record()
-    asked = record.ask(n_trials=3)
-    assert asked is not None
-    load_study_of(shared).tell(asked.number, state=TrialState.FAIL)
+    trial = record.ask(n_trials=3)
+    assert trial is not None
+    load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
-        record.give_up(asked)
+        record.give_up(trial)
 
 
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
@@ -381,7 +383,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert outcome.ended == "finished"
 
 
-def test_trial_that_the_dashboard_ends_is_let_go(setting: Setting) -> None:
+def test_trial_that_the_dashboard_ends_is_released(setting: Setting) -> None:
     """Optuna Dashboard can tell a running trial; the search drops it and makes another."""
 
     def end_trial_1(progressed: Progressed) -> None:
@@ -405,9 +407,9 @@ def test_joining_refuses_what_it_cannot_join(
 ) -> None:
     setting.tune(1)
     url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
-    with pytest.raises(StudyError, match=r"'t' is not in .*, it holds s"):
+    with pytest.raises(StudyError, match=r"'t' is not in .*, it contains s"):
         fetch_study(other.study("t"), storage_url=url, moved={})
-    with pytest.raises(StudyError, match="there is no file"):
+    with pytest.raises(StudyError, match=r"none\.db does not exist"):
         fetch_study(other.study("s"), storage_url=f"sqlite:///{tmp_path}/none.db", moved={})
     copy = tmp_path / "copy.py"
     copy.write_text(tiny_space.read_text() + "\n# changed\n")
@@ -445,7 +447,7 @@ def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
     assert not marker.exists()
 
 
-def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(
+def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
     setting: Setting, tmp_path: Path
 ) -> None:
     setting.tune(1)
@@ -591,8 +593,8 @@ def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def at_work(url: str, results: Path) -> int | None:
-    """The number of a trial that the coordinator of a folder works at, all its values drawn; None
-    where there is none.
+    """The number of a running trial of a folder's coordinator that has all its values; None where
+    the coordinator has none.
     """
     folder = ResultsDir(results).study("three")
     if not folder.coordinator_path.exists():
@@ -604,18 +606,19 @@ def at_work(url: str, results: Path) -> int | None:
     return next((t.number for t in running if t.user_attrs.get(COORDINATOR) == own), None)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 240.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
+    """Return the first result of `condition` that is neither None nor False."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        one = found()
-        if one is not None and one is not False:
-            return one
+        result = condition()
+        if result is not None and result is not False:
+            return result
         time.sleep(0.3)
     raise AssertionError("it did not happen")
 
 
-def test_study_says_who_works_on_it(shared: Shared) -> None:
+def test_status_names_the_coordinators(shared: Shared) -> None:
     shared.record(), shared.record("a")
-    said = heartbeats_of(load_study_of(shared))
-    assert set(said) == {FIRST_COORDINATOR, "a"}
-    assert all(one["pid"] == os.getpid() and not one["left"] for one in said.values())
+    heartbeats = heartbeats_of(load_study_of(shared))
+    assert set(heartbeats) == {FIRST_COORDINATOR, "a"}
+    assert all(h["pid"] == os.getpid() and not h["left"] for h in heartbeats.values())

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name, the stream's position, and the trials that TPE fits."""
+"""Samplers and pruners by name, the indices of draws, and the trials that TPE fits."""
 
 import numpy as np
 import optuna
@@ -71,7 +71,7 @@ def test_sampler_proposes_legal_values(name: str) -> None:
     study = optuna.create_study()
     for number in range(6):
         study.sampler = make_sampler(
-            name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=number
+            name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, draw_index=number
         )
         trial = study.ask()
         values = suggest(trial, SPACE.hyperparameters)
@@ -87,7 +87,7 @@ def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
     study = optuna.create_study()
     for number in range(8):
         study.sampler = make_sampler(
-            name, space=wide, trials=study.trials, metric="val_loss", seed=0, number=number
+            name, space=wide, trials=study.trials, metric="val_loss", seed=0, draw_index=number
         )
         trial = study.ask()
         suggest(trial, wide.hyperparameters)
@@ -103,7 +103,7 @@ def qmc_trials(
     study.enqueue_trial(to_params(defaults(space.hyperparameters), space.hyperparameters))
     for number in range(n + 1):
         study.sampler = make_sampler(
-            "qmc", space=space, trials=study.trials, metric="val_loss", seed=3, number=number
+            "qmc", space=space, trials=study.trials, metric="val_loss", seed=3, draw_index=number
         )
         trial = study.ask()
         suggest(trial, space.hyperparameters)
@@ -139,11 +139,11 @@ def test_qmc_proposes_fresh_points_while_all_trials_fail() -> None:
     assert len({t.params["x"] for t in qmc_trials(wide, 5, state=TrialState.FAIL)}) == 6
 
 
-def test_derive_seed_differs_by_seed_and_number() -> None:
+def test_derive_seed_differs_by_seed_and_draw_index() -> None:
     assert len({derive_seed(seed, number) for seed in range(20) for number in range(20)}) == 400
 
 
-def test_grid_points_are_all_there_once_in_an_order_of_the_seed() -> None:
+def test_grid_points_are_complete_in_an_order_from_the_seed() -> None:
     points = grid_points(SPACE, seed=0)
     assert sorted((p["vocab_size"], p["cell"]) for p in points) == [
         (v, c) for v in (10, 20, 30, 40) for c in ("gru", "lstm")
@@ -176,7 +176,7 @@ def test_tpe_draws_what_optuna_draws_while_it_fits_all_trials(
     own, theirs = (optuna.create_study(directions=directions) for _ in range(2))
     for number in range(25):
         own.sampler = make_sampler(
-            "tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, number=number
+            "tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, draw_index=number
         )
         conditional = space is CONDITIONAL
         theirs.sampler = optuna.samplers.TPESampler(
@@ -203,7 +203,7 @@ def finished(
     return made
 
 
-def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_that_run() -> None:
+def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_running_ones() -> None:
     trials = [
         finished(number, [1 - number / 1000]) for number in range(100)
     ]  # the oldest are the best
@@ -238,14 +238,14 @@ def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
 
 
 def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optuna's reads them twice for an ask, all that run of them with all their values."""
+    """Optuna's own TPE reads all running trials with all their values, twice for each draw."""
     study = optuna.create_study()
     for number in range(12):
         trial = study.ask()
         suggest(trial, SPACE.hyperparameters)
         study.tell(trial, float(number))
     study.sampler = make_sampler(
-        "tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=12
+        "tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, draw_index=12
     )
     trial_id = study._storage.create_new_trial(study._study_id)
     with monkeypatch.context() as patched:
@@ -257,22 +257,21 @@ def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "position"),
+    ("words", "draw_index"),
     [
         ("", 0),
         ("complete", 1),
         ("waiting", 0),
-        (
-            "complete fail waiting-again",
-            1,
-        ),  # the second trial failed and waits: it will draw what it drew
+        ("complete fail waiting-again", 1),  # the second trial failed, and draws the same again
         ("complete fail complete-again complete", 3),
         ("complete fail fail-again waiting-again", 1),
         ("complete fail complete-again complete fail", 4),
     ],
 )
-def test_stream_position_leaves_out_what_is_made_again(words: str, position: int) -> None:
-    """The words with -again are trial 1, made again."""
+def test_next_draw_index_leaves_out_trials_that_are_queued_again(
+    words: str, draw_index: int
+) -> None:
+    """A word with -again is trial 1, queued again."""
     trials = []
     for number, word in enumerate(words.split()):
         state = TrialState[word.removesuffix("-again").upper()]
@@ -282,4 +281,4 @@ def test_stream_position_leaves_out_what_is_made_again(words: str, position: int
         )
         made.number = number
         trials.append(made)
-    assert next_draw_index(trials) == position
+    assert next_draw_index(trials) == draw_index
