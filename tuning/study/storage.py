@@ -123,7 +123,7 @@ def storage_lock(storage: optuna.storages.BaseStorage, name: str) -> Iterator[No
 @contextlib.contextmanager
 def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
     """Hold an advisory lock of PostgreSQL until the transaction ends. The server ends the
-    transaction of a machine that is gone.
+    transaction of a machine that has lost its network.
     """
     with engine.begin() as connection:
         connection.execute(
