@@ -475,16 +475,19 @@ def test_refused_command_leaves_no_folder(setting: Setting) -> None:
 
 def test_second_owner_is_refused(setting: Setting) -> None:
     setting.tune(1)
-    with FileLock(setting.folder.lock_path), pytest.raises(StudyError, match="one owner"):
+    with (
+        FileLock(setting.folder.lock_path),
+        pytest.raises(StudyError, match="Only one process may work"),
+    ):
         setting.tune(2)
     assert setting.study().trials[-1].number == 0
 
 
-def test_refused_owner_leaves_the_lock_of_a_study_that_is_being_made(setting: Setting) -> None:
+def test_refused_process_leaves_the_lock_of_a_study_that_is_being_created(setting: Setting) -> None:
     setting.folder.path.mkdir(parents=True)
     with FileLock(setting.folder.lock_path):
         for _ in range(2):
-            with pytest.raises(StudyError, match="one owner"):
+            with pytest.raises(StudyError, match="Only one process may work"):
                 setting.tune(1)
         assert setting.folder.lock_path.exists()
 

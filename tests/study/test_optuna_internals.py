@@ -161,9 +161,10 @@ def private_uses(source: str) -> list[str]:
             uses.append(node.name)
         elif isinstance(node, ast.Constant) and node.value in PRIVATE:
             uses.append(str(node.value))
-        elif isinstance(node, ast.ClassDef):
-            if {ast.unparse(base).split(".")[-1] for base in node.bases} & BASES:
-                uses += inherited(node)
+        elif isinstance(node, ast.ClassDef) and BASES & {
+            ast.unparse(base).split(".")[-1] for base in node.bases
+        }:
+            uses += inherited(node)
     return uses
 
 
