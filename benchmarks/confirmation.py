@@ -29,8 +29,9 @@ import optuna
 from benchmarks.goals import figures
 from benchmarks.settings import Settings
 from tuning.config import sign
-from tuning.confirmation.estimates import judge
-from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation, Finalist, confirmation
+from tuning.confirmation.estimates import estimate
+from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.rounds import DEFAULT_SHARE, Confirmation, Finalist
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array
 from tuning.study.samplers import N_BEST_FITTED, FittedTPE, derive_seed, fitted_trials
@@ -183,7 +184,7 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         n_trials=N_TRIALS + int(DEFAULT_SHARE * N_TRIALS),
     )
     towards = sign(table.metric)
-    found = confirmation(
+    found = plan_confirmation(
         finalists(trials[:N_TRIALS], towards),
         metric=table.metric,
         seeds=[
@@ -192,7 +193,7 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         search_seconds=float(N_TRIALS),
     )
     train(found, lambda one, number_of_seed: table.values[one.values["point"]][number_of_seed])
-    judgement = judge(found)
+    judgement = estimate(found)
     assert judgement is not None  # a quarter of 50 trainings pays for a pair
     chosen = judgement.best
     value, truth = judgement.means[chosen.trial], table.truth(chosen.values["point"])
@@ -237,7 +238,7 @@ def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
             Finalist(trial, {}, value, 1.0, is_baseline=trial == 0)
             for trial, value in searched.items()
         ]
-        found = confirmation(
+        found = plan_confirmation(
             made,
             metric="val_accuracy",
             seeds=SEEDS,
@@ -249,7 +250,7 @@ def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
             return float(rng.normal(truth[one.trial] + shifts[number], scale[one.trial]))
 
         train(found, value)
-        judgement = judge(found)
+        judgement = estimate(found)
         difference = judgement.difference if judgement and judgement.is_confirmed else None
         if judgement and difference is not None and difference.low > 0:
             called += 1
@@ -277,7 +278,7 @@ def search(
     for number in range(n_trials):
         if n_fitted is not None:
             fitted = fitted_trials(
-                study.get_trials(deepcopy=False), metric=table.metric, most=n_fitted
+                study.get_trials(deepcopy=False), metric=table.metric, n_max=n_fitted
             )
             good = min(math.ceil(0.1 * number), N_BEST_FITTED)
             study.sampler = FittedTPE(

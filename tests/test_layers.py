@@ -33,11 +33,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "confirmation",
         "training",
         "study",
-        "report",
         "workers",
     },
     "inference": {"data", "evaluation"},
-    "export": {"data", "spaces", "evaluation", "confirmation", "training", "study", "inference"},
+    "export": {
+        "data",
+        "spaces",
+        "evaluation",
+        "confirmation",
+        "training",
+        "workers",
+        "study",
+        "inference",
+    },
     "serving": {"data", "evaluation", "inference"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)

@@ -5,7 +5,7 @@ TuningError
 ├── DataError      the source, its columns, labels or rows
 ├── SpaceError     a search space: missing, incomplete, or not expressible in Optuna
 │   └── SpaceBug   an exception out of a search space's own code; carries its traceback
-├── StudyError     a study: opened with something else, empty, or owned by another process
+├── StudyError     a study: opened with something else, empty, or locked by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
 ├── PoolError      the cluster that trials train on: absent, unreachable, without room
 ├── ExportError    an export: missing, unfinished, or not equal to the trained model

@@ -174,7 +174,7 @@ class StudyDir:
         return self.path / "best.lock"
 
     @property
-    def owner_path(self) -> Path:
+    def lock_holder_path(self) -> Path:
         return self.path / "owner.json"
 
     @property

@@ -1,4 +1,4 @@
-"""The rounds of a confirmation and its verdict, without a training."""
+"""The rounds of a confirmation and its estimates, without a training."""
 
 import copy
 import math
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.confirmation.estimates import RESOLUTION, judge
-from tuning.confirmation.rounds import Confirmation, Finalist, confirmation
+from tuning.confirmation.estimates import RESOLUTION, estimate
+from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.report.sentences import missed_sentences, plan, rows, sentences
 from tuning.results import StudyDir
 
@@ -33,23 +34,25 @@ def begin(
     return Confirmation(metric, SEEDS[:n_seeds], 100.0, budget, finalists(*values))
 
 
-def play(found: Confirmation, value: object, *, seconds: float = 1.0) -> list[tuple[int, int]]:
-    """Train whatever is due; `value(trial, seed)` is what it gives. Returns (trial, seed) of each
-    training.
+def play(
+    confirmation: Confirmation, value: object, *, seconds: float = 1.0
+) -> list[tuple[int, int]]:
+    """Train all repeats that are due, with the value `value(trial, seed)`; return (trial, seed) of
+    each.
     """
     done = []
-    while due := found.due():
-        for one, seed in due:
-            one.repeats[seed] = value(one.trial, seed)  # type: ignore[operator]
-            found.spent_seconds += seconds
-            done.append((one.trial, seed))
+    while due := confirmation.due():
+        for finalist, seed in due:
+            finalist.repeats[seed] = value(finalist.trial, seed)  # type: ignore[operator]
+            confirmation.spent_seconds += seconds
+            done.append((finalist.trial, seed))
     return done
 
 
 def with_repeats(
     repeats: dict[int, list[float | None]], *, metric: str = "val_accuracy"
 ) -> Confirmation:
-    """Finalists that have had these repeats; trial 0 is the baseline."""
+    """A finished confirmation with these repeats by trial; trial 0 is the baseline."""
     made = []
     for trial, values in repeats.items():
         kept = dict(zip(SEEDS, values, strict=False))
@@ -61,8 +64,8 @@ def with_repeats(
 
 
 def test_one_finalist_is_given_up_a_round_and_never_the_baseline() -> None:
-    found = begin(0.9, 0.89, 0.88, 0.87, 0.5)
-    done = play(found, lambda trial, seed: {1: 0.8, 2: 0.85, 3: 0.83, 4: 0.7, 0: 0.1}[trial])
+    confirmation = begin(0.9, 0.89, 0.88, 0.87, 0.5)
+    done = play(confirmation, lambda trial, seed: {1: 0.8, 2: 0.85, 3: 0.83, 4: 0.7, 0: 0.1}[trial])
     assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [
         [0, 1, 2, 3, 4],
         [0, 1, 2, 3],
@@ -70,62 +73,81 @@ def test_one_finalist_is_given_up_a_round_and_never_the_baseline() -> None:
         [0, 2],
         [0, 2],
     ]
-    assert found.is_over and found.rounds == 5
-    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 2, 2: 0, 3: 3, 4: 1, 0: 0}
+    assert confirmation.is_over and confirmation.rounds == 5
+    assert {finalist.trial: finalist.dropped_in for finalist in confirmation.finalists} == {
+        1: 2,
+        2: 0,
+        3: 3,
+        4: 1,
+        0: 0,
+    }
 
 
 def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
-    """A finished confirmation that is begun anew keeps what it has; trial 1 was lucky on seed 5,
-    which the others have not had.
+    """A confirmation that is started again keeps its repeats; trial 1 has a lucky one on seed 5,
+    on which no other finalist has a repeat.
     """
-    found = begin(0.9, 0.89, 0.88, 0.5)
-    found.finalists[0].repeats = {1: 0.1, 5: 0.99}
-    play(found, lambda trial, seed: {1: 0.1, 2: 0.5, 3: 0.4, 0: 0.3}[trial])
-    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 1, 2: 0, 3: 3, 0: 0}
+    confirmation = begin(0.9, 0.89, 0.88, 0.5)
+    confirmation.finalists[0].repeats = {1: 0.1, 5: 0.99}
+    play(confirmation, lambda trial, seed: {1: 0.1, 2: 0.5, 3: 0.4, 0: 0.3}[trial])
+    assert {finalist.trial: finalist.dropped_in for finalist in confirmation.finalists} == {
+        1: 1,
+        2: 0,
+        3: 3,
+        0: 0,
+    }
 
 
 def on_front(*points: tuple[float, float]) -> Confirmation:
     """Finalists by value and cost; the last is the baseline, trial 0."""
     made = finalists(*(value for value, _ in points))
-    for one, (_, cost) in zip(made, points, strict=True):
-        one.costs = [cost]
+    for finalist, (_, cost) in zip(made, points, strict=True):
+        finalist.costs = [cost]
     return Confirmation("val_accuracy", SEEDS, 100.0, math.inf, made)
 
 
-def test_of_a_front_only_what_another_beats_in_all_objectives_is_given_up() -> None:
-    found = on_front((0.9, 50), (0.88, 20), (0.86, 30), (0.7, 5), (0.5, 40))
-    play(found, lambda trial, seed: {1: 0.9, 2: 0.88, 3: 0.8, 4: 0.7, 0: 0.5}[trial])
-    assert {one.trial: one.dropped_in for one in found.finalists} == {1: 0, 2: 0, 3: 1, 4: 0, 0: 0}
-    judgement = judge(found)
-    assert judgement is not None
-    assert [one.trial for one in judgement.front] == [1, 2, 4]
-    assert "On the confirmed Pareto front: trial 1" in " ".join(sentences(found, judgement))
-    assert "other objectives" in rows(found, judgement)[0]
+def test_front_gives_up_only_finalists_that_are_beaten_in_all_objectives() -> None:
+    confirmation = on_front((0.9, 50), (0.88, 20), (0.86, 30), (0.7, 5), (0.5, 40))
+    play(confirmation, lambda trial, seed: {1: 0.9, 2: 0.88, 3: 0.8, 4: 0.7, 0: 0.5}[trial])
+    assert {finalist.trial: finalist.dropped_in for finalist in confirmation.finalists} == {
+        1: 0,
+        2: 0,
+        3: 1,
+        4: 0,
+        0: 0,
+    }
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    assert [finalist.trial for finalist in estimates.front] == [1, 2, 4]
+    assert "On the confirmed Pareto front: trial 1" in " ".join(sentences(confirmation, estimates))
+    assert "other objectives" in rows(confirmation, estimates)[0]
 
 
 def test_short_budget_leaves_the_ends_of_a_front() -> None:
     made = on_front((0.9, 50), (0.88, 40), (0.86, 30), (0.7, 5), (0.5, 40)).finalists
-    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=0.09)
-    assert [one.trial for one in found.finalists] == [1, 4, 0]
+    confirmation = plan_confirmation(
+        made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=0.09
+    )
+    assert [finalist.trial for finalist in confirmation.finalists] == [1, 4, 0]
 
 
 def pruned(*seconds: float) -> list[Finalist]:
-    return [Finalist(90 + number, {}, 0.4, one, epochs=5) for number, one in enumerate(seconds)]
+    return [Finalist(90 + n, {}, 0.4, one_repeat, epochs=5) for n, one_repeat in enumerate(seconds)]
 
 
-def test_time_that_is_left_goes_to_pruned_trials() -> None:
-    found = begin(0.9, 0.5, n_seeds=2, budget=8.0)
-    found.pruned = pruned(3.0, 3.0, 3.0)
-    done = play(found, lambda trial, seed: 0.95 if trial == 91 else 0.8)
+def test_remaining_time_goes_to_pruned_trials() -> None:
+    confirmation = begin(0.9, 0.5, n_seeds=2, budget=8.0)
+    confirmation.pruned = pruned(3.0, 3.0, 3.0)
+    done = play(confirmation, lambda trial, seed: 0.95 if trial == 91 else 0.8)
     assert done[-2:] == [
         (90, 0),
         (91, 0),
     ]  # on the search's own seed; the third is beyond the budget
-    assert not found.pruned[2].repeats
-    judgement = judge(found)
-    assert judgement is not None
-    assert judgement.best.trial == 1 and set(judgement.means) == {1, 0}
-    (missed,) = missed_sentences(found, judgement)
+    assert not confirmation.pruned[2].repeats
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    assert estimates.best.trial == 1 and set(estimates.means) == {1, 0}
+    (missed,) = missed_sentences(confirmation, estimates)
     rate = stats.binomtest(1, 2).proportion_ci()
     assert missed.startswith(
         "2 pruned trials were trained to the end, drawn at random: 1 better than the search's best,"
@@ -135,22 +157,22 @@ def test_time_that_is_left_goes_to_pruned_trials() -> None:
 
 
 def test_budget_that_pays_no_repeat_pays_no_pruned_trial_either() -> None:
-    found = begin(0.9, 0.5, budget=1.5)
-    found.pruned = pruned(1.0)
-    assert found.due() == [] and found.is_over
+    confirmation = begin(0.9, 0.5, budget=1.5)
+    confirmation.pruned = pruned(1.0)
+    assert confirmation.due() == [] and confirmation.is_over
 
 
 def test_pruned_trials_are_not_trained_before_the_repeats() -> None:
-    found = begin(0.9, 0.5, n_seeds=1)
-    found.pruned = pruned(1.0)
-    assert [one.trial for one, _ in found.due()] == [1, 0]
-    assert missed_sentences(found, judge(with_repeats({1: [0.9], 0: [0.8]}))) == []  # type: ignore[arg-type]
+    confirmation = begin(0.9, 0.5, n_seeds=1)
+    confirmation.pruned = pruned(1.0)
+    assert [finalist.trial for finalist, _ in confirmation.due()] == [1, 0]
+    assert missed_sentences(confirmation, estimate(with_repeats({1: [0.9], 0: [0.8]}))) == []  # type: ignore[arg-type]
 
 
-def test_of_a_loss_the_largest_is_given_up() -> None:
-    found = begin(0.3, 0.3, 0.6, metric="val_loss")
-    play(found, lambda trial, seed: {1: 0.5, 2: 0.4, 0: 0.9}[trial])
-    assert [one.trial for one in found.finalists if one.is_alive] == [2, 0]
+def test_finalist_with_the_largest_loss_is_given_up() -> None:
+    confirmation = begin(0.3, 0.3, 0.6, metric="val_loss")
+    play(confirmation, lambda trial, seed: {1: 0.5, 2: 0.4, 0: 0.9}[trial])
+    assert [finalist.trial for finalist in confirmation.finalists if finalist.is_alive] == [2, 0]
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -166,20 +188,20 @@ def test_budget_is_kept_and_no_repeat_is_made_twice(
 ) -> None:
     rng = np.random.default_rng(seed)
     made = finalists(*rng.random(n + 1))
-    for one in made:
-        one.seconds = 1.0 if equal_seconds else float(rng.uniform(0.5, 4))
-    found = confirmation(
+    for finalist in made:
+        finalist.seconds = 1.0 if equal_seconds else float(rng.uniform(0.5, 4))
+    confirmation = plan_confirmation(
         made, metric="val_accuracy", seeds=SEEDS[:n_seeds], search_seconds=100.0, share=budget / 100
     )
     done = []
-    while due := found.due():
-        for one, number in due:
-            one.repeats[number] = float(rng.random())
-            found.spent_seconds += one.seconds
-            done.append((one.trial, number))
-    assert found.spent_seconds <= budget + 1e-9
+    while due := confirmation.due():
+        for finalist, number in due:
+            finalist.repeats[number] = float(rng.random())
+            confirmation.spent_seconds += finalist.seconds
+            done.append((finalist.trial, number))
+    assert confirmation.spent_seconds <= budget + 1e-9
     assert len(done) == len(set(done))
-    assert found.is_over
+    assert confirmation.is_over
     by_seed = {number: {trial for trial, s in done if s == number} for _, number in done}
     assert all(0 in trials and len(trials) > 1 for trials in by_seed.values())  # always a pair
 
@@ -195,10 +217,10 @@ def test_confirmation_that_is_stopped_goes_on_as_if_it_had_not_been(
     done = play(whole, lambda trial, number: values[trial, number])
     again: list[tuple[int, int]] = []
     while due := halved.due():
-        for one, number in due:
-            one.repeats[number] = values[one.trial, number]
+        for finalist, number in due:
+            finalist.repeats[number] = values[finalist.trial, number]
             halved.spent_seconds += 1.0
-            again.append((one.trial, number))
+            again.append((finalist.trial, number))
             if len(again) == stop:
                 break
         if len(again) == stop:
@@ -213,23 +235,25 @@ def test_confirmation_that_is_stopped_goes_on_as_if_it_had_not_been(
 
 def test_few_seconds_leave_fewer_finalists_and_a_pair_at_least() -> None:
     made = finalists(0.9, 0.8, 0.7, 0.6, 0.5)
-    few = confirmation(
+    few = plan_confirmation(
         copy.deepcopy(made), metric="val_accuracy", seeds=SEEDS, search_seconds=24.0, share=0.25
     )
-    assert [one.trial for one in few.finalists] == [1, 0]
+    assert [finalist.trial for finalist in few.finalists] == [1, 0]
     assert len(play(few, lambda trial, seed: 0.5)) == 6
-    none = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=4.0, share=0.25)
+    none = plan_confirmation(
+        made, metric="val_accuracy", seeds=SEEDS, search_seconds=4.0, share=0.25
+    )
     assert play(none, lambda trial, seed: 0.5) == []
-    assert judge(none) is None
+    assert estimate(none) is None
 
 
 def test_difference_of_one_finalist_is_the_paired_t_test_s() -> None:
     best, baseline = [0.81, 0.83, 0.82, 0.84], [0.80, 0.80, 0.81, 0.80]
-    judgement = judge(with_repeats({1: best, 0: baseline}))
-    assert judgement is not None and judgement.difference is not None
+    estimates = estimate(with_repeats({1: best, 0: baseline}))
+    assert estimates is not None and estimates.difference is not None
     expected = stats.ttest_rel(best, baseline).confidence_interval()
-    assert judgement.difference.value == pytest.approx(np.mean(best) - np.mean(baseline))
-    assert (judgement.difference.low, judgement.difference.high) == (
+    assert estimates.difference.value == pytest.approx(np.mean(best) - np.mean(baseline))
+    assert (estimates.difference.low, estimates.difference.high) == (
         pytest.approx(expected.low),
         pytest.approx(expected.high),
     )
@@ -237,13 +261,13 @@ def test_difference_of_one_finalist_is_the_paired_t_test_s() -> None:
 
 def test_means_are_drawn_together_by_noise_and_keep_their_order() -> None:
     noisy = with_repeats({1: [0.80, 0.90], 2: [0.89, 0.79], 3: [0.76, 0.86], 0: [0.71, 0.70]})
-    judgement = judge(noisy)
-    assert judgement is not None
-    values = [judgement.means[trial].value for trial in (1, 2, 3)]
+    estimates = estimate(noisy)
+    assert estimates is not None
+    values = [estimates.means[trial].value for trial in (1, 2, 3)]
     assert values == pytest.approx(
         [np.mean([0.85, 0.84, 0.81])] * 3
     )  # all of their spread is noise
-    shared = judge(
+    shared = estimate(
         with_repeats({1: [0.80, 0.90], 2: [0.79, 0.89], 3: [0.76, 0.86], 0: [0.70, 0.80]})
     )
     assert shared is not None
@@ -251,7 +275,7 @@ def test_means_are_drawn_together_by_noise_and_keep_their_order() -> None:
     assert values == pytest.approx(
         [0.85, 0.84, 0.81]
     )  # a seed that is good for all of them says nothing against their spread
-    clear = judge(
+    clear = estimate(
         with_repeats({1: [0.90, 0.901], 2: [0.80, 0.801], 3: [0.70, 0.701], 0: [0.70, 0.71]})
     )
     assert clear is not None and clear.best.trial == 1
@@ -262,76 +286,78 @@ def test_means_are_drawn_together_by_noise_and_keep_their_order() -> None:
 
 
 def test_confirmed_best_is_not_the_luckiest_trial() -> None:
-    found = begin(0.95, 0.85, 0.80)
-    play(found, lambda trial, seed: {1: 0.80, 2: 0.84, 0: 0.79}[trial] + 0.001 * seed)
-    judgement = judge(found)
-    assert judgement is not None
-    assert (judgement.best.trial, judgement.naive.trial) == (2, 1)
-    assert judgement.optimism == pytest.approx(0.95 - judgement.means[1].value)
+    confirmation = begin(0.95, 0.85, 0.80)
+    play(confirmation, lambda trial, seed: {1: 0.80, 2: 0.84, 0: 0.79}[trial] + 0.001 * seed)
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    assert (estimates.best.trial, estimates.search_best.trial) == (2, 1)
+    assert estimates.optimism == pytest.approx(0.95 - estimates.means[1].value)
 
 
-def test_baseline_over_a_limit_is_not_the_best_for_want_of_another() -> None:
-    found = with_repeats({1: [None], 0: [0.8]})
-    found.finalists[1].is_over_limit = True
-    assert judge(found) is None
+def test_baseline_over_a_limit_is_never_the_best() -> None:
+    confirmation = with_repeats({1: [None], 0: [0.8]})
+    confirmation.finalists[1].is_over_limit = True
+    assert estimate(confirmation) is None
 
 
 def test_failed_repeat_never_wins_and_enters_no_mean() -> None:
-    found = begin(0.9, 0.8, 0.7)
-    while due := found.due():
-        for one, seed in due:
-            one.repeats[seed] = None if one.trial == 1 else 0.5 + 0.01 * seed + 0.1 * one.trial
-            if one.trial == 1:
-                one.failures[seed] = "NaN loss"
-    judgement = judge(found)
-    assert judgement is not None and judgement.best.trial == 2
-    assert 1 not in judgement.means
-    header, table = rows(found, judgement)
+    confirmation = begin(0.9, 0.8, 0.7)
+    while due := confirmation.due():
+        for finalist, seed in due:
+            finalist.repeats[seed] = (
+                None if finalist.trial == 1 else 0.5 + 0.01 * seed + 0.1 * finalist.trial
+            )
+            if finalist.trial == 1:
+                finalist.failures[seed] = "NaN loss"
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.best.trial == 2
+    assert 1 not in estimates.means
+    header, table = rows(confirmation, estimates)
     assert table[0][header.index("seed 1")] == "NaN loss"
 
 
-def test_finalist_that_missed_a_good_seed_is_not_held_down_by_that() -> None:
+def test_mean_of_a_finalist_without_a_good_seed_is_not_lower_for_that() -> None:
     """Trial 2 was given up before seed 3, on which all gain 0.1."""
-    judgement = judge(
+    estimates = estimate(
         with_repeats(
             {1: [0.80, 0.81, 0.90], 2: [0.79, 0.80], 3: [0.70, 0.71, 0.80], 0: [0.70, 0.71, 0.80]}
         )
     )
-    assert judgement is not None
-    assert judgement.means[1].value - judgement.means[2].value == pytest.approx(0.01, abs=1e-6)
+    assert estimates is not None
+    assert estimates.means[1].value - estimates.means[2].value == pytest.approx(0.01, abs=1e-6)
 
 
-def test_what_seeds_do_to_all_finalists_alike_is_seen_once() -> None:
-    """Four finalists that move together know as little of the next seed as one does: Student's t of
-    n - 1 degrees.
+def test_effect_of_a_seed_on_all_finalists_counts_once() -> None:
+    """Four finalists that differ by constants say no more about the next seed than one finalist
+    does: Student's t with n - 1 degrees of freedom.
     """
     shift = np.array([0.0, 0.03, -0.02])
-    together = judge(
+    together = estimate(
         with_repeats({trial: list(0.8 + trial / 100 + shift) for trial in (1, 2, 3, 0)})
     )
-    alone = judge(with_repeats({1: list(0.81 + shift)}))
+    alone = estimate(with_repeats({1: list(0.81 + shift)}))
     assert together is not None and alone is not None
-    width = [one.means[1].high - one.means[1].low for one in (together, alone)]
+    width = [e.means[1].high - e.means[1].low for e in (together, alone)]
     assert width[0] == pytest.approx(width[1])
     half = stats.t.ppf(0.975, 2) * np.std(shift, ddof=1) / math.sqrt(3)
     assert width[1] == pytest.approx(2 * half)
 
 
 def test_differences_that_are_equal_but_for_rounding_have_an_interval() -> None:
-    judgement = judge(with_repeats({1: [0.5, 0.51], 2: [0.5, 0.51], 0: [0.1, 0.11]}))
-    assert judgement is not None and judgement.difference is not None
-    assert judgement.difference.low == pytest.approx(0.4) == judgement.difference.high
+    estimates = estimate(with_repeats({1: [0.5, 0.51], 2: [0.5, 0.51], 0: [0.1, 0.11]}))
+    assert estimates is not None and estimates.difference is not None
+    assert estimates.difference.low == pytest.approx(0.4) == estimates.difference.high
 
 
 def test_budget_keeps_three_seeds_for_the_two_best_and_the_baseline() -> None:
-    found = confirmation(
+    confirmation = plan_confirmation(
         finalists(0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
         metric="val_accuracy",
         seeds=SEEDS,
         search_seconds=50.0,
         share=0.25,
     )
-    done = play(found, lambda trial, seed: 0.9 - trial / 100)
+    done = play(confirmation, lambda trial, seed: 0.9 - trial / 100)
     assert [len([trial for trial, seed in done if seed == s]) for s in (1, 2, 3)] == [6, 3, 3]
 
 
@@ -347,19 +373,18 @@ def test_reported_value_is_within_its_interval_of_the_truth(seed_effect: float) 
         shifts = rng.normal(0, seed_effect, 6) if seed_effect else np.zeros(6)
         truth = rng.normal(0.8, 0.01, 50)
         search = truth + rng.normal(0, 0.01, 50)
-        made = [
-            Finalist(int(t) + 1, {}, float(search[t]), 1.0) for t in np.argsort(-search)[:5]
-        ]  # without a baseline there is no difference, whose interval takes 50 times as long
-        found = Confirmation("val_accuracy", SEEDS, 50.0, math.inf, made)
+        # Without a baseline no difference is estimated, whose interval takes 50 times as long.
+        made = [Finalist(int(t) + 1, {}, float(search[t]), 1.0) for t in np.argsort(-search)[:5]]
+        confirmation = Confirmation("val_accuracy", SEEDS, 50.0, math.inf, made)
         play(
-            found,
+            confirmation,
             lambda trial, seed, truth=truth, shifts=shifts: float(
                 truth[trial - 1] + shifts[seed] + rng.normal(0, 0.01)
             ),
         )
-        judgement = judge(found)
-        assert judgement is not None
-        interval, true = judgement.means[judgement.best.trial], truth[judgement.best.trial - 1]
+        estimates = estimate(confirmation)
+        assert estimates is not None
+        interval, true = estimates.means[estimates.best.trial], truth[estimates.best.trial - 1]
         held += interval.low <= true <= interval.high
         better += true >= truth[int(np.argmax(search))]
     assert held / n >= 0.9
@@ -376,44 +401,44 @@ def test_reported_value_is_within_its_interval_of_the_truth(seed_effect: float) 
         ({1: [0.90, 0.91], 0: [None]}, "no repeat to compare with"),
     ],
 )
-def test_verdict_in_words(repeats: dict[int, list[float | None]], words: str) -> None:
-    found = with_repeats(repeats)
-    judgement = judge(found)
-    assert judgement is not None
-    assert words in " ".join(sentences(found, judgement))
+def test_sentences(repeats: dict[int, list[float | None]], words: str) -> None:
+    confirmation = with_repeats(repeats)
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    assert words in " ".join(sentences(confirmation, estimates))
 
 
 def test_less_loss_is_better() -> None:
-    found = with_repeats({1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}, metric="val_loss")
-    judgement = judge(found)
-    assert judgement is not None and judgement.best.trial == 1
-    assert "better than the baseline by 0.1000" in sentences(found, judgement)[0]
+    confirmation = with_repeats({1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}, metric="val_loss")
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.best.trial == 1
+    assert "better than the baseline by 0.1000" in sentences(confirmation, estimates)[0]
 
 
 def test_seeds_that_would_resolve_do() -> None:
-    found = with_repeats({1: [0.80, 0.84, 0.81], 0: [0.81, 0.80, 0.83]})
-    judgement = judge(found)
-    assert judgement is not None and judgement.seeds_to_resolve is not None
-    n = 3 + judgement.seeds_to_resolve
+    confirmation = with_repeats({1: [0.80, 0.84, 0.81], 0: [0.81, 0.80, 0.83]})
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.seeds_to_resolve is not None
+    n = 3 + estimates.seeds_to_resolve
     own = [a - b for a, b in zip([0.80, 0.84, 0.81], [0.81, 0.80, 0.83], strict=True)]
     half = stats.t.ppf(0.975, n - 1) * np.std(own, ddof=1) / math.sqrt(n)
     assert half <= RESOLUTION < stats.t.ppf(0.975, n - 2) * np.std(own, ddof=1) / math.sqrt(n - 1)
 
 
-def test_best_is_chosen_by_the_seeds_that_all_who_are_left_have_had() -> None:
+def test_best_is_chosen_by_the_seeds_that_all_remaining_finalists_share() -> None:
     """Trial 2 is ahead on both seeds that it has had; trial 1 has also had three on which
     everything is better.
     """
-    found = with_repeats(
+    confirmation = with_repeats(
         {1: [0.80, 0.81, 0.95, 0.96, 0.97], 2: [0.82, 0.83], 0: [0.70, 0.71, 0.85]}
     )
-    judgement = judge(found)
-    assert judgement is not None
-    assert (judgement.best.trial, judgement.n_shared) == (2, 2)
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    assert (estimates.best.trial, estimates.n_shared) == (2, 2)
 
 
-def test_best_of_a_round_that_was_interrupted_has_no_advantage_by_it() -> None:
-    found = begin(0.9, 0.89, 0.5)
+def test_repeats_of_an_interrupted_round_do_not_choose_the_best() -> None:
+    confirmation = begin(0.9, 0.89, 0.5)
     values = {
         (1, 1): 0.80,
         (2, 1): 0.82,
@@ -423,14 +448,16 @@ def test_best_of_a_round_that_was_interrupted_has_no_advantage_by_it() -> None:
         (0, 2): 0.51,
         (1, 3): 0.99,
     }
-    for one in found.finalists:
-        one.repeats = {seed: value for (trial, seed), value in values.items() if trial == one.trial}
-    judgement = judge(found)
-    assert judgement is not None and judgement.best.trial == 2
+    for finalist in confirmation.finalists:
+        finalist.repeats = {
+            seed: value for (trial, seed), value in values.items() if trial == finalist.trial
+        }
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.best.trial == 2
 
 
 def test_finalists_without_a_seed_in_common_have_no_best() -> None:
-    assert judge(with_repeats({1: [0.9], 2: [], 0: [0.8]})) is None
+    assert estimate(with_repeats({1: [0.9], 2: [], 0: [0.8]})) is None
 
 
 @pytest.mark.parametrize(
@@ -442,12 +469,12 @@ def test_finalists_without_a_seed_in_common_have_no_best() -> None:
     ],
 )
 def test_nothing_is_confirmed_below_three_shared_seeds(n: int, head: str) -> None:
-    found = with_repeats(
+    confirmation = with_repeats(
         {1: [0.90, 0.91, 0.90][:n], 2: [0.7, 0.71, 0.70][:n], 0: [0.80, 0.81, 0.80][:n]}
     )
-    judgement = judge(found)
-    assert judgement is not None and judgement.is_confirmed is (n == 3)
-    text = " ".join(sentences(found, judgement))
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.is_confirmed is (n == 3)
+    text = " ".join(sentences(confirmation, estimates))
     assert text.startswith(head)
     assert ("is better than the baseline" in text) is (n == 3)
     assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
@@ -457,60 +484,60 @@ def test_default_budget_pays_three_seeds_of_the_two_best_and_the_baseline() -> N
     """Of so short a search that a quarter of it pays no round, and though each training takes twice
     what was expected.
     """
-    found = confirmation(
+    confirmation = plan_confirmation(
         finalists(0.9, 0.8, 0.7, 0.5), metric="val_accuracy", seeds=SEEDS, search_seconds=8.0
     )
-    assert found.budget_seconds == 9.0
-    done = play(found, lambda trial, seed: 0.9 - trial / 100, seconds=2.0)
+    assert confirmation.budget_seconds == 9.0
+    done = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=2.0)
     assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [
         [0, 1, 2]
     ] * 3 + [[], []]
-    judgement = judge(found)
-    assert judgement is not None and judgement.is_confirmed
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.is_confirmed
 
 
 def test_plan_says_what_is_trained_and_for_how_long() -> None:
     made = finalists(0.9, 0.8, 0.7, seconds=100.0)
-    found = confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
+    confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
     assert (
-        plan(found, n_workers=2)
+        plan(confirmation, n_workers=2)
         == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 9 trainings,"
         " 8 min with 2 workers (budget: 225% of the search's worker seconds)."
     )
-    play(found, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert plan(found, n_workers=2) == ""
+    play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
+    assert plan(confirmation, n_workers=2) == ""
 
 
 def test_plan_of_a_budget_that_pays_nothing_is_empty() -> None:
-    found = confirmation(
+    confirmation = plan_confirmation(
         finalists(0.9, 0.8, 0.7), metric="val_accuracy", seeds=SEEDS, search_seconds=1.0, share=0.5
     )
-    assert plan(found, n_workers=2) == ""
+    assert plan(confirmation, n_workers=2) == ""
 
 
 @pytest.mark.parametrize("search_seconds", [20.0, 50.0, 1000.0])
 def test_confirmed_best_stays_against_luckier_newcomers(search_seconds: float) -> None:
-    """Trial 9 was confirmed; the search has gone on and found four trials with better values, which
-    are worse on every seed.
+    """Trial 9 was confirmed; later trials of the search have better values, and worse repeats on
+    every seed.
     """
     known = {9: {1: 0.88, 2: 0.881, 3: 0.882}, 0: {1: 0.70, 2: 0.71, 3: 0.72}}
     made = [*finalists(0.97, 0.96, 0.95, 0.94, 0.7), Finalist(9, {}, 0.89, 1.0)]
-    for one in made:
-        one.repeats = dict(known.get(one.trial, {}))
-    found = confirmation(
+    for finalist in made:
+        finalist.repeats = dict(known.get(finalist.trial, {}))
+    confirmation = plan_confirmation(
         made, metric="val_accuracy", seeds=SEEDS, search_seconds=search_seconds, spent_seconds=6.0
     )
-    assert 9 in [one.trial for one in found.finalists]
-    play(found, lambda trial, seed: {9: 0.88, 0: 0.7}.get(trial, 0.81) + 0.001 * seed)
-    judgement = judge(found)
-    assert judgement is not None and (judgement.best.trial, judgement.is_confirmed) == (9, True)
+    assert 9 in [finalist.trial for finalist in confirmation.finalists]
+    play(confirmation, lambda trial, seed: {9: 0.88, 0: 0.7}.get(trial, 0.81) + 0.001 * seed)
+    estimates = estimate(confirmation)
+    assert estimates is not None and (estimates.best.trial, estimates.is_confirmed) == (9, True)
 
 
-def test_repeats_that_are_there_cost_nothing() -> None:
+def test_repeats_of_an_earlier_confirmation_cost_nothing() -> None:
     made = finalists(0.9, 0.8, 0.7)
-    for one in made:
-        one.repeats = {1: 0.8, 2: 0.8, 3: 0.8}
-    found = confirmation(
+    for finalist in made:
+        finalist.repeats = {1: 0.8, 2: 0.8, 3: 0.8}
+    confirmation = plan_confirmation(
         made,
         metric="val_accuracy",
         seeds=SEEDS[:3],
@@ -518,43 +545,45 @@ def test_repeats_that_are_there_cost_nothing() -> None:
         spent_seconds=9.0,
         share=0.9,
     )
-    assert play(found, lambda trial, seed: pytest.fail("trained again")) == []
-    assert found.rounds == 3 and all(one.is_alive for one in found.finalists[:1])
+    assert play(confirmation, lambda trial, seed: pytest.fail("trained again")) == []
+    assert confirmation.rounds == 3 and all(
+        finalist.is_alive for finalist in confirmation.finalists[:1]
+    )
 
 
 def test_confirmed_best_is_on_its_front() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
-        found = on_front(
+        confirmation = on_front(
             *((float(rng.normal(0.8, 0.01)), float(rng.integers(1, 9))) for _ in range(5))
         )
         values = rng.normal(0.8, 0.01, (6, 6))
-        play(found, lambda trial, seed, values=values: float(values[trial, seed]))
-        judgement = judge(found)
-        assert judgement is not None and judgement.front[0] is judgement.best
+        play(confirmation, lambda trial, seed, values=values: float(values[trial, seed]))
+        estimates = estimate(confirmation)
+        assert estimates is not None and estimates.front[0] is estimates.best
 
 
 def test_default_budget_of_a_long_search_is_its_share() -> None:
-    found = confirmation(
+    confirmation = plan_confirmation(
         finalists(0.9, 0.8, 0.7, 0.6, 0.5, 0.4),
         metric="val_accuracy",
         seeds=SEEDS,
         search_seconds=200.0,
     )
-    assert found.budget_seconds == 50.0 and len(found.finalists) == 6
+    assert confirmation.budget_seconds == 50.0 and len(confirmation.finalists) == 6
 
 
 def null_confirmation(rng: np.random.Generator, *, n: int, gain: float = 0.0) -> Confirmation:
     """A confirmation of `n` finalists that are exactly as good as the baseline, but for the first,
     which is better by `gain`.
     """
-    found = begin(*rng.normal(0.8, 0.01, n + 1))
+    confirmation = begin(*rng.normal(0.8, 0.01, n + 1))
     shifts = rng.normal(0, 0.01, 6)
     play(
-        found,
+        confirmation,
         lambda trial, seed: float(0.8 + gain * (trial == 1) + shifts[seed] + rng.normal(0, 0.01)),
     )
-    return found
+    return confirmation
 
 
 @pytest.mark.parametrize(("n", "n_confirmations", "limit"), [(1, 1000, 0.035), (5, 200, 0.05)])
@@ -567,10 +596,10 @@ def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
     rng = np.random.default_rng(0)
     texts = []
     for _ in range(n_confirmations):
-        found = null_confirmation(rng, n=n)
-        judgement = judge(found)
-        assert judgement is not None
-        texts.append(sentences(found, judgement)[0])
+        confirmation = null_confirmation(rng, n=n)
+        estimates = estimate(confirmation)
+        assert estimates is not None
+        texts.append(sentences(confirmation, estimates)[0])
     assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
 
 
@@ -578,7 +607,7 @@ def test_best_with_a_lower_corrected_mean_than_the_baseline_says_so() -> None:
     """Trial 1 is ahead by a hair, and drawn to the mean of all finalists, which is below the
     baseline.
     """
-    found = with_repeats(
+    confirmation = with_repeats(
         {
             1: [0.801, 0.811, 0.790],
             2: [0.70, 0.73, 0.71],
@@ -586,11 +615,12 @@ def test_best_with_a_lower_corrected_mean_than_the_baseline_says_so() -> None:
             0: [0.80, 0.81, 0.79],
         }
     )
-    judgement = judge(found)
-    assert judgement is not None and judgement.best.trial == 1
-    assert judgement.means[1].value < judgement.means[0].value
+    estimates = estimate(confirmation)
+    assert estimates is not None and estimates.best.trial == 1
+    assert estimates.means[1].value < estimates.means[0].value
     assert (
-        "Its corrected mean is worse than the baseline's, 0.8000" in sentences(found, judgement)[0]
+        "Its corrected mean is worse than the baseline's, 0.8000"
+        in sentences(confirmation, estimates)[0]
     )
 
 

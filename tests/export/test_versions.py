@@ -15,7 +15,7 @@ from tuning.errors import StorageError
 from tuning.export.versions import N_KEPT, earlier, is_whole, newest, next_number, publish, recover
 from tuning.inference.manifest import digests, read_manifest
 from tuning.results import StudyDir, write_json
-from tuning.study.lock import exporting
+from tuning.study.lock import export_lock
 
 
 def export(folder: Path, number: int) -> Path:
@@ -154,7 +154,7 @@ def test_newest_leaves_an_export_that_is_being_written_alone(tmp_path: Path) -> 
         "import sys; from pathlib import Path; from tuning.results import StudyDir; from"
         " tuning.export.versions import newest\n"
     )
-    with exporting(study):
+    with export_lock(study):
         subprocess.run(
             [sys.executable, "-c", f"{script}newest(StudyDir(Path({os.fspath(tmp_path)!r})))"],
             cwd=ROOT,

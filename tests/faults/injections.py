@@ -231,7 +231,7 @@ def _disturb_database(setting: Setting, call: Call, disturb: Callable[[Server], 
     seen = len(call.lines)
     disturb(setting.server)
     if not call.wait_for(" complete: ", after=seen, seconds=30):
-        _refused(call, "storage must stay reachable", "go on with the same command")
+        _refused(call, "storage must stay reachable", "run the same command again")
 
 
 def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:

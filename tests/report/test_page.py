@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 from tests.browser import Browser
 from tests.studies import MANY_SPACE, many_trials
 from tuning.config import DataConfig, StudyConfig
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.report.figures import report_figures, slices
@@ -316,7 +316,7 @@ def test_slices_show_the_confirmed_means() -> None:
     assert list(confirmed[1].x) == [
         one.values["lstm_units"] for one in finalists
     ]  # Optuna orders by name
-    judgement = judge(found)
+    judgement = estimate(found)
     assert judgement is not None
     assert list(confirmed[0].y) == [judgement.means[one.trial].value for one in finalists]
     assert all(up > 0 for up in confirmed[0].error_y.array)

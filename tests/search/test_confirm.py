@@ -16,7 +16,7 @@ from tests.commands import Ran
 from tests.studies import Setting
 from tests.texts import substitute
 from tuning.config import TrainConfig
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceError, StudyError
@@ -268,8 +268,8 @@ def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -
     assert processes[0][0] == processes[0][1]
     assert any("seed 3" in event for event in said)
     found = Confirmation.load(setting.folder)
-    judgement = judge(found) if found else None
-    assert judgement is not None and judgement.is_confirmed  # of so short a search too
+    estimates = estimate(found) if found else None
+    assert estimates is not None and estimates.is_confirmed  # of so short a search too
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tests.commands import Ran
 from tests.studies import Setting
 from tuning.config import TrainConfig
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.errors import StudyError
 from tuning.export.export import best_trial, named_trial
 from tuning.inference.manifest import read_manifest
@@ -81,11 +81,11 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
         n_workers=1,
     )
     baseline = found.baseline
-    assert baseline is not None and baseline.is_over_limit and len(baseline.found) == 3
+    assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3
     for one in found.finalists:
         one.repeats = {seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)}
     found.save(setting.folder)
-    judgement = judge(found)
+    judgement = estimate(found)
     assert judgement is not None and not judgement.best.is_baseline
     assert "worse than the baseline (which is over a limit)" in " ".join(
         sentences(found, judgement)

@@ -49,7 +49,7 @@ Scripts = Callable[[TrainingJob], Script]
 class Alone(Coordinators):
     """A coordinator of a study in memory, which needs no lock."""
 
-    def asking(self) -> contextlib.AbstractContextManager[None]:
+    def slot_lock(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
 

@@ -44,7 +44,7 @@ class Machine:
     def start(self) -> tuple[StudyWriter, list[OpenTrial]]:
         """A coordinator, and the trials that it goes on with."""
         coordinators = Coordinators(self.study)
-        coordinators.listen()
+        coordinators.exchange_heartbeats()
         session = session_of(self.study, self._config, SPACE, self.results)
         writer = StudyWriter(session, coordinators)
         return writer, start(writer)

@@ -411,16 +411,19 @@ def test_refused_command_leaves_no_folder(setting: Setting) -> None:
 
 
 def test_second_owner_is_refused(copied: Setting) -> None:
-    with FileLock(copied.folder.lock_path), pytest.raises(StudyError, match="one owner"):
+    with (
+        FileLock(copied.folder.lock_path),
+        pytest.raises(StudyError, match="Only one process may work"),
+    ):
         copied.tune(9)
     assert copied.study().trials[-1].number == 7
 
 
-def test_refused_owner_leaves_the_lock_of_a_study_that_is_being_made(setting: Setting) -> None:
+def test_refused_process_leaves_the_lock_of_a_study_that_is_being_created(setting: Setting) -> None:
     setting.folder.path.mkdir(parents=True)
     with FileLock(setting.folder.lock_path):
         for _ in range(2):
-            with pytest.raises(StudyError, match="one owner"):
+            with pytest.raises(StudyError, match="Only one process may work"):
                 setting.tune(1)
         assert setting.folder.lock_path.exists()
 
@@ -695,11 +698,11 @@ def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Sett
 
 def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
     def again(corpus: object, space: object) -> None:
-        with pytest.raises(StudyError, match=rf"owned by process {os.getpid()} on .* since 20"):
+        with pytest.raises(StudyError, match=rf"locked by process {os.getpid()} on .* since 20"):
             setting.tune(1)
 
     setting.tune(1, on_start=again)
-    assert not setting.folder.owner_path.exists()
+    assert not setting.folder.lock_holder_path.exists()
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""Several coordinators on one study: tickets, heartbeats, streams, joining; on SQLite, and on
-PostgreSQL where it is slow.
+"""Several coordinators on one study: trial slots, heartbeats, seed streams, joining; on SQLite, and
+in the slow tests on PostgreSQL.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ from tuning.search.writer import StudyWriter
 from tuning.study import coordinators
 from tuning.study.coordinators import (
     COORDINATOR,
-    FIRST,
+    FIRST_COORDINATOR,
     N_TRIALS,
     Coordinators,
+    heartbeats_of,
     identify,
-    said_by_all,
 )
 from tuning.study.storage import close_study
 from tuning.study.study import fetch_study, load_study, open_study
@@ -60,21 +60,21 @@ class Shared:
     config: StudyConfig
     opened: list[optuna.Study] = field(default_factory=list)
 
-    def writer(self, own: str = FIRST) -> StudyWriter:
-        """A coordinator's way into the study, which it has told that it is alive."""
+    def writer(self, own: str = FIRST_COORDINATOR) -> StudyWriter:
+        """The study's writer of one coordinator, which has written its first heartbeat."""
         results = ResultsDir(self.folder / own)
-        if own != FIRST:
+        if own != FIRST_COORDINATOR:
             fetch_study(results.study(self.config.study), storage_url=self.url, moved={})
         study = open_study(results, self.config, SPACE, data_fingerprint="d0", storage_url=self.url)
         self.opened.append(study)
         coordinators = Coordinators(study, own)
-        coordinators.listen()
+        coordinators.exchange_heartbeats()
         return StudyWriter(session_of(study, self.config, SPACE, results), coordinators)
 
 
 @dataclass
 class Clock:
-    """What coordinators take for the time."""
+    """The monotonic clock of all coordinators in this process."""
 
     now: float = 0.0
 
@@ -91,7 +91,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
-    """The contract below holds for both."""
+    """The tests below must pass with both storages."""
     if request.param == "postgresql":
         made = Shared(
             tmp_path,
@@ -106,10 +106,9 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
 
 
 def ask_all(shared: Shared, own: str, n_trials: int) -> None:
-    """A process's body: take tickets until there is none."""
+    """The body of a process: take trial slots until none is left."""
     writer = shared.writer(own)
-    proposals = Proposals(writer)
-    while proposals.ask(n_trials=n_trials) is not None:
+    while Proposals(writer).ask(n_trials=n_trials) is not None:
         pass
 
 
@@ -118,13 +117,13 @@ def states(shared: Shared) -> list[TrialState]:
 
 
 def load_study_of(shared: Shared) -> optuna.Study:
-    results = ResultsDir(shared.folder / FIRST)
+    results = ResultsDir(shared.folder / FIRST_COORDINATOR)
     study = load_study(results, results.study(shared.config.study), storage_url=shared.url)
     shared.opened.append(study)
     return study
 
 
-def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> None:
+def test_number_of_slots_is_exact_over_concurrent_processes(shared: Shared) -> None:
     shared.writer()
     context = multiprocessing.get_context("spawn")
     processes = [
@@ -139,69 +138,69 @@ def test_tickets_are_exact_over_processes_that_ask_at_once(shared: Shared) -> No
     assert states(shared) == [TrialState.RUNNING] * 17
 
 
-def test_failed_trial_gives_its_ticket_back(shared: Shared) -> None:
+def test_failed_trial_gives_its_slot_back(shared: Shared) -> None:
     first, second = shared.writer(), shared.writer("a")
-    asked = Proposals(first).ask(n_trials=1)
-    assert asked is not None and Proposals(second).ask(n_trials=1) is None
-    first.fail(asked, FailureReason.NAN_LOSS, "")
+    trial = Proposals(first).ask(n_trials=1)
+    assert trial is not None and Proposals(second).ask(n_trials=1) is None
+    first.fail(trial, FailureReason.NAN_LOSS, "")
     assert Proposals(second).ask(n_trials=1) is not None
 
 
-def test_trials_of_a_coordinator_that_is_silent_are_made_again_by_another(
+def test_trials_of_a_dead_coordinator_are_queued_again_by_another(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    asked = Proposals(second).ask(n_trials=3)
-    assert asked is not None
+    trial = Proposals(second).ask(n_trials=3)
+    assert trial is not None
     clock.now += 10
-    assert not taken_over(first)  # it has heard of the second for the first time
+    assert not taken_over(first)  # it has read the second's heartbeat for the first time
     clock.now += 59
     assert not taken_over(first)
     clock.now += 2
     assert taken_over(first)
     again = Proposals(first).ask(n_trials=3)
-    assert again is not None and again.values == asked.values
-    lost = load_study_of(shared).trials[asked.number]
+    assert again is not None and again.values == trial.values
+    lost = load_study_of(shared).trials[trial.number]
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
-def test_trials_of_a_coordinator_that_beats_stay_its_own(shared: Shared, clock: Clock) -> None:
+def test_trials_of_a_coordinator_with_heartbeats_stay_its_own(shared: Shared, clock: Clock) -> None:
     first, second = shared.writer(), shared.writer("a")
     assert Proposals(second).ask(n_trials=3) is not None
     for _ in range(10):
         clock.now += 40
-        second.coordinators.listen()
+        second.coordinators.exchange_heartbeats()
         assert not taken_over(first)
 
 
-def test_coordinator_that_was_stopped_hears_the_others_before_it_judges_them(
+def test_stopped_coordinator_reads_new_heartbeats_before_it_takes_over(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
     assert Proposals(second).ask(n_trials=3) is not None
     assert not taken_over(first)
-    clock.now += 3600  # first was stopped; second has gone on all the time
-    second.coordinators.listen()
+    clock.now += 3600  # the first was stopped; the second was not
+    second.coordinators.exchange_heartbeats()
     assert not taken_over(first)
 
 
-def test_paused_trials_of_one_that_left_are_taken_only_where_nothing_else_is_to_do(
+def test_paused_trials_of_a_coordinator_that_left_are_taken_over_last(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    asked = Proposals(second).ask(n_trials=3)
-    assert asked is not None
-    second.mark(asked, paused=True)
+    trial = Proposals(second).ask(n_trials=3)
+    assert trial is not None
+    second.mark(trial, paused=True)
     second.coordinators.leave()
     clock.now += 10
     assert not taken_over(first)
     assert take_over(first, paused=True)
 
 
-def test_orphan_without_a_name_is_settled_by_whoever_starts(shared: Shared) -> None:
+def test_trial_without_a_coordinator_is_settled_at_the_next_start(shared: Shared) -> None:
     first = shared.writer()
     study = load_study_of(shared)
-    study.ask()  # as by one that was killed before it could say whose the trial is
+    study.ask()  # as by a coordinator that was killed before it could write its name
     start(first)
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
@@ -213,23 +212,25 @@ def test_start_leaves_the_trials_of_others_alone(shared: Shared) -> None:
     assert states(shared) == [TrialState.RUNNING]
 
 
-def test_trial_that_its_owner_tells_while_it_is_taken_over_keeps_its_end(
+def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    asked = Proposals(second).ask(n_trials=3)
-    assert asked is not None
+    trial = Proposals(second).ask(n_trials=3)
+    assert trial is not None
     second.coordinators.leave()
     clock.now += 10
-    first.coordinators.listen()
+    first.coordinators.exchange_heartbeats()
     first.refresh()
-    second.prune(asked)
-    monkeypatch.setattr(first, "refresh", lambda: None)  # what was read before the trial's end
+    second.prune(trial)
+    monkeypatch.setattr(
+        first, "refresh", lambda: None
+    )  # the trials as they were read before its end
     take_over(first, paused=True)
     assert states(shared) == [TrialState.PRUNED]
 
 
-def test_each_coordinator_draws_from_its_own_stream(shared: Shared, tmp_path: Path) -> None:
+def test_each_coordinator_draws_from_its_own_seed_stream(shared: Shared, tmp_path: Path) -> None:
     alone = Shared(tmp_path / "alone", f"sqlite:///{tmp_path}/alone.db", RANDOM)
     undisturbed = drawn(alone.writer(), 6)
     first, second = shared.writer(), shared.writer("a")
@@ -239,27 +240,26 @@ def test_each_coordinator_draws_from_its_own_stream(shared: Shared, tmp_path: Pa
 
 
 def drawn(writer: StudyWriter, n: int) -> list[object]:
-    proposals = Proposals(writer)
-    asked = [proposals.ask(n_trials=100) for _ in range(n)]
-    return [one and one.values for one in asked]
+    trials = [Proposals(writer).ask(n_trials=100) for _ in range(n)]
+    return [trial and trial.values for trial in trials]
 
 
 def taken_over(writer: StudyWriter) -> bool:
-    """Whether a coordinator takes something over that is at work, when it listens again."""
-    writer.coordinators.listen()
+    """Whether a coordinator takes over a running trial after it has read the heartbeats again."""
+    writer.coordinators.exchange_heartbeats()
     writer.refresh()
     return take_over(writer, paused=False)
 
 
-def test_newest_call_says_how_many_trials_there_are_to_be(shared: Shared) -> None:
+def test_last_call_sets_the_number_of_trials(shared: Shared) -> None:
     first, second = shared.writer(), shared.writer("a")
-    coordinators.announce(shared.opened[0], 20)
-    assert second.asked_for() == 20
-    coordinators.announce(shared.opened[1], 30)
-    assert first.asked_for() == 30
+    coordinators.set_n_trials(shared.opened[0], 20)
+    assert second.requested_n_trials() == 20
+    coordinators.set_n_trials(shared.opened[1], 30)
+    assert first.requested_n_trials() == 30
 
 
-def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
+def test_slot_of_a_coordinator_that_died_before_it_wrote_its_name_is_free_again(
     shared: Shared, clock: Clock
 ) -> None:
     first = shared.writer()
@@ -270,12 +270,12 @@ def test_ticket_of_one_that_died_before_it_gave_its_name_is_given_back(
     assert states(shared) == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_copy_of_a_folder_is_noticed(shared: Shared, clock: Clock) -> None:
+def test_copy_of_a_folder_is_refused(shared: Shared, clock: Clock) -> None:
     first = shared.writer()
     shared.writer()  # as from a copy of the folder
     clock.now += 10
     with pytest.raises(StudyError, match="copy of this folder"):
-        first.coordinators.listen()
+        first.coordinators.exchange_heartbeats()
 
 
 def test_folder_of_another_study_of_the_same_name_is_refused(
@@ -290,7 +290,7 @@ def test_folder_of_another_study_of_the_same_name_is_refused(
         replace(other, url=shared.url, opened=[]).writer()
 
 
-def test_grid_point_that_another_has_taken_is_not_given_out_again(
+def test_grid_point_of_another_coordinator_is_not_queued_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gridded = replace(
@@ -303,38 +303,38 @@ def test_grid_point_that_another_has_taken_is_not_given_out_again(
     with pytest.raises(AttributeError):
         Proposals(first).ask(n_trials=100)
     monkeypatch.undo()
-    asked = Proposals(second).ask(n_trials=100)
+    trial = Proposals(second).ask(n_trials=100)
     points = [
         t.system_attrs["fixed_params"] for t in storage.get_all_trials(gridded.opened[0]._study_id)
     ]
-    assert asked is not None
+    assert trial is not None
     assert len(points) == 2
     assert points[0] != points[1]
 
 
-def test_grid_is_not_exhausted_while_a_point_waits_to_be_made_again(shared: Shared) -> None:
+def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) -> None:
     gridded = replace(
         shared, config=replace(shared.config, study=f"{shared.config.study}-grid", sampler="grid")
     )
     writer = gridded.writer()
-    asked = []
+    trials = []
     proposals = Proposals(writer)
-    while (opened := proposals.ask(n_trials=100)) is not None:
-        asked.append(opened)
+    while (trial := proposals.ask(n_trials=100)) is not None:
+        trials.append(trial)
     assert proposals.is_exhausted
-    writer.fail(asked[0], FailureReason.LOST, "")
+    writer.fail(trials[0], FailureReason.LOST, "")
     assert not proposals.is_exhausted
     again = proposals.ask(n_trials=100)
-    assert again is not None and again.values == asked[0].values
+    assert again is not None and again.values == trials[0].values
 
 
-def test_trial_told_by_another_between_two_reads_is_let_go(shared: Shared) -> None:
+def test_trial_that_another_program_finished_is_released(shared: Shared) -> None:
     writer = shared.writer()
-    asked = Proposals(writer).ask(n_trials=3)
-    assert asked is not None
-    load_study_of(shared).tell(asked.number, state=TrialState.FAIL)
+    trial = Proposals(writer).ask(n_trials=3)
+    assert trial is not None
+    load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
-        writer.prune(asked)
+        writer.prune(trial)
 
 
 def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
@@ -345,8 +345,8 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
     )
     own = identify(joined)
     assert own not in (
-        FIRST,
-        identify(ResultsDir(shared.folder / FIRST).study(shared.config.study)),
+        FIRST_COORDINATOR,
+        identify(ResultsDir(shared.folder / FIRST_COORDINATOR).study(shared.config.study)),
     )
     assert identify(joined) == own
 
@@ -390,7 +390,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert outcome.ended == "finished"
 
 
-def test_trial_that_the_dashboard_ends_is_let_go(setting: Setting) -> None:
+def test_trial_that_the_dashboard_ends_is_released(setting: Setting) -> None:
     """Optuna Dashboard can tell a running trial; the search drops it and makes another."""
 
     def end_trial_1(progressed: Progressed) -> None:
@@ -413,9 +413,9 @@ def test_joining_refuses_what_it_cannot_join(
     copied: Setting, tmp_path: Path, tiny_space: Path
 ) -> None:
     url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
-    with pytest.raises(StudyError, match=r"'t' is not in .*, it holds s"):
+    with pytest.raises(StudyError, match=r"'t' is not in .*, it contains s"):
         fetch_study(other.study("t"), storage_url=url, moved={})
-    with pytest.raises(StudyError, match="there is no file"):
+    with pytest.raises(StudyError, match=r"none\.db does not exist"):
         fetch_study(other.study("s"), storage_url=f"sqlite:///{tmp_path}/none.db", moved={})
     copy = tmp_path / "copy.py"
     copy.write_text(tiny_space.read_text() + "\n# changed\n")
@@ -452,7 +452,7 @@ def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
     assert not marker.exists()
 
 
-def test_joining_a_study_whose_creator_was_killed_before_it_began_says_so(
+def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
     setting: Setting, tmp_path: Path
 ) -> None:
     setting.tune(1)
@@ -564,7 +564,7 @@ def test_three_machines_finish_a_study_though_one_is_killed(
     again = [t for t in trials if t.user_attrs.get("retry_of") == victim]
     assert again and again[0].params == trials[victim].params
     assert {t.user_attrs[COORDINATOR] for t in trials} == {
-        FIRST,
+        FIRST_COORDINATOR,
         *(identify(study_in(tmp_path / name)) for name in ("second", "third")),
     }
     for path in (path for path in tmp_path.rglob("*") if path.suffix != ".pgpass"):
@@ -588,8 +588,8 @@ def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def at_work(url: str, results: Path) -> int | None:
-    """The number of a trial that the coordinator of a folder works at, all its values drawn; None
-    where there is none.
+    """The number of a running trial of a folder's coordinator that has all its values; None where
+    the coordinator has none.
     """
     folder = ResultsDir(results).study("three")
     if not folder.coordinator_path.exists():
@@ -601,18 +601,19 @@ def at_work(url: str, results: Path) -> int | None:
     return next((t.number for t in running if t.user_attrs.get(COORDINATOR) == own), None)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 240.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
+    """Return the first result of `condition` that is neither None nor False."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        one = found()
-        if one is not None and one is not False:
-            return one
+        result = condition()
+        if result is not None and result is not False:
+            return result
         time.sleep(0.3)
     raise AssertionError("it did not happen")
 
 
-def test_study_says_who_works_on_it(shared: Shared) -> None:
+def test_status_names_the_coordinators(shared: Shared) -> None:
     shared.writer(), shared.writer("a")
-    said = said_by_all(load_study_of(shared))
-    assert set(said) == {FIRST, "a"}
-    assert all(one["pid"] == os.getpid() and not one["left"] for one in said.values())
+    heartbeats = heartbeats_of(load_study_of(shared))
+    assert set(heartbeats) == {FIRST_COORDINATOR, "a"}
+    assert all(h["pid"] == os.getpid() and not h["left"] for h in heartbeats.values())

@@ -1,4 +1,4 @@
-"""What no study needs: named, and removed when asked for."""
+"""Files that no study needs: listed, and removed on request."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ from tuning.study.coordinators import Coordinators
 from tuning.study.housekeeping import (
     Removable,
     artifact_ids,
-    bound_artifacts,
-    bound_caches,
-    removable,
+    find_removable,
     remove,
+    trim_artifacts,
+    trim_caches,
 )
 from tuning.study.lock import is_locked
 from tuning.study.storage import open_storage
@@ -41,12 +41,12 @@ def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
     return ResultsDir(tmp_path / "results")
 
 
-def names(found: list[Removable], results: ResultsDir) -> dict[str, str]:
-    return {str(one.path.relative_to(results.path)): one.why for one in found}
+def reasons(removables: list[Removable], results: ResultsDir) -> dict[str, str]:
+    return {str(item.path.relative_to(results.path)): item.reason for item in removables}
 
 
-def litter(results: ResultsDir) -> dict[str, str]:
-    """Put there what dead processes and deleted studies leave; path → why it can go."""
+def make_litter(results: ResultsDir) -> dict[str, str]:
+    """Write the files that dead processes and deleted studies leave; return their reasons by path."""
     study = results.study("s")
     (results.path / "cache" / "0123456789abcdef").mkdir()
     (results.path / "cache" / "0123456789abcdef" / "train.ids.npy").write_bytes(b"x" * 1000)
@@ -61,69 +61,69 @@ def litter(results: ResultsDir) -> dict[str, str]:
     }
 
 
-def test_study_by_itself_has_nothing_to_remove(results: ResultsDir) -> None:
-    assert removable(results, storage_url=results.storage_url(None)) == []
+def test_finished_study_has_nothing_to_remove(results: ResultsDir) -> None:
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
-def test_litter_is_named_with_its_size_and_removed(results: ResultsDir) -> None:
+def test_litter_is_listed_with_its_size_and_removed(results: ResultsDir) -> None:
     before = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
-    expected = litter(results)
-    found = removable(results, storage_url=results.storage_url(None))
-    assert names(found, results) == expected
-    assert sorted(one.n_bytes for one in found) == [4, 6, 100, 1000]
-    remove(found)
+    expected = make_litter(results)
+    removables = find_removable(results, storage_url=results.storage_url(None))
+    assert reasons(removables, results) == expected
+    assert sorted(item.n_bytes for item in removables) == [4, 6, 100, 1000]
+    remove(removables)
     after = {path for path in results.path.rglob("*") if not path.name.startswith("optuna.db")}
     assert after - {results.study("s").lock_path} == before - {results.study("s").lock_path}
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
-def test_study_that_is_tuned_now_is_left_alone(results: ResultsDir) -> None:
-    litter(results)
+def test_locked_study_is_left_alone(results: ResultsDir) -> None:
+    make_litter(results)
     with FileLock(results.study("s").lock_path):
         assert is_locked(results.study("s").lock_path)
-        assert removable(results, storage_url=results.storage_url(None)) == []
+        assert find_removable(results, storage_url=results.storage_url(None)) == []
     assert not is_locked(results.study("s").lock_path)
 
 
-def test_export_that_was_not_put_in_its_place_is_kept(results: ResultsDir) -> None:
-    """A process died between two renames: `best.old` is the only whole export there is."""
+def test_only_export_is_kept(results: ResultsDir) -> None:
+    """A process died between two renames: `best.old` is the only whole export that exists."""
     for name in ("best.old", "best.tmp"):
         (results.study("s").path / name).mkdir()
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
     results.study("s").best_dir.mkdir()
-    found = removable(results, storage_url=results.storage_url(None))
-    assert set(names(found, results)) == {"s/best.old", "s/best.tmp"}
+    removables = find_removable(results, storage_url=results.storage_url(None))
+    assert set(reasons(removables, results)) == {"s/best.old", "s/best.tmp"}
     with FileLock(results.study("s").export_lock_path):  # one is being written
-        assert removable(results, storage_url=results.storage_url(None)) == []
+        assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
-def test_artifacts_stay_where_a_study_has_its_record_in_another_storage(
+def test_artifacts_stay_where_a_study_is_in_another_storage(
     results: ResultsDir,
 ) -> None:
-    litter(results)
+    make_litter(results)
     shutil.copytree(
         results.study("s").path, results.study("t").path
     )  # a study that this storage does not know
-    found = names(removable(results, storage_url=results.storage_url(None)), results)
-    assert not [path for path in found if path.startswith("artifacts/")]
+    paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
+    assert not [path for path in paths if path.startswith("artifacts/")]
 
 
 def test_caches_stay_while_a_new_study_tokenises(
     results: ResultsDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has no study.json yet, and owns its folder."""
-    litter(results)
+    """The new study has no study.json yet, and holds the lock of its folder."""
+    make_litter(results)
     new = results.study("new")
     new.path.mkdir()
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     with FileLock(new.lock_path):
-        found = names(removable(results, storage_url=results.storage_url(None)), results)
-        assert not [path for path in found if path.startswith(("cache/", "artifacts/"))]
-        assert bound_caches(results, own=results.study("s"), keep="") == []
+        paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
+        assert not [path for path in paths if path.startswith(("cache/", "artifacts/"))]
+        assert trim_caches(results, own=results.study("s"), keep="") == []
 
 
 def test_study_that_can_not_be_read_keeps_all_caches(results: ResultsDir) -> None:
-    litter(results)
+    make_litter(results)
     results.study("other").path.mkdir()
     results.study("other").config_path.write_text("torn")
     assert housekeeping.unused_caches(results) == []
@@ -135,7 +135,7 @@ def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:
     path = results.study("s").checkpoint_path(number)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
-    assert removable(results, storage_url=results.storage_url(None)) == []
+    assert find_removable(results, storage_url=results.storage_url(None)) == []
 
 
 def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
@@ -151,14 +151,14 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
         for path in (results.path / "cache").iterdir()
         if path.is_dir() and path.name not in ("new", "old")
     ]
-    assert bound_caches(results, own=results.study("s"), keep="") == []
+    assert trim_caches(results, own=results.study("s"), keep="") == []
     monkeypatch.setattr(
         housekeeping, "MAX_CACHE_BYTES", housekeeping.size(results.path / "cache") - 1
     )
-    assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["old"]
+    assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["old"]
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
-    assert bound_caches(results, own=results.study("s"), keep="new") == []
-    assert [path.name for path in bound_caches(results, own=results.study("s"), keep="")] == ["new"]
+    assert trim_caches(results, own=results.study("s"), keep="new") == []
+    assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["new"]
     assert all(path.exists() for path in used)  # what a study uses stays, whatever it takes
 
 
@@ -167,7 +167,7 @@ def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path
     their artifacts, the first the oldest.
     """
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
-    found = []
+    paths = []
     for age, value in enumerate(values):
         trial = study.ask()
         write_text(results.study("s").confusion_path(trial.number), "<svg/>" * 100)
@@ -177,18 +177,18 @@ def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path
             results.study("s").confusion_path(trial.number),
             artifacts_dir=results.artifacts_dir,
         )
-        found += set(results.artifacts_dir.iterdir()) - before
-        os.utime(found[-1], (1_000_000 + age, 1_000_000 + age))
+        paths += set(results.artifacts_dir.iterdir()) - before
+        os.utime(paths[-1], (1_000_000 + age, 1_000_000 + age))
         if value is not None:
             study.tell(trial, value)
-    return found
+    return paths
 
 
-def bounded(results: ResultsDir) -> list[Path]:
+def trimmed(results: ResultsDir) -> list[Path]:
     """What goes of the artifacts, the copies beside the trials left out."""
     storage = open_storage(results.storage_url(None))
     return [
-        path for path in bound_artifacts(results, storage) if path.parent == results.artifacts_dir
+        path for path in trim_artifacts(results, storage) if path.parent == results.artifacts_dir
     ]
 
 
@@ -196,11 +196,11 @@ def test_oldest_artifacts_go_when_there_are_too_many_bytes(
     results: ResultsDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oldest, middle, newest = with_artifacts(results, [0.01, 0.02, 0.03])
-    assert bounded(results) == []
+    assert trimmed(results) == []
     monkeypatch.setattr(
         housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 700
     )
-    assert bounded(results) == [oldest, middle]
+    assert trimmed(results) == [oldest, middle]
     assert not oldest.exists() and not middle.exists() and newest.exists()
     assert (
         not results.study("s").confusion_path(8).exists()
@@ -214,7 +214,7 @@ def test_artifacts_of_the_best_and_of_open_trials_stay(
     best, poor, open_one = with_artifacts(results, [2.0, 0.01, None])
     (results.artifacts_dir / "foreign").write_text("of no study that is known here")
     monkeypatch.setattr(housekeeping, "MAX_ARTIFACT_BYTES", 0)
-    assert poor in bounded(results)
+    assert poor in trimmed(results)
     assert best.exists() and open_one.exists() and (results.artifacts_dir / "foreign").exists()
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
     ranked = summarize(study, metric="val_accuracy").ranked[: housekeeping.N_BEST]
@@ -233,14 +233,14 @@ def test_clean_names_artifacts_over_the_limit(
         housekeeping, "MAX_ARTIFACT_BYTES", housekeeping.size(results.artifacts_dir) - 1
     )
     expected = "artifacts take over 0 MiB; not of a best trial"
-    found = names(removable(results, storage_url=results.storage_url(None)), results)
-    assert found == {
+    paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
+    assert paths == {
         f"artifacts/{poor.name}": expected,
         "s/trials/0008/confusion_matrix.svg": expected,
     }
 
 
-def test_search_bounds_its_artifacts(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_trims_its_artifacts(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
     (poor,) = with_artifacts(results, [0.01])
     folder = results.study("s")
     study = load_study(results, folder, storage_url=results.storage_url(None))
@@ -262,14 +262,16 @@ def test_artifact_that_was_deleted_in_the_dashboard_is_no_trial_s(results: Resul
     study._storage.set_trial_system_attr(
         study.trials[-1]._trial_id, f"artifacts:{artifact.name}", "null"
     )
-    found = removable(results, storage_url=results.storage_url(None))
-    assert names(found, results) == {f"artifacts/{artifact.name}": "no trial has this artifact"}
+    removables = find_removable(results, storage_url=results.storage_url(None))
+    assert reasons(removables, results) == {
+        f"artifacts/{artifact.name}": "no trial has this artifact"
+    }
 
 
 def test_clean_names_first_and_removes_with_yes(
     results: ResultsDir, run_cli: Callable[..., Ran]
 ) -> None:
-    litter(results)
+    make_litter(results)
     ran = run_cli("clean")
     assert ran.code == 0 and "MB to free" in ran.out and "--yes" in ran.out
     assert (results.artifacts_dir / "nobody").exists()

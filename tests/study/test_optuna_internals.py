@@ -138,6 +138,7 @@ def private_names() -> set[str]:
 
 
 PRIVATE = private_names()
+BASES = {*optuna.samplers.__all__, *optuna.pruners.__all__, *optuna.storages.__all__}
 
 
 def private_uses(source: str) -> list[str]:
@@ -160,7 +161,19 @@ def private_uses(source: str) -> list[str]:
             uses.append(node.name)
         elif isinstance(node, ast.Constant) and node.value in PRIVATE:
             uses.append(str(node.value))
+        elif isinstance(node, ast.ClassDef) and BASES & {
+            ast.unparse(base).split(".")[-1] for base in node.bases
+        }:
+            uses += inherited(node)
     return uses
+
+
+def inherited(node: ast.ClassDef) -> set[str]:
+    """The private members that a subclass of an Optuna class reads and does not set itself."""
+    members = [n for n in ast.walk(node) if isinstance(n, ast.Attribute)]
+    own = [n for n in members if ast.unparse(n.value) == "self" and n.attr in PRIVATE]
+    stored = {n.attr for n in own if isinstance(n.ctx, ast.Store)}
+    return {n.attr for n in own} - stored
 
 
 @pytest.mark.parametrize(
@@ -174,6 +187,7 @@ def private_uses(source: str) -> list[str]:
         ("storage_of(study)._backend", "_backend"),
         ("getattr(storage, '_backend')", "_backend"),
         ("class View:\n    def _get_trials(self): ...", "_get_trials"),
+        ("class T(optuna.samplers.TPESampler):\n    def f(self): return self._rng", "_rng"),
     ],
 )
 def test_private_use_is_found(source: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name, the stream's position, and the trials that TPE fits."""
+"""Samplers and pruners by name, the indices of draws, and the trials that TPE fits."""
 
 import numpy as np
 import optuna
@@ -17,7 +17,7 @@ from tuning.study.samplers import (
     grid_points,
     make_pruner,
     make_sampler,
-    stream_position,
+    next_draw_index,
 )
 
 CONDITIONAL = SearchSpace(
@@ -71,7 +71,7 @@ def test_sampler_proposes_legal_values(name: str) -> None:
     study = optuna.create_study()
     for number in range(6):
         study.sampler = make_sampler(
-            name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=number
+            name, space=SPACE, trials=study.trials, metric="val_loss", seed=0, draw_index=number
         )
         trial = study.ask()
         values = suggest(trial, SPACE.hyperparameters)
@@ -87,7 +87,7 @@ def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
     study = optuna.create_study()
     for number in range(8):
         study.sampler = make_sampler(
-            name, space=wide, trials=study.trials, metric="val_loss", seed=0, number=number
+            name, space=wide, trials=study.trials, metric="val_loss", seed=0, draw_index=number
         )
         trial = study.ask()
         suggest(trial, wide.hyperparameters)
@@ -103,7 +103,7 @@ def qmc_trials(
     study.enqueue_trial(to_params(defaults(space.hyperparameters), space.hyperparameters))
     for number in range(n + 1):
         study.sampler = make_sampler(
-            "qmc", space=space, trials=study.trials, metric="val_loss", seed=3, number=number
+            "qmc", space=space, trials=study.trials, metric="val_loss", seed=3, draw_index=number
         )
         trial = study.ask()
         suggest(trial, space.hyperparameters)
@@ -139,11 +139,11 @@ def test_qmc_proposes_fresh_points_while_all_trials_fail() -> None:
     assert len({t.params["x"] for t in qmc_trials(wide, 5, state=TrialState.FAIL)}) == 6
 
 
-def test_derive_seed_differs_by_seed_and_number() -> None:
+def test_derive_seed_differs_by_seed_and_draw_index() -> None:
     assert len({derive_seed(seed, number) for seed in range(20) for number in range(20)}) == 400
 
 
-def test_grid_points_are_all_there_once_in_an_order_of_the_seed() -> None:
+def test_grid_points_are_complete_in_an_order_from_the_seed() -> None:
     points = grid_points(SPACE, seed=0)
     assert sorted((p["vocab_size"], p["cell"]) for p in points) == [
         (v, c) for v in (10, 20, 30, 40) for c in ("gru", "lstm")
@@ -176,7 +176,7 @@ def test_tpe_draws_what_optuna_draws_while_it_fits_all_trials(
     own, theirs = (optuna.create_study(directions=directions) for _ in range(2))
     for number in range(25):
         own.sampler = make_sampler(
-            "tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, number=number
+            "tpe", space=space, trials=own.trials, metric="val_accuracy", seed=3, draw_index=number
         )
         conditional = space is CONDITIONAL
         theirs.sampler = optuna.samplers.TPESampler(
@@ -203,16 +203,16 @@ def finished(
     return made
 
 
-def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_that_run() -> None:
+def test_tpe_fits_the_best_and_the_newest_of_many_trials_and_all_running_ones() -> None:
     trials = [
         finished(number, [1 - number / 1000]) for number in range(100)
     ]  # the oldest are the best
     trials[40] = finished(40, [], TrialState.RUNNING)
     trials[90] = finished(90, [], TrialState.FAIL)
     trials[95] = finished(95, [], TrialState.PRUNED)
-    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
+    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)]
     assert numbers == [*range(25), 40, *(n for n in range(74, 100) if n != 90)]
-    assert fitted_trials(trials, metric="val_accuracy", most=98) == [
+    assert fitted_trials(trials, metric="val_accuracy", n_max=98) == [
         t for t in trials if t.state != TrialState.FAIL
     ]
 
@@ -222,9 +222,9 @@ def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
         finished(number, [0.5 + number / 1000, float(number)]) for number in range(40)
     ]  # better and dearer: all on the front
     trials += [finished(number, [0.1, 100.0]) for number in range(40, 140)]
-    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=100)]
+    numbers = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=100)]
     assert numbers == [*range(40), *range(80, 140)]
-    few = [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)]
+    few = [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)]
     assert len(few) == 50
     assert {0, 39} < set(few)  # both ends
     assert max(np.diff([n for n in few if n < 40])) == 2
@@ -232,20 +232,20 @@ def test_tpe_fits_the_pareto_front_of_several_objectives() -> None:
 
 def test_tpe_fits_the_newest_of_many_trials_that_wait_at_a_rung() -> None:
     trials = [finished(number, [], TrialState.RUNNING) for number in range(80)]
-    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", most=50)] == [
+    assert [t.number for t in fitted_trials(trials, metric="val_accuracy", n_max=50)] == [
         *range(30, 80)
     ]
 
 
 def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optuna's reads them twice for an ask, all that run of them with all their values."""
+    """Optuna's own TPE reads all running trials with all their values, twice for each draw."""
     study = optuna.create_study()
     for number in range(12):
         trial = study.ask()
         suggest(trial, SPACE.hyperparameters)
         study.tell(trial, float(number))
     study.sampler = make_sampler(
-        "tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, number=12
+        "tpe", space=SPACE, trials=study.trials, metric="val_loss", seed=0, draw_index=12
     )
     trial_id = study._storage.create_new_trial(study._study_id)
     with monkeypatch.context() as patched:
@@ -257,22 +257,21 @@ def test_tpe_reads_no_trials_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "position"),
+    ("words", "draw_index"),
     [
         ("", 0),
         ("complete", 1),
         ("waiting", 0),
-        (
-            "complete fail waiting-again",
-            1,
-        ),  # the second trial failed and waits: it will draw what it drew
+        ("complete fail waiting-again", 1),  # the second trial failed, and draws the same again
         ("complete fail complete-again complete", 3),
         ("complete fail fail-again waiting-again", 1),
         ("complete fail complete-again complete fail", 4),
     ],
 )
-def test_stream_position_leaves_out_what_is_made_again(words: str, position: int) -> None:
-    """The words with -again are trial 1, made again."""
+def test_next_draw_index_leaves_out_trials_that_are_queued_again(
+    words: str, draw_index: int
+) -> None:
+    """A word with -again is trial 1, queued again."""
     trials = []
     for number, word in enumerate(words.split()):
         state = TrialState[word.removesuffix("-again").upper()]
@@ -282,4 +281,4 @@ def test_stream_position_leaves_out_what_is_made_again(words: str, position: int
         )
         made.number = number
         trials.append(made)
-    assert stream_position(trials) == position
+    assert next_draw_index(trials) == draw_index

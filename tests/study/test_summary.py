@@ -27,23 +27,23 @@ from tuning.study.trials import value_of
 
 @dataclasses.dataclass
 class Confirmed:
-    """A finished study of whose confirmation trial `winner`, which is not the search's best, is the
-    best.
+    """A finished study; trial `winner`, which is not the best of the search, is the best of its
+    confirmation.
     """
 
     results: ResultsDir
     folder: StudyDir
     summary: Summary
-    found: Confirmation
+    confirmation: Confirmation
     winner: int
 
     def repeat(self, n_seeds: int) -> None:
-        """Give every finalist so many repeats."""
-        for one in self.found.finalists:
-            value = 0.9 if one.trial == self.winner else 0.5
-            one.repeats = {seed: value + 0.001 * seed for seed in range(1, n_seeds + 1)}
-        self.found.rounds = n_seeds
-        self.found.save(self.folder)
+        """Give every finalist `n_seeds` repeats."""
+        for finalist in self.confirmation.finalists:
+            value = 0.9 if finalist.trial == self.winner else 0.5
+            finalist.repeats = {seed: value + 0.001 * seed for seed in range(1, n_seeds + 1)}
+        self.confirmation.rounds = n_seeds
+        self.confirmation.save(self.folder)
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def confirmed(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Confirmed
     baseline = Finalist(
         summary.baseline.number, {}, value_of(summary.baseline), 1.0, is_baseline=True
     )
-    found = Confirmation(
+    confirmation = Confirmation(
         "val_accuracy", [1, 2, 3, 4, 5], 100.0, 100.0, [*made, baseline], is_over=True
     )
-    return Confirmed(results, folder, summary, found, winner.number)
+    return Confirmed(results, folder, summary, confirmation, winner.number)
 
 
 def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed) -> None:
@@ -73,10 +73,10 @@ def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed)
     )
     for n_seeds in (1, 2):
         confirmed.repeat(n_seeds)
-        best = best_of(summary, confirmed.found)
+        best = best_of(summary, confirmed.confirmation)
         assert best is not None and (best.trial, best.is_confirmed) == (summary.best, False)
     confirmed.repeat(3)
-    best = best_of(summary, confirmed.found)
+    best = best_of(summary, confirmed.confirmation)
     assert best is not None and (best.trial.number, best.name) == (
         confirmed.winner,
         "confirmed best",
@@ -84,14 +84,16 @@ def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed)
 
 
 def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
-    """A search that went on after its confirmation has found a better trial, which has no repeats
+    """A search that went on after its confirmation has a better trial, which has no repeats
     yet.
     """
     confirmed.repeat(3)
-    confirmed.found.finalists = [
-        one for one in confirmed.found.finalists if one.trial != confirmed.summary.ranked[0].number
+    confirmed.confirmation.finalists = [
+        finalist
+        for finalist in confirmed.confirmation.finalists
+        if finalist.trial != confirmed.summary.ranked[0].number
     ]
-    best = best_of(confirmed.summary, confirmed.found)
+    best = best_of(confirmed.summary, confirmed.confirmation)
     assert best is not None and (best.trial, best.is_confirmed) == (
         confirmed.summary.ranked[0],
         False,
@@ -101,8 +103,10 @@ def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
 def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     newer = confirmed.summary.ranked[0].number
-    confirmed.found.finalists = [one for one in confirmed.found.finalists if one.trial != newer]
-    text = verdict(confirmed.summary, confirmed.found)
+    confirmed.confirmation.finalists = [
+        finalist for finalist in confirmed.confirmation.finalists if finalist.trial != newer
+    ]
+    text = verdict(confirmed.summary, confirmed.confirmation)
     assert text.startswith(f"The best of the search, of 8 finished trials, is trial {newer} ")
     assert f"It is newer than the confirmation, whose best is trial {confirmed.winner}" in text
 
@@ -110,21 +114,21 @@ def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: 
 def test_figures_show_the_confirmed_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     name = f"trial {confirmed.winner} (confirmed best)"
-    bars = baseline_against_best(confirmed.summary, confirmed.found).data
+    bars = baseline_against_best(confirmed.summary, confirmed.confirmation).data
     assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
     trial = next(t for t in confirmed.summary.trials if t.number == confirmed.winner)
     assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
     assert name in [
-        curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data
+        curve.name for curve in learning_curves(confirmed.summary, confirmed.confirmation).data
     ]
 
 
 def test_baseline_that_is_the_best_is_drawn_once(confirmed: Confirmed) -> None:
     confirmed.winner = 0
     confirmed.repeat(3)
-    assert [bar.name for bar in baseline_against_best(confirmed.summary, confirmed.found).data] == [
-        "trial 0 (baseline, confirmed best)"
-    ]
+    assert [
+        bar.name for bar in baseline_against_best(confirmed.summary, confirmed.confirmation).data
+    ] == ["trial 0 (baseline, confirmed best)"]
 
 
 def test_baseline_that_is_the_best_is_listed_once(
@@ -138,11 +142,11 @@ def test_baseline_that_is_the_best_is_listed_once(
     monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
     label = "0 (baseline, confirmed best)"
     assert [
-        row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.found)[1]
+        row[0] for row in best_rows(confirmed.summary, finished[1].space, confirmed.confirmation)[1]
     ].count(label) == 1
-    assert [curve.name for curve in learning_curves(confirmed.summary, confirmed.found).data].count(
-        f"trial {label}"
-    ) == 1
+    assert [
+        curve.name for curve in learning_curves(confirmed.summary, confirmed.confirmation).data
+    ].count(f"trial {label}") == 1
 
 
 def test_page_names_one_best(confirmed: Confirmed) -> None:
@@ -164,7 +168,7 @@ def test_dashboard_s_note_names_the_confirmed_best(
     record = read_json(confirmed.folder.config_path)
     card = read_json(confirmed.results.cache_dir(record["data_fingerprint"]) / "data_card.json")
     note = dashboard.note(
-        confirmed.summary, card=card, space=finished[1].space, found=confirmed.found
+        confirmed.summary, card=card, space=finished[1].space, found=confirmed.confirmation
     )
     assert f"Trial {confirmed.winner} is the confirmed best" in note
 
@@ -190,12 +194,13 @@ def test_advice_on_bounds_is_about_the_confirmed_best(
 ) -> None:
     confirmed.repeat(3)
     sentences = [
-        one.sentence for one in near_bounds(confirmed.summary, finished[1].space, confirmed.found)
+        advice.sentence
+        for advice in near_bounds(confirmed.summary, finished[1].space, confirmed.confirmation)
     ]
     assert all(" in the confirmed best, near " in sentence for sentence in sentences)
     assert all(
-        " in the best of the search, near " in one.sentence
-        for one in near_bounds(confirmed.summary, finished[1].space)
+        " in the best of the search, near " in finalist.sentence
+        for finalist in near_bounds(confirmed.summary, finished[1].space)
     )
 
 

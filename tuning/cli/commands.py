@@ -831,10 +831,10 @@ def clean(
     """List the files in the results folder that no study needs, with their sizes, or remove them
     with --yes.
     """
-    from tuning.study.housekeeping import removable, remove
+    from tuning.study.housekeeping import find_removable, remove
 
     root = ResultsDir(results)
-    found = removable(root, storage_url=root.storage_url(storage))
+    found = find_removable(root, storage_url=root.storage_url(storage))
     console.print(removable_table(found) if found else "Nothing: every file is some study's.")
     if yes:
         remove(found)

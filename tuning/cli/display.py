@@ -187,10 +187,10 @@ def print_outcome(outcome: Outcome, found: Confirmation | None = None) -> None:
 
 def print_confirmation(found: Confirmation) -> None:
     """The finalists with their repeats, and the verdict."""
-    from tuning.confirmation.estimates import judge
+    from tuning.confirmation.estimates import estimate
     from tuning.report.sentences import rows, sentences
 
-    judgement = judge(found)
+    judgement = estimate(found)
     if judgement is None and not found.is_over:
         return
     if judgement is None:
@@ -324,5 +324,7 @@ def removable_table(found: list[Removable]) -> Table:
     for column in ("MB", "path", "why"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for one in found:
-        table.add_row(f"{one.n_bytes / 2**20:,.1f}", escape(printable(str(one.path), 400)), one.why)
+        table.add_row(
+            f"{one.n_bytes / 2**20:,.1f}", escape(printable(str(one.path), 400)), one.reason
+        )
     return table

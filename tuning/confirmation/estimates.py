@@ -1,7 +1,7 @@
-"""What a confirmation's repeats say: corrected means, the best, its difference to the baseline, the
-search's optimism.
+"""Estimates from the repeats of a confirmation: corrected means, the best finalist, its difference
+to the baseline, and the optimism of the search.
 
-Knows no Keras and no Optuna.
+Imports neither Keras nor Optuna.
 """
 
 from __future__ import annotations
@@ -19,26 +19,32 @@ from tuning.config import sign
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import Interval, dunnett_critical_value, pareto_front
 
-RESOLUTION = 0.01  # the difference that "n more seeds would resolve"
+RESOLUTION = 0.01  # the half-width of an interval that `seeds_to_resolve` is computed for
 MAX_SEEDS = 1000
-DIGITS = 12  # of a mean: what least squares leave beyond must not break a tie
+DIGITS = 12  # of a mean: the rounding errors of least squares must not break a tie
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a confirmation says.
+class Estimates:
+    """What the repeats of a confirmation show so far.
 
-    `best`: the finalist with the best mean over the `n_shared` seeds that all who are left have
-    had; `naive`: the best of the search; `means`: trial → corrected mean of its repeats;
-    `difference`: `best` minus the baseline over the `n_pairs` seeds that both have had, None where
-    one of them has no repeat or they are the same. `front`: of several objectives, the finalists
-    that no other one beats in all of them by its mean over the shared seeds, `best` first; else
-    `best` alone.
+    Attributes:
+        best: the remaining finalist with the best mean over the shared seeds.
+        n_shared: number of seeds on which every remaining finalist has a repeat.
+        search_best: the finalist with the best value in the search.
+        means: corrected mean of the repeats by trial number.
+        difference: `best` minus the baseline over the seeds that both have repeats on; None where
+            one of the two has no repeat, or `best` is the baseline.
+        n_pairs: number of those seeds.
+        seeds_to_resolve: number of further seeds that would narrow the interval of `difference` to
+            ± `RESOLUTION`; None where `MAX_SEEDS` would not be enough.
+        front: with several objectives, the finalists that no other finalist beats in all
+            objectives by the means over the shared seeds, `best` first; else `best` alone.
     """
 
     best: Finalist
     n_shared: int
-    naive: Finalist
+    search_best: Finalist
     means: dict[int, Interval]
     difference: Interval | None
     n_pairs: int
@@ -47,165 +53,191 @@ class Judgement:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether `best` may be called the confirmed best; before, it is ahead."""
+        """Whether enough seeds are shared to call `best` the confirmed best."""
         return self.n_shared >= MIN_ROUNDS
 
     @property
     def optimism(self) -> float | None:
-        """By how much the search's best value is above the corrected mean of the same
-        configuration.
+        """The search's best value minus the corrected mean of the same configuration; None where
+        that configuration has no mean.
         """
-        mean = self.means.get(self.naive.trial)
-        return None if mean is None else self.naive.search_value - mean.value
+        mean = self.means.get(self.search_best.trial)
+        return None if mean is None else self.search_best.search_value - mean.value
 
 
-def judge(found: Confirmation) -> Judgement | None:
-    """The verdict; None before all who are left have a repeat on the same seed.
+def estimate(confirmation: Confirmation) -> Estimates | None:
+    """Compute the estimates from the repeats of a confirmation.
 
-    The mean of each finalist is drawn towards that of all, by as much as what differs from seed to
-    seed between them explains their spread (empirical Bayes: Efron and Morris, 1975), which takes
-    out what is left of the luck of the best, and does not change their order. The baseline was not
-    chosen for being good, and its mean is left as it is; it competes by that with the others' own
-    means. Intervals are Student's, with the variance between seeds pooled over the finalists, since
-    each has few. The best was picked out of several finalists, so the interval of its difference to
-    the baseline is Dunnett's for the number of finalists begun with: the intervals of all their
-    differences would hold them together with a probability of 0.95.
+    The value y_is of finalist i on seed s is fitted by m_i + b_s, by least squares. n_i is the
+    number of repeats of finalist i, r² the variance of the residuals, and v the variance of y_is
+    over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`).
+
+    The corrected mean of a finalist that was chosen for its value in the search is the empirical
+    Bayes estimate (Efron and Morris, 1975), over the k finalists beside the baseline that have
+    repeats, none of which failed:
+
+        c_i = m + w_i (m_i - m)        with  m   = mean of m_1 … m_k
+        w_i = t² / (t² + r² / n_i)           t²  = max(variance of m_1 … m_k - mean of r² / n_i, 0)
+
+    It removes the remaining luck of the best finalist. The baseline was not chosen for its value,
+    so w = 1 for it; w is also 1 where k < 2. The interval of a mean is Student's:
+
+        c_i ± T(0.975, ν) √(v / n_i)
+
+    `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
+    the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. `best` was
+    chosen among K finalists beside the baseline (the finalists that were given up included), so
+    the interval of the difference is Dunnett's (1955), where D is the two-sided critical value for
+    K comparisons with one control, and v and ν are those of the differences of all finalists to
+    the baseline:
+
+        d ± D(0.95, K, ν) √(v / n)
+
+    With a probability of 0.95, the K intervals contain all K true differences.
+
+    Returns:
+        The estimates; None while the remaining finalists share no seed.
     """
-    towards = sign(found.metric)
-    tried = [one for one in found.finalists if one.found and not one.failures]
-    within = [one for one in found.finalists if not one.failures and not one.is_over_limit]
-    left = [one for one in within if one.is_alive] or [one for one in within if one.found]
-    shared = set.intersection(*(set(_known(one.repeats)) for one in left)) if left else set()
-    if not shared:
+    towards = sign(confirmation.metric)
+    repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
+    eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
+    remaining = [f for f in eligible if f.is_alive] or [f for f in eligible if f.repeat_values]
+    seeds = set.intersection(*(set(_known(f.repeats)) for f in remaining)) if remaining else set()
+    if not seeds:
         return None
-    means = _corrected(tried, _layout({one.trial: _known(one.repeats) for one in tried}))
+    means = _corrected_means(repeated, _fit({f.trial: _known(f.repeats) for f in repeated}))
 
-    def standing(one: Finalist) -> tuple[Any, ...]:
-        own = _known(one.repeats)
-        mean = round(statistics.mean(own[seed] for seed in shared), DIGITS)
-        return towards * mean, [-cost for cost in one.costs], towards * one.search_value, -one.trial
+    def rank_key(finalist: Finalist) -> tuple[Any, ...]:
+        values = _known(finalist.repeats)
+        mean = round(statistics.mean(values[seed] for seed in seeds), DIGITS)
+        costs = [-cost for cost in finalist.costs]
+        return towards * mean, costs, towards * finalist.search_value, -finalist.trial
 
-    ranked = sorted(left, key=standing, reverse=True)
+    ranked = sorted(remaining, key=rank_key, reverse=True)
     best = ranked[0]
-    naive = max(
-        (one for one in found.finalists if not one.is_over_limit),
-        key=lambda one: (towards * one.search_value, -one.trial),
+    search_best = max(
+        (f for f in confirmation.finalists if not f.is_over_limit),
+        key=lambda f: (towards * f.search_value, -f.trial),
     )
-    difference, n_pairs, resolving = _against_the_baseline(found, tried, best)
-    front = pareto_front(ranked, lambda one: one.costs) if found.has_costs else [best]
-    return Judgement(best, len(shared), naive, means, difference, n_pairs, resolving, front)
+    difference, n_pairs, further = _difference_to_baseline(confirmation, repeated, best)
+    front = pareto_front(ranked, lambda f: f.costs) if confirmation.has_costs else [best]
+    return Estimates(best, len(seeds), search_best, means, difference, n_pairs, further, front)
 
 
-def _against_the_baseline(
-    found: Confirmation, tried: Sequence[Finalist], best: Finalist
+def _difference_to_baseline(
+    confirmation: Confirmation, repeated: Sequence[Finalist], best: Finalist
 ) -> tuple[Interval | None, int, int | None]:
-    """The best's difference to the baseline, over how many pairs, and how many more of them would
-    resolve `RESOLUTION`.
-    """
-    baseline = found.baseline
-    if baseline is None or baseline not in tried or best is baseline:
+    """Return `difference`, `n_pairs` and `seeds_to_resolve` of `Estimates`."""
+    baseline = confirmation.baseline
+    if baseline is None or baseline not in repeated or best is baseline:
         return None, 0, None
-    pairs = {one.trial: _differences(one, baseline) for one in tried if one is not baseline}
-    own = list(pairs[best.trial].values())
-    if not own:
+    pairs = {f.trial: _differences(f, baseline) for f in repeated if f is not baseline}
+    of_best = list(pairs[best.trial].values())
+    if not of_best:
         return None, 0, None
-    noise, n = _layout(pairs), sum(not one.is_baseline for one in found.finalists)
+    fit, n_pairs = _fit(pairs), len(of_best)
+    n_compared = sum(not f.is_baseline for f in confirmation.finalists)
     difference = _interval(
-        statistics.mean(own), noise.variance / len(own), noise.degrees, n_compared=n
+        statistics.mean(of_best), fit.variance / n_pairs, fit.degrees, n_compared=n_compared
     )
-    return (
-        difference,
-        len(own),
-        _seeds_to_resolve(noise.variance, len(own), n_finalists=n) if noise.degrees else None,
-    )
+    if not fit.degrees:
+        return difference, n_pairs, None
+    return difference, n_pairs, _seeds_to_resolve(fit.variance, n_pairs, n_compared=n_compared)
 
 
 def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
     return {seed: value for seed, value in repeats.items() if value is not None}
 
 
-def _differences(one: Finalist, other: Finalist) -> dict[int, float]:
-    """The differences of two finalists on the seeds that both have had."""
-    ours, theirs = _known(one.repeats), _known(other.repeats)
-    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+def _differences(finalist: Finalist, baseline: Finalist) -> dict[int, float]:
+    """The finalist's value minus the baseline's, by seed, on the seeds that both have values on."""
+    values, baseline_values = _known(finalist.repeats), _known(baseline.repeats)
+    return {
+        seed: values[seed] - baseline_values[seed] for seed in values if seed in baseline_values
+    }
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Values by trial and seed, which the trials share.
+class _TwoWayFit:
+    """Values by trial and seed, fitted by an effect of the trial plus an effect of the seed.
 
-    `variance` over seeds of one value, with its `degrees` of freedom (NaN and 0 where no trial has
-    two seeds): what a seed does to all trials is seen but once, so they are Satterthwaite's (1946)
-    of the sum of both parts. `rest`: the part that is not the seed's alone, which is what two
-    trials on the same seeds differ by. `means`: of each trial over all seeds, by least squares
-    where it lacks some.
+    Attributes:
+        variance: variance over the seeds of one trial's value, pooled over the trials; NaN where no
+            trial has two seeds.
+        degrees: degrees of freedom of `variance`, 0 where it is NaN. The trials share the seeds, so
+            the effect of a seed is observed once and not once for each trial: the degrees are
+            Satterthwaite's (1946) for the sum of the part of the seeds and that of the residuals.
+        residual_variance: variance of what neither the trial nor the seed explains, which is the
+            variance by which trials on the same seeds differ.
+        means: mean of each trial over all seeds; where a trial has no value on a seed, the seed's
+            effect in other trials takes its place.
     """
 
     variance: float
     degrees: float
-    rest: float
+    residual_variance: float
     means: dict[int, float]
 
 
-def _layout(values: Mapping[int, Mapping[int, float]]) -> _Layout:
+def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
+    """Fit values by trial and seed by least squares."""
     groups = {trial: group for trial, group in values.items() if group}
     seeds = sorted({seed for group in groups.values() for seed in group})
-    design, column = [], []
+    rows, column = [], []
     for row, group in enumerate(groups.values()):
         for seed, value in group.items():
-            design.append(
-                [float(row == other) for other in range(len(groups))]
-                + [float(seed == other) for other in seeds]
-            )
+            of_trial = [float(row == other) for other in range(len(groups))]
+            rows.append(of_trial + [float(seed == other) for other in seeds])
             column.append(value)
-    table, observed = np.array(design), np.array(column)
-    effects, _, rank, _ = np.linalg.lstsq(table, observed, rcond=None)
+    design, observed = np.array(rows), np.array(column)
+    effects, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
     over_all = effects[: len(groups)] + effects[len(groups) :].mean()
     means = {
         trial: round(float(mean), DIGITS) for trial, mean in zip(groups, over_all, strict=True)
     }
     within = len(observed) - len(groups)
-    squares = sum(float(np.var(list(group.values()))) * len(group) for group in groups.values())
-    rest, free = float(((observed - table @ effects) ** 2).sum()), len(observed) - int(rank)
     if not within:
-        return _Layout(math.nan, 0.0, math.nan, means)
-    of_seeds, n_of_seeds = max(squares - rest, 0.0), within - free
-    spread = (of_seeds**2 / n_of_seeds if n_of_seeds else 0.0) + (rest**2 / free if free else 0.0)
-    degrees = (
-        min(max(squares**2 / spread, 1.0), float(within)) if spread > 0 else float(within)
-    )  # 1: of values that differ by rounding
-    return _Layout(squares / within, degrees, rest / free if free else math.nan, means)
+        return _TwoWayFit(math.nan, 0.0, math.nan, means)
+    squares = sum(float(np.var(list(group.values()))) * len(group) for group in groups.values())
+    residual = float(((observed - design @ effects) ** 2).sum())
+    free = len(observed) - int(rank)
+    of_seeds, n_of_seeds = max(squares - residual, 0.0), within - free
+    spread = of_seeds**2 / n_of_seeds if n_of_seeds else 0.0
+    spread += residual**2 / free if free else 0.0
+    # At least 1: where the values differ by rounding errors alone, the quotient can be anything.
+    degrees = min(max(squares**2 / spread, 1.0), float(within)) if spread > 0 else float(within)
+    return _TwoWayFit(squares / within, degrees, residual / free if free else math.nan, means)
 
 
-def _corrected(finalists: Sequence[Finalist], layout: _Layout) -> dict[int, Interval]:
-    others = [one.trial for one in finalists if not one.is_baseline]
-    noise = {one.trial: layout.rest / len(one.found) for one in finalists}
-    centre = statistics.mean([layout.means[trial] for trial in others]) if others else math.nan
+def _corrected_means(finalists: Sequence[Finalist], fit: _TwoWayFit) -> dict[int, Interval]:
+    """Return c_i with its interval (formulas: `estimate`) by trial number."""
+    others = [f.trial for f in finalists if not f.is_baseline]
+    noise = {f.trial: fit.residual_variance / len(f.repeat_values) for f in finalists}
+    centre = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
     spread = (
-        statistics.variance([layout.means[trial] for trial in others])
-        if len(others) > 1
-        else math.nan
+        statistics.variance([fit.means[trial] for trial in others]) if len(others) > 1 else math.nan
     )
     between = (
         max(spread - statistics.mean([noise[trial] for trial in others]), 0.0)
         if spread > 0
         else math.nan
     )
-    found = {}
-    for one in finalists:
-        mean = layout.means[one.trial]
-        total = between + noise[one.trial]
+    intervals = {}
+    for finalist in finalists:
+        mean = fit.means[finalist.trial]
+        total = between + noise[finalist.trial]
         weight = between / total if total > 0 else 1.0
-        corrected = mean if one.is_baseline else centre + weight * (mean - centre)
-        found[one.trial] = _interval(corrected, layout.variance / len(one.found), layout.degrees)
-    return found
+        corrected = mean if finalist.is_baseline else centre + weight * (mean - centre)
+        variance = fit.variance / len(finalist.repeat_values)
+        intervals[finalist.trial] = _interval(corrected, variance, fit.degrees)
+    return intervals
 
 
 def _interval(
     mean: float, variance_of_mean: float, degrees: float, *, n_compared: int = 1
 ) -> Interval:
-    """Student's interval of a mean, or Dunnett's of the difference of one of `n_compared` to a
-    control; NaN without degrees of freedom.
+    """Return Dunnett's interval for the difference of one of `n_compared` finalists to a control,
+    which for 1 is Student's interval of a mean; its bounds are NaN without degrees of freedom.
     """
     if not degrees:
         return Interval(mean, math.nan, math.nan)
@@ -213,15 +245,14 @@ def _interval(
     return Interval(mean, mean - half, mean + half)
 
 
-def _seeds_to_resolve(variance: float, n_pairs: int, *, n_finalists: int) -> int | None:
-    """How many more pairs would make the interval of their mean difference no wider than ±
-    `RESOLUTION`; None: `MAX_SEEDS` would not.
+def _seeds_to_resolve(variance: float, n_pairs: int, *, n_compared: int) -> int | None:
+    """Return how many further pairs narrow the interval of their mean to ± `RESOLUTION`; None where
+    `MAX_SEEDS` pairs do not.
     """
 
     def resolves(n: int) -> bool:
-        return dunnett_critical_value(n_finalists, n - 1) * math.sqrt(variance / n) <= RESOLUTION
+        return dunnett_critical_value(n_compared, n - 1) * math.sqrt(variance / n) <= RESOLUTION
 
-    n = bisect.bisect_left(
-        range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves
-    )  # an interval narrows with every pair
+    # An interval narrows with every pair, so the first `n` that resolves can be bisected.
+    n = bisect.bisect_left(range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves)
     return n - n_pairs if n < MAX_SEEDS else None

@@ -1,18 +1,19 @@
 """What a search's best configurations are worth on fresh seeds: the finalists, their repeats, and
-which is due next.
+the repeats that are due next.
 
-A search's best value is the luckiest of many, so it is too good (the optimism, or winner's curse).
-Repeats on seeds that the search has not used are not. Finalists are given up one a round:
-successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one seed. The two best and
-the baseline stay until they have had `MIN_ROUNDS` seeds, below which nothing is called confirmed.
-With several objectives only one that another finalist beats in all of them is given up. What time
-is left then goes to a sample of pruned trials, which are trained to the end as if nothing had
-pruned them. Knows no Keras and no Optuna.
+The best value of a search is the luckiest of many, so it is too good (the optimism, or winner's
+curse). Repeats on seeds that the search has not used do not have this bias. After each round one
+finalist is given up: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
+seed. The two best finalists and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer,
+no configuration is called confirmed. With several objectives, only a finalist that another one
+beats in all of them is given up. The remaining time goes to a sample of the search's pruned trials,
+which are trained to their last epoch.
+
+Imports neither Keras nor Optuna.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import statistics
 from collections.abc import Sequence
@@ -22,21 +23,29 @@ from typing import Any, Self
 from tuning.config import sign
 from tuning.results import StudyDir, parsed, read_json, write_json
 
-MIN_ROUNDS = (
-    3  # seeds that all who are left must have had before the best of them is called confirmed
-)
+# Number of seeds that all remaining finalists must share before the best is called confirmed.
+MIN_ROUNDS = 3
 DEFAULT_SHARE = 0.25  # default budget of a confirmation, as a share of the search's worker seconds
 
 
 @dataclass
 class Finalist:
-    """A configuration that is trained again, for the `epochs` after which its trial was best, as an
-    export is.
+    """A configuration that is trained again on fresh seeds.
 
-    `seconds` are what that is expected to take a worker; `same` are other trials of the same
-    configuration. `repeats`: seed → value after the last epoch, None where the training failed, for
-    the reason in `failures`. `costs`: the study's other objectives, which no seed changes.
-    `is_over_limit`: it is there to compare with, and can't be chosen.
+    Attributes:
+        trial: number of the trial that the configuration comes from.
+        values: hyperparameters by name.
+        search_value: the trial's value in the search.
+        seconds: expected worker seconds of one repeat.
+        is_baseline: whether the configuration is the defaults of the search space.
+        is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
+            reference to compare with, and is never chosen.
+        costs: values of the study's other objectives, which no seed changes.
+        epochs: number of epochs of a repeat: those after which the trial was best, as in an export.
+        same: numbers of other trials with the same configuration.
+        repeats: value after the last epoch by seed; None where the training failed.
+        failures: reason of failure by seed.
+        dropped_in: the round after which the finalist was given up; 0 where it was not.
     """
 
     trial: int
@@ -50,33 +59,40 @@ class Finalist:
     same: list[int] = field(default_factory=list)
     repeats: dict[int, float | None] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
-    dropped_in: int = 0  # the round after which it was given up; 0: not
+    dropped_in: int = 0
 
     @property
-    def found(self) -> list[float]:
+    def repeat_values(self) -> list[float]:
+        """The values of the repeats that did not fail."""
         return [value for value in self.repeats.values() if value is not None]
 
     @property
     def is_alive(self) -> bool:
+        """Whether the finalist is neither given up nor failed."""
         return not self.dropped_in and not self.failures
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        numbered = {
-            name: {int(seed): found for seed, found in values[name].items()}
+        """Build a finalist from an entry of `confirmation.json`, where seeds are strings."""
+        by_seed = {
+            name: {int(seed): item for seed, item in values[name].items()}
             for name in ("repeats", "failures")
         }
-        return cls(**{**values, **numbered})
+        return cls(**{**values, **by_seed})
 
 
 @dataclass
 class Confirmation:
-    """The finalists of a study, and how far their repeats have come. `rounds` counts the seeds that
-    all who were left have had.
+    """The finalists of a study and the state of their repeats.
 
-    `n_guaranteed` rounds of the two best and the baseline are trained whatever they cost; the
-    budget bounds the rest. `pruned` is a sample of the search's pruned trials; their one repeat, on
-    `search_seed`, is the best value of a training to the end.
+    Attributes:
+        budget_seconds: maximum worker seconds of all repeats.
+        spent_seconds: worker seconds of the repeats so far.
+        rounds: number of seeds on which all finalists that were not given up have a repeat.
+        pruned: a random sample of the search's pruned trials. Each gets one repeat, on
+            `search_seed`; its value is that of the best epoch of a whole training.
+        n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
+            whatever they cost; `budget_seconds` bounds all other repeats.
     """
 
     metric: str
@@ -93,72 +109,73 @@ class Confirmation:
 
     @property
     def has_costs(self) -> bool:
-        """Whether the study has several objectives, and so a front instead of one best."""
-        return any(one.costs for one in self.finalists)
+        """Whether the study has several objectives, and so a Pareto front."""
+        return any(f.costs for f in self.finalists)
 
     @property
     def share(self) -> float:
-        """What the repeats cost, as a share of the search."""
+        """Worker seconds of the repeats, as a share of the search's."""
         return self.spent_seconds / self.search_seconds if self.search_seconds else 0.0
 
     @property
     def baseline(self) -> Finalist | None:
-        return next((one for one in self.finalists if one.is_baseline), None)
+        """The finalist with the default hyperparameters, if there is one."""
+        return next((f for f in self.finalists if f.is_baseline), None)
 
     def due(self) -> list[tuple[Finalist, int]]:
-        """What the next round still lacks, after giving up what the budget can't pay; then the
-        sample of pruned trials; then nothing.
+        """Return the missing repeats of the current round, as pairs of finalist and seed.
 
-        The baseline and the leader are given up last: without both there is nothing to compare.
+        Finalists whose repeats exceed the budget are given up first. After the last round the
+        repeats are those of the pruned trials. The list is empty when the confirmation is over.
+        The baseline and the leader are given up last: without both, nothing can be compared.
         """
         while not self.is_over and self.rounds < len(self.seeds):
             seed = self.seeds[self.rounds]
-            missing = [one for one in self._alive() if seed not in one.repeats]
+            missing = [f for f in self._alive() if seed not in f.repeats]
             if not missing:
                 self._end_round()
                 continue
-            needed = self.spent_seconds + sum(one.seconds for one in missing)
+            needed = self.spent_seconds + sum(f.seconds for f in missing)
             if needed + self._reserve() <= self.budget_seconds or self._is_guaranteed(missing):
-                return [(one, seed) for one in missing]
-            if self._give_up_worst(
-                in_round=self.rounds + 1, among=missing
-            ):  # giving up the others would save nothing
+                return [(f, seed) for f in missing]
+            # Only a finalist that lacks this repeat saves seconds by being given up.
+            if self._give_up_worst(in_round=self.rounds + 1, among=missing):
                 continue
             if needed <= self.budget_seconds:
-                return [(one, seed) for one in missing]
+                return [(f, seed) for f in missing]
             break
-        found = self._due_pruned() if not self.is_over else []
-        self.is_over = not found
-        return found
+        due = self._due_pruned() if not self.is_over else []
+        self.is_over = not due
+        return due
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:
-        """As many of the pruned trials as the budget pays, in their random order; none where it
-        does not pay a round of repeats.
+        """Return the pruned trials that the budget pays for, in their random order; none before the
+        first round of repeats is complete.
         """
         if not self.rounds:
             return []
-        left, found = self.budget_seconds - self.spent_seconds, []
-        for one in self.pruned:
-            left -= 0.0 if one.repeats else one.seconds
+        left, due = self.budget_seconds - self.spent_seconds, []
+        for trial in self.pruned:
+            left -= 0.0 if trial.repeats else trial.seconds
             if left < 0:
                 break
-            if not one.repeats:
-                found.append((one, self.search_seed))
-        return found
+            if not trial.repeats:
+                due.append((trial, self.search_seed))
+        return due
 
     def _reserve(self) -> float:
-        """Seconds to keep for the later of the first `MIN_ROUNDS` rounds, of the two best and the
-        baseline.
+        """Worker seconds that the two best finalists and the baseline still need for the later ones
+        of the first `MIN_ROUNDS` rounds.
         """
-        kept = [*self._ranked_others()[:2], *(one for one in self._alive() if one.is_baseline)]
-        return _missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
+        kept = [*self._ranked_others()[:2], *(f for f in self._alive() if f.is_baseline)]
+        return missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
     def _is_guaranteed(self, missing: Sequence[Finalist]) -> bool:
-        """Whether the next round trains two configurations and the baseline at most (or a front,
-        which gives up none of its own).
+        """Whether the round is one of `n_guaranteed` and has two configurations beside the baseline
+        at most; a Pareto front may have more, because it gives up none of its members.
         """
         return self.rounds < self.n_guaranteed and (
-            self.has_costs or sum(not one.is_baseline for one in missing) <= 2
+            self.has_costs or sum(not f.is_baseline for f in missing) <= 2
         )
 
     def _end_round(self) -> None:
@@ -169,51 +186,45 @@ class Confirmation:
             self._give_up_worst(in_round=self.rounds, among=self.finalists)
 
     def _ranked_others(self) -> list[Finalist]:
-        """The finalists that are left beside the baseline, the best first; of equal ones the
-        earlier trial.
+        """The remaining finalists beside the baseline, best first; of equal ones, the earlier trial
+        first.
         """
-        return sorted(
-            (one for one in self._alive() if not one.is_baseline),
-            key=lambda one: (-self._standing(one), one.trial),
-        )
+        others = (f for f in self._alive() if not f.is_baseline)
+        return sorted(others, key=lambda f: (-self._signed_mean(f), f.trial))
 
     def _alive(self) -> list[Finalist]:
-        return [one for one in self.finalists if one.is_alive]
+        return [f for f in self.finalists if f.is_alive]
 
     def _give_up_worst(self, *, in_round: int, among: Sequence[Finalist]) -> bool:
-        """Give up one of some finalists, the baseline never and the last one not; returns whether
-        there was one to give up.
+        """Give up the worst of these finalists by `_signed_mean`, and of equal ones the later
+        trial. The baseline and the last other finalist are never given up.
 
-        The worst is so by the mean of its repeats, by its value in the search where it has none; of
-        equal ones it is the later trial.
+        Returns:
+            Whether a finalist was given up.
         """
-        others = self._ranked_others()
-        beaten = (
-            [one for one in others if any(self._beats(other, one) for other in others)]
-            if self.has_costs
-            else others
-        )
-        beaten = [one for one in beaten if one in among]
-        if len(others) < 2 or not beaten:
+        ranked = self._ranked_others()
+        beaten = ranked
+        if self.has_costs:
+            beaten = [f for f in ranked if any(self._beats(other, f) for other in ranked)]
+        beaten = [f for f in beaten if f in among]
+        if len(ranked) < 2 or not beaten:
             return False
         beaten[-1].dropped_in = in_round
         return True
 
-    def _standing(self, one: Finalist) -> float:
-        """How good a finalist is by the rounds so far; repeats of an earlier confirmation on later
-        seeds don't count yet.
+    def _signed_mean(self, finalist: Finalist) -> float:
+        """The mean of a finalist's repeats in the rounds so far, signed so that more is better; the
+        value of the search where it has no repeat. Repeats on later seeds, from an earlier
+        confirmation, do not count yet.
         """
-        found = [
-            value
-            for seed in self.seeds[: self.rounds]
-            if (value := one.repeats.get(seed)) is not None
-        ]
-        return sign(self.metric) * statistics.mean(found or [one.search_value])
+        repeats = (finalist.repeats.get(seed) for seed in self.seeds[: self.rounds])
+        values = [value for value in repeats if value is not None]
+        return sign(self.metric) * statistics.mean(values or [finalist.search_value])
 
-    def _beats(self, one: Finalist, other: Finalist) -> bool:
-        """Whether one is better than the other by the metric, and costs no more."""
-        return self._standing(one) > self._standing(other) and all(
-            a <= b for a, b in zip(one.costs, other.costs, strict=True)
+    def _beats(self, finalist: Finalist, other: Finalist) -> bool:
+        """Whether a finalist is better than another by the metric, and has no larger cost."""
+        return self._signed_mean(finalist) > self._signed_mean(other) and all(
+            own <= others for own, others in zip(finalist.costs, other.costs, strict=True)
         )
 
     def save(self, folder: StudyDir) -> None:
@@ -222,90 +233,22 @@ class Confirmation:
 
     @classmethod
     def load(cls, folder: StudyDir) -> Self | None:
-        """What a study's folder holds of one; None where there is none.
+        """Read `confirmation.json` from a study's folder; None where the file does not exist.
 
         Raises:
-            StudyError: `confirmation.json` does not hold one.
+            StudyError: `confirmation.json` does not contain a confirmation.
         """
         if not folder.confirmation_path.exists():
             return None
         values = read_json(folder.confirmation_path)
         with parsed(folder.confirmation_path, "a confirmation"):
             lists = {
-                name: [Finalist.from_dict(one) for one in values.get(name, [])]
+                name: [Finalist.from_dict(item) for item in values.get(name, [])]
                 for name in ("finalists", "pruned")
             }
             return cls(**{**values, **lists})
 
 
-def confirmation(
-    finalists: list[Finalist],
-    *,
-    metric: str,
-    seeds: list[int],
-    search_seconds: float,
-    spent_seconds: float = 0.0,
-    share: float | None = None,
-    pruned: Sequence[Finalist] = (),
-    search_seed: int = 0,
-) -> Confirmation:
-    """A confirmation to begin with: as many finalists as leave time for `MIN_ROUNDS` seeds of the
-    two best and the baseline.
-
-    Finalists that have repeats out of an earlier confirmation, which took `spent_seconds`, stay:
-    those repeats cost nothing. `share`: the maximum of all worker seconds as a share of the
-    search's. By default it is `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two best
-    and the baseline need more. Of a front its middle is left out first, so that the best and the
-    cheapest stay.
-    """
-    baseline = [one for one in finalists if one.is_baseline]
-    others = sorted(
-        (one for one in finalists if not one.is_baseline),
-        key=lambda one: -sign(metric) * one.search_value,
-    )
-    first, later = seeds[:1], seeds[1:MIN_ROUNDS]
-    least = sum(one.seconds for one in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
-    budget = max(DEFAULT_SHARE * search_seconds, least) if share is None else share * search_seconds
-
-    def needed() -> float:
-        return (
-            spent_seconds
-            + _missing_seconds([*others, *baseline], first)
-            + _missing_seconds([*others[:2], *baseline], later)
-        )
-
-    while needed() > budget:
-        new = [one for one in others if not one.repeats]
-        if not new or len(others) == 1 or (share is None and len(new) <= 2):
-            break
-        others.remove(new[len(new) // 2 if new[0].costs else -1])
-    return Confirmation(
-        metric,
-        seeds,
-        search_seconds,
-        budget,
-        [*others, *baseline],
-        spent_seconds=spent_seconds,
-        pruned=[*pruned],
-        search_seed=search_seed,
-        n_guaranteed=len(seeds[:MIN_ROUNDS]) if share is None else 0,
-    )
-
-
-def _missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
-    """Worker seconds that the repeats on these seeds take, without those that there are."""
-    return sum(one.seconds for one in finalists for seed in seeds if seed not in one.repeats)
-
-
-def expected(found: Confirmation, *, n_workers: int) -> tuple[int, float]:
-    """How many trainings a confirmation is going to make and how many seconds they take, if repeats
-    are what the search found.
-    """
-    planned, n_trainings, seconds = copy.deepcopy(found), 0, 0.0
-    while due := planned.due():
-        for one, seed in due:
-            one.repeats[seed] = one.search_value
-            planned.spent_seconds += one.seconds
-        n_trainings += len(due)
-        seconds += sum(one.seconds for one, _ in due) / min(n_workers, len(due))
-    return n_trainings, seconds
+def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
+    """Worker seconds of the repeats that the finalists still lack on these seeds."""
+    return sum(f.seconds for f in finalists for seed in seeds if seed not in f.repeats)

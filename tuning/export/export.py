@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from tuning.config import DataConfig, StudyConfig
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
@@ -31,7 +31,7 @@ from tuning.export.versions import next_number, publish, recover
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json, write_text
 from tuning.spaces.loading import SearchSpace, declare, find_space, require_same_space
-from tuning.study.lock import exporting
+from tuning.study.lock import export_lock
 from tuning.study.storage import close_study
 from tuning.study.study import (
     describe_versions,
@@ -87,7 +87,7 @@ def export_best(
     try:
         summary = summarize(study, metric=config.metric)
         best = best_trial(summary, folder) if number is None else named_trial(summary, number)
-        with exporting(folder):
+        with export_lock(folder):
             recover(folder.best_dir)
             return _export(study, summary, best, config, space, results, folder, progress)
     finally:
@@ -268,7 +268,7 @@ def describe_search(
 ) -> dict[str, Any]:
     """How the exported configuration was found, and what its repeats on fresh seeds say of it."""
     found = Confirmation.load(folder)
-    judgement, chosen = judge(found) if found else None, best_of(summary, found)
+    judgement, chosen = estimate(found) if found else None, best_of(summary, found)
     repeats = (
         next((one for one in found.finalists if one.trial == best.number), None) if found else None
     )

@@ -15,8 +15,8 @@ from tuning.config import StudyConfig, sign
 from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import FIRST
-from tuning.study.housekeeping import N_BEST, bound_artifacts
+from tuning.study.coordinators import FIRST_COORDINATOR
+from tuning.study.housekeeping import N_BEST, trim_artifacts
 from tuning.study.optuna_internals import storage_of
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of
@@ -88,7 +88,7 @@ class DashboardDrawing:
         names = session.corpus.card["class_names"]
         write_text(path, confusion_svg(result.confusion, names, title=title))
         # The Dashboard finds artifacts in the results folder of the machine that created the study.
-        if session.coordinator == FIRST:
+        if session.coordinator == FIRST_COORDINATOR:
             upload(trial, path, artifacts_dir=session.results.artifacts_dir)
-            for removed in bound_artifacts(session.results, storage_of(session.study)):
+            for removed in trim_artifacts(session.results, storage_of(session.study)):
                 logger.info("removed %s: artifacts have a limit", removed)

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
 from tuning.config import COSTS
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
 from tuning.report.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
@@ -190,7 +190,7 @@ def slices(
     pruned = pruned_trials(summary)
     if pruned:
         _add_to_each(figure, [trial.params for trial in pruned], **_pruned_marks(pruned))
-    judgement = judge(found) if found else None
+    judgement = estimate(found) if found else None
     if found is None or judgement is None:
         return figure
     confirmed = [one for one in found.finalists if one.trial in judgement.means]

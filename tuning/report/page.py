@@ -13,7 +13,7 @@ import plotly.io
 import plotly.offline
 
 from tuning.config import StudyConfig
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.prepare import prepare_corpus
 from tuning.evaluation.statistics import interval_text
@@ -214,7 +214,7 @@ def advice_sections(
 
 def confirmation_sections(found: Confirmation | None) -> list[str]:
     """The finalists and their repeats."""
-    judgement = judge(found) if found else None
+    judgement = estimate(found) if found else None
     if found is None or judgement is None:
         return [
             "<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best"
@@ -236,7 +236,7 @@ def confirmation_sections(found: Confirmation | None) -> list[str]:
 
 def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: int) -> list[str]:
     """What pruning saved, and what it may have missed."""
-    saved, judgement = saved_sentence(summary, epochs=epochs), judge(found) if found else None
+    saved, judgement = saved_sentence(summary, epochs=epochs), estimate(found) if found else None
     if not saved:
         return []
     missed = missed_sentences(found, judgement) if found and judgement else []

@@ -10,8 +10,9 @@ from typing import Any
 from scipy import stats
 
 from tuning.config import sign
-from tuning.confirmation.estimates import RESOLUTION, Judgement, judge
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist, expected
+from tuning.confirmation.estimates import RESOLUTION, Estimates, estimate
+from tuning.confirmation.plan import expected_cost
+from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import LEVEL
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
@@ -21,7 +22,7 @@ def verdict(summary: Summary, found: Confirmation | None = None) -> str:
     """What the search found, in one or two sentences; what its confirmation says, where there are
     repeats.
     """
-    judgement, chosen = judge(found) if found else None, best_of(summary, found)
+    judgement, chosen = estimate(found) if found else None, best_of(summary, found)
     newer = ""
     if found and judgement:
         if chosen is None or chosen.is_confirmed or not judgement.is_confirmed:
@@ -89,7 +90,7 @@ def plan(found: Confirmation, *, n_workers: int) -> str:
     """What a confirmation is going to train and about how long that takes; empty where nothing is
     left to train.
     """
-    n_trainings, seconds = expected(found, n_workers=n_workers)
+    n_trainings, seconds = expected_cost(found, n_workers=n_workers)
     if not n_trainings:
         return ""
     others = ", ".join(
@@ -116,7 +117,7 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def sentences(found: Confirmation, judgement: Judgement) -> list[str]:
+def sentences(found: Confirmation, judgement: Estimates) -> list[str]:
     """The verdict in words: the best against the baseline, the search's optimism, and what the
     repeats cost.
     """
@@ -135,7 +136,7 @@ def sentences(found: Confirmation, judgement: Judgement) -> list[str]:
         " ".join([head, _against_the_baseline(found, judgement), *_lower_mean(found, judgement)])
     ]
     if judgement.optimism is not None:
-        naive, mean = judgement.naive, judgement.means[judgement.naive.trial].value
+        naive, mean = judgement.search_best, judgement.means[judgement.search_best.trial].value
         too_good = sign(found.metric) * judgement.optimism
         found_by = f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}"
         size = (
@@ -155,7 +156,7 @@ def sentences(found: Confirmation, judgement: Judgement) -> list[str]:
     return lines
 
 
-def _lower_mean(found: Confirmation, judgement: Judgement) -> list[str]:
+def _lower_mean(found: Confirmation, judgement: Estimates) -> list[str]:
     """A warning where the corrected means put the baseline before the best, which is chosen by its
     mean over the shared seeds.
     """
@@ -176,16 +177,16 @@ def _lower_mean(found: Confirmation, judgement: Judgement) -> list[str]:
     ]
 
 
-def missed_sentences(found: Confirmation, judgement: Judgement) -> list[str]:
+def missed_sentences(found: Confirmation, judgement: Estimates) -> list[str]:
     """How many of the pruned trials that were trained to the end are better than the search's best;
     none where none was.
 
     The interval of the rate is Clopper and Pearson's (1934, `scipy.stats.binomtest`).
     """
-    values = [value for one in found.pruned for value in one.found]
+    values = [value for one in found.pruned for value in one.repeat_values]
     if not values:
         return []
-    towards, best = sign(found.metric), judgement.naive.search_value
+    towards, best = sign(found.metric), judgement.search_best.search_value
     n_better = sum(towards * value > towards * best for value in values)
     rate = stats.binomtest(n_better, len(values)).proportion_ci(LEVEL)
     what = (
@@ -215,7 +216,7 @@ def saved_sentence(summary: Summary, *, epochs: int) -> str:
     )
 
 
-def _against_the_baseline(found: Confirmation, judgement: Judgement) -> str:
+def _against_the_baseline(found: Confirmation, judgement: Estimates) -> str:
     if judgement.best.is_baseline:
         return (
             "It is the baseline: nothing that was tried is"
@@ -249,7 +250,7 @@ def _against_the_baseline(found: Confirmation, judgement: Judgement) -> str:
     return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
 
 
-def rows(found: Confirmation, judgement: Judgement) -> tuple[list[str], list[list[str]]]:
+def rows(found: Confirmation, judgement: Estimates) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table of the finalists: value in the search, each repeat, corrected mean
     with its interval.
     """

@@ -23,7 +23,7 @@ from tuning.search.loop import TICK_SECONDS
 from tuning.search.session import Drawing, NoDrawing, Session, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
-from tuning.study.lock import owned
+from tuning.study.lock import study_lock
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -75,7 +75,7 @@ def confirm(
     study = load_study(results, folder, storage_url=storage_url)
     try:
         _require_finished(summarize(study, metric=config.metric))
-        with owned(folder):
+        with study_lock(folder):
             start_early(pool_choice, log_path=folder.log_path)
             corpus = prepare_corpus(config, results=results, progress=progress)[0]
             require_same_data(

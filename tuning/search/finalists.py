@@ -9,7 +9,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from tuning.config import sign
-from tuning.confirmation.rounds import Confirmation, Finalist, confirmation
+from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.search.open_trials import key
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
@@ -64,7 +65,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
     seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
-    new = confirmation(
+    new = plan_confirmation(
         _with_repeats(
             finalists_of(summary, session.space, top=terms.top), old.finalists if old else []
         ),

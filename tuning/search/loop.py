@@ -70,7 +70,7 @@ class Search:
         self.n_trials = self._open.rungs.n_trials = n_trials
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
-        self._coordinators.listen()
+        self._coordinators.exchange_heartbeats()
         try:
             paused = start(self._writer)
             self._learn()
@@ -95,11 +95,13 @@ class Search:
         """Read the heartbeats of the study's other coordinators, learn from their trials, and take
         over the trials of one that is gone.
         """
-        if not self._coordinators.listen() or not self._coordinators.are_several:
+        if not self._coordinators.exchange_heartbeats() or not self._coordinators.has_others:
             return
         self._writer.refresh()
         take_over(self._writer, paused=False)
-        self.n_trials = self._open.rungs.n_trials = self._writer.asked_for() or self.n_trials
+        self.n_trials = self._open.rungs.n_trials = (
+            self._writer.requested_n_trials() or self.n_trials
+        )
         trials = self._writer.summary.trials
         for opened in [*self._open.paused.values()]:
             if trials[opened.number].state.is_finished():  # another coordinator took it over
@@ -123,11 +125,11 @@ class Search:
             return None
         if self._time_is_up() and self._writer.summary.n_finished < self.n_trials:
             return SearchEnd.TIMEOUT
-        if self._coordinators.are_several:
-            self._coordinators.hear()
+        if self._coordinators.has_others:
+            self._coordinators.read_heartbeats()
         self._writer.refresh()
         others = self._writer.running_elsewhere()
-        if any(is_at_work(t) and not self._coordinators.is_gone(t) for t in others):
+        if any(is_at_work(t) and not self._coordinators.is_abandoned(t) for t in others):
             return None
         for opened in [*self._open.paused.values()]:
             self._ends.prune(opened, "with all trials at its rung")

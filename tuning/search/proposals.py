@@ -14,7 +14,7 @@ from tuning.search.writer import DEATH_LIMIT, DEATHS, StudyWriter, is_unproven
 from tuning.spaces.hyperparameters import suggest
 from tuning.study.coordinators import COORDINATOR, is_at_work
 from tuning.study.optuna_internals import claim_trial, storage_of
-from tuning.study.samplers import grid_points, make_sampler, stream_position
+from tuning.study.samplers import grid_points, make_sampler, next_draw_index
 
 
 class Proposals:
@@ -44,7 +44,7 @@ class Proposals:
         """
         started = time.perf_counter()
         writer = self._writer
-        with writer.coordinators.asking():
+        with writer.coordinators.slot_lock():
             writer.refresh()
             trials, counts = writer.summary.trials, writer.summary.counts
             if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
@@ -96,8 +96,8 @@ class Proposals:
             self._config.sampler,
             space=self._space,
             seed=self._config.seed,
-            number=stream_position(own),
-            stream=coordinators.stream,
+            draw_index=next_draw_index(own),
+            seed_stream=coordinators.seed_stream,
             trials=trials,
             metric=self._config.metric,
         )

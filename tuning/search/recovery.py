@@ -40,7 +40,7 @@ def start(writer: StudyWriter) -> list[OpenTrial]:
         The paused trials of this coordinator.
     """
     paused = []
-    with writer.coordinators.asking():
+    with writer.coordinators.slot_lock():
         writer.refresh()
         for trial in writer.summary.trials:
             if trial.state != TrialState.RUNNING or not writer.coordinators.is_own(trial):
@@ -65,8 +65,8 @@ def take_over(writer: StudyWriter, *, paused: bool) -> bool:
     """
     if not _left_by_the_gone(writer, paused=paused):
         return False
-    with writer.coordinators.asking():
-        writer.coordinators.hear()  # the other coordinator may have come back
+    with writer.coordinators.slot_lock():
+        writer.coordinators.read_heartbeats()  # the other coordinator may have come back
         writer.refresh()  # a third one may have been first
         left = _left_by_the_gone(writer, paused=paused)
         for trial in left:
@@ -82,7 +82,7 @@ def _left_by_the_gone(writer: StudyWriter, *, paused: bool) -> list[FrozenTrial]
         trial
         for trial in writer.summary.trials
         if trial.state == TrialState.RUNNING
-        and (COORDINATOR not in trial.user_attrs or writer.coordinators.is_gone(trial))
+        and (COORDINATOR not in trial.user_attrs or writer.coordinators.is_abandoned(trial))
     ]
     return [trial for trial in gone if paused or is_at_work(trial)]
 

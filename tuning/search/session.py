@@ -17,7 +17,7 @@ from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.hyperparameters import Values
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import FIRST
+from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.summary import Summary
 from tuning.training.result import FitResult
 from tuning.workers.limits import TrialLimits
@@ -93,7 +93,7 @@ class Session:
     pool: AnyPool
     limits: TrialLimits
     interrupt: Interrupt
-    coordinator: str = FIRST
+    coordinator: str = FIRST_COORDINATOR
     keep_going: bool = False
     drawing: Drawing = field(default_factory=NoDrawing)
 

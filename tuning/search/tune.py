@@ -28,14 +28,14 @@ from tuning.search.session import Drawing, NoDrawing, Session, signals
 from tuning.spaces.loading import SearchSpace, find_space, list_spaces, source_sha256
 from tuning.study.coordinators import (
     DEAD_SECONDS,
-    FIRST,
+    FIRST_COORDINATOR,
     Coordinators,
-    announce,
-    asked_for,
     identify,
+    requested_n_trials,
+    set_n_trials,
 )
-from tuning.study.housekeeping import bound_caches
-from tuning.study.lock import owned
+from tuning.study.housekeeping import trim_caches
+from tuning.study.lock import study_lock
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
@@ -99,15 +99,15 @@ def tune(
     space_path = find_space(config.space)
     with translated(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    with owned(folder), contextlib.ExitStack() as stack:
+    with study_lock(folder), contextlib.ExitStack() as stack:
         own = identify(folder)
-        if own != FIRST:
+        if own != FIRST_COORDINATOR:
             _require_same_source(space_path, folder)
         start_early(pool_choice, log_path=folder.log_path)
         corpus = prepare_corpus(config, results=results, progress=progress)[
             0
         ]  # the texts are not held while the search runs
-        for path in bound_caches(results, own=folder, keep=corpus.fingerprint):
+        for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
             logger.info("removed %s: no study used it, and tokenised data have a limit", path)
         release_memory()
         if progress:
@@ -156,7 +156,8 @@ def tune(
                     else timeout_seconds - (time.monotonic() - started)
                 )
                 ended = search.run(
-                    n_trials=_n_trials(study, n_trials, joins=own != FIRST), timeout_seconds=left
+                    n_trials=_n_trials(study, n_trials, joins=own != FIRST_COORDINATOR),
+                    timeout_seconds=left,
                 )
                 outcome = Outcome(
                     summarize(study, metric=config.metric), space, ended, search.n_trials
@@ -172,7 +173,7 @@ def _annotate(session: Session) -> None:
     """Write the Dashboard's note. A machine that joins leaves the note to the machine that created
     the study, whose folder has the confirmation.
     """
-    if session.coordinator == FIRST:
+    if session.coordinator == FIRST_COORDINATOR:
         summary = summarize(session.study, metric=session.config.metric)
         session.drawing.annotate(session, summary)
 
@@ -200,7 +201,7 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
         StudyError: it joins a study of which the machine that creates it has not come to say so, or
             was killed before.
     """
-    told = asked_for(study)
+    told = requested_n_trials(study)
     if named is None and told is None and joins:
         raise StudyError(
             f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
@@ -209,7 +210,7 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
         )
     n_trials = named or told or DEFAULT_TRIALS
     if named is not None or told is None:
-        announce(study, n_trials)
+        set_n_trials(study, n_trials)
     return n_trials
 
 

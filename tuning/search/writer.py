@@ -17,7 +17,7 @@ from tuning.search.open_trials import OpenTrial
 from tuning.search.session import Session
 from tuning.spaces.hyperparameters import Values, from_params, value_text
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import COORDINATOR, Coordinators, asked_for
+from tuning.study.coordinators import COORDINATOR, Coordinators, requested_n_trials
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import Summary, summarize
@@ -64,9 +64,9 @@ class StudyWriter:
         self.folder = session.folder
         self.summary: Summary = summarize(self.study, metric=self.config.metric)
 
-    def asked_for(self) -> int | None:
+    def requested_n_trials(self) -> int | None:
         """Return the number of trials that the newest call of any coordinator asked for."""
-        return asked_for(self.study)
+        return requested_n_trials(self.study)
 
     def refresh(self) -> None:
         """Read the study again."""
@@ -83,7 +83,7 @@ class StudyWriter:
     def running_elsewhere(self) -> list[FrozenTrial]:
         """Return the trials that other coordinators train or have paused, as far as is known."""
         is_own = self.coordinators.is_own
-        trials = self.summary.trials if self.coordinators.are_several else ()
+        trials = self.summary.trials if self.coordinators.has_others else ()
         return [t for t in trials if t.state == TrialState.RUNNING and not is_own(t)]
 
     def report(self, opened: OpenTrial, epoch: Epoch) -> bool:
@@ -182,7 +182,7 @@ class StudyWriter:
         values = describe(opened.values, self.space)
         write_text(self.folder.error_path(trial.number), f"{reason}: {detail}\n\n{values}\n")
         # The lock keeps other coordinators from taking the free slot before the values are queued.
-        with self.coordinators.asking():
+        with self.coordinators.slot_lock():
             self._tell(opened, state=TrialState.FAIL)
             if queue_again:
                 self.queue_again(trial.number, trial.params, trial.user_attrs, reason=reason)

@@ -1,12 +1,19 @@
-"""Who works on a study: one coordinator a results folder, as many as there are machines.
+"""The coordinators that work on a study: one for each results folder, over all machines.
 
-Each beats in the study's attributes. One that has not for its `dead_seconds`, by the clock of
-whoever listens, is taken for dead, and what it had at work is made again by another. No two clocks
-are compared.
+Each coordinator writes heartbeats into the study's attributes. A coordinator whose heartbeat has
+not changed for its `dead_seconds` counts as dead, and its running trials are queued again. Each
+reader measures this time by its own clock, so the clocks of two machines are never compared.
 
-A trial holds one of the study's `n_trials` tickets while it runs and when it is finished; one that
-fails gives it back. Tickets are taken under a lock of the storage (`asking`), so that their number
-is exact over all machines.
+A trial takes one of the study's `n_trials` slots while it is RUNNING and after it has ended; a
+trial that fails gives its slot back. Slots are taken under a lock of the storage (`slot_lock`), so
+that their number is exact over all machines.
+
+Optuna's own heartbeat (`RDBStorage(heartbeat_interval=...)`) is not used. Optuna 5.0:
+- writes it only inside `Study.optimize`, and this program calls `ask` and `tell`;
+- never counts a trial as stale that was killed before its first heartbeat, so its slot would be
+  lost;
+- has a heartbeat for each trial, and fails each RUNNING trial whose heartbeat is old. A trial that
+  is paused at a rung is RUNNING in the storage too.
 """
 
 from __future__ import annotations
@@ -26,34 +33,47 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.errors import StudyError
 from tuning.results import StudyDir, read_json, write_json
 from tuning.study.optuna_internals import storage_of
-from tuning.study.storage import locked
+from tuning.study.storage import storage_lock
 
 DEAD_SECONDS = 60.0
-BEATS = 12  # in that time: a beat is one small write
-FIRST = "0"  # the coordinator that created the study
-COORDINATOR = "coordinator"  # a trial's attribute: whose it is
-N_TRIALS = "n_trials"  # a study's attribute: what the newest call asked for
-_PREFIX = "coordinator "
+HEARTBEATS = 12  # within `dead_seconds`: a heartbeat is one small write
+FIRST_COORDINATOR = "0"  # the coordinator that created the study
+COORDINATOR = "coordinator"  # attribute of a trial: the coordinator that asked for it
+N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
+_PREFIX = "coordinator "  # of the study's attributes that contain heartbeats
 
 
 @dataclass
-class _Heard:
-    said: dict[str, Any]
-    at: float  # by this process's own clock
+class _Received:
+    """The newest heartbeat of another coordinator."""
+
+    heartbeat: dict[str, Any]
+    seconds: float  # when this process first read it, by its own monotonic clock
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its coordinator has left, or has not written another one for too long."""
+        age = time.monotonic() - self.seconds
+        return bool(self.heartbeat["left"]) or age > float(self.heartbeat["dead_seconds"])
 
 
 class Coordinators:
-    """This process among those that work on a study.
+    """This process among the coordinators of a study.
 
     Args:
-        own: this folder's name among them (`identify`).
-        dead_seconds: after which the others may take this one for dead.
+        own: the name of this process's results folder among them (`identify`).
+        n_workers: number of this coordinator's workers.
+        dead_seconds: seconds without a heartbeat of this coordinator after which the others count
+            it as dead.
+
+    Raises:
+        ValueError: `dead_seconds` is not more than 0.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        own: str = FIRST,
+        own: str = FIRST_COORDINATOR,
         *,
         n_workers: int = 1,
         dead_seconds: float = DEAD_SECONDS,
@@ -62,123 +82,137 @@ class Coordinators:
             raise ValueError(f"--dead-seconds must be more than 0; received {dead_seconds:g}.")
         self.own = own
         self._study, self._dead_seconds = study, dead_seconds
-        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         self._about: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "since": since,
+            "since": _now(),
             "n_workers": n_workers,
         }
-        self._heard: dict[str, _Heard] = {}
+        self._received: dict[str, _Received] = {}
         self._due = 0.0
-        self._beat = ""  # the last that this process told
+        self._own_id = ""  # the random id of the heartbeat that this process wrote last
 
     @property
-    def stream(self) -> int:
-        """The number of this coordinator's stream of draws; 0 is that of a study on one machine."""
+    def seed_stream(self) -> int:
+        """The number of this coordinator's seed stream; 0 for the coordinator that created the
+        study.
+        """
         return int(self.own, 16)
 
     @property
     def n_workers(self) -> int:
-        """The workers of all that are alive."""
+        """The number of workers of all coordinators that are alive."""
         return int(self._about["n_workers"]) + sum(
-            int(heard.said["n_workers"]) for heard in self._heard.values() if not _is_gone(heard)
+            int(received.heartbeat["n_workers"])
+            for received in self._received.values()
+            if not received.is_dead
         )
 
     @property
-    def are_several(self) -> bool:
-        """Whether others have worked on this study."""
-        return bool(self._heard)
+    def has_others(self) -> bool:
+        """Whether the study has had other coordinators than this one."""
+        return bool(self._received)
 
-    def asking(self) -> AbstractContextManager[None]:
-        """Hold the lock of the study's tickets."""
-        return locked(storage_of(self._study), self._study.study_name)
+    def slot_lock(self) -> AbstractContextManager[None]:
+        """Return the lock under which the study's trial slots are taken and given back."""
+        return storage_lock(storage_of(self._study), self._study.study_name)
 
-    def listen(self) -> bool:
-        """Beat, and hear the others, where it is time to; returns whether it was.
+    def exchange_heartbeats(self) -> bool:
+        """Read the heartbeats of the others and write one, if the last exchange is long enough ago.
+
+        Returns:
+            Whether heartbeats were exchanged.
 
         Raises:
-            StudyError: another process beats under this one's name.
+            StudyError: another process writes heartbeats under this coordinator's name.
         """
         if time.monotonic() < self._due:
             return False
-        self.hear()
-        self._say(left=False)
-        self._due = time.monotonic() + self._dead_seconds / BEATS
+        self.read_heartbeats()
+        self._write_heartbeat(left=False)
+        self._due = time.monotonic() + self._dead_seconds / HEARTBEATS
         return True
 
-    def hear(self) -> None:
-        """What the others have told by now; to be called before one is judged.
+    def read_heartbeats(self) -> None:
+        """Read the newest heartbeats of the others. Call this before a coordinator counts as dead:
+        this process may have been stopped itself.
 
         Raises:
-            StudyError: another process beats under this one's name.
+            StudyError: another process writes heartbeats under this coordinator's name.
         """
-        told = said_by_all(self._study)
+        heartbeats = heartbeats_of(self._study)
         now = time.monotonic()
-        if self._beat and told.get(self.own, {}).get("beat") != self._beat:
+        if self._own_id and heartbeats.get(self.own, {}).get("beat") != self._own_id:
             raise StudyError(
                 "A results folder must be the only one of its name in a study; another process"
                 f" works on {self._study.study_name!r} from a copy of this folder. Remove"
-                " study.json and coordinator.json from the copy, and let it --join."
+                " study.json and coordinator.json from the copy, and add it with --join."
             )
-        for name, said in told.items():
-            if name != self.own and (name not in self._heard or self._heard[name].said != said):
-                self._heard[name] = _Heard(said, now)
+        for name, heartbeat in heartbeats.items():
+            if name == self.own:
+                continue
+            known = self._received.get(name)
+            if known is None or known.heartbeat != heartbeat:
+                self._received[name] = _Received(heartbeat, now)
 
     def leave(self) -> None:
-        """Tell the others that this one has ended."""
-        self._say(left=True)
+        """Write a last heartbeat, which says that this coordinator has ended."""
+        self._write_heartbeat(left=True)
 
     def is_own(self, trial: FrozenTrial) -> bool:
-        """Whether a trial is this coordinator's, or none's because who asked for it did not live to
-        say so (seen under the lock).
+        """Whether this coordinator asked for a trial. Also True for a trial without a coordinator,
+        whose coordinator was killed before it could write its name; only a reader that holds the
+        `slot_lock` can be sure of that.
         """
         return bool(trial.user_attrs.get(COORDINATOR, self.own) == self.own)
 
-    def is_gone(self, trial: FrozenTrial) -> bool:
-        """Whether a trial's coordinator has left, or is taken for dead."""
-        heard = self._heard.get(trial.user_attrs.get(COORDINATOR, self.own))
-        return heard is not None and _is_gone(heard)
+    def is_abandoned(self, trial: FrozenTrial) -> bool:
+        """Whether a trial's coordinator has left, or counts as dead."""
+        received = self._received.get(trial.user_attrs.get(COORDINATOR, self.own))
+        return received is not None and received.is_dead
 
-    def _say(self, *, left: bool) -> None:
-        at = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        self._beat = secrets.token_hex(4)
-        said = {
+    def _write_heartbeat(self, *, left: bool) -> None:
+        self._own_id = secrets.token_hex(4)
+        heartbeat = {
             **self._about,
             "dead_seconds": self._dead_seconds,
             "left": left,
-            "at": at,
-            "beat": self._beat,
+            "at": _now(),
+            "beat": self._own_id,
         }
-        self._study.set_user_attr(_PREFIX + self.own, said)
+        self._study.set_user_attr(_PREFIX + self.own, heartbeat)
 
 
-def said_by_all(study: optuna.Study) -> dict[str, dict[str, Any]]:
-    """The last beat of each coordinator that a study has had."""
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def heartbeats_of(study: optuna.Study) -> dict[str, dict[str, Any]]:
+    """Return the last heartbeat of each coordinator that a study has had, by its name."""
     return {
-        name.removeprefix(_PREFIX): said
-        for name, said in study.user_attrs.items()
+        name.removeprefix(_PREFIX): heartbeat
+        for name, heartbeat in study.user_attrs.items()
         if name.startswith(_PREFIX)
     }
 
 
-def announce(study: optuna.Study, n_trials: int) -> None:
-    """Tell all coordinators how many trials a study is to have: what the newest call that names a
-    number asked for.
+def set_n_trials(study: optuna.Study, n_trials: int) -> None:
+    """Store the total number of trials that a study is to have, for all its coordinators. The last
+    call wins.
     """
     if study.user_attrs.get(N_TRIALS) != n_trials:
         study.set_user_attr(N_TRIALS, n_trials)
 
 
-def asked_for(study: optuna.Study) -> int | None:
-    """How many trials a study is to have; None where nobody has said so yet."""
+def requested_n_trials(study: optuna.Study) -> int | None:
+    """Return the total number of trials that a study is to have; None where none was requested."""
     n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
 
 
 def is_at_work(trial: FrozenTrial) -> bool:
-    """Whether a trial is being trained: neither ended, nor paused, nor waiting for another of its
-    configuration.
+    """Whether a trial is being trained: it has not ended, is not paused, and does not wait for a
+    trial with the same configuration.
     """
     return (
         trial.state == TrialState.RUNNING
@@ -188,17 +222,11 @@ def is_at_work(trial: FrozenTrial) -> bool:
 
 
 def identify(folder: StudyDir, *, joins: bool = False) -> str:
-    """The name of a study's folder among its coordinators, which it keeps: `FIRST`, or one drawn at
-    random where it joins.
+    """Return the name of a study's folder among the coordinators: `FIRST_COORDINATOR`, or the name
+    in `coordinator.json`. A folder that joins the study gets a random name, which is written there.
     """
     if not folder.coordinator_path.exists():
         if not joins:
-            return FIRST
+            return FIRST_COORDINATOR
         write_json(folder.coordinator_path, {"coordinator": secrets.token_hex(4)})
     return str(read_json(folder.coordinator_path)["coordinator"])
-
-
-def _is_gone(heard: _Heard) -> bool:
-    return bool(heard.said["left"]) or time.monotonic() - heard.at > float(
-        heard.said["dead_seconds"]
-    )

@@ -1,5 +1,5 @@
-"""What lies in the results folder and no study needs: named first, and removed when that is asked
-for.
+"""Files in the results folder that no study needs: lists and removes them, and keeps caches and
+artifacts below a total size.
 """
 
 from __future__ import annotations
@@ -23,126 +23,129 @@ from tuning.study.storage import open_storage
 from tuning.study.study import recorded_config
 from tuning.study.summary import summarize
 
-ARTIFACTS = "artifacts:"  # the prefix under which Optuna keeps what it knows of an artifact
-MAX_CACHE_BYTES = 10 * 2**30  # of tokenised data; 1,000,000 reviews are 0.4 GiB
+ARTIFACTS = "artifacts:"  # prefix of the attributes in which Optuna stores an artifact's metadata
+MAX_CACHE_BYTES = 10 * 2**30  # of tokenised data; 1,000,000 reviews take 0.4 GiB
 MAX_ARTIFACT_BYTES = 2**28  # a confusion matrix takes 2 kB with 2 classes, 3 MB with 100
-N_BEST = 5  # trials of a study whose confusion matrix is kept, whatever it takes
+N_BEST = 5  # number of best trials of a study whose artifacts are never removed
 
 
 @dataclass(frozen=True)
 class Removable:
-    """A file or folder that can go, and why."""
+    """A file or folder that no study needs, with the reason and its size."""
 
     path: Path
-    why: str
+    reason: str
     n_bytes: int
 
 
-def removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
-    """Whatever no study needs; nothing of a study that is being tuned now, and no tokenised data
-    while one is.
+def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
+    """List the files and folders that no study needs.
 
-    Exports, reports, logs and histories are never among it.
+    Files of a study that is being searched are not listed, and while any study is, no tokenised
+    data and no artifacts are. Exports, reports, logs and histories are never listed.
+
+    Raises:
+        StorageError: the storage can't be opened.
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
     idle = [study for study in studies if not is_locked(study.lock_path)]
-    opened = cache(
-        partial(open_storage, storage_url)
-    )  # once, and only if there is something to ask it
-    found = [(path, why) for study in idle for path, why in _of_study(study, opened)]
-    if not at_work(results):
-        found += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
-        found += [
+    opened = cache(partial(open_storage, storage_url))  # once, and only if it is needed
+    reasons = [(path, reason) for study in idle for path, reason in _of_study(study, opened)]
+    if not is_any_locked(results):
+        reasons += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
+        reasons += [
             (path, "no trial has this artifact")
             for path in _unknown_artifacts(results, studies, opened)
         ]
-        found += [
+        reasons += [
             (path, f"artifacts take over {MAX_ARTIFACT_BYTES >> 20} MiB; not of a best trial")
-            for path in _too_many(results, opened)
+            for path in _artifacts_over_limit(results, opened)
         ]
-    return [Removable(path, why, size(path)) for path, why in found]
+    return [Removable(path, reason, size(path)) for path, reason in reasons]
 
 
-def remove(found: list[Removable]) -> None:
-    """Remove what `removable` named.
+def remove(removables: list[Removable]) -> None:
+    """Remove the files and folders that `find_removable` listed.
 
     Raises:
-        StorageError: the folder is read-only.
+        StorageError: a folder is read-only.
     """
-    for one in found:
-        with translated(one.path):
-            if one.path.is_dir():
-                shutil.rmtree(one.path)
+    for item in removables:
+        with translated(item.path):
+            if item.path.is_dir():
+                shutil.rmtree(item.path)
             else:
-                one.path.unlink(missing_ok=True)
+                item.path.unlink(missing_ok=True)
 
 
-def bound_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
-    """Remove the oldest tokenised data that no study uses while all of them take more than
-    `MAX_CACHE_BYTES`; returns what is gone.
+def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
+    """Remove the oldest tokenised data that no study uses, until all tokenised data take at most
+    `MAX_CACHE_BYTES`.
 
-    Nothing goes while a process works on another study than `own`: one that is new uses data that
-    it has not told of yet.
+    Nothing is removed while a process works on another study than `own`: a new study may use data
+    that its `study.json` does not name yet. The data with the fingerprint `keep` always stay.
+
+    Returns:
+        The folders that were removed.
     """
-    gone: list[Path] = []
+    removed: list[Path] = []
     total = size(results.path / "cache")
-    if total <= MAX_CACHE_BYTES or at_work(results, but=own):
-        return gone
+    if total <= MAX_CACHE_BYTES or is_any_locked(results, but=own):
+        return removed
     for path in sorted(unused_caches(results), key=lambda path: path.stat().st_mtime):
         if total <= MAX_CACHE_BYTES:
             break
         if path.name != keep:
             total -= size(path)
             shutil.rmtree(path, ignore_errors=True)
-            gone.append(path)
-    return gone
+            removed.append(path)
+    return removed
 
 
-def bound_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
-    """Remove the oldest artifacts, each with its copy beside the trial, while all take more than
-    `MAX_ARTIFACT_BYTES`.
+def trim_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
+    """Remove the oldest artifacts, each with its copy in the trial's folder, until all artifacts
+    take at most `MAX_ARTIFACT_BYTES`.
 
-    Those of the best `N_BEST` trials of a study and of its Pareto front stay, and so does what no
-    ended trial of these studies has.
+    The artifacts of a study's best `N_BEST` trials and of its Pareto front stay. So do artifacts of
+    trials that have not ended, and those that no study in the results folder has.
 
     Returns:
-        what is gone.
+        The files that were removed.
+
+    Raises:
+        StorageError: a folder is read-only.
     """
-    gone = _too_many(results, lambda: storage)
-    for path in gone:
+    removed = _artifacts_over_limit(results, lambda: storage)
+    for path in removed:
         with translated(path):
             path.unlink(missing_ok=True)
-    return gone
+    return removed
 
 
-def _too_many(results: ResultsDir, opened: Callable[[], BaseStorage]) -> list[Path]:
-    """What `bound_artifacts` removes."""
-    total, found = size(results.artifacts_dir), []
+def _artifacts_over_limit(results: ResultsDir, opened: Callable[[], BaseStorage]) -> list[Path]:
+    """The files that `trim_artifacts` removes."""
+    total = size(results.artifacts_dir)
     if total <= MAX_ARTIFACT_BYTES:
         return []
-    for artifact, copy in sorted(
-        _spare_artifacts(results, opened()), key=lambda pair: pair[0].stat().st_mtime
-    ):
+    paths: list[Path] = []
+    spare = _spare_artifacts(results, opened())
+    for artifact, copy in sorted(spare, key=lambda pair: pair[0].stat().st_mtime):
         if total <= MAX_ARTIFACT_BYTES:
             break
         total -= artifact.stat().st_size
-        found += [artifact, *([copy] if copy.exists() else [])]
-    return found
+        paths += [artifact, *([copy] if copy.exists() else [])]
+    return paths
 
 
 def _spare_artifacts(results: ResultsDir, storage: BaseStorage) -> Iterator[tuple[Path, Path]]:
-    """The artifacts of ended trials that are not among the best, each with its copy."""
+    """Yield the artifacts of ended trials that are not among the best, each with its copy."""
     for folder in (StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))):
         try:
             metric = recorded_config(folder).metric
-            summary = summarize(
-                optuna.load_study(study_name=folder.name, storage=storage), metric=metric
-            )
-        except (
-            TuningError,
-            KeyError,
-        ):  # it does not tell which trials are its best, or has its record in another storage
-            continue
+            study = optuna.load_study(study_name=folder.name, storage=storage)
+        except (TuningError, KeyError):
+            continue  # its study.json can't be read, or its trials are in another storage
+        summary = summarize(study, metric=metric)
         kept = {trial.number for trial in (*summary.ranked[:N_BEST], *summary.front)}
         for trial in summary.trials:
             if trial.number in kept or not trial.state.is_finished():
@@ -153,18 +156,16 @@ def _spare_artifacts(results: ResultsDir, storage: BaseStorage) -> Iterator[tupl
 
 
 def artifact_ids(attributes: Mapping[str, Any]) -> Iterator[str]:
-    """The artifacts that a study or a trial has, out of its system attributes; the Dashboard sets
-    what it deletes to null.
-    """
+    """Yield the ids of the artifacts in the system attributes of a study or a trial."""
     for name, value in attributes.items():
-        found = json.loads(value) if name.startswith(ARTIFACTS) else None
-        if found is not None:
-            yield str(found["artifact_id"])
+        metadata = json.loads(value) if name.startswith(ARTIFACTS) else None
+        if metadata is not None:  # the Dashboard sets the metadata of a deleted artifact to null
+            yield str(metadata["artifact_id"])
 
 
-def at_work(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
-    """Whether a process works on some study of the folder, be it so new that it has no
-    record yet.
+def is_any_locked(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
+    """Whether a process works on any study of the results folder except `but`; also a study that is
+    so new that it has no `study.json` yet.
     """
     locks = [
         path for path in results.path.glob("*/owner.lock") if but is None or path.parent != but.path
@@ -173,8 +174,9 @@ def at_work(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
 
 
 def unused_caches(results: ResultsDir) -> list[Path]:
-    """The tokenised data of no study; none where a study does not tell what it uses, or where they
-    are being written.
+    """List the folders of tokenised data that no study uses and no process is writing.
+
+    The list is empty where a `study.json` can't be read, because any data may be that study's.
     """
     try:
         used = {read_json(path)["data_fingerprint"] for path in results.path.glob("*/study.json")}
@@ -193,24 +195,22 @@ def unused_caches(results: ResultsDir) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
 
 
 def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tuple[Path, str]]:
-    """What a dead process left half written, and checkpoints of trials that have ended."""
-    halves = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
-    if not study.best_dir.exists() or is_locked(
-        study.export_lock_path
-    ):  # else one of them may be the only export there is
-        halves = [path for path in halves if path.name != "best.tmp"]
+    """Yield a study's unfinished files and the checkpoints of its ended trials, with reasons."""
+    unfinished = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
+    if not study.best_dir.exists() or is_locked(study.export_lock_path):
+        # best.tmp or best.old may be the only export, or is being written.
+        unfinished = [path for path in unfinished if path.name != "best.tmp"]
     else:
-        halves += study.path.glob(
-            "best.old"
-        )  # earlier versions of this program left it between two renames
-    for path in sorted(halves):
+        # Earlier versions of this program left best.old between two renames.
+        unfinished += study.path.glob("best.old")
+    for path in sorted(unfinished):
         yield path, "a process died while it wrote this"
     checkpoints = {
         study.checkpoint_path(int(path.parent.name)): int(path.parent.name)
@@ -219,33 +219,34 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
     if not checkpoints:
         return
     try:
-        trials = optuna.load_study(study_name=study.name, storage=opened()).get_trials(
-            deepcopy=False
-        )
-    except KeyError:  # its record is in another storage
+        loaded = optuna.load_study(study_name=study.name, storage=opened())
+    except KeyError:  # its trials are in another storage
         return
-    waiting = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
+    trials = loaded.get_trials(deepcopy=False)
+    running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
     for path, number in checkpoints.items():
-        if number not in waiting:
+        if number not in running:
             yield path, "its trial has ended"
 
 
 def _unknown_artifacts(
     results: ResultsDir, studies: Sequence[StudyDir], opened: Callable[[], RDBStorage]
 ) -> list[Path]:
+    """The artifacts that no study and no trial in the storage has.
+
+    The list is empty where a study's trials are in another storage, because any artifact may be
+    one of theirs.
+    """
     files = [path for path in sorted(results.artifacts_dir.glob("*")) if path.is_file()]
     if not files:
         return []
-    known = set()
     storage = opened()
     stored_names = optuna.get_all_study_names(storage)
     if not {study.name for study in studies} <= set(stored_names):
-        # some study's record is in another storage, and so is what it knows of its artifacts
         return []
+    known = set()
     for study_id in map(storage.get_study_id_from_name, stored_names):
-        owners = [
-            storage.get_study_system_attrs(study_id),
-            *(trial.system_attrs for trial in storage.get_all_trials(study_id, deepcopy=False)),
-        ]
-        known |= {name for attributes in owners for name in artifact_ids(attributes)}
+        known |= set(artifact_ids(storage.get_study_system_attrs(study_id)))
+        for trial in storage.get_all_trials(study_id, deepcopy=False):
+            known |= set(artifact_ids(trial.system_attrs))
     return [path for path in files if path.name not in known]

@@ -1,4 +1,7 @@
-"""Who works on a study: one process at a time, by a lock that ends with it."""
+"""Locks on a study's folder: one process searches at a time, and one writes the export.
+
+The kernel releases a lock when its process ends, so a killed process leaves no lock behind.
+"""
 
 from __future__ import annotations
 
@@ -16,57 +19,56 @@ from tuning.results import StudyDir, read_json, translated, write_json
 
 
 @contextlib.contextmanager
-def owned(folder: StudyDir) -> Iterator[None]:
-    """Own a study until this process ends.
+def study_lock(folder: StudyDir) -> Iterator[None]:
+    """Hold the lock of a study's folder.
 
     Raises:
-        StudyError: another process does.
+        StudyError: another process holds it.
     """
 
     def refusal() -> str:
         return (
-            f"A study must have one owner at a time; {folder.name!r} is owned by {_owner(folder)}"
-            f" (it holds {folder.lock_path}). Wait for it, stop it, start another study with"
-            " --study NAME, or add workers to it from another folder or machine: tune --join"
-            f" --study {folder.name} --storage URL --results FOLDER, with the storage's URL that it"
-            " uses."
+            f"Only one process may work on a study at a time; {folder.name!r} is locked by"
+            f" {_holder(folder)} (it holds {folder.lock_path}). Wait for it, stop it, start another"
+            " study with --study NAME, or add workers to the study from another folder or machine:"
+            f" tune --join --study {folder.name} --storage URL --results FOLDER, with the URL of"
+            " its storage."
         )
 
-    with _held(folder.lock_path, refusal):
+    with _file_lock(folder.lock_path, refusal):
         try:
             now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
             write_json(
-                folder.owner_path, {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+                folder.lock_holder_path,
+                {"pid": os.getpid(), "host": socket.gethostname(), "since": now},
             )
             yield
         except BaseException:
-            _remove_if_new(
-                folder
-            )  # while it is owned: another call's lock and log must not be touched
+            # Still under the lock, so that the files of another call are never removed.
+            _remove_if_new(folder)
             raise
         finally:
             with contextlib.suppress(OSError):
-                folder.owner_path.unlink()
+                folder.lock_holder_path.unlink()
 
 
 @contextlib.contextmanager
-def exporting(folder: StudyDir) -> Iterator[None]:
-    """Write a study's export alone; its search may go on meanwhile.
+def export_lock(folder: StudyDir) -> Iterator[None]:
+    """Hold the lock of a study's export; the study may be searched at the same time.
 
     Raises:
-        StudyError: another process does.
+        StudyError: another process holds it.
     """
     refusal = (
-        f"An export must be written by one process at a time; another one writes {folder.best_dir}."
+        f"Only one process may write an export at a time; another one writes {folder.best_dir}."
         " Wait for it."
     )
-    with _held(folder.export_lock_path, lambda: refusal):
+    with _file_lock(folder.export_lock_path, lambda: refusal):
         yield
 
 
 @contextlib.contextmanager
-def _held(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
-    """Hold a lock file; the lock is the kernel's, so a killed holder leaves none."""
+def _file_lock(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
     lock = FileLock(path)
     with translated(path):
         try:
@@ -79,23 +81,23 @@ def _held(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
         lock.release()
 
 
-def _owner(folder: StudyDir) -> str:
-    """Who holds the lock of a study, as it has told."""
+def _holder(folder: StudyDir) -> str:
+    """Describe the process that holds the lock of a study."""
     try:
-        owner = read_json(folder.owner_path)
-    except StorageError:  # it has the lock, and is about to tell
+        holder = read_json(folder.lock_holder_path)
+    except StorageError:  # it has the lock, and has not written its name yet
         return "another process"
-    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
 
 
 def _remove_if_new(folder: StudyDir) -> None:
-    """Take away the folder of a study that was never created: it holds a log and a lock at most."""
+    """Remove the folder of a study that was never created; it contains a log and a lock at most."""
     if not folder.config_path.exists() and folder.path.is_dir():
-        for path in (folder.log_path, folder.lock_path, folder.owner_path, folder.space_path):
+        paths = (folder.log_path, folder.lock_path, folder.lock_holder_path, folder.space_path)
+        for path in paths:
             path.unlink(missing_ok=True)
-        with contextlib.suppress(
-            OSError
-        ):  # not empty: something of the user's, or another study, is in it
+        # The folders stay if they are not empty: the user's files or another study are in them.
+        with contextlib.suppress(OSError):
             folder.path.rmdir()
             folder.path.parent.rmdir()
 

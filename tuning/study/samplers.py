@@ -1,6 +1,4 @@
-"""Samplers and pruners by name; where in its stream of random numbers a study is, and which trials
-TPE fits.
-"""
+"""Samplers and pruners by name; the seeds of their draws, and the trials that TPE fits."""
 
 from __future__ import annotations
 
@@ -19,28 +17,27 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import view_of
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank
 
-STARTUP_TRIALS = 10  # drawn at random before TPE has a model: Optuna's default
-MAX_FITTED = 500  # trials that TPE fits
-N_BEST_FITTED = 25  # as many as TPE takes for good ones of one objective, at most
-RETRY_OF = "retry_of"  # attribute of a trial that is made again: the number of the first
+STARTUP_TRIALS = 10  # trials drawn at random before TPE has a model: Optuna's default
+MAX_FITTED = 500  # maximum number of trials that TPE fits
+N_BEST_FITTED = 25  # with one objective, TPE's maximum number of good trials
+RETRY_OF = "retry_of"  # attribute of a trial that was queued again: the number of the first trial
 
 
-def derive_seed(seed: int, number: int, stream: int = 0) -> int:
-    """The seed of one trial's sampling, from (study's seed, position in the stream): a resumed
-    study goes on as if it had not stopped.
+def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:
+    """Return the seed of one draw of a sampler.
 
-    Each coordinator has its own `stream`.
+    It depends on the study's seed, the index of the draw and the coordinator's seed stream alone,
+    so that a resumed study draws the same values as one that was never interrupted.
     """
-    return int(
-        np.random.SeedSequence([seed, number, *([stream] if stream else [])]).generate_state(1)[0]
-    )
+    entropy = [seed, draw_index, *([seed_stream] if seed_stream else [])]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
-def stream_position(trials: Sequence[FrozenTrial]) -> int:
-    """Which draw of the sampler the next trial is, counted from 0.
+def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
+    """Return the index of the next trial's draw in its seed stream, counted from 0.
 
-    A trial that is made again has the place of the first, so that a study that was interrupted
-    draws what it would have drawn.
+    A trial that is queued again has the index of the first trial with its values. An interrupted
+    study therefore draws the same values as one that was never interrupted.
     """
     waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
     first = waiting.user_attrs.get(RETRY_OF) if waiting else None
@@ -55,18 +52,17 @@ def make_sampler(
     trials: Sequence[FrozenTrial],
     metric: str,
     seed: int,
-    number: int = 0,
-    stream: int = 0,
+    draw_index: int = 0,
+    seed_stream: int = 0,
 ) -> optuna.samplers.BaseSampler:
-    """The sampler for the trial at this position (`number`) of the stream, after the `trials` of
-    all streams.
+    """Return the sampler of one draw, after the `trials` of all seed streams.
 
-    Random, TPE and CMA-ES draw from `derive_seed`; QMC walks one fixed sequence, so its seed is the
-    study's, and draws from `derive_seed` only while no trial has shown it the space. The points of
-    a grid are queued one by one (`grid_points`), so its sampler never draws. TPE fits
-    `fitted_trials`.
+    Random, TPE and CMA-ES draw with the seed of `derive_seed`. QMC takes its points from one fixed
+    sequence, so it has the study's seed; only while no trial has shown it the space, it draws with
+    the seed of `derive_seed`. The points of a grid are queued one by one (`grid_points`), so its
+    sampler never draws. TPE fits `fitted_trials`.
     """
-    own = derive_seed(seed, number, stream)
+    own = derive_seed(seed, draw_index, seed_stream)
     conditional = any(item.conditions for item in space.hyperparameters)
     if name in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=own)
@@ -84,59 +80,54 @@ def make_sampler(
             seed=seed,
             independent_sampler=optuna.samplers.RandomSampler(seed=own),
         )
-    # Groups fit conditional spaces; the multivariate default of Optuna 5 is kept for the others.
-    # Paused trials are not finished ones, so the start-up is counted by the trial's number.
+    # Groups fit conditional spaces; other spaces keep the multivariate default of Optuna 5.
+    # Optuna counts finished trials for the start-up, and paused trials are not finished; so the
+    # start-up is counted by the index of the draw.
     return FittedTPE(
         fitted_trials(trials, metric=metric),
         seed=own,
         group=conditional,
         multivariate=True if conditional else None,
-        n_startup_trials=STARTUP_TRIALS if stream_position(trials) < STARTUP_TRIALS else 1,
+        n_startup_trials=STARTUP_TRIALS if next_draw_index(trials) < STARTUP_TRIALS else 1,
     )
 
 
 def fitted_trials(
-    trials: Sequence[FrozenTrial], *, metric: str, most: int = MAX_FITTED
+    trials: Sequence[FrozenTrial], *, metric: str, n_max: int = MAX_FITTED
 ) -> list[FrozenTrial]:
-    """The trials that TPE fits, in order of number: `most` of the finished ones, the best and the
-    newest, and the newest `most` at work.
+    """Return the trials that TPE fits, in order of their numbers.
 
-    An ask costs so much for each trial that is fitted. Of one objective TPE takes at most the best
-    25 complete trials for its good ones, which are kept; of several, the Pareto front is kept,
-    evenly along it up to half of `most`. Of the others the newest are kept, to which TPE gives the
-    greatest weights (1/n to 1 by age). What all this does to the result is measured by
-    `benchmarks.scale_out`, for one objective and without a pruner. `most` must be 50 or more.
+    The seconds of a draw grow with the number of trials that are fitted, so at most `n_max`
+    finished trials and the newest `n_max` running trials are fitted. Of the finished trials, the
+    best are kept first: with one objective the best 25 complete trials, because TPE takes no more
+    for its good trials; with several, up to `n_max` / 2 trials evenly along the Pareto front. The
+    newest fill the rest, because TPE gives them the largest weights (1/n to 1 by age).
+
+    `benchmarks.scale_out` measures the effect on the result, for one objective and without a
+    pruner. `n_max` must be 50 or more.
     """
-    ended, running = (
-        [t for t in trials if t.state in ENDED],
-        [t for t in trials if t.state == TrialState.RUNNING],
-    )
-    if len(ended) > most:
-        best = _best_fitted(
-            rank(
-                (t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t)),
-                metric,
-            ),
-            most=most,
-        )
+    ended = [t for t in trials if t.state in ENDED]
+    running = [t for t in trials if t.state == TrialState.RUNNING]
+    if len(ended) > n_max:
+        complete = (t for t in ended if t.state == TrialState.COMPLETE and not is_over_limit(t))
+        best = _best_fitted(rank(complete, metric), n_max=n_max)
         numbers = {t.number for t in best}
-        ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - most :]]
-    return sorted([*ended, *running[-most:]], key=lambda t: t.number)
+        ended = [*best, *[t for t in ended if t.number not in numbers][len(best) - n_max :]]
+    return sorted([*ended, *running[-n_max:]], key=lambda t: t.number)
 
 
-def _best_fitted(ranked: list[FrozenTrial], *, most: int) -> list[FrozenTrial]:
+def _best_fitted(ranked: list[FrozenTrial], *, n_max: int) -> list[FrozenTrial]:
+    """The trials that `fitted_trials` keeps for their values."""
     if not ranked or not costs_of(ranked[0]):
         return ranked[:N_BEST_FITTED]
     front = pareto_front(ranked, costs_of)
-    return [
-        front[i]
-        for i in np.linspace(0, len(front) - 1, min(len(front), most // 2)).round().astype(int)
-    ]
+    indices = np.linspace(0, len(front) - 1, min(len(front), n_max // 2)).round().astype(int)
+    return [front[i] for i in indices]
 
 
 class FittedTPE(optuna.samplers.TPESampler):
-    """TPE that fits the trials it is given, where Optuna's reads the storage again for
-    each value.
+    """TPE that fits the given trials. Optuna's own reads all trials from the storage for each
+    hyperparameter that it draws.
     """
 
     def __init__(self, trials: Sequence[FrozenTrial], **options: Any) -> None:
@@ -165,12 +156,15 @@ class FittedTPE(optuna.samplers.TPESampler):
 
 
 class SpaceQMC(optuna.samplers.QMCSampler):
-    """Quasi-random points over all parameters of a conditional space, of which a trial takes those
+    """Quasi-random points over all hyperparameters of a conditional space; a trial uses the values
     of its branch.
 
-    Optuna's own draws over the parameters of the first trial, and leaves the other branches to the
-    independent sampler. `space` is None where there are no conditions: then the points are
-    Optuna's.
+    Optuna's own sampler draws such points over the hyperparameters of the first trial only, and
+    leaves other branches to the independent sampler.
+
+    Args:
+        space: all hyperparameters; None for a space without conditions, where the points are those
+            of Optuna's sampler.
     """
 
     def __init__(
@@ -194,15 +188,15 @@ class SpaceQMC(optuna.samplers.QMCSampler):
     ) -> dict[str, BaseDistribution]:
         if self._space is None:
             return super().infer_relative_search_space(study, trial)
-        return (
-            {} if trial.system_attrs.get("fixed_params") else self._space
-        )  # a queued trial takes no point of the sequence
+        # A queued trial has its values already, so it must not use up a point of the sequence.
+        return {} if trial.system_attrs.get("fixed_params") else self._space
 
 
 def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
-    """Optuna parameters of every point of the grid, in an order drawn from the seed.
+    """Return the Optuna parameters of all points of the grid, in an order drawn from the seed.
 
-    Optuna's own GridSampler stops a study through `Study.stop`, which works inside `optimize` only.
+    Optuna's own GridSampler is not used: it ends a study by `Study.stop`, which works inside
+    `Study.optimize` only.
 
     Raises:
         SpaceError: the space can't be enumerated.
@@ -215,9 +209,9 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
 
 
 def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
-    """The pruner by name; epochs are the fidelity. ASHA is the search's own (`asha`): Optuna is
-    asked for none.
+    """Return Optuna's pruner by name; an epoch is one unit of its resource.
 
+    ASHA is implemented in `search.asha`, so for "asha" the pruner is one that prunes nothing.
     Hyperband keeps Optuna's reduction factor of 3.
     """
     if name == "hyperband":

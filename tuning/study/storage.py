@@ -1,5 +1,5 @@
-"""Optuna's storage at a URL: opened with its tables made, locked, closed; its errors and its
-password kept out of sight.
+"""Optuna's storage at a URL: opens it, creates its tables, locks and closes it, and translates its
+errors to messages that hide its password.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from tuning.errors import StorageError
 from tuning.results import translated
 from tuning.study.optuna_internals import engine_of, storage_of
 
-SCHEMA_KEY = 7_021_958_113  # of the advisory lock, any number that others do not take
-# longer than any holder needs, and less than DEAD_SECONDS: who waits for a lock does not beat
-# meanwhile
+# Key of PostgreSQL's advisory lock: any number that no other program on the server uses.
+ADVISORY_LOCK_KEY = 7_021_958_113
+# Longer than any holder needs, and less than DEAD_SECONDS, because a coordinator that waits for a
+# lock writes no heartbeat.
 LOCK_SECONDS = 30
-# A machine whose network is gone hears nothing: without these its connection to PostgreSQL would
-# hang for a quarter of an hour.
-PATIENCE = {
+# Options of PostgreSQL's client. Without them, a connection hangs for a quarter of an hour when the
+# network fails.
+POSTGRESQL_TIMEOUTS = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -36,12 +37,14 @@ PATIENCE = {
 
 
 def open_storage(
-    url: str, kind: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage
+    url: str, storage_class: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage
 ) -> optuna.storages.RDBStorage:
-    """The storage at a URL; SQLite in WAL mode, so that the Dashboard reads while a search writes.
+    """Open the storage at a URL, and create its tables if they do not exist.
+
+    SQLite is set to WAL mode, in which Optuna Dashboard can read while a search writes.
 
     Raises:
-        StorageError: it can't be opened; the message hides the URL's password.
+        StorageError: the storage can't be opened. The message hides the password of the URL.
     """
     shown = hide_password(url)
     try:
@@ -54,11 +57,11 @@ def open_storage(
             with translated(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
         else:
-            options["connect_args"] = _patience(address)
+            options["connect_args"] = _timeouts(address)
         with _schema_lock(address):
             if is_sqlite:
                 _prepare_sqlite(path)
-            return kind(url, engine_kwargs=options)
+            return storage_class(url, engine_kwargs=options)
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
         lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
         hint = (
@@ -68,50 +71,50 @@ def open_storage(
         )
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise StorageError(
-            f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Mend its"
-            " permissions or disk space, or name another with --storage."
+            f"The storage must be reachable and writable; {shown} gave: {reason}.{hint} Check its"
+            " permissions and disk space, or name another storage with --storage."
         ) from error
 
 
-def _patience(url: sqlalchemy.URL) -> dict[str, Any]:
-    """How long PostgreSQL's client waits for a server that does not answer; what the URL says of it
-    comes first.
+def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
+    """The timeouts of PostgreSQL's client that the URL does not set itself; none for other
+    databases.
     """
     if not url.drivername.startswith("postgresql"):
         return {}
-    return {name: value for name, value in PATIENCE.items() if name not in url.query}
+    return {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
 
 
 @contextlib.contextmanager
 def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    """Let one process at a time make the tables: Optuna 5 fails where several open a fresh database
-    at once.
+    """Hold a lock while the tables are created: Optuna 5 fails where several processes open a new
+    database at once.
     """
     if url.drivername.startswith("postgresql"):
-        engine = sqlalchemy.create_engine(url, connect_args=_patience(url))
+        engine = sqlalchemy.create_engine(url, connect_args=_timeouts(url))
         try:
-            with _advisory_lock(engine, SCHEMA_KEY):
+            with _advisory_lock(engine, ADVISORY_LOCK_KEY):
                 yield
         finally:
             engine.dispose()
     else:
-        with _file_lock(url, needed=False):
+        with _file_lock(url, required=False):
             yield
 
 
 @contextlib.contextmanager
-def locked(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
-    """Hold one of a storage's locks, over all processes and machines that use it; it ends with its
-    holder.
+def storage_lock(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
+    """Hold the lock with this name, which excludes all processes and machines that use the storage.
+    The lock is released when its holder's process or connection ends.
 
     Raises:
-        StorageError: a lock file beside SQLite can't be written.
+        StorageError: the lock file beside SQLite can't be written.
     """
     engine = engine_of(storage)
     lock = (
-        _advisory_lock(engine, SCHEMA_KEY + zlib.crc32(name.encode()))
+        _advisory_lock(engine, ADVISORY_LOCK_KEY + zlib.crc32(name.encode()))
         if engine.name == "postgresql"
-        else _file_lock(engine.url, needed=True)
+        else _file_lock(engine.url, required=True)
     )
     with lock:
         yield
@@ -119,8 +122,8 @@ def locked(storage: optuna.storages.BaseStorage, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
-    """PostgreSQL's, which ends with its transaction; the server ends that of a machine that has
-    gone.
+    """Hold an advisory lock of PostgreSQL until the transaction ends. The server ends the
+    transaction of a machine that has lost its network.
     """
     with engine.begin() as connection:
         connection.execute(
@@ -131,9 +134,14 @@ def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _file_lock(url: sqlalchemy.URL, *, needed: bool) -> Iterator[None]:
-    """One beside an SQLite file; none for another database, or, if not `needed`, in a folder that
-    takes nothing but can be read.
+def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
+    """Hold a lock file beside an SQLite file.
+
+    No lock is held for another database. If the lock is not `required`, none is held in a read-only
+    folder either.
+
+    Raises:
+        StorageError: the lock is `required`, and its file can't be written.
     """
     lock = (
         FileLock(f"{url.database}.lock")
@@ -144,10 +152,10 @@ def _file_lock(url: sqlalchemy.URL, *, needed: bool) -> Iterator[None]:
         if lock is not None:
             lock.acquire()
     except OSError as error:
-        if needed:
+        if required:
             raise StorageError(
                 f"The storage's lock must be writable; {url.database}.lock gave: {error.strerror}."
-                " Mend its rights."
+                " Check its permissions."
             ) from error
         lock = None
     try:
@@ -158,7 +166,7 @@ def _file_lock(url: sqlalchemy.URL, *, needed: bool) -> Iterator[None]:
 
 
 def hide_password(url: str) -> str:
-    """A storage URL as it may be shown."""
+    """Return a storage URL without its password, for messages and logs."""
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -174,24 +182,30 @@ def _prepare_sqlite(path: Path) -> None:
 
 
 def missing_file(url: str) -> Path | None:
-    """The SQLite file of a URL that is not there; opening it would make an empty one."""
+    """Return the path of a URL's SQLite file if the file does not exist, else None.
+
+    Opening such a URL would create an empty database.
+    """
     try:
         address = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:  # which opening it says better
+    except sqlalchemy.exc.ArgumentError:  # `open_storage` has the better message
         return None
     path = Path(address.database or "")
     return path if address.drivername.startswith("sqlite") and not path.exists() else None
 
 
 def close_study(study: optuna.Study) -> None:
-    """Close the database connections of a study that is not needed any more."""
+    """Close the database connections of a study."""
     engine_of(storage_of(study)).dispose()
 
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turn a storage's failure in the middle of a search into a `StorageError` that says the study
-    can go on.
+    """Raise a failure of the storage during a search as a `StorageError`.
+
+    Raises:
+        StorageError: Optuna or SQLAlchemy raised an error of the storage; the message says that
+            the study can be continued.
     """
     try:
         yield
@@ -200,5 +214,5 @@ def storage_errors(url: str) -> Iterator[None]:
         reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
         raise StorageError(
             f"The storage must stay reachable and writable; {hide_password(url)} gave: {reason}."
-            " Finished trials are kept: mend it, then go on with the same command."
+            " Finished trials are kept: repair the storage, then run the same command again."
         ) from error

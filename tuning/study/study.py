@@ -1,7 +1,7 @@
-"""Open, join, resume or refuse a study.
+"""Creates, resumes and joins a study, or refuses to.
 
-Optuna's storage is the record of trials. `study.json` and `search_space.json` hold what the study
-is, and never change.
+The trials are in Optuna's storage alone. `study.json` and `search_space.json` in the study's folder
+are written once and never change; the storage has a copy of both.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import identify
 from tuning.study.samplers import make_pruner
-from tuning.study.storage import hide_password, locked, missing_file, open_storage, storage_errors
+from tuning.study.storage import (
+    hide_password,
+    missing_file,
+    open_storage,
+    storage_errors,
+    storage_lock,
+)
 
-RECORD, SPACE = (
-    "record",
-    "search_space",
-)  # attributes of a study: what study.json and search_space.json hold
+# Attributes of a study in the storage: the contents of study.json and search_space.json.
+RECORD, SPACE = "record", "search_space"
 PACKAGES = (
     "tensorflow",
     "keras",
@@ -43,12 +47,12 @@ PACKAGES = (
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
+    """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit of the checkout, or None outside one."""
+    """Return the commit of the Git checkout that contains a folder; None outside of one."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"],
@@ -62,25 +66,26 @@ def git_commit(folder: Path) -> str | None:
 
 
 def recorded_config(folder: StudyDir) -> StudyConfig:
-    """The configuration a study was created with.
+    """Return the configuration that a study was created with.
 
     Raises:
-        StudyError: `study.json` is missing or does not hold one.
+        StudyError: `study.json` is missing or does not contain a configuration.
     """
     if not folder.config_path.exists():
         raise StudyError(
-            f"Study {folder.name!r} must have a {folder.config_path.name}; there is none. Type"
-            " `make tune` first."
+            f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
+            " Type `make tune` first."
         )
     with parsed(folder.config_path, "a study's configuration"):
         return StudyConfig.from_dict(read_json(folder.config_path)["config"])
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
-    """The search space a study was created with.
+    """Return the search space that a study was created with.
 
     Raises:
-        StudyError: `search_space.json` does not hold one.
+        StorageError: `search_space.json` is missing.
+        StudyError: it does not contain a search space.
     """
     with parsed(folder.space_path, "a search space"):
         return SearchSpace.from_dict(read_json(folder.space_path))
@@ -94,11 +99,11 @@ def open_study(
     data_fingerprint: str,
     storage_url: str,
 ) -> optuna.Study:
-    """Create a study, or resume it if it is the same.
+    """Create a study, or open the existing one to resume it.
 
     Raises:
-        StudyError: the study was created with another configuration, space or data; both sides are
-            shown.
+        StudyError: the existing study has another configuration, search space or data (the message
+            shows both sides), or only one of its folder and its entry in the storage exists.
         StorageError: the storage or the results folder can't be written.
     """
     folder = results.study(config.study)
@@ -111,11 +116,9 @@ def open_study(
         refuse_differences(folder, now)
     storage = open_storage(storage_url)
     with contextlib.ExitStack() as stack:
-        stack.callback(
-            storage.engine.dispose
-        )  # a study that is refused leaves no connection; another is made where it is needed
-        stack.enter_context(locked(storage, config.study))  # two machines may create it at once
-        _refuse_half(folder, storage, storage_url=storage_url)
+        stack.callback(storage.engine.dispose)  # a refused study leaves no connection open
+        stack.enter_context(storage_lock(storage, config.study))  # two machines may create it
+        _refuse_incomplete(folder, storage, storage_url=storage_url)
         study = optuna.create_study(
             storage=storage,
             study_name=config.study,
@@ -133,40 +136,41 @@ def open_study(
             write_json(
                 folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)}
             )
-        _tell_what_it_is(study, folder, storage_url=storage_url)
+        _copy_to_storage(study, folder, storage_url=storage_url)
     return study
 
 
-def _tell_what_it_is(study: optuna.Study, folder: StudyDir, *, storage_url: str) -> None:
-    """Keep in the storage what the study's folder holds, for those that join.
+def _copy_to_storage(study: optuna.Study, folder: StudyDir, *, storage_url: str) -> None:
+    """Copy the files of the study's folder to the storage, for machines that join the study.
 
     Raises:
-        StudyError: the folder is that of another study of this name.
+        StudyError: the folder belongs to another study with this name.
     """
-    record, told = read_json(folder.config_path), study.user_attrs.get(RECORD)
-    if told is None:
+    record, stored = read_json(folder.config_path), study.user_attrs.get(RECORD)
+    if stored is None:
         study.set_user_attr("space", f"{recorded_space(folder).name} {record['space_fingerprint']}")
         study.set_user_attr(
             "data", f"{record['config']['data']['data']} {record['data_fingerprint']}"
         )
         study.set_user_attr(SPACE, read_json(folder.space_path))
         study.set_user_attr(RECORD, record)
-    elif told["created"] != record["created"]:
+    elif stored["created"] != record["created"]:
         raise StudyError(
-            f"A folder must be that of the study in the storage; {folder.path} was made"
+            f"A folder must be that of the study in the storage; {folder.path} was created"
             f" {record['created']}, the study {folder.name!r} in {hide_password(storage_url)}"
-            f" {told['created']}. Name another folder with --results, or another study with"
+            f" {stored['created']}. Name another folder with --results, or another study with"
             " --study."
         )
 
 
-def _refuse_half(
+def _refuse_incomplete(
     folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
 ) -> None:
-    """A study has a folder and is in the storage, or neither.
+    """Check that a study has both a folder and an entry in the storage, or neither.
 
     Raises:
-        StudyError: it is in one of them; but not if it was killed while it was being created.
+        StudyError: one of the two is missing. An entry without trials, which a process left that
+            was killed while it created the study, is accepted.
     """
     try:
         study_id = storage.get_study_id_from_name(folder.name)
@@ -175,8 +179,8 @@ def _refuse_half(
     if folder.config_path.exists() and study_id is None:
         raise StudyError(
             f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
-            " hold it. Name the storage it was tuned in with --storage, or start another study"
-            " with --study NAME."
+            " contain it. Name its storage with --storage, or start another study with --study"
+            " NAME."
         )
     if study_id is not None and not folder.config_path.exists():
         if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
@@ -185,33 +189,37 @@ def _refuse_half(
             return
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
-            f" {hide_password(storage_url)}, but {folder.config_path} is missing. To work on it"
-            " from here too, add --join; else choose another name with --study, or put the folder"
-            " back."
+            f" {hide_password(storage_url)}, but {folder.config_path} is missing. To work on the"
+            " study from this folder too, add --join; else choose another name with --study, or"
+            " restore the folder."
         )
 
 
 def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
-    """Make the folder of a study that others have created, out of what the storage knows of it. One
-    that is there stays as it is.
+    """Create the folder of a study that another machine has created, from the copy in the storage.
+    An existing folder is left as it is.
 
-    `moved`: where the search space (`space`) and the data (`data`, some values of a `DataConfig`)
-    lie on this machine.
+    Args:
+        moved: the paths on this machine of the search space (`space`) and of the data (`data`:
+            some values of a `DataConfig`).
 
     Raises:
-        StudyError: the storage does not hold it, or it is of a version that could not be joined.
+        StudyError: the storage does not contain the study or its copy of the files.
+        StorageError: the storage or the results folder can't be written.
     """
     if folder.config_path.exists():
         return
     missing = missing_file(storage_url)
     if missing:
-        raise StudyError(f"A study to join must be in the storage; there is no file {missing}.")
+        raise StudyError(
+            f"A study to join must be in the storage; the file {missing} does not exist."
+        )
     storage = open_storage(storage_url)
     try:
         with storage_errors(storage_url):
             names = [s.study_name for s in storage.get_all_studies()]
             if folder.name not in names:
-                known = f"it holds {', '.join(sorted(names))}" if names else "it holds none"
+                known = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
                 raise StudyError(
                     f"A study to join must be in the storage; {folder.name!r} is not in"
                     f" {hide_password(storage_url)}, {known}."
@@ -219,9 +227,9 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
             attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
             if RECORD not in attributes:
                 raise StudyError(
-                    f"A study to join must have told the storage what it is; {folder.name!r} has"
-                    " not: it is being created just now, or an older version made it. Wait a"
-                    " moment and type the same again."
+                    f"A study to join must have its settings in the storage; {folder.name!r} has"
+                    " none: another process is still creating it, or an older version of this"
+                    " program did. Wait a moment and run the same command again."
                 )
             identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
@@ -237,25 +245,23 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
 
 
 def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
-    """Compare with `study.json`.
+    """Compare the requested settings with `study.json`.
 
     Raises:
-        StudyError: with every difference, both sides shown.
+        StudyError: they differ; the message shows both sides of each difference.
     """
     recorded = {
         name: value for name, value in read_json(folder.config_path).items() if name in requested
     }
-    recorded["config"] = recorded_config(
-        folder
-    ).to_dict()  # with the defaults of what an older version did not know
-    if (
-        recorded["data_fingerprint"] == requested["data_fingerprint"]
-    ):  # the same texts and labels, wherever they lie now
+    # Settings that an older version did not have get their defaults.
+    recorded["config"] = recorded_config(folder).to_dict()
+    # Equal fingerprints mean equal texts and labels, so their path may differ.
+    if recorded["data_fingerprint"] == requested["data_fingerprint"]:
         recorded, requested = _without_data(recorded), _without_data(requested)
     lines = differences(recorded, requested)
     if lines:
         raise StudyError(
-            f"Study {folder.name!r} must go on as it was created; "
+            f"Study {folder.name!r} must be continued with the settings it was created with; "
             + "; ".join(lines)
             + ". Use the same values, or start another study with --study NAME."
         )
@@ -269,10 +275,11 @@ def _without_data(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:
-    """An existing study, to read.
+    """Open an existing study to read it.
 
     Raises:
-        StudyError: the storage does not hold it.
+        StudyError: the storage does not contain the study.
+        StorageError: the storage can't be opened.
     """
     if (
         storage_url.startswith("sqlite:///")
@@ -281,7 +288,7 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
     ):
         raise StudyError(
             f"Study {folder.name!r} must be in {results.database_path}; that file is missing. "
-            "Name the storage it was tuned in with --storage."
+            "Name its storage with --storage."
         )
     storage = open_storage(storage_url)
     try:
@@ -289,5 +296,5 @@ def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> op
     except KeyError:
         raise StudyError(
             f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
-            " hold it. Name the storage it was tuned in with --storage."
+            " contain it. Name its storage with --storage."
         ) from None

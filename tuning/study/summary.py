@@ -1,5 +1,5 @@
-"""What a study holds: counts, the best trial, the baseline; for status, tables, notes and the
-report.
+"""The summary of a study, from which status, tables, notes and the report are made: the counts of
+its trials, the best trial and the baseline.
 """
 
 from __future__ import annotations
@@ -12,24 +12,29 @@ from typing import Any, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.confirmation.estimates import judge
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import said_by_all
+from tuning.study.coordinators import heartbeats_of
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank, value_of
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
-USEFUL_PHASES = ("train", "evaluate")
+USEFUL_PHASES = ("train", "evaluate")  # all other phases are overhead
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a study holds, for status, tables, notes and the report."""
+    """The trials of a study, as they were when they were read.
+
+    Attributes:
+        study: name of the study.
+        counts: number of trials by the name of their state, in lower case.
+    """
 
     study: str
     metric: str
@@ -38,6 +43,7 @@ class Summary:
 
     @classmethod
     def of(cls, study: str, metric: str, trials: list[FrozenTrial]) -> Self:
+        """Count the trials of a study."""
         states = Counter(t.state for t in trials)
         return cls(
             study,
@@ -48,10 +54,12 @@ class Summary:
 
     @property
     def n_finished(self) -> int:
+        """The number of trials that are complete or pruned."""
         return self.counts["complete"] + self.counts["pruned"]
 
     @cached_property
     def seconds_by_phase(self) -> dict[str, float]:
+        """The seconds of all trials by phase."""
         return {
             phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in self.trials)
             for phase in PHASES
@@ -70,20 +78,20 @@ class Summary:
 
     @property
     def n_paused(self) -> int:
-        """Trials that wait at a rung, or for the next call, with a checkpoint."""
+        """The number of trials that wait at a rung or for the next call, with a checkpoint."""
         return sum(
             t.state == TrialState.RUNNING and t.user_attrs.get("paused", False) for t in self.trials
         )
 
     @property
     def n_over_limit(self) -> int:
-        """Trials of models that are larger or slower than allowed."""
+        """The number of trials whose model is larger or slower than the study allows."""
         return sum(is_over_limit(t) for t in self.trials)
 
     @property
     def overhead_share(self) -> float | None:
-        """The share of the workers' seconds that is neither training nor evaluation; storage is the
-        coordinator's and does not count.
+        """The share of the workers' seconds that is neither training nor evaluation; None before
+        the first trial. The seconds of the storage are the coordinator's and do not count.
         """
         total = sum(
             seconds for phase, seconds in self.seconds_by_phase.items() if phase != "storage"
@@ -96,15 +104,13 @@ class Summary:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """Completed trials, best first by the metric; equal ones by their costs, then in order of
-        number.
-        """
+        """The completed trials, ordered by `rank`."""
         return rank((t for t in self.trials if t.state == TrialState.COMPLETE), self.metric)
 
     @cached_property
     def front(self) -> list[FrozenTrial]:
-        """The Pareto front, best first by the metric: no other trial is as good in all objectives.
-        With one objective, the best trial.
+        """The Pareto front, best first by the metric: the trials that no other trial equals or
+        beats in all objectives. With one objective, the best trial.
         """
         return pareto_front(self.ranked, costs_of)
 
@@ -115,12 +121,13 @@ class Summary:
 
     @property
     def best(self) -> FrozenTrial | None:
+        """The completed trial with the best metric; None where no trial is complete."""
         return self.ranked[0] if self.ranked else None
 
     @property
     def baseline(self) -> FrozenTrial | None:
-        """The trial at the space's defaults, trained to its end; also one that is over a limit, and
-        so is not among the ranked.
+        """The trial with the default hyperparameters, if it was trained to its end. It may be over
+        a limit, and is then not among the ranked trials.
         """
         ended = (t for t in self.trials if t.user_attrs.get("baseline") and t.state in ENDED)
         return next(
@@ -130,29 +137,30 @@ class Summary:
 
     @property
     def counts_size(self) -> bool:
-        """Whether a model's size or latency decides anything in the study."""
+        """Whether the size or latency of models is an objective or a limit of the study."""
         return self.has_costs or any(t.constraints for t in self.trials)
 
-    def require_complete(self, doing: str) -> FrozenTrial:
-        """The best trial.
+    def require_complete(self, purpose: str) -> FrozenTrial:
+        """Return the best trial, which `purpose` ("a report") needs.
 
         Raises:
             StudyError: no trial is complete.
         """
         if self.best is None:
             raise StudyError(
-                f"A study must have a completed trial before {doing}; {self.study!r} has none of"
-                f" its {len(self.trials)} trials complete. Type `make tune` to go on."
+                f"A study must have a completed trial before {purpose}; {self.study!r} has none"
+                f" among its {len(self.trials)} trials. Type `make tune` to continue the search."
             )
         return self.best
 
 
 @dataclass(frozen=True)
 class Best:
-    """The trial that "the best" means: the confirmed best once there is one, else the best of the
-    search.
+    """The best trial of a study: the confirmed best if a confirmation has one, else the best trial
+    of the search.
 
-    `mean`: the corrected mean of its repeats on fresh seeds; None without repeats.
+    Attributes:
+        mean: the corrected mean of the trial's repeats on fresh seeds; None without repeats.
     """
 
     trial: FrozenTrial
@@ -161,37 +169,43 @@ class Best:
 
     @property
     def name(self) -> str:
+        """How the report calls the trial."""
         return "confirmed best" if self.is_confirmed else "best of the search"
 
 
-def best_of(summary: Summary, found: Confirmation | None) -> Best | None:
-    """The best trial of a study; None where no trial is complete.
+def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
+    """Return the best trial of a study; None where no trial is complete.
 
-    It is the best of the search also where that is newer than the confirmation, and so is none of
-    its finalists.
+    The best trial of the search is returned while nothing is confirmed, and where that trial is
+    newer than the confirmation, so that it is not among the finalists.
     """
-    searched = summary.best
-    if searched is None:
+    of_search = summary.best
+    if of_search is None:
         return None
-    judgement = judge(found) if found else None
-    if found is None or judgement is None:
-        return Best(searched, is_confirmed=False)
-    known = {trial for one in found.finalists for trial in (one.trial, *one.same)}
-    if not judgement.is_confirmed or searched.number not in known:
-        return Best(searched, is_confirmed=False, mean=judgement.means.get(searched.number))
-    trial = next(t for t in summary.ranked if t.number == judgement.best.trial)
-    return Best(trial, is_confirmed=True, mean=judgement.means[trial.number])
+    estimates = estimate(confirmation) if confirmation else None
+    if confirmation is None or estimates is None:
+        return Best(of_search, is_confirmed=False)
+    known = {number for f in confirmation.finalists for number in (f.trial, *f.same)}
+    if not estimates.is_confirmed or of_search.number not in known:
+        return Best(of_search, is_confirmed=False, mean=estimates.means.get(of_search.number))
+    trial = next(t for t in summary.ranked if t.number == estimates.best.trial)
+    return Best(trial, is_confirmed=True, mean=estimates.means[trial.number])
 
 
 def summarize(study: optuna.Study, *, metric: str) -> Summary:
-    """Read a study's trials once and count them."""
+    """Read all trials of a study and count them."""
     return Summary.of(study.study_name, metric, study.get_trials(deepcopy=False))
 
 
 def status_of(
     results: ResultsDir, folder: StudyDir, *, storage_url: str
 ) -> tuple[dict[str, Any], Summary, SearchSpace]:
-    """A study as one object for scripts, with the summary and space it was made from."""
+    """Return a study's status as one JSON object for scripts, with the summary and the search space
+    that it was made from.
+
+    Raises:
+        StudyError: the study has no folder, or is not in the storage.
+    """
     config, space, record = (
         recorded_config(folder),
         recorded_space(folder),
@@ -199,7 +213,7 @@ def status_of(
     )
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
-    coordinators = said_by_all(study)
+    coordinators = heartbeats_of(study)
     close_study(study)
     best, baseline = best_of(summary, Confirmation.load(folder)), summary.baseline
     values = {
@@ -218,7 +232,7 @@ def status_of(
         "best_trial_of_the_search": summary.best.number if summary.best else None,
         "baseline_value": value_of(baseline) if baseline else None,
         "coordinators": [
-            {"coordinator": name, **said} for name, said in sorted(coordinators.items())
+            {"coordinator": name, **heartbeat} for name, heartbeat in sorted(coordinators.items())
         ],
         "seconds_by_phase": {
             phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()

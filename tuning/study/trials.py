@@ -1,4 +1,4 @@
-"""What one trial says of itself."""
+"""Values and properties of one trial, and the order of trials."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def busy_seconds(seconds: Mapping[str, float]) -> float:
-    """What a training cost its worker, of its seconds by phase: neither waiting nor the
-    coordinator's storage.
+    """Return the seconds that a training kept its worker busy: those of all phases but waiting and
+    the coordinator's storage.
     """
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """The metric of a completed trial, or of a baseline over a limit, which Optuna is not told as
-    complete.
+    """Return the metric of a completed trial, or of a baseline that is over a limit, which is
+    stored as PRUNED.
     """
     if trial.state != TrialState.COMPLETE:
         return float(trial.user_attrs["best_value"])
@@ -31,7 +31,7 @@ def value_of(trial: FrozenTrial) -> float:
 
 
 def costs_of(trial: FrozenTrial) -> tuple[float, ...]:
-    """The objectives of a completed trial beside the metric; of all of them, less is better."""
+    """Return the objectives of a completed trial beside the metric; all of them are minimized."""
     return tuple((trial.values or ())[1:])
 
 
@@ -41,21 +41,23 @@ def is_over_limit(trial: FrozenTrial) -> bool:
 
 
 def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
-    """A trial's hyperparameters, fixed ones included."""
+    """Return a trial's hyperparameters, fixed ones included.
+
+    Raises:
+        SpaceError: the trial has no value for a hyperparameter of the space.
+    """
     return from_params(trial.params, space.hyperparameters)
 
 
 def is_pruned_early(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained, and given up before its last epoch: not one over a limit, and no
-    copy of another.
+    """Whether the training of a trial was stopped before its last epoch by a pruner. False for a
+    trial that is over a limit, and for the copy of another trial.
     """
     own = not is_over_limit(trial) and "same_as" not in trial.user_attrs
     return trial.state == TrialState.PRUNED and own and bool(trial.user_attrs.get("n_epochs"))
 
 
 def rank(complete: Iterable[FrozenTrial], metric: str) -> list[FrozenTrial]:
-    """Completed trials, best first by the metric; equal ones by their costs, then in order of
-    number.
-    """
+    """Sort completed trials, best first: by the metric, then by their costs, then by number."""
     towards = sign(metric)
     return sorted(complete, key=lambda t: (-towards * value_of(t), costs_of(t), t.number))

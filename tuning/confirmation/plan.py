@@ -1,0 +1,82 @@
+"""The plan of a confirmation: how many finalists its budget pays for, and what it will cost."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from tuning.config import sign
+from tuning.confirmation.rounds import (
+    DEFAULT_SHARE,
+    MIN_ROUNDS,
+    Confirmation,
+    Finalist,
+    missing_seconds,
+)
+
+
+def plan_confirmation(
+    finalists: list[Finalist],
+    *,
+    metric: str,
+    seeds: list[int],
+    search_seconds: float,
+    spent_seconds: float = 0.0,
+    share: float | None = None,
+    pruned: Sequence[Finalist] = (),
+    search_seed: int = 0,
+) -> Confirmation:
+    """Return a confirmation with as many finalists as leave time for `MIN_ROUNDS` seeds of the two
+    best and the baseline.
+
+    Finalists that have repeats from an earlier confirmation, which took `spent_seconds`, always
+    stay: their repeats cost nothing. Of a Pareto front, the middle is left out first, so that the
+    best and the cheapest configuration stay.
+
+    Args:
+        share: maximum of all worker seconds, as a share of the search's. The default is
+            `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best and the baseline need
+            more.
+    """
+    baseline = [f for f in finalists if f.is_baseline]
+    others = sorted(
+        (f for f in finalists if not f.is_baseline), key=lambda f: -sign(metric) * f.search_value
+    )
+    first, later = seeds[:1], seeds[1:MIN_ROUNDS]
+    least = sum(f.seconds for f in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
+    budget = max(DEFAULT_SHARE * search_seconds, least) if share is None else share * search_seconds
+
+    def needed_seconds() -> float:
+        in_first = missing_seconds([*others, *baseline], first)
+        return spent_seconds + in_first + missing_seconds([*others[:2], *baseline], later)
+
+    while needed_seconds() > budget:
+        new = [f for f in others if not f.repeats]
+        if not new or len(others) == 1 or (share is None and len(new) <= 2):
+            break
+        others.remove(new[len(new) // 2 if new[0].costs else -1])
+    return Confirmation(
+        metric,
+        seeds,
+        search_seconds,
+        budget,
+        [*others, *baseline],
+        spent_seconds=spent_seconds,
+        pruned=[*pruned],
+        search_seed=search_seed,
+        n_guaranteed=len(seeds[:MIN_ROUNDS]) if share is None else 0,
+    )
+
+
+def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float]:
+    """Return the number of trainings that a confirmation will start and the seconds they take,
+    under the assumption that each repeat gives the value of the search.
+    """
+    planned, n_trainings, seconds = copy.deepcopy(confirmation), 0, 0.0
+    while due := planned.due():
+        for finalist, seed in due:
+            finalist.repeats[seed] = finalist.search_value
+            planned.spent_seconds += finalist.seconds
+        n_trainings += len(due)
+        seconds += sum(f.seconds for f, _ in due) / min(n_workers, len(due))
+    return n_trainings, seconds
