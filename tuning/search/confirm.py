@@ -18,7 +18,7 @@ from tuning.confirmation.rounds import Confirmation, Finalist, confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory, require_same_data
-from tuning.errors import SpaceBug, StudyError
+from tuning.errors import ArgumentError, SpaceBug, StudyError
 from tuning.report import dashboard
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search.duplicates import key
@@ -73,11 +73,11 @@ class Terms:
     def __post_init__(self) -> None:
         for name, value in (("--top", self.top), ("--seeds", self.n_seeds)):
             if value < 1:
-                raise ValueError(f"{name} must be 1 or more; received {value}.")
+                raise ArgumentError(f"{name} must be 1 or more; received {value}.")
         if self.n_pruned < 0:
-            raise ValueError(f"--pruned must be 0 or more; received {self.n_pruned}.")
+            raise ArgumentError(f"--pruned must be 0 or more; received {self.n_pruned}.")
         if self.share is not None and not self.share > 0:
-            raise ValueError(f"--share must be more than 0; received {self.share:g}.")
+            raise ArgumentError(f"--share must be more than 0; received {self.share:g}.")
 
 
 def confirm(
