@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from tests.postgresql import programs, server
-from tuning.cli import commands
+from tuning.cli import app
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, tune
@@ -130,7 +130,7 @@ def run_cli(
         monkeypatch.setattr(sys, "argv", ["tuning", command, *map(str, arguments), *where])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            commands.main()
+            app.main()
         out, err = capfd.readouterr()
         return Ran(int(ended.value.code or 0), out, err)
 

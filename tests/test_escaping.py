@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.conftest import Ran, make_reviews
-from tuning.cli.display import PlainConsole, printable
+from tuning.cli.console import PlainConsole, printable
 from tuning.cli.logs import logging_to
 from tuning.report.dashboard import confusion_svg
 from tuning.report.html_tables import table as html_table
