@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuning.config import DataConfig
+from tuning.errors import ArgumentError
 
 _T = TypeVar("_T")
 
@@ -24,9 +25,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.minutes <= 0:
-            raise ValueError(f"--minutes must be more than 0; received {self.minutes:g}.")
+            raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
         if self.n_workers < 1:
-            raise ValueError(f"--workers must be 1 or more; received {self.n_workers}.")
+            raise ArgumentError(f"--workers must be 1 or more; received {self.n_workers}.")
 
     @property
     def log_path(self) -> Path:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -22,6 +24,7 @@ from benchmarks import (
     worker_memory,
     worker_time,
 )
+from benchmarks.__main__ import main
 from benchmarks.clients import summary_of
 from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
 from benchmarks.floor import floor_flops
@@ -33,7 +36,7 @@ from benchmarks.settings import Settings
 from benchmarks.texts import load_split, peer_texts, resample
 from tuning.config import DataConfig
 from tuning.data.splits import SplitReviews
-from tuning.errors import DataError
+from tuning.errors import ArgumentError, DataError
 from tuning.spaces.loading import declare
 
 needs_peers = pytest.mark.skipif(
@@ -282,8 +285,29 @@ def test_newest_record_of_each_part_is_taken_and_never_a_tiny_one(settings: Sett
 
 @pytest.mark.parametrize("changes", [{"minutes": 0}, {"n_workers": 0}])
 def test_settings_out_of_range_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ArgumentError, match="must be"):
         Settings(**changes)
+
+
+@pytest.mark.parametrize("arguments", [["speed"], ["step", "--minutes", "0"]])
+def test_wrong_argument_is_exit_2(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert re.fullmatch(r"[^\n]+ must be [^\n]+; received [^\n]+\.\n", capsys.readouterr().err)
+
+
+def test_value_error_of_a_bug_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise ValueError("ids must be sorted; received 3.")
+
+    monkeypatch.setattr("benchmarks.__main__.load_split", fails)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "step"])
+    with pytest.raises(ValueError, match="ids must be sorted"):
+        main()
 
 
 def kept(
