@@ -1,4 +1,4 @@
-"""`python -m tuning`."""
+"""The entry point of `python -m tuning`."""
 
 from tuning.cli.app import main
 

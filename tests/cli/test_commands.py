@@ -201,7 +201,7 @@ def test_unknown_study_lists_those_there_are(
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "it holds s" in done.stderr.replace("\n", " ")
+    assert "it has s" in done.stderr.replace("\n", " ")
 
 
 def test_export_that_is_missing_says_what_to_type(run_cli: Run, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def clean(
     root = ResultsDir(results)
     files = removable(root, storage_url=root.storage_url(storage))
     if not files:
-        console.print("There is nothing to remove: a study needs every file.")
+        console.print("There is nothing to remove: every file belongs to a study.")
         return
     console.print(removable_table(files))
     total = f"{sum(file.n_bytes for file in files) / 2**20:,.1f} MB"

@@ -115,7 +115,7 @@ def tune(
     flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     if objectives is not None:
         flags |= objective_flags(objectives, metric=metric, pruner=pruner)
-    of_data = data_flags(
+    data_values = data_flags(
         data=data,
         text_column=text_column,
         label_column=label_column,
@@ -123,7 +123,7 @@ def tune(
         positive_from=positive_from,
         drop_stars=drop_stars,
     )
-    flags |= given(data=of_data or None, train=given(epochs=epochs) or None)
+    flags |= given(data=data_values or None, train=given(epochs=epochs) or None)
     root = ResultsDir(results)
     folder = root.study(study or default_study(space, data))
     check_workers(workers)
