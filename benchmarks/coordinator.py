@@ -1,9 +1,8 @@
-"""What a trial costs the coordinator when the study is small and when it is large, with fake
-trainings.
+"""The coordinator's time for a trial in a small and in a large study, with fake trainings.
 
-`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its
-pool is fake: its worker answers at once. So the wall time of the search is the coordinator's own:
-ask, suggest, report, prune, files, attributes, tell, summary.
+`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA. Only the
+pool is fake: its worker answers at once. The wall time of the search is therefore the coordinator's
+own: ask, suggest, report, prune, files, attributes, tell, summary.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from tuning.study.study import open_study
 from tuning.workers.pool import AnyPool
 from tuning.workers.worker import Measured, Message, measured
 
-TRIAL_SECONDS = 10.0  # what the goal compares with
+TRIAL_SECONDS = 10.0  # duration of a trial, with which the goal compares the coordinator's time
 N_ROWS = 23_000  # of the training split
-N_PROFILED = 15  # functions that the record names
+N_PROFILED = 15  # number of functions in the record's profile
 
 
 class FakeWorker:
-    """Answers each message as a worker does, at once: an epoch while it is told to go on, then the
-    result; paused trials go on.
+    """Answers each message at once, and as a worker does: with an epoch while the coordinator lets
+    the trial continue, then with the result. Paused trials can be resumed.
 
     Args:
         result: every field of a `FitResult`, as a worker sends it.
@@ -60,7 +59,7 @@ class FakeWorker:
         self._checkpoint = ""
 
     def measure(self) -> Measured:
-        return measured(psutil.Process())  # as much work for the coordinator as a real worker's
+        return measured(psutil.Process())  # costs the coordinator as much as for a real worker
 
     def send(self, message: Message) -> None:
         if message.get("kind") == "train":
@@ -104,7 +103,7 @@ class FakeWorker:
 
 
 class FakePool:
-    """One fake worker."""
+    """A pool of one fake worker."""
 
     def __init__(self, worker: FakeWorker) -> None:
         self.workers = [worker]
@@ -114,7 +113,7 @@ class FakePool:
 
 
 def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
-    """The metrics that a real epoch has."""
+    """Random values of the metrics of an epoch."""
     names = (
         "loss",
         "accuracy",
@@ -132,12 +131,11 @@ def fake_seconds() -> dict[str, float]:
 
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """Coordinator seconds a trial after `n_before` trials; then those of one more, by function,
-    under the profiler.
+    """The coordinator's seconds per trial after `n_before` trials, and a profile of one more trial
+    by function.
     """
-    from tuning.training.callback import (
-        FitResult,
-    )  # loads TensorFlow, which the process that calls the parts does not need
+    # The import loads TensorFlow, which the process that calls the parts does not need.
+    from tuning.training.callback import FitResult
 
     blank = dataclasses.asdict(FitResult())
     with tempfile.TemporaryDirectory() as folder:
@@ -159,14 +157,14 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         profile.runcall(search, n_before + n_trials + 1)
         close_study(study)
     seconds = (events[-1] - events[0]) / n_trials
-    found = {
+    figures = {
         "n_before": n_before,
         "n_trials": n_trials,
         "seconds_a_trial": round(seconds, 4),
         "share": seconds / TRIAL_SECONDS,
     }
     gaps = [round(end - start, 4) for start, end in itertools.pairwise(events)]
-    return {**found, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
+    return {**figures, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
 
 
 def event_seconds(
@@ -179,8 +177,11 @@ def event_seconds(
     worker: FakeWorker,
     n_trials: int,
 ) -> list[float]:
-    """Search until the study has so many finished trials; when each thing that is worth a line
-    happened, the call's start first.
+    """Search until the study has `n_trials` finished trials.
+
+    Returns:
+        The time at which the search was called, and the time of each event that a user sees as a
+        line.
     """
     events: list[float] = []
 
@@ -188,7 +189,7 @@ def event_seconds(
         if progressed.event:
             events.append(time.perf_counter())
 
-    pool = cast("AnyPool", FakePool(worker))  # what Search uses of a pool
+    pool = cast("AnyPool", FakePool(worker))  # it has the methods that Search calls
     search = Search(study, pool, config, space, SPACE_PATH, corpus, results, Interrupt(), look)
     events.append(time.perf_counter())
     search.run(n_trials=n_trials, timeout_seconds=None)
@@ -196,7 +197,7 @@ def event_seconds(
 
 
 def fake_reviews() -> SplitReviews:
-    """As many rows as the default data have, of made-up texts of as many lengths."""
+    """Made-up texts of 300 different lengths, as many as the default data's training split has."""
     texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
     frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
     return SplitReviews(
@@ -210,8 +211,8 @@ def fake_reviews() -> SplitReviews:
 def past_trials(
     n: int, *, space: SearchSpace, epochs: int, seed: int
 ) -> list[optuna.trial.FrozenTrial]:
-    """So many finished trials of random configurations, half of them pruned after an epoch, with
-    the attributes of real ones.
+    """`n` finished trials of random configurations with the attributes of real trials; half of them
+    were pruned after an epoch.
     """
     rng = np.random.default_rng(seed)
     study = optuna.create_study(
@@ -243,17 +244,17 @@ def past_trials(
 
 
 def slowest(profile: cProfile.Profile) -> list[dict[str, Any]]:
-    """The functions of `tuning` and `optuna` in which most time was spent, calls below them
-    included.
+    """The functions of `tuning` and `optuna` that took the most time, including the functions that
+    they call.
     """
     by_function = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", by_function)
-    found = [
+    functions = [
         (cumulative, calls, f"{Path(file).parent.name}/{Path(file).name}:{name}")
         for (file, _, name), (_, calls, _, cumulative, _) in stats.items()
         if "/tuning/" in file or "/optuna/" in file
     ]
     return [
         {"function": name, "calls": calls, "seconds": round(s, 4)}
-        for s, calls, name in sorted(found, reverse=True)[:N_PROFILED]
+        for s, calls, name in sorted(functions, reverse=True)[:N_PROFILED]
     ]

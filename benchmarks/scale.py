@@ -1,5 +1,5 @@
-"""What must not grow: the share of time lost, a trial's view, memory, the coordinator's time. Each
-in a fresh process.
+"""Quantities that must stay small in a large study: the workers' lost time, the time of a trial's
+view, memory, and the coordinator's time. Each is measured in a fresh process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tuning.data.splits import SplitReviews
 def measure(
     settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Every figure of scale."""
+    """Measure every figure of the part `scale`."""
     parts = {
         "worker_time": _worker_time(settings, say=say),
         "tokenising": _tokenising(settings, splits, say=say),
@@ -43,7 +43,7 @@ def measure(
 
 def _worker_time(settings: Settings, *, say: Callable[[str], None]) -> dict[str, Any]:
     n_trials = settings.size(20, tiny=3)
-    say(f"where the workers' time goes, {n_trials} trials")
+    say(f"the workers' time by phase, {n_trials} trials")
     arguments = {
         "data": settings.data,
         "seed": settings.seed,
@@ -57,7 +57,7 @@ def _tokenising(
     settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     sizes = settings.size((10_000, 100_000, 1_000_000), tiny=(500, 1_000, 2_000))
-    found = []
+    measured = []
     for n_rows in sizes:
         say(f"tokenising {n_rows:,} reviews")
         arguments = {
@@ -66,8 +66,8 @@ def _tokenising(
             "seed": settings.seed,
             "with_view": n_rows == sizes[1],
         }
-        found.append(in_fresh_process(rows.tokenise, log_path=settings.log_path, **arguments))
-    return found
+        measured.append(in_fresh_process(rows.tokenise, log_path=settings.log_path, **arguments))
+    return measured
 
 
 def _memory(
@@ -94,8 +94,10 @@ def _memory(
 
 
 def _coordinator(settings: Settings, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """At trial 10, where random draws have just ended and TPE begins, and at trial 5,000."""
-    found = []
+    """The coordinator's time at trial 10, the first that TPE proposes after ten random ones, and at
+    trial 5,000.
+    """
+    measured = []
     for n_before in settings.size((10, 5_000), tiny=(10, 20)):
         say(f"coordinator at trial {n_before:,}")
         arguments = {
@@ -103,5 +105,7 @@ def _coordinator(settings: Settings, *, say: Callable[[str], None]) -> list[dict
             "n_trials": settings.size(10, tiny=2),
             "seed": settings.seed,
         }
-        found.append(in_fresh_process(coordinator.measure, log_path=settings.log_path, **arguments))
-    return found
+        measured.append(
+            in_fresh_process(coordinator.measure, log_path=settings.log_path, **arguments)
+        )
+    return measured

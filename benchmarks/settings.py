@@ -1,4 +1,4 @@
-"""What one call of `make bench` is asked for."""
+"""The settings of one call of `make bench`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`tiny` takes sizes of seconds, to try the command: its figures mean nothing, and its files
-    are kept apart.
+    """The settings of one call.
+
+    `tiny` chooses sizes that take seconds, to try the command. Its figures mean nothing, and its
+    files have other names.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -31,9 +33,9 @@ class Settings:
 
     @property
     def log_path(self) -> Path:
-        """Where the lines of the sides' libraries go."""
+        """The file for what the libraries of all sides print."""
         return self.folder / "bench.log"
 
     def size(self, full: _T, *, tiny: _T) -> _T:
-        """One of two sizes."""
+        """`tiny` in a call with `--tiny`, else `full`."""
         return tiny if self.tiny else full
