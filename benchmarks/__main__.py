@@ -34,7 +34,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def bench(
     part: Annotated[
-        str, typer.Argument(help=f"Benchmark: one of {', '.join(PARTS)}, or all (default all).")
+        str,
+        typer.Argument(
+            show_default=False, help=f"Benchmark: one of {', '.join(PARTS)}, or all (default all)."
+        ),
     ] = "all",
     *,
     data: Annotated[
@@ -102,8 +105,9 @@ def bench(
         ),
     ] = Path("results"),
 ) -> None:
-    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch and NumPy, and compare each
-    figure with its goal.
+    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch and NumPy.
+
+    Each figure is compared with its goal.
     """
     parts = PARTS if part == "all" else (part,)
     if part not in (*PARTS, "all"):

@@ -85,8 +85,9 @@ def confirm(
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Train the best configurations and the baseline again on fresh seeds. The same command
-    continues a confirmation that was stopped.
+    """Train the best configurations and the baseline again on fresh seeds.
+
+    The same command continues a confirmation that was stopped.
     """
     from tuning.search import confirm as confirming
 

@@ -228,8 +228,9 @@ def serve(
     ] = None,
     results: Results = RESULTS,
 ) -> None:
-    """Serve the predictions of an export on 127.0.0.1 until Ctrl-C. The server has no
-    authentication: do not open it to other machines.
+    """Serve the predictions of an export on 127.0.0.1 until Ctrl-C.
+
+    The server has no authentication: do not open it to other machines.
     """
     serving = _serving()
     from tuning.export.versions import newest

@@ -178,8 +178,8 @@ Pool = Annotated[
         "--pool",
         show_default=False,
         help=(
-            "Where trials are trained: process, in processes of this machine, or ray, on a Ray"
-            " cluster (default process)."
+            "Where trials are trained: process, on this machine, or ray, on a Ray cluster (default"
+            " process)."
         ),
     ),
 ]

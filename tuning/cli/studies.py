@@ -36,8 +36,9 @@ def dashboard(
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C. The Dashboard has no authentication: do not
-    open it to other machines.
+    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C.
+
+    The Dashboard has no authentication: do not open it to other machines.
     """
     from tuning.report.dashboard import is_loopback, make_server
 
@@ -113,9 +114,7 @@ def clean(
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """List the files in the results folder that no study needs, with their sizes, or remove them
-    with --yes.
-    """
+    """List the files in the results folder that no study needs, or remove them with --yes."""
     from tuning.study.housekeeping import removable, remove
 
     root = ResultsDir(results)

@@ -103,8 +103,9 @@ def tune(
     confirm_best: Confirm = True,
     results: Results = RESULTS,
 ) -> None:
-    """Search for the best configuration and confirm it. The same command continues a study that was
-    stopped.
+    """Search for the best configuration and confirm it.
+
+    The same command continues a study that was stopped.
 
     A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
     created with. For an existing study these are the defaults, and other values are refused.
