@@ -126,7 +126,7 @@ def bench(
     for name in parts:
         started = time.perf_counter()
         values = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").measure(
-            settings, splits, say=_say
+            settings, splits, show=_show
         )
         command = ["python", "-m", "benchmarks", *sys.argv[1:]]
         record = {
@@ -134,13 +134,13 @@ def bench(
             "wall_seconds": round(time.perf_counter() - started, 1),
             **values,
         }
-        _say(f"wrote {write_record(settings, name, record, day=date.today())}")
+        _show(f"wrote {write_record(settings, name, record, day=date.today())}")
     records = newest_records(settings.folder, tiny=tiny)
     _print_table({name: records[name] for name in parts})
-    _say(f"wrote {write_page(settings.folder, records, tiny=tiny)}")
+    _show(f"wrote {write_page(settings.folder, records, tiny=tiny)}")
 
 
-def _say(line: str) -> None:
+def _show(line: str) -> None:
     print(line, flush=True)
 
 

@@ -58,7 +58,7 @@ CASES = (
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """For every data set, how often the interval of the reported value contains the truth, and the
     regrets of the confirmed best and of Optuna's best trial.
@@ -67,7 +67,7 @@ def measure(
     data_sets: list[dict[str, Any]] = []
     with ProcessPoolExecutor(settings.n_workers) as processes:
         for family, name in SETS[: settings.size(len(SETS), tiny=1)]:
-            say(f"{family}, {name}: {n} searches")
+            show(f"{family}, {name}: {n} searches")
             numbers = range(n)
             repetitions = list(
                 processes.map(
@@ -80,7 +80,7 @@ def measure(
                 )
             )
             data_sets.append({"family": family, "name": name, **summary_of(repetitions)})
-        say(f"simulated confirmations of {TOP} finalists")
+        show(f"simulated confirmations of {TOP} finalists")
         n_simulated = settings.size(N_SIMULATED, tiny=50)
         simulated = list(
             processes.map(

@@ -157,7 +157,7 @@ class FakePool:
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The idle share of the workers' time, for each number of workers."""
     n_trials, counts = settings.size((N_TRIALS, N_WORKERS), tiny=(40, (1, 3)))
@@ -165,13 +165,13 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "stored"
         least, most = settings.size(MEASURED, tiny=(4, 8))
-        say(f"a study of {n_trials:,} trials")
+        show(f"a study of {n_trials:,} trials")
         n_before = max(n_trials - most, 10)
         in_fresh_process(
             store, log_path=settings.log_path, folder=stored, n_before=n_before, seed=settings.seed
         )
         for n_workers in counts:
-            say(f"{n_workers:,} workers")
+            show(f"{n_workers:,} workers")
             arguments = {
                 "stored": stored,
                 "n_before": n_before,
@@ -184,7 +184,7 @@ def measure(
                     simulate, log_path=settings.log_path, n_measured=n_measured, **arguments
                 )
             )
-    say("the cost of fitting TPE to a part of the trials")
+    show("the cost of fitting TPE to a part of the trials")
     n_searches, n_searched = settings.size((N_SEARCHES, N_SEARCHED), tiny=(2, 20))
     bounded = [
         in_fresh_process(

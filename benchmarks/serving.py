@@ -37,7 +37,7 @@ N_BODIES = 50
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The rates of every model; the figures are those of the slower model."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
@@ -47,7 +47,7 @@ def measure(
         path = Path(name) / "reviews.csv"
         frame[["text"]].to_csv(path, index=False)
         for model, is_masked in settings.size(MODELS, tiny={"masked": True}).items():
-            say(f"the {model} model: serving, then predicting {n_rows:,} reviews")
+            show(f"the {model} model: serving, then predicting {n_rows:,} reviews")
             folder = Path(name) / model
             in_fresh_process(
                 write_export,

@@ -37,7 +37,7 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """Milliseconds of every side in each turn, and for each goal the worst ratio of its cases.
 
@@ -45,12 +45,12 @@ def measure(
     """
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
-        say("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
+        show("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
     cases = []
     for length, units, embedding_dim in settings.size(
         KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]
     ):
-        say(f"length {length}, units {units}, embedding {embedding_dim}")
+        show(f"length {length}, units {units}, embedding {embedding_dim}")
         sizes = {"length": length, "units": units, "embedding_dim": embedding_dim}
         turns = in_fresh_process(
             time_case,

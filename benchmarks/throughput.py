@@ -24,7 +24,7 @@ PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a p
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The trials of every side with their seconds and accuracies, and the ratios of the times."""
     configurations = fixed_list()[: settings.size(8, tiny=2)]
@@ -36,13 +36,13 @@ def measure(
         "log_path": settings.log_path,
     }
     sides: dict[str, dict[str, Any]] = {}
-    say(f"this program, {len(configurations)} trials of {epochs} epochs")
+    show(f"this program, {len(configurations)} trials of {epochs} epochs")
     sides["ours"] = in_fresh_process(
         ours.train_list, data=settings.data, n_workers=settings.n_workers, **shared
     )
     texts = peer_texts(splits)
     for name, words in PEERS.items():
-        say(f"{words}, the same trials")
+        show(f"{words}, the same trials")
         sides[name] = in_fresh_process(_train_by_peer, name=name, texts=texts, **shared)
     summaries = {name: {**side, **summary_of(side)} for name, side in sides.items()}
     own = summaries["ours"]

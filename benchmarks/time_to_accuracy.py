@@ -36,7 +36,7 @@ Points = list[dict[str, float]]
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The accuracy of every epoch of both tuners, the target, and every epoch of this program."""
     budget_seconds = settings.minutes * 60
@@ -50,11 +50,11 @@ def measure(
         "budget_seconds": budget_seconds,
     }
     for name, tuner in TUNERS.items():
-        say(f"KerasTuner, {tuner}, {settings.minutes:g} minutes")
+        show(f"KerasTuner, {tuner}, {settings.minutes:g} minutes")
         points[name] = in_fresh_process(_peer_search, tuner=tuner, texts=texts, **shared)
     target = target_of(points)
     if target is not None:
-        say(
+        show(
             f"this program, until validation accuracy {target[0]:.4f} or {settings.minutes:g}"
             " minutes"
         )

@@ -110,7 +110,7 @@ class TrainConfig(_FromDict):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(_FromDict):
-    """The settings that all trials of a study share, so that they can be compared.
+    """The settings that all trials of a study share, which makes the trials comparable.
 
     `costs` are minimised beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than

@@ -24,7 +24,7 @@ class TuningError(Exception):
 class ArgumentError(TuningError, ValueError):
     """An argument lies outside its range, or contradicts another argument.
 
-    It is a `ValueError` too, so that callers of the library need not import this class to catch it.
+    It is a `ValueError` too: callers of the library can catch it without importing this class.
     """
 
 
