@@ -1,4 +1,4 @@
-# Every recipe is one command; an empty variable leaves the default to that command.
+# Every recipe is one command. If a variable is empty, the command uses its own default.
 STUDY   ?=
 SPACE   ?=
 DATA    ?=
@@ -33,12 +33,13 @@ BOOTSTRAP ?= python3
 VENV      ?= .venv
 PYTHON    := $(VENV)/bin/python
 
-# $(call flag,VARIABLE,--name): the flag with its value, as it was typed, quoted for the shell; or nothing.
+# $(call flag,VARIABLE,--name) gives the flag with the variable's value as the user typed it, quoted for the shell, or nothing if
+# the variable is empty.
 quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
 study_flags  = $(call flag,STUDY,--study)
-# by the environment, not as a flag: it may hold a password, and make prints its commands
+# STORAGE is passed in the environment and not as a flag: it may contain a password, and make prints its commands.
 export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
@@ -55,7 +56,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-22s %s\n", $$1, $$2}'
 
-## tune: search for the best configuration and confirm it; the same command goes on where it stopped
+## tune: search for the best configuration and confirm it; the same command continues a stopped study
 tune: $(VENV)/.installed
 	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags) $(if $(value JOIN),--join)
 
@@ -63,7 +64,7 @@ tune: $(VENV)/.installed
 confirm: $(VENV)/.installed
 	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(pool_flags)
 
-## dashboard: serve Optuna Dashboard on 127.0.0.1; it has no password
+## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password
 dashboard: $(VENV)/.installed
 	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port) $(call flag,HOST,--host)
 
@@ -75,15 +76,15 @@ report: $(VENV)/.installed
 export-best: $(VENV)/.installed
 	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,DATA,--data)
 
-## predict: label one TEXT, or column TEXT of each row of FILE into OUTPUT, with the exported model
+## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported model
 predict: $(VENV)/.installed
 	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
 
-## serve: serve the exported model on 127.0.0.1, for programs and as a page to try it with
+## serve: serve the exported model on 127.0.0.1, as an HTTP interface and a page
 serve: $(VENV)/.installed-serve
 	$(PYTHON) -m tuning serve $(study_flags) $(call flag,HOST,--host) $(call flag,PORT,--port)
 
-## status: print what a study holds
+## status: print a study's best trials, its counts and its times
 status: $(VENV)/.installed
 	$(PYTHON) -m tuning status $(study_flags)
 
@@ -95,39 +96,39 @@ data-card: $(VENV)/.installed
 spaces: $(VENV)/.installed
 	$(PYTHON) -m tuning spaces
 
-## pictures: draw the README's pictures of the report and the Dashboard from a study
+## pictures: draw the pictures of the report and the Dashboard in the documents from a study
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 
-## bench: measure this program beside its peers and floors: every part below, one table
+## bench: run every benchmark below and print one table
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
 
-## bench-throughput: finished trials an hour, against KerasTuner and a plain Optuna script
+## bench-throughput: measure finished trials per hour, against KerasTuner and a plain Optuna script
 bench-throughput: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks throughput $(bench_flags)
 
-## bench-time-to-accuracy: time until the accuracy that KerasTuner reaches in MINUTES
+## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner reaches in MINUTES
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
 
-## bench-step: a training step against Keras' LSTM, PyTorch's and the matrix products alone
+## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products alone
 bench-step: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks step $(bench_flags)
 
-## bench-scale: workers' time, data view, a million reviews, memory, coordinator at trial 5,000
+## bench-scale: measure time and memory up to a million reviews and 5,000 trials
 bench-scale: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks scale $(bench_flags)
 
-## bench-scale-out: how many workers one coordinator feeds at trial 10,000, by simulation
+## bench-scale-out: simulate how many workers one coordinator keeps busy at trial 10,000
 bench-scale-out: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks scale-out $(bench_flags)
 
-## bench-confirmation: does a confirmation keep what it says? 2,400 searches over tabulated trainings
+## bench-confirmation: check a confirmation's intervals and claims in 2,400 searches over tabulated trainings
 bench-confirmation: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks confirmation $(bench_flags)
 
-## bench-serving: reviews a second of serve and predict, and how long a request takes
+## bench-serving: measure reviews per second of serve and predict, and the latency of a request
 bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks serving $(bench_flags)
 
@@ -143,40 +144,40 @@ test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
 	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 2 --dist loadscope
 	$(PYTHON) -m pytest -m "slow and alone"
 
-## faults: inject 200 faults into real studies, one on SQLite and one on PostgreSQL, and check them after each
+## faults: inject 200 faults into real studies on SQLite and PostgreSQL, and check the study after each fault
 faults: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.faults --n-faults 140
 	$(PYTHON) -m tests.faults --n-faults 60 --postgresql
 
-## fuzz: try 100,000 inputs on the readers of data, study files and exports, then 110,000 that follow the branches they take
+## fuzz: read 210,000 made-up data files, study files and exports, 110,000 of them guided by code coverage
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=10000 $(PYTHON) -m pytest --timeout 3600 tests/test_fuzz.py
 	$(PYTHON) -m tests.fuzz_atheris --runs 10000
 
-## check: lint, format and types
+## check: run the linter, the format check and the type checker
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-## format: format the code and mend what ruff can
+## format: format the code and apply ruff's automatic fixes
 format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
 lock_command = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-## lock: resolve pyproject.toml anew into the lock files
+## lock: resolve the dependencies of pyproject.toml again and write the lock files
 lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
 	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
 
-## clean-results: name what no study needs; YES=1 removes it
+## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed
 	$(PYTHON) -m tuning clean $(if $(value YES),--yes)
 
-## clean: remove .venv and what the tools cache; results stay
+## clean: remove .venv and the tools' caches; results are kept
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
 

@@ -1,1 +1,1 @@
-"""`make bench`: this program beside its peers and its floors, ratios within one call."""
+"""`make bench`: this program compared with its peers and with lower bounds, within one call."""

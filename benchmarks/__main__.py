@@ -1,5 +1,6 @@
-"""`python -m benchmarks [PART]`: run one part or all, write its record, print the table. `make
-bench` and its parts call it.
+"""`python -m benchmarks [PART]`: run one part or all parts, write their records, print the table.
+
+`make bench` and `make bench-PART` run this command.
 """
 
 from __future__ import annotations
@@ -25,35 +26,92 @@ from benchmarks.settings import Settings
 from benchmarks.texts import load_split
 from tuning.config import DataConfig
 from tuning.data.chunks import available_cores
-from tuning.errors import TuningError
+from tuning.errors import ArgumentError, TuningError
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def bench(
-    part: Annotated[str, typer.Argument(help=f"One of {', '.join(PARTS)}, or all.")] = "all",
-    data: Annotated[str, typer.Option(help="As of `python -m tuning tune`.")] = "movie_reviews",
-    text_column: Annotated[str | None, typer.Option(help="The column of the text.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
-    seed: Annotated[int, typer.Option(help="Split, samplers and trainings of every side.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Workers of this program; the peers have all cores.")
+    part: Annotated[
+        str,
+        typer.Argument(
+            show_default=False, help=f"Benchmark: one of {', '.join(PARTS)}, or all (default all)."
+        ),
+    ] = "all",
+    *,
+    data: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            help=(
+                "Data set: movie_reviews, tfds:NAME, or the path or pattern of files, as for"
+                f" python -m tuning tune (default {DataConfig.data})."
+            ),
+        ),
+    ] = DataConfig.data,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Name of the column of texts (default: the first known name)."),
     ] = None,
-    minutes: Annotated[float, typer.Option(help="Time of each tuner in time-to-accuracy.")] = 30.0,
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="Name of the column of labels (default: the first known name)."),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            show_default=False,
+            help=(
+                "Random seed of the data split, the samplers and the trainings of every side"
+                f" (default {Settings.seed})."
+            ),
+        ),
+    ] = Settings.seed,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help=(
+                "Number of this program's workers; the peers use all CPU cores (default: one for"
+                " each CPU core)."
+            )
+        ),
+    ] = None,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            show_default=False,
+            help=(
+                "Duration of each tuner's search in time-to-accuracy, in minutes (default"
+                f" {Settings.minutes:g})."
+            ),
+        ),
+    ] = Settings.minutes,
     tiny: Annotated[
-        bool, typer.Option(help="Sizes of seconds, to try the command; its figures mean nothing.")
+        bool,
+        typer.Option(
+            help=(
+                "Whether to use sizes that take seconds, to try the command; their figures mean"
+                " nothing (default --no-tiny)."
+            ),
+            show_default=False,
+        ),
     ] = False,
     results: Annotated[
-        Path, typer.Option(help="The records and bench.html go to its folder bench.")
+        Path,
+        typer.Option(
+            show_default=False,
+            help="Folder whose subfolder bench gets the records and bench.html (default results).",
+        ),
     ] = Path("results"),
 ) -> None:
-    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch and NumPy, each figure with
-    its goal.
+    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch and NumPy.
+
+    Each figure is compared with its goal.
     """
     parts = PARTS if part == "all" else (part,)
     if part not in (*PARTS, "all"):
-        raise ValueError(f"PART must be one of {', '.join(PARTS)} or all; received {part!r}.")
+        raise ArgumentError(f"PART must be one of {', '.join(PARTS)} or all; received {part!r}.")
     config = DataConfig(data=data, text_column=text_column, label_column=label_column)
     n_workers = available_cores() if workers is None else workers
     settings = Settings(
@@ -68,7 +126,7 @@ def bench(
     for name in parts:
         started = time.perf_counter()
         values = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").measure(
-            settings, splits, say=_say
+            settings, splits, show=_show
         )
         command = ["python", "-m", "benchmarks", *sys.argv[1:]]
         record = {
@@ -76,13 +134,13 @@ def bench(
             "wall_seconds": round(time.perf_counter() - started, 1),
             **values,
         }
-        _say(f"wrote {write_record(settings, name, record, day=date.today())}")
+        _show(f"wrote {write_record(settings, name, record, day=date.today())}")
     records = newest_records(settings.folder, tiny=tiny)
     _print_table({name: records[name] for name in parts})
-    _say(f"wrote {write_page(settings.folder, records, tiny=tiny)}")
+    _show(f"wrote {write_page(settings.folder, records, tiny=tiny)}")
 
 
-def _say(line: str) -> None:
+def _show(line: str) -> None:
     print(line, flush=True)
 
 
@@ -94,14 +152,16 @@ def _print_table(records: dict[str, dict[str, object]]) -> None:
 
 
 def main() -> None:
-    """Exit 0 done, 1 what a user can mend, in one sentence, 2 bad flags."""
+    """Run the command line; the exit status is 0 after success, 1 after a `TuningError`, whose
+    message is printed, and 2 after wrong flags. Any other exception is a bug, and is raised.
+    """
     try:
         app()
-    except TuningError as error:
-        sys.exit(str(error))
-    except ValueError as error:
+    except ArgumentError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except TuningError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

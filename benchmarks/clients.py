@@ -1,5 +1,6 @@
-"""Clients that ask a server as fast as it answers: each sends its next request when it has the
-answer to its last.
+"""Clients of the server for `make bench-serving`.
+
+Each client sends its next request as soon as it has received the response to its last request.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import numpy as np
 
 
 async def ask(port: int, bodies: list[bytes], *, n_clients: int, seconds: float) -> list[float]:
-    """Milliseconds of every request that so many clients made in so many seconds, each over one
-    connection.
+    """Send requests from `n_clients` clients for `seconds`, each client over one connection.
+
+    Returns:
+        The latency of every request, in milliseconds.
 
     Raises:
-        RuntimeError: an answer is not 200.
+        RuntimeError: the status of a response is not 200.
     """
     until = time.perf_counter() + seconds
-    found = await asyncio.gather(
+    of_clients = await asyncio.gather(
         *(
             _client(port, bodies[number:] + bodies[:number], until=until)
             for number in range(n_clients)
         )
     )
-    return [latency for latencies in found for latency in latencies]
+    return [latency for latencies in of_clients for latency in latencies]
 
 
 async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float]:
@@ -55,7 +58,7 @@ async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float
 
 
 def summary_of(latencies: list[float], *, texts_a_request: int, seconds: float) -> dict[str, Any]:
-    """Reviews a second, and percentiles of the milliseconds of a request."""
+    """Reviews per second, and percentiles of a request's latency in milliseconds."""
     p50, p99 = np.percentile(latencies, (50, 99))
     return {
         "texts_a_request": texts_a_request,

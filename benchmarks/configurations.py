@@ -1,9 +1,9 @@
-"""The fixed list that every side of `make bench-throughput` trains, and the terms that all sides
-share.
+"""The configurations that every side of `make bench-throughput` trains, and the settings that all
+sides share.
 
-Chosen by hand before anything was timed: both ends of every range occur, small and large alternate,
-and the first is the search space's default, because trial 0 of a study is its baseline. The
-learning rate is 0.001, the dropout 0.2, for all.
+The configurations were chosen by hand before any timing: both ends of every range occur, small and
+large models alternate, and the first configuration is the search space's default, because trial 0
+of a study is its baseline. All have a learning rate of 0.001 and a dropout of 0.2.
 """
 
 from pathlib import Path
@@ -13,7 +13,8 @@ BATCH_SIZE = 128
 DROPOUT = 0.2
 LEARNING_RATE = 1e-3
 EPOCHS = 3
-# of an accuracy: Keras gives float32, so that equal counts of texts would differ in the eighth
+# Decimal digits of an accuracy. Keras computes float32, in which accuracies of equally many texts
+# can differ in the eighth digit.
 DIGITS = 6
 
 RANGES = {
@@ -37,7 +38,7 @@ Configuration = dict[str, int | float]
 
 
 def fixed_list() -> list[Configuration]:
-    """The 8 configurations, in the order in which every side gets them."""
+    """The 8 configurations, in the order in which every side trains them."""
     return [
         {**dict(zip(RANGES, row, strict=True)), "learning_rate": LEARNING_RATE} for row in _ROWS
     ]

@@ -1,9 +1,8 @@
-"""What a trial costs the coordinator when the study is small and when it is large, with fake
-trainings.
+"""The coordinator's time for a trial in a small and in a large study, with fake trainings.
 
-`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA; only its
-pool is fake: its worker answers at once. So the wall time of the search is the coordinator's own:
-ask, suggest, report, prune, files, attributes, tell, summary.
+`tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA. Only the
+pool is fake: its worker answers at once. The wall time of the search is therefore the coordinator's
+own: ask, suggest, report, prune, files, attributes, tell, summary.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train,
 from tuning.workers.pool import AnyPool
 from tuning.workers.worker import Measured, measured
 
-TRIAL_SECONDS = 10.0  # what the goal compares with
+TRIAL_SECONDS = 10.0  # duration of a trial, with which the goal compares the coordinator's time
 N_ROWS = 23_000  # of the training split
 N_PROFILED = 15  # functions that the record names
 FAKE_SECONDS = {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
@@ -64,7 +63,7 @@ class FakeWorker:
         self._checkpoint: str | None = None
 
     def measure(self) -> Measured:
-        return measured(psutil.Process())  # as much work for the coordinator as a real worker's
+        return measured(psutil.Process())  # costs the coordinator as much as for a real worker
 
     def send(self, message: Request) -> None:
         if isinstance(message, Train):
@@ -94,7 +93,7 @@ class FakeWorker:
 
 
 class FakePool:
-    """One fake worker."""
+    """A pool of one fake worker."""
 
     def __init__(self, worker: FakeWorker) -> None:
         self.workers = [worker]
@@ -104,7 +103,7 @@ class FakePool:
 
 
 def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
-    """The metrics that a real epoch has."""
+    """Random values of the metrics of an epoch."""
     names = (
         "loss",
         "accuracy",
@@ -155,8 +154,8 @@ def fake_session(
 
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """Coordinator seconds a trial after `n_before` trials; then those of one more, by function,
-    under the profiler.
+    """The coordinator's seconds per trial after `n_before` trials, and a profile of one more trial
+    by function.
     """
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
@@ -178,14 +177,14 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         profile.runcall(search, n_before + n_trials + 1)
         close_study(study)
     seconds = (events[-1] - events[0]) / n_trials
-    found = {
+    figures = {
         "n_before": n_before,
         "n_trials": n_trials,
         "seconds_a_trial": round(seconds, 4),
         "share": seconds / TRIAL_SECONDS,
     }
     gaps = [round(end - start, 4) for start, end in itertools.pairwise(events)]
-    return {**found, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
+    return {**figures, "seconds_between_events": gaps, "profile_of_one_trial": slowest(profile)}
 
 
 def event_seconds(session: Session, *, n_trials: int) -> list[float]:
@@ -205,7 +204,7 @@ def event_seconds(session: Session, *, n_trials: int) -> list[float]:
 
 
 def fake_reviews() -> SplitReviews:
-    """As many rows as the default data have, of made-up texts of as many lengths."""
+    """Made-up texts of 300 different lengths, as many as the default data's training split has."""
     texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
     frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
     return SplitReviews(
@@ -219,8 +218,8 @@ def fake_reviews() -> SplitReviews:
 def past_trials(
     n: int, *, space: SearchSpace, epochs: int, seed: int
 ) -> list[optuna.trial.FrozenTrial]:
-    """So many finished trials of random configurations, half of them pruned after an epoch, with
-    the attributes of real ones.
+    """`n` finished trials of random configurations with the attributes of real trials; half of them
+    were pruned after an epoch.
     """
     rng = np.random.default_rng(seed)
     study = optuna.create_study(
@@ -252,17 +251,17 @@ def past_trials(
 
 
 def slowest(profile: cProfile.Profile) -> list[dict[str, Any]]:
-    """The functions of `tuning` and `optuna` in which most time was spent, calls below them
-    included.
+    """The functions of `tuning` and `optuna` that took the most time, including the functions that
+    they call.
     """
     by_function = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", by_function)
-    found = [
+    functions = [
         (cumulative, calls, f"{Path(file).parent.name}/{Path(file).name}:{name}")
         for (file, _, name), (_, calls, _, cumulative, _) in stats.items()
         if "/tuning/" in file or "/optuna/" in file
     ]
     return [
         {"function": name, "calls": calls, "seconds": round(s, 4)}
-        for s, calls, name in sorted(found, reverse=True)[:N_PROFILED]
+        for s, calls, name in sorted(functions, reverse=True)[:N_PROFILED]
     ]

@@ -1,5 +1,5 @@
-"""The floor of an LSTM's training step: the time that NumPy's sgemm takes for the same
-multiplications, and nothing else.
+"""The floor, a lower bound, of the time of an LSTM's training step: NumPy's sgemm computes the same
+matrix products and nothing else.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import numpy as np
 
 
 def floor_flops(*, batch: int, length: int, units: int, features: int) -> int:
-    """Floating-point operations of the multiplications: inputs and states, each forward, for its
-    own gradient and for its weights'.
+    """Floating-point operations of the matrix products of one step.
+
+    Inputs and states are each multiplied three times: forward, for their own gradient, and for the
+    gradient of their weights.
     """
     return 3 * 2 * batch * length * 4 * units * (features + units)
 
 
 def floor_seconds(*, batch: int, length: int, units: int, features: int, n_steps: int) -> float:
-    """Seconds a training step of the multiplications alone, float32, on as many threads as BLAS
-    has.
+    """Seconds of the matrix products of one step, in float32, on all threads of BLAS.
 
-    What does not depend on the step before is one large multiplication outside the time loop: the
-    inputs', their gradient, both weight gradients. Inside the loop stand the state's product and
-    the gradient that goes back through it. Results go to memory that exists.
+    The products that do not depend on the previous time step are large products outside the time
+    loop: those of the inputs, of their gradient, and of both weight gradients. Inside the loop are
+    the product of the state and its gradient. All results go to memory that is allocated before.
     """
     rng = np.random.default_rng(0)
     gates = 4 * units

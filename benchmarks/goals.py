@@ -1,4 +1,4 @@
-"""The goals of `make bench`, and a measured figure beside its goal."""
+"""The goals of `make bench`, and the comparison of measured figures with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _UNITS = {"×": "{:.2f} ×", "%": "{:.1%}", "ms": "{:.1f} ms", "GiB": "{:.2f} Gi
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure by its plain name, and how it compares with its goal when that is reached."""
+    """The goal of a figure: it is reached if `value sign goal` holds, as in `12 ≥ 10`.
+
+    `text` describes the figure in the table, and `moonshot` is a more ambitious goal.
+    """
 
     part: str
     name: str
@@ -25,19 +28,20 @@ class Goal:
     moonshot: float | None = None
 
     def figure(self, value: float | None, *, note: str = "") -> dict[str, Any]:
-        """The measured value with its goal beside it; None: it could not be measured, for the
-        reason in `note`.
+        """The measured value together with its goal.
+
+        `value` is None if it could not be measured, and `note` says why.
         """
         reached = value is not None and bool(_COMPARE[self.sign](value, self.goal))
-        found: dict[str, Any] = {
+        figure: dict[str, Any] = {
             "value": None if value is None else round(value, 5),
             "goal": self.goal,
             "sign": self.sign,
             "reached": reached,
         }
         if self.moonshot is not None:
-            found["moonshot"] = self.moonshot
-        return {**found, "note": note} if note else found
+            figure["moonshot"] = self.moonshot
+        return {**figure, "note": note} if note else figure
 
     def value_text(self, value: float) -> str:
         return _UNITS[self.unit].format(value)
@@ -220,10 +224,10 @@ GOALS = {
 def figures(
     values: Mapping[str, float | None], *, notes: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Measured values by plain name, each with its goal beside it.
+    """The figures of measured values, each with its goal, by name.
 
     Raises:
-        KeyError: a name that has no goal.
+        KeyError: there is no goal of this name.
     """
     return {
         name: GOALS[name].figure(value, note=(notes or {}).get(name, ""))
@@ -232,8 +236,10 @@ def figures(
 
 
 def rows(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """The table (figure, measured, goal, reached or not) of the records of some parts, by part."""
-    found = []
+    """Rows (figure, measured, goal, "reached" or "not reached") of the goals of the parts in
+    `records`, which are by part.
+    """
+    table = []
     for goal in GOALS.values():
         if goal.part in records:
             figure = records[goal.part].get(goal.name, goal.figure(None, note="not measured"))
@@ -242,7 +248,7 @@ def rows(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, 
                 if figure["value"] is None
                 else goal.value_text(figure["value"])
             )
-            found.append(
+            table.append(
                 (
                     goal.text,
                     measured,
@@ -250,4 +256,4 @@ def rows(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, 
                     "reached" if figure["reached"] else "not reached",
                 )
             )
-    return found
+    return table

@@ -1,4 +1,4 @@
-"""This program as its users call it: `tuning.search.tune.tune` into an empty results folder."""
+"""This program's side of the comparisons: calls of `tune` with an empty results folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from tuning.study.storage import close_study
 def train_list(
     *, data: DataConfig, configurations: list[Configuration], epochs: int, seed: int, n_workers: int
 ) -> dict[str, Any]:
-    """Train the configurations, each to its end, by a study that has them queued.
+    """Train the configurations, each for all epochs, as queued trials of a study.
 
-    `seconds` is the whole call: reading and splitting the data, tokenising, starting the workers
-    (TensorFlow's import included), the trials and their storage. `search_seconds` begins when the
-    first trial does.
+    Returns:
+        `seconds` of the whole call: reading and splitting the data, tokenising, starting the
+        workers (with TensorFlow's import), the trials and their storage; `search_seconds` from the
+        start of the first trial to the end of the last; and the `trials`.
     """
     train = TrainConfig(epochs=epochs, patience=epochs)  # never stopped early
     config = StudyConfig(
@@ -40,8 +41,8 @@ def train_list(
         url = results.storage_url(None)
 
         def queue(corpus: Corpus, space: SearchSpace) -> None:
-            # The study exists by now and has no trial: what is queued is what it trains, in this
-            # order.
+            # The study exists at this point and has no trials, so it trains the queued ones, in
+            # this order.
             study = optuna.load_study(study_name=config.study, storage=url)
             for values in configurations:
                 study.enqueue_trial(to_params(values, space.hyperparameters))
@@ -59,11 +60,11 @@ def train_list(
         seconds = time.perf_counter() - started
     trials = sorted(outcome.summary.ranked, key=lambda trial: trial.number)
     search_seconds = max(map(_end, trials)) - min(map(_start, trials))
-    found = [
+    trained = [
         {"values": t.params, "val_accuracy": t.value, "seconds": round(_end(t) - _start(t), 3)}
         for t in trials
     ]
-    return {"seconds": seconds, "search_seconds": search_seconds, "trials": found}
+    return {"seconds": seconds, "search_seconds": search_seconds, "trials": trained}
 
 
 def search(
@@ -75,7 +76,7 @@ def search(
     timeout_seconds: float | None = None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
 ) -> Outcome:
-    """One call of `tune` whose results go below `folder`."""
+    """One call of `tune` with `folder` as the results folder."""
     results = ResultsDir(folder)
     return tune(
         config,
@@ -89,7 +90,7 @@ def search(
 
 
 def study_config(name: str, data: DataConfig, *, seed: int, **changes: Any) -> StudyConfig:
-    """A study over the benchmarks' space with the program's own defaults, but for `changes`."""
+    """A study of the benchmarks' search space, with the defaults of `tune` except for `changes`."""
     return replace(StudyConfig(study=name, space=str(SPACE_PATH), seed=seed, data=data), **changes)
 
 

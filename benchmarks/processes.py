@@ -1,4 +1,4 @@
-"""A side in a process of its own, so that no side finds another's threads, memory or loaded
+"""Fresh processes for the sides of a comparison, which must not share threads, memory or loaded
 modules.
 """
 
@@ -14,11 +14,10 @@ _T = TypeVar("_T")
 
 
 def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments: Any) -> _T:
-    """Call a function of a module in a fresh interpreter, in its main thread, and hand back what it
-    returns.
+    """Call a module's function in the main thread of a fresh interpreter, and return its result.
 
-    The libraries' own lines on standard output and error go to `log_path`; what the function raises
-    is raised here.
+    What libraries print on standard output and error goes to `log_path`. An exception of the
+    function is raised here.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
@@ -35,5 +34,5 @@ def _log_to(path: Path) -> None:
 
 
 def peak_memory_gib() -> float:
-    """The most memory that this process has had resident so far."""
+    """The maximum resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB

@@ -1,5 +1,5 @@
-"""What a part writes: `results/bench/<part>-<date>.json`, with all that is needed to judge and
-repeat it.
+"""The record of a part, `results/bench/<part>-<date>.json`: its figures, and what is needed to
+repeat the measurement.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PEERS = ("optuna-integration", "tensorboard", "torch")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory, and the kernels of NumPy's BLAS, which
-    `OPENBLAS_CORETYPE` may have chosen.
+    """The processor, the number of usable cores, the memory, and the kernels of NumPy's BLAS, which
+    the variable `OPENBLAS_CORETYPE` can choose.
     """
     cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
@@ -46,26 +46,26 @@ def machine() -> dict[str, Any]:
 
 
 def _field(path: Path, name: str) -> str:
-    """The value of the first line `name: value` of a file of Linux's /proc."""
+    """The value of the first line `name: value` of a file in Linux's /proc, or an empty string."""
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the packages that results depend on, and of the peers that are
-    installed.
+    """Versions of Python, of the packages that results depend on, and of the peers; "absent" for a
+    peer that is not installed.
     """
-    found = describe_versions()
+    all_versions = describe_versions()
     for name in PEERS:
         try:
-            found[name] = version(name)
+            all_versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            all_versions[name] = "absent"
+    return all_versions
 
 
 def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) -> dict[str, Any]:
-    """Machine, versions, data and command of a record."""
+    """The machine, versions, data and command of a record."""
     return {
         "machine": machine(),
         "versions": versions(),
@@ -83,24 +83,25 @@ def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) ->
 
 
 def record_path(folder: Path, part: str, *, day: date, tiny: bool) -> Path:
-    """Where the record of a part and day stands; tiny ones by another name, so that they are never
-    taken for figures.
+    """The path of the record of a part and a day.
+
+    Records of `--tiny` have other names, because their figures mean nothing.
     """
     return folder / f"{'tiny-' if tiny else ''}{part}-{day.isoformat()}.json"
 
 
 def write_record(settings: Settings, part: str, values: Mapping[str, Any], *, day: date) -> Path:
-    """Write a part's record; one of the same day is replaced."""
+    """Write a part's record, in place of one of the same day, and return its path."""
     path = record_path(settings.folder, part, day=day, tiny=settings.tiny)
     write_json(path, {"part": part, "date": day.isoformat(), **values})
     return path
 
 
 def newest_records(folder: Path, *, tiny: bool = False) -> dict[str, dict[str, Any]]:
-    """The newest record of every part that has one."""
-    found = {}
+    """The newest record of every part that has a record, by part."""
+    newest = {}
     for part in PARTS:
         paths = sorted(folder.glob(f"{'tiny-' if tiny else ''}{part}-????-??-??.json"))
         if paths:
-            found[part] = read_json(paths[-1])
-    return found
+            newest[part] = read_json(paths[-1])
+    return newest

@@ -1,5 +1,5 @@
-"""From 10,000 to 1,000,000 reviews: seconds to tokenise, a trial's view, and the memory of a trial
-on all of them.
+"""Tokenising time, the time of a trial's view, and the memory of a trial, for 10,000 to 1,000,000
+reviews.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ VIEWS = (
     (30_000, 200),
     (1_000, 40),
     (20_000, 120),
-)  # vocabulary, length: each is a trial's
+)  # vocabulary size and sequence length of a trial
 
 
 def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -> dict[str, Any]:
-    """Seconds to build the corpus of so many reviews, drawn from the data with replacement; with
-    the seconds of its views.
+    """Seconds to build the corpus of `n_rows` reviews, which are drawn from the data with
+    replacement; `with_view` adds the times of `_views`.
     """
     drawn = resample(splits, n_rows=n_rows, seed=seed)
     with tempfile.TemporaryDirectory() as name:
@@ -42,20 +42,20 @@ def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -
         started = time.perf_counter()
         corpus = build_corpus(folder, drawn)
         seconds = time.perf_counter() - started
-        found = {
+        size = {
             "n_rows": n_rows,
             "n_tokens": corpus.card["n_tokens"],
             "tokenising_seconds": round(seconds, 3),
         }
-        return {**found, **(_views(folder) if with_view else {})}
+        return {**size, **(_views(folder) if with_view else {})}
 
 
 def _views(folder: Path) -> dict[str, Any]:
-    """Milliseconds until a trial has its first batch, for several trials: open, cut, order an
-    epoch's batches and validation's.
+    """Milliseconds until a trial has its first batch, for the trials of `VIEWS`.
 
-    `cut_epoch_ms` is what the view defers: cutting every batch of an epoch, which happens during
-    training, ahead of it.
+    The trial opens the corpus, orders the batches of an epoch and of the validation split, and cuts
+    the first batch. `cut_epoch_ms` is the time to cut all batches of an epoch, which happens during
+    training, ahead of the steps that use them.
     """
     view_ms, cut_ms = [], []
     with mock.patch("tuning.data.corpus.tokenize", wraps=tokenize) as counted:
@@ -89,15 +89,15 @@ def _views(folder: Path) -> dict[str, Any]:
 
 
 def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -> None:
-    """So many reviews as a Parquet file, as a user would bring them."""
+    """Write `n_rows` reviews to a Parquet file, as a user may have them."""
     resample_frame(splits, n_rows=n_rows, seed=seed).to_parquet(path)
 
 
 def memory(*, path: Path, seed: int) -> dict[str, float]:
-    """Peak memory in GiB of the coordinator, which reads, splits and tokenises the file, and of a
-    worker that trains on it for an epoch.
+    """Peak memory, in GiB, of the coordinator, which reads, splits and tokenises the file, and of a
+    worker, which trains on it for one epoch.
 
-    Pages that a worker shares with the process it was forked from are counted as its own.
+    The worker's memory includes the pages that it shares with the process it was forked from.
     """
     data = DataConfig(data=str(path), text_column="text", label_column="label")
     config = study_config("memory", data, seed=seed, train=TrainConfig(epochs=1))
@@ -115,6 +115,6 @@ def memory(*, path: Path, seed: int) -> dict[str, float]:
 
 
 def growth(sizes: list[dict[str, Any]]) -> float:
-    """The worst tokenising seconds a row over those of the smallest size: 1 is linear."""
+    """The maximum tokenising time per row, divided by that of the smallest size; 1 means linear."""
     per_row = [size["tokenising_seconds"] / size["n_rows"] for size in sizes]
     return float(np.max(per_row[1:]) / per_row[0])

@@ -1,5 +1,5 @@
-"""What must not grow: the share of time lost, a trial's view, memory, the coordinator's time. Each
-in a fresh process.
+"""Quantities that must stay small in a large study: the workers' lost time, the time of a trial's
+view, memory, and the coordinator's time. Each is measured in a fresh process.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tuning.data.splits import SplitReviews
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Every figure of scale."""
+    """Measure every figure of the part `scale`."""
     parts = {
-        "worker_time": _worker_time(settings, say=say),
-        "tokenising": _tokenising(settings, splits, say=say),
-        **_memory(settings, splits, say=say),
-        "coordinator": _coordinator(settings, say=say),
+        "worker_time": _worker_time(settings, show=show),
+        "tokenising": _tokenising(settings, splits, show=show),
+        **_memory(settings, splits, show=show),
+        "coordinator": _coordinator(settings, show=show),
     }
     view = next(size for size in parts["tokenising"] if "view_ms" in size)
     small, large = parts["coordinator"]
@@ -41,9 +41,9 @@ def measure(
     return {**figures(values), **parts}
 
 
-def _worker_time(settings: Settings, *, say: Callable[[str], None]) -> dict[str, Any]:
+def _worker_time(settings: Settings, *, show: Callable[[str], None]) -> dict[str, Any]:
     n_trials = settings.size(20, tiny=3)
-    say(f"where the workers' time goes, {n_trials} trials")
+    show(f"the workers' time by phase, {n_trials} trials")
     arguments = {
         "data": settings.data,
         "seed": settings.seed,
@@ -54,24 +54,24 @@ def _worker_time(settings: Settings, *, say: Callable[[str], None]) -> dict[str,
 
 
 def _tokenising(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     sizes = settings.size((10_000, 100_000, 1_000_000), tiny=(500, 1_000, 2_000))
-    found = []
+    measured = []
     for n_rows in sizes:
-        say(f"tokenising {n_rows:,} reviews")
+        show(f"tokenising {n_rows:,} reviews")
         arguments = {
             "splits": splits,
             "n_rows": n_rows,
             "seed": settings.seed,
             "with_view": n_rows == sizes[1],
         }
-        found.append(in_fresh_process(rows.tokenise, log_path=settings.log_path, **arguments))
-    return found
+        measured.append(in_fresh_process(rows.tokenise, log_path=settings.log_path, **arguments))
+    return measured
 
 
 def _memory(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     n_large, n_small, n_trials = settings.size((1_000_000, 2_000, 200), tiny=(2_000, 300, 3))
     with tempfile.TemporaryDirectory() as folder:
@@ -79,11 +79,11 @@ def _memory(
         for path, n_rows in ((large, n_large), (small, n_small)):
             drawn = {"splits": splits, "path": path, "n_rows": n_rows, "seed": settings.seed}
             in_fresh_process(rows.write_reviews, log_path=settings.log_path, **drawn)
-        say(f"memory of a trial on {n_large:,} reviews")
+        show(f"memory of a trial on {n_large:,} reviews")
         memory = in_fresh_process(
             rows.memory, log_path=settings.log_path, path=large, seed=settings.seed
         )
-        say(f"memory of a worker over {n_trials} trials")
+        show(f"memory of a worker over {n_trials} trials")
         arguments = {"path": small, "seed": settings.seed, "n_trials": n_trials}
         return {
             "memory": memory,
@@ -93,15 +93,19 @@ def _memory(
         }
 
 
-def _coordinator(settings: Settings, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """At trial 10, where random draws have just ended and TPE begins, and at trial 5,000."""
-    found = []
+def _coordinator(settings: Settings, *, show: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The coordinator's time at trial 10, the first that TPE proposes after ten random ones, and at
+    trial 5,000.
+    """
+    measured = []
     for n_before in settings.size((10, 5_000), tiny=(10, 20)):
-        say(f"coordinator at trial {n_before:,}")
+        show(f"coordinator at trial {n_before:,}")
         arguments = {
             "n_before": n_before,
             "n_trials": settings.size(10, tiny=2),
             "seed": settings.seed,
         }
-        found.append(in_fresh_process(coordinator.measure, log_path=settings.log_path, **arguments))
-    return found
+        measured.append(
+            in_fresh_process(coordinator.measure, log_path=settings.log_path, **arguments)
+        )
+    return measured

@@ -1,16 +1,18 @@
-"""How many workers one coordinator feeds: the real search and storage, with trainings that only
-pass the time of a clock.
+"""The number of workers that one coordinator keeps busy, by simulation, and the cost of fitting TPE
+to a part of a large study's trials.
 
-And what it costs in the result that TPE fits but a part of a large study, on tabulated trainings
-(`benchmarks.confirmation`).
+`tuning.search.loop.Search` runs as in a study, on SQLite, with TPE; only its workers are fake. The
+simulated clock is the machine's clock while the coordinator works, and jumps to the next message of
+a worker while the coordinator waits. A training thus takes 60 s of the simulated clock and no real
+time, and the coordinator's own time is measured. A worker is idle from the time at which it sends a
+message to the time at which it receives the answer.
 
-`tuning.search.loop.Search` runs as in a study, on SQLite, with TPE; its workers are fake. The clock
-is the machine's while the coordinator works, and jumps to the next message of a worker while it has
-nothing to do. So a training takes 60 s of that clock and none of ours, and whatever the coordinator
-takes is measured. A worker idles from the moment it has sent a message to that of its answer.
+Only the end of a study is simulated: the study begins with `n_before` finished trials, and each
+worker trains a few more. At the start of the call all workers need a trial at once, which matters
+less in a whole study: `idle_share_later` does not count this first wait.
 
-A study is cut short: it begins with so many finished trials, and each worker has some more. All ask
-at once when a call begins, which in a whole study weighs less: `idle_share_later` leaves it out.
+The cost of fitting TPE to a part of the trials is measured on tabulated trainings
+(`benchmarks.tabulated`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ import numpy as np
 import psutil
 
 from benchmarks.configurations import SPACE_PATH
-from benchmarks.confirmation import SETS, load, search
 from benchmarks.coordinator import (
     fake_metrics,
     fake_result,
@@ -42,7 +43,8 @@ from benchmarks.goals import figures
 from benchmarks.ours import study_config
 from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
-from tuning.config import DataConfig, sign
+from benchmarks.tabulated import SETS, bounded_history
+from tuning.config import DataConfig
 from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir
@@ -57,18 +59,17 @@ from tuning.workers.worker import Measured, measured
 
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
-N_TRIALS = 10_000  # of the study, the last of which are measured
-TRIALS_A_WORKER = 10  # that are measured: 60 at least, and 1,000 at most
-MEASURED = (60, 1000)
+N_TRIALS = 10_000  # number of trials of the study, of which the last ones are measured
+TRIALS_A_WORKER = 10  # number of measured trials per worker
+MEASURED = (60, 1000)  # minimum and maximum number of measured trials
 N_GOAL_WORKERS = 100
-N_SEARCHES = 6  # on each data set, with all trials fitted and with a part of them
-N_SEARCHED = 200  # trials of a search
-N_FITTED = 50  # of them in the second, the best 25 and the newest 25
+N_SEARCHES = 6  # number of searches on each data set, both with all trials fitted and with a part
+N_SEARCHED = 200  # number of trials of a search
 
 
 @dataclass
 class Clock:
-    """The machine's clock, with the time that is skipped."""
+    """The machine's clock plus the time that was skipped."""
 
     skipped: float = 0.0
 
@@ -80,7 +81,7 @@ class Clock:
 
 
 class FakeWorker:
-    """Trains by letting the clock go on; its messages are those of a worker."""
+    """Trains by advancing the clock, and sends a worker's messages."""
 
     def __init__(self, clock: Clock, *, epochs: int, rng: np.random.Generator) -> None:
         self.is_ready = True
@@ -92,7 +93,7 @@ class FakeWorker:
         self._history: list[Epoch] = []
 
     def measure(self) -> Measured:
-        return measured(psutil.Process())  # as much work for the coordinator as a real worker's
+        return measured(psutil.Process())  # costs the coordinator as much as for a real worker
 
     def send(self, message: Request) -> None:
         now = self._clock.now()
@@ -116,7 +117,7 @@ class FakeWorker:
 
 @dataclass
 class FakePool:
-    """Workers whose messages come in the order of the clock."""
+    """A pool of fake workers, whose messages arrive in the order of the clock."""
 
     workers: list[FakeWorker]
     clock: Clock
@@ -139,21 +140,21 @@ class FakePool:
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The share of the workers' time that is idle, for each number of workers."""
+    """The idle share of the workers' time, for each number of workers."""
     n_trials, counts = settings.size((N_TRIALS, N_WORKERS), tiny=(40, (1, 3)))
-    found = []
+    simulations = []
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "stored"
         least, most = settings.size(MEASURED, tiny=(4, 8))
-        say(f"a study of {n_trials:,} trials")
+        show(f"a study of {n_trials:,} trials")
         n_before = max(n_trials - most, 10)
         in_fresh_process(
             store, log_path=settings.log_path, folder=stored, n_before=n_before, seed=settings.seed
         )
         for n_workers in counts:
-            say(f"{n_workers:,} workers")
+            show(f"{n_workers:,} workers")
             arguments = {
                 "stored": stored,
                 "n_before": n_before,
@@ -161,12 +162,12 @@ def measure(
                 "seed": settings.seed,
             }
             n_measured = min(max(n_workers * TRIALS_A_WORKER, least), most)
-            found.append(
+            simulations.append(
                 in_fresh_process(
                     simulate, log_path=settings.log_path, n_measured=n_measured, **arguments
                 )
             )
-    say("what it costs in the result that TPE fits a part of the trials")
+    show("the cost of fitting TPE to a part of the trials")
     n_searches, n_searched = settings.size((N_SEARCHES, N_SEARCHED), tiny=(2, 20))
     bounded = [
         in_fresh_process(
@@ -179,40 +180,16 @@ def measure(
         )
         for family, name in SETS[: settings.size(len(SETS), tiny=1)]
     ]
-    idle = max(one["idle_share"] for one in found if one["n_workers"] <= N_GOAL_WORKERS)
+    idle = max(s["idle_share"] for s in simulations if s["n_workers"] <= N_GOAL_WORKERS)
     return {
         **figures({"idle_share_100_workers": idle}),
-        "simulations": found,
+        "simulations": simulations,
         "bounded_history": bounded,
     }
 
 
-def bounded_history(*, family: str, name: str, n_searches: int, n_searched: int) -> dict[str, Any]:
-    """The regret of the best trial where TPE fits all trials, and where it fits `N_FITTED` at most.
-
-    A quarter of the trials here; of a study of 10,000 a twentieth.
-    """
-    table = load(family, name)
-    towards, regrets = sign(table.metric), []
-    for seed in range(n_searches):
-        searched = (
-            search(table, seed=seed, seen=seed % table.n_seeds, n_trials=n_searched, n_fitted=n)
-            for n in (n_searched, N_FITTED)
-        )
-        best = [max(trials, key=lambda trial: towards * trial[1])[0] for trials in searched]
-        regrets.append([towards * (table.best_truth - table.truth(point)) for point in best])
-    full, part = np.mean(regrets, axis=0)
-    error = np.std([b - a for a, b in regrets], ddof=1) / n_searches**0.5
-    return {
-        "data_set": f"{family} {name}",
-        "regret_all": float(full),
-        "regret_part": float(part),
-        "difference_error": float(error),
-    }
-
-
 def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
-    """Write a study of so many finished trials."""
+    """Write a study of `n_before` finished trials to `folder`."""
     results = ResultsDir(folder)
     config = dataclasses.replace(study_config("scale_out", DataConfig(), seed=seed), pruner="none")
     space = declare(SPACE_PATH, n_classes=2)
@@ -228,7 +205,7 @@ def store(*, folder: Path, n_before: int, seed: int) -> dict[str, Any]:
 def simulate(
     *, stored: Path, n_before: int, n_workers: int, n_measured: int, seed: int
 ) -> dict[str, Any]:
-    """Go on with a copy of the study until so many more trials are finished."""
+    """Continue a copy of the study until `n_measured` more trials are finished."""
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder) / "results")
         shutil.copytree(stored, results.path)
@@ -255,13 +232,12 @@ def simulate(
         running.run(n_trials=n_before + n_measured, timeout_seconds=None)
         coordinator_seconds, seconds = time.perf_counter() - started, clock.now() - began
         close_study(study)
-    # the end of a study, where workers have nothing left to do, is not in a worker's idle time: no
-    # message waits for an answer
+    # At the end of a study no trial is left for some workers. That time is not in `idle_seconds`,
+    # because no message waits for an answer then.
     idle, busy = sum(w.idle_seconds for w in workers), sum(w.busy_seconds for w in workers)
     later = idle - sum(w.first_idle_seconds or 0.0 for w in workers)
-    idle += sum(
-        seconds for w in workers if w.first_idle_seconds is None
-    )  # those that never had a turn
+    # Workers that never got a trial were idle all the time.
+    idle += sum(seconds for w in workers if w.first_idle_seconds is None)
     return {
         "n_workers": n_workers,
         "n_before": n_before,

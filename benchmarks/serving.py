@@ -1,9 +1,9 @@
-"""How fast an export answers: `make serve` asked for many reviews at a time and for one, and `make
+"""The speed of an export: `make serve` with 100 reviews and with one review a request, and `make
 predict FILE=`.
 
-Server, client and prediction are processes of their own that share the machine's cores. The model
-is the baseline's, and the same with its padding masked, in the ONNX form; its weights are not
-trained, which changes no time. The reviews are the data's own.
+The server, the clients and the prediction are separate processes that share the machine's cores.
+The models are the baseline's, without and with masked padding, in the ONNX format. Their weights
+are not trained, which does not change the times. The reviews are drawn from the data.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tuning.results import write_json
 
 MODELS = {"baseline": False, "masked": True}
 VOCAB_SIZE, LENGTH = 33_807, 100
-LOADS = {"batches": (100, 4), "single": (1, 32)}  # texts a request, clients
+LOADS = {"batches": (100, 4), "single": (1, 32)}  # texts a request, and number of clients
 N_BODIES = 50
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Every model's rates; the figures are those of the slower one."""
+    """The rates of every model; the figures are those of the slower model."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
     frame = resample_frame(splits, n_rows=n_rows, seed=settings.seed)
     models = {}
@@ -47,7 +47,7 @@ def measure(
         path = Path(name) / "reviews.csv"
         frame[["text"]].to_csv(path, index=False)
         for model, is_masked in settings.size(MODELS, tiny={"masked": True}).items():
-            say(f"the {model} model: serving, then predicting {n_rows:,} reviews")
+            show(f"the {model} model: serving, then predicting {n_rows:,} reviews")
             folder = Path(name) / model
             in_fresh_process(
                 write_export,
@@ -62,22 +62,22 @@ def measure(
             }
     values = {
         "serve_reviews_per_second": min(
-            found["batches"]["reviews_per_second"] for found in models.values()
+            rates["batches"]["reviews_per_second"] for rates in models.values()
         ),
-        "serve_p99_ms": max(found["batches"]["p99_ms"] for found in models.values()),
+        "serve_p99_ms": max(rates["batches"]["p99_ms"] for rates in models.values()),
         "serve_single_per_second": min(
-            found["single"]["reviews_per_second"] for found in models.values()
+            rates["single"]["reviews_per_second"] for rates in models.values()
         ),
         "predict_reviews_per_second": min(
-            found["predict"]["reviews_per_second"] for found in models.values()
+            rates["predict"]["reviews_per_second"] for rates in models.values()
         ),
     }
     return {**figures(values), "models": models}
 
 
 def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
-    """An export with the ONNX form alone, of the baseline's size over the most frequent words of
-    the texts.
+    """Write an export with only the ONNX format, of the baseline's size, whose vocabulary is the
+    most frequent words of the texts.
     """
     from tuning.data.arrow_tokenizer import tokenize
     from tuning.export.writers import Source, write_form
@@ -112,7 +112,7 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[int]:
-    """The port of `make serve` over an export."""
+    """Run `make serve` on an export, and give its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -127,7 +127,7 @@ def serving(folder: Path) -> Iterator[int]:
         str(port),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout  # it is a pipe
+        assert process.stdout  # for mypy: it is a pipe
         if "http://" not in process.stdout.readline():
             raise RuntimeError(f"the server ended with {process.wait()}")
         try:
@@ -137,8 +137,8 @@ def serving(folder: Path) -> Iterator[int]:
 
 
 def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
-    """A second of warming, then the load, for each kind of load."""
-    found = {}
+    """Measure each kind of load for `seconds`, after a second to warm up."""
+    loads = {}
     with serving(folder) as port:
         for name, (n_texts, n_clients) in LOADS.items():
             parts = [
@@ -147,15 +147,15 @@ def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
             bodies = [json.dumps({"texts": part}).encode() for part in parts if part]
             asyncio.run(ask(port, bodies, n_clients=n_clients, seconds=min(seconds, 1)))
             latencies = asyncio.run(ask(port, bodies, n_clients=n_clients, seconds=seconds))
-            found[name] = {
+            loads[name] = {
                 "n_clients": n_clients,
                 **summary_of(latencies, texts_a_request=n_texts, seconds=seconds),
             }
-    return found
+    return loads
 
 
 def _predict(folder: Path, path: Path, *, n_rows: int) -> dict[str, Any]:
-    """The whole command, from its start to its end."""
+    """Time the whole command, from its start to its end."""
     command = [
         sys.executable,
         "-m",
@@ -172,7 +172,7 @@ def _predict(folder: Path, path: Path, *, n_rows: int) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
     labelled = re.match(r"([\d,]+) rows: ([\d,]+) labelled", done.stdout)
-    assert labelled  # the command says it or fails
+    assert labelled  # for mypy: the command prints this line or fails
     return {
         "n_rows": n_rows,
         "n_labelled": int(labelled[2].replace(",", "")),

@@ -1,18 +1,21 @@
-"""What one call of `make bench` is asked for."""
+"""The settings of one call of `make bench`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from tuning.config import DataConfig
+from tuning.errors import ArgumentError
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`tiny` takes sizes of seconds, to try the command: its figures mean nothing, and its files
-    are kept apart.
+    """The settings of one call.
+
+    `tiny` chooses sizes that take seconds, to try the command. Its figures mean nothing, and its
+    files have other names.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -24,15 +27,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.minutes <= 0:
-            raise ValueError(f"--minutes must be more than 0; received {self.minutes:g}.")
+            raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
         if self.n_workers < 1:
-            raise ValueError(f"--workers must be 1 or more; received {self.n_workers}.")
+            raise ArgumentError(f"--workers must be 1 or more; received {self.n_workers}.")
 
     @property
     def log_path(self) -> Path:
-        """Where the lines of the sides' libraries go."""
+        """The file for what the libraries of all sides print."""
         return self.folder / "bench.log"
 
     def size(self, full: _T, *, tiny: _T) -> _T:
-        """One of two sizes."""
+        """`tiny` in a call with `--tiny`, else `full`."""
         return tiny if self.tiny else full

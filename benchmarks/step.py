@@ -1,11 +1,11 @@
-"""A training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's, and the
-sgemm floor.
+"""The time of a training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's
+LSTM, and the sgemm floor.
 
-One process, one thread, batch 128, a vocabulary of 20,000, masked padding of up to 8 tokens,
-dropout 0.2, Adam. Sides take turns, and a ratio is the median of the ratios within a turn. `fit`
-gets the same `tf.data` dataset of finished batches on both Keras sides, and as many as fit in one
-call into TensorFlow on this program's side, as when it trains; the second epoch is timed, since the
-first traces.
+All sides run in one process on one thread, with batches of 128, a vocabulary of 20,000, masked
+padding of up to 8 tokens, a dropout of 0.2, and Adam. The sides take turns, and a ratio is the
+median of the ratios within a turn. On both Keras sides `fit` gets the same `tf.data` dataset of
+finished batches; on this program's side one call into TensorFlow trains several batches, as in a
+trial. The second epoch is timed, because the first one traces.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from benchmarks.settings import Settings
 from tuning.data.splits import SplitReviews
 
 VOCAB_SIZE, MAX_PADDING = 20_000, 8
-# length, units, embedding: the first four against Keras' LSTM, the others against the floor, all
-# against PyTorch
+# Sequence length, units and embedding size. Goals compare the cases of `KERAS_CASES` with Keras'
+# LSTM, those of `FLOOR_CASES` with the floor, and all cases with PyTorch.
 KERAS_CASES = [(100, 16, 16), (100, 32, 20), (200, 16, 16), (200, 32, 32)]
 FLOOR_CASES = [(200, 64, 64), (200, 128, 64)]
 
@@ -37,19 +37,20 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Milliseconds of every side, turn by turn, and the worst ratio over the cases of each goal.
-    The ids are random: no data is read.
+    """Milliseconds of every side in each turn, and for each goal the worst ratio of its cases.
+
+    The token ids are random: no data is read.
     """
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
-        say("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
+        show("PyTorch is not installed, its side is skipped: .venv/bin/pip install 'torch>=2.6,<3'")
     cases = []
     for length, units, embedding_dim in settings.size(
         KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]
     ):
-        say(f"length {length}, units {units}, embedding {embedding_dim}")
+        show(f"length {length}, units {units}, embedding {embedding_dim}")
         sizes = {"length": length, "units": units, "embedding_dim": embedding_dim}
         turns = in_fresh_process(
             time_case,
@@ -73,7 +74,7 @@ def measure(
 def time_case(
     *, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool
 ) -> dict[str, list[float]]:
-    """Milliseconds a step of every side, one value a turn."""
+    """Milliseconds per step of every side, one value for each turn."""
     import tensorflow as tf
     import threadpoolctl
 
@@ -103,7 +104,7 @@ def time_case(
 
 
 def random_batches(n_batches: int, *, length: int) -> Batches:
-    """Ids (n_batches, 128, length), padded after the text with up to 8 zeros, and labels
+    """Random ids (n_batches, 128, length), padded at the end with up to 8 zeros, and random labels
     (n_batches, 128).
     """
     rng = np.random.default_rng(0)
@@ -115,7 +116,7 @@ def random_batches(n_batches: int, *, length: int) -> Batches:
 
 
 def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool) -> float:
-    """Seconds a step of `fit`, with this program's kernels or without."""
+    """Seconds per step of `fit`; `fused` uses this program's kernels."""
     import keras
     import tensorflow as tf
 
@@ -146,8 +147,8 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
 
 def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians, and the medians of the ratios within a turn: each side over ours, ours over the
-    floor.
+    """The median times, and the medians of the ratios within a turn: each peer over this program,
+    and this program over the floor.
     """
     ours = turns["ours"]
     over = {
@@ -170,8 +171,8 @@ def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The worst ratio of each goal over its cases: 16 and 32 units against Keras, 64 and 128
-    against the floor, all against PyTorch.
+    """The worst ratio of each goal: against Keras over the cases of 16 and 32 units, against the
+    floor over those of 64 and 128 units, and against PyTorch over all cases.
     """
     small, large = (
         [case for case in cases if (case["units"] < 64) is is_small] for is_small in (True, False)
@@ -186,7 +187,9 @@ def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def gigaflops(case: dict[str, Any]) -> float:
-    """The floor's billion operations a second, which tells what the machine gave."""
+    """Billions of floating-point operations per second of the floor: the speed of the machine
+    during the measurement.
+    """
     flops = floor_flops(
         batch=BATCH_SIZE, length=case["length"], units=case["units"], features=case["embedding_dim"]
     )

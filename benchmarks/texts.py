@@ -1,4 +1,4 @@
-"""The same split for every side: texts and labels by split, and larger sets drawn from them."""
+"""The data of all sides: the texts and labels of one split, and larger data sets drawn from it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tuning.errors import DataError
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts (a list of str) and labels (int64 array, 0 or 1) of the training and validation split,
-    as a peer gets them.
+    """The texts and labels (int64 arrays of 0 and 1) of the training and validation splits, as a
+    peer gets them.
     """
 
     train: list[str]
@@ -30,8 +30,8 @@ def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
     """The split that `tuning.search.tune` makes of the same data and seed.
 
     Raises:
-        DataError: the data can't be used, or have more than the two classes that the peers are
-            written for.
+        DataError: the data can't be used, or do not have two classes, which the peers are written
+            for.
     """
     splits = split_reviews(load_reviews(data), seed=seed)
     if len(splits.class_names) != 2:
@@ -42,7 +42,7 @@ def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
 
 
 def peer_texts(splits: SplitReviews) -> Texts:
-    """What a peer holds in memory before its clock starts."""
+    """The data that a peer has in memory before its time is measured."""
     train, validation = splits.frames["train"], splits.frames["validation"]
     return Texts(
         train["text"].tolist(),
@@ -53,7 +53,7 @@ def peer_texts(splits: SplitReviews) -> Texts:
 
 
 def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
-    """So many reviews, drawn with replacement within each split, in the shares of a real split."""
+    """`n_rows` reviews, drawn with replacement within each split, in the shares of a real split."""
     frames = {}
     for name in SPLITS:
         n = round(n_rows * SHARES[name])
@@ -66,7 +66,7 @@ def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
 
 
 def resample_frame(splits: SplitReviews, *, n_rows: int, seed: int) -> pd.DataFrame:
-    """So many reviews of all splits, drawn with replacement: a data set to write to a file."""
+    """`n_rows` reviews of all splits, drawn with replacement: a data set to write to a file."""
     return pd.concat(splits.frames.values()).sample(
         n_rows, replace=True, random_state=seed, ignore_index=True
     )

@@ -1,9 +1,9 @@
-"""Finished trials an hour: the same 8 trials, trained to the end, by this program, KerasTuner and a
-plain Optuna script.
+"""Finished trials per hour: this program, KerasTuner and a plain Optuna script train the same 8
+trials for all their epochs.
 
-One after the other, each in a fresh process with the whole machine. Every side gets the same rows,
-seed, epochs and batch size. The clocks favour the peers: theirs begin with the texts in memory and
-TensorFlow loaded, ours with the file not yet read.
+The sides run one after the other, each in a fresh process with the whole machine, on the same rows,
+with the same seed, epochs and batch size. The measured times favour the peers: a peer's time begins
+when its texts are in memory and TensorFlow is loaded, this program's before it reads the file.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a p
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Every side's trials with their seconds and accuracies, and the ratios."""
+    """The trials of every side with their seconds and accuracies, and the ratios of the times."""
     configurations = fixed_list()[: settings.size(8, tiny=2)]
     epochs = settings.size(EPOCHS, tiny=1)
     shared: dict[str, Any] = {
@@ -36,33 +36,31 @@ def measure(
         "log_path": settings.log_path,
     }
     sides: dict[str, dict[str, Any]] = {}
-    say(f"this program, {len(configurations)} trials of {epochs} epochs")
+    show(f"this program, {len(configurations)} trials of {epochs} epochs")
     sides["ours"] = in_fresh_process(
         ours.train_list, data=settings.data, n_workers=settings.n_workers, **shared
     )
     texts = peer_texts(splits)
     for name, words in PEERS.items():
-        say(f"{words}, the same trials")
+        show(f"{words}, the same trials")
         sides[name] = in_fresh_process(_train_by_peer, name=name, texts=texts, **shared)
-    found = {name: {**side, **summary_of(side)} for name, side in sides.items()}
-    own = found["ours"]
+    summaries = {name: {**side, **summary_of(side)} for name, side in sides.items()}
+    own = summaries["ours"]
     return {
-        **figures({f"ratio_{name}": found[name]["seconds"] / own["seconds"] for name in PEERS}),
+        **figures({f"ratio_{name}": summaries[name]["seconds"] / own["seconds"] for name in PEERS}),
         "ratios_without_our_start": {
-            f"ratio_{name}": found[name]["seconds"] / own["search_seconds"] for name in PEERS
+            f"ratio_{name}": summaries[name]["seconds"] / own["search_seconds"] for name in PEERS
         },
         "accuracy_differences": {
-            name: own["mean_val_accuracy"] - found[name]["mean_val_accuracy"] for name in PEERS
+            name: own["mean_val_accuracy"] - summaries[name]["mean_val_accuracy"] for name in PEERS
         },
         "epochs": epochs,
-        "sides": found,
+        "sides": summaries,
     }
 
 
 def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
-    """The peer's `train_list`; its packages are imported in its own process, before its clock
-    starts.
-    """
+    """Call the peer's `train_list`; its packages are imported before its time is measured."""
     if name == "optuna_script":
         from benchmarks.peers import optuna_peer
 
@@ -73,8 +71,8 @@ def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def summary_of(side: dict[str, Any]) -> dict[str, float]:
-    """Finished trials an hour of the whole call, and the mean of the trials' validation accuracies
-    (each of its best epoch).
+    """Finished trials per hour of the whole call, and the mean over the trials of the validation
+    accuracy of the best epoch.
     """
     return {
         "trials_an_hour": round(3600 * len(side["trials"]) / side["seconds"], 2),

@@ -1,9 +1,10 @@
-"""How long until the validation accuracy that KerasTuner's better tuner reaches in the time given.
+"""The time until this program reaches the validation accuracy of KerasTuner's better tuner.
 
-KerasTuner's RandomSearch and Hyperband search the same space, each for the same time; then this
-program, by its defaults (TPE, ASHA, 5 epochs, patience 2), until an epoch of it reaches the better
-one's best, or the same time is over. All know the same rows and seed. The clocks favour the peer:
-its own begins with the texts in memory, ours with the file not yet read.
+KerasTuner's RandomSearch and Hyperband search the same space, each for `--minutes`. Then this
+program searches with its defaults (TPE, ASHA, 5 epochs, patience 2) until one of its epochs reaches
+the best accuracy of the better tuner, or until the same time is over. All use the same rows and
+seed. The measured times favour the peer: its time begins when its texts are in memory, this
+program's before it reads the file.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from tuning.results import ResultsDir, read_history
 from tuning.search.progress import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
-EPOCHS = 5  # the program's default, and so every side's
-MANY_TRIALS = 1_000  # so that the clock or the target ends the search
+EPOCHS = 5  # this program's default, which all sides use
+MANY_TRIALS = 1_000  # more than fit in the time: the time limit or the target ends the search
 
 Points = list[dict[str, float]]
 
 
 def measure(
-    settings: Settings, splits: SplitReviews, *, say: Callable[[str], None]
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Every epoch's accuracy of both tuners, the target, and this program's way to it."""
+    """The accuracy of every epoch of both tuners, the target, and every epoch of this program."""
     budget_seconds = settings.minutes * 60
     epochs = settings.size(EPOCHS, tiny=1)
     points: dict[str, Points] = {}
@@ -49,11 +50,11 @@ def measure(
         "budget_seconds": budget_seconds,
     }
     for name, tuner in TUNERS.items():
-        say(f"KerasTuner, {tuner}, {settings.minutes:g} minutes")
+        show(f"KerasTuner, {tuner}, {settings.minutes:g} minutes")
         points[name] = in_fresh_process(_peer_search, tuner=tuner, texts=texts, **shared)
     target = target_of(points)
     if target is not None:
-        say(
+        show(
             f"this program, until validation accuracy {target[0]:.4f} or {settings.minutes:g}"
             " minutes"
         )
@@ -73,7 +74,7 @@ def measure(
         "epochs": epochs,
         "target": None if target is None else target[0],
         "kerastuner_seconds": None if target is None else target[1],
-        "best_over_time": {name: best_over_time(found) for name, found in points.items()},
+        "best_over_time": {name: best_over_time(side) for name, side in points.items()},
         "every_epoch": points,
     }
 
@@ -93,10 +94,12 @@ def search_until(
     target: float,
     budget_seconds: float,
 ) -> Points:
-    """Search until an epoch's validation accuracy is at least `target`, or the time is over;
-    seconds and accuracy of every epoch.
+    """Search until the validation accuracy of an epoch is at least `target`, or the time is over.
 
-    The search is ended as a user ends it, by the signal of Ctrl-C.
+    The search is ended as users end it, by the signal of Ctrl-C.
+
+    Returns:
+        The seconds since the start and the accuracy of every epoch.
     """
     points: Points = []
     config = ours.study_config(
@@ -124,24 +127,24 @@ def search_until(
 
 
 def reached(points: Points, target: float) -> bool:
-    """Whether the last epoch is the one that was waited for."""
+    """Whether the last epoch has reached the target."""
     return bool(points) and points[-1]["val_accuracy"] >= target
 
 
 def best_over_time(points: Points) -> Points:
-    """The epochs that were better than all before them."""
-    found: Points = []
+    """The epochs whose accuracy is above that of all epochs before them."""
+    best: Points = []
     for point in points:
-        if not found or point["val_accuracy"] > found[-1]["val_accuracy"]:
-            found.append(point)
-    return found
+        if not best or point["val_accuracy"] > best[-1]["val_accuracy"]:
+            best.append(point)
+    return best
 
 
 def target_of(points: dict[str, Points]) -> tuple[float, float] | None:
-    """The best accuracy of KerasTuner's better tuner and the seconds when it first had it; None
-    when no epoch ended in time.
+    """The best accuracy of KerasTuner's better tuner, and the seconds when the tuner first reached
+    it; None if no epoch ended in time.
     """
-    bests = [best_over_time(found)[-1] for found in points.values() if found]
+    bests = [best_over_time(epochs)[-1] for epochs in points.values() if epochs]
     if not bests:
         return None
     best = max(bests, key=lambda point: (point["val_accuracy"], -point["seconds"]))
@@ -151,7 +154,7 @@ def target_of(points: dict[str, Points]) -> tuple[float, float] | None:
 def ratio_of(
     target: tuple[float, float] | None, own: Sequence[dict[str, float]]
 ) -> tuple[float | None, str]:
-    """KerasTuner's seconds over ours, or None and why there is none."""
+    """KerasTuner's seconds divided by this program's, and an empty note; or None and the reason."""
     if target is None:
         return None, "KerasTuner ended no epoch in the time"
     accuracy, seconds = target

@@ -1,4 +1,4 @@
-"""Resident memory of one worker over 200 small trials."""
+"""The resident memory of one worker over 200 small trials."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from benchmarks.ours import search, study_config
 from tuning.config import DataConfig, TrainConfig
 from tuning.search.progress import Progressed
 
-WARM = slice(20, 30)  # by then every shape of code has been loaded
+WARM = slice(20, 30)  # by trial 20 the worker has loaded all the code that it uses
 LAST = slice(-10, None)
 
 
 def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
-    """MiB resident in the worker after each trial, and by what share it grows from trials 20–29 to
-    the last ten (medians).
+    """The worker's resident memory after each trial, in MiB, and its growth.
 
-    The medians are of ten trials because sizes are drawn at random: a large model leaves more
-    behind than a small one.
+    The growth compares the median of the last ten trials with that of trials 20–29. It takes
+    medians of ten because the models' sizes are random, and more memory stays in use after a large
+    model than after a small one.
     """
     data = DataConfig(data=str(path), text_column="text", label_column="label")
     config = study_config(
@@ -51,7 +51,7 @@ def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
 
 
 def growth(resident: list[float]) -> float | None:
-    """The share by which memory grew; None for fewer than 40 trials."""
+    """The growth of the memory as a share, `last / warm - 1`; None for fewer than 40 trials."""
     if len(resident) < 40:
         return None
     return statistics.median(resident[LAST]) / statistics.median(resident[WARM]) - 1

@@ -1,4 +1,4 @@
-"""Where the workers' time goes over a study: the share spent in training and evaluation."""
+"""The workers' time by phase over a study, and the share of training and evaluation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from benchmarks.ours import search
 from tuning.config import DataConfig, StudyConfig
 from tuning.search.progress import Progressed
 
-USEFUL = ("train", "evaluate")  # a first step, which traces, is not training
-NOT_THE_WORKERS = ("storage",)  # seconds of the coordinator that a trial's clock holds too
+USEFUL = ("train", "evaluate")  # the first step of a training, which traces, is another phase
+NOT_THE_WORKERS = ("storage",)  # the coordinator's time, which a trial's times include
 
-Moments = Sequence[tuple[float, int]]  # seconds, and how many workers have a trial from then on
+Moments = Sequence[tuple[float, int]]  # seconds, and the number of workers with a trial from then
 
 
 def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
-    """A study of `masked_lstm` with the program's defaults (TPE, ASHA, 5 epochs), and its seconds
-    by phase.
+    """Run a study of `masked_lstm` with this program's defaults (TPE, ASHA, 5 epochs), and give the
+    seconds by phase.
     """
     config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
     moments: list[tuple[float, int]] = []
 
     def look(progressed: Progressed) -> None:
-        if progressed.running or moments:  # not before the first trial starts
+        if progressed.running or moments:  # from the start of the first trial
             moments.append((time.perf_counter(), len(progressed.running)))
 
     with tempfile.TemporaryDirectory() as folder:
@@ -51,12 +51,12 @@ def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> di
 
 
 def worker_seconds(moments: Moments, *, n_workers: int) -> float:
-    """Seconds that workers were there to be used, by the wall clock: it does not depend on what
-    trials say of themselves.
+    """The wall time in which workers could train, summed over the workers. It does not depend on
+    the times that trials record.
 
-    All workers, from the first trial's start until the last moment at which all of them had a
-    trial; from then on those that still have one, since for the others none is left.
-    `share_with_the_end` counts the others too.
+    All workers count from the start of the first trial to the last moment at which all of them had
+    a trial. After it only those with a trial count, because no trial is left for the others.
+    `share_with_the_end` counts all workers to the end.
     """
     full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
     end_game = sum(

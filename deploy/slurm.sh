@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# One study on several nodes of a Slurm cluster. Task 0 of the array creates it, confirms and exports its best; the others join.
+# One study on several nodes of a Slurm cluster. Task 0 of the array creates the study, confirms its best and exports it; the
+# other tasks join the study. Type in the checkout, after `make install`:
 #
 #   sbatch --array=0-7 --export=ALL,STORAGE=postgresql+psycopg://tuner@HOST/tuning deploy/slurm.sh --data reviews.csv --n-trials 200
 #
-# from the checkout, after `make install`. What follows the script's name goes to every task's `tune`. The password stands in PGPASSFILE
-# (~/.pgpass by default, which only you can read). docs/many-machines.md tells the rest.
+# The arguments after the script's name are passed to `tune` in every task. The password is read from the file PGPASSFILE (default
+# ~/.pgpass), which only you may be able to read. docs/many-machines.md has the details.
 #SBATCH --job-name=tuning
 #SBATCH --array=0-3
 #SBATCH --ntasks=1
@@ -14,7 +15,8 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%A_%a.out
-# A minute before the time limit, to this shell alone: trials pause, and the task goes on in a new allocation.
+# Slurm sends USR1 to this shell, and to no other process, a minute before the time limit: trials pause, and the task continues in
+# a new allocation.
 #SBATCH --signal=B:USR1@60
 set -euo pipefail
 
@@ -22,41 +24,43 @@ set -euo pipefail
 export STORAGE
 task=${SLURM_ARRAY_TASK_ID:-0}
 study=${STUDY:-slurm}
-results=${RESULTS:-results/$study-task$task} # one folder a task: it has one owner, and keeps its checkpoints over a requeue
+# One folder for each task: only one process may own a folder, and its checkpoints are kept over a requeue.
+results=${RESULTS:-results/$study-task$task}
 python=${PYTHON:-.venv/bin/python}
 workers=${WORKERS:-${SLURM_CPUS_PER_TASK:-1}}
 give_up=$((SECONDS + ${WAIT_SECONDS:-1800}))
 
 child=
-asked= # to end, by a signal: "requeue" or "stop"
-told=
-tell() { # once: a second SIGTERM would mean at once
-  [[ $asked == requeue && -n $child && $told != "$child" ]] || return 0
-  told=$child
+request= # the received signal asks for "requeue" or "stop"
+signalled=
+forward() { # at most one SIGTERM for each child: a second one ends the search without pausing its trials
+  [[ $request == requeue && -n $child && $signalled != "$child" ]] || return 0
+  signalled=$child
   kill -TERM "$child" 2>/dev/null || true
 }
-trap 'asked=requeue; tell' USR1
-trap 'asked=stop' TERM # scancel sends it to Python too
+trap 'request=requeue; forward' USR1
+trap 'request=stop' TERM # scancel sends SIGTERM to Python too
 
-# One command, in the background: bash runs a trap only while it waits by `wait`.
+# The command runs in the background, because bash runs a trap only between commands or during `wait`.
 run() {
   local status=0
   "$python" -m tuning "$@" &
   child=$!
-  tell # of a signal that came before its number was known
+  forward # a signal that arrived before `child` was set
   wait "$child" || status=$?
-  while kill -0 "$child" 2>/dev/null; do # a trap ended the wait, not the program
+  while kill -0 "$child" 2>/dev/null; do # a trap ended the wait, and the program still runs
     status=0
     wait "$child" || status=$?
   done
-  if ((status == 138 || status == 143)); then # USR1, TERM: a trap ended the wait as the program ended, whose status bash has lost then
+  # 138 is USR1 and 143 TERM: a trap ended the wait when the program ended, and bash has lost the program's own status.
+  if ((status == 138 || status == 143)); then
     status=130
   fi
   child=
-  if [[ $asked == requeue ]]; then
+  if [[ $request == requeue ]]; then
     scontrol requeue "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
   fi
-  [[ -z $asked ]] || exit "$status"
+  [[ -z $request ]] || exit "$status"
   return "$status"
 }
 
@@ -64,10 +68,10 @@ if ((task == 0)); then
   run tune --study "$study" --results "$results" --workers "$workers" "$@"
   run export-best --study "$study" --results "$results"
 else
-  # Until task 0 has created the study there is nothing to join. What goes wrong after that is an error.
+  # Joining fails until task 0 has created the study. A failure after that is an error.
   until run tune --join --study "$study" --results "$results" --workers "$workers" "$@"; do
     [[ ! -e $results/$study/study.json ]] && ((SECONDS < give_up)) || exit 1
     sleep "${RETRY_SECONDS:-15}"
-    [[ -z $asked ]] || exit 1
+    [[ -z $request ]] || exit 1
   done
 fi

@@ -1,5 +1,5 @@
-"""The notebook's model; its vocabulary, sequence length, embedding size and LSTM units are
-searched.
+"""The notebook's model, with four hyperparameters to search: vocabulary size, sequence length,
+embedding size and LSTM units.
 """
 
 import keras
@@ -9,11 +9,11 @@ from tuning.models import lstm_classifier
 
 
 class BaselineLSTM(keras_tuner.HyperModel):
-    """Every default is the notebook's value, so that trial 0 is the notebook's model."""
+    """Every default is the notebook's value, so trial 0 trains the notebook's model."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        # 33,807 rows are the notebook's 33,805 words, padding and unknown; few corpora that train
-        # in minutes have use for more.
+        # 33,807 rows are the notebook's 33,805 words, padding and unknown. Few corpora that train
+        # in minutes profit from more than 40,000.
         hp.Int("vocab_size", 2_000, 40_000, sampling="log", default=33_807)
         hp.Int("sequence_length", 40, 200, step=10, default=100)
         hp.Int("embedding_dim", 8, 64, sampling="log", default=20)

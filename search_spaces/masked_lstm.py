@@ -1,5 +1,5 @@
-"""The baseline with its padding masked and no recurrent dropout; dropout, learning rate, batch size
-and truncation are searched too.
+"""The baseline with masked padding and without recurrent dropout. The dropout, the learning rate,
+the batch size and the truncation are searched too.
 """
 
 import keras
@@ -9,7 +9,7 @@ from tuning.models import lstm_classifier
 
 
 class MaskedLSTM(keras_tuner.HyperModel):
-    """Masked texts cost only their own length, so longer ones are affordable."""
+    """A masked text costs only its own length, so longer sequences are affordable."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 2_000, 40_000, sampling="log", default=33_807)
@@ -19,9 +19,8 @@ class MaskedLSTM(keras_tuner.HyperModel):
         hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.2)
         hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
         hp.Choice("batch_size", [32, 64, 128, 256], default=128)
-        hp.Choice(
-            "truncating", ["pre", "post"], default="pre"
-        )  # the end of a long text that is dropped
+        # "pre" drops the beginning of a text that is too long, "post" its end.
+        hp.Choice("truncating", ["pre", "post"], default="pre")
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:

@@ -17,7 +17,7 @@ from tests.commands import Ran
 from tests.postgresql import programs, server
 from tests.studies import TINY_SPACE, Setting, copy_study
 from tests.texts import make_reviews
-from tuning.cli import commands
+from tuning.cli import app
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.report.drawing import DashboardDrawing
 from tuning.results import ResultsDir
@@ -60,7 +60,7 @@ def run_cli(
         monkeypatch.setattr(sys, "argv", ["tuning", command, *map(str, arguments), *where])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            commands.main()
+            app.main()
         out, err = capfd.readouterr()
         return Ran(int(ended.value.code or 0), out, err)
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -22,6 +24,7 @@ from benchmarks import (
     worker_memory,
     worker_time,
 )
+from benchmarks.__main__ import main
 from benchmarks.clients import summary_of
 from benchmarks.configurations import LEARNING_RATE, RANGES, SPACE_PATH, fixed_list
 from benchmarks.floor import floor_flops
@@ -33,7 +36,7 @@ from benchmarks.settings import Settings
 from benchmarks.texts import load_split, peer_texts, resample
 from tuning.config import DataConfig
 from tuning.data.splits import SplitReviews
-from tuning.errors import DataError
+from tuning.errors import ArgumentError, DataError
 from tuning.spaces.loading import declare
 
 needs_peers = pytest.mark.skipif(
@@ -282,8 +285,29 @@ def test_newest_record_of_each_part_is_taken_and_never_a_tiny_one(settings: Sett
 
 @pytest.mark.parametrize("changes", [{"minutes": 0}, {"n_workers": 0}])
 def test_settings_out_of_range_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ArgumentError, match="must be"):
         Settings(**changes)
+
+
+@pytest.mark.parametrize("arguments", [["speed"], ["step", "--minutes", "0"]])
+def test_wrong_argument_is_exit_2(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert re.fullmatch(r"[^\n]+ must be [^\n]+; received [^\n]+\.\n", capsys.readouterr().err)
+
+
+def test_value_error_of_a_bug_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise ValueError("ids must be sorted; received 3.")
+
+    monkeypatch.setattr("benchmarks.__main__.load_split", fails)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "step"])
+    with pytest.raises(ValueError, match="ids must be sorted"):
+        main()
 
 
 def kept(
@@ -322,7 +346,7 @@ def test_confirmation_is_judged_on_tabulated_trainings(
     settings: Settings, splits: SplitReviews
 ) -> None:
     record = kept(
-        settings, splits, "confirmation", confirmation.measure(settings, splits, say=print)
+        settings, splits, "confirmation", confirmation.measure(settings, splits, show=print)
     )
     (found,) = record["data_sets"]
     assert 52 <= found["trainings"] <= 62
@@ -335,7 +359,7 @@ def test_confirmation_is_judged_on_tabulated_trainings(
 def test_throughput_trains_the_same_list_on_every_side(
     settings: Settings, splits: SplitReviews
 ) -> None:
-    record = kept(settings, splits, "throughput", throughput.measure(settings, splits, say=print))
+    record = kept(settings, splits, "throughput", throughput.measure(settings, splits, show=print))
     for side in record["sides"].values():
         for trial, configuration in zip(side["trials"], fixed_list(), strict=False):
             assert trial["values"].items() >= configuration.items()
@@ -347,7 +371,7 @@ def test_throughput_trains_the_same_list_on_every_side(
 def test_time_to_accuracy_ends_in_time_or_at_the_target(
     settings: Settings, splits: SplitReviews
 ) -> None:
-    found = time_to_accuracy.measure(replace(settings, minutes=0.2), splits, say=print)
+    found = time_to_accuracy.measure(replace(settings, minutes=0.2), splits, show=print)
     record = kept(settings, splits, "time-to-accuracy", found)
     assert set(record["best_over_time"]) == {"kerastuner_random", "kerastuner_hyperband", "ours"}
     assert record["target"] == max(
@@ -375,7 +399,7 @@ def test_search_ends_at_the_epoch_that_reaches_the_target(settings: Settings) ->
 
 @pytest.mark.slow
 def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None:
-    record = kept(settings, splits, "step", step.measure(settings, splits, say=print))
+    record = kept(settings, splits, "step", step.measure(settings, splits, show=print))
     for case in record["cases"]:
         assert set(case["turns_ms"]) >= {"keras", "ours", "floor"}
         assert all(ms > 0 for times in case["turns_ms"].values() for ms in times)
@@ -383,7 +407,7 @@ def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None
 
 @pytest.mark.slow
 def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
-    record = kept(settings, splits, "scale", scale.measure(settings, splits, say=print))
+    record = kept(settings, splits, "scale", scale.measure(settings, splits, show=print))
     assert record["view_tokenisations"]["value"] == 0
     assert record["worker_time"]["n_trials"] == 3
     assert len(record["worker_memory"]["resident_mib"]) == 3
@@ -393,7 +417,7 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
 @needs_tables
 @pytest.mark.slow
 def test_scale_out_counts_what_workers_wait_for(settings: Settings, splits: SplitReviews) -> None:
-    record = kept(settings, splits, "scale-out", scale_out.measure(settings, splits, say=print))
+    record = kept(settings, splits, "scale-out", scale_out.measure(settings, splits, show=print))
     for found in record["simulations"]:
         rounds = found["n_measured"] / found["n_workers"]
         assert found["simulated_seconds"] >= rounds * scale_out.TRIAL_SECONDS
@@ -407,7 +431,7 @@ def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
 
 @pytest.mark.slow
 def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
-    record = kept(settings, splits, "serving", serving.measure(settings, splits, say=print))
+    record = kept(settings, splits, "serving", serving.measure(settings, splits, show=print))
     for found in record["models"].values():
         assert found["batches"]["n_requests"] >= found["batches"]["n_clients"]
         assert found["predict"]["n_labelled"] == found["predict"]["n_rows"] == 300

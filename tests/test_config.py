@@ -19,6 +19,7 @@ from tuning.config import (
     differences,
     parse_objectives,
 )
+from tuning.errors import ArgumentError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.none() | st.text(max_size=20)
@@ -94,8 +95,8 @@ def test_from_dict_refuses_unknown_keys(values: dict[str, Any], unknown: str) ->
         StudyConfig.from_dict(values)
 
 
-def test_from_dict_lists_the_keys_it_knows() -> None:
-    with pytest.raises(ValueError, match="it knows batch_size, epochs, patience"):
+def test_from_dict_lists_the_known_keys() -> None:
+    with pytest.raises(ValueError, match="it has batch_size, epochs, patience"):
         TrainConfig.from_dict({"epoch": 3})
 
 
@@ -110,7 +111,7 @@ def test_from_dict_fills_missing_keys_with_defaults() -> None:
 )
 def test_study_config_lists_the_names_of_a_bad(kind: str, allowed: tuple[str, ...]) -> None:
     with pytest.raises(
-        ValueError, match=f"^{kind} must be one of {', '.join(allowed)}; received 'nonsense'"
+        ArgumentError, match=f"^{kind} must be one of {', '.join(allowed)}; received 'nonsense'"
     ):
         StudyConfig(study="s", **{kind: "nonsense"})  # type: ignore[arg-type]
 
@@ -121,19 +122,19 @@ def test_check_name_accepts_an_allowed_name() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_study_config_refuses_seed_outside_31_bits(seed: int) -> None:
-    with pytest.raises(ValueError, match=f"seed must lie in 0..2147483647; received {seed}"):
+    with pytest.raises(ArgumentError, match=f"seed must lie in 0..2147483647; received {seed}"):
         StudyConfig(study="s", seed=seed)
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "patience"])
 @pytest.mark.parametrize("value", [0, -3])
 def test_train_config_refuses_less_than_one(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be 1 or more; received {value}"):
+    with pytest.raises(ArgumentError, match=f"{name} must be 1 or more; received {value}"):
         TrainConfig(**{name: value})
 
 
 def test_data_config_refuses_empty_source() -> None:
-    with pytest.raises(ValueError, match="data must name a source"):
+    with pytest.raises(ArgumentError, match="data must name a source"):
         DataConfig(data="")
 
 
@@ -169,7 +170,7 @@ def test_costs_are_minimised() -> None:
 def test_objectives_and_limits_that_make_no_sense_are_refused(
     change: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ArgumentError, match=words):
         StudyConfig(study="s", **change)
 
 
@@ -185,7 +186,7 @@ def test_objectives_and_limits_that_make_no_sense_are_refused(
 )
 def test_objectives_are_a_metric_and_costs(text: str) -> None:
     assert parse_objectives("val_auc, latency_ms") == ("val_auc", ("latency_ms",))
-    with pytest.raises(ValueError, match="--objectives must be a metric"):
+    with pytest.raises(ArgumentError, match="--objectives must be a metric"):
         parse_objectives(text)
 
 

@@ -22,7 +22,7 @@ from typer.exceptions import TyperException
 
 from tests.paths import ROOT
 from tests.postgresql import PASSWORD, programs, server
-from tuning.cli.commands import app
+from tuning.cli.app import app
 from tuning.study.coordinators import N_TRIALS
 from tuning.study.storage import open_storage
 

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from benchmarks.__main__ import app as benchmarks_app
 from benchmarks.goals import GOALS
 from tests.paths import ROOT
-from tuning.cli.commands import app
+from tuning.cli.app import app
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel

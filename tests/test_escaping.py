@@ -20,7 +20,7 @@ from rich.table import Table
 
 from tests.commands import Ran
 from tests.texts import make_reviews
-from tuning.cli.display import PlainConsole, printable
+from tuning.cli.console import PlainConsole, printable
 from tuning.cli.logs import logging_to
 from tuning.report.dashboard import confusion_svg
 from tuning.report.html_tables import table as html_table

@@ -151,12 +151,12 @@ def test_read_json_refuses_another_schema_version(tmp_path: Path, content: objec
 def test_read_json_refuses_what_is_not_json(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c.json"
     path.write_bytes(content)
-    with pytest.raises(StorageError, match=r"c\.json must hold JSON"):
+    with pytest.raises(StorageError, match=r"c\.json must contain JSON"):
         read_json(path)
 
 
 def test_read_json_refuses_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"c\.json must hold JSON written by this program"):
+    with pytest.raises(StorageError, match=r"c\.json must contain JSON written by this program"):
         read_json(tmp_path / "c.json")
 
 
@@ -276,18 +276,18 @@ def test_existing_lists_the_studies_there_are(tmp_path: Path) -> None:
     results = ResultsDir(tmp_path)
     for name in "fbdace":
         make_study(results, name, tuned_at=1)
-    with pytest.raises(StudyError, match=r"Study 'other' must be in .*; it holds a, b, c, d, e, f"):
+    with pytest.raises(StudyError, match=r"Study 'other' must be in .*; it has a, b, c, d, e, f"):
         results.existing("other")
 
 
 def test_existing_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="it holds none; type `make tune` first"):
+    with pytest.raises(StudyError, match="it has none; type `make tune` first"):
         ResultsDir(tmp_path).existing("s")
 
 
 def test_latest_in_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(
-        StudyError, match=r"must hold a study; it holds none. Type `make tune` first"
+        StudyError, match=r"must contain a study; it has none. Type `make tune` first"
     ):
         ResultsDir(tmp_path / "missing").latest()
 
@@ -319,7 +319,7 @@ def test_write_into_a_results_path_that_is_a_file_gives_storage_error(tmp_path: 
 
 def test_existing_below_a_regular_file_says_there_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StudyError, match="it holds none"):
+    with pytest.raises(StudyError, match="it has none"):
         ResultsDir(tmp_path / "file" / "results").existing("s")
 
 

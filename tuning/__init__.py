@@ -1,4 +1,6 @@
-"""Hyperparameter tuning for Keras text classifiers: Optuna proposes, Keras trains, one export takes
+"""Hyperparameter tuning for Keras text classifiers.
+
+Optuna proposes configurations, Keras trains them, and the best is exported as one model that takes
 raw text.
 """
 

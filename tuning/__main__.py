@@ -1,6 +1,6 @@
-"""`python -m tuning`."""
+"""The entry point of `python -m tuning`."""
 
-from tuning.cli.commands import main
+from tuning.cli.app import main
 
 if __name__ == "__main__":
     main()

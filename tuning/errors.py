@@ -1,27 +1,35 @@
-"""What a user can mend.
+"""The errors that a user can mend.
 
 ```
 TuningError
-├── DataError      the source, its columns, labels or rows
+├── ArgumentError  an argument, or the flag that sets it, has a wrong value; a ValueError too
+├── DataError      the data source, its columns, labels or rows
 ├── SpaceError     a search space: missing, incomplete, or not expressible in Optuna
-│   └── SpaceBug   an exception out of a search space's own code; carries its traceback
-├── StudyError     a study: opened with something else, empty, or locked by another process
+│   └── SpaceBug   an exception raised by a search space's own code; carries its traceback
+├── StudyError     a study: opened with another configuration, empty, or locked by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
 ├── PoolError      the cluster that trials train on: absent, unreachable, without room
 ├── ExportError    an export: missing, unfinished, or not equal to the trained model
-└── ServeError     the server: no free port, or its packages are not there
+└── ServeError     the server: no free port, or its packages are not installed
 ```
 
-A bad argument to a function is a `ValueError` or a `TypeError` and stands outside this tree.
+Every other exception is a bug, a plain `ValueError` too: the command line shows its traceback.
 """
 
 
 class TuningError(Exception):
-    """Base of all errors that one sentence explains; the command line exits with 1."""
+    """Base of all errors whose message tells a user what to do; the command line exits with 1."""
+
+
+class ArgumentError(TuningError, ValueError):
+    """An argument lies outside its range, or contradicts another argument.
+
+    It is a `ValueError` too: callers of the library can catch it without importing this class.
+    """
 
 
 class DataError(TuningError):
-    """The data can't be read or can't be used for classification."""
+    """The data can't be read, or can't be used for classification."""
 
 
 class SpaceError(TuningError):
@@ -29,7 +37,7 @@ class SpaceError(TuningError):
 
 
 class SpaceBug(SpaceError):
-    """A search space's code raised; `traceback` holds what it said."""
+    """A search space's code raised an exception; `traceback` is the exception's traceback."""
 
     def __init__(self, message: str, *, traceback: str) -> None:
         super().__init__(message)
@@ -45,7 +53,7 @@ class StorageError(TuningError):
 
 
 class PoolError(TuningError):
-    """Workers can't be started where they were asked for."""
+    """Workers can't be started on the cluster."""
 
 
 class ExportError(TuningError):

@@ -1,5 +1,10 @@
-"""What of a machine this process may use, where a container or a batch system gives it a part:
-Linux' control groups, version 2.
+"""The cores and the memory that this process may use, where a container or a batch system limits
+them by Linux control groups, version 2.
+
+joblib's `cpu_count` is not used, because it reads `/sys/fs/cgroup/cpu.max` alone. That file has the
+limit of a container whose own group is mounted there, but not that of a Slurm step or a systemd
+service, whose group lies deeper, nor that of a group between. It also rounds up, so that a limit of
+1.5 cores would start two training processes. psutil reads no limits of control groups.
 """
 
 from collections.abc import Iterator
@@ -9,8 +14,9 @@ GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def core_quota(groups: Path = GROUPS, own: Path = OWN) -> float | None:
-    """How many cores' time it gets, as a Kubernetes limit says; it may see all cores all the same.
-    None: no limit.
+    """The CPU time that this process may use, in cores; None if it has no limit.
+
+    A container with a limit, such as Kubernetes sets, still sees all cores of the machine.
     """
     shares = (text.split() for text in _settings("cpu.max", groups, own))
     return min(
@@ -19,14 +25,18 @@ def core_quota(groups: Path = GROUPS, own: Path = OWN) -> float | None:
 
 
 def memory_limit(groups: Path = GROUPS, own: Path = OWN) -> int | None:
-    """The bytes beyond which the system ends one of its processes. None: no limit."""
+    """The memory, in bytes, beyond which the system kills a process of this control group; None if
+    it has no limit.
+    """
     return min(
         (int(text) for text in _settings("memory.max", groups, own) if text != "max"), default=None
     )
 
 
 def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
-    """A setting of this process's group, and of each above it: the least holds."""
+    """The setting `name` of this process's control group and of each group above it; the lowest
+    limit of them applies.
+    """
     lines = own.read_text().splitlines() if own.exists() else []
     path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
     if path is None or ".." in path:

@@ -1,6 +1,4 @@
-"""Every file name below `results/`, whole-file writes, and the errors of a full or read-only
-folder.
-"""
+"""Every path below `results/`, writes of whole files, and errors of a full or read-only folder."""
 
 import contextlib
 import csv
@@ -21,29 +19,27 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors about `path` into a `StorageError` that says
-    what to do.
-    """
+    """Turn an `OSError` of the block into a `StorageError` about `path` that says what to do."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
             f"The results folder must be writable and have space; {path} gave {reason!r}. "
-            "Free some space, mend its permissions, or name another folder with --results."
+            "Free some space, change its permissions, or name another folder with --results."
         ) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a whole text file, in UTF-8, or leave the old one."""
     write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to `name.tmp`, then renamed over it.
+    """Write a whole file, or leave the old one: the bytes go to `name.tmp`, which is then renamed.
 
     Raises:
-        StorageError: the folder is full, read-only or missing.
+        StorageError: the folder is full or read-only, or can't be created.
     """
     temporary = path.with_name(path.name + ".tmp")
     with translated(path):
@@ -57,7 +53,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented, sorted JSON with `schema_version`, whole or not at all."""
+    """Write indented, sorted JSON with `schema_version` as a whole file, or leave the old one."""
     text = json.dumps(
         {"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False
     )
@@ -65,58 +61,60 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
-    """Read what `write_json` wrote, without `schema_version`, which must be `version`.
+    """Read a file of `write_json`, without its `schema_version`, which must be `version`.
 
     Raises:
-        StorageError: not JSON, not an object, or another schema version.
+        StorageError: the file can't be read, is not a JSON object, or has another schema version.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
-            f"{path} must hold JSON written by this program; reading it gave: {error}."
+            f"{path} must contain JSON written by this program; reading it gave: {error}."
         ) from error
-    found = values.pop("schema_version", None) if isinstance(values, dict) else None
-    if found != version:
-        raise StorageError(f"{path} must have schema_version {version}; it has {found!r}.")
+    stored = values.pop("schema_version", None) if isinstance(values, dict) else None
+    if stored != version:
+        raise StorageError(f"{path} must have schema_version {version}; it has {stored!r}.")
     return values  # type: ignore[no-any-return]  # a dict: anything else has no version
 
 
 def json_line(values: dict[str, Any]) -> str:
-    """An object on one line that a terminal shows as it is: what can't be printed is escaped."""
+    """JSON on one line, in which characters that can't be printed are escaped."""
     line = json.dumps(values, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 @contextlib.contextmanager
 def parsed(path: Path, what: str) -> Iterator[None]:
-    """Turn what goes wrong while values of a JSON file get their types into a `StudyError`: it was
-    changed, or is of another version.
+    """Turn the errors of converting a JSON file's values into a `StudyError`: the file was changed,
+    or another version of this program wrote it.
     """
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StudyError(
-            f"{path} must hold {what} as this program wrote it; reading it gave:"
+            f"{path} must contain {what} as this program wrote it; reading it gave:"
             f" {type(error).__name__} {error}."
         ) from error
 
 
 def visible(text: str) -> str:
-    """Text on one line without what moves a cursor, colours a terminal or turns the direction of
-    writing: spaces in its place.
+    """Text on one line, with a space for each character that can't be printed: line breaks, escape
+    sequences that move a cursor or set colours, and marks that change the writing direction.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def escape_markdown(value: object) -> str:
-    """Text that Markdown, with its formulas, and HTML show as it is, on one line."""
+    """Text on one line, escaped for Markdown with formulas, and for HTML."""
     escaped = html.escape(visible(str(value)), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in escaped)
 
 
 def no_formula(value: Any) -> Any:
-    """A CSV cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """The value as a CSV cell: an apostrophe precedes text that a spreadsheet would read as a
+    formula.
+    """
     return (
         f"'{value}"
         if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -125,7 +123,9 @@ def no_formula(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as CSV, whole or not at all; a key that a row lacks gives an empty cell."""
+    """Write rows as a whole CSV file, or leave the old one; a key missing in a row gives an empty
+    cell.
+    """
     buffer = io.StringIO(newline="")
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")
@@ -135,7 +135,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The epochs of a trial's `history.csv`, each with the metrics that it has."""
+    """The epochs of a trial's `history.csv`: for each epoch the metrics that have a value."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
             {name: float(value) for name, value in row.items() if value}
@@ -145,7 +145,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class StudyDir:
-    """One study's folder."""
+    """The folder of one study."""
 
     path: Path
 
@@ -232,14 +232,15 @@ class ResultsDir:
         return self.path / "cache" / fingerprint
 
     def storage_url(self, storage: str | None) -> str:
-        """`storage`, or the SQLite file of this folder (its path absolute)."""
+        """`storage` if it is given, else the URL of this folder's SQLite file (absolute)."""
         return storage or f"sqlite:///{self.database_path.absolute()}"
 
     def study(self, name: str) -> StudyDir:
         """The folder of a study.
 
         Raises:
-            StudyError: the name is not made of letters, digits, `.`, `_` and `-`.
+            StudyError: the name has other characters than letters, digits, `.`, `_` and `-`, is too
+                long, or is the name of another folder of `results/`.
         """
         if (
             not _STUDY_NAME.fullmatch(name)
@@ -257,12 +258,12 @@ class ResultsDir:
         """The study that was tuned last.
 
         Raises:
-            StudyError: there is none.
+            StudyError: the folder contains no study.
         """
         folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
         if not folders:
             raise StudyError(
-                f"{self.path} must hold a study; it holds none. Type `make tune` first."
+                f"{self.path} must contain a study; it has none. Type `make tune` first."
             )
         return max(
             folders,
@@ -273,15 +274,13 @@ class ResultsDir:
         """The named study, or the one that was tuned last.
 
         Raises:
-            StudyError: no such study; the message lists those there are.
+            StudyError: the study does not exist; the message lists the studies of the folder.
         """
         if name is None:
             return self.latest()
         study = self.study(name)
         if not study.config_path.exists():
             names = sorted(p.parent.name for p in self.path.glob("*/study.json"))
-            known = (
-                f"it holds {', '.join(names)}" if names else "it holds none; type `make tune` first"
-            )
+            known = f"it has {', '.join(names)}" if names else "it has none; type `make tune` first"
             raise StudyError(f"Study {name!r} must be in {self.path}; {known}.")
         return study

@@ -1,1 +1,1 @@
-"""What a user would take instead, each written as a capable user of that library would."""
+"""The alternatives to this program, each written as an experienced user of the library would."""

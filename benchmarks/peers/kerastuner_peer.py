@@ -1,8 +1,8 @@
-"""KerasTuner as its users write it: a HyperModel whose `fit` adapts a `TextVectorization`, and
-`Tuner.search` around it.
+"""KerasTuner as its users call it: `Tuner.search` with a HyperModel whose `fit` adapts a
+`TextVectorization` layer.
 
-KerasTuner's own machinery does the rest, with its defaults: it builds each model, clears the
-session before it, saves a checkpoint of each best epoch and keeps its oracle's files.
+KerasTuner does the rest with its defaults: it clears the session before each model, builds the
+model, saves a checkpoint of the best epoch, and writes its oracle's files.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from benchmarks.peers.model import masked_lstm, vectorized
 from benchmarks.spaces.same_space import SameSpace
 from benchmarks.texts import Texts
 
-PATIENCE = 2  # of this program's trials too
+PATIENCE = 2  # as in this program's trials
 
 
 class BudgetSpent(keras_tuner.errors.FatalError):
-    """The time of the comparison is up; a FatalError is what ends `Tuner.search`."""
+    """The time limit of the comparison is reached. It is a `FatalError`, because only that ends
+    `Tuner.search`.
+    """
 
 
 class Recorder(keras.callbacks.Callback):
-    """Validation accuracy after each epoch with the seconds since the search began; ends the search
-    when its time is up.
+    """Records the validation accuracy of each epoch and the seconds since the start of the search,
+    and ends the search at its time limit.
     """
 
     def __init__(self, *, budget_seconds: float | None = None) -> None:
@@ -53,7 +55,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 class Peer(SameSpace):
-    """The space's declarations, this peer's own model and fit."""
+    """The declarations of the search space, with the model and the `fit` of this peer."""
 
     def __init__(self, *, seed: int, recorder: Recorder) -> None:
         super().__init__(name="peer")
@@ -79,9 +81,7 @@ class Peer(SameSpace):
 
 
 class FixedListOracle(keras_tuner.oracles.RandomSearchOracle):
-    """RandomSearch's oracle, but for where a trial's values come from: the fixed list in the place
-    of a draw.
-    """
+    """The oracle of RandomSearch, except that it takes the values of its trials from a list."""
 
     def __init__(self, configurations: list[Configuration], *, seed: int) -> None:
         super().__init__(objective="val_accuracy", max_trials=len(configurations), seed=seed)
@@ -97,8 +97,7 @@ class FixedListOracle(keras_tuner.oracles.RandomSearchOracle):
 def train_list(
     *, texts: Texts, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
-    """Train the configurations by `Tuner.search`, each to its end; the clock stands over `search`
-    alone.
+    """Train the configurations by `Tuner.search`, each for all epochs; only `search` is timed.
 
     Raises:
         RuntimeError: a trial did not complete.
@@ -110,11 +109,11 @@ def train_list(
         started = time.perf_counter()
         tuner.search(texts, epochs=epochs, verbose=0)
         seconds = time.perf_counter() - started
-    found = [oracle.trials[number] for number in oracle.start_order]
-    if any(trial.status != TrialStatus.COMPLETED for trial in found):
+    finished = [oracle.trials[number] for number in oracle.start_order]
+    if any(trial.status != TrialStatus.COMPLETED for trial in finished):
         raise RuntimeError(
-            f"KerasTuner must complete every trial; it left {[trial.status for trial in found]}:"
-            f" {found[-1].message}"
+            f"KerasTuner must complete every trial; it left {[trial.status for trial in finished]}:"
+            f" {finished[-1].message}"
         )
     starts = [started, *peer.ends]
     trials = [
@@ -123,7 +122,7 @@ def train_list(
             "val_accuracy": round(float(trial.score), DIGITS),
             "seconds": round(end - start, 3),
         }
-        for trial, start, end in zip(found, starts, peer.ends, strict=False)
+        for trial, start, end in zip(finished, starts, peer.ends, strict=False)
     ]
     return {"seconds": seconds, "trials": trials}
 
@@ -131,10 +130,12 @@ def train_list(
 def search(
     *, tuner: str, texts: Texts, epochs: int, seed: int, budget_seconds: float
 ) -> list[dict[str, float]]:
-    """Search for a time with "random" or "hyperband"; gives the seconds and validation accuracy of
-    every epoch within it.
+    """Search with "random" or "hyperband" for `budget_seconds`.
 
-    Early stopping as KerasTuner's guide advises, on the same patience as this program's.
+    Early stopping follows KerasTuner's guide, with the same patience as this program.
+
+    Returns:
+        The seconds since the start and the validation accuracy of every epoch.
     """
     recorder = Recorder(budget_seconds=budget_seconds)
     peer = Peer(seed=seed, recorder=recorder)
@@ -148,7 +149,7 @@ def search(
 
 
 def _tuner(name: str, peer: Peer, *, epochs: int, seed: int, folder: Path) -> keras_tuner.Tuner:
-    """A tuner that only the clock ends."""
+    """A tuner with so many trials that only the time limit ends its search."""
     options = {
         "objective": "val_accuracy",
         "seed": seed,

@@ -1,8 +1,8 @@
-"""What both Keras peers share: the vectorised texts, the datasets and the model, in stock Keras.
+"""The texts, datasets and model that both Keras peers share, in stock Keras.
 
-Fair to them where there was a choice: texts are vectorised once a trial, not once an epoch;
-`tf.data` prefetches; validation comes in batches of 512, as in this program; TensorFlow has the
-whole machine (its default threads).
+Where there was a choice, it favours the peers: texts are vectorised once for each trial, not once
+for each epoch; `tf.data` prefetches; validation batches have 512 texts, as in this program; and
+TensorFlow uses the whole machine (its default threads).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ VALIDATION_BATCH_SIZE = 512
 def vectorized(
     texts: Texts, *, vocab_size: int, sequence_length: int, seed: int
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Training and validation batches of ids: a `TextVectorization` adapted on the training texts,
-    applied once.
+    """Training and validation batches of ids, from one call of a `TextVectorization` layer that is
+    adapted on the training texts.
     """
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length

@@ -1,5 +1,5 @@
-"""A plain Optuna script in the style of Optuna's own Keras example: one process, one objective
-function, a pruning callback.
+"""A plain Optuna script in the style of Optuna's Keras example: one process, one objective function
+and a pruning callback.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from benchmarks.texts import Texts
 def train_list(
     *, texts: Texts, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
-    """Train the configurations one after the other, each to its end; the clock stands over
-    `study.optimize` alone.
+    """Train the configurations one after the other, each for all epochs; only `study.optimize` is
+    timed.
 
-    The pruning callback reports each epoch, as in the example; the pruner that would be
-    MedianPruner never prunes here, so that all sides finish the same trials.
+    The pruning callback reports each epoch, as in the example. The pruner, which is MedianPruner in
+    the example, never prunes here, because all sides must finish the same trials.
     """
 
     def objective(trial: optuna.Trial) -> float:

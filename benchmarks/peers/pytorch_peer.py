@@ -1,9 +1,9 @@
-"""The same training step in PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.Linear`, Adam.
+"""The same training step in PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.Linear` and Adam.
 
-Fair to it: texts are padded after their end, so the state at each text's last token is Keras'
-masked output, and the padded sequence needs no packing (which is slower); Adam is PyTorch's fused
-one; numbers too small for a float32 are taken as 0, as TensorFlow does, without which a gradient
-that fades over 200 steps makes it ten times slower.
+Where there was a choice, it favours PyTorch. Texts are padded at their end, so the state at a
+text's last token equals Keras' masked output without packed sequences, which are slower. Adam is
+PyTorch's fused version. Denormal numbers are flushed to 0, as in TensorFlow; without that, a
+gradient that vanishes over 200 time steps makes the step ten times slower.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from benchmarks.configurations import DROPOUT, LEARNING_RATE
 
 
 class Classifier(nn.Module):
-    """Logits of the batch (batch,) from ids (batch, length) and each text's number of tokens
-    (batch,).
-    """
+    """Logits (batch,) from ids (batch, length) and the number of tokens of each text (batch,)."""
 
     def __init__(self, *, vocab_size: int, embedding_dim: int, units: int) -> None:
         super().__init__()
@@ -45,8 +43,8 @@ def step_seconds(
     embedding_dim: int,
     units: int,
 ) -> float:
-    """Seconds a training step over batches (n_batches, batch, length), the first left out, on one
-    thread.
+    """Seconds per training step on one thread, over batches (n_batches, batch, length) without the
+    first.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -1,1 +1,1 @@
-"""Search spaces of the benchmarks."""
+"""The search space of the benchmarks."""

@@ -1,6 +1,6 @@
-"""The one search space of all sides: the ranges of the fixed list, and a learning rate.
+"""The search space of all sides: the ranges of the fixed configurations, and a learning rate.
 
-KerasTuner's peer inherits it, so that it searches the same ranges by the same declarations.
+KerasTuner's peer inherits from it, and so searches the same ranges with the same declarations.
 """
 
 import keras
@@ -10,7 +10,7 @@ from tuning.models import lstm_classifier
 
 
 class SameSpace(keras_tuner.HyperModel):
-    """A masked LSTM; `TextVectorization` drops the end of a long text, so this side does too."""
+    """A masked LSTM. The end of a long text is dropped, as by the peers' `TextVectorization`."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 1_000, 30_000, sampling="log", default=20_000)

@@ -278,4 +278,4 @@ def test_clean_names_first_and_removes_with_yes(
     ran = run_cli("clean", "--yes")
     assert ran.code == 0 and "freed" in ran.out
     assert not (results.artifacts_dir / "nobody").exists()
-    assert "Nothing" in run_cli("clean").out
+    assert "nothing to remove" in run_cli("clean").out

@@ -1,4 +1,5 @@
-"""The command line: commands, flags, what they print, the log.
+"""The command line: the commands, their flags, their output, and the log of a study.
 
-Imports every other package and the modules directly in `tuning`.
+Its modules may import every other package and the modules directly in `tuning`; heavy imports are
+inside the commands, so that `--help` is fast.
 """

@@ -1,4 +1,4 @@
-"""Where a command's log lines go."""
+"""The log file of a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.results import StudyDir, visible
 
 @contextlib.contextmanager
 def logging_to(folder: StudyDir) -> Iterator[None]:
-    """This run's log lines go to the study's log, if the folder can hold one."""
+    """Write the log lines of the block to the study's log file, if the study's folder exists."""
     import optuna
 
     optuna.logging.disable_default_handler()
@@ -30,8 +30,8 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
 
 
 class _LateFileHandler(logging.FileHandler):
-    """Opens its file when there is a line and the folder exists, so that a refused command leaves
-    no folder behind.
+    """Opens its file at the first line, and drops lines while the folder does not exist: a command
+    that is refused leaves no folder behind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,8 +43,8 @@ class _LateFileHandler(logging.FileHandler):
 
 
 class _OneLine(logging.Formatter):
-    """A message stays on its line, whatever names out of data it holds; a traceback follows on its
-    own lines.
+    """Keeps a message on one line, even if names out of data contain line breaks; a traceback
+    follows on lines of its own.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tuning.errors import ExportError
+from tuning.errors import ArgumentError, ExportError
 from tuning.evaluation.metrics import Array, class_probabilities
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMS, TOKEN_IDS, VOCABULARY, load_form
@@ -44,10 +44,10 @@ def load(
     Raises:
         ExportError: the form is not in the export, was changed since it was written, or can't be
             loaded.
-        ValueError: an unknown form.
+        ArgumentError: an unknown form.
     """
     if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}; received {form!r}.")
+        raise ArgumentError(f"form must be one of {', '.join(FORMS)}; received {form!r}.")
     manifest = read_manifest(folder) if manifest is None else manifest
     path = FORMS[form].path
     if not (folder / path).exists():

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from tuning.confirmation.rounds import Confirmation
-from tuning.errors import StudyError
+from tuning.errors import ArgumentError, StudyError
 from tuning.report.figures import learning_curves
 from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
@@ -155,7 +155,7 @@ def make_server(
 
     Raises:
         StudyError: there is no study yet, or the port is in use.
-        ValueError: `host` is no name or address, or `port` is none.
+        ArgumentError: `host` is no name or address, or `port` is none.
     """
     local = storage_url == results.storage_url(None)
     storage = (
@@ -183,7 +183,7 @@ def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what is bound to `host`.
 
     Raises:
-        ValueError: it is no name or address.
+        ArgumentError: it is no name or address.
     """
     return ipaddress.ip_address(_resolved(host)[1].partition("%")[0]).is_loopback
 
@@ -194,7 +194,7 @@ def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
             raise OSError
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise ValueError(
+        raise ArgumentError(
             f"--host must be a name or an address of this machine, such as {HOST}; received"
             f" {host!r}."
         ) from error
@@ -294,7 +294,7 @@ def check_port(port: int, host: str = HOST) -> None:
         StudyError: it is in use or not allowed, or `host` is another machine's.
     """
     if not 1 <= port <= 65535:
-        raise ValueError(f"--port must lie in 1..65535; received {port}.")
+        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
     with socket.socket(_resolved(host)[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

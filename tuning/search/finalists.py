@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from tuning.config import sign
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.errors import ArgumentError
 from tuning.search.open_trials import key
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
@@ -48,11 +49,11 @@ class Terms:
     def __post_init__(self) -> None:
         for name, value in (("--top", self.top), ("--seeds", self.n_seeds)):
             if value < 1:
-                raise ValueError(f"{name} must be 1 or more; received {value}.")
+                raise ArgumentError(f"{name} must be 1 or more; received {value}.")
         if self.n_pruned < 0:
-            raise ValueError(f"--pruned must be 0 or more; received {self.n_pruned}.")
+            raise ArgumentError(f"--pruned must be 0 or more; received {self.n_pruned}.")
         if self.share is not None and not self.share > 0:
-            raise ValueError(f"--share must be more than 0; received {self.share:g}.")
+            raise ArgumentError(f"--share must be more than 0; received {self.share:g}.")
 
 
 DEFAULT_TERMS = Terms()

@@ -19,7 +19,7 @@ from tuning.config import DEFAULT_TRIALS, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory
-from tuning.errors import StudyError
+from tuning.errors import ArgumentError, StudyError
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search.loop import Search
@@ -91,9 +91,9 @@ def tune(
         TuningError: what a user can mend; nothing that was finished is lost.
     """
     if n_trials is not None and n_trials < 1:
-        raise ValueError(f"--n-trials must be 1 or more; received {n_trials}.")
+        raise ArgumentError(f"--n-trials must be 1 or more; received {n_trials}.")
     if timeout_seconds is not None and timeout_seconds <= 0:
-        raise ValueError(f"--timeout-seconds must be more than 0; received {timeout_seconds:g}.")
+        raise ArgumentError(f"--timeout-seconds must be more than 0; received {timeout_seconds:g}.")
     started = time.monotonic()
     folder = results.study(config.study)
     space_path = find_space(config.space)
@@ -221,7 +221,7 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
     What a flag changes of an existing study is refused by `open_study`.
 
     Raises:
-        ValueError: a value out of range, or an unknown metric, sampler or pruner.
+        ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
     """
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
     values = base.to_dict()

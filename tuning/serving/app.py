@@ -17,7 +17,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
-from tuning.errors import ServeError
+from tuning.errors import ArgumentError, ServeError
 from tuning.serving.bodies import (
     PROBLEMS,
     Explanation,
@@ -200,7 +200,7 @@ def listen(host: str, port: int) -> socket.socket:
         ServeError: the port is in use or not allowed, or the host is not this machine.
     """
     if not 1 <= port <= 65535:
-        raise ValueError(f"--port must lie in 1..65535; received {port}.")
+        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -30,7 +30,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.errors import StudyError
+from tuning.errors import ArgumentError, StudyError
 from tuning.results import StudyDir, read_json, write_json
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
@@ -79,7 +79,7 @@ class Coordinators:
         dead_seconds: float = DEAD_SECONDS,
     ) -> None:
         if not dead_seconds > 0:
-            raise ValueError(f"--dead-seconds must be more than 0; received {dead_seconds:g}.")
+            raise ArgumentError(f"--dead-seconds must be more than 0; received {dead_seconds:g}.")
         self.own = own
         self._study, self._dead_seconds = study, dead_seconds
         self._about: dict[str, Any] = {

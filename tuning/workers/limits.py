@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
+from tuning.errors import ArgumentError
 from tuning.hardware import memory_limit
 from tuning.outcomes import FailureReason
 from tuning.workers.pool import AnyWorker
@@ -43,7 +44,7 @@ class TrialLimits:
             ("--silent-seconds", self.silent_seconds),
         ):
             if value is not None and not value > 0:
-                raise ValueError(f"{name} must be more than 0; received {value:g}.")
+                raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
 
 
 def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, cast
 import psutil
 
 from tuning.data.chunks import available_cores
-from tuning.errors import SpaceError
+from tuning.errors import ArgumentError, SpaceError
 from tuning.results import translated
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
@@ -142,7 +142,7 @@ class Pool:
         memory_mb: float | None = None,
     ) -> None:
         if n_workers < 1:
-            raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
+            raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         n_threads = max((n_cores or available_cores()) // n_workers, 1)
         start_server(log_path)
         settings = [

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuning.errors import ArgumentError
 from tuning.workers.limits import MIN_MEMORY_MB, TrialLimits, with_memory
 from tuning.workers.pool import AnyPool, Pool, default_workers, start_server
 
@@ -28,26 +29,28 @@ class PoolChoice:
 
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
-            raise ValueError(f"--pool must be one of {', '.join(POOLS)}; received {self.pool!r}.")
+            raise ArgumentError(
+                f"--pool must be one of {', '.join(POOLS)}; received {self.pool!r}."
+            )
         for name, value in (
             ("--ray-address", self.ray_address),
             ("--cpus-per-worker", self.cpus_per_worker),
             ("--gpus-per-worker", self.gpus_per_worker),
         ):
             if value is not None and self.pool != "ray":
-                raise ValueError(
+                raise ArgumentError(
                     f"{name} must go with --pool ray; received {value!r} with --pool {self.pool}."
                 )
         if self.cpus_per_worker is not None and not self.cpus_per_worker > 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"--cpus-per-worker must be more than 0; received {self.cpus_per_worker:g}."
             )
         if self.gpus_per_worker is not None and not self.gpus_per_worker >= 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"--gpus-per-worker must be 0 or more; received {self.gpus_per_worker:g}."
             )
         if self.ray_address is not None and "://" in self.ray_address:
-            raise ValueError(
+            raise ArgumentError(
                 "--ray-address must be auto or host:port, on a machine of the cluster; received"
                 f" {self.ray_address!r}."
             )

@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 
 from tuning import __version__
 from tuning.data.corpus import open_corpus
-from tuning.errors import PoolError, SpaceError, StorageError
+from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
 from tuning.results import write_bytes
 from tuning.workers.messages import (
     Declare,
@@ -219,7 +219,7 @@ class RayPool:
         self, n_workers: int, *, shares: Shares, log_path: Path, memory_mb: float | None = None
     ) -> None:
         if n_workers < 1:
-            raise ValueError(f"n_workers must be 1 or more; received {n_workers}.")
+            raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         self._ray = load_ray(local=False)
         self._shares, self._files = shares, _Files(self._ray)
         self._n_failed_starts, self._last_ready = 0, time.monotonic()

@@ -20,12 +20,12 @@ from tests.commands import Ran
 from tests.paths import ROOT
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
-from tuning.cli import commands, display, progress
+from tuning.cli import app, console, display, tune
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import DEFAULT_SHARE
 from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
 from tuning.results import ResultsDir
-from tuning.search import confirm
+from tuning.search import finalists
 from tuning.search.tune import Outcome
 from tuning.study.coordinators import DEAD_SECONDS
 from tuning.workers.limits import SILENT_SECONDS
@@ -141,6 +141,22 @@ def test_tune_refuses_a_wrong_space(
     assert not (tmp_path / "results" / "optuna.db").exists()
 
 
+def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exception is raised, so that Python prints its traceback, however it is worded."""
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise ValueError("shapes must be equal; received (2,) and (3,).")
+
+    folder = tmp_path / "results" / "s"
+    folder.mkdir(parents=True)
+    (folder / "study.json").write_text("{}")
+    monkeypatch.setattr("tuning.report.page.write_report", fails)
+    with pytest.raises(ValueError, match="shapes must be equal"):
+        run_cli("report", "--study", "s")
+
+
 def test_bad_flag_is_exit_2(run_cli: Run) -> None:
     assert run_cli("tune", "--n-trials", "many").code == 2
 
@@ -188,7 +204,7 @@ def test_unknown_study_lists_those_there_are(
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "it holds s" in done.stderr.replace("\n", " ")
+    assert "it has s" in done.stderr.replace("\n", " ")
 
 
 def test_export_that_is_missing_says_what_to_type(run_cli: Run, tmp_path: Path) -> None:
@@ -363,14 +379,14 @@ def test_spaces_lists_ranges_and_defaults(run_cli: Run) -> None:
 
 
 def test_help_of_every_command_is_its_docstring() -> None:
-    for command in commands.app.registered_commands:
+    for command in app.app.registered_commands:
         assert command.callback is not None
         assert command.callback.__doc__
 
 
 def options_of_commands() -> dict[tuple[str, str], TyperOption]:
     """Every option of every command by the two names that a user types."""
-    group = typer.main.get_command(commands.app)
+    group = typer.main.get_command(app.app)
     assert isinstance(group, TyperGroup)
     found = [
         (name, option) for name, command in group.commands.items() for option in command.params
@@ -400,15 +416,15 @@ def test_help_of_every_option_is_a_sentence_with_its_default(command: str, flag:
         ("--n-trials", DEFAULT_TRIALS),
         ("--pool", PoolChoice.pool),
         ("--positive-from", DataConfig.positive_from),
-        ("--pruned", confirm.DEFAULT_PRUNED),
+        ("--pruned", finalists.DEFAULT_PRUNED),
         ("--pruner", StudyConfig.pruner),
         ("--sampler", StudyConfig.sampler),
         ("--seed", StudyConfig.seed),
-        ("--seeds", confirm.DEFAULT_SEEDS),
+        ("--seeds", finalists.DEFAULT_SEEDS),
         ("--share", DEFAULT_SHARE),
         ("--silent-seconds", SILENT_SECONDS),
         ("--space", StudyConfig.space),
-        ("--top", confirm.DEFAULT_TOP),
+        ("--top", finalists.DEFAULT_TOP),
     ],
 )
 def test_default_in_the_help_is_the_one_that_is_used(flag: str, default: object) -> None:
@@ -464,7 +480,7 @@ def test_help_of_a_duration_says_its_unit(flag: str) -> None:
     ],
 )
 def test_default_study_is_a_legal_name(space: str, data: str, name: str) -> None:
-    assert commands.default_study(space, data) == name
+    assert tune.default_study(space, data) == name
     assert ResultsDir(Path("r")).study(name).name == name
 
 
@@ -473,11 +489,11 @@ def test_default_study_is_a_legal_name(space: str, data: str, name: str) -> None
     [(0, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
 )
 def test_duration_in_words(seconds: float, words: str) -> None:
-    assert display.duration(seconds) == words
+    assert console.duration(seconds) == words
 
 
 def test_printable_takes_control_characters_out() -> None:
-    assert display.printable("a\x1b[31mred\x07\nb" + "c" * 100, 12) == "a [31mred  …"
+    assert console.printable("a\x1b[31mred\x07\nb" + "c" * 100, 12) == "a [31mred  …"
 
 
 @pytest.mark.slow
@@ -709,7 +725,7 @@ def test_serve_for_other_machines_warns(
 def test_predict_of_a_file_says_how_far_it_is(
     run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
     (tmp_path / "new.txt").write_text("good film\n" * 20)
     done = run_cli(
         "predict",

@@ -1,0 +1,59 @@
+"""The command line: its commands, and the exit status of each way to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+from rich.markup import escape
+
+from tuning.cli.confirm import INTERRUPTED, confirm
+from tuning.cli.console import error_console
+from tuning.cli.data import data_card, spaces
+from tuning.cli.exports import export_best, predict, serve
+from tuning.cli.studies import clean, dashboard, report, status
+from tuning.cli.tune import tune
+from tuning.errors import SpaceBug, TuningError
+
+app = typer.Typer(
+    name="tuning",
+    help="Hyperparameter tuning for Keras text classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (
+    *(tune, confirm, dashboard, report, export_best, predict, serve),
+    *(status, clean, data_card, spaces),
+):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line.
+
+    The exit status is 0 after success, 1 after a `TuningError`, whose message is printed, 2 after
+    flags that can't be parsed, and 130 after Ctrl-C. Any other exception is a bug, and is raised.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.captureWarnings(True)
+    # A log that can't be written must neither stop a command nor print a traceback for each line.
+    logging.raiseExceptions = False
+    try:
+        app()
+    except SpaceBug as bug:
+        if bug.traceback:
+            error_console.print(escape(bug.traceback.rstrip()), style="dim")
+        _fail(str(bug))
+    except TuningError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        error_console.print("Interrupted.")
+        sys.exit(INTERRUPTED)
+
+
+def _fail(message: str) -> None:
+    error_console.print(f"[bold red]error:[/] {escape(message)}")
+    sys.exit(1)

@@ -1,0 +1,142 @@
+"""`confirm`: the best configurations again, on fresh seeds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from tuning.cli.console import console
+from tuning.cli.display import steps
+from tuning.cli.logs import logging_to
+from tuning.cli.options import RESULTS, Results, Storage, Study, given
+from tuning.cli.search_options import (
+    CpusPerWorker,
+    GpusPerWorker,
+    Pool,
+    RayAddress,
+    SilentSeconds,
+    TrialMemory,
+    TrialSeconds,
+    Workers,
+    check_workers,
+    pool_choice,
+    trial_limits,
+)
+from tuning.cli.tables import print_confirmation
+from tuning.results import ResultsDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuning.confirmation.rounds import Confirmation
+
+INTERRUPTED = 130  # the exit status that a shell gives a program which Ctrl-C ended
+
+
+def confirm(
+    *,
+    study: Study = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            help=(
+                "Number of the best configurations to train again, beside the baseline (default 5)."
+            ),
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds", help="Maximum number of fresh seeds for each configuration (default 5)."
+        ),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            "--share",
+            help=(
+                "Maximum worker time of the confirmation, as a share of the search's worker time"
+                " (default 0.25, and more if three seeds of the two best and the baseline need it)."
+            ),
+        ),
+    ] = None,
+    pruned: Annotated[
+        int | None,
+        typer.Option(
+            "--pruned",
+            help=(
+                "Maximum number of pruned trials to train to their last epoch, if time is left"
+                " (default 5)."
+            ),
+        ),
+    ] = None,
+    workers: Workers = None,
+    pool: Pool = "process",
+    ray_address: RayAddress = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    trial_seconds: TrialSeconds = None,
+    trial_memory_mb: TrialMemory = None,
+    silent_seconds: SilentSeconds = None,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """Train the best configurations and the baseline again on fresh seeds.
+
+    The same command continues a confirmation that was stopped.
+    """
+    from tuning.report.drawing import DashboardDrawing
+    from tuning.search import confirm as confirming
+    from tuning.search.finalists import Terms
+
+    limits = trial_limits(
+        seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds
+    )
+    choice = pool_choice(pool, address=ray_address, cpus=cpus_per_worker, gpus=gpus_per_worker)
+    root = ResultsDir(results)
+    check_workers(workers)
+    folder = root.existing(study)
+    terms = Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
+    with logging_to(folder):
+        confirmation = run_confirmation(
+            partial(
+                confirming.confirm,
+                root,
+                folder,
+                storage_url=root.storage_url(storage),
+                terms=terms,
+                n_workers=workers,
+                limits=limits,
+                pool_choice=choice,
+                drawing=DashboardDrawing(),
+            )
+        )
+    if not confirmation.is_over:
+        raise typer.Exit(INTERRUPTED)
+
+
+def run_confirmation(confirm: Callable[..., Confirmation]) -> Confirmation:
+    """Run a confirmation, show its progress, and print its result."""
+    from tuning.report.sentences import plan
+
+    with steps() as progress:
+
+        def start(confirmation: Confirmation, n_workers: int) -> None:
+            text = plan(confirmation, n_workers=n_workers)
+            if text:
+                console.print(escape(text))
+
+        def change(event: str, confirmation: Confirmation) -> None:
+            share = confirmation.spent_seconds / confirmation.budget_seconds
+            progress(event, min(share, 1.0))
+
+        progress("confirming the best on fresh seeds", 0.0)
+        confirmation = confirm(progress=progress, on_start=start, on_change=change)
+    print_confirmation(confirmation)
+    if not confirmation.is_over:
+        console.print("Interrupted; the same command continues the confirmation.")
+    return confirmation

@@ -1,0 +1,53 @@
+"""The two consoles, and text out of data made safe to print on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from tuning.results import visible
+
+
+class PlainConsole(Console):
+    """A console that shows text out of data as it is: escape sequences have no effect, and
+    `:words:` do not become emoji.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
+
+
+console = PlainConsole()
+error_console = PlainConsole(stderr=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error."""
+    error_console.print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+def printable(text: str, width: int) -> str:
+    """One line of text without control characters, cut to `width` characters."""
+    line = visible(text[: 4 * width])
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def duration(seconds: float) -> str:
+    """A duration in words: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def server_url(host: str, port: int) -> str:
+    """The address of a server as a browser takes it; an IPv6 address gets brackets."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,60 @@
+"""`data-card` and `spaces`: the data and the search spaces before a search."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from tuning.cli.console import console
+from tuning.cli.display import steps
+from tuning.cli.options import (
+    RESULTS,
+    Data,
+    DataDir,
+    DropStars,
+    LabelColumn,
+    PositiveFrom,
+    Results,
+    SplitSeed,
+    TextColumn_,
+    data_flags,
+    given,
+)
+from tuning.cli.tables import card_table, space_table
+from tuning.config import DataConfig, StudyConfig
+from tuning.results import ResultsDir
+
+
+def data_card(
+    *,
+    data: Data = None,
+    text_column: TextColumn_ = None,
+    label_column: LabelColumn = None,
+    data_dir: DataDir = None,
+    positive_from: PositiveFrom = None,
+    drop_stars: DropStars = None,
+    seed: SplitSeed = None,
+    results: Results = RESULTS,
+) -> None:
+    """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""
+    from tuning.data.prepare import prepare_corpus
+
+    flags = data_flags(
+        data=data,
+        text_column=text_column,
+        label_column=label_column,
+        data_dir=data_dir,
+        positive_from=positive_from,
+        drop_stars=drop_stars,
+    )
+    config = StudyConfig(study="data-card", data=DataConfig(**flags), **given(seed=seed))
+    with steps() as progress:
+        corpus, _ = prepare_corpus(config, results=ResultsDir(results), progress=progress)
+    console.print(card_table(corpus.card))
+
+
+def spaces() -> None:
+    """List the search spaces with their hyperparameters, ranges and defaults."""
+    from tuning.search.tune import declared_spaces
+
+    for name, (path, space) in declared_spaces(n_classes=2).items():
+        console.print(space_table(f"{escape(name)}  [dim]{escape(str(path))}[/]", space))

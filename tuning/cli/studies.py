@@ -1,0 +1,131 @@
+"""The commands about studies: `dashboard`, `report`, `status` and `clean`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from tuning.cli.console import console, printable, server_url, warn
+from tuning.cli.options import HOST, RESULTS, Host, Results, Storage, Study
+from tuning.cli.tables import best_table, removable_table
+from tuning.results import ResultsDir, StudyDir
+
+if TYPE_CHECKING:
+    from tuning.spaces.loading import SearchSpace
+    from tuning.study.summary import Summary
+
+DEFAULT_PORT = 8080
+
+
+def dashboard(
+    *,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            show_default=False,
+            help=f"TCP port of the Dashboard (default {DEFAULT_PORT}).",
+        ),
+    ] = DEFAULT_PORT,
+    host: Host = HOST,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C.
+
+    The Dashboard has no authentication: do not open it to other machines.
+    """
+    from tuning.report.dashboard import is_loopback, make_server
+
+    root = ResultsDir(results)
+    server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)
+    if not is_loopback(host):
+        warn(
+            f"Optuna Dashboard has no authentication: whoever reaches port {port} on {host} can"
+            " read, change and delete every study. docs/dashboard-behind-a-proxy.md shows how to"
+            " put a password before it."
+        )
+    url = server_url(host, port)
+    console.print(escape(f"Optuna Dashboard: {url}/dashboard  (Ctrl-C ends it)"))
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+def report(*, study: Study = None, storage: Storage = None, results: Results = RESULTS) -> None:
+    """Write report.html, one page that opens offline, and trials.csv."""
+    from tuning.report.page import write_report
+
+    root = ResultsDir(results)
+    page, table = write_report(root, root.existing(study), storage_url=root.storage_url(storage))
+    console.print(escape(f"Report: {page}\nTrials: {table}"))
+
+
+def status(
+    *,
+    study: Study = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object, for scripts (default: tables and sentences)."
+        ),
+    ] = False,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """Print a study's best trials, the counts of its trials, and the time of each phase."""
+    from tuning.study.summary import status_of
+
+    root = ResultsDir(results)
+    folder = root.existing(study)
+    values, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
+    if as_json:
+        sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    else:
+        _print_status(values, summary, space, folder=folder)
+
+
+def _print_status(
+    values: dict[str, Any], summary: Summary, space: SearchSpace, *, folder: StudyDir
+) -> None:
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.report.sentences import verdict
+    from tuning.report.tables import clock_sentence, coordinator_sentences, counts_sentence
+
+    console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
+    if summary.best:
+        confirmation = Confirmation.load(folder)
+        console.print(best_table(summary, space, confirmation))
+        console.print(escape(verdict(summary, confirmation)))
+    console.print(clock_sentence(summary))
+    for sentence in coordinator_sentences(values["coordinators"]):
+        console.print(escape(printable(sentence, 200)))
+
+
+def clean(
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove the files (default: only list them).")
+    ] = False,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """List the files in the results folder that no study needs, or remove them with --yes."""
+    from tuning.study.housekeeping import find_removable, remove
+
+    root = ResultsDir(results)
+    files = find_removable(root, storage_url=root.storage_url(storage))
+    if not files:
+        console.print("There is nothing to remove: every file belongs to a study.")
+        return
+    console.print(removable_table(files))
+    total = f"{sum(file.n_bytes for file in files) / 2**20:,.1f} MB"
+    if yes:
+        remove(files)
+        console.print(f"{total} freed.")
+    else:
+        console.print(f"{total} to free; add --yes (make: YES=1) to remove the files.")

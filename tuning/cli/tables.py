@@ -1,0 +1,209 @@
+"""Tables and sentences about a search, a confirmation, an export, the data and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tuning.cli.console import console, duration, printable
+from tuning.results import StudyDir
+
+if TYPE_CHECKING:
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.search.tune import Outcome
+    from tuning.spaces.loading import SearchSpace
+    from tuning.study.housekeeping import Removable
+    from tuning.study.summary import Summary
+
+# Columns of a format's table that a terminal has no room for; the model card has all columns.
+CARD_ONLY_COLUMNS = ("takes", "needs")
+
+
+def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) -> None:
+    """Print how a search ended, its best trials, and the ranges to widen next.
+
+    `confirmation` is that of an earlier call, whose best trial is marked.
+    """
+    from tuning.report.next_ranges import near_bounds
+    from tuning.report.sentences import verdict
+
+    summary = outcome.summary
+    ended = {
+        "finished": f"All {outcome.n_trials} trials are finished.",
+        "timeout": "The time limit is reached; the same command continues the search.",
+        "interrupted": "Interrupted; the same command continues the search.",
+        "exhausted": "Every point of the grid is finished.",
+    }[outcome.ended]
+    console.print(ended)
+    if summary.best is not None:
+        console.print(best_table(summary, outcome.space, confirmation))
+    console.print(escape(verdict(summary)))
+    for advice in near_bounds(summary, outcome.space, confirmation):
+        console.print(escape(advice.sentence))
+
+
+def print_confirmation(confirmation: Confirmation) -> None:
+    """Print the finalists with their repeats, and the verdict."""
+    from tuning.confirmation.estimates import estimate
+    from tuning.report.sentences import rows, sentences
+
+    estimates = estimate(confirmation)
+    if estimates is None:
+        if confirmation.is_over:
+            console.print(_budget_too_small(confirmation))
+        return
+    header, cells = rows(confirmation, estimates)
+    table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
+    for column in header:
+        table.add_column(column, justify="right", no_wrap=column in ("trial", "corrected mean"))
+    for row in cells:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for line in sentences(confirmation, estimates):
+        console.print(escape(line))
+
+
+def _budget_too_small(confirmation: Confirmation) -> str:
+    shortest = min(finalist.seconds for finalist in confirmation.finalists)
+    return (
+        "Nothing is confirmed yet: no seed has been trained by all finalists. One training takes"
+        f" at least {duration(shortest)} of worker time, and the budget is"
+        f" {duration(confirmation.budget_seconds)}. Type `make confirm SHARE=1` for a larger"
+        " budget."
+    )
+
+
+def print_test_scores(manifest: dict[str, Any]) -> None:
+    """Print the test scores of the best, the baseline and the references, and whether the best is
+    ahead of each of the others.
+    """
+    from tuning.evaluation.statistics import interval_text
+    from tuning.evaluation.test_split import BEST, named_entries
+    from tuning.report.sentences import comparison
+
+    table = Table(
+        title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals",
+        title_justify="left",
+    )
+    for column in ("model", "epochs", "accuracy", "F1", "AUC", "loss"):
+        table.add_column(
+            column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy"
+        )
+    for name, model in named_entries(manifest).items():
+        test = [model["test"][score] for score in ("f1", "auc", "loss")]
+        accuracy = interval_text(model["test"]["accuracy"], *model["test_intervals"]["accuracy"])
+        cells = ["" if value is None else f"{value:.4f}" for value in test]
+        table.add_row(escape(name), str(model.get("epochs", "")), accuracy, *cells)
+    console.print(table)
+    for name, difference in manifest["comparisons"].items():
+        console.print(escape(comparison(name, difference, trial=manifest["scores"][BEST]["trial"])))
+    if len(manifest["test_looks"]) > 1:
+        earlier = ", ".join(look["when"] for look in manifest["test_looks"][:-1])
+        console.print(
+            f"This is evaluation number {len(manifest['test_looks'])} on the test split. Choosing"
+            f" after repeated evaluations makes the scores too good; earlier: {earlier}."
+        )
+
+
+def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
+    """Print every format of an export with its size, difference and latency, the formats that were
+    left out, and the limits of the model.
+    """
+    from tuning.export.versions import earlier
+
+    console.print(_formats_table(manifest, folder))
+    int8 = manifest["forms"].get("model_int8.tflite")
+    if int8:
+        change = int8["accuracy"]
+        bounds = f"[{change['change_low']:+.4f}, {change['change_high']:+.4f}]"
+        console.print(
+            escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}.")
+        )
+    for name, reason in manifest["left_out"].items():
+        console.print(f"{name} left out: {escape(reason)}")
+    for limit in manifest["limits"]:
+        console.print(escape(limit))
+    kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
+    if kept:
+        console.print(f"Earlier exports are kept in {kept}.")
+
+
+def _formats_table(manifest: dict[str, Any], folder: StudyDir) -> Table:
+    from tuning.export.model_card import FORM_COLUMNS, form_rows
+
+    title = (
+        f"Export {manifest['export_number']}: {folder.best_dir}/, compared on"
+        f" {manifest['n_parity_texts']:,} texts"
+    )
+    table = Table(title=escape(title), title_justify="left")
+    shown = [n for n, column in enumerate(FORM_COLUMNS) if column not in CARD_ONLY_COLUMNS]
+    for number in shown:
+        table.add_column(FORM_COLUMNS[number], justify="right" if number else "left", no_wrap=True)
+    for row in form_rows(manifest):
+        table.add_row(*(row[number] for number in shown))
+    return table
+
+
+def print_next(folder: StudyDir) -> None:
+    """Print the commands to type after a search."""
+    name = folder.name
+    console.print(
+        f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}"
+    )
+
+
+def best_table(
+    summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
+) -> Table:
+    """The best trials and the baseline, one column for each trial: five trials fit a terminal,
+    however many hyperparameters they have.
+    """
+    from tuning.report.tables import best_rows
+
+    header, rows = best_rows(summary, space, confirmation)
+    table = Table(
+        title=f"The best of the search, of {summary.n_finished} finished trials",
+        title_justify="left",
+    )
+    table.add_column(header[0], no_wrap=True)
+    for row in rows:
+        table.add_column(escape(row[0]), justify="right")
+    for number, name in enumerate(header[1:], start=1):
+        table.add_row(escape(name), *(escape(row[number]) for row in rows))
+    return table
+
+
+def card_table(card: dict[str, Any]) -> Table:
+    """The data card."""
+    from tuning.report.tables import data_rows
+
+    table = Table(title="Data", title_justify="left", show_header=False)
+    for name, value in data_rows(card):
+        table.add_row(name, escape(printable(value, 400)))
+    return table
+
+
+def removable_table(files: list[Removable]) -> Table:
+    """The files that no study needs, with their sizes."""
+    table = Table(title="Files that no study needs", title_justify="left")
+    for column in ("MB", "path", "why"):
+        table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
+    for file in files:
+        path = escape(printable(str(file.path), 400))
+        table.add_row(f"{file.n_bytes / 2**20:,.1f}", path, file.reason)
+    return table
+
+
+def space_table(title: str, space: SearchSpace) -> Table:
+    """The hyperparameters of a search space; `title` is rich markup."""
+    table = Table(title=title, title_justify="left")
+    for column in ("hyperparameter", "range", "default", "only where"):
+        table.add_column(column)
+    for item in space.hyperparameters:
+        where = ", ".join(
+            f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in item.conditions
+        )
+        table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
+    return table

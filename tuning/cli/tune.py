@@ -1,0 +1,225 @@
+"""`tune`: a search, and the confirmation of its best."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tuning.cli.confirm import INTERRUPTED, run_confirmation
+from tuning.cli.console import console
+from tuning.cli.display import SearchDisplay
+from tuning.cli.logs import logging_to
+from tuning.cli.options import (
+    RESULTS,
+    Data,
+    DataDir,
+    DropStars,
+    LabelColumn,
+    PositiveFrom,
+    Results,
+    Storage,
+    TextColumn_,
+    data_flags,
+    given,
+)
+from tuning.cli.search_options import (
+    Confirm,
+    CpusPerWorker,
+    DeadSeconds,
+    Epochs,
+    GpusPerWorker,
+    Join,
+    KeepGoing,
+    MaxLatency,
+    MaxParameters,
+    Metric,
+    NewStudy,
+    Objectives,
+    Pool,
+    Pruner,
+    RayAddress,
+    Sampler,
+    Seed,
+    SilentSeconds,
+    Space,
+    TimeoutSeconds,
+    TrialMemory,
+    Trials,
+    TrialSeconds,
+    Workers,
+    check_workers,
+    objective_flags,
+    pool_choice,
+    trial_limits,
+)
+from tuning.cli.tables import print_next, print_outcome
+from tuning.config import DataConfig, StudyConfig
+from tuning.errors import ArgumentError
+from tuning.results import ResultsDir, StudyDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.search.session import Session
+    from tuning.search.tune import Outcome
+
+
+def tune(
+    *,
+    study: NewStudy = None,
+    space: Space = None,
+    data: Data = None,
+    text_column: TextColumn_ = None,
+    label_column: LabelColumn = None,
+    data_dir: DataDir = None,
+    positive_from: PositiveFrom = None,
+    drop_stars: DropStars = None,
+    n_trials: Trials = None,
+    timeout_seconds: TimeoutSeconds = None,
+    epochs: Epochs = None,
+    workers: Workers = None,
+    pool: Pool = "process",
+    ray_address: RayAddress = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    seed: Seed = None,
+    metric: Metric = None,
+    objectives: Objectives = None,
+    max_parameters: MaxParameters = None,
+    max_latency_ms: MaxLatency = None,
+    sampler: Sampler = None,
+    pruner: Pruner = None,
+    trial_seconds: TrialSeconds = None,
+    trial_memory_mb: TrialMemory = None,
+    silent_seconds: SilentSeconds = None,
+    keep_going: KeepGoing = False,
+    storage: Storage = None,
+    join: Join = False,
+    dead_seconds: DeadSeconds = None,
+    confirm_best: Confirm = True,
+    results: Results = RESULTS,
+) -> None:
+    """Search for the best configuration and confirm it.
+
+    The same command continues a study that was stopped.
+
+    A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
+    created with. For an existing study these are the defaults, and other values are refused.
+    """
+    from tuning.report.drawing import DashboardDrawing
+    from tuning.search import tune as searching
+
+    flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
+    flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
+    if objectives is not None:
+        flags |= objective_flags(objectives, metric=metric, pruner=pruner)
+    data_values = data_flags(
+        data=data,
+        text_column=text_column,
+        label_column=label_column,
+        data_dir=data_dir,
+        positive_from=positive_from,
+        drop_stars=drop_stars,
+    )
+    flags |= given(data=data_values or None, train=given(epochs=epochs) or None)
+    root = ResultsDir(results)
+    folder = root.study(study or default_study(space, data))
+    check_workers(workers)
+    limits = trial_limits(
+        seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds
+    )
+    if join:
+        _fetch_study(folder, flags, study=study, storage=storage)
+    choice = pool_choice(pool, address=ray_address, cpus=cpus_per_worker, gpus=gpus_per_worker)
+    search = partial(
+        searching.tune,
+        searching.configure(folder.name, flags, folder),
+        results=root,
+        storage_url=root.storage_url(storage),
+        n_trials=n_trials,
+        timeout_seconds=timeout_seconds,
+        n_workers=workers,
+        limits=limits,
+        keep_going=keep_going,
+        pool_choice=choice,
+        drawing=DashboardDrawing(),
+        **given(dead_seconds=dead_seconds),
+    )
+    with logging_to(folder):
+        is_complete = _search_and_confirm(search, confirms=confirm_best and not join)
+    if not is_complete:
+        raise typer.Exit(INTERRUPTED)
+    if join:
+        console.print(
+            "Only the machine that created the study confirms its best: type the same `make tune`"
+            " there, or `make confirm`."
+        )
+    print_next(folder)
+
+
+def default_study(space: str | None, data: str | None) -> str:
+    """The name of a study of this search space and data set: `baseline_lstm-movie_reviews`."""
+    stem = Path((data or DataConfig.data).removeprefix("tfds:")).name.split(".")[0] or "data"
+    safe = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in stem)
+    return f"{Path(space or StudyConfig.space).stem}-{safe}"[:100]
+
+
+def _fetch_study(
+    folder: StudyDir, flags: dict[str, Any], *, study: str | None, storage: str | None
+) -> None:
+    """Create the local folder of a study that another machine has created."""
+    from tuning.study.study import fetch_study
+
+    if study is None or storage is None:
+        raise ArgumentError(
+            "--join must come with --study, the name of the study, and --storage, the URL of its"
+            f" storage; received {study!r} and {storage!r}."
+        )
+    fetch_study(folder, storage_url=storage, moved=flags)
+
+
+def _search_and_confirm(search: Callable[..., Outcome], *, confirms: bool) -> bool:
+    """Run a search and show its progress and outcome; then confirm its best, with the same workers.
+
+    Returns:
+        Whether both ran to their end: False if the user interrupted one of them.
+    """
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.search.confirm import confirm_within
+
+    confirmations: list[Confirmation] = []
+    with contextlib.ExitStack() as shown:
+        display = shown.enter_context(SearchDisplay())
+
+        def then(session: Session, outcome: Outcome) -> None:
+            shown.close()
+            print_outcome(outcome, Confirmation.load(session.folder))
+            if confirms and _can_be_confirmed(outcome):
+                confirmations.append(
+                    run_confirmation(lambda progress, **hooks: confirm_within(session, **hooks))
+                )
+
+        outcome = search(
+            progress=display.prepare, on_start=display.start, on_change=display.change, then=then
+        )
+    return outcome.ended != "interrupted" and all(c.is_over for c in confirmations)
+
+
+def _can_be_confirmed(outcome: Outcome) -> bool:
+    """Whether a search is ready for its confirmation; the reason is printed if it is not."""
+    from tuning.search.confirm import MIN_COMPLETE
+
+    if outcome.ended == "interrupted":
+        return False
+    if outcome.ended == "timeout":
+        console.print("Not confirmed: the search is not finished.")
+        return False
+    if outcome.summary.counts["complete"] < MIN_COMPLETE:
+        console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
+        return False
+    return True
