@@ -29,7 +29,7 @@ from tuning.data.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
 from tuning.serving import app, microbatch
-from tuning.serving.bodies import MAX_TEXTS
+from tuning.serving.schemas import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
 

@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
 from tuning.errors import ServeError
-from tuning.serving.bodies import (
+from tuning.serving.schemas import (
     PROBLEMS,
     Explanation,
     Health,
