@@ -98,7 +98,7 @@ class _Cells(HTMLParser):
 @given(texts)
 def test_report(text: str) -> None:
     cells = _Cells()
-    cells.feed(html_table([text], [[text]]))
+    cells.feed(str(html_table([text], [[text]])))
     cells.close()
     assert cells.tags == ["div", "table", "thead", "tr", "th", "tbody", "tr", "td"]
     assert [cells.texts[4], cells.texts[7]] == [text, text]

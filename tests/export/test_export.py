@@ -218,7 +218,7 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     page, _ = write_report(
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)
     )
-    assert "Looked at 2 times" in page.read_text()
+    assert "Evaluated 2 times" in page.read_text()
     seen = read_json(setting.folder.test_path)
     assert len(seen["mistakes"]) <= 20
     assert all(one["label"] != one["predicted"] for one in seen["mistakes"])

@@ -132,7 +132,7 @@ def test_strange_text_is_answered(path: str, text: str, client: TestClient) -> N
 def test_text_of_many_does_not_suit_explain(client: TestClient) -> None:
     answer = client.post("/explain", json={"texts": ["good"]})
     assert answer.status_code == 422
-    assert detail(answer) == 'The body must be {"text": "…"} and hold nothing else.'
+    assert detail(answer) == 'The body must be {"text": "…"} and must have no other field.'
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])

@@ -154,7 +154,7 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
     assert f"<td>{confirmed.winner} (confirmed best)</td>" in text
-    assert "The best is the confirmed best." in text
+    assert "The best trial is the confirmed best." in text
 
 
 def test_dashboard_s_note_names_the_confirmed_best(
