@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
 from tuning.results import escape_markdown
 
@@ -15,12 +14,11 @@ from tuning.results import escape_markdown
 def templates_of(package: str) -> Environment:
     """The templates of a package, such as "tuning.report".
 
-    Text is escaped in all templates but Markdown: `markupsafe` escapes for HTML alone, so a
-    Markdown template uses the filter `markdown`. A name that a template uses and that has no value
-    is an error.
+    Values are escaped for HTML, except in templates of Markdown, which have the filter `markdown`.
+    A template that uses a name without a value raises an error.
     """
     environment = Environment(
-        loader=PackageLoader(package),  # refuses paths that lead out of the folder
+        loader=PackageLoader(package),  # It finds no file outside the folder.
         autoescape=select_autoescape(disabled_extensions=("md",), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -31,6 +29,6 @@ def templates_of(package: str) -> Environment:
     return environment
 
 
-def render(package: str, name: str, **values: Any) -> Markup:
-    """Fill in a template of a package; the result is not escaped again in another template."""
-    return Markup(templates_of(package).get_template(name).render(values))  # noqa: S704 (a template escapes its values)
+def render(package: str, name: str, **values: Any) -> str:
+    """Return a template of a package, filled in with values."""
+    return templates_of(package).get_template(name).render(values)

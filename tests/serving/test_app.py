@@ -29,9 +29,9 @@ from tuning.data.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
 from tuning.serving import app, microbatch
-from tuning.serving.schemas import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
+from tuning.serving.schemas import MAX_TEXTS
 
 ROOT = Path(__file__).parents[2]
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))

@@ -164,7 +164,7 @@ def test_dashboard_s_note_names_the_confirmed_best(
     record = read_json(confirmed.folder.config_path)
     card = read_json(confirmed.results.cache_dir(record["data_fingerprint"]) / "data_card.json")
     note = dashboard.note(
-        confirmed.summary, card=card, space=finished[1].space, found=confirmed.found
+        confirmed.summary, card=card, space=finished[1].space, confirmation=confirmed.found
     )
     assert f"Trial {confirmed.winner} is the confirmed best" in note
 

@@ -515,7 +515,7 @@ def dashboard(
     """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C. It has no authentication: keep it on this
     machine.
     """
-    from tuning.report.dashboard import is_loopback, make_server
+    from tuning.report.dashboard_server import is_loopback, make_server
 
     root = ResultsDir(results)
     server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)

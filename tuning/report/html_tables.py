@@ -35,13 +35,14 @@ def table(
     `kind` is a class of the page's style: "pairs", "sortable", "texts" or none. With `fold`, the
     end of a long cell is hidden until the reader clicks on it.
     """
-    return render(
+    html = render(
         "tuning.report",
         "table.html",
         header=[(_class_of(name), breakable(name)) for name in header],
         rows=[[(_class_of(cell), *(_folded(cell, fold=fold))) for cell in row] for row in rows],
         kind=kind,
     )
+    return Markup(html)  # noqa: S704 (the template escapes the cells)
 
 
 def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> Markup:
