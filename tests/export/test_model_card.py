@@ -2,12 +2,13 @@
 the names are.
 """
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 
-from tuning.export.model_card import FORM_COLUMNS, SNIPPETS, form_rows, model_card
+from tuning.export.model_card import FORM_COLUMNS, form_rows, model_card
 from tuning.inference.runtimes import FORMS
 
 
@@ -173,4 +174,15 @@ def test_card_counts_the_looks(manifest: dict[str, Any]) -> None:
 
 def test_rows_have_the_columns_of_the_table(manifest: dict[str, Any]) -> None:
     assert {len(row) for row in form_rows(manifest)} == {len(FORM_COLUMNS)}
-    assert {name.removesuffix("_int8") for name in FORMS} == set(SNIPPETS)
+
+
+def test_card_says_how_to_load_each_form(manifest: dict[str, Any]) -> None:
+    blocks = re.findall(
+        r"^`(.*?)`, proven with .*?:\n```python\n(.*?)\n```$",
+        model_card(manifest),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert [path for path, _ in blocks] == [form.path for form in FORMS.values()]
+    for path, code in blocks:
+        compile(code, path, "exec")
+        assert f'("{path}"' in code
