@@ -12,7 +12,8 @@ from scipy import stats
 
 from tuning.confirmation.estimates import RESOLUTION, judge
 from tuning.confirmation.rounds import Confirmation, Finalist, confirmation
-from tuning.report.sentences import missed_sentences, plan, rows, sentences
+from tuning.report.finalists import finalist_rows
+from tuning.report.sentences import missed_sentences, plan, sentences
 from tuning.results import StudyDir
 
 SEEDS = [1, 2, 3, 4, 5]
@@ -100,7 +101,7 @@ def test_of_a_front_only_what_another_beats_in_all_objectives_is_given_up() -> N
     assert judgement is not None
     assert [one.trial for one in judgement.front] == [1, 2, 4]
     assert "On the confirmed Pareto front: trial 1" in " ".join(sentences(found, judgement))
-    assert "other objectives" in rows(found, judgement)[0]
+    assert "other objectives" in finalist_rows(found, judgement)[0]
 
 
 def test_short_budget_leaves_the_ends_of_a_front() -> None:
@@ -286,7 +287,7 @@ def test_failed_repeat_never_wins_and_enters_no_mean() -> None:
     judgement = judge(found)
     assert judgement is not None and judgement.best.trial == 2
     assert 1 not in judgement.means
-    header, table = rows(found, judgement)
+    header, table = finalist_rows(found, judgement)
     assert table[0][header.index("seed 1")] == "NaN loss"
 
 

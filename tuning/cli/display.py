@@ -188,7 +188,8 @@ def print_outcome(outcome: Outcome, found: Confirmation | None = None) -> None:
 def print_confirmation(found: Confirmation) -> None:
     """The finalists with their repeats, and the verdict."""
     from tuning.confirmation.estimates import judge
-    from tuning.report.sentences import rows, sentences
+    from tuning.report.finalists import finalist_rows
+    from tuning.report.sentences import sentences
 
     judgement = judge(found)
     if judgement is None and not found.is_over:
@@ -202,7 +203,7 @@ def print_confirmation(found: Confirmation) -> None:
             " budget."
         )
         return
-    header, cells = rows(found, judgement)
+    header, cells = finalist_rows(found, judgement)
     table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
     for column in header:
         table.add_column(column, justify="right", no_wrap=column in ("trial", "corrected mean"))

@@ -17,12 +17,12 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.prepare import prepare_corpus
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
+from tuning.report.finalists import finalist_rows
 from tuning.report.html_plots import plot_html, plotly_script
 from tuning.report.html_tables import WIDTHS, narrow, pairs, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.plots import report_figures
 from tuning.report.sentences import comparison, missed_sentences, saved_sentence, verdict
-from tuning.report.sentences import rows as finalist_rows
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
