@@ -214,8 +214,8 @@ def missed_sentences(confirmation: Confirmation, estimates: Judgement) -> list[s
 
 
 def saved_sentence(summary: Summary, *, epochs: int) -> str:
-    """Return the time that pruning saved, compared with a search whose trials all train for `epochs`
-    epochs; empty if no trial was pruned.
+    """Return the time that pruning saved, compared with a search whose trials all train for
+    `epochs` epochs; empty if no trial was pruned.
 
     A pruned trial of n epochs saved its busy seconds * (epochs / n - 1).
     """
