@@ -22,6 +22,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.testclient import TestClient
 
 from tests.browser import Browser
@@ -236,6 +237,21 @@ def test_open_server_takes_addresses_and_the_names_it_was_told(host: str) -> Non
     )
     assert client.get("/health", headers={"Host": host}).status_code == 200
     assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_starlette_s_host_check_takes_no_addresses_without_all_names() -> None:
+    """The reason why `guard` has a check of its own."""
+
+    def status(allowed: list[str], host: str) -> int:
+        checked = TrustedHostMiddleware(
+            app.make_app(fake, MANIFEST, any_address=True), allowed_hosts=allowed
+        )
+        return TestClient(checked).get("/health", headers={"Host": host}).status_code
+
+    assert status(["localhost"], "localhost") == 200
+    assert status(["localhost"], "192.168.0.7") == 400
+    assert status(["*"], "192.168.0.7") == 200
+    assert status(["*.example"], "evil.example") == 403  # The name has passed Starlette's check.
 
 
 def test_unknown_path_and_method_are_refused(client: TestClient) -> None:
