@@ -26,7 +26,7 @@ from benchmarks.ours import study_config
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.splits import SplitReviews
-from tuning.report.drawing import DashboardDrawing
+from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir, write_bytes
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed

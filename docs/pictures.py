@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tuning.report.dashboard import HOST, make_server
+from tuning.report.dashboard_server import HOST, make_server
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.study.study import load_study

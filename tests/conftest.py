@@ -19,7 +19,7 @@ from tests.studies import TINY_SPACE, Setting, copy_study
 from tests.texts import make_reviews
 from tuning.cli import app
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.report.drawing import DashboardDrawing
+from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome, tune
 from tuning.study.summary import status_of

@@ -17,7 +17,7 @@ from tests.paths import ROOT
 from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
-from tuning.report.drawing import DashboardDrawing
+from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.search.session import Interrupt, Session
 from tuning.search.tune import Outcome, tune

@@ -15,17 +15,25 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.page import write_page
 from tests.commands import Ran
 from tests.texts import make_reviews
 from tuning.cli.console import PlainConsole, printable
 from tuning.cli.logs import logging_to
+from tuning.config import DataConfig, StudyConfig
 from tuning.report.dashboard import confusion_svg
 from tuning.report.html_tables import table as html_table
+from tuning.report.page import page
 from tuning.report.tables import trials_table
-from tuning.results import ResultsDir, StudyDir, escape_markdown, visible
+from tuning.results import ResultsDir, StudyDir, escape_markdown, visible, write_json
+from tuning.serving.pages import docs_page
+from tuning.spaces.hyperparameters import Hyperparameter
+from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import summarize
 
 NASTY = [
@@ -99,10 +107,131 @@ class _Cells(HTMLParser):
 @given(texts)
 def test_report(text: str) -> None:
     cells = _Cells()
-    cells.feed(html_table([text], [[text]]))
+    cells.feed(str(html_table([text], [[text]])))
     cells.close()
     assert cells.tags == ["div", "table", "thead", "tr", "th", "tbody", "tr", "td"]
     assert [cells.texts[4], cells.texts[7]] == [text, text]
+
+
+HOSTILE = "</title></pre></script><script>alert(1)</script><img src=x onerror='alert(\"2\")'>&amp;"
+
+
+class _Page(HTMLParser):
+    """The tags of a page, apart from places to break a line, and its texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, list[str]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "wbr":
+            self.tags.append((tag, [name for name, _ in attrs if name != "class"]))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report_page(name: str, tmp_path: Path) -> str:
+    """The report of a study in which the study, its data, its space, a class, a choice, a reason
+    and a text have this name.
+    """
+    study = optuna.create_study(study_name=name, direction="maximize")
+    kinds = CategoricalDistribution([name, "b"])
+    for value in (0.5, 0.6):
+        study.add_trial(
+            create_trial(
+                value=value,
+                params={"kind": name},
+                distributions={"kind": kinds},
+                intermediate_values={1: value},
+                user_attrs={"n_epochs": 1, "best_epoch": 1},
+            )
+        )
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"reason": name}))
+    scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
+    entry = {
+        "test": dict.fromkeys(scores, 0.8),
+        "test_intervals": {score: [0.7, 0.9] for score in scores},
+    }
+    folder = StudyDir(tmp_path)
+    write_json(
+        folder.test_path,
+        {
+            "scores": {"best": {"trial": 1, **entry}},
+            "references": {name: entry},
+            "comparisons": {},
+            "test_looks": [{"when": name}],
+            "mistakes": [{"label": name, "predicted": name, "probability": 0.9, "text": name}],
+        },
+    )
+    card = {
+        "data": name,
+        "text_column": name,
+        "label_column": name,
+        "class_names": [name, "b"],
+        "class_counts": {split: [3, 4] for split in ("train", "validation", "test")},
+        "n_rows": dict.fromkeys(("train", "validation", "test"), 7),
+        "length_percentiles": {"50": 3, "95": 4, "99": 5},
+        "n_words": 10,
+        "unknown_share": {"10": 0.1},
+        "n_duplicates": 0,
+        "fingerprint": "f",
+    }
+    record = {
+        "versions": {name: name},
+        "created": name,
+        "data_fingerprint": "f",
+        "space_fingerprint": "f",
+    }
+    space = SearchSpace(
+        name, (Hyperparameter(name="kind", kind="choice", default="b", choices=(name, "b")),)
+    )
+    return page(
+        study,
+        summarize(study, metric="val_accuracy"),
+        config=StudyConfig(study="s", data=DataConfig(data=name)),
+        space=space,
+        folder=folder,
+        record=record,
+        card=card,
+    )
+
+
+def interface_page(name: str, _: Path) -> str:
+    schema = {
+        "info": {"title": name, "description": name},
+        "paths": {"/predict": {"post": {"description": name, "responses": {}}}},
+        "components": {"schemas": {name: {"description": name}}},
+    }
+    return docs_page(schema)
+
+
+def bench_page(name: str, tmp_path: Path) -> str:
+    record = {
+        "date": "2026-01-01",
+        "command": name,
+        "machine": {"cpu": name, "cores": 2, "memory_gib": 8},
+        "versions": {"keras": name},
+        "data": {"name": name, "fingerprint": "f", "n_rows": {"train": 7}},
+        "seed": 0,
+        "n_workers": 2,
+        "data_sets": [{"name": name, "coverage": 1, "regret": 0, "regret_of_best_trial": 0}],
+    }
+    return write_page(tmp_path, {"confirmation": record}, tiny=False).read_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "n_shown"), [(report_page, 15), (interface_page, 5), (bench_page, 4)]
+)
+def test_hostile_names_are_text_in_every_page(
+    make: Callable[[str, Path], str], n_shown: int, tmp_path: Path
+) -> None:
+    hostile, harmless = _Page(make(HOSTILE, tmp_path)), _Page(make("harmless", tmp_path))
+    assert hostile.tags == harmless.tags
+    assert hostile.text.count(HOSTILE) >= n_shown
 
 
 @nasty

@@ -13,7 +13,8 @@ from scipy import stats
 from tuning.confirmation.estimates import RESOLUTION, estimate
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.report.sentences import missed_sentences, plan, rows, sentences
+from tuning.report.finalists import finalist_rows
+from tuning.report.sentences import missed_sentences, plan, sentences
 from tuning.results import StudyDir
 
 SEEDS = [1, 2, 3, 4, 5]
@@ -120,7 +121,7 @@ def test_front_gives_up_only_finalists_that_are_beaten_in_all_objectives() -> No
     assert estimates is not None
     assert [finalist.trial for finalist in estimates.front] == [1, 2, 4]
     assert "On the confirmed Pareto front: trial 1" in " ".join(sentences(confirmation, estimates))
-    assert "other objectives" in rows(confirmation, estimates)[0]
+    assert "other objectives" in finalist_rows(confirmation, estimates)[0]
 
 
 def test_short_budget_leaves_the_ends_of_a_front() -> None:
@@ -312,7 +313,7 @@ def test_failed_repeat_never_wins_and_enters_no_mean() -> None:
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.best.trial == 2
     assert 1 not in estimates.means
-    header, table = rows(confirmation, estimates)
+    header, table = finalist_rows(confirmation, estimates)
     assert table[0][header.index("seed 1")] == "NaN loss"
 
 

@@ -160,7 +160,7 @@ def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, 
     path = FORMS[form].path
     card = (exported / "README.md").read_text()
     (snippet,) = re.findall(
-        rf"^`{path}`, proven with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL
+        rf"^`{path}`, checked with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL
     )
     blocked = {
         "tuning",
@@ -218,11 +218,11 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     assert [len(manifest["test_looks"]) for manifest in (first, second)] == [1, 2]
     assert second["test_looks"][0] == first["test_looks"][0]
     assert second["test_looks"][0]["trials"] == {"best": 0, "baseline": 0}
-    assert "look number 2" in (setting.folder.best_dir / "README.md").read_text()
+    assert "evaluation number 2" in (setting.folder.best_dir / "README.md").read_text()
     page, _ = write_report(
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)
     )
-    assert "Looked at 2 times" in page.read_text()
+    assert "Evaluated 2 times" in page.read_text()
     seen = read_json(setting.folder.test_path)
     assert len(seen["mistakes"]) <= 20
     assert all(one["label"] != one["predicted"] for one in seen["mistakes"])

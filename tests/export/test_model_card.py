@@ -2,12 +2,13 @@
 the names are.
 """
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 
-from tuning.export.model_card import FORM_COLUMNS, SNIPPETS, form_rows, model_card
+from tuning.export.model_card import FORM_COLUMNS, form_rows, model_card
 from tuning.inference.runtimes import FORMS
 
 
@@ -118,12 +119,12 @@ def test_front_matter_holds_any_name(manifest: dict[str, Any], data: str) -> Non
     [
         "700 texts for training,\n150 for validation, 150 for the test",
         "negative 300, positive 400",
-        "Licence of the data: not known to this program; fill it in",
+        "The licence of the data is not recorded here; fill it in",
         "| exported model, trial 7 | 0.8000 [0.7000, 0.9000] |",
         "| baseline, trial 0 | 0.7000 [0.6000, 0.8000] |",
         "| majority class | 0.5000",
         "A text of more than 80 words loses its beginning.",
-        "It knows 5,000 words",
+        "Its vocabulary has 5,000 words, the most frequent of the training split",
         "sampler `tpe` and the pruner `asha`, seed 5",
         "12 are complete, 8 pruned, 1 failed",
         "Trial 7 had val_accuracy 0.8123.",
@@ -137,7 +138,7 @@ def test_front_matter_holds_any_name(manifest: dict[str, Any], data: str) -> Non
             "With int8 weights the accuracy changes by 0.0010 [-0.0020, 0.0040]; 99.70% of the"
             " labels stay."
         ),
-        "TensorFlow Serving itself was not run",
+        "was not tested with TensorFlow Serving itself",
     ],
 )
 def test_card_says(manifest: dict[str, Any], said: str) -> None:
@@ -167,10 +168,23 @@ def test_card_has_no_snippet_of_a_form_that_was_left_out(manifest: dict[str, Any
     assert card.count("```python") == len(manifest["forms"])
 
 
-def test_card_counts_the_looks(manifest: dict[str, Any]) -> None:
-    assert "look number 3" in model_card(manifest | {"test_looks": [{}, {}, {}]})
+def test_card_counts_the_evaluations_on_the_test_split(manifest: dict[str, Any]) -> None:
+    assert "This is evaluation number 3 on the test split" in model_card(
+        manifest | {"test_looks": [{}, {}, {}]}
+    )
 
 
 def test_rows_have_the_columns_of_the_table(manifest: dict[str, Any]) -> None:
     assert {len(row) for row in form_rows(manifest)} == {len(FORM_COLUMNS)}
-    assert {name.removesuffix("_int8") for name in FORMS} == set(SNIPPETS)
+
+
+def test_card_says_how_to_load_each_form(manifest: dict[str, Any]) -> None:
+    blocks = re.findall(
+        r"^`(.*?)`, checked with .*?:\n```python\n(.*?)\n```$",
+        model_card(manifest),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert [path for path, _ in blocks] == [form.path for form in FORMS.values()]
+    for path, code in blocks:
+        compile(code, path, "exec")
+        assert f'("{path}"' in code

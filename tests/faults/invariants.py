@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.faults.study import ROOT, STUDY, Setting
-from tuning.report.dashboard import make_server
+from tuning.report.dashboard_server import make_server
 from tuning.study.storage import close_study
 from tuning.study.study import load_study
 

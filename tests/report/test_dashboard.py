@@ -18,7 +18,8 @@ from optuna_dashboard import get_note
 
 from tuning.data.corpus import Corpus
 from tuning.errors import StudyError
-from tuning.report.dashboard import HOST, check_port, confusion_svg, is_loopback, make_server, note
+from tuning.report.dashboard import confusion_svg, note
+from tuning.report.dashboard_server import HOST, check_port, is_loopback, make_server
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.housekeeping import artifact_ids

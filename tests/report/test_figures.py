@@ -11,8 +11,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
-from tuning.report.figures import learning_curves, report_figures, slices
+from tuning.report.figures import learning_curves, slices
 from tuning.report.importances import importances
+from tuning.report.plots import report_figures
 from tuning.report.tables import trial_rows
 from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace

@@ -23,11 +23,12 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
-from tuning.report.figures import report_figures, slices
+from tuning.report.figures import slices
 from tuning.report.importances import importances
 from tuning.report.next_ranges import dead_ranges, declarations, near_bounds, trade_offs
 from tuning.report.page import page as page_of
 from tuning.report.page import write_report
+from tuning.report.plots import report_figures
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trials_table
 from tuning.results import ResultsDir, StudyDir, write_json
@@ -94,7 +95,7 @@ def test_page_has_every_plot(page: str) -> None:
         title
         for title in TITLES
         if re.search(
-            f"<h2>{title}</h2><p class=soft>This figure needs [0-9]+ completed trials, ", page
+            f"<h2>{title}</h2>\\s*<p class=soft>This figure needs [0-9]+ completed trials, ", page
         )
     ]
     assert without == TOO_FEW

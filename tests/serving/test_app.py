@@ -22,6 +22,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.testclient import TestClient
 
 from tests.browser import Browser
@@ -31,9 +32,9 @@ from tuning.data.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
 from tuning.serving import app, microbatch
-from tuning.serving.bodies import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
+from tuning.serving.schemas import MAX_TEXTS
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 
@@ -118,7 +119,7 @@ def test_strange_text_is_answered(path: str, text: str, client: TestClient) -> N
 def test_text_of_many_does_not_suit_explain(client: TestClient) -> None:
     answer = client.post("/explain", json={"texts": ["good"]})
     assert answer.status_code == 422
-    assert detail(answer) == 'The body must be {"text": "…"} and hold nothing else.'
+    assert detail(answer) == 'The body must be {"text": "…"} and must have no other field.'
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -222,6 +223,21 @@ def test_open_server_takes_addresses_and_the_names_it_was_told(host: str) -> Non
     )
     assert client.get("/health", headers={"Host": host}).status_code == 200
     assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_starlette_s_host_check_takes_no_addresses_without_all_names() -> None:
+    """The reason why `guard` has a check of its own."""
+
+    def status(allowed: list[str], host: str) -> int:
+        checked = TrustedHostMiddleware(
+            app.make_app(fake, MANIFEST, any_address=True), allowed_hosts=allowed
+        )
+        return TestClient(checked).get("/health", headers={"Host": host}).status_code
+
+    assert status(["localhost"], "localhost") == 200
+    assert status(["localhost"], "192.168.0.7") == 400
+    assert status(["*"], "192.168.0.7") == 200
+    assert status(["*.example"], "evil.example") == 403  # The name has passed Starlette's check.
 
 
 def test_unknown_path_and_method_are_refused(client: TestClient) -> None:

@@ -11,8 +11,7 @@ from filelock import FileLock
 
 from tests.commands import Ran
 from tests.studies import session_of
-from tuning.report.dashboard import upload
-from tuning.report.drawing import DashboardDrawing
+from tuning.report.dashboard import DashboardDrawing, upload
 from tuning.results import ResultsDir, write_text
 from tuning.search.proposals import Proposals
 from tuning.search.tune import Outcome

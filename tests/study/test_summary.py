@@ -158,7 +158,7 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
     assert f"<td>{confirmed.winner} (confirmed best)</td>" in text
-    assert "The best is the confirmed best." in text
+    assert "The best trial is the confirmed best." in text
 
 
 def test_dashboard_s_note_names_the_confirmed_best(
@@ -168,7 +168,10 @@ def test_dashboard_s_note_names_the_confirmed_best(
     record = read_json(confirmed.folder.config_path)
     card = read_json(confirmed.results.cache_dir(record["data_fingerprint"]) / "data_card.json")
     note = dashboard.note(
-        confirmed.summary, card=card, space=finished[1].space, found=confirmed.confirmation
+        confirmed.summary,
+        card=card,
+        space=finished[1].space,
+        confirmation=confirmed.confirmation,
     )
     assert f"Trial {confirmed.winner} is the confirmed best" in note
 

@@ -229,6 +229,18 @@ print([m for m in ("tensorflow", "keras", "keras_tuner", "ray") if m in sys.modu
     assert printed_by(code) == "[] True"
 
 
+def test_starting_a_search_loads_no_plotly() -> None:
+    code = """
+import sys
+from tuning.report.dashboard import DashboardDrawing
+from tuning.search import tune
+
+DashboardDrawing()
+print([m for m in ("plotly", "matplotlib") if m in sys.modules], "optuna" in sys.modules)
+"""
+    assert printed_by(code) == "[] True"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"]], ids=["all", "tune"])
 def test_help_loads_neither_keras_nor_optuna(arguments: list[str]) -> None:
     code = f"""

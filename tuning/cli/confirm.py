@@ -89,7 +89,7 @@ def confirm(
 
     The same command continues a confirmation that was stopped.
     """
-    from tuning.report.drawing import DashboardDrawing
+    from tuning.report.dashboard import DashboardDrawing
     from tuning.search import confirm as confirming
     from tuning.search.finalists import Terms
 

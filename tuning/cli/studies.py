@@ -40,7 +40,7 @@ def dashboard(
 
     The Dashboard has no authentication: do not open it to other machines.
     """
-    from tuning.report.dashboard import is_loopback, make_server
+    from tuning.report.dashboard_server import is_loopback, make_server
 
     root = ResultsDir(results)
     server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)

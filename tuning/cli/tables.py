@@ -47,14 +47,15 @@ def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) ->
 def print_confirmation(confirmation: Confirmation) -> None:
     """Print the finalists with their repeats, and the verdict."""
     from tuning.confirmation.estimates import estimate
-    from tuning.report.sentences import rows, sentences
+    from tuning.report.finalists import finalist_rows
+    from tuning.report.sentences import sentences
 
     estimates = estimate(confirmation)
     if estimates is None:
         if confirmation.is_over:
             console.print(_budget_too_small(confirmation))
         return
-    header, cells = rows(confirmation, estimates)
+    header, cells = finalist_rows(confirmation, estimates)
     table = Table(title="The confirmation: fresh seeds, the same splits", title_justify="left")
     for column in header:
         table.add_column(column, justify="right", no_wrap=column in ("trial", "corrected mean"))

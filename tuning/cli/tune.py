@@ -111,7 +111,7 @@ def tune(
     A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
     created with. For an existing study these are the defaults, and other values are refused.
     """
-    from tuning.report.drawing import DashboardDrawing
+    from tuning.report.dashboard import DashboardDrawing
     from tuning.search import tune as searching
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)

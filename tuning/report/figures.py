@@ -1,10 +1,9 @@
-"""Plotly figures of a study, for the report and the Dashboard."""
+"""Plotly figures of a study, for the report and Optuna Dashboard."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -15,40 +14,30 @@ from tuning.config import COSTS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
-from tuning.report.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
+from tuning.report.importances import study_of
 from tuning.report.tables import trial_label, with_best
-from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import is_pruned_early
 
-N_CURVES = 12  # more lines than this can't be told apart
-N_SLICES = 8  # more axes side by side can't be read
-N_CONTOURS = 4
-N_PRUNED_CURVES = 100  # the newest; the Dashboard keeps the figure in the storage
-# A slice shows whether the metric rises or falls: four points are in perfect order by chance in 2
-# of 24 cases, five in 2 of 120.
-MIN_SLICE_TRIALS = 5
-# a surface of two variables with a peak has 6 coefficients; as many trials again measure the noise
-MIN_CONTOUR_TRIALS = 12
-# a contour is a grid of all pairs of values: at 500 trials, 12 of them would make a page of 60 MB
-N_CONTOUR_TRIALS = 50
+N_CURVES = 12  # Readers can't tell more lines apart.
+# The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
+# figure in the storage.
+N_PRUNED_CURVES = 100
 PRUNED_MARKER = {"symbol": "x", "size": 8, "color": "#8a94a0"}
 LAYOUT = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 30, "t": 40, "b": 60},
     "font": {"size": 13},
-    "legend": {
-        "orientation": "h",
-        "y": -0.18,
-    },  # below, so that a phone keeps its width for the plot
+    # The legend is below the plot, so that the plot has the whole width of a phone.
+    "legend": {"orientation": "h", "y": -0.18},
 }
 
 
-def learning_curves(summary: Summary, found: Confirmation | None = None) -> go.Figure:
-    """The objective after each epoch: the best trials, the baseline dashed, and pruned trials up to
-    their last epoch.
+def learning_curves(summary: Summary, confirmation: Confirmation | None = None) -> go.Figure:
+    """Draw the objective after each epoch: the best trials, the baseline as a dashed line, and
+    pruned trials up to their last epoch.
     """
-    best = best_of(summary, found)
+    best = best_of(summary, confirmation)
     figure = go.Figure(layout=LAYOUT)
     for trial in with_best(summary.ranked[:N_CURVES], summary, best):
         epochs = sorted(trial.intermediate_values)
@@ -67,8 +56,9 @@ def learning_curves(summary: Summary, found: Confirmation | None = None) -> go.F
 
 
 def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
-    """Thin grey lines, each with a cross at its end; two traces however many trials there are, so
-    that one legend entry hides all.
+    """Draw thin grey lines, each with a cross at its end.
+
+    All trials share two traces, so that a click on one entry of the legend hides all of them.
     """
     if not pruned:
         return
@@ -76,7 +66,7 @@ def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None
     y: list[float | None] = []
     for trial in pruned:
         epochs = sorted(trial.intermediate_values)
-        x += [*epochs, None]  # None ends a line
+        x += [*epochs, None]  # None ends the line.
         y += [*(trial.intermediate_values[epoch] for epoch in epochs), None]
     figure.add_scatter(
         x=x,
@@ -93,14 +83,14 @@ def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None
 
 
 def pruned_trials(summary: Summary) -> list[FrozenTrial]:
-    """The trials that were trained and stopped before their last epoch, in order of number."""
+    """Return the trials that were pruned after at least one epoch, in order of number."""
     return [
         trial for trial in summary.trials if is_pruned_early(trial) and trial.intermediate_values
     ]
 
 
 def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """Crosses at the last values of pruned trials; what is missing is x."""
+    """A trace of crosses at the last values of pruned trials, without its x values."""
     ends = [max(trial.intermediate_values) for trial in pruned]
     return {
         "y": [trial.intermediate_values[end] for trial, end in zip(pruned, ends, strict=True)],
@@ -115,8 +105,8 @@ def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
 
 
 def history(study: optuna.Study, summary: Summary) -> go.Figure:
-    """The objective of each completed trial, the best so far, and the last value of each pruned
-    trial.
+    """Draw the objective of each completed trial, the best value so far, and the last value of each
+    pruned trial.
     """
     figure = optuna.visualization.plot_optimization_history(study, **_target(summary))
     pruned = pruned_trials(summary)
@@ -125,13 +115,14 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
     return figure
 
 
-def baseline_against_best(summary: Summary, found: Confirmation | None = None) -> go.Figure:
-    """Validation metrics of the baseline and of the best trial, side by side; once where the best
-    is the baseline.
+def baseline_against_best(summary: Summary, confirmation: Confirmation | None = None) -> go.Figure:
+    """Draw the validation metrics of the baseline and of the best trial side by side.
+
+    The metrics are drawn once where the best trial is the baseline.
     """
     figure = go.Figure(layout=LAYOUT)
     names = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc")
-    best = best_of(summary, found)
+    best = best_of(summary, confirmation)
     for trial in with_best([summary.baseline] if summary.baseline else [], summary, best):
         values = [trial.user_attrs.get(name) for name in names]
         texts = [f"{value:.3f}" if value is not None else "" for value in values]
@@ -141,7 +132,7 @@ def baseline_against_best(summary: Summary, found: Confirmation | None = None) -
 
 
 def cost(summary: Summary) -> go.Figure:
-    """Seconds of each trial by phase."""
+    """Draw the seconds of each trial by phase."""
     timed = [t for t in summary.trials if "seconds" in t.user_attrs]
     figure = go.Figure(layout={**LAYOUT, "barmode": "stack"})
     for phase in PHASES:
@@ -155,13 +146,13 @@ def cost(summary: Summary) -> go.Figure:
     return figure
 
 
-def importance_figure(found: dict[str, Interval]) -> go.Figure:
-    """Importances as horizontal bars, with their intervals where they have some."""
-    names = list(reversed(found))
-    values = [found[name].value for name in names]
-    has_intervals = not all(math.isnan(one.low) for one in found.values())
+def importance_figure(importances: dict[str, Interval]) -> go.Figure:
+    """Draw importances as horizontal bars, with their intervals where these are known."""
+    names = list(reversed(importances))
+    values = [importances[name].value for name in names]
+    has_intervals = not all(math.isnan(interval.low) for interval in importances.values())
     error = (
-        {"type": "data", "symmetric": False, **_bars([found[name] for name in names])}
+        {"type": "data", "symmetric": False, **_error_bars([importances[name] for name in names])}
         if has_intervals
         else None
     )
@@ -181,26 +172,32 @@ def importance_figure(found: dict[str, Interval]) -> go.Figure:
 
 
 def slices(
-    study: optuna.Study, summary: Summary, found: Confirmation | None, *, params: list[str]
+    study: optuna.Study,
+    summary: Summary,
+    confirmation: Confirmation | None,
+    *,
+    params: list[str],
 ) -> go.Figure:
-    """The objective over each hyperparameter, pruned trials at their last value, and the corrected
-    means of the confirmation.
+    """Draw the objective over each hyperparameter, with pruned trials at their last value and the
+    corrected means of the confirmation.
     """
     figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
     pruned = pruned_trials(summary)
     if pruned:
         _add_to_each(figure, [trial.params for trial in pruned], **_pruned_marks(pruned))
-    judgement = estimate(found) if found else None
-    if found is None or judgement is None:
+    estimates = estimate(confirmation) if confirmation else None
+    if confirmation is None or estimates is None:
         return figure
-    confirmed = [one for one in found.finalists if one.trial in judgement.means]
-    means = [judgement.means[one.trial] for one in confirmed]
+    repeated = [
+        finalist for finalist in confirmation.finalists if finalist.trial in estimates.means
+    ]
+    means = [estimates.means[finalist.trial] for finalist in repeated]
     _add_to_each(
         figure,
-        [one.values for one in confirmed],
+        [finalist.values for finalist in repeated],
         y=[mean.value for mean in means],
-        error_y={"type": "data", "symmetric": False, **_bars(means)},
-        text=[f"trial {one.trial}" for one in confirmed],
+        error_y={"type": "data", "symmetric": False, **_error_bars(means)},
+        text=[f"trial {finalist.trial}" for finalist in repeated],
         mode="markers",
         marker={"symbol": "diamond", "size": 10, "color": "#d9480f"},
         name="confirmed on fresh seeds",
@@ -208,255 +205,65 @@ def slices(
     return figure
 
 
+def parallel_coordinates(study: optuna.Study, summary: Summary, *, params: list[str]) -> go.Figure:
+    """Draw each completed trial as a line over all hyperparameters."""
+    return optuna.visualization.plot_parallel_coordinate(study, params=params, **_target(summary))
+
+
+def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[str]) -> go.Figure:
+    """Draw the objective of some trials over each pair of hyperparameters."""
+    return optuna.visualization.plot_contour(
+        study_of(trials, summary), params=params, target_name=summary.metric
+    )
+
+
+def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
+    """Draw the trials over the objectives; those on the Pareto front have their own colour."""
+    return optuna.visualization.plot_pareto_front(
+        study, target_names=study.metric_names or [summary.metric, *COSTS]
+    )
+
+
 def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:
-    """Add a trace to each plot of a row of slices, whose x are the values of the hyperparameter in
-    its axis' title.
+    """Add a trace to each plot of a row of slices.
+
+    The title of a plot's x axis is the name of a hyperparameter; `values` contains the values of
+    all hyperparameters, for each point of the trace.
     """
     axes = dict.fromkeys((drawn.xaxis or "x", drawn.yaxis or "y") for drawn in figure.data)
     for number, (x, y) in enumerate(axes):
         axis = figure.layout[f"xaxis{x[1:]}"]
-        found = [one.get(axis.title.text) for one in values]
-        shown = (
-            [repr(value) for value in found] if axis.type == "category" else found
-        )  # as Optuna names categories
+        points = [point.get(axis.title.text) for point in values]
+        if axis.type == "category":
+            points = [repr(point) for point in points]  # Optuna names categories so.
         figure.add_scatter(
-            **trace, x=shown, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"]
+            **trace, x=points, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"]
         )
 
 
-def _bars(intervals: list[Interval]) -> dict[str, list[float]]:
-    """Error bars; an interval that is not known has none, and a bootstrap's may lie to one side of
-    its value.
+def _error_bars(intervals: list[Interval]) -> dict[str, list[float]]:
+    """The lengths of error bars above and below their values.
+
+    A length is 0 where the interval is not known, or where a bootstrap's interval lies to one side
+    of its value.
     """
     ends = [
-        (0.0, 0.0) if math.isnan(one.low) else (one.high - one.value, one.value - one.low)
-        for one in intervals
+        (0.0, 0.0)
+        if math.isnan(interval.low)
+        else (interval.high - interval.value, interval.value - interval.low)
+        for interval in intervals
     ]
     return {
-        "array": [max(up, 0.0) for up, _ in ends],
-        "arrayminus": [max(down, 0.0) for _, down in ends],
+        "array": [max(above, 0.0) for above, _ in ends],
+        "arrayminus": [max(below, 0.0) for _, below in ends],
     }
 
 
 def _target(summary: Summary) -> dict[str, Any]:
-    """What Optuna's figures draw: the metric. Of a single objective they know it, and its best
-    value so far, by themselves.
+    """Arguments that make Optuna's figures draw the metric.
+
+    With a single objective the function `target` is left out: Optuna's history then has the best
+    value so far.
     """
     named = {"target_name": summary.metric}
     return {**named, "target": lambda trial: trial.values[0]} if summary.has_costs else named
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot of the report: its title, one sentence, what draws it, and how many completed trials
-    it needs, with the reason as a clause.
-    """
-
-    title: str
-    sentence: str
-    draw: Callable[[], go.Figure]
-    n_trials: int = 1
-    why: str = ""
-
-
-def report_figures(
-    study: optuna.Study, summary: Summary, space: SearchSpace, found: Confirmation | None = None
-) -> list[tuple[str, str, go.Figure | None]]:
-    """Title, one sentence and figure of each plot of the report, in its order.
-
-    Where there are too few completed trials, the sentence says how many the figure needs, and the
-    figure is None. A plot that no number of trials allows, such as slices where nothing is
-    searched, is left out.
-    """
-    important = importances(summary)
-    ordered = sorted(
-        (i.name for i in space.searched if not i.conditions),
-        key=lambda n: -important[n].value if n in important else 0.0,
-    )
-    plots = [
-        Plot(
-            "Baseline against best",
-            _best_sentence(summary, found),
-            lambda: baseline_against_best(summary, found),
-        ),
-        *_front_plots(study, summary),
-        Plot(
-            "Optimisation history",
-            f"The objective of each completed trial, and the best so far.{_crosses(summary)}",
-            lambda: history(study, summary),
-            2,
-            "one trial has no course",
-        ),
-        Plot("Learning curves", _curves_sentence(summary), lambda: learning_curves(summary, found)),
-        *_importance_plots(summary, important),
-        *_slice_plots(study, summary, found, ordered),
-        *_contour_plots(summary, ordered),
-        Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary)),
-    ]
-    return [_drawn(plot, n_complete=len(summary.ranked)) for plot in plots]
-
-
-def _drawn(plot: Plot, *, n_complete: int) -> tuple[str, str, go.Figure | None]:
-    if n_complete < plot.n_trials:
-        return (
-            plot.title,
-            (
-                f"This figure needs {plot.n_trials} completed trials, because {plot.why}; this"
-                f" study has {n_complete}."
-            ),
-            None,
-        )
-    return plot.title, plot.sentence, _styled(plot.title, plot.draw())
-
-
-def _best_sentence(summary: Summary, found: Confirmation | None) -> str:
-    best = best_of(summary, found)
-    if best is None:
-        return ""
-    same = (
-        f" The {best.name} is the baseline."
-        if best.trial is summary.baseline
-        else f" The best is the {best.name}."
-    )
-    return f"Validation metrics in the search, at the best epoch of each trial.{same}"
-
-
-def _crosses(summary: Summary) -> str:
-    """What the crosses are, where there are any."""
-    return (
-        " Crosses are pruned trials, at their last value before they were stopped."
-        if pruned_trials(summary)
-        else ""
-    )
-
-
-def _curves_sentence(summary: Summary) -> str:
-    n_pruned = len(pruned_trials(summary))
-    if not n_pruned:
-        return "The objective after each epoch."
-    which = (
-        f"the newest {N_PRUNED_CURVES} of {n_pruned} pruned trials"
-        if n_pruned > N_PRUNED_CURVES
-        else "pruned trials"
-    )
-    return (
-        f"The objective after each epoch. Thin grey lines are {which}, and end with a cross where"
-        " the trial was stopped."
-    )
-
-
-def _front_plots(study: optuna.Study, summary: Summary) -> list[Plot]:
-    if not summary.has_costs:
-        return []
-    names = study.metric_names or [summary.metric, *COSTS]
-    sentence = "No trial on the front is beaten in all objectives by another. One training each."
-    why = "one trial has no other to be compared with"
-    return [
-        Plot(
-            "Pareto front",
-            sentence,
-            lambda: optuna.visualization.plot_pareto_front(study, target_names=names),
-            2,
-            why,
-        )
-    ]
-
-
-def _importance_plots(summary: Summary, important: dict[str, Interval]) -> list[Plot]:
-    n = len(summary.ranked)
-    if n >= MIN_TRIALS and not important:
-        return []
-    interval = "Lines are 95 % intervals of the bootstrap over trials."
-    if n < MIN_INTERVAL_TRIALS:
-        interval = (
-            f"There are no intervals: those need {MIN_INTERVAL_TRIALS} completed trials, five of"
-            f" them in the best tenth, and this study has {n}. The best tenth of a resample of"
-            " fewer trials is too often a single trial that was drawn several times."
-        )
-    sentence = (
-        "How much each hyperparameter decides whether a trial is among the best tenth (PED-ANOVA)."
-        f" {interval}"
-    )
-    why = (
-        "it compares the best tenth of the trials with all of them, and a tenth of fewer is less"
-        " than two"
-    )
-    return [Plot("Importances", sentence, lambda: importance_figure(important), MIN_TRIALS, why)]
-
-
-def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
-    return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
-
-
-def _slice_plots(
-    study: optuna.Study, summary: Summary, found: Confirmation | None, names: list[str]
-) -> list[Plot]:
-    """The objective over single hyperparameters, and over all of them at once."""
-    varied = _varied(names, summary.ranked)
-    if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
-        return []
-    some = (
-        ""
-        if len(varied) <= N_SLICES
-        else f" {N_SLICES} of {len(varied)} hyperparameters are shown."
-    )
-    varied = varied[:N_SLICES]
-    sentence = (
-        f"The objective of completed trials over each hyperparameter alone.{_crosses(summary)}"
-        f" Diamonds are corrected means over fresh seeds, where there are any.{some}"
-    )
-    why = "fewer points are often in order by chance"
-    return [
-        Plot(
-            "Slices",
-            sentence,
-            lambda: slices(study, summary, found, params=varied),
-            MIN_SLICE_TRIALS,
-            why,
-        ),
-        Plot(
-            "Parallel coordinates",
-            "Each line is a completed trial; pruned trials are left out, because their values are"
-            f" of fewer epochs.{some}",
-            lambda: optuna.visualization.plot_parallel_coordinate(
-                study, params=varied, **_target(summary)
-            ),
-            MIN_SLICE_TRIALS,
-            why,
-        ),
-    ]
-
-
-def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
-    """The objective over pairs of the most important hyperparameters."""
-    best = summary.ranked[:N_CONTOUR_TRIALS]
-    few = _varied(names, best)[:N_CONTOURS]
-    if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
-        return []
-    which = (
-        "completed trials" if len(best) == len(summary.ranked) else f"the {len(best)} best trials"
-    )
-    return [
-        Plot(
-            "Contours",
-            f"The objective over pairs of hyperparameters, drawn between the points of {which}.",
-            lambda: optuna.visualization.plot_contour(
-                study_of(best, summary), params=few, target_name=summary.metric
-            ),
-            MIN_CONTOUR_TRIALS,
-            "a surface drawn between fewer points follows their noise",
-        )
-    ]
-
-
-def _styled(title: str, figure: go.Figure) -> go.Figure:
-    """One look for Optuna's figures and ours; rows of small plots get room and few ticks."""
-    figure.update_layout(
-        LAYOUT, title=None, width=None, autosize=True, plot_bgcolor=None
-    )  # the template's, light or dark
-    if title in ("Slices", "Contours"):
-        figure.update_xaxes(nticks=4, title_font_size=11, tickfont_size=10)
-        figure.update_yaxes(nticks=4, title_font_size=11, tickfont_size=10)
-    if title == "Contours":
-        figure.update_layout(height=900)
-    return figure

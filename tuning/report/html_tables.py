@@ -1,59 +1,62 @@
-"""Tables of the report's page: columns that fit it, long words broken, long texts folded; every
-cell is escaped.
-"""
+"""Tables of the report as HTML: columns that fit the page, broken long words, folded long texts."""
 
 from __future__ import annotations
 
-import html
 import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200  # a longer text is folded, and so much of it shown
-LONG = 12  # characters of a word that is broken where its column would become wider for it
-# The room of a table on a page 1280 pixels wide, and what a column takes at least; a character is
-# that of a wide font, such as DejaVu Sans.
+from markupsafe import Markup, escape
+
+from tuning.templates import render
+
+# A cell with more than MAX_CHARACTERS is folded; its first SHOWN_CHARACTERS stay visible.
+MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200
+# A word of so many characters is broken where its column would become wider otherwise.
+LONG = 12
+# The width that a table has on a page 1280 pixels wide, and the minimum widths of columns. A
+# character has the width of a character in a wide font, such as DejaVu Sans.
 PAGE_PIXELS, PADDING_PIXELS, CHARACTER_PIXELS, OTHERS_PIXELS = 1072, 12, 10, 260
 OTHERS = "others"
 INTERVAL = re.compile(r"\[[-+.\d]+, [-+.\d]+\]$")
-STYLE = f"""
-.scroll {{ overflow-x: auto; }} table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 5px {PADDING_PIXELS}px 5px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }}
-th {{ color: var(--soft); font-weight: 600; vertical-align: bottom; }} th.others {{ min-width: {OTHERS_PIXELS}px; }}
-.long {{ overflow-wrap: anywhere; min-width: {(LONG - 1) * CHARACTER_PIXELS}px; }}
-.pairs td {{ overflow-wrap: anywhere; min-width: 0; }} .pairs td:first-child {{ white-space: nowrap; }}
-.texts td:last-child {{ min-width: 40ch; overflow-wrap: anywhere; }}
-summary {{ cursor: pointer; }} details[open] .more {{ display: none; }}
-"""
+# What the style of a page with tables needs of the numbers above.
+WIDTHS = {
+    "padding": PADDING_PIXELS,
+    "others": OTHERS_PIXELS,
+    "long_word": (LONG - 1) * CHARACTER_PIXELS,
+}
 
 
 def table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "", fold: bool = True
-) -> str:
-    """An HTML table, of a class of `STYLE` where one is named; with `fold`, the end of a long cell
-    is folded away.
+) -> Markup:
+    """Return a table as HTML.
+
+    `kind` is a class of the page's style: "pairs", "sortable", "texts" or none. With `fold`, the
+    end of a long cell is hidden until the reader clicks on it.
     """
-    head = "".join(_cell("th", name, _wrapped(name)) for name in header)
-    show = _folded if fold else _wrapped
-    body = "".join(
-        "<tr>" + "".join(_cell("td", cell, show(cell)) for cell in row) + "</tr>" for row in rows
+    html = render(
+        "tuning.report",
+        "table.html",
+        header=[(_class_of(name), breakable(name)) for name in header],
+        rows=[[(_class_of(cell), *(_folded(cell, fold=fold))) for cell in row] for row in rows],
+        kind=kind,
     )
-    return (
-        "<div"
-        f" class=scroll><table{f' class={kind}' if kind else ''}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    return Markup(html)  # noqa: S704 (the template escapes the cells)
 
 
-def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> str:
-    """A table of names and values, its values wrapped."""
+def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> Markup:
+    """Return a table of names and values as HTML; long values are wrapped."""
     return table((), rows, kind="pairs", fold=fold)
 
 
 def narrow(
     header: list[str], rows: list[list[str]], names: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
-    """The table as it fits the page: of the columns `names`, which stand side by side, those that
-    do not fit become one of text.
+    """Return the table with as many of the columns `names` as fit the page.
+
+    The columns `names` are next to each other. The last of them, which do not fit, become one
+    column of text.
     """
     widths = {
         name: _pixels([name, *(row[column] for row in rows)]) for column, name in enumerate(header)
@@ -79,14 +82,17 @@ def narrow(
     return [*header[:start], OTHERS, *header[end:]], [narrowed(row) for row in rows]
 
 
-def escape(text: object) -> str:
-    """Text that HTML shows as it is."""
-    return html.escape(str(text))
+def breakable(text: str) -> Markup:
+    """Return escaped text with a possible line break after each underscore, because names of
+    hyperparameters are long; a line is not broken inside an interval.
+    """
+    escaped = escape(text).replace("_", Markup("_<wbr>"))
+    return Markup("&nbsp;").join(escaped.rsplit(" ", 1)) if INTERVAL.search(text) else escaped
 
 
 def _pixels(cells: Sequence[str]) -> int:
-    """The least width of a column: a line is broken at spaces, after underscores and in long words,
-    but not in an interval.
+    """The minimum width of a column, whose lines are broken at spaces, after underscores and in
+    long words, but not inside an interval.
     """
     words = [word for cell in cells for word in re.split(r"(?<=_)|\s+(?!\S+\]$)", cell)]
     return PADDING_PIXELS + CHARACTER_PIXELS * max(
@@ -94,31 +100,17 @@ def _pixels(cells: Sequence[str]) -> int:
     )
 
 
-def _cell(tag: str, text: str, shown: str) -> str:
-    """A cell, of a class of `STYLE` where its words may be broken, or its column must not become
-    too narrow.
+def _class_of(text: str) -> str:
+    """The class of a cell: "long" where a word of it may be broken, "others" where its column has
+    a minimum width.
     """
     is_long = any(len(word) >= LONG for word in re.split(r"(?<=_)|\s+", text))
-    kind = OTHERS if text == OTHERS else "long" if is_long else ""
-    return f"<{tag}{f' class={kind}' if kind else ''}>{shown}</{tag}>"
+    return OTHERS if text == OTHERS else "long" if is_long else ""
 
 
-def _wrapped(text: str) -> str:
-    """Escaped text that may be broken after each underscore, because names of hyperparameters are
-    long, but not in an interval.
-    """
-    shown = escape(text).replace("_", "_<wbr>")
-    return "&nbsp;".join(shown.rsplit(" ", 1)) if INTERVAL.search(text) else shown
-
-
-def _folded(text: str) -> str:
-    """A text whose beginning is shown, and whose rest a click or Enter unfolds, without
-    a script.
-    """
-    if len(text) <= MAX_CHARACTERS:
-        return _wrapped(text)
+def _folded(text: str, *, fold: bool) -> tuple[str, str]:
+    """The part of a cell that is shown, and the part that is hidden at first, "" for none."""
+    if not fold or len(text) <= MAX_CHARACTERS:
+        return breakable(text), ""
     end = text.rfind(" ", SHOWN_CHARACTERS // 2, SHOWN_CHARACTERS) + 1 or SHOWN_CHARACTERS
-    return (
-        f"<details><summary>{escape(text[:end])}<span"
-        f" class=more>…</span></summary>{escape(text[end:])}</details>"
-    )
+    return text[:end], text[end:]

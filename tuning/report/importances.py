@@ -1,4 +1,4 @@
-"""How much each hyperparameter decides whether a trial is among the best, and how sure that is."""
+"""The importance of each hyperparameter for being among the best trials, with its interval."""
 
 from __future__ import annotations
 
@@ -17,46 +17,48 @@ from tuning.study.summary import Summary
 from tuning.study.trials import value_of
 
 # PED-ANOVA compares the best tenth of the trials with all of them. In 100 simulated studies of four
-# hyperparameters, one of which decides, that one came first in 19 % of the studies of 4 trials, in
-# 26 % with 8 trials (chance: 25 %), 70 % with 20 and 98 % with 50.
+# hyperparameters, only one of which has an effect, that hyperparameter had the highest importance
+# in 19 % of the studies of 4 trials, in 26 % with 8 trials (chance: 25 %), 70 % with 20 and 98 %
+# with 50.
 MIN_TRIALS = 20
 # The best tenth of 50 trials has the 5 trials that the documentation of
-# `PedAnovaImportanceEvaluator` asks for. Of 20,000 simulated resamples of 20 trials, 42 % have a
-# single trial, drawn several times, as their best tenth, and so an importance that no study gave;
-# of 30 trials 13 %, of 40 trials 2.9 %, of 50 trials 0.6 %. An interval that leaves out 2.5 % at
-# either end needs far fewer than 2.5 %.
+# `PedAnovaImportanceEvaluator` requires. The best tenth of a resample can be a single trial that
+# was drawn several times, which gives an importance that no study can have. That is so in 42 % of
+# 20,000 simulated resamples of 20 trials, in 13 % with 30 trials, 2.9 % with 40 and 0.6 % with 50.
+# An interval that leaves out 2.5 % at either end needs a share far below 2.5 %.
 MIN_INTERVAL_TRIALS = 50
-N_RESAMPLES = 100  # of the trials
+N_RESAMPLES = 100  # Number of bootstrap samples of the trials.
 
 
 def importances(summary: Summary, *, seed: int = 0) -> dict[str, Interval]:
-    """PED-ANOVA importances by the metric (Watanabe et al., IJCAI 2023), most important first;
-    empty below `MIN_TRIALS` completed trials.
+    """Return the PED-ANOVA importance of each hyperparameter for the metric (Watanabe et al., IJCAI
+    2023), in descending order; empty below `MIN_TRIALS` completed trials.
 
-    Intervals are those of the percentile bootstrap over the completed trials; below
-    `MIN_INTERVAL_TRIALS` their bounds are NaN.
+    The intervals are from the percentile bootstrap over the completed trials. Below
+    `MIN_INTERVAL_TRIALS` completed trials their bounds are NaN.
     """
     trials = summary.ranked
     if len(trials) < MIN_TRIALS:
         return {}
-    found = _evaluate(trials, summary)
-    ordered = sorted(
-        (name for name in found if not math.isnan(found[name])), key=lambda name: -found[name]
-    )
+    importance = _evaluate(trials, summary)
+    defined = [name for name in importance if not math.isnan(importance[name])]
+    ordered = sorted(defined, key=lambda name: -importance[name])
     rng = np.random.default_rng(seed)
     n_resamples = N_RESAMPLES if len(trials) >= MIN_INTERVAL_TRIALS else 0
     resampled = [
         _evaluate([trials[n] for n in rng.integers(0, len(trials), len(trials))], summary)
         for _ in range(n_resamples)
     ]
-    values = {name: np.array([one.get(name, math.nan) for one in resampled]) for name in ordered}
-    return {name: Interval(found[name], *bootstrap_bounds(values[name])) for name in ordered}
+    values = {
+        name: np.array([sample.get(name, math.nan) for sample in resampled]) for name in ordered
+    }
+    return {name: Interval(importance[name], *bootstrap_bounds(values[name])) for name in ordered}
 
 
 def study_of(trials: Sequence[FrozenTrial], summary: Summary) -> optuna.Study:
-    """A study in memory of these completed trials, its one objective the metric."""
+    """Return a study in memory that has these completed trials and the metric as its objective."""
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else a line for each study
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna logs a line for each new study.
     try:
         study = optuna.create_study(
             direction="maximize" if sign(summary.metric) > 0 else "minimize"
@@ -74,17 +76,14 @@ def study_of(trials: Sequence[FrozenTrial], summary: Summary) -> optuna.Study:
 
 def _evaluate(trials: Sequence[FrozenTrial], summary: Summary) -> dict[str, float]:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # about trials that are too alike; too few are refused above
+        # PED-ANOVA warns of trials that are too similar, and of too few trials, which `importances`
+        # excludes.
+        warnings.simplefilter("ignore")
         try:
-            found: dict[str, float] = optuna.importance.get_param_importances(
+            importance: dict[str, float] = optuna.importance.get_param_importances(
                 study_of(trials, summary), evaluator=PedAnovaImportanceEvaluator()
             )
-        except (
-            ValueError,
-            RuntimeError,
-            ZeroDivisionError,
-        ):  # all values equal, or no parameter in every trial
+        except (ValueError, RuntimeError, ZeroDivisionError):
+            # All values are equal, or no hyperparameter is in every trial.
             return {}
-    return found
+    return importance

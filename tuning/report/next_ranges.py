@@ -1,5 +1,5 @@
-"""What to search next: values near a bound, ranges that the data can't fill, pairs that trade off,
-as declarations for a search space.
+"""Ranges to search next, because the best value is near a bound, the data can't fill the range, or
+two hyperparameters trade off; as sentences and as declarations for a search space.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import values_of
 
-OUTER = 0.05  # of a range, at either end
-PERCENTILE = "99"  # of the lengths: longer texts are too few to be worth the steps
-MOST_DROPOUT = 0.9
-MIN_BEST = 8  # trials of the best quarter: of fewer, no correlation can be told from chance
-SIGNIFICANCE = 0.05  # of all pairs together
+OUTER = 0.05  # A value in this share of a range, at either end, is near the bound.
+# The percentile of the lengths of texts that a sequence needs: longer texts are too few to be worth
+# the time steps.
+PERCENTILE = "99"
+MAX_DROPOUT = 0.9
+# Minimum number of trials in the best quarter: with fewer trials a correlation can't be
+# distinguished from chance.
+MIN_BEST = 8
+SIGNIFICANCE = 0.05  # The level of significance of all pairs together.
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A sentence on a hyperparameter, and the bounds to search next; one that is to be held has two
-    equal ones.
+    """A sentence about a hyperparameter, and the bounds to search next; two equal bounds fix the
+    hyperparameter.
     """
 
     item: Hyperparameter
@@ -39,21 +43,26 @@ class Advice:
 
 
 def advise(
-    summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None = None
+    summary: Summary,
+    space: SearchSpace,
+    card: dict[str, Any],
+    confirmation: Confirmation | None = None,
 ) -> list[Advice]:
-    """All that can be said of a study's ranges; `card` is the data card."""
-    ranges = [*near_bounds(summary, space, found), *dead_ranges(space, card)]
-    taken = {one.item.name for one in ranges}
-    return ranges + [one for one in trade_offs(summary, space) if one.item.name not in taken]
+    """Return all advice on a study's ranges; `card` is the data card."""
+    ranges = [*near_bounds(summary, space, confirmation), *dead_ranges(space, card)]
+    names = {advice.item.name for advice in ranges}
+    return ranges + [
+        advice for advice in trade_offs(summary, space) if advice.item.name not in names
+    ]
 
 
 def near_bounds(
-    summary: Summary, space: SearchSpace, found: Confirmation | None = None
+    summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
 ) -> list[Advice]:
-    """On hyperparameters of which the best trial's value lies in the outer 5 % of its range, where
-    there is room beyond.
+    """Return advice on hyperparameters whose value in the best trial is in the outer 5 % of its
+    range, if the range can be extended beyond that bound.
     """
-    chosen, advice = best_of(summary, found), list[Advice]()
+    chosen, advice = best_of(summary, confirmation), list[Advice]()
     if chosen is None:
         return advice
     best = values_of(chosen.trial, space)
@@ -82,7 +91,9 @@ def near_bounds(
 
 
 def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
-    """On vocabularies beyond the corpus and lengths beyond the 99th percentile of the texts."""
+    """Return advice on vocabularies larger than the corpus has words, and on sequences longer than
+    the 99th percentile of the texts.
+    """
     limits = {
         "vocab_size": (
             int(card["n_words"]) + FIRST_WORD_ID,
@@ -93,7 +104,7 @@ def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
             "tokens in 99 % of the texts",
         ),
     }
-    found = []
+    advice = []
     for item in space.searched:
         limit, what = limits.get(item.name, (0, ""))
         if item.low is None or item.high is None or not item.low < limit < item.high:
@@ -106,16 +117,16 @@ def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
                 f"{item.name} is searched up to {item.high:g}, but the data have no more than"
                 f" {limit:,} {what}: lower the bound."
             )
-            found.append(Advice(item, sentence, item.low, high))
-    return found
+            advice.append(Advice(item, sentence, item.low, high))
+    return advice
 
 
 def trade_offs(summary: Summary, space: SearchSpace) -> list[Advice]:
-    """On pairs of hyperparameters that make up for each other: in the best quarter of the trials,
-    one goes with the other.
+    """Return advice on pairs of hyperparameters that compensate for each other: in the best quarter
+    of the trials their values are correlated.
 
-    Spearman's rank correlation, its p-value times the number of pairs (Bonferroni). The second of a
-    pair may be held at its best value.
+    The correlation is Spearman's rank correlation, with its p-value multiplied by the number of
+    pairs (Bonferroni). The second hyperparameter of a pair can be fixed at its best value.
     """
     best = summary.ranked[: len(summary.ranked) // 4]
     items = [item for item in space.searched if item.low is not None and not item.conditions]
@@ -123,39 +134,37 @@ def trade_offs(summary: Summary, space: SearchSpace) -> list[Advice]:
         item.name: [float(values_of(trial, space)[item.name]) for trial in best] for item in items
     }
     pairs = [
-        (one, two)
-        for one, two in itertools.combinations(items, 2)
-        if len(set(columns[one.name])) > 1 < len(set(columns[two.name]))
+        (first, second)
+        for first, second in itertools.combinations(items, 2)
+        if len(set(columns[first.name])) > 1 < len(set(columns[second.name]))
     ]
-    found = []
-    for one, two in pairs if len(best) >= MIN_BEST else ():
-        correlation, p_value = stats.spearmanr(columns[one.name], columns[two.name])
+    advice = []
+    for first, second in pairs if len(best) >= MIN_BEST else ():
+        correlation, p_value = stats.spearmanr(columns[first.name], columns[second.name])
         if p_value * len(pairs) >= SIGNIFICANCE:
             continue
-        held: Any = values_of(best[0], space)[two.name]
-        way = "falls" if correlation < 0 else "rises"
+        held: Any = values_of(best[0], space)[second.name]
+        direction = "falls" if correlation < 0 else "rises"
         sentence = (
-            f"{one.name} {way} as {two.name} rises among the best quarter of the trials (Spearman's"
-            f" correlation {correlation:.2f}): they trade off, so {two.name} can be held at"
-            f" {value_text(held)} while {one.name} is searched."
+            f"{first.name} {direction} as {second.name} rises among the best quarter of the trials"
+            f" (Spearman's correlation {correlation:.2f}): they trade off, so {second.name} can be"
+            f" held at {value_text(held)} while {first.name} is searched."
         )
-        found.append(Advice(two, sentence, held, held))
-    return found
+        advice.append(Advice(second, sentence, held, held))
+    return advice
 
 
 def declarations(advice: list[Advice]) -> str:
-    """New ranges as lines for `declare_hyperparameters`; two pieces of advice on one hyperparameter
-    give one line.
-    """
+    """Return new ranges as lines for `declare_hyperparameters`, one line per hyperparameter."""
     bounds: dict[str, tuple[Hyperparameter, float, float]] = {}
-    for one in advice:
-        item, low, high = bounds.get(one.item.name, (one.item, one.low, one.high))
+    for entry in advice:
+        item, low, high = bounds.get(entry.item.name, (entry.item, entry.low, entry.high))
         bounds[item.name] = (
             item,
-            (one.low if one.low != item.low else low),
-            (one.high if one.high != item.high else high),
+            (entry.low if entry.low != item.low else low),
+            (entry.high if entry.high != item.high else high),
         )
-    return "\n".join(_declaration(*of_one) for of_one in bounds.values())
+    return "\n".join(_declaration(*arguments) for arguments in bounds.values())
 
 
 def _declaration(item: Hyperparameter, low: float, high: float) -> str:
@@ -172,29 +181,29 @@ def _declaration(item: Hyperparameter, low: float, high: float) -> str:
 
 
 def _lower(item: Hyperparameter) -> float:
-    """Half of a logarithmic range's bound; as much below a linear one as it is wide, but not below
-    0, or 1 for whole numbers.
+    """The new lower bound: low / 2 for a logarithmic range, low - (high - low) for a linear range,
+    and at least 0, or 1 for integers.
     """
-    assert item.low is not None and item.high is not None  # for mypy: the caller has looked
-    least = 1.0 if item.kind == "int" else 0.0
+    assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
+    minimum = 1.0 if item.kind == "int" else 0.0
     if item.log:
-        return min(max(item.low / 2, least), item.low)
-    wanted = max(item.low - (item.high - item.low), least)
+        return min(max(item.low / 2, minimum), item.low)
+    wanted = max(item.low - (item.high - item.low), minimum)
     if item.step:
         return item.low - max(math.floor((item.low - wanted) / item.step + 1e-9), 0) * item.step
     return min(wanted, item.low)
 
 
 def _higher(item: Hyperparameter) -> float:
-    """Twice a logarithmic range's bound; as much above a linear one as it is wide. A rate of
-    dropout stays below 1.
+    """The new upper bound: 2 * high for a logarithmic range, high + (high - low) for a linear
+    range, and at most `MAX_DROPOUT` for a dropout rate.
     """
-    assert item.low is not None and item.high is not None  # for mypy: the caller has looked
+    assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
     if item.log:
         return item.high * 2
     wanted = item.high + (item.high - item.low)
     if "dropout" in item.name:
-        wanted = max(min(wanted, MOST_DROPOUT), item.high)
+        wanted = max(min(wanted, MAX_DROPOUT), item.high)
     if item.step:
         return item.high + math.floor((wanted - item.high) / item.step + 1e-9) * item.step
     return wanted

@@ -1,16 +1,15 @@
-"""`report.html`, one self-contained page that opens offline, and `trials.csv`."""
+"""The report of a study: `report.html`, one self-contained page that opens offline, and
+`trials.csv`.
+"""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-import plotly.graph_objects as go
 import plotly.io
-import plotly.offline
 
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
@@ -18,11 +17,12 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.prepare import prepare_corpus
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
-from tuning.report.figures import report_figures
-from tuning.report.html_tables import STYLE, escape, narrow, pairs, table
+from tuning.report.finalists import finalist_rows
+from tuning.report.html_plots import plot_html, plotly_script
+from tuning.report.html_tables import WIDTHS, narrow, pairs, table
 from tuning.report.next_ranges import advise, declarations
+from tuning.report.plots import report_figures
 from tuning.report.sentences import comparison, missed_sentences, saved_sentence, verdict
-from tuning.report.sentences import rows as finalist_rows
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
@@ -38,62 +38,17 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
+from tuning.templates import render
 
 TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
-
-_STYLE = (
-    """
-:root { color-scheme: light dark; --paper: #fff; --panel: #f3f7fb; --ink: #1d2733; --soft: #5b6775; --line: #dde3ea; --accent: #1f5fa8;
-}
-@media screen and (prefers-color-scheme: dark) {
-  :root { --ink: #dfe6ee; --soft: #9aa7b5; --line: #33404d; --accent: #6ea8e0; --paper: #111; --panel: #1c242d; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 24px; font: 15px/1.5 system-ui, sans-serif; }
-body { color: var(--ink); background: var(--paper); }
-h1 { margin: 0; font-size: 26px; overflow-wrap: anywhere; } h2 { margin: 36px 0 4px; font-size: 19px; }
-p { margin: 6px 0 12px; max-width: 75ch; } .soft { color: var(--soft); }
-.verdict { border-left: 4px solid var(--accent); padding: 10px 16px; background: var(--panel); font-size: 17px; }
-.sortable th { cursor: pointer; } th[aria-sort]::after { content: " ↑"; } th[aria-sort=descending]::after { content: " ↓"; }
-pre { padding: 10px 16px; background: var(--panel); overflow-x: auto; }
-@media (max-width: 600px) { body { padding: 12px; } h1 { font-size: 21px; } .verdict { font-size: 15px; } }
-@media print { .plotly .modebar { display: none; } h2 { break-after: avoid; } }
-"""
-    + STYLE
-)
-
-# A click on a header sorts the rows by that column, as numbers where all of it are, and the other
-# way round the next time.
-_SORT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  table.querySelectorAll("th").forEach((th, column) => th.addEventListener("click", () => {
-    const body = table.tBodies[0], up = th.getAttribute("aria-sort") !== "ascending";
-    const key = row => row.cells[column].textContent;
-    const numeric = [...body.rows].every(row => key(row) === "" || !isNaN(key(row)));
-    const compare = (a, b) => numeric ? key(a) - key(b) : key(a).localeCompare(key(b));
-    table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-    th.setAttribute("aria-sort", up ? "ascending" : "descending");
-    body.append(...[...body.rows].sort((a, b) => up ? compare(a, b) : compare(b, a)));
-  }));
-}
-"""
-
-# Plots are drawn light; where the reader's screen is dark they are given Plotly's dark template,
-# and back for print.
-_THEME = """
-const dark = matchMedia("screen and (prefers-color-scheme: dark)");
-const paint = () => document.querySelectorAll(".js-plotly-plot").forEach(plot =>
-  Plotly.relayout(plot, {template: dark.matches ? DARK : LIGHT}));
-if (dark.matches) addEventListener("load", paint);
-dark.addEventListener("change", paint);
-"""
+THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 
 def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[Path, Path]:
-    """Write the page and `trials.csv` of a study; returns their paths.
+    """Write the page and `trials.csv` of a study, and return their paths.
 
     Raises:
-        StudyError: no trial is complete.
+        StudyError: No trial is complete.
     """
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
@@ -127,173 +82,96 @@ def page(
     record: dict[str, Any],
     card: dict[str, Any],
 ) -> str:
-    """The whole page; Plotly's script is in it once."""
-    found = Confirmation.load(folder)
-    plots = []
-    for title, sentence, figure in report_figures(study, summary, space, found):
-        if title == "Cost":
-            plots += advice_sections(summary, space, card, found)
-        plots.append(
-            f"<h2>{escape(title)}</h2><p class=soft>{escape(sentence)}</p>{_drawing(figure)}"
-        )
-    seen = read_json(folder.test_path) if folder.test_path.exists() else None
-    names = list(dict.fromkeys(item.name for item in space.searched))
-    sections = [
-        f"<h1>{escape(summary.study)}</h1>",
-        (
-            f"<p class=soft>{escape(space.name)} on {escape(config.data.data)}, objective"
-            f" {escape(config.metric)}</p>"
-        ),
-        f"<p class=verdict>{escape(verdict(summary, found))}</p>",
-        *confirmation_sections(found),
-        *look_sections(seen),
-        f"<h2>The best {min(N_TABLE, len(summary.ranked))} of the search and the baseline</h2>",
-        table(*narrow(*best_rows(summary, space, found), names)),
-        *plots,
-        f"<p>{escape(counts_sentence(summary))} {escape(clock_sentence(summary))}</p>",
-        *pruning_sections(summary, found, epochs=config.train.epochs),
-        "<h2>Every trial</h2><p class=soft>A click on a column's name sorts by it.</p>",
-        table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
-        *mistake_sections(seen),
-        "<h2>Data</h2>",
-        pairs(data_rows(card)),
-        "<h2>How to make it again</h2>",
-        pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
-    ]
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport"
-        " content='width=device-width,"
-        f" initial-scale=1'><title>{escape(summary.study)}</title><style>{_STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body>{''.join(sections)}<p"
-        " class=soft>Written"
-        f" {made}.</p><script>{_SORT}</script><script>{_themes()}{_THEME}</script></body></html>\n"
-    )
+    """Return the whole page as HTML.
 
-
-def _drawing(figure: go.Figure | None) -> str:
-    """A figure as HTML that uses the page's one copy of Plotly's script; empty where the study has
-    too few trials for the figure.
+    `record` is the content of `study.json`, `card` the data card.
     """
-    if figure is None:
-        return ""
-    body = plotly.io.to_html(
-        figure,
-        include_plotlyjs=False,
-        full_html=False,
-        config={"responsive": True, "displaylogo": False},
-    )
-    return f"<div class=plot>{body}</div>"
-
-
-def _themes() -> str:
-    """Plotly's light and dark templates as JavaScript."""
-    found = {
-        name: plotly.io.templates[template].to_plotly_json()
-        for name, template in (("LIGHT", "plotly_white"), ("DARK", "plotly_dark"))
-    }
-    return "".join(f"const {name} = {json.dumps(template)};" for name, template in found.items())
-
-
-def advice_sections(
-    summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None
-) -> list[str]:
-    """What to search next, in words and as declarations to paste."""
-    advice = advise(summary, space, card, found)
-    if not advice:
-        return [
-            "<h2>What to try next</h2><p>No best value lies near a bound, and the data fill every"
-            " range.</p>"
-        ]
-    lines = "".join(f"<li>{escape(one.sentence)}</li>" for one in advice)
-    paste = "As new ranges, for <code>declare_hyperparameters</code> of a search space of its own:"
-    return [
-        "<h2>What to try"
-        f" next</h2><ul>{lines}</ul><p>{paste}</p><pre>{escape(declarations(advice))}</pre>"
+    confirmation = Confirmation.load(folder)
+    names = list(dict.fromkeys(item.name for item in space.searched))
+    *plots, cost_plot = [
+        (title, sentence, None if figure is None else plot_html(figure))
+        for title, sentence, figure in report_figures(study, summary, space, confirmation)
     ]
-
-
-def confirmation_sections(found: Confirmation | None) -> list[str]:
-    """The finalists and their repeats."""
-    judgement = estimate(found) if found else None
-    if found is None or judgement is None:
-        return [
-            "<h2>Is it real?</h2><p>Not confirmed yet. <code>make confirm</code> trains the best"
-            " again on fresh seeds.</p>"
-        ]
-    note = (
-        "Means are drawn towards the mean of all finalists by what chance explains. "
-        "95 % intervals, the variance pooled over the finalists; "
-        "that of the difference to the baseline allows for the number of finalists (Dunnett)."
+    advice = advise(summary, space, card, confirmation)
+    return render(
+        "tuning.report",
+        "page.html",
+        study=summary.study,
+        space=space.name,
+        data_name=config.data.data,
+        metric=config.metric,
+        verdict=verdict(summary, confirmation),
+        finalists=_finalists(confirmation),
+        test=_test(read_json(folder.test_path)) if folder.test_path.exists() else None,
+        n_best=min(N_TABLE, len(summary.ranked)),
+        best=table(*narrow(*best_rows(summary, space, confirmation), names)),
+        plots=plots,
+        cost_plot=cost_plot,
+        advice=[entry.sentence for entry in advice],
+        declarations=declarations(advice),
+        counts=counts_sentence(summary),
+        clock=clock_sentence(summary),
+        pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
+        trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+        data=pairs(data_rows(card)),
+        record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        widths=WIDTHS,
+        plotly_script=plotly_script(),
+        themes={name: plotly.io.templates[THEMES[name]].to_plotly_json() for name in THEMES},
     )
-    header, rows = finalist_rows(found, judgement)
+
+
+def _finalists(confirmation: Confirmation | None) -> str | None:
+    """The table of the finalists and their repeats; None before the first repeat."""
+    estimates = estimate(confirmation) if confirmation else None
+    if confirmation is None or estimates is None:
+        return None
+    header, rows = finalist_rows(confirmation, estimates)
     seeds = [name for name in header if name.startswith("seed ")]
-    return [
-        "<h2>Is it real?</h2>",
-        table(*narrow(header, rows, seeds)),
-        f"<p class=soft>{note}</p>",
-    ]
+    return table(*narrow(header, rows, seeds))
 
 
-def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: int) -> list[str]:
-    """What pruning saved, and what it may have missed."""
-    saved, judgement = saved_sentence(summary, epochs=epochs), estimate(found) if found else None
+def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int) -> str:
+    """What pruning saved, and what it may have missed; empty where nothing was pruned."""
+    saved = saved_sentence(summary, epochs=epochs)
     if not saved:
-        return []
-    missed = missed_sentences(found, judgement) if found and judgement else []
+        return ""
+    estimates = estimate(confirmation) if confirmation else None
+    missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
     unknown = (
         "What it may have missed is not known: no pruned trial was trained to the end (make confirm"
         " PRUNED=5 SHARE=1 does)."
     )
-    return [f"<p>{escape(saved)} {escape(' '.join(missed) or unknown)}</p>"]
+    return f"{saved} {' '.join(missed) or unknown}"
 
 
-def look_sections(seen: dict[str, Any] | None) -> list[str]:
-    """What the look at the test split said, where one has been taken."""
-    title = "<h2>The test split</h2>"
-    if seen is None:
-        return [
-            title,
-            (
-                "<p>Not looked at yet. <code>make export-best</code> does, for the best, the"
-                " baseline and the references at once.</p>"
-            ),
-        ]
-    rows = [
+def _test(test: dict[str, Any]) -> dict[str, Any]:
+    """The evaluations on the test split, out of the content of `test.json`: sentences, the table of
+    scores, the times of the evaluations, and the table of the best model's surest mistakes.
+    """
+    scores = [
         [
             name,
             *(
-                interval_text(one["test"][score], *one["test_intervals"][score])
+                interval_text(entry["test"][score], *entry["test_intervals"][score])
                 for score in TEST_SCORES
             ),
         ]
-        for name, one in named_entries(seen).items()
+        for name, entry in named_entries(test).items()
     ]
-    n = len(seen["test_looks"])
-    looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(
-        look["when"] for look in seen["test_looks"]
-    )
-    return [
-        title,
-        "".join(
-            f"<p>{escape(comparison(name, found, trial=seen['scores'][BEST]['trial']))}</p>"
-            for name, found in seen["comparisons"].items()
-        ),
-        table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
-        f"<p class=soft>95 % intervals of the bootstrap over the texts. {escape(looks)}.</p>",
+    mistakes = [
+        [mistake["label"], mistake["predicted"], f"{mistake['probability']:.3f}", mistake["text"]]
+        for mistake in test["mistakes"]
     ]
-
-
-def mistake_sections(seen: dict[str, Any] | None) -> list[str]:
-    """The best model's surest mistakes on the test split, where it has been looked at."""
-    if seen is None:
-        return []
-    rows = [
-        [m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]
-    ]
-    return [
-        (
-            "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the exported"
-            " model got wrong, the surest first.</p>"
-        ),
-        table(["class", "predicted", "probability", "text"], rows, kind="texts"),
-    ]
+    n_times = len(test["test_looks"])
+    return {
+        "comparisons": [
+            comparison(name, values, trial=test["scores"][BEST]["trial"])
+            for name, values in test["comparisons"].items()
+        ],
+        "scores": table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], scores),
+        "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
+        f"{', '.join(look['when'] for look in test['test_looks'])}.",
+        "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
+    }

@@ -1,5 +1,5 @@
-"""What a study, its data and its record look like as rows of text: for the report, the command line
-and `trials.csv`.
+"""A study, its data card and its record as rows of text, for the report, the command line and
+`trials.csv`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import is_pruned_early, value_of, values_of
 
 N_TABLE = 5
-SIZES = {
-    "n_parameters": "parameters",
-    "latency_ms": "latency ms",
-}  # a trial's attribute → how it is headed
+# A trial's attribute → the title of its column.
+SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}
 
 
 def trials_table(summary: Summary) -> pd.DataFrame:
-    """One row a trial: number, state, value, hyperparameters, then its attributes, seconds by phase
-    spread out.
+    """Return a row per trial: number, state, value, hyperparameters, attributes, and a column per
+    phase for the seconds.
 
-    Text that a spreadsheet would take for a formula has an apostrophe before it.
+    Text that a spreadsheet would read as a formula gets an apostrophe in front.
     """
     rows = []
     for trial in summary.trials:
@@ -57,7 +55,7 @@ def trials_table(summary: Summary) -> pd.DataFrame:
 
 
 def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
-    """A trial's number, and whether it is the baseline or the confirmed best."""
+    """Return a trial's number, with its role if it is the baseline or the confirmed best."""
     roles = ["baseline"] if trial is summary.baseline else []
     roles += ["confirmed best"] if best and best.is_confirmed and trial is best.trial else []
     return f"trial {trial.number} ({', '.join(roles)})" if roles else f"trial {trial.number}"
@@ -66,7 +64,7 @@ def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
 def with_best(
     trials: Sequence[FrozenTrial], summary: Summary, best: Best | None
 ) -> list[FrozenTrial]:
-    """Some trials, then the best and the baseline, each where it is not among them."""
+    """Return some trials, then the best and the baseline if they are not among these trials."""
     shown = [*trials]
     for trial in (best.trial if best else None, summary.baseline):
         if trial is not None and trial not in shown:
@@ -75,21 +73,20 @@ def with_best(
 
 
 def best_rows(
-    summary: Summary, space: SearchSpace, found: Confirmation | None = None
+    summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the best five trials of the search, or those of the Pareto front.
+    """Return header and rows of the best `N_TABLE` trials of the search, or of the Pareto front.
 
-    The confirmed best and the baseline are the last where they are not among these.
-
-    Parameters and latency stand beside the metric where the study limits or minimises one of them.
+    The confirmed best and the baseline are added at the end if they are not among these trials. The
+    table has the number of parameters and the latency if the study limits or minimises one of them.
     """
-    names = list(dict.fromkeys(i.name for i in space.searched))
+    names = list(dict.fromkeys(item.name for item in space.searched))
     sizes = (
         [name for name in SIZES if any(name in t.user_attrs for t in summary.ranked)]
         if summary.counts_size
         else []
     )
-    best = best_of(summary, found)
+    best = best_of(summary, confirmation)
     shown = with_best(
         summary.front if summary.has_costs else summary.ranked[:N_TABLE], summary, best
     )
@@ -120,16 +117,15 @@ def best_rows(
 
 
 def size_text(name: str, value: float | None) -> str:
-    """A model's parameters or latency as it is shown."""
+    """Return a model's number of parameters or latency as text; empty for None."""
     return "" if value is None else f"{value:,.0f}" if name == "n_parameters" else f"{value:.2f}"
 
 
 def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of all trials, in order of number."""
-    names = list(dict.fromkeys(i.name for i in space.searched))
+    """Return header and rows of all trials, in order of number."""
+    names = list(dict.fromkeys(item.name for item in space.searched))
     rows = []
     for trial in summary.trials:
-        found = {name: trial.params.get(name) for name in names}
         value = f"{trial.values[0]:.4f}" if trial.values else ""
         reason = trial.user_attrs.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
         why = (
@@ -141,7 +137,8 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
         )
         if is_pruned_early(trial) and trial.intermediate_values:
             why = f" after epoch {max(trial.intermediate_values)}"
-        cells = ["" if found[name] is None else value_text(found[name]) for name in names]
+        values = [trial.params.get(name) for name in names]
+        cells = ["" if value is None else value_text(value) for value in values]
         rows.append(
             [
                 str(trial.number),
@@ -155,7 +152,7 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
 
 
 def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
-    """Wall seconds of one trial, all phases."""
+    """Return a trial's wall time in seconds, over all phases but the coordinator's storage."""
     return float(
         sum(
             seconds
@@ -166,7 +163,7 @@ def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def counts_sentence(summary: Summary) -> str:
-    """How many trials completed, were pruned, failed and why."""
+    """Return the number of trials by state, with the reasons of failed trials."""
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
     return (
@@ -177,19 +174,19 @@ def counts_sentence(summary: Summary) -> str:
 
 
 def coordinator_sentences(coordinators: list[dict[str, Any]]) -> list[str]:
-    """Who has worked on a study, where it was more than one machine or folder."""
-    found = []
-    for said in coordinators if len(coordinators) > 1 else ():
-        name = (
-            f"Coordinator {said['coordinator']}, process {said['pid']} on {said['host']},"
-            f" {said['n_workers']} workers: "
-        )
-        found.append(f"{name}{'left' if said['left'] else 'last heard'} {said['at']}")
-    return found
+    """Return a sentence per coordinator of a study, if it had more than one."""
+    if len(coordinators) < 2:
+        return []
+    return [
+        f"Coordinator {entry['coordinator']}, process {entry['pid']} on {entry['host']},"
+        f" {entry['n_workers']} workers: {'left' if entry['left'] else 'last heartbeat'}"
+        f" {entry['at']}"
+        for entry in coordinators
+    ]
 
 
 def clock_sentence(summary: Summary) -> str:
-    """Where the workers' seconds went."""
+    """Return the seconds by phase, and the overhead of the workers."""
     seconds = ", ".join(
         f"{phase.replace('_', ' ')} {value:.1f}"
         for phase, value in summary.seconds_by_phase.items()
@@ -197,13 +194,14 @@ def clock_sentence(summary: Summary) -> str:
     share = (
         ""
         if summary.overhead_share is None
-        else f" {summary.overhead_share:.1%} of the workers' time was neither train nor evaluate."
+        else f" {summary.overhead_share:.1%} of the workers' time was neither training nor"
+        " evaluation."
     )
-    return f"Seconds by phase, all trials: {seconds} (storage is the coordinator's).{share}"
+    return f"Seconds by phase of all trials: {seconds} (storage is the coordinator's).{share}"
 
 
 def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """The data card as pairs of text."""
+    """Return the data card as pairs of a name and a text."""
     totals = [sum(counts) for counts in zip(*card["class_counts"].values(), strict=True)]
     n_rows = sum(card["n_rows"].values())
     dropped = [f"{n:,} rows {why}" for why, n in card.get("dropped", {}).items()]
@@ -232,10 +230,10 @@ def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("left out", "; ".join(dropped) or "nothing"),
         (
-            "tokens a text",
+            "tokens per text",
             ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"])),
         ),
-        ("words", f"{card['n_words']:,} different ones in the training split"),
+        ("words", f"{card['n_words']:,} different words in the training split"),
         (
             "unknown tokens",
             ", ".join(
@@ -254,7 +252,7 @@ def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
 def record_rows(
     config: StudyConfig, record: dict[str, Any], *, n_trials: int
 ) -> list[tuple[str, str]]:
-    """What is needed to make the study again, as pairs of text."""
+    """Return the facts that are needed to repeat a study, as pairs of a name and a text."""
     objectives = (
         {"objectives": ",".join([config.metric, *config.costs])}
         if config.costs

@@ -59,8 +59,8 @@ class Drawing(Protocol):
     They come in from outside, so that a search itself loads no drawing library.
     """
 
-    def annotate(self, session: Session, summary: Summary) -> None:
-        """Write the study's note and figures; called before the first and after the last trial."""
+    def annotate(self, session: Session, summary: Summary, *, with_figures: bool = True) -> None:
+        """Write the study's note and figures; at the start of a search the note alone."""
 
     def completed(
         self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
@@ -71,7 +71,7 @@ class Drawing(Protocol):
 class NoDrawing:
     """A `Drawing` that draws nothing."""
 
-    def annotate(self, session: Session, summary: Summary) -> None:
+    def annotate(self, session: Session, summary: Summary, *, with_figures: bool = True) -> None:
         pass
 
     def completed(

@@ -147,7 +147,7 @@ def tune(
                 keep_going=keep_going,
                 drawing=drawing,
             )
-            _annotate(session)
+            _annotate(session, with_figures=False)
             try:
                 search = Search(session, coordinators, on_change=on_change)
                 left = (
@@ -169,13 +169,13 @@ def tune(
     return outcome
 
 
-def _annotate(session: Session) -> None:
+def _annotate(session: Session, *, with_figures: bool = True) -> None:
     """Write the Dashboard's note. A machine that joins leaves the note to the machine that created
     the study, whose folder has the confirmation.
     """
     if session.coordinator == FIRST_COORDINATOR:
         summary = summarize(session.study, metric=session.config.metric)
-        session.drawing.annotate(session, summary)
+        session.drawing.annotate(session, summary, with_figures=with_figures)
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:

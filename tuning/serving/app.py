@@ -1,5 +1,6 @@
-"""`make serve`: an export's predictions over HTTP, for programs as JSON and for people as a page.
-It has no authentication.
+"""`make serve`: an export's predictions over HTTP, as JSON for programs and as a page for people.
+
+The server has no authentication.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
 from tuning.errors import ArgumentError, ServeError
-from tuning.serving.bodies import (
+from tuning.serving.connections import Connection
+from tuning.serving.guard import LOCAL, guarded, is_address
+from tuning.serving.microbatch import Busy, MicroBatcher
+from tuning.serving.occlusion import effects, hide_words
+from tuning.serving.pages import docs_page, policy, try_page
+from tuning.serving.schemas import (
     PROBLEMS,
     Explanation,
     Health,
     ManyTexts,
     OneText,
     Predictions,
-    reason,
+    reason_of,
     request_body,
 )
-from tuning.serving.connections import Connection
-from tuning.serving.guard import LOCAL, guarded, is_address
-from tuning.serving.microbatch import Busy, MicroBatcher
-from tuning.serving.occlusion import effects, hide_words
-from tuning.serving.pages import docs_page, policy, try_page
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -40,11 +41,15 @@ if TYPE_CHECKING:
     from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
 
-# Connections that the system holds until they are accepted, and that asyncio accepts at a time,
-# before they are counted. With 256, a flood of new connections opened more than 1,024 files, the
-# usual limit of a process, and asyncio then accepts no connection for a second.
+# Maximum number of connections that the operating system holds until asyncio accepts them. asyncio
+# accepts all of them at once, before `MAX_CONNECTIONS` is checked. With a backlog of 256, a flood
+# of new connections opened more than 1,024 files, the usual limit of a process, and asyncio then
+# accepts no connection for a second.
 BACKLOG = 128
-SHUTDOWN_SECONDS = 10  # for requests that are being answered when the server is told to end
+# Maximum time for the answers to open requests when the server ends.
+SHUTDOWN_SECONDS = 10
+
+Export = dict[str, Any]  # the fields of `schemas.Export`
 
 
 def make_app(
@@ -54,8 +59,10 @@ def make_app(
     hosts: Collection[str] = LOCAL,
     any_address: bool = False,
 ) -> ASGIApp:
-    """The application over a model: `/predict`, `/explain`, `/health`, `/openapi.json`, and the
-    pages `/` and `/docs`.
+    """Return the application of a model: `/predict`, `/explain`, `/health`, `/openapi.json`, and
+    the pages `/` and `/docs`.
+
+    Requests must be for one of `hosts`, or with `any_address` for any IP address.
     """
     batcher = MicroBatcher(probabilities)
 
@@ -80,62 +87,69 @@ def make_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    _add_routes(app, batcher, manifest, export)
-    _add_pages(app, export)
-    return guarded(app, hosts=hosts, policy=policy(), any_address=any_address)
+    names = manifest["class_names"]
+    _add_predict(app, batcher, names=names, export=export)
+    _add_explain(app, batcher, names=names, model_input=manifest["input"], export=export)
+    _add_health(app, export=export)
+    pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
+    for path, page in pages.items():
+        _add_page(app, path, page)
+    return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)
 
 
-def _add_routes(
-    app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], export: dict[str, Any]
-) -> None:
-    names, seen = manifest["class_names"], manifest["input"]
-    one, one_or_many = TypeAdapter[Any](OneText), TypeAdapter[Any](OneText | ManyTexts)
-
-    async def ask(texts: list[str]) -> Array:
-        try:
-            return await batcher.run(texts)
-        except Busy as error:
-            raise HTTPException(
-                503,
-                "Too many requests or texts wait already; ask again later.",
-                headers={"Retry-After": "1"},
-            ) from error
+def _add_predict(app: FastAPI, batcher: MicroBatcher, *, names: list[str], export: Export) -> None:
+    adapter = TypeAdapter[Any](OneText | ManyTexts)
 
     @app.post(
         "/predict",
         response_model=Predictions,
         responses=PROBLEMS,
-        openapi_extra=request_body(one_or_many, {"texts": ["I love it"]}),
+        openapi_extra=request_body(adapter, {"texts": ["I love it"]}),
     )
     async def predict(request: Request) -> JSONResponse:
         """Label one text or many."""
-        asked = await _parsed(request, one_or_many, shape='{"text": "…"} or {"texts": ["…", "…"]}')
-        outputs = await ask([asked.text] if isinstance(asked, OneText) else asked.texts)
+        body = await _parsed(request, adapter, shape='{"text": "…"} or {"texts": ["…", "…"]}')
+        texts = [body.text] if isinstance(body, OneText) else body.texts
+        outputs = await _probabilities(batcher, texts)
         return JSONResponse({"predictions": _predictions(outputs, names), "export": export})
+
+
+def _add_explain(
+    app: FastAPI,
+    batcher: MicroBatcher,
+    *,
+    names: list[str],
+    model_input: dict[str, Any],
+    export: Export,
+) -> None:
+    adapter = TypeAdapter[Any](OneText)
 
     @app.post(
         "/explain",
         response_model=Explanation,
         responses=PROBLEMS,
-        openapi_extra=request_body(one, {"text": "I love it"}),
+        openapi_extra=request_body(adapter, {"text": "I love it"}),
     )
     async def explain(request: Request) -> JSONResponse:
         """Label a text and say which words moved the label: each different word that the model sees
         is hidden once, up to 200 of them.
         """
-        asked = await _parsed(request, one, shape='{"text": "…"}')
+        body = await _parsed(request, adapter, shape='{"text": "…"}')
         hidden = hide_words(
-            asked.text, sequence_length=seen["sequence_length"], truncating=seen["truncating"]
+            body.text,
+            sequence_length=model_input["sequence_length"],
+            truncating=model_input["truncating"],
         )
-        outputs = await ask(list(hidden.texts))
-        (found,) = _predictions(outputs[:1], names)
+        outputs = await _probabilities(batcher, list(hidden.texts))
+        (prediction,) = _predictions(outputs[:1], names)
         words = [
+            # Adding 0.0 makes 0.0 out of -0.0.
             {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
             for word in effects(hidden, outputs)
         ]
         return JSONResponse(
             {
-                "prediction": found,
+                "prediction": prediction,
                 "words": words,
                 "n_words_left_out": hidden.n_left_out,
                 "export": export,
@@ -143,9 +157,35 @@ def _add_routes(
         )
 
 
+def _add_health(app: FastAPI, *, export: Export) -> None:
+    @app.get("/health", response_model=Health, responses={403: PROBLEMS[403]})
+    async def health() -> JSONResponse:
+        """Whether the server is awake; it answers while the model works, too."""
+        return JSONResponse({"status": "ok", "export": export})
+
+
+def _add_page(app: FastAPI, path: str, page: str) -> None:
+    @app.get(path, include_in_schema=False)
+    async def get_page() -> HTMLResponse:
+        return HTMLResponse(page)
+
+
+async def _probabilities(batcher: MicroBatcher, texts: list[str]) -> Array:
+    try:
+        return await batcher.run(texts)
+    except Busy as error:
+        raise HTTPException(
+            503,
+            "Too many requests or texts wait already; ask again later.",
+            headers={"Retry-After": "1"},
+        ) from error
+
+
 async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) -> Any:
-    """The body as an object. A browser asks before it sends JSON to another page's server, and gets
-    no leave; so JSON must be called so.
+    """Return the body as an object.
+
+    Only the content type `application/json` is accepted. A browser asks the server for permission
+    before it sends that type for a page of another server, and gets none.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -153,14 +193,15 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
     try:
         return adapter.validate_json(await request.body())
     except ValidationError as error:
-        raise HTTPException(422, reason(error, shape=shape)) from error
+        raise HTTPException(422, reason_of(error, shape=shape)) from error
 
 
 def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
-    (without,) = np.nonzero(np.isnan(outputs).any(axis=1))
-    if without.size:
+    (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
+    if undefined.size:
         raise HTTPException(
-            422, f"The model gives no number for text {without[0]}, which has no word that it sees."
+            422,
+            f"The model gives no number for text {undefined[0]}, which has no word that it sees.",
         )
     winners = outputs.argmax(axis=1).tolist()
     return [
@@ -173,31 +214,17 @@ def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _add_pages(app: FastAPI, export: dict[str, Any]) -> None:
-    @app.get("/health", response_model=Health, responses={403: PROBLEMS[403]})
-    async def health() -> JSONResponse:
-        """Whether the server is awake; it answers while the model works, too."""
-        return JSONResponse({"status": "ok", "export": export})
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(try_page())
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()))
-
-
 def is_loopback(host: str) -> bool:
-    """Whether an address is of this machine alone."""
+    """Return whether only this machine can reach what is bound to `host`."""
     return host in LOCAL or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Return a socket that listens.
 
     Raises:
-        ServeError: the port is in use or not allowed, or the host is not this machine.
+        ServeError: The port is in use or not allowed, or the host is another machine.
+        ArgumentError: The port is not in 1..65535.
     """
     if not 1 <= port <= 65535:
         raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
@@ -205,28 +232,28 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ServeError(
-            f"The server needs a free port on {host}; {port} gave {said!r}. Name another with"
+            f"The server needs a free port on {host}; {port} gave {reason!r}. Name another with"
             " --port (make: PORT=)."
         ) from error
-    # asyncio does so for sockets that say they are TCP, which this one does not: an answer in two
-    # parts then takes 44 ms
+    # asyncio sets this option for sockets whose protocol is IPPROTO_TCP; the protocol of this
+    # socket is 0. Without the option an answer in two parts takes 44 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def run(app: ASGIApp, listening: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM, then answer what was asked and end."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # uvicorn puts its own in this place, and sends itself the signal again at the end
+    """Serve until Ctrl-C or SIGTERM, then answer the open requests and return."""
+    # uvicorn replaces this handler while it serves. At its end it restores this handler and sends
+    # the signal to its own process again.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(KeyboardInterrupt):
         server(app).run(sockets=[listening])
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """The server with its limits, before it runs."""
+    """Return the server with its limits; it does not run yet."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -1,6 +1,7 @@
-"""How long a client may take to send a request, and which connection ends when there are too many.
+"""The time limit for sending a request, and which connection is closed when the server has too
+many.
 
-The application receives a request only when its headers are complete, so these limits belong to the
+The application gets a request only when its headers are complete, so these limits belong to the
 protocol below it. uvicorn's protocol closes idle connections, but waits without limit for the rest
 of a request; above `limit_concurrency` it refuses every new client.
 """
@@ -15,41 +16,43 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tuning.serving.guard import HEADERS, refusal
 
-# more than `microbatch.MAX_REQUESTS`: new clients find room while the model has as many requests as
-# it takes
+# Maximum number of connections. It is more than `microbatch.MAX_REQUESTS`, so a new client can
+# connect while the model has its maximum number of requests.
 MAX_CONNECTIONS = 320
-# Bytes of headers that have not ended. Headers that end within one read of the socket can be
-# longer, up to asyncio's 256 KiB a read. The parser has no limit of its own and keeps all headers
-# in memory.
+# Maximum size in bytes of headers that are not complete. Headers that end within one read of the
+# socket can be longer, up to asyncio's 256 KiB per read. The parser has no limit of its own and
+# keeps all headers in memory.
 MAX_HEAD = 64 * 2**10
-# requests of one connection that wait for the answer to an earlier one; uvicorn has no limit and
-# keeps all in memory
+# Maximum number of requests of one connection that wait for the answer to an earlier request.
+# uvicorn has no limit and keeps all of them in memory.
 MAX_PIPELINED = 100
 REQUEST_SECONDS = 10
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with a time limit for each request. While the server waits for its client, it
-    can be closed to make room for a new one.
+    """A connection with a time limit for each request.
+
+    While the server waits for the client, the connection can be closed to make room for a new one.
 
     The time runs from the start of the connection, or from the first byte after an answer, until
     the last byte of the request. It does not run while a request is answered. An idle connection
     after an answer has uvicorn's own limit, `timeout_keep_alive`.
     """
 
-    waits_since = (
-        0.0  # time of the event loop when the connection started or its last answer was complete
-    )
+    # Time of the event loop when the connection started or its last answer was complete.
+    waits_since = 0.0
     _timer: asyncio.TimerHandle | None = None
-    _has_begun = False  # whether a part of the next request has arrived
-    _n_unanswered = 0  # complete requests; -1 after an answer that did not need the whole body
-    _n_head = 0  # bytes since the last piece of a body or the last complete headers
+    # Whether a part of the next request has arrived.
+    _has_begun = False
+    # Number of complete requests without an answer; -1 after an answer that did not need the whole
+    # body.
+    _n_unanswered = 0
+    # Number of bytes since the last piece of a body or the last complete headers.
+    _n_head = 0
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the server waits for the client, to send a whole request or to read
-        its answers.
-        """
+        """Whether the server waits for the client to send a request or to read its answers."""
         return self._n_unanswered <= 0 or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
@@ -99,13 +102,14 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._n_unanswered -= 1
         self.waits_since = self.loop.time()
-        if self._has_begun:  # a request that was sent before the answer to an earlier one
+        if self._has_begun:  # The client sent a request before it had the answer to an earlier one.
             self._unset_keepalive_if_required()
             self._start_timer()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer in one sentence and close. A client that has not read its earlier answers gets no
-        answer.
+        """Answer in one sentence and close the connection.
+
+        A client that has not read its earlier answers gets no answer.
         """
         self.connections.discard(self)
         if not self.transport.is_closing() and not self.transport.get_write_buffer_size():
@@ -132,21 +136,25 @@ class Connection(HttpToolsProtocol):
     def _end_wait(self) -> None:
         if self._has_begun:
             self.refuse(408, f"A request must arrive within {REQUEST_SECONDS} seconds.")
-        # a browser that opened the connection in advance would show an answer here as the answer to
-        # its next request
         else:
+            # No answer: a browser may have opened the connection in advance, and would show an
+            # answer as the answer to its next request.
             self.transport.close()
 
 
 def _longest_waiting(connections: Iterable[object]) -> Connection:
-    waiting = [one for one in connections if isinstance(one, Connection) and one.is_waiting]
-    return min(waiting, key=lambda one: one.waits_since)
+    waiting = [
+        connection
+        for connection in connections
+        if isinstance(connection, Connection) and connection.is_waiting
+    ]
+    return min(waiting, key=lambda connection: connection.waits_since)
 
 
 def _answer(status: int, detail: str, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     headers, body = refusal(detail)
-    again = [(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
-    lines = [b"%s: %s" % header for header in (*default_headers, *headers, *HEADERS, *again)]
+    retry = [(b"retry-after", b"1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
+    lines = [b"%s: %s" % header for header in (*default_headers, *headers, *HEADERS, *retry)]
     return b"\r\n".join(
         [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *lines, b"", body]
     )

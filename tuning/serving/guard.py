@@ -1,8 +1,13 @@
-"""What a request must be before the application sees it: for this host, and small. What every
-answer carries: headers that lock its pages.
+"""The checks of a request before the application gets it: the request is for this host, and its
+body is small. Every answer gets headers that restrict what its pages may do.
 
-A web page can make a browser send requests here. It can't read the answers, unless its own name is
-made to resolve to this machine; so requests under another name are refused.
+A web page can make a browser send requests to this server. The page can't read the answers unless
+the page's own name resolves to this machine (DNS rebinding), so requests for another name are
+refused.
+
+Starlette's `TrustedHostMiddleware` is not used: it compares the host with a list of names, and
+can't accept any IP address, as a server on all interfaces must. It also takes a name that begins
+with "*." as a pattern.
 """
 
 from __future__ import annotations
@@ -31,10 +36,11 @@ HEADERS = [
 def guarded(
     app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: bool = False
 ) -> ASGIApp:
-    """The application behind the checks.
+    """Return the application behind the checks.
 
-    `policy` is the Content-Security-Policy. `any_address` lets in requests for any IP address too,
-    which no name can be made to resolve to by somebody else.
+    `hosts` are the names and addresses that a request may be for, in lower case. `policy` is the
+    Content-Security-Policy of all pages. With `any_address`, a request for any IP address is
+    accepted too: an address is not resolved, so nobody can point it at another machine.
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +48,7 @@ def guarded(
             await app(scope, receive, send)
             return
 
-        async def locked(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [
                     *message.get("headers", []),
@@ -56,9 +62,9 @@ def guarded(
         host = _name(headers.get(b"host", b"").decode("latin-1"))
         if host not in hosts and not (any_address and is_address(host)):
             await _refuse(
-                locked,
+                send_with_headers,
                 403,
-                f"A request must be for {' or '.join(sorted(hosts))}; this one is for another"
+                f"A request must be for {' or '.join(sorted(hosts))}; this request is for another"
                 " host.",
             )
             return
@@ -66,26 +72,27 @@ def guarded(
             body = await _body(headers, receive)
         except ClientDisconnect:
             return
-        except asyncio.CancelledError:  # the server ends, and has waited for as long as it does
-            await _refuse(locked, 503, "The server ends; the body had not arrived.")
+        except asyncio.CancelledError:  # The server ends, after `app.SHUTDOWN_SECONDS`.
+            await _refuse(send_with_headers, 503, "The server ends; the body had not arrived.")
             return
         if body is None:
-            await _refuse(locked, 413, f"A body must have at most {MAX_BODY:,} bytes.")
+            await _refuse(send_with_headers, 413, f"A body must have at most {MAX_BODY:,} bytes.")
             return
-        await app(scope, _replay(body, receive), locked)
+        await app(scope, _replay(body, receive), send_with_headers)
 
     return guard
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-    """The whole body; None where it is too large, which is known as soon as its length is said, or
-    so many bytes have come.
+    """Return the whole body, or None if it is too large.
+
+    A body is too large if its header Content-Length or the bytes that arrived are over the limit.
 
     Raises:
-        ClientDisconnect: the connection ended before the whole body arrived.
+        ClientDisconnect: The connection ended before the whole body arrived.
     """
-    said = headers.get(b"content-length", b"")
-    if said.isdigit() and int(said[:20]) > MAX_BODY:
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > MAX_BODY:
         return None
     body = bytearray()
     while True:
@@ -100,7 +107,9 @@ async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """What gives the body once, and then whatever comes: that the client went away."""
+    """Return a function that gives the body in its first call, and then calls `receive`, which
+    reports that the client closed the connection.
+    """
     is_given = False
 
     async def replay() -> Message:
@@ -114,14 +123,14 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port, in lower case."""
+    """Return the value of a Host header without its port, in lower case."""
     return (
         host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
     ).lower()
 
 
 def is_address(host: str) -> bool:
-    """Whether it is an IP address, not a name."""
+    """Return whether `host` is an IP address and not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -130,8 +139,8 @@ def is_address(host: str) -> bool:
 
 
 async def _refuse(send: Send, status: int, detail: str) -> None:
-    """Answer before the body was read; the connection ends, since the rest of it would be taken for
-    a next request.
+    """Answer before the whole body was read, and end the connection, whose remaining bytes would be
+    read as the next request.
     """
     headers, body = refusal(detail)
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -139,7 +148,7 @@ async def _refuse(send: Send, status: int, detail: str) -> None:
 
 
 def refusal(detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body of an answer that refuses a request and ends its connection."""
+    """Return headers and body of an answer that refuses a request and ends its connection."""
     body = json.dumps({"detail": detail}).encode()
     return [
         (b"content-type", b"application/json"),

@@ -1,5 +1,5 @@
-"""One model for many requests: those that wait at the same time go through it together, in a
-thread, so that the server stays awake.
+"""One model for many requests: the texts of requests that wait at the same time go to the model in
+one call. The calls run in a thread, so the server can answer other requests meanwhile.
 """
 
 from __future__ import annotations
@@ -14,20 +14,25 @@ import numpy as np
 from tuning.evaluation.metrics import Array
 from tuning.inference.load import Probabilities
 
-MAX_BATCH = 1_024  # texts of one call of the model, unless one request alone has more
-MAX_REQUESTS = 256  # requests that wait for the model or are in it
-MAX_WAITING = 20_000  # texts that wait; more are turned away at once, instead of after a long time
+# Maximum number of texts in one call of the model, unless a single request has more.
+MAX_BATCH = 1_024
+# Maximum number of requests that wait for the model or that the model works on.
+MAX_REQUESTS = 256
+# Maximum number of texts that wait. Further requests are refused at once instead of after a long
+# wait.
+MAX_WAITING = 20_000
 
 
 class Busy(Exception):
-    """So many requests or texts wait that a further request is refused."""
+    """Too many requests or texts wait, so a further request is refused."""
 
 
 class MicroBatcher:
-    """Requests in the order in which they came, as few calls of the model as that takes.
+    """Answers requests in the order in which they arrive, with as few calls of the model as
+    possible.
 
-    No request waits for others to come: while the model works, those that arrive gather, and are
-    its next batch.
+    No request waits for later requests: the requests that arrive while the model works become its
+    next batch.
     """
 
     def __init__(self, probabilities: Probabilities) -> None:
@@ -39,10 +44,10 @@ class MicroBatcher:
         self._worker: asyncio.Task[None] | None = None
 
     async def run(self, texts: Sequence[str]) -> Array:
-        """The class probabilities of one request's texts.
+        """Return the class probabilities of one request's texts.
 
         Raises:
-            Busy: too many requests or texts wait already.
+            Busy: Too many requests or texts wait already.
         """
         if self._n_requests >= MAX_REQUESTS or self._n_waiting + len(texts) > MAX_WAITING:
             raise Busy
@@ -69,7 +74,7 @@ class MicroBatcher:
             error = call.exception()
             ends = np.cumsum([len(request) for request, _ in batch])
             for (request, answer), end in zip(batch, ends, strict=True):
-                if answer.done():  # its client went away
+                if answer.done():  # The client closed its connection.
                     continue
                 if error is None:
                     answer.set_result(call.result()[end - len(request) : end])
@@ -86,7 +91,7 @@ class MicroBatcher:
         return batch
 
     def close(self) -> None:
-        """End the thread once the call that runs is over."""
+        """Wait for the current call of the model and end the thread."""
         if self._thread:
             self._thread.shutdown()
         self._thread = None

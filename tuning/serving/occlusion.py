@@ -1,4 +1,6 @@
-"""Which words move a prediction: each is hidden once, and the model is asked again."""
+"""Which words change a prediction: the model predicts the text again for each word, with that word
+hidden.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,20 @@ import numpy as np
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.evaluation.metrics import Array
 
-# different words of one text; a text of more has the others left out, and their number said
+# Maximum number of different words that are hidden for one explanation; an explanation contains the
+# number of words that were left out.
 MAX_WORDS = 200
-MAX_CHARACTERS = 2_000_000  # of all texts that one explanation asks the model for
-# of Unicode's private use, so in no vocabulary: the model sees an unknown word in the place of the
-# hidden one
+# Maximum number of characters of all texts that the model predicts for one explanation.
+MAX_CHARACTERS = 2_000_000
+# A character of Unicode's private use is in no vocabulary, so it is an unknown word for the model.
 _HIDDEN = "\ue000"
 _PIECE = re.compile("[^\t\n\x0b\x0c\r ]+")
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the model knows it, how often it stands in the text, and the probability that the
-    label loses without it.
+    """A word as the tokenizer writes it, its count in the text, and its effect: the probability
+    that the label loses without the word.
     """
 
     word: str
@@ -32,8 +35,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Hidden:
-    """`texts`: the text that the model sees, then that text without each of `words`; `n_left_out`
-    words are too many to be hidden.
+    """A text and its copies with a hidden word.
+
+    `texts` are the part of the text that the model sees, then a copy for each of `words` without
+    that word. `n_left_out` is the number of words over the limits, which are not hidden.
     """
 
     words: tuple[str, ...]
@@ -43,15 +48,17 @@ class Hidden:
 
 
 def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
-    """A text for each different word that the model sees of this one, with the word hidden
-    everywhere.
+    """Return a copy of a text for each different word that the model sees, with the word hidden
+    wherever it occurs.
     """
     pieces = _PIECE.findall(text)
     tokens = tokenize(pieces)
-    is_word = np.flatnonzero(tokens.lengths)  # a piece of punctuation alone is none
-    seen = slice(-sequence_length, None) if truncating == "pre" else slice(sequence_length)
-    places, ids = is_word[seen], tokens.ids[seen]
-    kept, names = [pieces[place] for place in places], tokens.words.to_pylist()
+    # A piece that consists of punctuation has no token.
+    positions = np.flatnonzero(tokens.lengths)
+    visible = slice(-sequence_length, None) if truncating == "pre" else slice(sequence_length)
+    ids = tokens.ids[visible]
+    kept = [pieces[position] for position in positions[visible]]
+    names = tokens.words.to_pylist()
     different = list(dict.fromkeys(ids.tolist()))
     words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, kept)), 1))]
     return Hidden(
@@ -69,8 +76,10 @@ def _without(pieces: list[str], is_hidden: Array) -> list[str]:
 
 
 def effects(hidden: Hidden, probabilities: Array) -> list[Word]:
-    """The words by the size of their effect, out of the class probabilities of `hidden.texts`,
-    float64 array (n_texts, n_classes).
+    """Return the words with their effects, the largest effect first.
+
+    `probabilities` are the class probabilities of `hidden.texts`, a float64 array of shape
+    (n_texts, n_classes).
     """
     label = int(probabilities[0].argmax())
     lost = (probabilities[0, label] - probabilities[1:, label]).tolist()

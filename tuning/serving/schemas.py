@@ -1,6 +1,4 @@
-"""What a request asks and an answer says, their limits, and one sentence for a body
-that is wrong.
-"""
+"""The bodies of requests and answers, their limits, and one sentence for a wrong body."""
 
 from __future__ import annotations
 
@@ -14,7 +12,8 @@ from tuning.serving.connections import MAX_HEAD, REQUEST_SECONDS
 from tuning.serving.guard import MAX_BODY
 
 MAX_TEXTS = 1_000
-MAX_ERRORS = 3 * MAX_TEXTS  # that are looked at for a reason: a body of 4 MiB can hold 700,000
+# Maximum number of errors that are searched for a reason; a body of 4 MiB can have 700,000.
+MAX_ERRORS = 3 * MAX_TEXTS
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
@@ -34,7 +33,7 @@ class ManyTexts(BaseModel):
 
 
 class Prediction(BaseModel):
-    """A text's class, the probability of it, and that of every class."""
+    """A text's class, the probability of that class, and the probability of every class."""
 
     label: str
     probability: float
@@ -42,7 +41,7 @@ class Prediction(BaseModel):
 
 
 class Export(BaseModel):
-    """Which model answered."""
+    """The model that answered."""
 
     study: str
     number: int | None
@@ -50,15 +49,15 @@ class Export(BaseModel):
 
 
 class Predictions(BaseModel):
-    """A prediction for each text, in their order."""
+    """A prediction for each text, in the order of the texts."""
 
     predictions: list[Prediction]
     export: Export
 
 
 class Effect(BaseModel):
-    """A word as the model knows it, how often it stands in the text, and the probability that the
-    label loses without it.
+    """A word as the tokenizer writes it, its count in the text, and the probability that the label
+    loses without it.
     """
 
     word: str
@@ -83,7 +82,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong, in one sentence."""
+    """What is wrong with the request, in one sentence."""
 
     detail: str
 
@@ -94,8 +93,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         403: "The request is for another host's name.",
         408: f"The request did not arrive within {REQUEST_SECONDS} seconds.",
         413: f"The body has more than {MAX_BODY:,} bytes.",
-        415: "The body is not called application/json.",
-        422: "The body is not of this shape, or over a limit.",
+        415: "The content type of the body is not application/json.",
+        422: "The body does not have this shape, or is over a limit.",
         431: f"The headers have more than {MAX_HEAD:,} bytes.",
         503: "Too many requests or texts wait already, or the server has too many connections.",
     }.items()
@@ -113,28 +112,31 @@ SENTENCES = {
 }
 
 
-def reason(error: ValidationError, *, shape: str) -> str:
-    """One sentence for a body that is not of the shape that was asked for. It repeats nothing of
-    the body.
+def reason_of(error: ValidationError, *, shape: str) -> str:
+    """Return one sentence for a body that does not have the required shape.
+
+    The sentence repeats no part of the body.
     """
     errors = (
         error.errors(include_url=False, include_input=False)
         if error.error_count() <= MAX_ERRORS
         else ()
     )
-    for one in errors:
-        if one["type"] in SENTENCES:
-            place = [part for part in one["loc"] if part not in ("OneText", "ManyTexts")]
+    for entry in errors:
+        if entry["type"] in SENTENCES:
+            place = [part for part in entry["loc"] if part not in ("OneText", "ManyTexts")]
             where = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in place)
-            return SENTENCES[one["type"]].format(
-                where=where, error=one.get("ctx", {}).get("error", "")
+            return SENTENCES[entry["type"]].format(
+                where=where, error=entry.get("ctx", {}).get("error", "")
             )
-    return f"The body must be {shape} and hold nothing else."
+    return f"The body must be {shape} and must have no other field."
 
 
 def request_body(adapter: TypeAdapter[Any], example: dict[str, Any]) -> dict[str, Any]:
-    """The body in the OpenAPI schema; it is read here instead of by FastAPI, which repeats a bad
-    body in its answer.
+    """Return a body's part of the OpenAPI schema.
+
+    The routes read the body themselves, because FastAPI repeats a wrong body in its answer. So
+    FastAPI can't make this part of the schema.
     """
     schema = adapter.json_schema()
     for name, definition in schema.pop("$defs", {}).items():

@@ -1,0 +1,191 @@
+"""The server of Optuna Dashboard, and what it is shown of a storage."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Container
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from urllib.parse import urlsplit
+from wsgiref import simple_server
+from wsgiref.simple_server import WSGIServer
+
+import optuna
+import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuning.errors import ArgumentError, StudyError
+from tuning.results import ResultsDir, translated
+from tuning.study.housekeeping import ARTIFACTS
+from tuning.study.storage import open_storage
+from tuning.study.trials import is_over_limit, value_of
+
+HOST = "127.0.0.1"  # Optuna Dashboard has no authentication.
+
+
+def make_server(
+    results: ResultsDir, *, storage_url: str, port: int, host: str = HOST
+) -> WSGIServer:
+    """Return a server of Optuna Dashboard that is bound to `host`; `serve_forever` runs it.
+
+    The server runs in this process and not in a child: the command line of a child would show the
+    password in a storage URL in the list of processes.
+
+    Raises:
+        StudyError: The storage has no study, or the port is in use.
+        ArgumentError: `host` is not a name or address, or `port` is not a port number.
+    """
+    is_local = storage_url == results.storage_url(None)
+    has_storage = results.database_path.exists() or not is_local
+    storage = open_storage(storage_url, DashboardStorage) if has_storage else None
+    if storage is None or not optuna.get_all_study_names(storage):
+        where = results.database_path if is_local else "the storage"
+        raise StudyError(
+            f"The Dashboard needs a study to show; {where} has none. Type `make tune` first."
+        )
+    check_port(port, host)
+    with translated(results.artifacts_dir):
+        results.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    assert isinstance(storage, DashboardStorage)  # for mypy: open_storage made it
+    storage.artifacts_dir = results.artifacts_dir
+    store = FileSystemArtifactStore(str(results.artifacts_dir))
+    app = _only_for_host(optuna_dashboard.wsgi(storage, artifact_store=store), host)
+    server_class = _ThreadedServer6 if _resolved(host)[0] == socket.AF_INET6 else _ThreadedServer
+    return simple_server.make_server(
+        host, port, app, server_class=server_class, handler_class=_QuietHandler
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that is bound to `host`.
+
+    Raises:
+        ArgumentError: `host` is not a name or address.
+    """
+    return ipaddress.ip_address(_resolved(host)[1].partition("%")[0]).is_loopback
+
+
+def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        if not host:
+            raise OSError
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise ArgumentError(
+            f"--host must be a name or an address of this machine, such as {HOST}; received"
+            f" {host!r}."
+        ) from error
+    return family, str(address[0])
+
+
+def _only_for_host(app: Any, host: str) -> Any:
+    """Return the application behind a check that requests are for this host.
+
+    Without the check a web page could reach the Dashboard through the page's own name, if that name
+    resolves to this machine (DNS rebinding). An address is not resolved, so it is safe: a server on
+    loopback accepts the addresses of loopback, other servers accept any address.
+    """
+    local = is_loopback(host)
+    names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
+
+    def is_own(name: str) -> bool:
+        try:
+            host_name = urlsplit(f"//{name}").hostname or ""
+            return host_name in names or ipaddress.ip_address(host_name).is_loopback or not local
+        except ValueError:
+            return False
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if not is_own(environ.get("HTTP_HOST", "")):
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"Ask for the address that make dashboard printed.\n"]
+        return app(environ, start_response)
+
+    return guarded
+
+
+class DashboardStorage(RDBStorage):
+    """A storage whose trials Optuna Dashboard 0.21 shows correctly.
+
+    - Constraints are added in the format of Optuna 4, a list, because the Dashboard does not read
+      the named constraints of Optuna 5.
+    - Artifacts whose file was removed are left out. The Dashboard answers them with an internal
+      error, with a traceback in the terminal.
+    - The best trial satisfies its constraints. The Dashboard shows the trial of `get_best_trial` as
+      the best, which in Optuna may violate them. In studies of this program a trial over a limit is
+      never complete; other studies may be in the same storage.
+    """
+
+    artifacts_dir: Path | None = None
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        for trial in trials:
+            trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
+            for name in set(trial.system_attrs) - set(self._present(trial.system_attrs)):
+                del trial.system_attrs[name]
+        return trials
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self._present(super().get_trial_system_attrs(trial_id))
+
+    def _present(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return the attributes without the artifacts whose file was removed."""
+        folder = self.artifacts_dir
+        return {
+            name: value
+            for name, value in attributes.items()
+            if not name.startswith(ARTIFACTS)
+            or folder is None
+            or (folder / name.removeprefix(ARTIFACTS)).exists()
+        }
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        within = [trial for trial in complete if not is_over_limit(trial)]
+        if not within:
+            return super().get_best_trial(study_id)
+        (direction,) = self.get_study_directions(study_id)
+        best = max if direction == StudyDirection.MAXIMIZE else min
+        return best(within, key=value_of)
+
+
+class _ThreadedServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _ThreadedServer6(_ThreadedServer):
+    address_family = socket.AF_INET6
+
+
+class _QuietHandler(simple_server.WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: the page sends several requests per second."""
+
+
+def check_port(port: int, host: str = HOST) -> None:
+    """Check that a server can be bound to a port.
+
+    Raises:
+        StudyError: The port is in use or not allowed, or `host` is another machine.
+        ArgumentError: The port is not in 1..65535.
+    """
+    if not 1 <= port <= 65535:
+        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
+    with socket.socket(_resolved(host)[0], socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StudyError(
+                f"The Dashboard needs a free port of this machine; {port} on {host} gave"
+                f" {error.strerror!r}. Name another with --port (make: PORT=), or another address"
+                " with --host (make: HOST=)."
+            ) from error

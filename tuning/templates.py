@@ -1,0 +1,34 @@
+"""Jinja2 templates: the files in the folder `templates` of a package."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from tuning.results import escape_markdown
+
+
+@cache
+def templates_of(package: str) -> Environment:
+    """The templates of a package, such as "tuning.report".
+
+    Values are escaped for HTML, except in templates of Markdown, which have the filter `markdown`.
+    A template that uses a name without a value raises an error.
+    """
+    environment = Environment(
+        loader=PackageLoader(package),  # It finds no file outside the folder.
+        autoescape=select_autoescape(disabled_extensions=("md",), default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["markdown"] = escape_markdown
+    return environment
+
+
+def render(package: str, name: str, **values: Any) -> str:
+    """Return a template of a package, filled in with values."""
+    return templates_of(package).get_template(name).render(values)
