@@ -13,7 +13,7 @@ from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.results import escape_markdown
-from tuning.spaces.hyperparameters import value_text
+from tuning.spaces.ranges import value_text
 
 CARD_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
