@@ -11,14 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from tuning.spaces.hyperparameters import (
-    Hyperparameter,
-    Value,
-    Values,
-    defaults,
-    from_params,
-    suggest,
-)
+from tuning.spaces.hyperparameters import defaults, from_params, suggest
 from tuning.spaces.loading import (
     REQUIRED,
     SearchSpace,
@@ -27,6 +20,7 @@ from tuning.spaces.loading import (
     list_spaces,
     load_hypermodel,
 )
+from tuning.spaces.ranges import Hyperparameter, Value, Values
 
 FILES = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.py"))
 N_CLASSES = (2, 5)

@@ -14,8 +14,8 @@ from tests.report.test_page import MANY_SPACE, many_trials
 from tuning.report.figures import learning_curves, report_figures, slices
 from tuning.report.importances import importances
 from tuning.report.tables import trial_rows
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
 
 

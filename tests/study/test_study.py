@@ -11,8 +11,8 @@ import pytest
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir, read_json, write_json
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.storage import hide_password, open_storage
 from tuning.study.study import git_commit, load_study, open_study, recorded_config, recorded_space
 

@@ -121,7 +121,7 @@ class SearchDisplay:
         return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
 
     def _panel(self, state: Progressed) -> RenderableType:
-        from tuning.spaces.hyperparameters import value_text
+        from tuning.spaces.ranges import value_text
         from tuning.study.trials import value_of
 
         summary = state.summary

@@ -20,15 +20,9 @@ from tuning.config import COSTS, StudyConfig, exceeded, sign
 from tuning.errors import SpaceError
 from tuning.report import dashboard
 from tuning.results import ResultsDir, write_csv, write_text
-from tuning.spaces.hyperparameters import (
-    Values,
-    defaults,
-    from_params,
-    suggest,
-    to_params,
-    value_text,
-)
+from tuning.spaces.hyperparameters import defaults, from_params, suggest, to_params
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values, value_text
 from tuning.study import housekeeping
 from tuning.study.coordinators import COORDINATOR, FIRST, Coordinators, asked_for, is_at_work
 from tuning.study.samplers import RETRY_OF, grid_points, make_sampler, stream_position

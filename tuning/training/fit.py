@@ -27,8 +27,8 @@ from tuning.data.corpus import LabelledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.kernels.fuse import fused
-from tuning.spaces.hyperparameters import Values
 from tuning.spaces.loading import build, check_declared, has_own_fit, run_user_code
+from tuning.spaces.ranges import Values
 from tuning.training import checkpoints
 from tuning.training.architecture import ensure_built
 from tuning.training.batching import Rows, View, padding_share, training_batches
