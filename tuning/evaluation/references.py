@@ -115,7 +115,8 @@ def _part(split: Split, share: float) -> Split:
 
     def part_of(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         n = max(round(share * len(rows)), 1)
-        return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]
+        places: npt.NDArray[np.intp] = np.linspace(0, len(rows) - 1, n).round().astype(np.intp)
+        return rows[places]
 
     by_class = [np.flatnonzero(split[1] == label) for label in np.unique(split[1])]
     rows = np.sort(np.concatenate([part_of(rows) for rows in by_class]))
