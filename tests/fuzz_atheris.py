@@ -23,8 +23,8 @@ with atheris.instrument_imports(include=["tuning"]):
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.arrow_tokenizer import tokenize
-    from tuning.data.files import read_files
-    from tuning.data.labels import to_classes
+    from tuning.data.tables import read_files
+    from tuning.data.sources import to_classes
     from tuning.data.stream import stream_rows
     from tuning.errors import TuningError
     from tuning.inference.manifest import read_manifest

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.conftest import make_reviews
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import encode, open_corpus
-from tuning.data.files import read_files
+from tuning.data.tables import read_files
 from tuning.data.stream import stream_rows
 from tuning.errors import TuningError
 from tuning.inference.manifest import read_manifest

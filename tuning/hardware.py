@@ -36,3 +36,12 @@ def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
             yield (folder / name).read_text().strip()
         if folder == groups:
             return
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    n_cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = core_quota()
+    return n_cores if quota is None else max(min(n_cores, int(quota)), 1)

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tuning.data import files
-from tuning.data.files import FORMATS, Table, find_files, read_files
+from tuning.data.files import FORMATS, find_files
+from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
 
 ROWS = [

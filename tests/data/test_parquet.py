@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import make_reviews
 from tuning.data import files
-from tuning.data.files import read_files
+from tuning.data.tables import read_files
 from tuning.data.parquet import Bomb, read_columns
 from tuning.errors import DataError
 

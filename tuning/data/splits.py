@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tuning.config import SPLITS
-from tuning.data.chunks import BOUNDARY, byte_lengths, joined, split_up
+from tuning.data.arrow_tokenizer import BOUNDARY, byte_lengths, joined, split_up
 from tuning.data.sources import Reviews
 from tuning.errors import DataError
 

@@ -9,9 +9,7 @@ import csv
 import io
 import itertools
 import json
-import mmap
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuning.data.files import FORMATS, file_format, find_files, opened, plain, utf8
-from tuning.data.parquet import rows_at_once
+from tuning.data.parquet import BATCH_BYTES, Bomb, read_batches
 from tuning.data.sources import TEXT_COLUMNS, choose_column
 from tuning.errors import DataError
 
@@ -264,38 +262,22 @@ def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    import pyarrow
-    import pyarrow.parquet
-
     with ExitStack() as stack:
+        file = str(path)
         if path.name.lower().endswith(".gz"):  # Parquet is read from its end, which gzip can't
-            source: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
-            shutil.copyfileobj(data, source)
-        else:
-            source = stack.enter_context(path.open("rb"))
+            copy = stack.enter_context(tempfile.NamedTemporaryFile())
+            shutil.copyfileobj(data, copy)
+            copy.flush()
+            file = copy.name
         try:
-            file = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False)
-            column = choose(
-                [
-                    field.name
-                    for field in file.schema_arrow
-                    if not pyarrow.types.is_nested(field.type)
-                ]
-            )
-            numbers = [
-                number
-                for number in range(len(file.schema))
-                if file.schema.column(number).path == column
-            ]
-            with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                n_rows = rows_at_once(mapped, file, numbers, most=BATCH_ROWS, max_bytes=sys.maxsize)
-            for batch in file.iter_batches(batch_size=n_rows, columns=[column]):
+            for batch in read_batches(file, lambda names: [choose(names)], n_rows=BATCH_ROWS):
                 yield from ((text, "") for text in _column_texts(batch.column(0)))
-        except (
-            pyarrow.ArrowException,
-            ValueError,
-            RuntimeError,
-        ) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
+        except Bomb as error:
+            raise DataError(
+                f"{path} must need less than {BATCH_BYTES / 2**20:.0f} MiB of memory for a row; it"
+                " does not. Write it as CSV if it is what you want to read."
+            ) from error
+        except ValueError as error:
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 
 
@@ -303,8 +285,6 @@ def _column_texts(values: Any) -> Iterator[str]:
     """Text without Arrow's decoding, which gives up a whole batch for one bad byte."""
     import pyarrow
 
-    if pyarrow.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
     if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):
         values = values.cast(pyarrow.large_binary())
     for value in values.to_pylist():

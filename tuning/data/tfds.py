@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tuning.data.files import Progress, Table, read_files
+from tuning.data.files import Progress
+from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
 
 WITHDRAWN = "amazon_us_reviews"

@@ -84,15 +84,7 @@ def _inner_loop(
     steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.transpose(tf.cast(mask, tf.bool))
     if layer.go_backwards:
         x, steps = tf.reverse(x, [0]), tf.reverse(steps, [0])
-    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
-    weights = tf.concat(
-        [
-            tf.convert_to_tensor(cell.kernel),
-            bias[None],
-            tf.convert_to_tensor(cell.recurrent_kernel),
-        ],
-        axis=0,
-    )
+    weights = _weights(layer, dtype)
     dropout = (
         _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
     )
@@ -112,6 +104,14 @@ def _inner_loop(
         else last[:, None]
     )
     return last, outputs, [h, c]
+
+
+def _weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
+    """`Arguments.weights` of a layer."""
+    cell = layer.cell
+    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
+    kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
+    return tf.concat([kernel, bias[None], recurrent_kernel], axis=0)
 
 
 def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:

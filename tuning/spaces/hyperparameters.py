@@ -66,27 +66,15 @@ def _exclusive(first: Hyperparameter, second: Hyperparameter) -> bool:
 def _convert(item: Any) -> Hyperparameter:
     import keras_tuner.engine.hyperparameters as kt
 
-    conditions = tuple((c.name, tuple(c.values)) for c in item.conditions)
     if isinstance(item, kt.Fixed):
+        conditions = _conditions(item)
         return Hyperparameter(
             name=item.name, kind="fixed", default=item.value, conditions=conditions
         )
     if isinstance(item, kt.Boolean):
-        return Hyperparameter(
-            name=item.name,
-            kind="choice",
-            default=bool(item.default),
-            choices=(False, True),
-            conditions=conditions,
-        )
+        return _choice(item, bool(item.default), (False, True))
     if isinstance(item, kt.Choice):
-        return Hyperparameter(
-            name=item.name,
-            kind="choice",
-            default=item.default,
-            choices=tuple(item.values),
-            conditions=conditions,
-        )
+        return _choice(item, item.default, tuple(item.values))
     if not isinstance(item, kt.Int | kt.Float):
         raise SpaceError(
             f"{item.name!r} must be an Int, Float, Choice, Boolean or Fixed; it is a"
@@ -97,24 +85,32 @@ def _convert(item: Any) -> Hyperparameter:
             f"{item.name!r} must be sampled linear or log; Optuna has no {item.sampling!r}. "
             "Search over the distance from the upper end with log instead, and subtract in build()."
         )
-    kind = "int" if isinstance(item, kt.Int) else "float"
-    log = item.sampling == "log"
-    geometric = log and item.step is not None
+    if item.sampling == "log" and item.step is not None:
+        return _choice(item, item.default, _geometric(item.min_value, item.max_value, item.step))
     return Hyperparameter(
         name=item.name,
-        kind="choice" if geometric else kind,
+        kind="int" if isinstance(item, kt.Int) else "float",
         default=item.default,
-        low=None if geometric else item.min_value,
-        high=(
-            None
-            if geometric
-            else _last_step(item.min_value, item.max_value, None if log else item.step)
-        ),
-        step=None if log else item.step,
-        log=log and not geometric,
-        choices=_geometric(item.min_value, item.max_value, item.step) if geometric else (),
-        conditions=conditions,
+        low=item.min_value,
+        high=_last_step(item.min_value, item.max_value, item.step),
+        step=item.step,
+        log=item.sampling == "log",
+        conditions=_conditions(item),
     )
+
+
+def _choice(item: Any, default: Value, choices: tuple[Value, ...]) -> Hyperparameter:
+    return Hyperparameter(
+        name=item.name,
+        kind="choice",
+        default=default,
+        choices=choices,
+        conditions=_conditions(item),
+    )
+
+
+def _conditions(item: Any) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    return tuple((condition.name, tuple(condition.values)) for condition in item.conditions)
 
 
 def _last_step(low: float, high: float, step: float | None) -> float:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 
 import psutil
 
-from tuning.data.chunks import available_cores
+from tuning.hardware import available_cores
 from tuning.errors import SpaceError
 from tuning.results import translated
 from tuning.workers import worker as worker_module
