@@ -2,6 +2,7 @@
 Linux' control groups, version 2.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 
 from tuning.config import DataConfig
-from tuning.data.sources import to_classes
-from tuning.data.sources import Reviews, load_reviews
+from tuning.data.sources import Reviews, load_reviews, to_classes
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 

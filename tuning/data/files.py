@@ -1,4 +1,4 @@
-"""Tables out of files: CSV, TSV, JSONL and Parquet, plain or `.gz`, several by a glob pattern."""
+"""Find data files, and open them, plain or `.gz`, up to a stated size."""
 
 import contextlib
 import glob
@@ -12,13 +12,12 @@ from typing import IO, Any, cast
 from tuning.errors import DataError
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and the share done, 0 to 1."""
+"""Called with a description of the work and the share of it that is done, 0 to 1."""
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = (
-    100,
-    2**28,
-)  # text packs to a third or a tenth; a file that unpacks to more than both is a bomb
+# A file that unpacks to more than this many times its size, and to more than this many bytes, is a
+# decompression bomb; text packs to a third or a tenth of its size.
+MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 100, 2**28
 BOMB = (
     f"must not unpack to more than {MAX_UNPACKED_RATIO} times its size and"
     f" {MIN_BOMB_BYTES / 2**20:.0f} MiB; it does."
@@ -26,7 +25,7 @@ BOMB = (
 
 
 class _Counted(io.RawIOBase):
-    """A binary file that reports the share of its bytes that was read."""
+    """A binary file that reports the share of its bytes that have been read."""
 
     def __init__(self, path: Path, progress: Progress | None) -> None:
         self._file = path.open("rb")
@@ -49,7 +48,7 @@ class _Counted(io.RawIOBase):
 
 
 class _Unpacked(io.RawIOBase):
-    """The contents of a gzip file, up to the size that a data file may have."""
+    """The contents of a gzip file, up to `max_unpacked` bytes."""
 
     def __init__(self, packed: IO[bytes], *, n_packed: int) -> None:
         self._file = gzip.GzipFile(fileobj=packed)
@@ -64,11 +63,12 @@ class _Unpacked(io.RawIOBase):
         self._left -= n
         if self._left < 0:
             self.is_bomb = True
-            raise OSError("it is a bomb")  # pandas would hide an error of ours
+            raise OSError("decompression bomb")  # pandas replaces other exceptions by its own.
         return n
 
 
 def max_unpacked(n_packed: int) -> int:
+    """The number of bytes to which a file of `n_packed` bytes may unpack."""
     return max(MAX_UNPACKED_RATIO * n_packed, MIN_BOMB_BYTES)
 
 
@@ -78,7 +78,8 @@ def find_files(
     """The files of a path or glob pattern, sorted.
 
     Raises:
-        DataError: none, a directory, or an ending that is not in `formats`.
+        DataError: no file matches, or a match is a directory or has an ending that is not in
+            `formats`.
     """
     try:
         path = Path(pattern).expanduser()
@@ -87,69 +88,71 @@ def find_files(
             if path.exists()
             else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
         )
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ):  # too long for a name, a NUL in it, the home of nobody
+    # The pattern may be too long, contain a NUL, or name the home of an unknown user.
+    except (OSError, ValueError, RuntimeError):
         paths = []
     if not paths:
         raise DataError(
             f"{flag} must name a file that exists; there is no {pattern!r} seen from {Path.cwd()}."
         )
-    for found in paths:
-        if found.is_dir():
+    for path in paths:
+        if path.is_dir():
             raise DataError(
-                f"{flag} must name files; {str(found)!r} is a directory. Use a pattern such as"
-                f" '{found}/*.csv'."
+                f"{flag} must name files; {str(path)!r} is a directory. Use a pattern such as"
+                f" '{path}/*.csv'."
             )
-        if file_format(found) not in formats:
+        if file_format(path) not in formats:
             raise DataError(
                 f"A data file must end in {', '.join(formats)}, each also with .gz; received"
-                f" {found.name!r}. Rename it after what it holds."
+                f" {path.name!r}. Rename it after what it holds."
             )
     return paths
 
 
 def utf8(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, which JSON can spell, become question marks."""
+    """Text that can be encoded in UTF-8: lone surrogates, which JSON may contain, become question
+    marks.
+    """
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def plain(value: object) -> str:
-    """A value of JSON or Parquet as text."""
+    """A value of JSON or Parquet as text: a bool as 0 or 1, None as an empty text."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else utf8(str(value))
 
 
 def _first_bad_byte(path: Path, *, default: int) -> int:
-    """The place in the (unpacked) file; a decoder that reads in pieces knows only that in its
-    piece, the default.
+    """The position of the first byte that is not UTF-8 in a file, unpacked.
+
+    `default`, the position in the block in which a decoder failed, is returned if the position in
+    the file can't be found.
     """
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             file.read(MIN_BOMB_BYTES).decode("utf-8")
         except UnicodeDecodeError as error:
             return error.start
-        except (EOFError, zlib.error, OSError):  # the archive is broken further on
+        except (EOFError, zlib.error, OSError):  # A broken archive.
             return default
     return default
 
 
 def file_format(path: Path) -> str:
-    """The ending that says what a file holds, in lower case, without `.gz`."""
+    """The ending of a file's name, in lower case, without `.gz`; it is the file's format."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 @contextlib.contextmanager
 def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
-    """The bytes of a data file, unpacked; whatever goes wrong while they are read becomes a
-    `DataError`.
+    """A context with the bytes of a data file, unpacked.
+
+    Errors inside the context that concern the file become a `DataError` too.
 
     Raises:
-        DataError: it can't be opened, is a broken gzip file or a bomb, or is not the UTF-8 that was
-            asked for.
+        DataError: the file can't be opened, is a broken gzip file, unpacks to more than
+            `max_unpacked`, or is not UTF-8 although it is decoded as UTF-8.
     """
     unpacked: _Unpacked | None = None
     try:
@@ -179,7 +182,7 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:
-    """What to raise for an error of the system or of gzip; an error of ours as it is."""
+    """The `DataError` for an error of the system or of gzip; other errors are not changed."""
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
         return DataError(
             f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again."

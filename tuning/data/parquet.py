@@ -20,12 +20,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Any
 
 VALUE_BYTES = 8  # counted for each value in addition to its bytes, so that nulls count too
 OWN_BYTES = 2**28  # memory of Python and pyarrow before they read: 115 MiB were measured
-BATCH_BYTES = 2**28  # minimum memory for a batch, its pages and its dictionaries
+BATCH_BYTES = 2**28  # memory for a batch, its pages and its dictionaries, or `max_bytes` if larger
 IS_BOMB = 3  # exit status
 
 
@@ -39,7 +39,7 @@ def read_batches(
     *,
     n_rows: int,
     max_bytes: int | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """The batches of some columns, `pyarrow.RecordBatch`es of at most `n_rows` rows; of fewer rows
     where the values are long.
 
@@ -69,12 +69,13 @@ def read_batches(
     ):
         assert child.stdin and child.stdout  # for mypy: both are pipes
         if names := child.stdout.readline():
-            child.stdin.write(json.dumps([*choose(json.loads(names))]).encode() + b"\n")
-            child.stdin.flush()
+            chosen = choose(json.loads(names))
             try:
+                child.stdin.write(json.dumps([*chosen]).encode() + b"\n")
+                child.stdin.flush()
                 with pyarrow.ipc.open_stream(child.stdout) as batches:
                     yield from batches
-            except (pyarrow.ArrowInvalid, OSError):
+            except (pyarrow.ArrowInvalid, OSError):  # The child ended early; its status says why.
                 if child.wait() == 0:
                     raise
         if child.wait() == IS_BOMB:
@@ -101,7 +102,7 @@ def main(path: str, n_rows: int, max_bytes: int) -> int:
         return IS_BOMB
     # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
     except (pyarrow.ArrowException, ValueError, OSError, RuntimeError, OverflowError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 1
     return 0
 
@@ -126,7 +127,8 @@ def _write_columns(path: str, n_rows: int, max_bytes: int) -> None:
         for column in schema
         if column.path == column.name and column.max_repetition_level == 0
     ]
-    print(json.dumps(flat), flush=True)
+    sys.stdout.write(json.dumps(flat) + "\n")
+    sys.stdout.flush()
     names = json.loads(sys.stdin.readline())
     for name in names:  # pyarrow reads all columns below a name too
         if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:

@@ -1,8 +1,8 @@
-"""The texts of data files one row after the other, in constant memory; a row that can't be read is
-named and kept.
+"""Read the texts of data files row by row, in constant memory; a row that can't be read is returned
+with its problem.
 
-Training reads a whole table and refuses a file that is broken (`files`). Prediction goes through a
-file of any size once, and owes an answer for every row of it.
+Training reads a whole table and refuses a file with many broken lines (`tables`). Prediction reads
+a file of any size once, and returns a result for each row.
 """
 
 import csv
@@ -23,27 +23,28 @@ from tuning.data.sources import TEXT_COLUMNS, choose_column
 from tuning.errors import DataError
 
 TEXT_FORMATS = (*FORMATS, ".txt")
-MAX_CHARACTERS = 100_000  # of one text; the longest of 25,854 Amazon reviews has 31,863
-# characters of a CSV field: a quote that is never closed would else swallow the rest of the file
-MAX_FIELD = 1_000_000
-MAX_LINE = 4_000_000
-# characters of a CSV record over its lines, and of the rows of a JSONL file that are peeked at
+# Maximum number of characters of a text; the longest of 25,854 Amazon reviews has 31,863.
+MAX_CHARACTERS = 100_000
+MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field; an open quote makes it long
+MAX_LINE = 4_000_000  # maximum number of characters of a line
+# Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
 MAX_RECORD = 8_000_000
-BATCH_ROWS = 1024  # of a Parquet file; fewer where its values are long
-PEEKED_ROWS = (
-    1_000  # of a JSONL file, which has no header: a column that none of them has is a mistake
-)
+BATCH_ROWS = 1024  # maximum number of rows of a Parquet file in memory
+# JSONL has no header line: the columns of a file are those of its first rows.
+PEEKED_ROWS = 1_000
 _END = "\0 end of the file \0"
 
 Choose = Callable[[Sequence[str]], str]
 Texts = Iterator[tuple[str, str]]
-"""A text and the problem that there is with its row, or ""."""
+"""Pairs of a text and the problem of its row, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file, counted from 1 after the header; `problem` says why it can't be labelled,
-    or is empty.
+    """A row of a file.
+
+    `number` counts from 1 after the header; `problem` is the reason why the row can't be labelled,
+    or empty.
     """
 
     file: str
@@ -60,14 +61,19 @@ def stream_rows(
     flag: str = "--file",
     on_read: Callable[[float], None] | None = None,
 ) -> Iterator[Row]:
-    """The rows of a path or glob pattern, file after file; each line of a `.txt` file is a text.
+    """The rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
 
-    Without `text_column`, the column is that of the training data (`trained_on`) where there is one
-    of that name, else a known name. `on_read` is called with the share of all bytes that was read.
+    Args:
+        pattern: a path or glob pattern.
+        text_column: the name of the text column.
+        trained_on: the text column of the training data; it is read if `text_column` is None and
+            the file has it, otherwise the first known name is (`choose_column`).
+        flag: the flag that gave the pattern, for messages.
+        on_read: called with the share of all bytes that have been read.
 
     Raises:
-        DataError: a file that is missing, of no known format, not a whole gzip file, or without the
-            column.
+        DataError: a file is missing, has an unknown format, is a broken gzip file, or does not have
+            the column.
     """
     paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
 
@@ -107,7 +113,7 @@ def _rows_of(
 
 
 def problem_of(text: str) -> str:
-    """Why a text can't be labelled, or ""."""
+    """The reason why a text can't be labelled, or ""."""
     if not text or text.isspace():
         return "no text"
     if len(text) > MAX_CHARACTERS:
@@ -116,7 +122,7 @@ def problem_of(text: str) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether no byte of it was kept as a lone surrogate because it could not be decoded."""
+    """Whether all bytes of a text were decoded; the others are lone surrogates."""
     if text.isascii():
         return True
     try:
@@ -127,8 +133,8 @@ def _is_utf8(text: str) -> bool:
 
 
 def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
-    """Lines with their ends; of a longer one the first `MAX_LINE` characters. Bytes that are not
-    UTF-8 become lone surrogates.
+    """Lines with their ends, cut to `MAX_LINE` characters; bytes that are not UTF-8 become lone
+    surrogates.
     """
     text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     while line := text.readline(MAX_LINE):
@@ -140,8 +146,8 @@ def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
 
 @dataclass
 class _Record:
-    """Lines, as long as those of one record are not too many: quotes that open in each line would
-    else make one of the whole file.
+    """The lines of a CSV record, up to `MAX_RECORD` characters: without the limit, a quote that
+    opens in each line would make one record of the whole file.
     """
 
     lines: Iterator[str]
@@ -183,7 +189,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """Amazon's own dump: tabs, no quoting."""
+    """Amazon's own format: tabs without quoting."""
     rows = (line.rstrip("\r\n").split("\t") for line in _lines(data, newline="\n"))
     header, index = _header(rows, path, choose)
     for number, fields in enumerate(rows, start=2):
@@ -196,7 +202,7 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
-    """The column names, and the place of the text's."""
+    """The names of the columns, and the index of the text column."""
     try:
         header = next(rows, [])
     except csv.Error as error:
@@ -211,7 +217,7 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """One JSON object a line."""
+    """One JSON object in each line."""
     lines = (
         (number, line)
         for number, line in enumerate(_lines(data, newline="\n"), start=1)
@@ -244,7 +250,7 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _record(number: int, line: str) -> dict[str, Any] | str:
-    """A line's object, or the problem with it."""
+    """The object in a line, or the problem of the line."""
     if len(line) >= MAX_LINE:
         return f"line {number}: longer than {MAX_LINE:,} characters"
     if not _is_utf8(line):
@@ -264,7 +270,7 @@ def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     with ExitStack() as stack:
         file = str(path)
-        if path.name.lower().endswith(".gz"):  # Parquet is read from its end, which gzip can't
+        if path.name.lower().endswith(".gz"):  # Parquet needs a file in which it can seek.
             copy = stack.enter_context(tempfile.NamedTemporaryFile())
             shutil.copyfileobj(data, copy)
             copy.flush()
@@ -274,15 +280,18 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
                 yield from ((text, "") for text in _column_texts(batch.column(0)))
         except Bomb as error:
             raise DataError(
-                f"{path} must need less than {BATCH_BYTES / 2**20:.0f} MiB of memory for a row; it"
-                " does not. Write it as CSV if it is what you want to read."
+                f"{path} must have pages and rows that unpack to less than"
+                f" {BATCH_BYTES / 2**20:.0f} MiB; it has a larger one. Write it as CSV if it is"
+                " what you want to read."
             ) from error
         except ValueError as error:
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 
 
 def _column_texts(values: Any) -> Iterator[str]:
-    """Text without Arrow's decoding, which gives up a whole batch for one bad byte."""
+    """The values as text; bytes are decoded here, because Arrow refuses a whole batch for a byte
+    that is not UTF-8.
+    """
     import pyarrow
 
     if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):

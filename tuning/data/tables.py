@@ -1,5 +1,6 @@
-"""Tables out of data files: CSV, TSV, JSONL and Parquet, plain or `.gz`, several by a glob pattern."""
+"""Read CSV, TSV, JSONL and Parquet files, plain or `.gz`, into one table of text."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import pandas as pd
+import pyarrow
 
 from tuning.data.files import (
     BOMB,
@@ -26,15 +28,15 @@ from tuning.data.files import (
 from tuning.data.parquet import Bomb, read_batches
 from tuning.errors import DataError
 
-MAX_BROKEN_SHARE = 0.5  # a file of which more is broken is of another format
-# rows held as Python strings before they become Arrow's: 1,000,000 at once took 2.4 GiB, in parts
-# 1.0
+MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
+# Number of rows that are Python strings at a time, before they become Arrow's: 1,000,000 rows take
+# 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a source as they were read, all text, and the places that could not be read."""
+    """The rows of a source, all as text, and the places of lines that could not be read."""
 
     frame: pd.DataFrame
     broken: tuple[str, ...] = ()
@@ -44,8 +46,8 @@ def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "-
     """Read the files of a path or glob pattern into one table of text columns.
 
     Raises:
-        DataError: missing, empty, not UTF-8, a broken gzip file, another format than its name says,
-            or files whose columns differ.
+        DataError: a file is missing, empty, not UTF-8, a broken gzip file or not of the format that
+            its name says, unpacks to too much, or has other columns than the first file.
     """
     tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
     first_path, first = tables[0]
@@ -97,9 +99,8 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
             f"{name} must be comma-separated with a header line; reading it gave:"
             f" {str(error).strip()}."
         ) from error
-    if not isinstance(
-        parts[0].index, pd.RangeIndex
-    ):  # pandas took the first fields for names of the rows
+    # If rows have more fields than the header, pandas makes an index of the first fields.
+    if not isinstance(parts[0].index, pd.RangeIndex):
         raise DataError(
             f"{name} must be comma-separated with a header line; its rows have more fields than the"
             " header. Quote the commas."
@@ -108,8 +109,8 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
 
 
 def _read_tsv(data: IO[bytes], name: str) -> Table:
-    """Amazon's own dump: tabs, no quoting; a line with another number of fields is named and left
-    out.
+    """Amazon's own format: tabs without quoting. A line with another number of fields is left out,
+    and its place is recorded.
     """
     lines = _text(data, newline="\n")
     header = next(lines, "").rstrip("\r\n").split("\t")
@@ -139,7 +140,7 @@ def _tsv_rows(
 
 
 def _read_jsonl(data: IO[bytes], name: str) -> Table:
-    """One JSON object a line; values that are objects or lists are left out."""
+    """One JSON object in each line; values that are objects or lists are left out."""
     broken: list[str] = []
     frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken), None)
     if len(frame) == 0 and not broken:
@@ -164,7 +165,7 @@ def _jsonl_rows(lines: Iterable[str], name: str, broken: list[str]) -> Iterator[
 def _frame(
     rows: Iterator[Sequence[str] | dict[str, str]], columns: pd.Index | None
 ) -> pd.DataFrame:
-    """Rows as text columns; a row that is a dict may bring columns of its own."""
+    """A frame of rows; rows that are dicts may have different columns."""
     parts = [
         pd.DataFrame(part, columns=columns, dtype=str)
         for part in iter(lambda: list(itertools.islice(rows, PART_ROWS)), [])
@@ -175,30 +176,21 @@ def _frame(
 
 
 def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
-    names: list[str] = []
+    columns: list[str] = []
 
-    def choose(flat: list[str]) -> list[str]:
-        names.extend(flat)
+    def choose_all(flat: list[str]) -> list[str]:
+        columns.extend(flat)
         return flat
 
-    with tempfile.NamedTemporaryFile() as file:
+    with tempfile.NamedTemporaryFile() as file:  # Parquet needs a file in which it can seek.
         shutil.copyfileobj(data, file)
         file.flush()
+        max_bytes = max_unpacked(n_packed)
+        batches = read_batches(file.name, choose_all, n_rows=PART_ROWS, max_bytes=max_bytes)
         try:
-            batches = read_batches(
-                file.name, choose, n_rows=PART_ROWS, max_bytes=max_unpacked(n_packed)
-            )
-            frames = [
-                pd.DataFrame(
-                    {
-                        c: map(_decoded, values.to_pylist())
-                        for c, values in zip(names, batch.columns)
-                    },
-                    dtype=str,
-                )
-                for batch in batches
-            ]
-        except UnicodeDecodeError:
+            with contextlib.closing(batches):
+                parts = [_text_frame(batch) for batch in batches]
+        except UnicodeDecodeError:  # `opened` explains this ValueError.
             raise
         except Bomb as error:
             raise DataError(
@@ -206,8 +198,14 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
             ) from error
         except (ValueError, OverflowError) as error:
             raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
-    return Table(
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=names, dtype=str)
+    empty = pd.DataFrame(columns=columns, dtype=str)
+    return Table(pd.concat(parts, ignore_index=True) if parts else empty)
+
+
+def _text_frame(batch: pyarrow.RecordBatch) -> pd.DataFrame:
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return pd.DataFrame(
+        {name: map(_decoded, values.to_pylist()) for name, values in columns}, dtype=str
     )
 
 

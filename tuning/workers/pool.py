@@ -19,8 +19,8 @@ from typing import Any, Protocol, Self
 
 import psutil
 
-from tuning.hardware import available_cores
 from tuning.errors import SpaceError
+from tuning.hardware import available_cores
 from tuning.results import translated
 from tuning.workers import worker as worker_module
 from tuning.workers.worker import Measured, Message, WorkerSettings, measured
