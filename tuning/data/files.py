@@ -18,7 +18,7 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
 MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 100, 2**28
-BOMB = (
+BOMB_MESSAGE = (
     f"must not unpack to more than {MAX_UNPACKED_RATIO} times its size and"
     f" {MIN_BOMB_BYTES / 2**20:.0f} MiB; it does."
 )
@@ -166,7 +166,7 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
         if unpacked is None or not unpacked.is_bomb:
             raise _unreadable(path, error) from error
         raise DataError(
-            f"{path} {BOMB} Unpack it by hand if it is what you want to read."
+            f"{path} {BOMB_MESSAGE} Unpack it by hand if it is what you want to read."
         ) from error
     except UnicodeDecodeError as error:
         place = (

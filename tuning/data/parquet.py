@@ -5,9 +5,9 @@ value or a run is repeated in many rows, and the sizes in the metadata may be fa
 also end its process at a broken file. Therefore a child process unpacks the file, and the system
 refuses it memory beyond a limit. Starting the child takes 0.2 s on a free core.
 
-The child, `python -m tuning.data.parquet PATH N_ROWS MAX_BYTES`, writes a JSON line with the names
-of the flat columns to standard output, reads a JSON line with the names to unpack from standard
-input, and writes these columns as an Arrow IPC stream.
+The child, `python -m tuning.data.parquet PATH N_ROWS MAX_BYTES MEMORY`, writes a JSON line with the
+names of the flat columns to standard output, reads a JSON line with the names to unpack from
+standard input, and writes these columns as an Arrow IPC stream.
 
 The limit is `RLIMIT_DATA`, which includes all private writable memory since Linux 4.7. macOS does
 not apply it to the memory that pyarrow maps: there, only the total `max_bytes` limits a file.
@@ -25,11 +25,13 @@ from typing import IO, Any
 
 VALUE_BYTES = 8  # counted for each value in addition to its bytes, so that nulls count too
 OWN_BYTES = 2**28  # memory of Python and pyarrow before they read: 115 MiB were measured
-BATCH_BYTES = 2**28  # memory for a batch, its pages and its dictionaries, or `max_bytes` if larger
+# Memory for a batch, its pages and its dictionaries, or `max_bytes` if that is larger. A page or
+# dictionary of pyarrow's own may contain 1,024 values: 100 MB for texts of 100,000 characters.
+BATCH_BYTES = 2**29
 IS_BOMB = 3  # exit status
 
 
-class Bomb(Exception):
+class DecompressionBomb(Exception):
     """The file unpacks to more than it may."""
 
 
@@ -52,13 +54,15 @@ def read_batches(
             are unpacked once to be measured, before the first batch is returned.
 
     Raises:
-        Bomb: the columns unpack to more than `max_bytes`, or a single row needs more memory than
-            the child may have.
+        DecompressionBomb: the columns unpack to more than `max_bytes`, or a single row needs more
+            memory than the child may have.
         ValueError: it is not a Parquet file, or a chosen name is not unique.
     """
     import pyarrow
 
-    command = [sys.executable, "-m", "tuning.data.parquet", path, str(n_rows), str(max_bytes or 0)]
+    memory = OWN_BYTES + max(BATCH_BYTES, max_bytes or 0)
+    numbers = map(str, (n_rows, max_bytes or 0, memory))
+    command = [sys.executable, "-m", "tuning.data.parquet", path, *numbers]
     # The system's allocator reserves no address space in advance.
     env = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
     with (
@@ -79,7 +83,7 @@ def read_batches(
                 if child.wait() == 0:
                     raise
         if child.wait() == IS_BOMB:
-            raise Bomb
+            raise DecompressionBomb
         if child.returncode:
             errors.seek(0)
             raise ValueError(_reason(errors, child.returncode))
@@ -91,14 +95,14 @@ def _reason(errors: IO[bytes], status: int) -> str:
     return f"pyarrow ended with signal {-status}" if status < 0 else " ".join(lines[-1:])
 
 
-def main(path: str, n_rows: int, max_bytes: int) -> int:
+def main(path: str, n_rows: int, max_bytes: int, memory: int) -> int:
     """The child's body; returns its exit status."""
     import pyarrow
 
-    _limit_memory(OWN_BYTES + max(BATCH_BYTES, max_bytes))
+    _limit_memory(memory)
     try:
         _write_columns(path, n_rows, max_bytes)
-    except (MemoryError, Bomb):
+    except (MemoryError, DecompressionBomb):
         return IS_BOMB
     # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
     except (pyarrow.ArrowException, ValueError, OSError, RuntimeError, OverflowError) as error:
@@ -149,7 +153,7 @@ def _check_size(batches: Iterator[Any], max_bytes: int) -> None:
     for batch in batches:
         total += batch.nbytes + VALUE_BYTES * batch.num_rows * batch.num_columns
         if total > max_bytes:
-            raise Bomb
+            raise DecompressionBomb
 
 
 def _batches(file: Any, names: list[str], n_rows: int) -> Iterator[Any]:
@@ -190,4 +194,4 @@ def _unpacked(values: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:])))

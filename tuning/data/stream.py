@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuning.data.files import FORMATS, file_format, find_files, opened, plain, utf8
-from tuning.data.parquet import BATCH_BYTES, Bomb, read_batches
+from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
 from tuning.data.sources import TEXT_COLUMNS, choose_column
 from tuning.errors import DataError
 
@@ -278,7 +278,7 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         try:
             for batch in read_batches(file, lambda names: [choose(names)], n_rows=BATCH_ROWS):
                 yield from ((text, "") for text in _column_texts(batch.column(0)))
-        except Bomb as error:
+        except DecompressionBomb as error:
             raise DataError(
                 f"{path} must have pages and rows that unpack to less than"
                 f" {BATCH_BYTES / 2**20:.0f} MiB; it has a larger one. Write it as CSV if it is"

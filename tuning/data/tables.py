@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow
 
 from tuning.data.files import (
-    BOMB,
+    BOMB_MESSAGE,
     Progress,
     file_format,
     find_files,
@@ -25,7 +25,7 @@ from tuning.data.files import (
     plain,
     utf8,
 )
-from tuning.data.parquet import Bomb, read_batches
+from tuning.data.parquet import DecompressionBomb, read_batches
 from tuning.errors import DataError
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
@@ -192,9 +192,9 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
                 parts = [_text_frame(batch) for batch in batches]
         except UnicodeDecodeError:  # `opened` explains this ValueError.
             raise
-        except Bomb as error:
+        except DecompressionBomb as error:
             raise DataError(
-                f"{name} {BOMB} Write it as CSV if it is what you want to read."
+                f"{name} {BOMB_MESSAGE} Write it as CSV if it is what you want to read."
             ) from error
         except (ValueError, OverflowError) as error:
             raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
