@@ -25,8 +25,8 @@ from benchmarks.record import describe, newest_records, write_record
 from benchmarks.settings import Settings
 from benchmarks.texts import load_split
 from tuning.config import DataConfig
-from tuning.data.chunks import available_cores
 from tuning.errors import ArgumentError, TuningError
+from tuning.hardware import available_cores
 
 app = typer.Typer(add_completion=False)
 

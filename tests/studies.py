@@ -21,8 +21,8 @@ from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.search.session import Interrupt, Session
 from tuning.search.tune import Outcome, tune
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import AnyPool
 

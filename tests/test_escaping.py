@@ -32,8 +32,8 @@ from tuning.report.page import page
 from tuning.report.tables import trials_table
 from tuning.results import ResultsDir, StudyDir, escape_markdown, visible, write_json
 from tuning.serving.pages import docs_page
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
 
 NASTY = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.data import chunks
+from tuning import hardware
 from tuning.hardware import core_quota, memory_limit
 from tuning.workers import limits
 from tuning.workers.limits import TrialLimits, with_memory
@@ -41,9 +41,9 @@ def test_without_limits_there_are_none(groups: tuple[Path, Path], text: str) -> 
 def test_cores_are_no_more_than_their_quota(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int | None
 ) -> None:
-    unlimited = chunks.available_cores()
-    monkeypatch.setattr(chunks, "core_quota", lambda: quota)
-    assert chunks.available_cores() == (cores or unlimited)
+    unlimited = hardware.available_cores()
+    monkeypatch.setattr(hardware, "core_quota", lambda: quota)
+    assert hardware.available_cores() == (cores or unlimited)
 
 
 def test_share_of_memory_is_that_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

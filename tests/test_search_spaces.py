@@ -12,14 +12,7 @@ import optuna
 import pytest
 
 from tests.paths import ROOT
-from tuning.spaces.hyperparameters import (
-    Hyperparameter,
-    Value,
-    Values,
-    defaults,
-    from_params,
-    suggest,
-)
+from tuning.spaces.hyperparameters import defaults, from_params, suggest
 from tuning.spaces.loading import (
     REQUIRED,
     SearchSpace,
@@ -28,6 +21,7 @@ from tuning.spaces.loading import (
     list_spaces,
     load_hypermodel,
 )
+from tuning.spaces.ranges import Hyperparameter, Value, Values
 
 FILES = sorted((ROOT / "search_spaces").glob("*.py"))
 N_CLASSES = (2, 5)

@@ -7,6 +7,7 @@ service, whose group lies deeper, nor that of a group between. It also rounds up
 1.5 cores would start two training processes. psutil reads no limits of control groups.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,12 @@ def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
             yield (folder / name).read_text().strip()
         if folder == groups:
             return
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    n_cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = core_quota()
+    return n_cores if quota is None else max(min(n_cores, int(quota)), 1)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.data.chunks import available_cores, byte_lengths, joined, map_chunks, split_up
+from tuning.data.arrow_tokenizer import byte_lengths, joined, map_chunks, split_up
+from tuning.hardware import available_cores
 
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=6), max_size=12)
 

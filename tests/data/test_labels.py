@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.data.labels import MAX_CLASSES, Labels, to_classes
+from tuning.data.sources import MAX_CLASSES, Labels, to_classes
 from tuning.errors import DataError
 
 

@@ -16,9 +16,8 @@ import pytest
 
 from tuning.config import DataConfig
 from tuning.data import sources
-from tuning.data.files import Table
-from tuning.data.labels import to_classes
-from tuning.data.sources import Reviews, load_reviews
+from tuning.data.sources import Reviews, load_reviews, to_classes
+from tuning.data.tables import Table
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 

@@ -1,4 +1,4 @@
-"""The one look at the test split: what is counted, and when."""
+"""Evaluations on the test split: which are recorded, and when."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
-from tuning.evaluation.test_split import BEST, look, looks_of
+from tuning.evaluation.test_split import BEST, evaluate_on_test_split, evaluations_of
 
 TEXTS = ["good", "bad", "good", "bad"]
 LABELS = np.array([1, 0, 1, 0])
@@ -26,20 +26,22 @@ def broken(texts: TokenizedTexts) -> np.ndarray:
     raise MemoryError
 
 
-def look_with(study: optuna.Study, reference: object) -> None:
+def evaluate_with(study: optuna.Study, reference: object) -> None:
     classifiers = {BEST: right, "reference": reference}
     names = ["negative", "positive"]
-    look(study, CORPUS, classifiers, trials={BEST: 3}, test_texts=TEXTS, class_names=names, seed=0)
+    evaluate_on_test_split(
+        study, CORPUS, classifiers, trials={BEST: 3}, test_texts=TEXTS, class_names=names, seed=0
+    )
 
 
-def test_look_is_counted() -> None:
+def test_evaluation_is_recorded() -> None:
     study = optuna.create_study()
-    look_with(study, right)
-    assert [one["trials"] for one in looks_of(study)] == [{BEST: 3}]
+    evaluate_with(study, right)
+    assert [one["trials"] for one in evaluations_of(study)] == [{BEST: 3}]
 
 
-def test_model_that_fails_on_the_test_texts_costs_no_look() -> None:
+def test_model_that_fails_on_the_test_texts_records_no_evaluation() -> None:
     study = optuna.create_study()
     with pytest.raises(MemoryError):
-        look_with(study, broken)
-    assert looks_of(study) == []
+        evaluate_with(study, broken)
+    assert evaluations_of(study) == []

@@ -27,7 +27,7 @@ from tuning.data.corpus import Corpus
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.references import LINEAR, MAJORITY
-from tuning.evaluation.test_split import looks_of
+from tuning.evaluation.test_split import evaluations_of
 from tuning.export import export, retraining
 from tuning.export.formats import HOSTILE_TEXTS
 from tuning.export.retraining import retrain
@@ -247,7 +247,7 @@ def test_failed_export_leaves_the_earlier_one(
     with pytest.raises(ExportError):
         export_study(setting.results)
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
-    assert len(looks_of(setting.study())) == 2  # the failed one looked, too
+    assert len(evaluations_of(setting.study())) == 2  # the failed one looked, too
 
 
 KILLED_EXPORT = """

@@ -18,9 +18,16 @@ from tensorflow.python.framework import ops
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.kernels.lstm import _Kernel, fuse, unfuse
-from tuning.kernels.lstm_numba import Arguments, Reserve, _counts, backward, forward, reserve_shapes
+from tuning.kernels.lstm_sequence import (
+    Arguments,
+    Reserve,
+    backward,
+    count_columns,
+    forward,
+    reserve_shapes,
+)
 from tuning.models import lstm_classifier
-from tuning.spaces.hyperparameters import Values
+from tuning.spaces.ranges import Values
 from tuning.training.fit import fit
 from tuning.training.result import FitResult, TrainingJob
 
@@ -353,7 +360,7 @@ def test_saved_model_holds_the_stock_layer(tmp_path: Path) -> None:
 
 def test_step_leaves_out_the_padding_of_a_batch_with_its_longest_texts_first() -> None:
     lengths = np.array([9] * 20 + [5] * 20 + [2] * 20)
-    assert _counts(np.arange(9)[:, None] < lengths, 9, 60).tolist() == [
+    assert count_columns(np.arange(9)[:, None] < lengths, 9, 60).tolist() == [
         60,
         60,
         48,
@@ -364,8 +371,8 @@ def test_step_leaves_out_the_padding_of_a_batch_with_its_longest_texts_first() -
         32,
         32,
     ]
-    assert _counts(np.zeros((0, 0), np.bool_), 3, 60).tolist() == [60] * 3
-    assert _counts(np.zeros((2, 60), np.bool_), 2, 60).tolist() == [16] * 2
+    assert count_columns(np.zeros((0, 0), np.bool_), 3, 60).tolist() == [60] * 3
+    assert count_columns(np.zeros((2, 60), np.bool_), 2, 60).tolist() == [16] * 2
 
 
 def test_nothing_of_a_trained_model_is_kept() -> None:

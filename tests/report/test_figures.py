@@ -15,8 +15,8 @@ from tuning.report.figures import learning_curves, slices
 from tuning.report.importances import importances
 from tuning.report.plots import report_figures
 from tuning.report.tables import trial_rows
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
 
 

@@ -33,8 +33,9 @@ from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trials_table
 from tuning.results import ResultsDir, StudyDir, write_json
 from tuning.search.tune import Outcome
-from tuning.spaces.hyperparameters import Hyperparameter, suggest
+from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.study import load_study
 from tuning.study.summary import summarize
 

@@ -21,8 +21,8 @@ from tuning.results import ResultsDir
 from tuning.search import ends, open_trials
 from tuning.search.loop import Search
 from tuning.search.session import Interrupt, Session
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import Coordinators
 from tuning.training.result import TrainingJob
 from tuning.workers import limits

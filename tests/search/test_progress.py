@@ -7,8 +7,8 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuning.search.progress import TimeLeft
-from tuning.spaces.hyperparameters import Hyperparameter
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 
 LENGTHS = np.full(1000, 100)
 RANGE = {"low": 1, "high": 1000, "step": 1}

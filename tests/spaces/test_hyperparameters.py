@@ -19,8 +19,6 @@ from optuna.distributions import (
 
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import (
-    Hyperparameter,
-    Values,
     declared,
     defaults,
     from_params,
@@ -30,6 +28,7 @@ from tuning.spaces.hyperparameters import (
     suggest,
     to_params,
 )
+from tuning.spaces.ranges import Hyperparameter, Values
 
 HP = keras_tuner.HyperParameters
 Space = tuple[Hyperparameter, ...]

@@ -8,7 +8,6 @@ import keras_tuner
 import pytest
 
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.hyperparameters import Values
 from tuning.spaces.loading import (
     SearchSpace,
     build,
@@ -17,6 +16,7 @@ from tuning.spaces.loading import (
     list_spaces,
     load_hypermodel,
 )
+from tuning.spaces.ranges import Values
 from tuning.training.fit import try_fit
 
 IMPORTS = "import keras\nimport keras_tuner\n"

@@ -8,8 +8,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tests.studies import SPACE
 from tuning.config import PRUNERS, SAMPLERS
 from tuning.errors import SpaceError
-from tuning.spaces.hyperparameters import Hyperparameter, defaults, suggest, to_params
+from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.samplers import (
     RETRY_OF,
     derive_seed,

@@ -19,10 +19,10 @@ from numba.core.dispatcher import Dispatcher
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.errors import SpaceBug
-from tuning.kernels import adam, lstm_numba
+from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
-from tuning.spaces.hyperparameters import Values
+from tuning.spaces.ranges import Values
 from tuning.training import fit as training
 from tuning.training.architecture import ignores_padding
 from tuning.training.fit import fit
@@ -696,7 +696,7 @@ def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     kernels = [
         f
-        for module in (lstm_numba, adam)
+        for module in (lstm_numba, lstm_sequence, adam)
         for f in vars(module).values()
         if isinstance(f, Dispatcher)
     ]

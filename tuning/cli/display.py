@@ -129,7 +129,7 @@ def _panel(state: Progressed) -> RenderableType:
 
 
 def _incumbent(state: Progressed) -> str:
-    from tuning.spaces.hyperparameters import value_text
+    from tuning.spaces.ranges import value_text
     from tuning.study.trials import value_of
 
     best = state.summary.best

@@ -1,4 +1,4 @@
-"""Reviews from files to token ids: sources, labels, splits, the tokeniser and the corpus on disk.
+"""From data files to token ids: sources, labels, splits, the tokenizer and the corpus on disk.
 
 Imports only the modules directly in `tuning`.
 """

@@ -1,8 +1,9 @@
-"""Tokenise once: token ids ordered by frequency, on a memory map that studies and workers share.
+"""A tokenised data set on disk: token ids ordered by frequency, in files that studies and workers
+map into memory.
 
-The ids are those of `keras.layers.TextVectorization` with its default standardisation and split,
-fitted on the training texts; `vocab_size` cuts them later, because a smaller vocabulary is a prefix
-of a larger one. No TensorFlow runs here.
+The ids equal those of `keras.layers.TextVectorization` with its default standardisation and split,
+adapted to the training texts. A trial cuts them to its `vocab_size`, because a smaller vocabulary
+is a prefix of a larger one. No TensorFlow runs.
 """
 
 import contextlib
@@ -17,13 +18,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock
 
 from tuning.config import SPLITS
-from tuning.data.arrow_tokenizer import tokenize
-from tuning.data.chunks import CHUNK_BYTES, map_chunks
+from tuning.data.arrow_tokenizer import (
+    CHUNK_BYTES,
+    ChunkWords,
+    map_chunks,
+    number_words,
+    tokenize,
+)
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
@@ -33,15 +37,16 @@ from tuning.results import read_json, translated, write_json
 logger = logging.getLogger(__name__)
 
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
-CHECKSUM_BYTES = 2**22  # read at a time
+CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 
 
 @dataclass(frozen=True)
 class TokenizedTexts:
     """Token ids of n texts, one after the other.
 
-    `ids`: int32 array (n_tokens,), 0 never occurs, 1 is unknown, 2 the most frequent word;
-    `offsets`: int64 array (n + 1,).
+    Attributes:
+        ids: int32 (n_tokens,); 1 is an unknown word, 2 the most frequent word; 0 does not occur.
+        offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
     """
 
     ids: npt.NDArray[np.int32]
@@ -52,12 +57,13 @@ class TokenizedTexts:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
+        """The number of tokens of each text, int64 (n,)."""
         return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """A split: `texts` of n reviews and `labels`, int64 array (n,)."""
+    """The texts and labels of a split; `labels` are int64 (n,)."""
 
     texts: TokenizedTexts
     labels: npt.NDArray[np.int64]
@@ -88,7 +94,7 @@ class Corpus:
         return dict(read_json(self.folder / "data_card.json"))
 
     def split(self, name: str) -> LabelledTexts:
-        """One split, its ids on a memory map."""
+        """The split of this name, with its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
         return LabelledTexts(
@@ -96,8 +102,8 @@ class Corpus:
         )
 
     def words(self, vocab_size: int) -> list[str]:
-        """The words of ids 2, 3, … for a vocabulary of `vocab_size` rows, padding and unknown
-        included.
+        """The words with the ids 2, 3, … of a vocabulary of `vocab_size` rows, which include
+        padding and unknown.
         """
         text = (self.folder / "vocabulary.txt").read_bytes().decode()
         words = text.split("\n") if text else []
@@ -105,7 +111,7 @@ class Corpus:
 
 
 def encode(texts: Iterable[str], words: list[str]) -> TokenizedTexts:
-    """Token ids of new texts, for a vocabulary in order of its ids (from 2)."""
+    """Token ids of new texts; `words` is the vocabulary in order of its ids, from 2."""
     index = {word.encode(): number for number, word in enumerate(words, start=FIRST_WORD_ID)}
     tokens = tokenize(list(texts))
     numbers = np.array(
@@ -123,13 +129,19 @@ def build_corpus(
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
-    """The tokenised data set in `folder`, made there if it is not yet, or is not what was written.
+    """The tokenised data set in `folder`; it is built if the folder does not exist, or if its files
+    have changed since they were written.
 
-    `facts` are entries of the data card that the texts do not tell, such as where they were read.
+    The vocabulary is that of the training split. The files do not depend on `n_threads` and
+    `chunk_bytes`.
 
-    Every text is tokenised once. The vocabulary is the training split's; ties in frequency go to
-    the greater word, as in Keras. Neither the threads (one a core) nor the size of the chunks
-    change a byte.
+    Args:
+        folder: the corpus's; its name is the fingerprint.
+        splits: the texts and labels.
+        facts: more entries of the data card, such as the place from which the texts were read.
+        n_threads: number of threads, by default one a core.
+        chunk_bytes: size of the chunks of texts in which a thread tokenises.
+        progress: called with the share of texts that are tokenised.
 
     Raises:
         StorageError: the results folder is full or read-only.
@@ -146,20 +158,9 @@ def build_corpus(
                 temporary.replace(folder)
             card = Corpus(folder).card
             described = {**card, **(facts or {})}
-            if described != card:  # the same texts, read from another place
+            if described != card:  # The same texts may be read from another place.
                 write_json(folder / "data_card.json", described)
     return Corpus(folder)
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """What is kept of a chunk of a split when its ids are on disk: its `words`, how often each
-    occurs, tokens of each text.
-    """
-
-    words: pa.Array
-    counts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
 
 
 def _write_corpus(
@@ -170,8 +171,8 @@ def _write_corpus(
     progress: Progress | None,
 ) -> None:
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
-    chunks: dict[str, list[_Chunk]] = {name: [] for name in SPLITS}
-    for name, kept in chunks.items():
+    chunks: dict[str, list[ChunkWords]] = {name: [] for name in SPLITS}
+    for name, of_split in chunks.items():
         frame = splits.frames[name]
         tokenized = map_chunks(
             tokenize, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes
@@ -180,8 +181,8 @@ def _write_corpus(
             file.write(_header(0))
             for tokens in tokenized:
                 file.write(tokens.ids.data)
-                kept.append(
-                    _Chunk(
+                of_split.append(
+                    ChunkWords(
                         tokens.words,
                         np.bincount(tokens.ids, minlength=len(tokens.words)),
                         tokens.lengths,
@@ -190,11 +191,11 @@ def _write_corpus(
                 done += len(tokens.lengths)
                 if progress:
                     progress("tokenising", done / total)
-        np.save(folder / f"{name}.offsets.npy", _offsets([chunk.lengths for chunk in kept]))
+        np.save(folder / f"{name}.offsets.npy", _offsets([chunk.lengths for chunk in of_split]))
         np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
-    words, numbers = _vocabulary(chunks)
-    for name, kept in chunks.items():
-        _renumber(folder / f"{name}.ids.npy", kept, numbers[name])
+    words, numbers = number_words(chunks)
+    for name, of_split in chunks.items():
+        _renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenised %d texts", done)
     card = _describe(splits, chunks, numbers["validation"], n_words=len(words))
@@ -202,16 +203,16 @@ def _write_corpus(
 
 
 def _checksums(folder: Path) -> dict[str, int]:
-    """CRC-32 of every file of a corpus but its card."""
-    found = {}
+    """The CRC-32 of each file of a corpus, except its card."""
+    checksums = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in (".npy", ".txt"):
             with path.open("rb") as file:
                 checksum = 0
                 while block := file.read(CHECKSUM_BYTES):
                     checksum = zlib.crc32(block, checksum)
-            found[path.name] = checksum
-    return found
+            checksums[path.name] = checksum
+    return checksums
 
 
 def _is_whole(folder: Path, splits: SplitReviews) -> bool:
@@ -235,36 +236,10 @@ def _is_whole(folder: Path, splits: SplitReviews) -> bool:
     return whole
 
 
-def _vocabulary(
-    chunks: dict[str, list[_Chunk]],
-) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
-    """The training split's words in order of their ids, and the id of each word of each chunk."""
-    every = [chunk for kept in chunks.values() for chunk in kept]
-    merged = (
-        pa.chunked_array([chunk.words for chunk in every], pa.large_binary())
-        .dictionary_encode()
-        .combine_chunks()
-    )
-    places = merged.indices.to_numpy()
-    seen = np.concatenate([chunk.counts for chunk in chunks["train"]])
-    counts = np.bincount(places[: len(seen)], weights=seen, minlength=len(merged.dictionary))
-    table = pa.table({"count": counts, "word": merged.dictionary})
-    order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("word", "descending")])[
-        : np.count_nonzero(counts)
-    ]
-    ids = np.full(len(counts), UNKNOWN_ID, dtype=np.int32)
-    ids[order.to_numpy()] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(order), dtype=np.int32)
-    numbers = iter(np.split(ids[places], np.cumsum([len(chunk.words) for chunk in every])))
-    return merged.dictionary.take(order).to_pylist(), {
-        name: [next(numbers) for _ in kept] for name, kept in chunks.items()
-    }
+def _renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:
+    """Replace the ids of a file, which number the words of each chunk, by ids of the vocabulary.
 
-
-def _renumber(path: Path, chunks: list[_Chunk], numbers: list[npt.NDArray[np.int32]]) -> None:
-    """Give the ids on disk, each of which counts the words of its chunk alone, their numbers in the
-    vocabulary.
-
-    Reads and writes instead of a memory map: a disk that fills up under a map kills the process.
+    The file is not mapped into memory: if the disk is full, writing to a map ends the process.
     """
     n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
     with path.open("r+b") as file:
@@ -277,8 +252,8 @@ def _renumber(path: Path, chunks: list[_Chunk], numbers: list[npt.NDArray[np.int
 
 
 def _header(n_tokens: int) -> bytes:
-    """That of a .npy file of ids, as `np.save` writes it: of one size, because NumPy leaves space
-    for an array that grows.
+    """The header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
+    `n_tokens`, because NumPy reserves space for an array that grows.
     """
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -298,7 +273,7 @@ def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 
 def _describe(
     splits: SplitReviews,
-    chunks: dict[str, list[_Chunk]],
+    chunks: dict[str, list[ChunkWords]],
     numbers: list[npt.NDArray[np.int32]],
     *,
     n_words: int,
@@ -338,10 +313,10 @@ def _describe(
 
 
 def open_corpus(folder: Path) -> Corpus:
-    """A corpus that `build_corpus` made.
+    """The corpus that `build_corpus` built in `folder`.
 
     Raises:
-        StorageError: it is not there.
+        StorageError: it does not exist.
     """
     if not (folder / "data_card.json").exists():
         raise StorageError(

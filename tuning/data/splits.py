@@ -1,4 +1,4 @@
-"""Train, validation and test: 70/15/15, stratified, no text in two of them."""
+"""Split reviews into train, validation and test: 70/15/15, stratified, no text in two splits."""
 
 import hashlib
 import itertools
@@ -6,30 +6,37 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tuning.config import SPLITS
-from tuning.data.chunks import BOUNDARY, byte_lengths, joined, split_up
+from tuning.data.arrow_tokenizer import BOUNDARY, byte_lengths, joined, split_up
 from tuning.data.sources import Reviews
 from tuning.errors import DataError
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
-MIN_TEXTS_PER_CLASS = 10  # fewer can't stand in three splits and say anything in the two small ones
+# With fewer texts of a class, the two small splits have one or none.
+MIN_TEXTS_PER_CLASS = 10
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
 _ASCII_TABLE = bytes(
     ord(" ") if b < 128 and chr(b).isspace() else ord(chr(b).lower()) if b < 128 else b
     for b in range(256)
 )
-_NOTHING = BOUNDARY[
-    :2
-]  # the folded bytes of a text without letters and digits: its boundaries alone
+_NOTHING = BOUNDARY[:2]  # the folded bytes of a text without letters and digits
 _DROP_ASCII = bytes(b for b in range(128) if not chr(b).isalnum() and not chr(b).isspace())
 
 
 @dataclass(frozen=True)
 class SplitReviews:
-    """Reviews in three splits, each a frame like `Reviews.frame`, and what the split found."""
+    """Reviews in three splits.
+
+    Attributes:
+        frames: a frame like `Reviews.frame` for each split.
+        class_names: the names of the classes.
+        n_duplicates: number of reviews whose text occurs before, by its `identity`.
+        fingerprint: 16 hex digits over the texts and labels of all splits.
+    """
 
     frames: dict[str, pd.DataFrame]
     class_names: tuple[str, ...]
@@ -40,15 +47,11 @@ class SplitReviews:
 def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     """Split 70/15/15 by distinct text, stratified by class.
 
-    Texts of the same `identity` share a split, so the shares are of distinct texts.
+    Texts with the same `identity` are in the same split, so the shares are those of distinct texts.
 
     Raises:
-        DataError: a class with fewer than 10 distinct texts.
+        DataError: a class has fewer than 10 distinct texts.
     """
-    from sklearn.model_selection import (
-        train_test_split,
-    )  # two seconds that prediction, which reads files too, does not need
-
     digests = [
         digest for chunk in split_up(reviews.frame["text"]) for digest in folded_digests(chunk)
     ]
@@ -62,20 +65,9 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
             f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, to stand in three"
             f" splits; {name!r} has {counts.min()}. Leave it out, or merge it with another."
         )
-    groups = np.arange(len(distinct))
-    train, rest = train_test_split(
-        groups, train_size=SHARES["train"], stratify=strata, random_state=seed
-    )
-    validation, test = train_test_split(
-        rest, test_size=0.5, stratify=strata[rest], random_state=seed
-    )
-    split_of = np.empty(len(distinct), dtype=np.int8)
-    for number, members in enumerate((train, validation, test)):
-        split_of[members] = number
-    rows = split_of[codes]
+    rows = _assign(strata, seed=seed)[codes]
     columns = {column: reviews.frame[column] for column in reviews.frame}
-    # by column: pandas filters Arrow's text in place, but takes a frame's rows from a copy of all
-    # of them
+    # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
         name: (
             pd.DataFrame(
@@ -92,26 +84,44 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     )
 
 
+def _assign(strata: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int8]:
+    """The index in `SPLITS` of the split of each distinct text, int8 (n,), from its class."""
+    # Imported here because the import takes 2 s, and prediction does not need it.
+    from sklearn.model_selection import train_test_split
+
+    train, rest = train_test_split(
+        np.arange(len(strata)), train_size=SHARES["train"], stratify=strata, random_state=seed
+    )
+    validation, test = train_test_split(
+        rest, test_size=0.5, stratify=strata[rest], random_state=seed
+    )
+    split_of = np.empty(len(strata), dtype=np.int8)
+    for number, members in enumerate((train, validation, test)):
+        split_of[members] = number
+    return split_of
+
+
 def fold(text: str) -> str:
-    """Case folded, everything but letters, digits and white space dropped, white space runs made
-    one space.
+    """The text case-folded, without characters other than letters, digits and white space, and with
+    one space for each run of white space.
     """
     return " ".join(_DROP_UNICODE.sub("", text.casefold()).split())
 
 
 def identity(text: str) -> str:
-    """What two texts must have in common to share a split: what `fold` gives, or the text where
-    that is nothing (👍 is not 👎).
+    """The key of a text: texts with the same key are duplicates, and are in the same split.
+
+    It is the folded text, or the text itself if the folded text is empty: 👍 and 👎 differ.
     """
     return fold(text) or " ".join(text.split())
 
 
 def folded_digests(texts: pd.Series) -> list[bytes]:
-    """16 bytes for each text, equal where `identity` gives equal texts; those of 1,000,000 reviews
-    would take 1 GiB.
+    """A digest of 16 bytes of each text's `identity`; the identities of 1,000,000 reviews take
+    1 GiB.
 
-    What `fold` does to ASCII is done to the whole chunk at once, in half the time; to a folded text
-    it does nothing.
+    ASCII texts are folded all at once, in half the time. Other texts are folded first, and folding
+    them again changes nothing.
     """
     text = joined([text if text.isascii() else fold(text) for text in texts.tolist()], end=BOUNDARY)
     data = np.frombuffer((BOUNDARY + text).translate(_ASCII_TABLE, _DROP_ASCII), dtype=np.uint8)
@@ -126,7 +136,7 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:
-    """16 hex digits over every text, label, class name and its place in the splits."""
+    """16 hex digits over all texts and labels in the order of the splits, and the class names."""
     digest = hashlib.sha256(repr(class_names).encode())
     for name, frame in frames.items():
         for part in (

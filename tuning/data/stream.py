@@ -1,17 +1,15 @@
-"""The texts of data files one row after the other, in constant memory; a row that can't be read is
-named and kept.
+"""Read the texts of data files row by row, in constant memory; a row that can't be read is returned
+with its problem.
 
-Training reads a whole table and refuses a file that is broken (`files`). Prediction goes through a
-file of any size once, and owes an answer for every row of it.
+Training reads a whole table and refuses a file with many broken lines (`tables`). Prediction reads
+a file of any size once, and returns a result for each row.
 """
 
 import csv
 import io
 import itertools
 import json
-import mmap
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,32 +18,33 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuning.data.files import FORMATS, file_format, find_files, opened, plain, utf8
-from tuning.data.parquet import rows_at_once
+from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
 from tuning.data.sources import TEXT_COLUMNS, choose_column
 from tuning.errors import DataError
 
 TEXT_FORMATS = (*FORMATS, ".txt")
-MAX_CHARACTERS = 100_000  # of one text; the longest of 25,854 Amazon reviews has 31,863
-# characters of a CSV field: a quote that is never closed would else swallow the rest of the file
-MAX_FIELD = 1_000_000
-MAX_LINE = 4_000_000
-# characters of a CSV record over its lines, and of the rows of a JSONL file that are peeked at
+# Maximum number of characters of a text; the longest of 25,854 Amazon reviews has 31,863.
+MAX_CHARACTERS = 100_000
+MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field; an open quote makes it long
+MAX_LINE = 4_000_000  # maximum number of characters of a line
+# Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
 MAX_RECORD = 8_000_000
-BATCH_ROWS = 1024  # of a Parquet file; fewer where its values are long
-PEEKED_ROWS = (
-    1_000  # of a JSONL file, which has no header: a column that none of them has is a mistake
-)
+BATCH_ROWS = 1024  # maximum number of rows of a Parquet file in memory
+# JSONL has no header line: the columns of a file are those of its first rows.
+PEEKED_ROWS = 1_000
 _END = "\0 end of the file \0"
 
 Choose = Callable[[Sequence[str]], str]
 Texts = Iterator[tuple[str, str]]
-"""A text and the problem that there is with its row, or ""."""
+"""Pairs of a text and the problem of its row, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file, counted from 1 after the header; `problem` says why it can't be labelled,
-    or is empty.
+    """A row of a file.
+
+    `number` counts from 1 after the header; `problem` is the reason why the row can't be labelled,
+    or empty.
     """
 
     file: str
@@ -62,14 +61,19 @@ def stream_rows(
     flag: str = "--file",
     on_read: Callable[[float], None] | None = None,
 ) -> Iterator[Row]:
-    """The rows of a path or glob pattern, file after file; each line of a `.txt` file is a text.
+    """The rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
 
-    Without `text_column`, the column is that of the training data (`trained_on`) where there is one
-    of that name, else a known name. `on_read` is called with the share of all bytes that was read.
+    Args:
+        pattern: a path or glob pattern.
+        text_column: the name of the text column.
+        trained_on: the text column of the training data; it is read if `text_column` is None and
+            the file has it, otherwise the first known name is (`choose_column`).
+        flag: the flag that gave the pattern, for messages.
+        on_read: called with the share of all bytes that have been read.
 
     Raises:
-        DataError: a file that is missing, of no known format, not a whole gzip file, or without the
-            column.
+        DataError: a file is missing, has an unknown format, is a broken gzip file, or does not have
+            the column.
     """
     paths = find_files(pattern, flag=flag, formats=TEXT_FORMATS)
 
@@ -109,7 +113,7 @@ def _rows_of(
 
 
 def problem_of(text: str) -> str:
-    """Why a text can't be labelled, or ""."""
+    """The reason why a text can't be labelled, or ""."""
     if not text or text.isspace():
         return "no text"
     if len(text) > MAX_CHARACTERS:
@@ -118,7 +122,7 @@ def problem_of(text: str) -> str:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether no byte of it was kept as a lone surrogate because it could not be decoded."""
+    """Whether all bytes of a text were decoded; the others are lone surrogates."""
     if text.isascii():
         return True
     try:
@@ -129,8 +133,8 @@ def _is_utf8(text: str) -> bool:
 
 
 def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
-    """Lines with their ends; of a longer one the first `MAX_LINE` characters. Bytes that are not
-    UTF-8 become lone surrogates.
+    """Lines with their ends, cut to `MAX_LINE` characters; bytes that are not UTF-8 become lone
+    surrogates.
     """
     text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     while line := text.readline(MAX_LINE):
@@ -142,8 +146,8 @@ def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
 
 @dataclass
 class _Record:
-    """Lines, as long as those of one record are not too many: quotes that open in each line would
-    else make one of the whole file.
+    """The lines of a CSV record, up to `MAX_RECORD` characters: without the limit, a quote that
+    opens in each line would make one record of the whole file.
     """
 
     lines: Iterator[str]
@@ -185,7 +189,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """Amazon's own dump: tabs, no quoting."""
+    """Amazon's own format: tabs without quoting."""
     rows = (line.rstrip("\r\n").split("\t") for line in _lines(data, newline="\n"))
     header, index = _header(rows, path, choose)
     for number, fields in enumerate(rows, start=2):
@@ -198,7 +202,7 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
-    """The column names, and the place of the text's."""
+    """The names of the columns, and the index of the text column."""
     try:
         header = next(rows, [])
     except csv.Error as error:
@@ -213,7 +217,7 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """One JSON object a line."""
+    """One JSON object in each line."""
     lines = (
         (number, line)
         for number, line in enumerate(_lines(data, newline="\n"), start=1)
@@ -246,7 +250,7 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _record(number: int, line: str) -> dict[str, Any] | str:
-    """A line's object, or the problem with it."""
+    """The object in a line, or the problem of the line."""
     if len(line) >= MAX_LINE:
         return f"line {number}: longer than {MAX_LINE:,} characters"
     if not _is_utf8(line):
@@ -264,47 +268,32 @@ def _txt_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    import pyarrow
-    import pyarrow.parquet
-
     with ExitStack() as stack:
-        if path.name.lower().endswith(".gz"):  # Parquet is read from its end, which gzip can't
-            source: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
-            shutil.copyfileobj(data, source)
-        else:
-            source = stack.enter_context(path.open("rb"))
+        file = str(path)
+        if path.name.lower().endswith(".gz"):  # Parquet needs a file in which it can seek.
+            copy = stack.enter_context(tempfile.NamedTemporaryFile())
+            shutil.copyfileobj(data, copy)
+            copy.flush()
+            file = copy.name
         try:
-            file = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False)
-            column = choose(
-                [
-                    field.name
-                    for field in file.schema_arrow
-                    if not pyarrow.types.is_nested(field.type)
-                ]
-            )
-            numbers = [
-                number
-                for number in range(len(file.schema))
-                if file.schema.column(number).path == column
-            ]
-            with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                n_rows = rows_at_once(mapped, file, numbers, most=BATCH_ROWS, max_bytes=sys.maxsize)
-            for batch in file.iter_batches(batch_size=n_rows, columns=[column]):
+            for batch in read_batches(file, lambda names: [choose(names)], n_rows=BATCH_ROWS):
                 yield from ((text, "") for text in _column_texts(batch.column(0)))
-        except (
-            pyarrow.ArrowException,
-            ValueError,
-            RuntimeError,
-        ) as error:  # pyarrow's own exceptions in C++ are RuntimeErrors
+        except DecompressionBomb as error:
+            raise DataError(
+                f"{path} must have pages and rows that unpack to less than"
+                f" {BATCH_BYTES / 2**20:.0f} MiB; it has a larger one. Write it as CSV if it is"
+                " what you want to read."
+            ) from error
+        except ValueError as error:
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 
 
 def _column_texts(values: Any) -> Iterator[str]:
-    """Text without Arrow's decoding, which gives up a whole batch for one bad byte."""
+    """The values as text; bytes are decoded here, because Arrow refuses a whole batch for a byte
+    that is not UTF-8.
+    """
     import pyarrow
 
-    if pyarrow.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
     if pyarrow.types.is_string(values.type) or pyarrow.types.is_large_string(values.type):
         values = values.cast(pyarrow.large_binary())
     for value in values.to_pylist():

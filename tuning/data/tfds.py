@@ -1,8 +1,9 @@
-"""Tables out of TensorFlow Datasets, read in a process of its own, because the coordinator must not
-run TensorFlow.
+"""Read a data set of TensorFlow Datasets in a child process, because the coordinator must not run
+TensorFlow.
 
-Run as `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, it writes one flat table and prints
-JSON lines: `{"doing": "reading", "done": 512, "total": 1000}`, or `{"error": "…"}`.
+The child, `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, writes one flat table to the file
+and JSON lines to standard output: `{"doing": "reading", "done": 512, "total": 1000}`, or
+`{"error": "…"}`.
 """
 
 import json
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tuning.data.files import Progress, Table, read_files
+from tuning.data.files import Progress
+from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
 
 WITHDRAWN = "amazon_us_reviews"
@@ -22,17 +24,18 @@ _MESSAGES = 1
 
 
 def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
-    """Read all splits of a TFDS data set into one table; nested features become columns such as
+    """Read all splits of a TFDS data set into one table; a nested feature becomes a column such as
     `data/review_body`.
 
     Raises:
-        DataError: unknown, or neither prepared below `data_dir` nor to be downloaded.
+        DataError: the data set is unknown, or it is not prepared below `data_dir` and can't be
+            downloaded.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
         command = [sys.executable, "-m", "tuning.data.tfds", name, data_dir or "", str(out)]
         env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-        log = Path(folder) / "log.txt"  # a file, not a pipe: its progress bars would fill one
+        log = Path(folder) / "log.txt"  # A pipe would be filled by progress bars.
         with (
             log.open("w") as errors,
             subprocess.Popen(
@@ -75,19 +78,18 @@ def _explained(name: str, reason: str, data_dir: str | None) -> str:
 
 
 def main(name: str, data_dir: str, out: str) -> None:
-    """The process's body: one table to `out`, JSON lines to standard output."""
+    """The child's body: write one table to `out`, and JSON lines to standard output."""
     import pandas as pd
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
         if name.startswith(WITHDRAWN) and not builder.is_prepared():
-            _say(
-                {"error": "it is not prepared there, and its bucket is gone."}
-            )  # asking for it takes minutes of retries
+            # A download would be tried for minutes.
+            _send({"error": "it is not prepared there, and its bucket is gone."})
             return
         if not builder.is_prepared():
-            _say(
+            _send(
                 {
                     "doing": "downloading (minutes, and minutes to give up without a network)",
                     "done": 0,
@@ -102,27 +104,28 @@ def main(name: str, data_dir: str, out: str) -> None:
         for row in _rows(tfds.as_numpy(builder.as_dataset(split="all")), builder.info.features):
             rows.append(row)
             if len(rows) % 1000 == 0:
-                _say({"doing": "reading", "done": len(rows), "total": total})
-    # The library's errors have no common base, and each is the user's data, not a bug: it is told
-    # to the parent, which raises.
+                _send({"doing": "reading", "done": len(rows), "total": total})
+    # The library's exceptions have no common base class, and concern the user's data: the parent
+    # raises a DataError.
     except Exception as error:  # noqa: BLE001
         first = str(error).strip().splitlines() or [type(error).__name__]
-        _say({"error": f"{type(error).__name__}: {first[0]}"})
+        _send({"error": f"{type(error).__name__}: {first[0]}"})
         return
     pd.DataFrame(rows).to_parquet(out)
 
 
-def _say(message: dict[str, Any]) -> None:
+def _send(message: dict[str, Any]) -> None:
     os.write(_MESSAGES, f"{json.dumps(message)}\n".encode())
 
 
 def _rows(examples: Any, features: Any) -> Iterator[dict[str, Any]]:
+    """Each example as a flat row."""
     for example in examples:
         yield dict(_flat(example, features, ""))
 
 
 def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Scalars by path; class labels by their names, so that they can't be mistaken for numbers."""
+    """The paths and values of an example's scalars; a class label's value is its name."""
     for key, value in example.items():
         feature, name = features[key], f"{prefix}{key}"
         if isinstance(value, dict):
@@ -137,5 +140,5 @@ def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]
 
 if __name__ == "__main__":
     _MESSAGES = os.dup(1)
-    os.dup2(2, 1)  # TensorFlow Datasets prints to standard output, which is for messages
+    os.dup2(2, 1)  # TensorFlow Datasets prints to standard output, which is for the messages.
     main(*sys.argv[1:])

@@ -1,9 +1,9 @@
-"""Texts to the token ids that an exported model takes; each export holds a copy. Only Python's
-standard library is needed.
+"""From texts to the token ids that an exported model takes; each export contains a copy of this
+file. Only Python's standard library is needed.
 
-The ids are those of `keras.layers.TextVectorization` by default: ASCII letters become small, ASCII
-punctuation goes, ASCII white space separates. Ids of words, from 2, are their places in
-`vocabulary.txt`; 1 is unknown, 0 the padding after the text.
+The ids equal those of `keras.layers.TextVectorization` with its defaults: ASCII letters become
+lower case, ASCII punctuation is removed, and ASCII white space separates words. The word in the
+first line of `vocabulary.txt` has the id 2; 1 is an unknown word, 0 the padding after a text.
 
     tokenize = load_tokenizer(".")
     tokenize(["I love it"])  # [[9, 106, 10, 0, 0, …]]
@@ -20,7 +20,7 @@ LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
 
 
 def load_tokenizer(folder: str | Path) -> Callable[[Sequence[str]], list[list[int]]]:
-    """The tokeniser of a finished export: texts to rows of `sequence_length` ids."""
+    """The tokenizer of an export: a function from texts to rows of `sequence_length` ids."""
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     length = int(inputs["sequence_length"])
     encode = make_encoder(Path(folder) / "vocabulary.txt", **inputs)
@@ -30,8 +30,9 @@ def load_tokenizer(folder: str | Path) -> Callable[[Sequence[str]], list[list[in
 def make_encoder(
     vocabulary: Path, *, vocab_size: int, sequence_length: int, truncating: str
 ) -> Callable[[str], list[int]]:
-    """A function from a text to its ids, at most `sequence_length`; `truncating`, "pre" or "post",
-    is the end of a long text that goes.
+    """A function from a text to its ids, at most `sequence_length`.
+
+    `truncating` says which end of a longer text is cut: "pre" its beginning, "post" its end.
     """
     words = vocabulary.read_bytes().split(b"\n")[: vocab_size - FIRST_WORD_ID]
     index = {word: number for number, word in enumerate(words, start=FIRST_WORD_ID)}
@@ -45,5 +46,5 @@ def make_encoder(
 
 
 def padded(ids: list[int], length: int) -> list[int]:
-    """The ids with padding after them."""
+    """The ids, followed by padding to `length`."""
     return ids + [PADDING_ID] * (length - len(ids))

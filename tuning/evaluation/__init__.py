@@ -1,4 +1,4 @@
-"""What a model's probabilities are worth: metrics, intervals and tests, references, the test split.
+"""Evaluate a model's probabilities: metrics, intervals, paired tests, references, the test split.
 
 Imports data and the modules directly in `tuning`.
 """

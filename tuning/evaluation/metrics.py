@@ -1,4 +1,4 @@
-"""Validation and test metrics from probabilities; scikit-learn's definitions."""
+"""Metrics of a classifier's probabilities, with scikit-learn's definitions."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
-N_CALIBRATION_BINS = 15  # Guo et al.'s
+N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
 
 
 def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
-    """A model's outputs as one column a class.
+    """A model's outputs as probabilities of all classes, float64 (n, n_classes).
 
     Args:
-        outputs: (n, 1) or (n,), the probability of class 1 of two; or (n, n_classes).
+        outputs: (n, 1) or (n,), the probability of class 1, for two classes; or (n, n_classes).
+        n_classes: the number of classes in the data.
 
     Raises:
-        ValueError: another shape, or numbers that are no probabilities.
+        ValueError: `outputs` has another shape, or contains numbers below 0 or above 1.
     """
     outputs = outputs.reshape(len(outputs), -1).astype(np.float64)
     if outputs.shape[1] == 1 and n_classes == 2:
@@ -38,23 +39,21 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:
-    """Loss (cross-entropy), accuracy, balanced accuracy, F1 and AUC.
+    """The loss (cross-entropy), accuracy, balanced accuracy, F1 and AUC of probabilities (n,
+    n_classes).
 
-    F1 is that of class 1 for two classes, the macro mean for more; AUC is one against the rest for
-    more than two, and NaN where the labels lack a class. Balanced accuracy is the mean recall of
-    the classes that the labels hold.
+    For two classes, F1 is that of class 1; for more, the mean over the classes. For more than two
+    classes, AUC is the mean over the classes, each against the rest. AUC is NaN if a class has no
+    label. Balanced accuracy is the mean recall of the classes that have labels.
     """
-    from sklearn.metrics import (
-        f1_score,
-        log_loss,
-        recall_score,
-        roc_auc_score,
-    )  # 1 s and 60 MB that a server does not need
+    # Imported here because a server, which imports this module, does not need scikit-learn: the
+    # import takes 1 s and 60 MB.
+    from sklearn.metrics import f1_score, log_loss, recall_score, roc_auc_score
 
     n_classes = probabilities.shape[1]
     classes = np.arange(n_classes)
     predicted = probabilities.argmax(axis=1)
-    # float32 outputs sum to 1 within 1e-7 only; Keras clips at the same 1e-7
+    # Probabilities in float32 sum to 1 only within 1e-7, and Keras clips at 1e-7 too.
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
     normalised = clipped / clipped.sum(axis=1, keepdims=True)
     complete = len(np.unique(labels)) == n_classes
@@ -81,7 +80,7 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
 
 
 def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
-    """Counts by true class (rows) and predicted class (columns)."""
+    """The number of texts by true class (rows) and predicted class (columns)."""
     from sklearn.metrics import confusion_matrix
 
     classes = np.arange(probabilities.shape[1])
@@ -94,20 +93,23 @@ def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
 def weighted_scores(
     labels: Labels, probabilities: Array, weights: Array, *, n_bins: int = N_CALIBRATION_BINS
 ) -> dict[str, Array]:
-    """`score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected calibration error, for many
-    weightings of the texts at once.
+    """The metrics of `score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected calibration
+    error, for many weightings of the texts at once.
 
-    With weights that count how often a text was drawn, each row is a resample of the bootstrap. The
-    expected calibration error is that of Guo et al. (ICML 2017): the mean distance between
-    confidence and accuracy over bins of equal width, by their share of texts.
+    A resample of the bootstrap is a weighting: the weight of a text is the number of times that it
+    was drawn. The expected calibration error is that of Guo et al. (ICML 2017): texts are put into
+    bins of equal width by the model's confidence, and the distances between mean confidence and
+    accuracy in the bins are averaged, weighted by the bins' shares of texts.
 
     Args:
         labels: int64 (n,).
         probabilities: (n, n_classes).
         weights: (n_weightings, n), 0 or more.
+        n_bins: number of bins of the calibration error.
 
     Returns:
-        Arrays (n_weightings,); NaN where a score is not defined, because a class has no weight.
+        An array (n_weightings,) for each metric, NaN where the metric is undefined because a class
+        has no weight.
     """
     n_classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
@@ -139,8 +141,8 @@ def weighted_scores(
 
 
 def _weighted_auc(truth: Array, values: Array, weights: Array) -> Array:
-    """The area under the ROC curve for each row of weights: the share of pairs in the right order,
-    ties by half (Mann and Whitney).
+    """The area under the ROC curve for each row of weights: the share of pairs of a positive and a
+    negative text whose values have the right order; ties count half (Mann and Whitney, 1947).
     """
     order = np.argsort(values, kind="stable")
     _, groups = np.unique(values[order], return_inverse=True)

@@ -1,5 +1,5 @@
-"""What a tuned LSTM must beat to be worth it: the majority class, and TF-IDF with logistic
-regression. Both take seconds.
+"""Reference classifiers to compare a tuned LSTM with: the majority class, and TF-IDF with logistic
+regression. Both train in seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -19,21 +20,25 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from tuning.evaluation.metrics import Array, Labels
 
 N_TERMS = 100_000
-MAX_TEXTS = (
-    100_000  # of train + validation: more of them cost minutes and gain a linear model little
-)
-STRENGTHS = (0.5, 2.0, 8.0, 32.0)  # C, chosen by validation accuracy
+# Maximum number of texts of train + validation: more take minutes and improve a linear model
+# little.
+MAX_TEXTS = 100_000
+STRENGTHS = (0.5, 2.0, 8.0, 32.0)  # values of C, chosen by validation accuracy
 MAX_ITERATIONS = 300
-TOKENS = r"(?u)\w+|[^\w\s]+"  # words, and what stands between them: no text is without a token
+# Words, and runs of punctuation between them, so that every text has a token.
+TOKENS = r"(?u)\w+|[^\w\s]+"
 MAJORITY, LINEAR = "majority class", "TF-IDF + logistic regression"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference trained on train + validation, as an export is: its class probabilities of the
-    test texts, (n_texts, n_classes).
+    """A reference classifier that was trained on train + validation, as an exported model is.
 
-    `validation_accuracy` is that of its choice, trained on the training split alone.
+    Attributes:
+        about: a description of the classifier.
+        validation_accuracy: that of the same classifier trained on the training split alone.
+        probabilities: the class probabilities of the test texts, (n_texts, n_classes).
+        seconds: the time for training and prediction.
     """
 
     about: str
@@ -48,7 +53,7 @@ Split = tuple[Sequence[str], Labels]  # texts and their classes
 def references(
     train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
 ) -> dict[str, Reference]:
-    """Every reference by its name. The labels of the test texts are not asked for."""
+    """Each reference by its name; the labels of the test texts are not needed."""
     majority = majority_class(train, validation, test_texts, n_classes=n_classes)
     return {
         MAJORITY: majority,
@@ -59,7 +64,7 @@ def references(
 def majority_class(
     train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
 ) -> Reference:
-    """The shares of the classes, for every text."""
+    """The classifier whose probabilities are the classes' shares in train + validation."""
     started = time.monotonic()
     counts = np.bincount(np.concatenate([train[1], validation[1]]), minlength=n_classes)
     accuracy = float(np.mean(validation[1] == np.bincount(train[1], minlength=n_classes).argmax()))
@@ -72,10 +77,10 @@ def majority_class(
 def linear_model(
     train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
 ) -> Reference:
-    """Words and pairs of words weighted by TF-IDF, then logistic regression with the C of
-    `STRENGTHS` that validation likes best.
+    """Logistic regression on words and pairs of words weighted by TF-IDF, with the C of `STRENGTHS`
+    that has the highest validation accuracy.
 
-    A class that has no text in either split gets the probability 0.
+    A class without texts in both splits has the probability 0.
     """
     started = time.monotonic()
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
@@ -106,26 +111,21 @@ def linear_model(
 
 
 def _part(split: Split, share: float) -> Split:
-    """A share of each class's texts, evenly spaced; every class that the split has keeps at least
-    one.
-    """
-    of_classes = [np.flatnonzero(split[1] == label) for label in np.unique(split[1])]
-    counts = [max(round(share * len(of_class)), 1) for of_class in of_classes]
-    places = [
-        np.linspace(0, len(of_class) - 1, n).round().astype(int)
-        for of_class, n in zip(of_classes, counts, strict=True)
-    ]
-    rows = np.sort(
-        np.concatenate(
-            [of_class[place] for of_class, place in zip(of_classes, places, strict=True)]
-        )
-    )
+    """A share of each class's texts, evenly spaced, with at least one text of each class."""
+
+    def part_of(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        n = max(round(share * len(rows)), 1)
+        places: npt.NDArray[np.intp] = np.linspace(0, len(rows) - 1, n).round().astype(np.intp)
+        return rows[places]
+
+    by_class = [np.flatnonzero(split[1] == label) for label in np.unique(split[1])]
+    rows = np.sort(np.concatenate([part_of(rows) for rows in by_class]))
     return [split[0][row] for row in rows], split[1][rows]
 
 
 def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyClassifier:
-    """Logistic regression, which scikit-learn refuses to fit to a single class: then that class for
-    every text.
+    """Logistic regression; a constant classifier if there is one class, because scikit-learn does
+    not fit a regression to one class.
     """
     is_single = len(np.unique(labels)) == 1
     return (
@@ -138,7 +138,9 @@ def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyCl
 def _fit(
     model: LogisticRegression | DummyClassifier | Pipeline, x: object, y: Labels
 ) -> LogisticRegression | DummyClassifier | Pipeline:
-    """Fit; a solver that stops at its last iteration is near enough for a reference."""
+    """Fit a model without the warning that the solver stopped at its last iteration: a reference
+    needs no more precision.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x, y)

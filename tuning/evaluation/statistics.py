@@ -1,9 +1,10 @@
-"""Intervals and paired tests of trainings and of scores; knows no Keras and no Optuna."""
+"""Confidence intervals and paired tests of trainings and of scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,12 +18,12 @@ from tuning.evaluation.metrics import Array, Labels, weighted_scores
 T = TypeVar("T")
 LEVEL = 0.95
 N_RESAMPLES = 1000
-MAX_WEIGHTS = 4_000_000  # of a part of the resamples: 32 MB
+MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its confidence interval, of level 0.95 where nothing else is said."""
+    """An estimate and the bounds of its confidence interval, whose level is `LEVEL` by default."""
 
     value: float
     low: float
@@ -37,8 +38,9 @@ class Interval:
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str:
-    """A value with its interval as it is shown; without bounds where they are not defined (None or
-    NaN), empty without a value.
+    """A value and its interval as text: "0.8123 [0.7984, 0.8262]".
+
+    The text has no bounds if they are None or NaN, and is empty if the value is None.
     """
     if value is None:
         return ""
@@ -50,13 +52,13 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
-    """The mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`); of one
-    value, NaN bounds.
+    """The mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`); the
+    bounds are NaN if there is one value.
 
     For a paired comparison, `values` are the differences (the paired t-test).
 
     Raises:
-        ValueError: no values, or one that is not finite.
+        ValueError: `values` is empty or contains a value that is not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if not len(array) or not np.isfinite(array).all():
@@ -75,12 +77,13 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
     """The two-sided critical value of n comparisons with one control, in standard errors of a
     difference (Dunnett, 1955).
 
-    All n differences are off by less with the probability `level`. The differences have equal
-    variances, estimated with `degrees` of freedom, and correlations of 1/2, as those of means of
-    equally many values to the same control. With larger correlations, such as those of a control
-    that varies more, the probability is larger. For one difference it is the quantile of Student's
-    t. The integral is over the control's own deviation (Gauss-Hermite, 64 nodes) and over the
-    estimate of the standard deviation (1,000 quantiles of chi).
+    With probability `level`, the errors of all n differences are smaller than the critical value.
+    The differences have equal variances, estimated with `degrees` degrees of freedom, and
+    correlations of 1/2, as differences of means of equally many values from one control have. With
+    larger correlations, such as those from a control that varies more, the probability is larger.
+    For n = 1 the critical value is a quantile of Student's t. The integral runs over the deviation
+    of the control (Gauss-Hermite, 64 nodes) and over the estimate of the standard deviation (1,000
+    quantiles of chi).
     """
     if n == 1:
         return float(stats.t.ppf((1 + level) / 2, degrees))
@@ -89,86 +92,105 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
 
     def probability(value: float) -> float:
         half = math.sqrt(2) * value * scales
-        inside = (special.ndtr(nodes + half) - special.ndtr(nodes - half)) ** n
-        return float((inside @ weights).mean() / weights.sum())
+        within = (special.ndtr(nodes + half) - special.ndtr(nodes - half)) ** n
+        return float((within @ weights).mean() / weights.sum())
 
-    most = float(stats.t.ppf(1 - (1 - level) / (2 * n), degrees))  # Bonferroni's
+    bonferroni = float(stats.t.ppf(1 - (1 - level) / (2 * n), degrees))
     return float(
-        optimize.brentq(lambda value: probability(value) - level, 1.0, 1.1 * most, xtol=1e-6)
+        optimize.brentq(lambda value: probability(value) - level, 1.0, 1.1 * bonferroni, xtol=1e-6)
     )
 
 
 def score_intervals(
     labels: Labels, probabilities: Array, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> dict[str, Interval]:
-    """Every score of `weighted_scores` with its interval: the percentile bootstrap over texts
+    """Each score of `weighted_scores` with its interval: the percentile bootstrap over texts
     (Efron and Tibshirani, 1993).
 
-    Resamples in which a score is not defined, because a class is missing, are left out of that
-    score's interval.
+    If a class is missing in a resample, a score may be undefined there; its interval leaves the
+    resample out.
     """
-    found = {
-        name: float(value[0])
-        for name, value in weighted_scores(labels, probabilities, np.ones((1, len(labels)))).items()
-    }
-    parts = [
-        weighted_scores(labels, probabilities, weights)
-        for weights in _resamples(len(labels), seed=seed, n_resamples=n_resamples)
-    ]
-    resampled = {name: np.concatenate([part[name] for part in parts]) for name in found}
+    n = len(labels)
+
+    def scores(rows: npt.NDArray[np.int64], axis: int) -> Array:
+        """The scores of resamples, (n_scores, n_resamples), from their rows (n_resamples, n)."""
+        draws = [np.bincount(resample, minlength=n) for resample in np.atleast_2d(rows)]
+        weights = np.array(draws, dtype=np.float64)
+        return np.stack([*weighted_scores(labels, probabilities, weights).values()])
+
+    values = weighted_scores(labels, probabilities, np.ones((1, n)))
+    resampled = _bootstrap(np.arange(n), scores, seed=seed, n_resamples=n_resamples)
     return {
-        name: Interval(value, *bootstrap_bounds(resampled[name])) for name, value in found.items()
+        name: Interval(float(value[0]), *bootstrap_bounds(of_score))
+        for (name, value), of_score in zip(values.items(), resampled, strict=True)
     }
 
 
 def accuracy_difference(
     labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Interval:
-    """The first's accuracy minus the second's on the same texts, with the interval of the paired
-    percentile bootstrap.
+    """The accuracy of the first classifier minus that of the second on the same texts, with the
+    interval of the paired percentile bootstrap.
+
+    Args:
+        labels: int64 (n,).
+        first: (n, n_classes), the probabilities of the first classifier.
+        second: (n, n_classes), the probabilities of the second classifier.
+        seed: seed of the resamples.
+        n_resamples: number of resamples.
     """
     change = _correct(labels, first).astype(np.float64) - _correct(labels, second)
-    n = len(labels)
-    resampled = [
-        weights @ change / n for weights in _resamples(n, seed=seed, n_resamples=n_resamples)
-    ]
-    return Interval(float(change.mean()), *bootstrap_bounds(np.concatenate(resampled)))
+    resampled = _bootstrap(change, np.mean, seed=seed, n_resamples=n_resamples)
+    return Interval(float(change.mean()), *bootstrap_bounds(resampled))
 
 
 def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
-    """McNemar's exact test (1947) of two classifiers on the same texts: how often only one of them
-    is right, and the p-value.
+    """McNemar's exact test (1947) of two classifiers on the same texts.
 
-    The p-value is that of `scipy.stats.binomtest` over the texts on which they disagree; 1 where
-    there are none.
+    Returns:
+        `only_first_right` and `only_second_right`, the numbers of texts that only one classifier
+        labels correctly, and `p_value`, that of `scipy.stats.binomtest` over these texts, or 1 if
+        there are none.
     """
-    right, other = _correct(labels, first), _correct(labels, second)
-    only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
+    is_right, other_right = _correct(labels, first), _correct(labels, second)
+    only_first = int((is_right & ~other_right).sum())
+    only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second
     p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
     return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p}
 
 
 def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
-    return found
+    correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
+    return correct
 
 
-def _resamples(n: int, *, seed: int, n_resamples: int) -> Iterator[Array]:
-    """How often each of n texts is drawn in a resample of n, float64 arrays (some resamples, n)."""
-    rng = np.random.default_rng(seed)
-    size = max(MAX_WEIGHTS // max(n, 1), 1)
-    for start in range(0, n_resamples, size):
-        draws = [
-            np.bincount(rng.integers(0, n, n), minlength=n)
-            for _ in range(min(size, n_resamples - start))
-        ]
-        yield np.array(draws, dtype=np.float64)
+def _bootstrap(
+    data: npt.NDArray[Any], statistic: Callable[..., Array], *, seed: int, n_resamples: int
+) -> Array:
+    """The bootstrap distribution of a statistic, (…, n_resamples).
+
+    SciPy's own interval is not used: it is NaN, with a warning, as soon as the statistic of one
+    resample is.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (data,),
+            statistic,
+            n_resamples=n_resamples,
+            batch=max(MAX_WEIGHTS // len(data), 1),
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    distribution: Array = result.bootstrap_distribution
+    return distribution
 
 
 def bootstrap_bounds(values: Array) -> tuple[float, float]:
-    """The interval of a percentile bootstrap out of its resampled values; those that are not finite
-    are left out.
+    """The bounds of a percentile bootstrap's interval of level `LEVEL`, from the resampled values
+    (n_resamples,); values that are not finite are left out.
     """
     values = values[np.isfinite(values)]
     if not len(values):
@@ -178,13 +200,13 @@ def bootstrap_bounds(values: Array) -> tuple[float, float]:
 
 
 def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:
-    """Of things in order, the best first, those that none before them is as cheap as in
-    every cost.
+    """The items that no better item equals or undercuts in every cost; `ordered` begins with the
+    best item.
     """
-    found: list[T] = []
-    for one in ordered:
+    front: list[T] = []
+    for item in ordered:
         if not any(
-            all(a <= b for a, b in zip(costs(other), costs(one), strict=True)) for other in found
+            all(a <= b for a, b in zip(costs(better), costs(item), strict=True)) for better in front
         ):
-            found.append(one)
-    return found
+            front.append(item)
+    return front

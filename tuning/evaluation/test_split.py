@@ -1,5 +1,7 @@
-"""The one look at the test split: no other module scores a model on it. Each look is recorded in
-the study before it is counted.
+"""Evaluate models on the test split; no other module does.
+
+The more often the test split is evaluated, the less its scores can be trusted, so the study records
+each evaluation.
 """
 
 from __future__ import annotations
@@ -17,20 +19,22 @@ from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.evaluation.metrics import Array, Labels, confusion
 from tuning.evaluation.statistics import Interval, accuracy_difference, mcnemar, score_intervals
 
-LOOKS = "test_looks"  # the study's attribute
+EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 20
-BEST = "best"
+BEST = "best"  # the name of the exported model
 
 Classifier = Callable[[TokenizedTexts], Array]
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the test split says of every model, by its name.
+class TestEvaluation:
+    """The evaluation of several models on the test split.
 
-    `entries`: scores, intervals and confusion matrix; `comparisons`: the best against each other
-    model; `mistakes`: the best model's most confident ones; `labels`: the split's own, to say what
-    an exported form's rounding costs.
+    Attributes:
+        entries: scores, intervals and confusion matrix of each model, by its name.
+        comparisons: the best model against each other model, by the other's name.
+        mistakes: the best model's most confident mistakes.
+        labels: the split's classes, int64 (n,), for the comparison with the exported formats.
     """
 
     entries: dict[str, dict[str, Any]]
@@ -39,30 +43,30 @@ class Look:
     labels: Labels
 
 
-def looks_of(study: optuna.Study) -> list[dict[str, Any]]:
-    """The looks that have been taken: when, and at which trials."""
-    return list(study.user_attrs.get(LOOKS, []))
+def evaluations_of(study: optuna.Study) -> list[dict[str, Any]]:
+    """The recorded evaluations of a study: `when`, and the numbers of the `trials`."""
+    return list(study.user_attrs.get(EVALUATIONS, []))
 
 
-def named_entries(seen: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The models of a look by the names to show, each once: the baseline is not shown again where
-    it is the best.
+def named_entries(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The entries of a manifest's models by the names to show; the best model is shown once if it
+    is the baseline.
     """
-    scores = seen["scores"]
-    alone = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
+    scores = manifest["scores"]
+    is_baseline = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
     names = {name: "exported model" if name == BEST else name for name in scores}
     models = (
         {"exported baseline": scores[BEST]}
-        if alone
-        else {names[name]: one for name, one in scores.items()}
+        if is_baseline
+        else {names[name]: entry for name, entry in scores.items()}
     )
     return {
-        **{f"{name}, trial {one['trial']}": one for name, one in models.items()},
-        **seen["references"],
+        **{f"{name}, trial {entry['trial']}": entry for name, entry in models.items()},
+        **manifest["references"],
     }
 
 
-def look(
+def evaluate_on_test_split(
     study: optuna.Study,
     corpus: Corpus,
     classifiers: Mapping[str, Classifier],
@@ -71,49 +75,52 @@ def look(
     test_texts: Sequence[str],
     class_names: Sequence[str],
     seed: int,
-) -> Look:
-    """Score all models on the test split at once.
+) -> TestEvaluation:
+    """Evaluate several models on the test split.
 
-    `classifiers` give class probabilities (n_texts, n_classes) of the split's texts; `trials` are
-    the numbers of the study's own. The look is recorded once every model has given its
-    probabilities, and before they are compared with the labels.
+    The evaluation is recorded after all models have predicted, and before their predictions are
+    compared with the labels: a model that fails reveals nothing about the labels.
+
+    Args:
+        study: records the evaluation.
+        corpus: the tokenised data.
+        classifiers: functions from the split's texts to class probabilities (n_texts, n_classes),
+            by the names of the models; one of them is `BEST`.
+        trials: the numbers of the models that are trials, by name.
+        test_texts: the split's texts, for `mistakes`.
+        class_names: the names of the classes.
+        seed: seed of the intervals.
     """
     test = corpus.split("test")
-    found = {
-        name: classify(test.texts) for name, classify in classifiers.items()
-    }  # before the look: a failure here shows no label
+    predictions = {name: classify(test.texts) for name, classify in classifiers.items()}
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    study.set_user_attr(LOOKS, [*looks_of(study), {"when": when, "trials": dict(trials)}])
+    record = {"when": when, "trials": dict(trials)}
+    study.set_user_attr(EVALUATIONS, [*evaluations_of(study), record])
     entries = {
-        name: entry(test.labels, probabilities, class_names, seed=seed)
-        for name, probabilities in found.items()
+        name: describe(test.labels, probabilities, class_names, seed=seed)
+        for name, probabilities in predictions.items()
     }
-    others = {
-        name: probabilities
-        for name, probabilities in found.items()
-        if trials.get(name) != trials[BEST]
-    }
+    best = predictions[BEST]
     comparisons = {
         name: {
             "accuracy_difference": plain(
-                accuracy_difference(test.labels, found[BEST], probabilities, seed=seed)
+                accuracy_difference(test.labels, best, probabilities, seed=seed)
             ),
-            **mcnemar(test.labels, found[BEST], probabilities),
+            **mcnemar(test.labels, best, probabilities),
         }
-        for name, probabilities in others.items()
+        for name, probabilities in predictions.items()
+        if trials.get(name) != trials[BEST]
     }
-    return Look(
-        entries,
-        comparisons,
-        mistakes_of(test.labels, found[BEST], test_texts, class_names),
-        test.labels,
-    )
+    mistakes = mistakes_of(test.labels, best, test_texts, class_names)
+    return TestEvaluation(entries, comparisons, mistakes, test.labels)
 
 
-def entry(
+def describe(
     labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int
 ) -> dict[str, Any]:
-    """A model's scores as plain values; a score that is not defined is None."""
+    """A model's entry: its scores with their intervals, and its confusion matrix, as values for
+    JSON; undefined scores are None.
+    """
     intervals = {
         name: plain(interval)
         for name, interval in score_intervals(labels, probabilities, seed=seed).items()
@@ -130,7 +137,7 @@ def entry(
 
 
 def plain(interval: Interval) -> dict[str, float | None]:
-    """An interval as JSON can hold it."""
+    """An interval as values for JSON: NaN becomes None."""
     parts = {"value": interval.value, "low": interval.low, "high": interval.high}
     return {name: None if math.isnan(value) else value for name, value in parts.items()}
 
@@ -138,7 +145,9 @@ def plain(interval: Interval) -> dict[str, float | None]:
 def mistakes_of(
     labels: Labels, probabilities: Array, texts: Sequence[str], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The wrong answers of which the model was surest, the surest first."""
+    """The wrong predictions with the highest probabilities, at most `N_MISTAKES`, in descending
+    order of probability.
+    """
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)

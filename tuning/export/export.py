@@ -23,7 +23,14 @@ from tuning.data.prepare import prepare_corpus, require_same_data
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
 from tuning.evaluation.references import Reference, references
-from tuning.evaluation.test_split import BEST, Classifier, Look, look, looks_of, plain
+from tuning.evaluation.test_split import (
+    BEST,
+    Classifier,
+    TestEvaluation,
+    evaluate_on_test_split,
+    evaluations_of,
+    plain,
+)
 from tuning.export.formats import write_forms
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Trained, retrain
@@ -127,7 +134,9 @@ def _export(
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, test_texts, progress)
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)
-    scored = describe_scores(trained, compared, seen, summary) | {"test_looks": looks_of(study)}
+    scored = describe_scores(trained, compared, seen, summary) | {
+        "test_looks": evaluations_of(study)
+    }
     number = next_number(folder.best_dir)
     manifest = (
         describe_export(trained[BEST], config, corpus, record) | scored | {"export_number": number}
@@ -207,7 +216,7 @@ def _look(
     corpus: Corpus,
     test_texts: list[str],
     progress: Progress | None,
-) -> Look:
+) -> TestEvaluation:
     """Every model's scores on the test split, read once for all of them."""
     if progress:
         progress("scoring the test split", 0.0)
@@ -220,7 +229,7 @@ def _look(
     classifiers = {role: one.classifier(n_classes) for role, one in trained.items()} | {
         name: of_reference(one) for name, one in compared.items()
     }
-    return look(
+    return evaluate_on_test_split(
         study,
         corpus,
         classifiers,
@@ -243,7 +252,10 @@ def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
 
 
 def describe_scores(
-    trained: dict[str, Trained], compared: dict[str, Reference], seen: Look, summary: Summary
+    trained: dict[str, Trained],
+    compared: dict[str, Reference],
+    seen: TestEvaluation,
+    summary: Summary,
 ) -> dict[str, Any]:
     """What validation and test split say of the study's models and of the references."""
     return {

@@ -19,7 +19,7 @@ from tuning.export.parity import prove
 from tuning.export.writers import Source, write_form
 from tuning.inference.runtimes import FORMS, VOCABULARY
 from tuning.results import translated
-from tuning.spaces.hyperparameters import Values
+from tuning.spaces.ranges import Values
 from tuning.training import prediction
 from tuning.training.architecture import is_stock
 

@@ -13,7 +13,7 @@ from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
 from tuning.inference.runtimes import TOKEN_IDS
-from tuning.spaces.hyperparameters import value_text
+from tuning.spaces.ranges import value_text
 from tuning.templates import render
 
 CARD_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")

@@ -17,8 +17,8 @@ from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.test_split import Classifier
-from tuning.spaces.hyperparameters import Values
 from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
+from tuning.spaces.ranges import Values
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of, values_of
 from tuning.training import fit, prediction

@@ -1,4 +1,5 @@
-"""Kernels that a model trains with on a CPU: LSTM layers and Adam, compiled with Numba.
+"""Numba kernels for LSTM layers and Adam, used instead of Keras' own code while a model trains on a
+CPU.
 
 Imports only the modules directly in `tuning`.
 """

@@ -1,4 +1,4 @@
-"""Adam in one pass over each variable, in the place of Keras' twelve, and an embedding's gradient
+"""Adam in one pass over each variable, where Keras makes twelve; the gradient of an embedding is
 summed row by row.
 """
 
@@ -12,12 +12,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning.kernels.lstm_numba import Array, aligned, compiled
+from tuning.kernels.compiling import Array, aligned, compiled
 
 
 def fuse(model: keras.Model) -> bool:
-    """Let a model's Adam or AdamW update each variable in one kernel, on a CPU without XLA; returns
-    whether it does, for `unfuse`.
+    """Replace the update step of a model's optimizer by the kernel.
+
+    The conditions: Adam or AdamW without `amsgrad`, a CPU, no XLA.
+
+    Returns:
+        Whether the step was replaced; if so, `unfuse` restores it.
     """
     optimizer = model.optimizer
     fits = (
@@ -30,18 +34,17 @@ def fuse(model: keras.Model) -> bool:
 
 
 def unfuse(model: keras.Model) -> None:
-    """Give the optimizer its own step back."""
-    if "update_step" in vars(
-        model.optimizer
-    ):  # a hypermodel's own fit() may have compiled the model anew, with another optimizer
+    """Restore the optimizer's own update step."""
+    # The fit() of a hypermodel may have compiled the model again, with another optimizer.
+    if "update_step" in vars(model.optimizer):
         del model.optimizer.update_step
 
 
 def _update_step(
     optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.Variable, learning_rate: Any
 ) -> None:
-    """What `keras.optimizers.Adam.update_step` does (Kingma and Ba, 2014, with the bias corrections
-    in the learning rate).
+    """`keras.optimizers.Adam.update_step`, in one operation (Kingma and Ba, 2014, with the bias
+    corrections in the learning rate).
     """
     dtype = variable.dtype
     step = tf.cast(optimizer.iterations + 1, dtype)
@@ -83,11 +86,11 @@ def _update_step(
 
 
 class _Table:
-    """Adam for a table of rows (n_rows, …), of any rank, of which a batch has a few, some of them
-    often.
+    """Adam for a variable (n_rows, …) whose gradient names rows, such as an embedding's; a row may
+    occur several times in a batch.
 
-    The sums of a row's gradients and of their squares stand in memory that is kept between steps,
-    zero where a step has no rows.
+    The arrays for the sums of a row's gradients and of their squares are kept between steps, and
+    are zero after each step.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
@@ -98,8 +101,15 @@ class _Table:
     def update(
         self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any
     ) -> tuple[Any, Any, Any]:
-        """The table, momentum and velocity after a step. `values`: the gradient of each occurrence
-        of the `rows`.
+        """The table, momentum and velocity after a step.
+
+        Args:
+            rows: int (n,), a row number for each occurrence.
+            values: (n, …), the gradient of each occurrence.
+            table: (n_rows, …), the variable.
+            momentum: the shape of `table`.
+            velocity: the shape of `table`.
+            numbers: (4,), the learning rate with its bias corrections, beta_1, beta_2, epsilon.
         """
         new = (
             aligned(table.shape, table.dtype),
@@ -117,10 +127,10 @@ class _Table:
 
 
 def compile_kernel() -> None:
-    """Have Numba compile what `_Table` calls, or load it."""
-    one = np.ones((1, 1), np.float32)
-    _Table(one.shape, np.float32).update(
-        np.zeros(1, np.int32), one, one, one, one, np.ones(4, np.float32)
+    """Have Numba compile the functions that `_Table` calls for float32, or load their code."""
+    table = np.ones((1, 1), np.float32)
+    _Table(table.shape, np.float32).update(
+        np.zeros(1, np.int32), table, table, table, table, np.ones(4, np.float32)
     )
 
 
@@ -155,7 +165,7 @@ def _adam(
     beta_2: Any,
     epsilon: Any,
 ) -> None:
-    """Keras' steps. Its velocity takes the sum of the squares of a row's occurrences, not the
+    """Keras' formulas: the velocity adds the sum of the squares of a row's occurrences, not the
     square of their sum.
     """
     one = sums.dtype.type(1)

@@ -1,13 +1,12 @@
-"""The kernels that a model trains with on a CPU, in the place of Keras' own code, for as long as it
-trains.
+"""Train a model with the kernels of this package instead of Keras' own code.
 
-The rule: the kernels run wherever their terms hold (`lstm.fuse`, `adam.fuse`), because no size was
-found at which they are slower. XLA is not used: on these shapes it saves at most a quarter of
-Keras' time and compiles 4 to 15 seconds for each trial.
+The kernels run wherever their conditions hold (`lstm.fuse`, `adam.fuse`), because no measured size
+of model is slower with them. XLA is not used: for the sizes below it saves at most a quarter of
+Keras' time, and compiling takes 4 to 15 seconds for each trial.
 
-Milliseconds of a training step of 128 texts (`make bench-step`: one thread, vocabulary 20,000, seed
-0, Intel Xeon with AVX-512 and AMX, Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13; the
-floor is the matrix products alone):
+Milliseconds for a training step of 128 texts (`make bench-step`: one thread, vocabulary 20,000,
+seed 0, Intel Xeon with AVX-512 and AMX, Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13).
+The floor is the time of the matrix products alone.
 
     length  units  embedding   Keras   ours   floor  PyTorch
        100     16         16    16.8    5.5     2.3      7.6
@@ -25,13 +24,15 @@ from collections.abc import Iterator
 
 import keras
 
-from tuning.kernels import adam, lstm, lstm_numba
+from tuning.kernels import adam, lstm, lstm_sequence
 
 
 @contextlib.contextmanager
 def fused(model: keras.Model) -> Iterator[int]:
-    """Train a model inside this context with the kernels; gives the number of layers in them.
-    Afterwards it is Keras' own again.
+    """A context in which a model trains with the kernels; its value is the number of LSTM layers
+    that run in the kernel.
+
+    Afterwards the model runs Keras' own code again.
     """
     layers, is_adam = lstm.fuse(model), adam.fuse(model)
     try:
@@ -43,8 +44,9 @@ def fused(model: keras.Model) -> Iterator[int]:
 
 
 def compile_kernels() -> None:
-    """Have Numba compile the kernels for float32, or load what it has compiled; it runs no
-    TensorFlow operation.
+    """Have Numba compile the kernels for float32, or load the code that it compiled before.
+
+    No TensorFlow operation runs, so that a process may fork afterwards.
     """
     adam.compile_kernel()
-    lstm_numba.compile_kernel()
+    lstm_sequence.compile_kernel()

@@ -1,9 +1,9 @@
-"""A CPU kernel for `keras.layers.LSTM`: a whole sequence in one call (`lstm_numba`), in the place
-of Keras' loop over time.
+"""A CPU kernel for `keras.layers.LSTM`: one call for a whole sequence (`lstm_sequence`) instead of
+Keras' loop over time.
 
-The layers stay `keras.layers.LSTM`: `fuse` replaces their inner loop for as long as a model trains,
-`unfuse` puts Keras' own back, and what is saved is the stock layer. Outputs, gradients and weights
-are Keras' (`tests/kernels/test_lstm.py`).
+The layers stay `keras.layers.LSTM`: `fuse` replaces their inner loop while a model trains, `unfuse`
+restores Keras' own, and a saved model contains the stock layer. Outputs, gradients and weights
+equal Keras' (`tests/kernels/test_lstm.py`).
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from tuning.kernels.lstm_numba import Arguments, Array, Reserve, backward, forward, reserve_shapes
+from tuning.kernels.compiling import Array
+from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
 
-MAX_KEPT = (
-    4  # forward passes that may wait for their gradient; a model seldom calls one layer more often
-)
+# Maximum number of forward passes of a layer that wait for their gradient: a model seldom calls a
+# layer more often. A pass that was dropped is computed again.
+MAX_KEPT = 4
 
 
 def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
-    """Let every LSTM of a model whose terms hold run in the kernel; returns those layers, for
-    `unfuse`.
+    """Replace the inner loop of a model's LSTM layers by the kernel, where its conditions hold.
 
-    The terms: a CPU, no XLA, float32 or float64, tanh and sigmoid, neither `unroll` nor `stateful`.
-    Masks of any kind, both dropouts, `return_sequences`, `return_state`, `go_backwards` and
-    `Bidirectional` are within them.
+    The conditions: a CPU, no XLA, float32 or float64, the activations tanh and sigmoid, neither
+    `unroll` nor `stateful`. Masks of any kind, both dropouts, `return_sequences`, `return_state`,
+    `go_backwards` and `Bidirectional` are supported.
+
+    Returns:
+        The changed layers, for `unfuse`.
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         return []
@@ -40,7 +43,7 @@ def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
         dict.fromkeys(
             layer
             for layer in model._flatten_layers()
-            if type(layer) is keras.layers.LSTM and _terms_hold(layer)
+            if type(layer) is keras.layers.LSTM and _is_supported(layer)
         )
     )
     for layer in layers:
@@ -49,13 +52,13 @@ def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
 
 
 def unfuse(layers: list[keras.layers.LSTM]) -> None:
-    """Give the layers of `fuse` their own loop back, and the kernels' memory to the system."""
+    """Restore the own loop of the layers that `fuse` returned, and free the kernels' memory."""
     for layer in layers:
         layer.inner_loop.args[1].close()
         del layer.inner_loop
 
 
-def _terms_hold(layer: keras.layers.LSTM) -> bool:
+def _is_supported(layer: keras.layers.LSTM) -> bool:
     return (
         not (layer.stateful or layer.unroll)
         and layer.activation is keras.activations.tanh
@@ -72,51 +75,48 @@ def _inner_loop(
     mask: Any,
     training: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """What `keras.layers.LSTM.inner_loop` gives: last output (batch, units), outputs (batch,
-    length, units), states.
+    """`keras.layers.LSTM.inner_loop`: the last output (batch, units), the outputs (batch, length,
+    units), and the states h and c (batch, units).
     """
     cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
     x = tf.transpose(sequences, (1, 2, 0))
-    here = tf.zeros((0, 0), tf.bool) if mask is None else tf.transpose(tf.cast(mask, tf.bool))
+    steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.transpose(tf.cast(mask, tf.bool))
     if layer.go_backwards:
-        x, here = tf.reverse(x, [0]), tf.reverse(here, [0])
-    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
-    weights = tf.concat(
-        [
-            tf.convert_to_tensor(cell.kernel),
-            bias[None],
-            tf.convert_to_tensor(cell.recurrent_kernel),
-        ],
-        axis=0,
-    )
+        x, steps = tf.reverse(x, [0]), tf.reverse(steps, [0])
+    weights = _weights(layer, dtype)
     dropout = (
         _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
     )
     run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
-    every, *states = run(x, weights, *map(tf.transpose, initial_state), here, dropout)
+    every_h, *states = run(x, weights, *map(tf.transpose, initial_state), steps, dropout)
     h, c = (tf.ensure_shape(tf.transpose(state), (None, cell.units)) for state in states)
-    if (
-        mask is not None
-    ):  # Keras' output is 0, not the state, where nothing has come yet, or at every masked step
-        shown = here if layer.zero_output_for_mask else tf.cumsum(tf.cast(here, tf.int32)) > 0
-        every = (
-            tf.where(shown[:, None, :], every, tf.zeros((), dtype))
-            if layer.return_sequences
-            else every
-        )
+    # Keras' output is 0 before the first step that is not masked, and, with `zero_output_for_mask`,
+    # at every masked step; the kernel's output is the state.
+    if mask is not None:
+        shown = steps if layer.zero_output_for_mask else tf.cumsum(tf.cast(steps, tf.int32)) > 0
+        if layer.return_sequences:
+            every_h = tf.where(shown[:, None, :], every_h, tf.zeros((), dtype))
     last = h if mask is None else tf.where(shown[-1][:, None], h, tf.zeros((), dtype))
     outputs = (
-        tf.ensure_shape(tf.transpose(every, (2, 0, 1)), (None, None, cell.units))
+        tf.ensure_shape(tf.transpose(every_h, (2, 0, 1)), (None, None, cell.units))
         if layer.return_sequences
         else last[:, None]
     )
     return last, outputs, [h, c]
 
 
+def _weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
+    """`Arguments.weights` of a layer."""
+    cell = layer.cell
+    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
+    kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
+    return tf.concat([kernel, bias[None], recurrent_kernel], axis=0)
+
+
 def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """`Arguments.dropout` from the masks that Keras drew for this call: one of the inputs, or one a
-    gate of inputs and states.
+    """`Arguments.dropout` from the masks that Keras drew for this call: one mask of the inputs, or
+    masks of inputs and states for each gate.
     """
     step, cell = sequences[:, 0, :], layer.cell
     if not (layer.dropout or layer.recurrent_dropout):
@@ -138,20 +138,20 @@ def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -
 
 
 class _Kernel:
-    """The kernel of one layer, and the memory it trains in: fresh pages for each step would cost a
-    tenth more.
+    """The kernel of one layer, and its reserves, which are used again: allocating them in each step
+    makes training a tenth slower.
     """
 
     def __init__(self) -> None:
-        self._tickets = itertools.count(1)
+        self._pass_numbers = itertools.count(1)
         self._kept: OrderedDict[int, Reserve] = OrderedDict()
         self._free: list[Reserve] = []
         self._lock = threading.Lock()
         self._registered: set[str] = set()
 
     def close(self) -> None:
-        """Take this kernel's gradients out of TensorFlow's registry, which would else hold its
-        graphs for as long as the process lives.
+        """Remove this kernel's gradients from TensorFlow's registry, which would otherwise keep
+        their graphs until the process ends.
         """
         for name in self._registered:
             del ops.gradient_registry._registry[name]
@@ -160,8 +160,8 @@ class _Kernel:
         self._free.clear()
 
     def _custom_gradient(self, function: Any) -> Any:
-        """`tf.custom_gradient`, noting under what names a graph's function registers
-        its gradient.
+        """`tf.custom_gradient`, which also records the names under which a graph's function
+        registers its gradient.
         """
 
         def call(*arguments: tf.Tensor) -> Any:
@@ -173,24 +173,27 @@ class _Kernel:
         return call
 
     def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
-        """The kernel as a TensorFlow function of `Arguments`; gives `forward`'s outputs. `keep`: a
-        gradient is likely to follow.
+        """The kernel as a TensorFlow function from `Arguments` to the outputs of `forward`.
+
+        Args:
+            keep: keep the reserve of each forward pass, because its gradient is likely to follow.
+            return_sequences: return the states after every step.
         """
         run_forward = partial(self._forward, keep=keep, return_sequences=return_sequences)
 
         def run(*arguments: tf.Tensor) -> Any:
             dtype = arguments[0].dtype
-            *outputs, ticket = tf.numpy_function(
+            *outputs, pass_number = tf.numpy_function(
                 run_forward, arguments, [dtype, dtype, dtype, tf.int64]
             )
 
             def gradient(*upstream_and_arguments: tf.Tensor) -> Any:
-                found = tf.numpy_function(
-                    self._backward, [ticket, *upstream_and_arguments], [dtype] * 4
+                gradients = tf.numpy_function(
+                    self._backward, [pass_number, *upstream_and_arguments], [dtype] * 4
                 )
-                for tensor, argument in zip(found, arguments, strict=False):
+                for tensor, argument in zip(gradients, arguments, strict=False):
                     tensor.set_shape(argument.shape)
-                return found, _no_second_derivative
+                return gradients, _no_second_derivative
 
             return outputs, lambda *upstream: [
                 *self._custom_gradient(gradient)(*upstream, *arguments),
@@ -204,29 +207,27 @@ class _Kernel:
         self, *arguments: Any, keep: bool, return_sequences: bool
     ) -> tuple[Array, Array, Array, np.int64]:
         given = Arguments(*arguments)
-        ticket = next(self._tickets)
+        pass_number = next(self._pass_numbers)
         reserve = self._take(given, length=len(given.x) if keep else 1)
-        with np.errstate(
-            all="ignore"
-        ):  # a loss that is not finite ends the training, for that reason
+        with np.errstate(all="ignore"):  # Training ends by itself at a loss that is not finite.
             outputs = forward(given, reserve, return_sequences=return_sequences)
         with self._lock:
             if keep:
-                self._kept[ticket] = reserve
+                self._kept[pass_number] = reserve
             else:
                 self._free.append(reserve)
             while len(self._kept) > MAX_KEPT:
                 self._free.append(self._kept.popitem(last=False)[1])
-        return *outputs, np.int64(ticket)
+        return *outputs, np.int64(pass_number)
 
     def _backward(
-        self, ticket: Any, d_outputs: Array, d_h: Array, d_c: Array, *arguments: Any
+        self, pass_number: Any, d_outputs: Array, d_h: Array, d_c: Array, *arguments: Any
     ) -> tuple[Array, Array, Array, Array]:
         given = Arguments(*arguments)
         with self._lock:
-            reserve = self._kept.pop(int(ticket), None)
+            reserve = self._kept.pop(int(pass_number), None)
         with np.errstate(all="ignore"):
-            if reserve is None:  # not kept, or kept too long: the same once more
+            if reserve is None:  # It was not kept, or dropped (`MAX_KEPT`).
                 reserve = self._take(given, length=len(given.x))
                 forward(given, reserve, return_sequences=False)
             gradients = backward((d_outputs, d_h, d_c), given, reserve)
@@ -235,7 +236,9 @@ class _Kernel:
         return gradients
 
     def _take(self, given: Arguments, *, length: int) -> Reserve:
-        """A reserve for so many steps, in memory that was used before where it is large enough."""
+        """A reserve for `length` steps, in memory of an earlier reserve where that is large
+        enough.
+        """
         _, features, batch = given.x.shape
         shapes = reserve_shapes(length, features, len(given.h), batch)
         sizes = [int(np.prod(shape)) for shape in shapes]
@@ -258,7 +261,7 @@ class _Kernel:
 
 
 def _whole(array: Array) -> Array:
-    """The array that a reserve's part is a view of."""
+    """The array that owns the memory of a view."""
     return array if array.base is None else _whole(array.base)
 
 

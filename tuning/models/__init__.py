@@ -1,4 +1,7 @@
-"""Model builders: numbers in, a compiled Keras model out. They know no `hp` and no `trial`."""
+"""Model builders: functions from numbers to a compiled Keras model.
+
+Imports Keras alone: neither `hp` nor `trial` is an argument.
+"""
 
 from tuning.models.lstm import lstm_classifier
 

@@ -1,4 +1,4 @@
-"""The baseline: embedding, LSTM, one dense layer."""
+"""The baseline model: an embedding, an LSTM and a dense layer."""
 
 import keras
 
@@ -16,14 +16,25 @@ def lstm_classifier(
 ) -> keras.Model:
     """A compiled LSTM text classifier.
 
-    Input: int32 ids (batch, length), 0 for padding, below `vocab_size`. Output: float32 (batch, 1),
-    the probability of class 1, for two classes; (batch, n_classes) for more. `masked`: the LSTM
-    skips the padding.
+    The model's input is int32 ids (batch, length), 0 for padding, less than `vocab_size`. Its
+    output is float32: (batch, 1), the probability of class 1, for two classes; (batch, n_classes)
+    for more.
 
-    The defaults are those of the notebook that this project starts from; with 33,807 rows they have
-    682,957 parameters, one row more than the notebook, for unknown words.
+    The defaults are those of the notebook that this project started from. With a vocabulary of
+    33,807 rows, the model has 682,957 parameters; the notebook's embedding has one row less,
+    because it has none for unknown words.
+
+    Args:
+        vocab_size: rows of the embedding, padding and unknown words included.
+        embedding_dim: columns of the embedding.
+        lstm_units: size of the LSTM's state.
+        dropout: share of the LSTM's inputs that is dropped in training.
+        recurrent_dropout: share of the LSTM's state that is dropped in training.
+        learning_rate: Adam's.
+        masked: whether the LSTM skips the padding.
+        n_classes: number of classes.
     """
-    two = n_classes == 2
+    is_binary = n_classes == 2
     model = keras.Sequential(
         [
             keras.Input((None,), dtype="int32", name="ids"),
@@ -31,14 +42,14 @@ def lstm_classifier(
             keras.layers.LSTM(lstm_units, dropout=dropout, recurrent_dropout=recurrent_dropout),
             (
                 keras.layers.Dense(1, activation="sigmoid")
-                if two
+                if is_binary
                 else keras.layers.Dense(n_classes, activation="softmax")
             ),
         ]
     )
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy" if two else "sparse_categorical_crossentropy",
+        loss="binary_crossentropy" if is_binary else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
     return model

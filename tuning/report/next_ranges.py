@@ -14,8 +14,8 @@ from scipy import stats
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.tokenizer import FIRST_WORD_ID
-from tuning.spaces.hyperparameters import Hyperparameter, value_text
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter, value_text
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import values_of
 

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import SPLITS, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.results import no_formula
-from tuning.spaces.hyperparameters import value_text
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import value_text
 from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import is_pruned_early, value_of, values_of
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tuning.outcomes import StopReason
 from tuning.results import StudyDir
 from tuning.search.asha import MIN_EPOCHS_SAVED, Rungs
-from tuning.spaces.hyperparameters import Values
+from tuning.spaces.ranges import Values
 from tuning.study.trials import ENDED
 from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher

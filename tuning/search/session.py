@@ -15,8 +15,8 @@ import optuna
 from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.hyperparameters import Values
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.summary import Summary
 from tuning.training.result import FitResult

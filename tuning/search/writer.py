@@ -15,8 +15,9 @@ from tuning.outcomes import FailureReason
 from tuning.results import write_csv, write_text
 from tuning.search.open_trials import OpenTrial
 from tuning.search.session import Session
-from tuning.spaces.hyperparameters import Values, from_params, value_text
+from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values, value_text
 from tuning.study.coordinators import COORDINATOR, Coordinators, requested_n_trials
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.samplers import RETRY_OF

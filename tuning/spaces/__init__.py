@@ -1,5 +1,5 @@
-"""Search spaces: the user's files, and the one place where KerasTuner's hyperparameters become
-Optuna's.
+"""Search spaces: the users' files, and the only module that converts KerasTuner's hyperparameters
+to Optuna's.
 
 Imports only the modules directly in `tuning`.
 """

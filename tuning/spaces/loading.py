@@ -1,7 +1,6 @@
-"""Search spaces: load `search_spaces/<name>.py`, declare its hyperparameters, fingerprint them,
-build its model.
+"""Load `search_spaces/<name>.py`, read the hyperparameters that it declares, and build its model.
 
-Loading and building run in a worker; the coordinator gets a `SearchSpace`, which is data.
+Loading and building run in a worker; the coordinator receives a `SearchSpace`, which is data.
 """
 
 from __future__ import annotations
@@ -18,21 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.hyperparameters import Hyperparameter, Values, declared, replay
+from tuning.spaces.hyperparameters import declared, replay
+from tuning.spaces.ranges import Hyperparameter, Values
 
 if TYPE_CHECKING:
     import keras
     import keras_tuner
 
 REQUIRED = ("vocab_size", "sequence_length")
+MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
 _T = TypeVar("_T")
-MAX_BUILDS = 100  # a space with more conditional scopes than this is not explored but refused
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A declared search space as data; `source_sha256` tells that the file changed though the
-    ranges did not.
+    """A declared search space as data: its hyperparameters in order of declaration.
+
+    `source_sha256` is that of the file, which may change although the hyperparameters do not.
     """
 
     name: str
@@ -47,6 +48,7 @@ class SearchSpace:
 
     @property
     def searched(self) -> list[Hyperparameter]:
+        """The hyperparameters that are not fixed."""
         return [item for item in self.hyperparameters if item.kind != "fixed"]
 
     @classmethod
@@ -64,25 +66,25 @@ class SearchSpace:
 
 
 def spaces_dirs() -> list[Path]:
-    """Where spaces are looked for: `search_spaces/` here, then the one beside this package."""
+    """The folders that contain search spaces: the one here, then the one beside this package."""
     return [Path("search_spaces").absolute(), Path(__file__).resolve().parents[2] / "search_spaces"]
 
 
 def list_spaces() -> dict[str, Path]:
-    """Name → file of every space, the first folder winning."""
-    found: dict[str, Path] = {}
+    """The file of each space by its name; the first folder wins."""
+    files: dict[str, Path] = {}
     for folder in spaces_dirs():
         for path in sorted(folder.glob("*.py")):
             if not path.name.startswith("_"):
-                found.setdefault(path.stem, path)
-    return found
+                files.setdefault(path.stem, path)
+    return files
 
 
 def find_space(name: str) -> Path:
-    """The file of a space, by name or by path.
+    """The file of a space that is given by its name or its path.
 
     Raises:
-        SpaceError: there is none; the message lists those there are.
+        SpaceError: it does not exist; the message lists the known names.
     """
     path = Path(name).expanduser()
     if path.suffix == ".py":
@@ -99,12 +101,12 @@ def find_space(name: str) -> Path:
 
 
 def source_sha256(path: Path) -> str:
-    """SHA-256 of a space's file, which is not run."""
+    """SHA-256 of a space's file; the file is not executed."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
-    """Run a space's file and return its `hypermodel`.
+    """Execute a space's file and return its `hypermodel`.
 
     Raises:
         SpaceBug: the file raises.
@@ -113,22 +115,22 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     import keras_tuner
 
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
-    assert spec and spec.loader  # a .py file always has both
+    assert spec and spec.loader  # for mypy: a .py file has both
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
+    sys.modules[spec.name] = module  # `dataclass` searches for the module here
     run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
-    found = getattr(module, "hypermodel", None) or getattr(module, "build", None)
-    if isinstance(found, type) and issubclass(found, keras_tuner.HyperModel):
-        found = run_user_code(found, doing=f"creating the hypermodel of {path.name}")
-    if isinstance(found, keras_tuner.HyperModel):
-        return found
-    if found is None or not callable(found):
+    defined = getattr(module, "hypermodel", None) or getattr(module, "build", None)
+    if isinstance(defined, type) and issubclass(defined, keras_tuner.HyperModel):
+        defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
+    if isinstance(defined, keras_tuner.HyperModel):
+        return defined
+    if defined is None or not callable(defined):
         raise SpaceError(
             f"{path.name} must define hypermodel, a keras_tuner.HyperModel, or a function"
             " build(hp); it has neither."
         )
 
-    build_function: Callable[[Any], Any] = found
+    build_function: Callable[[Any], Any] = defined
 
     class FunctionHyperModel(keras_tuner.HyperModel):
         def build(
@@ -140,9 +142,7 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the class overrides `HyperModel.fit`, or the instance has been given
-    another `fit`.
-    """
+    """Whether the class overrides `HyperModel.fit`, or the instance has a `fit` of its own."""
     import keras_tuner
 
     return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
@@ -154,16 +154,18 @@ def declare(
     n_classes: int,
     try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None,
 ) -> SearchSpace:
-    """Read a space's hyperparameters.
+    """Read the hyperparameters that a space declares.
 
-    `n_classes` is a fact of the data and stands as `hp.Fixed` before the space's own declarations,
-    which it thereby overrules. Where `declare_hyperparameters` declares nothing, the model is built
-    at its defaults, and again with each conditional scope active, as KerasTuner explores a space; a
-    hypermodel with its own `fit` is then given `try_fit`, because `fit` may declare too.
+    If `declare_hyperparameters` declares nothing, the model is built at its defaults, and again
+    with each conditional scope active, as KerasTuner explores a space.
+
+    `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
+    because the first declaration of a name wins. `try_fit` is called after each build of a
+    hypermodel that overrides `fit`, because `fit` may declare hyperparameters too.
 
     Raises:
-        SpaceError: a required hyperparameter is missing, a default lies outside its range, or
-            Optuna can't express a range.
+        SpaceError: a required hyperparameter is missing, a default is outside its range, or Optuna
+            can't express a range.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -180,16 +182,14 @@ def declare(
 def _explore(
     hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[..., None] | None
 ) -> Any:
-    """Build at the defaults, then once for each conditional scope that was never active."""
+    """Build at the defaults, then once for each conditional scope that was not active before."""
     tried: list[Any] = []
     for _ in range(MAX_BUILDS):
-        model = run_user_code(
-            lambda: hypermodel.build(hp), doing="building the model to read its hyperparameters"
-        )
+        doing = "building the model to read its hyperparameters"
+        model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
         if try_fit and has_own_fit(hypermodel):
-            run_user_code(
-                partial(try_fit, hypermodel, hp, model), doing="trying its fit() on a few rows"
-            )
+            doing = "trying its fit() on a few rows"
+            run_user_code(partial(try_fit, hypermodel, hp, model), doing=doing)
         tried += hp.active_scopes
         untried = [scope for scope in hp.inactive_scopes if scope not in tried]
         if not untried:
@@ -203,7 +203,7 @@ def _explore(
 
 
 def _activate(hp: Any, scope: Any) -> None:
-    """Set the values under which a conditional scope is active, everything else at its default."""
+    """Set the values that make a conditional scope active; all others get their defaults."""
     chosen = {condition.name: condition.values[0] for condition in scope}
     hp.values = {}
     for item in hp.space:
@@ -212,7 +212,7 @@ def _activate(hp: Any, scope: Any) -> None:
 
 
 def check(space: SearchSpace) -> None:
-    """Refuse a space that can't cut the data.
+    """Refuse a space without the hyperparameters that cut the data before a model is built.
 
     Raises:
         SpaceError: `vocab_size` or `sequence_length` is missing, conditional or too small.
@@ -226,9 +226,7 @@ def check(space: SearchSpace) -> None:
                 f" {'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed"
                 " where it is not searched."
             )
-        low = (
-            min(item.choices) if item.choices else (item.default if item.low is None else item.low)
-        )
+        low = min(item.choices, default=item.default if item.low is None else item.low)
         if not isinstance(low, int | float) or low < smallest:
             raise SpaceError(f"{name} must be {smallest} or more; {space.name} allows {low!r}.")
 
@@ -236,12 +234,12 @@ def check(space: SearchSpace) -> None:
 def build(
     hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence[str] = ()
 ) -> tuple[Any, keras.Model]:
-    """Build the model of one configuration; returns the `HyperParameters` it read, and the compiled
-    model.
+    """Build the model of a configuration; returns the `HyperParameters` that `build` read, and the
+    compiled model.
 
     Raises:
         SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter
-            that is not in `known`.
+            whose name is not in `known` (an empty `known` allows any name).
     """
     import keras
 
@@ -257,7 +255,7 @@ def build(
 
 
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
-    """Refuse a space that is not that of a study.
+    """Refuse a space that differs from the one recorded in a study.
 
     Raises:
         SpaceError: its hyperparameters have changed since the search.
@@ -270,10 +268,10 @@ def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, d
 
 
 def check_declared(hp: Any, known: Sequence[str]) -> None:
-    """Refuse a hyperparameter that appears only now.
+    """Refuse hyperparameters that were not declared before the search.
 
     Raises:
-        SpaceBug: it is not in `known` (nothing is refused where `known` is empty).
+        SpaceBug: a name is not in `known`, and `known` is not empty.
     """
     late = sorted({item.name for item in hp.space} - set(known)) if known else []
     if late:
@@ -286,10 +284,10 @@ def check_declared(hp: Any, known: Sequence[str]) -> None:
 
 
 def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
-    """Call a space's code and turn what it raises into a `SpaceBug` with the traceback.
+    """Call a space's code.
 
     Raises:
-        SpaceBug: anything but this program's own errors and memory errors, which pass through.
+        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`.
     """
     try:
         return function()

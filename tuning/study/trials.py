@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import sign
-from tuning.spaces.hyperparameters import Values, from_params
+from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 

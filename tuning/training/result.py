@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from tuning.config import TrainConfig
 from tuning.outcomes import FailureReason
-from tuning.spaces.hyperparameters import Values
+from tuning.spaces.ranges import Values
 
 
 class Answer(StrEnum):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.outcomes import FailureReason
-from tuning.spaces.hyperparameters import Values
+from tuning.spaces.ranges import Values
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 if TYPE_CHECKING:

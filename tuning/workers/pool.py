@@ -19,8 +19,8 @@ from typing import Any, Protocol, Self, cast
 
 import psutil
 
-from tuning.data.chunks import available_cores
 from tuning.errors import ArgumentError, SpaceError
+from tuning.hardware import available_cores
 from tuning.results import translated
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuning.data.chunks import available_cores
 from tuning.errors import PoolError
+from tuning.hardware import available_cores
 from tuning.workers.pool import available_gpus, stderr_to, worker_environment
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,213 @@
+"""Read CSV, TSV, JSONL and Parquet files, plain or `.gz`, into one table of text."""
+
+import contextlib
+import io
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+import pyarrow
+
+from tuning.data.files import (
+    BOMB_MESSAGE,
+    Progress,
+    file_format,
+    find_files,
+    max_unpacked,
+    opened,
+    plain,
+    utf8,
+)
+from tuning.data.parquet import DecompressionBomb, read_batches
+from tuning.errors import DataError
+
+MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
+# Number of rows that are Python strings at a time, before they become Arrow's: 1,000,000 rows take
+# 2.4 GiB at once, and 1.0 GiB in parts.
+PART_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a source, all as text, and the places of lines that could not be read."""
+
+    frame: pd.DataFrame
+    broken: tuple[str, ...] = ()
+
+
+def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "--data") -> Table:
+    """Read the files of a path or glob pattern into one table of text columns.
+
+    Raises:
+        DataError: a file is missing, empty, not UTF-8, a broken gzip file or not of the format that
+            its name says, unpacks to too much, or has other columns than the first file.
+    """
+    tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
+    first_path, first = tables[0]
+    for path, table in tables[1:]:
+        if list(table.frame.columns) != list(first.frame.columns):
+            raise DataError(
+                f"Files read together must have the same columns; {first_path.name} has"
+                f" {', '.join(first.frame.columns)}, {path.name} has"
+                f" {', '.join(table.frame.columns)}."
+            )
+    frame = (
+        pd.concat([table.frame for _, table in tables], ignore_index=True)
+        if len(tables) > 1
+        else first.frame
+    )
+    return Table(frame, tuple(place for _, table in tables for place in table.broken))
+
+
+def _read_file(path: Path, progress: Progress | None) -> Table:
+    with opened(path, progress) as data:
+        parquet = partial(_read_parquet, n_packed=path.stat().st_size)
+        readers: dict[str, Callable[[IO[bytes], str], Table]] = {
+            ".csv": _read_csv,
+            ".tsv": _read_tsv,
+            ".parquet": parquet,
+        }
+        table = readers.get(file_format(path), _read_jsonl)(data, path.name)
+    n_rows = len(table.frame)
+    if len(table.broken) > MAX_BROKEN_SHARE * (n_rows + len(table.broken)):
+        raise DataError(
+            f"{path} must hold what its ending says; {len(table.broken)} of"
+            f" {n_rows + len(table.broken)} lines can't be read, the first at {table.broken[0]}."
+        )
+    return table
+
+
+def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
+    return io.TextIOWrapper(data, encoding="utf-8-sig", errors="strict", newline=newline)
+
+
+def _read_csv(data: IO[bytes], name: str) -> Table:
+    try:
+        with pd.read_csv(
+            _text(data), dtype=str, keep_default_na=False, low_memory=False, chunksize=PART_ROWS
+        ) as reader:
+            parts = list(reader)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(
+            f"{name} must be comma-separated with a header line; reading it gave:"
+            f" {str(error).strip()}."
+        ) from error
+    # If rows have more fields than the header, pandas makes an index of the first fields.
+    if not isinstance(parts[0].index, pd.RangeIndex):
+        raise DataError(
+            f"{name} must be comma-separated with a header line; its rows have more fields than the"
+            " header. Quote the commas."
+        )
+    return Table(pd.concat(parts, ignore_index=True).rename(columns=str))
+
+
+def _read_tsv(data: IO[bytes], name: str) -> Table:
+    """Amazon's own format: tabs without quoting. A line with another number of fields is left out,
+    and its place is recorded.
+    """
+    lines = _text(data, newline="\n")
+    header = next(lines, "").rstrip("\r\n").split("\t")
+    if header == [""]:
+        raise DataError(f"{name} must be tab-separated with a header line; it is empty.")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(
+            f"{name} must name each column once; {', '.join(map(repr, twice))} stands twice. Rename"
+            " one."
+        )
+    broken: list[str] = []
+    return Table(
+        _frame(_tsv_rows(lines, len(header), name, broken), pd.Index(header)), tuple(broken)
+    )
+
+
+def _tsv_rows(
+    lines: Iterable[str], n_fields: int, name: str, broken: list[str]
+) -> Iterator[list[str]]:
+    for number, line in enumerate(lines, start=2):
+        fields = line.rstrip("\r\n").split("\t")
+        if len(fields) == n_fields:
+            yield fields
+        else:
+            broken.append(f"{name} line {number} ({len(fields)} fields, not {n_fields})")
+
+
+def _read_jsonl(data: IO[bytes], name: str) -> Table:
+    """One JSON object in each line; values that are objects or lists are left out."""
+    broken: list[str] = []
+    frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken), None)
+    if len(frame) == 0 and not broken:
+        raise DataError(f"{name} must be JSON objects, one a line; it holds none.")
+    return Table(frame.fillna(""), tuple(broken))
+
+
+def _jsonl_rows(lines: Iterable[str], name: str, broken: list[str]) -> Iterator[dict[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            yield {utf8(k): plain(v) for k, v in record.items() if not isinstance(v, dict | list)}
+        else:
+            broken.append(f"{name} line {number} (not a JSON object)")
+
+
+def _frame(
+    rows: Iterator[Sequence[str] | dict[str, str]], columns: pd.Index | None
+) -> pd.DataFrame:
+    """A frame of rows; rows that are dicts may have different columns."""
+    parts = [
+        pd.DataFrame(part, columns=columns, dtype=str)
+        for part in iter(lambda: list(itertools.islice(rows, PART_ROWS)), [])
+    ]
+    return (
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns, dtype=str)
+    )
+
+
+def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
+    columns: list[str] = []
+
+    def choose_all(flat: list[str]) -> list[str]:
+        columns.extend(flat)
+        return flat
+
+    with tempfile.NamedTemporaryFile() as file:  # Parquet needs a file in which it can seek.
+        shutil.copyfileobj(data, file)
+        file.flush()
+        max_bytes = max_unpacked(n_packed)
+        batches = read_batches(file.name, choose_all, n_rows=PART_ROWS, max_bytes=max_bytes)
+        try:
+            with contextlib.closing(batches):
+                parts = [_text_frame(batch) for batch in batches]
+        except UnicodeDecodeError:  # `opened` explains this ValueError.
+            raise
+        except DecompressionBomb as error:
+            raise DataError(
+                f"{name} {BOMB_MESSAGE} Write it as CSV if it is what you want to read."
+            ) from error
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error
+    empty = pd.DataFrame(columns=columns, dtype=str)
+    return Table(pd.concat(parts, ignore_index=True) if parts else empty)
+
+
+def _text_frame(batch: pyarrow.RecordBatch) -> pd.DataFrame:
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return pd.DataFrame(
+        {name: map(_decoded, values.to_pylist()) for name, values in columns}, dtype=str
+    )
+
+
+def _decoded(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else plain(value)

@@ -1,0 +1,104 @@
+"""Hyperparameters as data: what a search space declares, without KerasTuner and Optuna."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+ROUNDING = 1e-9  # tolerance in steps: 0.1 + 0.2 counts as 0.3
+Value = bool | int | float | str
+Values = dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameter:
+    """One declared hyperparameter as data.
+
+    Attributes:
+        name: the name in `hp.get(name)`; several hyperparameters may have the same name under
+            conditions that exclude each other.
+        kind: int, float, choice or fixed.
+        default: the baseline's value.
+        low: the smallest value of an int or float.
+        high: the largest value of an int or float.
+        step: the distance between values of an int or float; None for any value.
+        log: whether an int or float is sampled on a log scale.
+        choices: the values of a choice, or of a log range whose step is a factor.
+        conditions: names of parents with their allowed values; the hyperparameter is active if each
+            parent has one of them.
+    """
+
+    name: str
+    kind: str
+    default: Value
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    def is_active(self, values: Mapping[str, Value]) -> bool:
+        """Whether the values of its parents fulfil its conditions."""
+        return all(
+            parent in values and values[parent] in allowed for parent, allowed in self.conditions
+        )
+
+    def is_legal(self, value: Value) -> bool:
+        """Whether the value is inside the range and on a step."""
+        if self.kind == "fixed":
+            return value == self.default
+        if self.choices:
+            return value in self.choices
+        if not isinstance(value, int | float) or self.low is None or self.high is None:
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        whole = self.kind == "float" or float(value).is_integer()
+        return self.low <= value <= self.high and whole and abs(steps - round(steps)) < ROUNDING
+
+    def range_text(self) -> str:
+        """The range in words, such as "1000 to 40000, log"."""
+        if self.kind == "fixed":
+            return "fixed"
+        if self.choices:
+            return ", ".join(str(choice) for choice in self.choices)
+        extra = (
+            f", step {self.step:g}"
+            if self.step and not (self.kind == "int" and self.step == 1)
+            else ""
+        )
+        return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}{extra}"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The hyperparameter that `to_dict` wrote."""
+        conditions = tuple(
+            (parent, tuple(allowed)) for parent, allowed in values.get("conditions", ())
+        )
+        return cls(
+            **{**values, "choices": tuple(values.get("choices", ())), "conditions": conditions}
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values for JSON, without attributes that are None, False or empty."""
+        values = dataclasses.asdict(self).items()
+        kept = {
+            k: v for k, v in values if k == "default" or not (v is None or v is False or v == ())
+        }
+        return {
+            **kept,
+            **(
+                {"conditions": [[p, list(a)] for p, a in self.conditions]}
+                if self.conditions
+                else {}
+            ),
+        }
+
+
+def value_text(value: object) -> str:
+    """A value as text for tables: a float with four digits, None as an empty text."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
