@@ -16,7 +16,8 @@ from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir
 from tuning.search.progress import Progressed
-from tuning.search.tune import Outcome, tune
+from tuning.search.session import Workers
+from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import close_study
@@ -51,11 +52,11 @@ def train_list(
         started = time.perf_counter()
         outcome = tune(
             config,
-            results=results,
+            results,
             storage_url=url,
-            n_trials=len(configurations),
-            n_workers=n_workers,
-            on_start=queue,
+            budget=Budget(n_trials=len(configurations)),
+            workers=Workers(n_workers=n_workers),
+            hooks=TuneHooks(on_start=queue),
         )
         seconds = time.perf_counter() - started
     trials = sorted(outcome.summary.ranked, key=lambda trial: trial.number)
@@ -80,12 +81,11 @@ def search(
     results = ResultsDir(folder)
     return tune(
         config,
-        results=results,
+        results,
         storage_url=results.storage_url(None),
-        n_trials=n_trials,
-        n_workers=n_workers,
-        timeout_seconds=timeout_seconds,
-        on_change=on_change,
+        budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds),
+        workers=Workers(n_workers=n_workers),
+        hooks=TuneHooks(on_change=on_change),
     )
 
 

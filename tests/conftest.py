@@ -15,13 +15,12 @@ from filelock import FileLock
 
 from tests.commands import Ran
 from tests.postgresql import programs, server
-from tests.studies import TINY_SPACE, Setting, copy_study
+from tests.studies import TINY_SPACE, Setting, copy_study, tune_with
 from tests.texts import make_reviews
 from tuning.cli import app
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
-from tuning.search.tune import Outcome, tune
+from tuning.search.tune import Outcome
 from tuning.study.summary import status_of
 
 
@@ -120,14 +119,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
                 study="s", sampler="random", pruner="none", train=TrainConfig(epochs=2), **of_files
             )
             there = ResultsDir(searched / "results")
-            tune(
-                config,
-                results=there,
-                storage_url=there.storage_url(None),
-                n_trials=8,
-                n_workers=2,
-                drawing=DashboardDrawing(),
-            )
+            url = there.storage_url(None)
+            tune_with(config, there, storage_url=url, n_trials=8, n_workers=2)
             (searched / "done").touch()
         shutil.copytree(searched / "results", results.path)
     _, summary, space_of_study = status_of(

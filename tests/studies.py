@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -19,12 +19,14 @@ from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir, read_json, write_json
-from tuning.search.session import Interrupt, Session
-from tuning.search.tune import Outcome, tune
+from tuning.search.session import Interrupt, Session, Workers
+from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.coordinators import DEAD_SECONDS
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import AnyPool
+from tuning.workers.pools import PoolChoice
 
 TINY_SPACE = """
 import keras
@@ -94,16 +96,10 @@ class Setting:
         )
         self.folder = self.results.study("s")
 
-    def tune(self, n_trials: int, **options: object) -> Outcome:
-        config = replace(self.config, **options.pop("config", {}))  # type: ignore[arg-type]
-        settings = {"n_workers": 1, "drawing": DashboardDrawing(), **options}
-        return tune(
-            config,
-            results=self.results,
-            storage_url=self.results.storage_url(None),
-            n_trials=n_trials,
-            **settings,
-        )  # type: ignore[arg-type]
+    def tune(self, n_trials: int, **options: Any) -> Outcome:
+        config = replace(self.config, **options.pop("config", {}))
+        url = self.results.storage_url(None)
+        return tune_with(config, self.results, storage_url=url, n_trials=n_trials, **options)
 
     def edit_space(self, old: str, new: str) -> None:
         """Change the source text of the search space."""
@@ -118,6 +114,39 @@ class Setting:
 
     def study(self) -> optuna.Study:
         return optuna.load_study(study_name="s", storage=self.results.storage_url(None))
+
+
+def tune_with(
+    config: StudyConfig,
+    results: ResultsDir,
+    *,
+    storage_url: str,
+    n_trials: int | None = None,
+    timeout_seconds: float | None = None,
+    n_workers: int | None = 1,
+    limits: TrialLimits | None = None,
+    pool: PoolChoice | None = None,
+    keep_going: bool = False,
+    dead_seconds: float = DEAD_SECONDS,
+    **hooks: Any,
+) -> Outcome:
+    """`tune` with one worker and with its objects' values as arguments."""
+    return tune(
+        config,
+        results,
+        storage_url=storage_url,
+        budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds),
+        workers=workers_of(n_workers, limits=limits, pool=pool),
+        keep_going=keep_going,
+        dead_seconds=dead_seconds,
+        hooks=TuneHooks(**{"drawing": DashboardDrawing(), **hooks}),
+    )
+
+
+def workers_of(
+    n_workers: int | None = 1, *, limits: TrialLimits | None = None, pool: PoolChoice | None = None
+) -> Workers:
+    return Workers(n_workers=n_workers, limits=limits or TrialLimits(), pool=pool or PoolChoice())
 
 
 class NoWorkers:

@@ -8,8 +8,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from tests.postgresql import PASSWORD
-from tests.studies import Setting, open_at_once
-from tuning.search.tune import tune
+from tests.studies import Setting, open_at_once, tune_with
 from tuning.study.storage import close_study, open_storage
 from tuning.study.summary import status_of
 
@@ -27,9 +26,9 @@ def test_four_processes_may_open_a_fresh_database_at_once(postgresql: str) -> No
 
 def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> None:
     for n_trials in (2, 3):
-        outcome = tune(
+        outcome = tune_with(
             setting.config,
-            results=setting.results,
+            setting.results,
             storage_url=postgresql,
             n_trials=n_trials,
             n_workers=1,

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,7 +14,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from tests.commands import Ran
-from tests.studies import Setting
+from tests.studies import Setting, workers_of
 from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
@@ -22,7 +23,7 @@ from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceError, StudyError
 from tuning.export.export import best_trial
 from tuning.search import confirm as confirming
-from tuning.search.confirm import confirm, confirm_within
+from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
 from tuning.search.finalists import Terms, finalists_of
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
@@ -41,15 +42,22 @@ def setting(copied: Setting) -> Setting:
     return copied
 
 
-def run(setting: Setting, **options: object) -> Confirmation:
+def run(setting: Setting, **options: Any) -> Confirmation:
     of_terms = {
         "top": 2,
         "n_seeds": 2,
         "share": 10.0,
         **{name: options.pop(name) for name in [*options] if name in TERMS},
     }
-    where = {"storage_url": setting.results.storage_url(None), "n_workers": 1, **options}
-    return confirm(setting.results, setting.folder, terms=Terms(**of_terms), **where)  # type: ignore[arg-type]
+    workers = workers_of(**{name: options.pop(name) for name in [*options] if name == "limits"})
+    return confirm(
+        setting.results,
+        setting.folder,
+        storage_url=setting.results.storage_url(None),
+        terms=Terms(**of_terms),
+        workers=workers,
+        hooks=ConfirmHooks(**options),
+    )
 
 
 def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
@@ -259,7 +267,9 @@ def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -
     def then(session: Session, outcome: Outcome) -> None:
         before = {worker.pid for worker in session.pool.workers}
         found = confirm_within(
-            session, Terms(top=1, n_seeds=3), on_change=lambda event, found: said.append(event)
+            session,
+            Terms(top=1, n_seeds=3),
+            hooks=ConfirmHooks(on_change=lambda event, found: said.append(event)),
         )
         processes.append((before, {worker.pid for worker in session.pool.workers}))
         assert found.is_over and found.rounds >= 3

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.commands import Ran
-from tests.studies import Setting
+from tests.studies import Setting, workers_of
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.errors import StudyError
@@ -78,7 +78,7 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
         setting.folder,
         storage_url=setting.results.storage_url(None),
         terms=terms,
-        n_workers=1,
+        workers=workers_of(),
     )
     baseline = found.baseline
     assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 
 from tests.paths import ROOT
 from tests.postgresql import PASSWORD
-from tests.studies import CONFIG, SPACE, Setting, session_of
+from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.config import StudyConfig
 from tuning.errors import StudyError
 from tuning.outcomes import FailureReason
@@ -32,7 +32,6 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.search.progress import Progressed
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
-from tuning.search.tune import tune
 from tuning.search.writer import StudyWriter
 from tuning.study import coordinators
 from tuning.study.coordinators import (
@@ -361,11 +360,10 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
         if len(events) == 3:
             results = ResultsDir(tmp_path / "other")
             fetch_study(results.study("s"), storage_url=url, moved={})
-            tune(
+            tune_with(
                 setting.config,
-                results=results,
+                results,
                 storage_url=url,
-                n_trials=None,
                 n_workers=1,
                 on_change=leave,
             )
@@ -421,11 +419,10 @@ def test_joining_refuses_what_it_cannot_join(
     copy.write_text(tiny_space.read_text() + "\n# changed\n")
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
-        tune(
+        tune_with(
             replace(copied.config, space=str(copy)),
-            results=other,
+            other,
             storage_url=url,
-            n_trials=None,
             n_workers=1,
         )
 
@@ -442,11 +439,10 @@ def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
     copy.write_text(f"open({str(marker)!r}, 'w').close()\n{tiny_space.read_text()}")
     fetch_study(other.study("s"), storage_url=url, moved={"space": str(copy)})
     with pytest.raises(StudyError, match="search space of the others"):
-        tune(
+        tune_with(
             replace(copied.config, space=str(copy)),
-            results=other,
+            other,
             storage_url=url,
-            n_trials=None,
             n_workers=1,
         )
     assert not marker.exists()
@@ -464,7 +460,7 @@ def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
     url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
     fetch_study(other.study("s"), storage_url=url, moved={})
     with pytest.raises(StudyError, match="must have begun"):
-        tune(setting.config, results=other, storage_url=url, n_trials=None, n_workers=1)
+        tune_with(setting.config, other, storage_url=url, n_workers=1)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def over_ray(cluster: Any) -> dict[str, Any]:
     """What sends a `tune` to the cluster."""
-    return {"pool_choice": PoolChoice(pool="ray", ray_address=cluster.address), "n_workers": None}
+    return {"pool": PoolChoice(pool="ray", ray_address=cluster.address), "n_workers": None}
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyP
     with pytest.raises(
         PoolError, match=r"must have Ray; .* \.venv/bin/pip install 'ray>=2\.60,<3'"
     ):
-        setting.tune(1, pool_choice=PoolChoice(pool="ray"))
+        setting.tune(1, pool=PoolChoice(pool="ray"))
 
 
 @pytest.mark.slow
@@ -263,7 +263,7 @@ def test_cluster_that_is_not_there_is_a_sentence(setting: Setting) -> None:
     with pytest.raises(
         PoolError, match=r"must reach a cluster at --ray-address '127.0.0.1:1'; Ray gave: .*refused"
     ):
-        setting.tune(1, pool_choice=PoolChoice(pool="ray", ray_address="127.0.0.1:1"))
+        setting.tune(1, pool=PoolChoice(pool="ray", ray_address="127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(

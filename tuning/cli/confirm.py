@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuning.confirmation.rounds import Confirmation
+    from tuning.search.confirm import ConfirmHooks
 
 INTERRUPTED = 130  # the exit status that a shell gives a program which Ctrl-C ended
 
@@ -89,8 +90,8 @@ def confirm(
 
     The same command continues a confirmation that was stopped.
     """
-    from tuning.report.dashboard import DashboardDrawing
     from tuning.search import confirm as confirming
+    from tuning.search import session
     from tuning.search.finalists import Terms
 
     limits = trial_limits(
@@ -101,27 +102,25 @@ def confirm(
     check_workers(workers)
     folder = root.existing(study)
     terms = Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
+    confirm_study = partial(
+        confirming.confirm,
+        root,
+        folder,
+        storage_url=root.storage_url(storage),
+        terms=terms,
+        workers=session.Workers(n_workers=workers, limits=limits, pool=choice),
+    )
     with logging_to(folder):
-        confirmation = run_confirmation(
-            partial(
-                confirming.confirm,
-                root,
-                folder,
-                storage_url=root.storage_url(storage),
-                terms=terms,
-                n_workers=workers,
-                limits=limits,
-                pool_choice=choice,
-                drawing=DashboardDrawing(),
-            )
-        )
+        confirmation = run_confirmation(lambda hooks: confirm_study(hooks=hooks))
     if not confirmation.is_over:
         raise typer.Exit(INTERRUPTED)
 
 
-def run_confirmation(confirm: Callable[..., Confirmation]) -> Confirmation:
+def run_confirmation(confirm: Callable[[ConfirmHooks], Confirmation]) -> Confirmation:
     """Run a confirmation, show its progress, and print its result."""
+    from tuning.report.dashboard import DashboardDrawing
     from tuning.report.sentences import plan
+    from tuning.search.confirm import ConfirmHooks
 
     with steps() as progress:
 
@@ -135,7 +134,10 @@ def run_confirmation(confirm: Callable[..., Confirmation]) -> Confirmation:
             progress(event, min(share, 1.0))
 
         progress("confirming the best on fresh seeds", 0.0)
-        confirmation = confirm(progress=progress, on_start=start, on_change=change)
+        hooks = ConfirmHooks(
+            progress=progress, on_start=start, on_change=change, drawing=DashboardDrawing()
+        )
+        confirmation = confirm(hooks)
     print_confirmation(confirmation)
     if not confirmation.is_over:
         console.print("Interrupted; the same command continues the confirmation.")

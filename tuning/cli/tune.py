@@ -111,7 +111,7 @@ def tune(
     A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
     created with. For an existing study these are the defaults, and other values are refused.
     """
-    from tuning.report.dashboard import DashboardDrawing
+    from tuning.search import session
     from tuning.search import tune as searching
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -139,15 +139,11 @@ def tune(
     search = partial(
         searching.tune,
         searching.configure(folder.name, flags, folder),
-        results=root,
+        root,
         storage_url=root.storage_url(storage),
-        n_trials=n_trials,
-        timeout_seconds=timeout_seconds,
-        n_workers=workers,
-        limits=limits,
+        budget=searching.Budget(n_trials=n_trials, timeout_seconds=timeout_seconds),
+        workers=session.Workers(n_workers=workers, limits=limits, pool=choice),
         keep_going=keep_going,
-        pool_choice=choice,
-        drawing=DashboardDrawing(),
         **given(dead_seconds=dead_seconds),
     )
     with logging_to(folder):
@@ -190,7 +186,9 @@ def _search_and_confirm(search: Callable[..., Outcome], *, confirms: bool) -> bo
         Whether both ran to their end: False if the user interrupted one of them.
     """
     from tuning.confirmation.rounds import Confirmation
+    from tuning.report.dashboard import DashboardDrawing
     from tuning.search.confirm import confirm_within
+    from tuning.search.tune import TuneHooks
 
     confirmations: list[Confirmation] = []
     with contextlib.ExitStack() as shown:
@@ -201,12 +199,17 @@ def _search_and_confirm(search: Callable[..., Outcome], *, confirms: bool) -> bo
             print_outcome(outcome, Confirmation.load(session.folder))
             if confirms and _can_be_confirmed(outcome):
                 confirmations.append(
-                    run_confirmation(lambda progress, **hooks: confirm_within(session, **hooks))
+                    run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))
                 )
 
-        outcome = search(
-            progress=display.prepare, on_start=display.start, on_change=display.change, then=then
+        hooks = TuneHooks(
+            progress=display.prepare,
+            on_start=display.start,
+            on_change=display.change,
+            then=then,
+            drawing=DashboardDrawing(),
         )
+        outcome = search(hooks=hooks)
     return outcome.ended != "interrupted" and all(c.is_over for c in confirmations)
 
 

@@ -1,5 +1,5 @@
-"""`make confirm`: the best configurations and the baseline of a finished search, trained again on
-fresh seeds by the same workers.
+"""One call of `make confirm`: the best configurations and the baseline of a finished search are
+trained again on fresh seeds.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuning.config import StudyConfig
@@ -20,7 +20,7 @@ from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search.finalists import DEFAULT_TERMS, Terms, begin
 from tuning.search.loop import TICK_SECONDS
-from tuning.search.session import Drawing, NoDrawing, Session, signals
+from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
 from tuning.study.lock import study_lock
@@ -30,7 +30,6 @@ from tuning.study.summary import Summary, summarize
 from tuning.study.trials import busy_seconds
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import Dispatcher
-from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -40,14 +39,31 @@ from tuning.workers.messages import (
     TrainingFailed,
 )
 from tuning.workers.pool import AnyPool, declared_space
-from tuning.workers.pools import PoolChoice, open_pool, start_early
+from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
 
+# Minimum number of completed trials of a search that is confirmed.
 MIN_COMPLETE = 3
-MAX_LOST = 2  # a repeat that kills its worker twice is a failure
+# A repeat fails whose worker died or fell silent this many times.
+MAX_LOST = 2
 
-OnChange = Callable[[str, Confirmation], None]
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmHooks:
+    """What a confirmation calls while it works.
+
+    Args:
+        progress: called with a step of the preparation and its share that is done.
+        on_start: called with what is going to be trained, and the number of workers.
+        on_change: called with a sentence after each training.
+        drawing: draws the study for Optuna Dashboard.
+    """
+
+    progress: Progress | None = None
+    on_start: Callable[[Confirmation, int], None] = lambda confirmation, n_workers: None
+    on_change: Callable[[str, Confirmation], None] = lambda event, confirmation: None
+    drawing: Drawing = field(default_factory=NoDrawing)
 
 
 def confirm(
@@ -56,44 +72,30 @@ def confirm(
     *,
     storage_url: str,
     terms: Terms = DEFAULT_TERMS,
-    n_workers: int | None = None,
-    limits: TrialLimits | None = None,
-    pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
-    progress: Progress | None = None,
-    drawing: Drawing = NoDrawing(),  # noqa: B008  # it has no state
-    on_start: Callable[[Confirmation, int], None] = lambda found, n_workers: None,
-    on_change: OnChange = lambda event, found: None,
+    workers: Workers | None = None,
+    hooks: ConfirmHooks | None = None,
 ) -> Confirmation:
-    """Prepare the data of a finished search, start workers, and `confirm_within` them.
+    """Prepare the data of a finished search, start workers, and confirm with them.
 
     Raises:
-        StudyError: fewer than three completed trials, a trial in the middle, other data than the
-            search's, or another owner.
+        StudyError: fewer than three completed trials, a trial in the middle, data that differ from
+            the search's, or another process that works on the study.
         SpaceError: the search space has changed.
     """
+    workers, hooks = workers or Workers(), hooks or ConfirmHooks()
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
     try:
         _require_finished(summarize(study, metric=config.metric))
         with study_lock(folder):
-            start_early(pool_choice, log_path=folder.log_path)
-            corpus = prepare_corpus(config, results=results, progress=progress)[0]
-            require_same_data(
-                corpus,
-                config,
-                fingerprint=read_json(folder.config_path)["data_fingerprint"],
-                doing="A confirmation",
-            )
+            start_early(workers.pool, log_path=folder.log_path)
+            corpus = prepare_corpus(config, results=results, progress=hooks.progress)[0]
+            fingerprint = read_json(folder.config_path)["data_fingerprint"]
+            require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
             release_memory()
-            if progress:
-                progress("starting the workers", 0.0)
-            opened = open_pool(
-                pool_choice,
-                n_workers=n_workers,
-                limits=limits or TrialLimits(),
-                log_path=folder.log_path,
-            )
-            with opened as (pool, within), signals() as interrupt:
+            if hooks.progress:
+                hooks.progress("starting the workers", 0.0)
+            with workers.open(folder.log_path) as (pool, limits), signals() as interrupt:
                 session = Session(
                     study=study,
                     config=config,
@@ -102,40 +104,36 @@ def confirm(
                     results=results,
                     corpus=corpus,
                     pool=pool,
-                    limits=within,
+                    limits=limits,
                     interrupt=interrupt,
-                    drawing=drawing,
+                    drawing=hooks.drawing,
                 )
-                found = confirm_within(session, terms, on_start=on_start, on_change=on_change)
-                drawing.annotate(session, summarize(study, metric=config.metric))
+                confirmation = confirm_within(session, terms, hooks=hooks)
+                session.drawing.annotate(session, summarize(study, metric=config.metric))
     finally:
         close_study(study)
-    return found
+    return confirmation
 
 
 def confirm_within(
-    session: Session,
-    terms: Terms = DEFAULT_TERMS,
-    *,
-    on_start: Callable[[Confirmation, int], None] = lambda found, n_workers: None,
-    on_change: OnChange = lambda event, found: None,
+    session: Session, terms: Terms = DEFAULT_TERMS, *, hooks: ConfirmHooks | None = None
 ) -> Confirmation:
     """Train the best configurations and the baseline on fresh seeds, with the workers of a session.
 
-    `on_start` gets what is going to be trained and the number of workers. The same call goes on
-    where a stopped one was. A finished confirmation goes on when the search has new best trials, or
-    when more seeds, finalists, pruned trials or time are asked for; every configuration that has
-    repeats stays among the finalists.
+    The same call continues a confirmation that was stopped. A finished confirmation continues when
+    the search has new best trials, or when more seeds, finalists, pruned trials or time are asked
+    for. Every configuration that has repeats stays among the finalists.
 
     Raises:
         StudyError: fewer than three completed trials, or a trial in the middle.
     """
+    hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
     _require_finished(summary)
-    found = begin(summary, session, terms)
-    on_start(found, len(session.pool.workers))
-    _Repeats(session, found, on_change).run()
-    return found
+    confirmation = begin(summary, session, terms)
+    hooks.on_start(confirmation, len(session.pool.workers))
+    _Repeats(session, confirmation, hooks.on_change).run()
+    return confirmation
 
 
 def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
@@ -173,7 +171,12 @@ class _Repeats:
     the next training is started.
     """
 
-    def __init__(self, session: Session, confirmation: Confirmation, on_change: OnChange) -> None:
+    def __init__(
+        self,
+        session: Session,
+        confirmation: Confirmation,
+        on_change: Callable[[str, Confirmation], None],
+    ) -> None:
         self._session, self._confirmation, self._on_change = session, confirmation, on_change
         self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
         self._n_lost: Counter[_Repeat] = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from tuning.training.result import FitResult
 from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import Train, train_request
 from tuning.workers.pool import AnyPool
+from tuning.workers.pools import PoolChoice, open_pool
 
 
 @dataclass
@@ -78,6 +80,32 @@ class NoDrawing:
         self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
     ) -> None:
         pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The workers that a call trains with.
+
+    Args:
+        n_workers: number of workers; None: one for each GPU, or for each core without GPUs, or as
+            many as a Ray cluster has room for.
+        limits: limits of one trial. Without a memory limit each worker has its share of the
+            machine's memory.
+        pool: processes of this machine, or actors of a Ray cluster.
+    """
+
+    n_workers: int | None = None
+    limits: TrialLimits = field(default_factory=TrialLimits)
+    pool: PoolChoice = field(default_factory=PoolChoice)
+
+    def open(self, log_path: Path) -> AbstractContextManager[tuple[AnyPool, TrialLimits]]:
+        """Start the workers; the context ends them. It gives the pool, and the limits with a
+        memory limit.
+
+        Raises:
+            PoolError: Ray is not installed, or its cluster does not answer or has no room.
+        """
+        return open_pool(self.pool, n_workers=self.n_workers, limits=self.limits, log_path=log_path)
 
 
 @dataclass(frozen=True, kw_only=True)

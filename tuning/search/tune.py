@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir, translated
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
-from tuning.search.session import Drawing, NoDrawing, Session, signals
+from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.spaces.loading import SearchSpace, find_space, list_spaces, source_sha256
 from tuning.study.coordinators import (
     DEAD_SECONDS,
@@ -40,18 +40,15 @@ from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
-from tuning.workers.limits import TrialLimits
-from tuning.workers.pool import Pool, declared_space
-from tuning.workers.pools import PoolChoice, open_pool, start_early
+from tuning.workers.pool import AnyPool, Pool, declared_space
+from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search that ended: its study's summary, and why it ended ("finished", "timeout",
-    "interrupted", "exhausted").
-    """
+    """The study after a search, and why the search ended."""
 
     summary: Summary
     space: SearchSpace
@@ -59,41 +56,70 @@ class Outcome:
     n_trials: int
 
 
-def tune(
-    config: StudyConfig,
-    *,
-    results: ResultsDir,
-    storage_url: str,
-    n_trials: int | None,
-    timeout_seconds: float | None = None,
-    n_workers: int | None = None,
-    limits: TrialLimits | None = None,
-    keep_going: bool = False,
-    dead_seconds: float = DEAD_SECONDS,
-    pool_choice: PoolChoice = PoolChoice(),  # noqa: B008  # frozen
-    progress: Progress | None = None,
-    drawing: Drawing = NoDrawing(),  # noqa: B008  # it has no state
-    on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None,
-    on_change: Callable[[Progressed], None] = lambda progressed: None,
-    then: Callable[[Session, Outcome], None] = lambda session, outcome: None,
-) -> Outcome:
-    """Prepare the data, open the study and search until `n_trials` trials are finished in all, or
-    the time is up.
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long a call searches.
 
-    A worker whose trial goes beyond `limits` is replaced; by default it has its share of the
-    machine's memory, and any time that it computes. `keep_going`: a bug in the search space fails
-    its trial and does not stop the study. Without `n_trials`, it is what the study was last asked
-    for. Another machine may take this one for dead when it has not been heard for `dead_seconds`.
-    `then` is called when the search has ended, while the study is still owned and its workers are
-    there: a confirmation goes on with them.
+    Args:
+        n_trials: number of finished trials of the study in all; None: as many as the last call
+            asked for.
+        timeout_seconds: maximum duration of the call; None: no limit.
 
     Raises:
-        TuningError: what a user can mend; nothing that was finished is lost.
+        ArgumentError: a value is out of range.
     """
-    if n_trials is not None and n_trials < 1:
-        raise ArgumentError(f"--n-trials must be 1 or more; received {n_trials}.")
-    if timeout_seconds is not None and timeout_seconds <= 0:
-        raise ArgumentError(f"--timeout-seconds must be more than 0; received {timeout_seconds:g}.")
+
+    n_trials: int | None = None
+    timeout_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        n_trials, seconds = self.n_trials, self.timeout_seconds
+        if n_trials is not None and n_trials < 1:
+            raise ArgumentError(f"--n-trials must be 1 or more; received {n_trials}.")
+        if seconds is not None and seconds <= 0:
+            raise ArgumentError(f"--timeout-seconds must be more than 0; received {seconds:g}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneHooks:
+    """What a call of `tune` calls while it works.
+
+    Args:
+        progress: called with a step of the preparation and its share that is done.
+        on_start: called before the first trial.
+        on_change: called after each change of the search.
+        then: called after the search, while the study is still locked and its workers are running,
+            so that a confirmation can use them.
+        drawing: draws the study for Optuna Dashboard.
+    """
+
+    progress: Progress | None = None
+    on_start: Callable[[Corpus, SearchSpace], None] = lambda corpus, space: None
+    on_change: Callable[[Progressed], None] = lambda progressed: None
+    then: Callable[[Session, Outcome], None] = lambda session, outcome: None
+    drawing: Drawing = field(default_factory=NoDrawing)
+
+
+def tune(
+    config: StudyConfig,
+    results: ResultsDir,
+    *,
+    storage_url: str,
+    budget: Budget | None = None,
+    workers: Workers | None = None,
+    keep_going: bool = False,
+    dead_seconds: float = DEAD_SECONDS,
+    hooks: TuneHooks | None = None,
+) -> Outcome:
+    """Prepare the data, open the study, and search until the budget is used.
+
+    `keep_going`: a bug in the search space fails its trial and does not stop the study. Other
+    machines count this one as dead when its heartbeat has not changed for `dead_seconds`.
+
+    Raises:
+        TuningError: what a user can correct. All finished trials are kept.
+    """
+    budget, workers, hooks = budget or Budget(), workers or Workers(), hooks or TuneHooks()
     started = time.monotonic()
     folder = results.study(config.study)
     space_path = find_space(config.space)
@@ -103,36 +129,19 @@ def tune(
         own = identify(folder)
         if own != FIRST_COORDINATOR:
             _require_same_source(space_path, folder)
-        start_early(pool_choice, log_path=folder.log_path)
-        corpus = prepare_corpus(config, results=results, progress=progress)[
-            0
-        ]  # the texts are not held while the search runs
-        for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
-            logger.info("removed %s: no study used it, and tokenised data have a limit", path)
-        release_memory()
-        if progress:
-            progress("starting the workers", 0.0)
-        opened = open_pool(
-            pool_choice,
-            n_workers=n_workers,
-            limits=limits or TrialLimits(),
-            log_path=folder.log_path,
-        )
-        pool, limits = stack.enter_context(opened)
-        declared = declared_space(pool, space_path, n_classes=len(corpus.card["class_names"]))
-        space = SearchSpace.from_dict(declared)
-        if config.sampler == "grid":
-            grid_points(
-                space, seed=config.seed
-            )  # refuses a space without a grid before anything is written
+        start_early(workers.pool, log_path=folder.log_path)
+        corpus = _prepare(config, results, hooks.progress)
+        pool, limits = stack.enter_context(workers.open(folder.log_path))
+        space = _declared(pool, space_path, config, n_classes=len(corpus.card["class_names"]))
         with storage_errors(storage_url):
+            fingerprint = corpus.fingerprint
             study = open_study(
-                results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
+                results, config, space, data_fingerprint=fingerprint, storage_url=storage_url
             )
             coordinators = Coordinators(
                 study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds
             )
-            on_start(corpus, space)
+            hooks.on_start(corpus, space)
             session = Session(
                 study=study,
                 config=config,
@@ -145,27 +154,60 @@ def tune(
                 interrupt=stack.enter_context(signals()),
                 coordinator=own,
                 keep_going=keep_going,
-                drawing=drawing,
+                drawing=hooks.drawing,
             )
-            _annotate(session, with_figures=False)
-            try:
-                search = Search(session, coordinators, on_change=on_change)
-                left = (
-                    None
-                    if timeout_seconds is None
-                    else timeout_seconds - (time.monotonic() - started)
-                )
-                ended = search.run(
-                    n_trials=_n_trials(study, n_trials, joins=own != FIRST_COORDINATOR),
-                    timeout_seconds=left,
-                )
-                outcome = Outcome(
-                    summarize(study, metric=config.metric), space, ended, search.n_trials
-                )
-                then(session, outcome)
-            finally:
-                _annotate(session)
-                close_study(study)
+            return _search(session, coordinators, budget, started=started, hooks=hooks)
+
+
+def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None) -> Corpus:
+    """Tokenize the data, or find them in the cache. The texts are released: no worker needs them
+    while the search runs.
+    """
+    corpus, _ = prepare_corpus(config, results=results, progress=progress)
+    folder = results.study(config.study)
+    for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
+        logger.info("removed %s: no study used it, and tokenised data have a limit", path)
+    release_memory()
+    if progress:
+        progress("starting the workers", 0.0)
+    return corpus
+
+
+def _declared(pool: AnyPool, path: Path, config: StudyConfig, *, n_classes: int) -> SearchSpace:
+    """Return the search space that a worker reads from its file.
+
+    Raises:
+        SpaceError: the sampler is a grid, and the space has none. Nothing has been written then.
+    """
+    space = SearchSpace.from_dict(declared_space(pool, path, n_classes=n_classes))
+    if config.sampler == "grid":
+        grid_points(space, seed=config.seed)
+    return space
+
+
+def _search(
+    session: Session,
+    coordinators: Coordinators,
+    budget: Budget,
+    *,
+    started: float,
+    hooks: TuneHooks,
+) -> Outcome:
+    study, joins = session.study, session.coordinator != FIRST_COORDINATOR
+    _annotate(session, with_figures=False)
+    try:
+        search = Search(session, coordinators, on_change=hooks.on_change)
+        left = budget.timeout_seconds
+        if left is not None:
+            left -= time.monotonic() - started
+        n_trials = _n_trials(study, budget.n_trials, joins=joins)
+        ended = search.run(n_trials=n_trials, timeout_seconds=left)
+        summary = summarize(study, metric=session.config.metric)
+        outcome = Outcome(summary, session.space, ended, search.n_trials)
+        hooks.then(session, outcome)
+    finally:
+        _annotate(session)
+        close_study(study)
     return outcome
 
 
