@@ -1,4 +1,4 @@
-"""The ends of a trial: each one tells the study, forgets the trial, and ends its duplicates."""
+"""The ends of a trial: each one writes to the study, closes the trial, and ends its duplicates."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class TrialEnds:
         """
         self._open.close(opened, has_value=False)
         self._notify(
-            f"trial {opened.number} has been ended by another program; what this one did of it is"
-            " left out"
+            f"trial {opened.number} has been finished by another program; the result of this one"
+            " is left out"
         )
         self._writer.refresh()
         self.settle_duplicates(opened.number)

@@ -30,15 +30,19 @@ DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What a confirmation is asked for.
+    """The size of a confirmation.
 
     Args:
-        top: best configurations to train again, beside the baseline.
+        top: number of the best configurations to train again, beside the baseline.
         n_seeds: maximum number of fresh seeds.
-        share: maximum of its worker seconds as a share of the search's. None: `DEFAULT_SHARE`, and
-            more where `MIN_ROUNDS` seeds of the two best and the baseline need more.
-        n_pruned: pruned trials to train to the end, if that leaves time: what pruning may have
-            missed.
+        share: maximum of the confirmation's worker seconds, as a share of the search's. None:
+            `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two best configurations and
+            the baseline need more.
+        n_pruned: number of pruned trials to train to the end if time is left, to estimate what
+            pruning missed.
+
+    Raises:
+        ArgumentError: a value is out of range.
     """
 
     top: int = DEFAULT_TOP
@@ -60,8 +64,8 @@ DEFAULT_TERMS = Terms()
 
 
 def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
-    """The confirmation in the study's folder if it has all that is asked for, else one that takes
-    over its finalists with repeats.
+    """Return the confirmation in the study's folder if it covers the terms; otherwise a new one
+    that takes over the repeats of the earlier one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
@@ -87,35 +91,37 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
 
 
 def _with_repeats(finalists: list[Finalist], known: list[Finalist]) -> list[Finalist]:
-    """Finalists with the repeats that an earlier confirmation has of them, and its other ones that
-    have repeats.
+    """Return the finalists with the repeats that an earlier confirmation has of them, and the other
+    finalists of the earlier one that have repeats.
     """
-    for one in finalists:
+    for finalist in finalists:
         for earlier in known:
-            if one.trial in (earlier.trial, *earlier.same):
-                one.repeats, one.failures = earlier.repeats, earlier.failures
-    numbers = {number for one in finalists for number in (one.trial, *one.same)}
+            if finalist.trial in (earlier.trial, *earlier.same):
+                finalist.repeats, finalist.failures = earlier.repeats, earlier.failures
+    numbers = {number for finalist in finalists for number in (finalist.trial, *finalist.same)}
     others = [
-        one for one in known if one.repeats and one.trial not in numbers and not one.is_baseline
+        replace(earlier, dropped_in=0)
+        for earlier in known
+        if earlier.repeats and earlier.trial not in numbers and not earlier.is_baseline
     ]
-    return [*finalists, *(replace(one, dropped_in=0) for one in others)]
+    return [*finalists, *others]
 
 
 def _has_all(old: Confirmation, new: Confirmation) -> bool:
-    """Whether an earlier confirmation has the seeds, finalists, pruned trials and time
-    of another.
+    """Whether an earlier confirmation has all seeds, finalists, pruned trials and time of a new
+    one.
     """
     budgets = new.budget_seconds <= old.budget_seconds and new.n_guaranteed <= old.n_guaranteed
     return budgets and len(new.seeds) <= len(old.seeds) and _numbers(new) <= _numbers(old)
 
 
-def _numbers(one: Confirmation) -> set[int]:
-    return {finalist.trial for finalist in (*one.finalists, *one.pruned)}
+def _numbers(confirmation: Confirmation) -> set[int]:
+    return {finalist.trial for finalist in (*confirmation.finalists, *confirmation.pruned)}
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
-    """The `top` best completed trials, each configuration once, and the baseline; of several
-    objectives, `top` of the Pareto front.
+    """Return the `top` best completed trials, each configuration once, and the baseline, the best
+    first. With several objectives, `top` trials of the Pareto front are taken.
     """
     groups: dict[Hashable, list[FrozenTrial]] = {}
     for trial in summary.ranked:
@@ -139,17 +145,13 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
                 is_over_limit=is_over_limit(baseline),
             )
         )
-    return sorted(chosen, key=lambda one: -sign(summary.metric) * one.search_value)
+    return sorted(chosen, key=lambda finalist: -sign(summary.metric) * finalist.search_value)
 
 
 def _spread(front: list[list[FrozenTrial]], top: int) -> list[list[FrozenTrial]]:
-    """So many of a front, its two ends among them."""
-    return [
-        front[number]
-        for number in sorted(
-            {round(place) for place in np.linspace(0, len(front) - 1, min(top, len(front)))}
-        )
-    ]
+    """Return `top` members of a front at equal distances, with both of its ends."""
+    places = np.linspace(0, len(front) - 1, min(top, len(front)))
+    return [front[number] for number in sorted({round(place) for place in places})]
 
 
 def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -> Finalist:
@@ -168,7 +170,7 @@ def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -
 def pruned_sample(
     summary: Summary, space: SearchSpace, *, n: int, epochs: int, seed: int
 ) -> list[Finalist]:
-    """Up to `n` pruned trials, drawn without replacement, to train for all their epochs."""
+    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs."""
     pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
     drawn = np.random.default_rng(seed).permutation(len(pruned))[:n]
     return [

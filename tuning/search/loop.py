@@ -51,13 +51,9 @@ class Search:
         self._proposals = Proposals(self._writer)
         self._dispatcher: Dispatcher[OpenTrial] = Dispatcher(session.pool, session.limits)
         epochs = self._config.train.epochs
-        rungs = rungs_of(epochs) if self._config.pruner == "asha" else ()
-        self._open = OpenTrials(
-            self._dispatcher,
-            Rungs(rungs, sign(self._config.metric), n_trials=0),
-            session.folder,
-            epochs=epochs,
-        )
+        rung_epochs = rungs_of(epochs) if self._config.pruner == "asha" else ()
+        rungs = Rungs(rung_epochs, sign(self._config.metric), n_trials=0)
+        self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=epochs)
         self.n_trials = 0
         self._deadline: float | None = None
         self._progress = ProgressReporter(session, on_change)

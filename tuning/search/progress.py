@@ -20,9 +20,12 @@ from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
 
-MIN_TIMED = 3  # trials to fit: fewer say nothing of the next one
-MAX_TIMED = 64  # the newest are enough, and a study may have thousands
-LEAST_EPOCHS = 0.5  # expected of a trial at work that has already trained as long as the others
+# Minimum number of trials to fit the cost model to.
+MIN_TIMED = 3
+# Maximum number of trials to fit: the newest ones are enough, and a study may have thousands.
+MAX_TIMED = 64
+# Epochs that are expected of a running trial that has trained as long as the others did.
+MIN_EPOCHS_LEFT = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Progressed:
 
 
 class ProgressReporter:
-    """Tells `on_change` how far a search is."""
+    """Calls `on_change` with the state of a search and the time left."""
 
     def __init__(self, session: Session, on_change: Callable[[Progressed], None]) -> None:
         self._epochs, self._on_change = session.config.train.epochs, on_change
@@ -83,20 +86,21 @@ class ProgressReporter:
 
 
 class TimeLeft:
-    """What is left of a search.
+    """Estimates the seconds that are left of a search.
 
-    An epoch costs a + b · tokens + c · tokens · units, with a, b, c ≥ 0 fitted to the relative
-    error over the newest trials. A new trial is expected to cost and to last what those did on
-    average.
+    An epoch costs a + b · tokens + c · tokens · units seconds, with a, b, c ≥ 0 fitted to the
+    relative error over the newest trials. A new trial is expected to have their mean cost and
+    their mean number of epochs.
 
     Args:
-        lengths: those of the training texts, in tokens.
+        epochs: maximum number of epochs of a trial.
+        lengths: number of tokens of each training text.
     """
 
     def __init__(self, space: SearchSpace, *, epochs: int, lengths: npt.NDArray[np.int64]) -> None:
         self._space, self._epochs, self._lengths = space, epochs, lengths
-        self._n_tokens: dict[int, float] = {}  # of an epoch, by sequence length
-        self._features: dict[int, tuple[float, float, float]] = {}  # by a trial's number
+        self._n_tokens: dict[int, float] = {}  # sequence length → tokens of an epoch
+        self._features: dict[int, tuple[float, float, float]] = {}  # trial number → features
 
     def seconds(
         self,
@@ -106,21 +110,20 @@ class TimeLeft:
         n_new: int,
         n_workers: int,
     ) -> float | None:
-        """Seconds until `n_new` more trials and those of `running` (number → finished epochs) are
-        finished; None before three are timed.
+        """Return the seconds until `n_new` new trials and the running ones are finished; None
+        before `MIN_TIMED` trials have been timed.
+
+        Args:
+            running: trial number → finished epochs.
         """
         if not n_new and not running:
             return 0.0
-        timed = list(
-            islice(
-                (
-                    t
-                    for t in reversed(trials)
-                    if t.user_attrs.get("n_epochs") and t.user_attrs.get("seconds")
-                ),
-                MAX_TIMED,
-            )
+        has_times = (
+            trial
+            for trial in reversed(trials)
+            if trial.user_attrs.get("n_epochs") and trial.user_attrs.get("seconds")
         )
+        timed = list(islice(has_times, MAX_TIMED))
         if len(timed) < MIN_TIMED:
             return None
         table = np.array([self._features_of(t) for t in timed])
@@ -129,17 +132,16 @@ class TimeLeft:
         weights, _ = nnls(table / seconds[:, None], np.ones(len(timed)))
         usual_epochs = min(float(n_epochs.mean()), self._epochs)
         total = n_new * usual_epochs * float((table @ weights).mean())
-        for trial in (
-            trials[number] for number in running if number < len(trials)
-        ):  # the newest may not be among them yet
+        # The newest running trials may not be among `trials` yet.
+        for trial in (trials[number] for number in running if number < len(trials)):
             if trial.params:
                 epoch_seconds = float(np.array(self._features_of(trial)) @ weights)
-                total += max(usual_epochs - running[trial.number], LEAST_EPOCHS) * epoch_seconds
+                total += max(usual_epochs - running[trial.number], MIN_EPOCHS_LEFT) * epoch_seconds
         return total / n_workers
 
     def _features_of(self, trial: FrozenTrial) -> tuple[float, float, float]:
-        """1, tokens of an epoch and tokens × units; units are the sum of all hyperparameters that
-        are named so.
+        """Return (1, tokens of an epoch, tokens × units). Units are the sum of all numeric
+        hyperparameters with "units" in their name.
         """
         if trial.number not in self._features:
             values = from_params(trial.params, self._space.hyperparameters)

@@ -1,5 +1,5 @@
-"""One call of `make tune`: own the study, prepare its data, open it, search, annotate it for the
-Dashboard.
+"""One call of `make tune`: lock the study, prepare its data, open it, search, and write its note
+for Optuna Dashboard.
 """
 
 from __future__ import annotations
@@ -221,11 +221,11 @@ def _annotate(session: Session, *, with_figures: bool = True) -> None:
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
-    """A machine that joins must train what the others train; nothing of a file that is not theirs
-    is run.
+    """Refuse another file of the search space than the study's before any of its code runs, because
+    a machine that joins must train what the others train.
 
     Raises:
-        StudyError: its file of the space is another.
+        StudyError: the file differs from the study's.
     """
     here, recorded = source_sha256(path), recorded_space(folder).source_sha256
     if here != recorded:
@@ -237,30 +237,31 @@ def _require_same_source(path: Path, folder: StudyDir) -> None:
 
 
 def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
-    """How many trials a study is to have: what is named, or was last asked for, or the default.
+    """Return the number of trials that the study is to have: the number that this call names, else
+    the number of the last call, else the default.
 
     Raises:
-        StudyError: it joins a study of which the machine that creates it has not come to say so, or
-            was killed before.
+        StudyError: the call joins a study whose creator has not written the number, or was killed
+            before it could.
     """
-    told = requested_n_trials(study)
-    if named is None and told is None and joins:
+    requested = requested_n_trials(study)
+    if named is None and requested is None and joins:
         raise StudyError(
             f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
-            " that creates it, or type its command there again, or say how many trials there are"
-            " to be with --n-trials."
+            " that creates it, or type its command there again, or name the number of trials with"
+            " --n-trials."
         )
-    n_trials = named or told or DEFAULT_TRIALS
-    if named is not None or told is None:
+    n_trials = named or requested or DEFAULT_TRIALS
+    if named is not None or requested is None:
         set_n_trials(study, n_trials)
     return n_trials
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:
-    """The configuration of this call: the study's own where it exists, else the defaults, with
-    `flags` over it.
+    """Return the configuration of this call: the study's own if the study exists, else the
+    defaults, with the values of `flags` in their places.
 
-    What a flag changes of an existing study is refused by `open_study`.
+    `open_study` refuses flags that change an existing study.
 
     Raises:
         ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
@@ -273,13 +274,13 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
 
 
 def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
-    """Every search space with its file, read by a worker."""
-    found = {}
+    """Return each search space in `search_spaces/` by its name, with its file."""
+    spaces = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
             declared = declared_space(pool, path.absolute(), n_classes=n_classes)
-            found[name] = (path, SearchSpace.from_dict(declared))
-    return found
+            spaces[name] = (path, SearchSpace.from_dict(declared))
+    return spaces
