@@ -1,6 +1,7 @@
 """Who may import whom, read from the sources."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "search": {
         "data",
         "spaces",
-        "evaluation",
         "confirmation",
         "training",
         "study",
@@ -122,6 +122,24 @@ def test_package_says_what_it_owns_and_is_small(name: str) -> None:
     init = PACKAGE / name / "__init__.py"
     assert ast.get_docstring(ast.parse(init.read_text()))
     assert len([path for path in (PACKAGE / name).glob("*.py") if path != init]) <= MAX_MODULES
+
+
+@pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"cli"}))
+def test_package_s_docstring_names_the_packages_that_it_imports(name: str) -> None:
+    """The command line may import every package, and says so."""
+    docstring = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
+    sentence = docstring.split("\nImports ")[1].split(".")[0]
+    assert set(re.findall(r"\w+", sentence)) & set(FOLDERS) == MAY_IMPORT[name]
+
+
+def test_design_page_has_the_same_table() -> None:
+    table = (
+        (ROOT / "docs" / "design.md").read_text().split("## Who imports whom")[1].split("```")[1]
+    )
+    rows = dict(re.findall(r"^(\w+) +→ (.+)$", table, re.MULTILINE))
+    named = {name: set(re.findall(r"\w+", used)) - {"base"} for name, used in rows.items()}
+    assert named.pop("cli") == {"all"}
+    assert named == {name: used for name, used in MAY_IMPORT.items() if name != "cli"}
 
 
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"models"}))
