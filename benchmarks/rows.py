@@ -18,7 +18,7 @@ from benchmarks.ours import search, study_config
 from benchmarks.processes import peak_memory_gib
 from benchmarks.texts import resample, resample_frame
 from tuning.config import DataConfig, TrainConfig
-from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.chunks import tokenize
 from tuning.data.corpus import build_corpus, open_corpus
 from tuning.data.splits import SplitReviews
 from tuning.training.batching import View, evaluation_batches, training_batches

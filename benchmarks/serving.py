@@ -79,7 +79,7 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     """An export with the ONNX form alone, of the baseline's size over the most frequent words of
     the texts.
     """
-    from tuning.data.arrow_tokenizer import tokenize
+    from tuning.data.chunks import tokenize
     from tuning.export.writers import Source, write_form
     from tuning.models import lstm_classifier
 

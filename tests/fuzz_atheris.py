@@ -22,7 +22,7 @@ import atheris
 with atheris.instrument_imports(include=["tuning"]):
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
-    from tuning.data.arrow_tokenizer import tokenize
+    from tuning.data.chunks import tokenize
     from tuning.data.files import read_files
     from tuning.data.labels import to_classes
     from tuning.data.stream import stream_rows

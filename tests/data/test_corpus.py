@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_reviews
-from tests.data.test_arrow_tokenizer import TEXTS
+from tests.data.test_chunk_tokens import TEXTS
 from tuning import results
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data import corpus as corpus_module
-from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.chunks import tokenize
 from tuning.data.corpus import (
     Corpus,
     LabelledTexts,

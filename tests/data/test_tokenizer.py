@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.data.test_arrow_tokenizer import TEXTS
+from tests.data.test_chunk_tokens import TEXTS
 from tuning.data import tokenizer
 from tuning.data.corpus import encode
 from tuning.data.tokenizer import load_tokenizer, make_encoder

@@ -22,8 +22,7 @@ import pyarrow.compute as pc
 from filelock import FileLock
 
 from tuning.config import SPLITS
-from tuning.data.arrow_tokenizer import tokenize
-from tuning.data.chunks import CHUNK_BYTES, map_chunks
+from tuning.data.chunks import CHUNK_BYTES, map_chunks, tokenize
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.chunks import tokenize
 from tuning.evaluation.metrics import Array
 
 # different words of one text; a text of more has the others left out, and their number said

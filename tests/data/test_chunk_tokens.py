@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.chunks import tokenize
 
 # Few different words, so that frequencies tie; and any character beside them.
 TEXTS = st.one_of(
