@@ -191,11 +191,11 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         ],  # each of them first, second, … as often
         search_seconds=float(N_TRIALS),
     )
-    train(found, lambda one, number_of_seed: table.values[one.values["point"]][number_of_seed])
+    train(found, lambda one, number_of_seed: table.values[str(one.values["point"])][number_of_seed])
     judgement = judge(found)
     assert judgement is not None  # a quarter of 50 trainings pays for a pair
     chosen = judgement.best
-    value, truth = judgement.means[chosen.trial], table.truth(chosen.values["point"])
+    value, truth = judgement.means[chosen.trial], table.truth(str(chosen.values["point"]))
     naive = max(trials[: N_TRIALS + int(found.spent_seconds)], key=lambda trial: towards * trial[1])
     return {
         "held": float(value.low <= truth <= value.high),

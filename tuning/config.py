@@ -2,10 +2,9 @@
 saved as JSON.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
 METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
 SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc")
@@ -57,23 +56,11 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
     return {name: most for name, most in limits.items() if sizes[name] > most}
 
 
-class _FromDict:
-    """`from_dict` for the frozen dataclasses below: unknown keys are refused."""
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise ValueError(
-                f"{cls.__name__} has no {', '.join(unknown)}; it knows {', '.join(sorted(fields))}."
-            )
-        return cls(**values)
-
-
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(_FromDict):
+class DataConfig:
     """A source of labelled texts and how its labels become classes."""
+
+    refuses_unknown_keys: ClassVar[bool] = True
 
     data: str = "movie_reviews"
     text_column: str | None = None
@@ -91,8 +78,10 @@ class DataConfig(_FromDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_FromDict):
+class TrainConfig:
     """One training. The defaults are the baseline's: 5 epochs of batches of 128."""
+
+    refuses_unknown_keys: ClassVar[bool] = True
 
     epochs: int = 5
     batch_size: int = 128
@@ -105,13 +94,15 @@ class TrainConfig(_FromDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyConfig(_FromDict):
+class StudyConfig:
     """Everything that makes two trials of a study comparable.
 
     `costs` are minimised beside the metric: with one, the study has a Pareto front, and no trial is
     pruned, because one that is worse by the metric may be on it. A model of more than
     `max_parameters`, or of more than `max_latency_ms` for a single review, can't win.
     """
+
+    refuses_unknown_keys: ClassVar[bool] = True
 
     study: str
     space: str = "baseline_lstm"
@@ -168,22 +159,6 @@ class StudyConfig(_FromDict):
     def measures_latency(self) -> bool:
         """Whether a trial must know its latency."""
         return "latency_ms" in self.costs or self.max_latency_ms is not None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        nested: dict[str, type[DataConfig] | type[TrainConfig]] = {
-            "data": DataConfig,
-            "train": TrainConfig,
-        }
-        parts = {
-            name: nested[name].from_dict(value) if name in nested else value
-            for name, value in values.items()
-        }
-        return super().from_dict(parts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` reads them back."""
-        return dataclasses.asdict(self)
 
 
 def differences(

@@ -35,7 +35,7 @@ def look_with(study: optuna.Study, reference: object) -> None:
 def test_look_is_counted() -> None:
     study = optuna.create_study()
     look_with(study, right)
-    assert [one["trials"] for one in looks_of(study)] == [{BEST: 3}]
+    assert [one.trials for one in looks_of(study)] == [{BEST: 3}]
 
 
 def test_model_that_fails_on_the_test_texts_costs_no_look() -> None:

@@ -28,6 +28,7 @@ from tests.browser import Browser
 from tuning.data.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
+from tuning.inference.manifest import Manifest, ModelInput
 from tuning.serving import app, microbatch
 from tuning.serving.bodies import MAX_TEXTS
 from tuning.serving.guard import MAX_BODY
@@ -35,13 +36,16 @@ from tuning.serving.occlusion import MAX_WORDS
 
 ROOT = Path(__file__).parents[2]
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
-MANIFEST = {
-    "study": "s",
-    "export_number": 3,
-    "created": "2026-01-01T00:00:00+00:00",
-    "class_names": ["<b>bad</b>", "good"],
-    "input": {"vocab_size": 30, "sequence_length": 8, "truncating": "pre"},
-}
+MANIFEST = Manifest(
+    study="s",
+    export_number=3,
+    created="2026-01-01T00:00:00+00:00",
+    class_names=["<b>bad</b>", "good"],
+    input=ModelInput(vocab_size=30, sequence_length=8, truncating="pre"),
+    forms={},
+    left_out={},
+    files={},
+)
 
 
 def fake(texts: Sequence[str]) -> Array:

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuning.confirmation.rounds import Confirmation
+    from tuning.inference.manifest import Manifest
     from tuning.search.tune import Outcome, Session
     from tuning.workers.limits import TrialLimits
     from tuning.workers.pools import PoolChoice
@@ -677,7 +678,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
 
 def _predict_file(
     folder: Path,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     pattern: str,
     *,
     output: Path | None,
@@ -696,14 +697,14 @@ def _predict_file(
         rows = stream_rows(
             pattern,
             text_column=text_column,
-            trained_on=manifest.get("text_column"),
+            trained_on=manifest.text_column,
             on_read=progress.read,
         )
         label_files.check_output(output, pattern)
         probabilities = predicting.load(
-            folder, form=predicting.fastest_form(manifest), manifest=manifest
+            folder, form=predicting.fastest_form(manifest.forms), manifest=manifest
         )
-        labelled = label_files.label(rows, probabilities, manifest["class_names"])
+        labelled = label_files.label(rows, probabilities, manifest.class_names)
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)

@@ -21,6 +21,8 @@ from tuning.results import StudyDir, visible
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.corpus import Corpus
+    from tuning.data.data_card import DataCard
+    from tuning.export.manifest import FullManifest
     from tuning.search.loop import Progressed
     from tuning.search.tune import Outcome
     from tuning.spaces.loading import SearchSpace
@@ -213,16 +215,17 @@ def print_confirmation(found: Confirmation) -> None:
         console.print(escape(line))
 
 
-def print_test_scores(manifest: dict[str, Any]) -> None:
+def print_test_scores(manifest: FullManifest) -> None:
     """What the test split says of the best, the baseline and the references, and whether the best
     is ahead of each.
     """
+    from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
     from tuning.evaluation.test_split import BEST, named_entries
     from tuning.report.sentences import comparison
 
     table = Table(
-        title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals",
+        title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
         title_justify="left",
     )
     for column in ("model", "epochs", "accuracy", "F1", "AUC", "loss"):
@@ -230,22 +233,23 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
             column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy"
         )
     for name, one in named_entries(manifest).items():
-        test = [one["test"][score] for score in ("f1", "auc", "loss")]
-        accuracy = interval_text(one["test"]["accuracy"], *one["test_intervals"]["accuracy"])
+        test = [one.test[score] for score in ("f1", "auc", "loss")]
+        accuracy = interval_text(*one.interval("accuracy"))
         shown = ["" if value is None else f"{value:.4f}" for value in test]
-        table.add_row(escape(name), str(one.get("epochs", "")), accuracy, *shown)
+        epochs = str(one.epochs) if isinstance(one, ModelScores) else ""
+        table.add_row(escape(name), epochs, accuracy, *shown)
     console.print(table)
-    for name, found in manifest["comparisons"].items():
-        console.print(escape(comparison(name, found, trial=manifest["scores"][BEST]["trial"])))
-    if len(manifest["test_looks"]) > 1:
-        earlier = ", ".join(seen["when"] for seen in manifest["test_looks"][:-1])
+    for name, found in manifest.comparisons.items():
+        console.print(escape(comparison(name, found, trial=manifest.scores[BEST].trial)))
+    if len(manifest.test_looks) > 1:
+        earlier = ", ".join(seen.when for seen in manifest.test_looks[:-1])
         console.print(
-            f"This is look number {len(manifest['test_looks'])} at the test split, which makes its"
+            f"This is look number {len(manifest.test_looks)} at the test split, which makes its"
             f" scores too good; before: {earlier}."
         )
 
 
-def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
+def print_forms(manifest: FullManifest, folder: StudyDir) -> None:
     """Every form of an export with its size, its difference and its speed; what was left out; what
     the model can't do.
     """
@@ -253,8 +257,8 @@ def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
     from tuning.export.versions import earlier
 
     title = (
-        f"Export {manifest['export_number']}: {folder.best_dir}/, compared on"
-        f" {manifest['n_parity_texts']:,} texts"
+        f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
+        f" {manifest.n_parity_texts:,} texts"
     )
     table = Table(title=escape(title), title_justify="left")
     shown = [
@@ -265,16 +269,14 @@ def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
     for row in form_rows(manifest):
         table.add_row(*(row[number] for number in shown))
     console.print(table)
-    int8 = manifest["forms"].get("model_int8.tflite")
-    if int8:
-        change = int8["accuracy"]
-        bounds = f"[{change['change_low']:+.4f}, {change['change_high']:+.4f}]"
-        console.print(
-            escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}.")
-        )
-    for name, reason in manifest["left_out"].items():
+    int8 = manifest.forms.get("model_int8.tflite")
+    if int8 and int8.accuracy:
+        change = int8.accuracy
+        bounds = f"[{change.change_low:+.4f}, {change.change_high:+.4f}]"
+        console.print(escape(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}."))
+    for name, reason in manifest.left_out.items():
         console.print(f"{name} left out: {escape(reason)}")
-    for limit in manifest["limits"]:
+    for limit in manifest.limits:
         console.print(escape(limit))
     kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
     if kept:
@@ -308,7 +310,7 @@ def best_table(summary: Summary, space: SearchSpace, found: Confirmation | None 
     return table
 
 
-def card_table(card: dict[str, Any]) -> Table:
+def card_table(card: DataCard) -> Table:
     """The data card."""
     from tuning.report.tables import data_rows
 

@@ -13,14 +13,15 @@ pruned them. Knows no Keras and no Optuna.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import ClassVar, Self
 
+from tuning import documents
 from tuning.config import sign
-from tuning.results import StudyDir, parsed, read_json, write_json
+from tuning.errors import StudyError
+from tuning.results import StudyDir
 
 MIN_ROUNDS = (
     3  # seeds that all who are left must have had before the best of them is called confirmed
@@ -39,8 +40,10 @@ class Finalist:
     `is_over_limit`: it is there to compare with, and can't be chosen.
     """
 
+    refuses_unknown_keys: ClassVar[bool] = True
+
     trial: int
-    values: dict[str, Any]
+    values: dict[str, bool | int | float | str]
     search_value: float
     seconds: float
     is_baseline: bool = False
@@ -60,14 +63,6 @@ class Finalist:
     def is_alive(self) -> bool:
         return not self.dropped_in and not self.failures
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        numbered = {
-            name: {int(seed): found for seed, found in values[name].items()}
-            for name in ("repeats", "failures")
-        }
-        return cls(**{**values, **numbered})
-
 
 @dataclass
 class Confirmation:
@@ -78,6 +73,8 @@ class Confirmation:
     budget bounds the rest. `pruned` is a sample of the search's pruned trials; their one repeat, on
     `search_seed`, is the best value of a training to the end.
     """
+
+    refuses_unknown_keys: ClassVar[bool] = True
 
     metric: str
     seeds: list[int]
@@ -218,7 +215,7 @@ class Confirmation:
 
     def save(self, folder: StudyDir) -> None:
         """Write `confirmation.json`."""
-        write_json(folder.confirmation_path, dataclasses.asdict(self))
+        documents.write(folder.confirmation_path, self)
 
     @classmethod
     def load(cls, folder: StudyDir) -> Self | None:
@@ -229,13 +226,12 @@ class Confirmation:
         """
         if not folder.confirmation_path.exists():
             return None
-        values = read_json(folder.confirmation_path)
-        with parsed(folder.confirmation_path, "a confirmation"):
-            lists = {
-                name: [Finalist.from_dict(one) for one in values.get(name, [])]
-                for name in ("finalists", "pruned")
-            }
-            return cls(**{**values, **lists})
+        return documents.read(
+            folder.confirmation_path,
+            cls,
+            error=StudyError,
+            remedy="Remove the file and type `make confirm` to confirm the study anew.",
+        )
 
 
 def confirmation(

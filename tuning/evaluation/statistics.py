@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,16 @@ def accuracy_difference(
     return Interval(float(change.mean()), *bootstrap_bounds(np.concatenate(resampled)))
 
 
-def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class McNemar:
+    """How often only one of two classifiers is right, and the p-value of that."""
+
+    only_first_right: int
+    only_second_right: int
+    p_value: float
+
+
+def mcnemar(labels: Labels, first: Array, second: Array) -> McNemar:
     """McNemar's exact test (1947) of two classifiers on the same texts: how often only one of them
     is right, and the p-value.
 
@@ -146,7 +155,7 @@ def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
     only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
     n = only_first + only_second
     p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
-    return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p}
+    return McNemar(only_first_right=only_first, only_second_right=only_second, p_value=p)
 
 
 def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:

@@ -4,18 +4,26 @@ the study before it is counted.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import optuna
 
 from tuning.data.corpus import Corpus, TokenizedTexts
+from tuning.documents import structure, unstructure
+from tuning.errors import StudyError
 from tuning.evaluation.metrics import Array, Labels, confusion
-from tuning.evaluation.statistics import Interval, accuracy_difference, mcnemar, score_intervals
+from tuning.evaluation.scores import (
+    Comparison,
+    Mistake,
+    PastEvaluation,
+    ScoreInterval,
+    Scores,
+    SplitScores,
+)
+from tuning.evaluation.statistics import accuracy_difference, mcnemar, score_intervals
 
 LOOKS = "test_looks"  # the study's attribute
 N_MISTAKES = 20
@@ -33,23 +41,33 @@ class Look:
     an exported form's rounding costs.
     """
 
-    entries: dict[str, dict[str, Any]]
-    comparisons: dict[str, dict[str, Any]]
-    mistakes: list[dict[str, Any]]
+    entries: dict[str, Scores]
+    comparisons: dict[str, Comparison]
+    mistakes: list[Mistake]
     labels: Labels
 
 
-def looks_of(study: optuna.Study) -> list[dict[str, Any]]:
-    """The looks that have been taken: when, and at which trials."""
-    return list(study.user_attrs.get(LOOKS, []))
+def looks_of(study: optuna.Study) -> list[PastEvaluation]:
+    """The looks that have been taken: when, and at which trials.
+
+    Raises:
+        StudyError: the study's attribute was changed by another program.
+    """
+    try:
+        return [structure(look, PastEvaluation) for look in study.user_attrs.get(LOOKS, [])]
+    except ValueError as error:
+        raise StudyError(
+            f"The attribute {LOOKS} of study {study.study_name!r} must be as this program wrote it;"
+            f" {error}. Put the attribute back as it was."
+        ) from error
 
 
-def named_entries(seen: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def named_entries(seen: SplitScores) -> dict[str, Scores]:
     """The models of a look by the names to show, each once: the baseline is not shown again where
     it is the best.
     """
-    scores = seen["scores"]
-    alone = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
+    scores = seen.scores
+    alone = "baseline" in scores and scores["baseline"].trial == scores[BEST].trial
     names = {name: "exported model" if name == BEST else name for name in scores}
     models = (
         {"exported baseline": scores[BEST]}
@@ -57,8 +75,8 @@ def named_entries(seen: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         else {names[name]: one for name, one in scores.items()}
     )
     return {
-        **{f"{name}, trial {one['trial']}": one for name, one in models.items()},
-        **seen["references"],
+        **{f"{name}, trial {one.trial}": one for name, one in models.items()},
+        **seen.references,
     }
 
 
@@ -83,7 +101,8 @@ def look(
         name: classify(test.texts) for name, classify in classifiers.items()
     }  # before the look: a failure here shows no label
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    study.set_user_attr(LOOKS, [*looks_of(study), {"when": when, "trials": dict(trials)}])
+    looks = [*looks_of(study), PastEvaluation(when=when, trials=dict(trials))]
+    study.set_user_attr(LOOKS, [unstructure(one) for one in looks])
     entries = {
         name: entry(test.labels, probabilities, class_names, seed=seed)
         for name, probabilities in found.items()
@@ -94,12 +113,12 @@ def look(
         if trials.get(name) != trials[BEST]
     }
     comparisons = {
-        name: {
-            "accuracy_difference": plain(
-                accuracy_difference(test.labels, found[BEST], probabilities, seed=seed)
+        name: Comparison(
+            accuracy_difference=accuracy_difference(
+                test.labels, found[BEST], probabilities, seed=seed
             ),
-            **mcnemar(test.labels, found[BEST], probabilities),
-        }
+            **vars(mcnemar(test.labels, found[BEST], probabilities)),
+        )
         for name, probabilities in others.items()
     }
     return Look(
@@ -110,45 +129,37 @@ def look(
     )
 
 
-def entry(
-    labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int
-) -> dict[str, Any]:
-    """A model's scores as plain values; a score that is not defined is None."""
+def entry(labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int) -> Scores:
+    """A model's scores; a score that is not defined is None."""
     intervals = {
-        name: plain(interval)
+        name: ScoreInterval.of(interval)
         for name, interval in score_intervals(labels, probabilities, seed=seed).items()
     }
     by_class = {name: intervals.pop(f"f1_{number}") for number, name in enumerate(class_names)}
-    return {
-        "test": {name: interval["value"] for name, interval in intervals.items()},
-        "test_intervals": {
-            name: [interval["low"], interval["high"]] for name, interval in intervals.items()
+    return Scores(
+        test={name: interval.value for name, interval in intervals.items()},
+        test_intervals={
+            name: (interval.low, interval.high) for name, interval in intervals.items()
         },
-        "test_f1_by_class": by_class,
-        "test_confusion_matrix": confusion(labels, probabilities),
-    }
-
-
-def plain(interval: Interval) -> dict[str, float | None]:
-    """An interval as JSON can hold it."""
-    parts = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {name: None if math.isnan(value) else value for name, value in parts.items()}
+        test_f1_by_class=by_class,
+        test_confusion_matrix=confusion(labels, probabilities),
+    )
 
 
 def mistakes_of(
     labels: Labels, probabilities: Array, texts: Sequence[str], class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Mistake]:
     """The wrong answers of which the model was surest, the surest first."""
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_MISTAKES]
     return [
-        {
-            "text": texts[row],
-            "label": class_names[labels[row]],
-            "predicted": class_names[predicted[row]],
-            "probability": float(confidence[row]),
-        }
+        Mistake(
+            text=texts[row],
+            label=class_names[labels[row]],
+            predicted=class_names[predicted[row]],
+            probability=float(confidence[row]),
+        )
         for row in rows
     ]

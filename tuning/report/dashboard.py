@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.data_card import DataCard
 from tuning.errors import StudyError
 from tuning.report.figures import learning_curves
 from tuning.report.next_ranges import advise
@@ -44,7 +45,7 @@ def annotate(
     summary: Summary,
     *,
     folder: StudyDir,
-    card: dict[str, Any],
+    card: DataCard,
     space: SearchSpace,
 ) -> None:
     """Write the study's note (verdict, data card, space) and its learning curves into
@@ -61,7 +62,7 @@ def annotate(
 
 
 def note(
-    summary: Summary, *, card: dict[str, Any], space: SearchSpace, found: Confirmation | None = None
+    summary: Summary, *, card: DataCard, space: SearchSpace, found: Confirmation | None = None
 ) -> str:
     """The study's note, in Markdown; text out of data and spaces is escaped."""
     rows = "\n".join(
@@ -75,16 +76,16 @@ def note(
     classes = ", ".join(
         f"{escape_markdown(name)} {sum(counts):,}"
         for name, counts in zip(
-            card["class_names"], zip(*card["class_counts"].values(), strict=True), strict=True
+            card.class_names, zip(*card.class_counts.values(), strict=True), strict=True
         )
     )
-    percentiles = card["length_percentiles"]
+    percentiles = card.length_percentiles
     return (
         f"## Verdict\n{escape_markdown(verdict(summary, found))}\n\n{bounds}\n##"
-        f" Data\n{sum(card['n_rows'].values()):,} rows of {escape_markdown(card.get('data', ''))}:"
+        f" Data\n{sum(card.n_rows.values()):,} rows of {escape_markdown(card.data or '')}:"
         f" {classes}. Tokens a text: median {percentiles['50']}, 95th percentile"
-        f" {percentiles['95']}. {card['n_words']:,} different words in the training split;"
-        f" {card['n_duplicates']} duplicates. Fingerprint {card['fingerprint']}.\n\n## Search space"
+        f" {percentiles['95']}. {card.n_words:,} different words in the training split;"
+        f" {card.n_duplicates} duplicates. Fingerprint {card.fingerprint}.\n\n## Search space"
         f" {escape_markdown(space.name)}\n| hyperparameter | range | baseline"
         f" |\n|---|---|---|\n{rows}\n\nFingerprint {space.fingerprint}.\n"
     )

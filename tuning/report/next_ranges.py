@@ -13,6 +13,7 @@ from typing import Any
 from scipy import stats
 
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.data_card import DataCard
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.spaces.hyperparameters import Hyperparameter, value_text
 from tuning.spaces.loading import SearchSpace
@@ -39,7 +40,7 @@ class Advice:
 
 
 def advise(
-    summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None = None
+    summary: Summary, space: SearchSpace, card: DataCard, found: Confirmation | None = None
 ) -> list[Advice]:
     """All that can be said of a study's ranges; `card` is the data card."""
     ranges = [*near_bounds(summary, space, found), *dead_ranges(space, card)]
@@ -81,15 +82,15 @@ def near_bounds(
     return advice
 
 
-def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
+def dead_ranges(space: SearchSpace, card: DataCard) -> list[Advice]:
     """On vocabularies beyond the corpus and lengths beyond the 99th percentile of the texts."""
     limits = {
         "vocab_size": (
-            int(card["n_words"]) + FIRST_WORD_ID,
+            card.n_words + FIRST_WORD_ID,
             "words in the training split, padding and unknown included",
         ),
         "sequence_length": (
-            int(card["length_percentiles"][PERCENTILE]),
+            card.length_percentiles[PERCENTILE],
             "tokens in 99 % of the texts",
         ),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import optuna
 import plotly.graph_objects as go
@@ -15,7 +14,10 @@ import plotly.offline
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import judge
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.corpus import Corpus
+from tuning.data.data_card import DataCard
 from tuning.data.prepare import prepare_corpus
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
 from tuning.report.figures import report_figures
@@ -33,8 +35,9 @@ from tuning.report.tables import (
     trial_rows,
     trials_table,
 )
-from tuning.results import ResultsDir, StudyDir, read_json, write_text
+from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
+from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -99,13 +102,9 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
     summary.require_complete("a report")
-    record = read_json(folder.config_path)
-    card_path = results.cache_dir(record["data_fingerprint"]) / "data_card.json"
-    card = (
-        read_json(card_path)
-        if card_path.exists()
-        else prepare_corpus(config, results=results)[0].card
-    )
+    record = read_record(folder)
+    cache = Corpus(results.cache_dir(record.data_fingerprint))
+    card = cache.card if cache.is_written else prepare_corpus(config, results=results)[0].card
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
@@ -124,8 +123,8 @@ def page(
     config: StudyConfig,
     space: SearchSpace,
     folder: StudyDir,
-    record: dict[str, Any],
-    card: dict[str, Any],
+    record: StudyRecord,
+    card: DataCard,
 ) -> str:
     """The whole page; Plotly's script is in it once."""
     found = Confirmation.load(folder)
@@ -136,7 +135,7 @@ def page(
         plots.append(
             f"<h2>{escape(title)}</h2><p class=soft>{escape(sentence)}</p>{_drawing(figure)}"
         )
-    seen = read_json(folder.test_path) if folder.test_path.exists() else None
+    seen = read_test_scores(folder.test_path)
     names = list(dict.fromkeys(item.name for item in space.searched))
     sections = [
         f"<h1>{escape(summary.study)}</h1>",
@@ -195,7 +194,7 @@ def _themes() -> str:
 
 
 def advice_sections(
-    summary: Summary, space: SearchSpace, card: dict[str, Any], found: Confirmation | None
+    summary: Summary, space: SearchSpace, card: DataCard, found: Confirmation | None
 ) -> list[str]:
     """What to search next, in words and as declarations to paste."""
     advice = advise(summary, space, card, found)
@@ -247,7 +246,7 @@ def pruning_sections(summary: Summary, found: Confirmation | None, *, epochs: in
     return [f"<p>{escape(saved)} {escape(' '.join(missed) or unknown)}</p>"]
 
 
-def look_sections(seen: dict[str, Any] | None) -> list[str]:
+def look_sections(seen: TestDocument | None) -> list[str]:
     """What the look at the test split said, where one has been taken."""
     title = "<h2>The test split</h2>"
     if seen is None:
@@ -261,35 +260,30 @@ def look_sections(seen: dict[str, Any] | None) -> list[str]:
     rows = [
         [
             name,
-            *(
-                interval_text(one["test"][score], *one["test_intervals"][score])
-                for score in TEST_SCORES
-            ),
+            *(interval_text(*one.interval(score)) for score in TEST_SCORES),
         ]
         for name, one in named_entries(seen).items()
     ]
-    n = len(seen["test_looks"])
+    n = len(seen.test_looks)
     looks = f"Looked at {'once' if n == 1 else f'{n} times'}: " + ", ".join(
-        look["when"] for look in seen["test_looks"]
+        look.when for look in seen.test_looks
     )
     return [
         title,
         "".join(
-            f"<p>{escape(comparison(name, found, trial=seen['scores'][BEST]['trial']))}</p>"
-            for name, found in seen["comparisons"].items()
+            f"<p>{escape(comparison(name, found, trial=seen.scores[BEST].trial))}</p>"
+            for name, found in seen.comparisons.items()
         ),
         table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], rows),
         f"<p class=soft>95 % intervals of the bootstrap over the texts. {escape(looks)}.</p>",
     ]
 
 
-def mistake_sections(seen: dict[str, Any] | None) -> list[str]:
+def mistake_sections(seen: TestDocument | None) -> list[str]:
     """The best model's surest mistakes on the test split, where it has been looked at."""
     if seen is None:
         return []
-    rows = [
-        [m["label"], m["predicted"], f"{m['probability']:.3f}", m["text"]] for m in seen["mistakes"]
-    ]
+    rows = [[m.label, m.predicted, f"{m.probability:.3f}", m.text] for m in seen.mistakes]
     return [
         (
             "<h2>The surest mistakes</h2><p class=soft>Texts of the test split that the exported"

@@ -5,13 +5,13 @@ pruning cost.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from scipy import stats
 
 from tuning.config import sign
 from tuning.confirmation.estimates import RESOLUTION, Judgement, judge
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist, expected
+from tuning.evaluation.scores import Comparison
 from tuning.evaluation.statistics import LEVEL
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
@@ -66,18 +66,18 @@ def _front_sentence(summary: Summary) -> str:
     return f" On the Pareto front: trials {numbers}. make export-best TRIAL=N takes one of them."
 
 
-def comparison(name: str, found: dict[str, Any], *, trial: int) -> str:
+def comparison(name: str, found: Comparison, *, trial: int) -> str:
     """A sentence on the model that is exported, of a trial, against another on the test split."""
-    change = found["accuracy_difference"]
+    change = found.accuracy_difference
     size = (
-        f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] accuracy, McNemar's"
-        f" p = {found['p_value']:.2g}"
+        f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] accuracy, McNemar's"
+        f" p = {found.p_value:.2g}"
     )
-    if change["low"] > 0:
+    if change.low > 0:
         return (
             f"The exported model (trial {trial}) is ahead of the {name} on the test split: {size}."
         )
-    if change["high"] < 0:
+    if change.high < 0:
         return f"The exported model (trial {trial}) is behind the {name} on the test split: {size}."
     return (
         f"The exported model (trial {trial}) can't be told from the {name} on the test split:"

@@ -20,13 +20,14 @@ from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory, require_same_data
 from tuning.errors import SpaceBug, StudyError
 from tuning.report import dashboard
-from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.duplicates import key
 from tuning.search.loop import TICK_SECONDS
 from tuning.search.tune import Session, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
 from tuning.study.lock import owned
+from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -110,7 +111,7 @@ def confirm(
             require_same_data(
                 corpus,
                 config,
-                fingerprint=read_json(folder.config_path)["data_fingerprint"],
+                fingerprint=read_record(folder).data_fingerprint,
                 doing="A confirmation",
             )
             release_memory()
@@ -181,7 +182,7 @@ def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: 
     """The file of a study's space, which must still declare what it declared."""
     path = find_space(config.space)
     answer = pool.ask(
-        {"kind": "declare", "path": str(path), "n_classes": len(corpus.card["class_names"])}
+        {"kind": "declare", "path": str(path), "n_classes": len(corpus.card.class_names)}
     )
     require_same_space(
         SearchSpace.from_dict(answer["space"]), space, path=path, doing="A confirmation"

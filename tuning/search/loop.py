@@ -97,7 +97,7 @@ class Search:
     ) -> None:
         self._coordinators = coordinators or Coordinators(study, n_workers=len(pool.workers))
         self._record = Record(
-            study, config, space, results, corpus.card["class_names"], self._coordinators
+            study, config, space, results, corpus.card.class_names, self._coordinators
         )
         self._pool, self._config, self._space, self._folder = (
             pool,

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ import optuna
 
 from tuning.config import DEFAULT_TRIALS, StudyConfig
 from tuning.data.corpus import Corpus
+from tuning.data.data_card import DataCard
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory
 from tuning.errors import StudyError
@@ -136,7 +137,7 @@ def tune(
         )
         pool, limits = stack.enter_context(opened)
         answer = pool.ask(
-            {"kind": "declare", "path": str(space_path), "n_classes": len(card["class_names"])}
+            {"kind": "declare", "path": str(space_path), "n_classes": len(card.class_names)}
         )
         space = SearchSpace.from_dict(answer["space"])
         if config.sampler == "grid":
@@ -201,7 +202,7 @@ def _annotate(
     study: optuna.Study,
     config: StudyConfig,
     folder: StudyDir,
-    card: dict[str, Any],
+    card: DataCard,
     space: SearchSpace,
     *,
     own: str,
@@ -281,10 +282,11 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
         ValueError: a value out of range, or an unknown metric, sampler or pruner.
     """
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
-    values = base.to_dict()
-    for name, value in flags.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
-    return StudyConfig.from_dict(values)
+    values = {
+        name: replace(getattr(base, name), **value) if isinstance(value, dict) else value
+        for name, value in flags.items()
+    }
+    return replace(base, **values)
 
 
 def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:

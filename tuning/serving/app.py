@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
+    from tuning.inference.manifest import Manifest
 
 # Connections that the system holds until they are accepted, and that asyncio accepts at a time,
 # before they are counted. With 256, a flood of new connections opened more than 1,024 files, the
@@ -49,7 +50,7 @@ SHUTDOWN_SECONDS = 10  # for requests that are being answered when the server is
 
 def make_app(
     probabilities: Probabilities,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     *,
     hosts: Collection[str] = LOCAL,
     any_address: bool = False,
@@ -65,17 +66,17 @@ def make_app(
         batcher.close()
 
     export = {
-        "study": str(manifest.get("study", "")),
-        "number": manifest.get("export_number"),
-        "created": str(manifest.get("created", "")),
+        "study": manifest.study,
+        "number": manifest.export_number,
+        "created": manifest.created,
     }
     app = FastAPI(
         title="Text classifier",
         description=(
-            f"Labels texts with the model of study {export['study']!r}:"
-            f" {', '.join(manifest['class_names'])}."
+            f"Labels texts with the model of study {manifest.study!r}:"
+            f" {', '.join(manifest.class_names)}."
         ),
-        version=export["created"] or "0",
+        version=manifest.created or "0",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -86,9 +87,9 @@ def make_app(
 
 
 def _add_routes(
-    app: FastAPI, batcher: MicroBatcher, manifest: dict[str, Any], export: dict[str, Any]
+    app: FastAPI, batcher: MicroBatcher, manifest: Manifest, export: dict[str, Any]
 ) -> None:
-    names, seen = manifest["class_names"], manifest["input"]
+    names, seen = manifest.class_names, manifest.input
     one, one_or_many = TypeAdapter[Any](OneText), TypeAdapter[Any](OneText | ManyTexts)
 
     async def ask(texts: list[str]) -> Array:
@@ -125,7 +126,7 @@ def _add_routes(
         """
         asked = await _parsed(request, one, shape='{"text": "…"}')
         hidden = hide_words(
-            asked.text, sequence_length=seen["sequence_length"], truncating=seen["truncating"]
+            asked.text, sequence_length=seen.sequence_length, truncating=seen.truncating
         )
         outputs = await ask(list(hidden.texts))
         (found,) = _predictions(outputs[:1], names)

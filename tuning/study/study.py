@@ -10,6 +10,7 @@ import contextlib
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import optuna
 
+from tuning import documents
 from tuning.config import StudyConfig, differences
+from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import identify
+from tuning.study.record import StudyIdentity, StudyRecord, read_record, record_in_storage
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import hide_password, locked, missing_file, open_storage, storage_errors
 
@@ -67,13 +71,7 @@ def recorded_config(folder: StudyDir) -> StudyConfig:
     Raises:
         StudyError: `study.json` is missing or does not hold one.
     """
-    if not folder.config_path.exists():
-        raise StudyError(
-            f"Study {folder.name!r} must have a {folder.config_path.name}; there is none. Type"
-            " `make tune` first."
-        )
-    with parsed(folder.config_path, "a study's configuration"):
-        return StudyConfig.from_dict(read_json(folder.config_path)["config"])
+    return read_record(folder).config
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
@@ -102,11 +100,9 @@ def open_study(
         StorageError: the storage or the results folder can't be written.
     """
     folder = results.study(config.study)
-    now = {
-        "config": config.to_dict(),
-        "space_fingerprint": space.fingerprint,
-        "data_fingerprint": data_fingerprint,
-    }
+    now = StudyIdentity(
+        config=config, data_fingerprint=data_fingerprint, space_fingerprint=space.fingerprint
+    )
     if folder.config_path.exists():
         refuse_differences(folder, now)
     storage = open_storage(storage_url)
@@ -125,14 +121,14 @@ def open_study(
         )
         study.set_metric_names([config.metric, *config.costs])
         if not folder.config_path.exists():
-            made = {
-                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "versions": describe_versions(),
-            }
-            write_json(folder.space_path, space.to_dict())
-            write_json(
-                folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)}
+            record = StudyRecord(
+                **vars(now),
+                created=datetime.now(UTC).isoformat(timespec="microseconds"),
+                versions=describe_versions(),
+                git_commit=git_commit(Path(__file__).parent),
             )
+            write_json(folder.space_path, space.to_dict())
+            documents.write(folder.config_path, record)
         _tell_what_it_is(study, folder, storage_url=storage_url)
     return study
 
@@ -143,19 +139,19 @@ def _tell_what_it_is(study: optuna.Study, folder: StudyDir, *, storage_url: str)
     Raises:
         StudyError: the folder is that of another study of this name.
     """
-    record, told = read_json(folder.config_path), study.user_attrs.get(RECORD)
-    if told is None:
-        study.set_user_attr("space", f"{recorded_space(folder).name} {record['space_fingerprint']}")
-        study.set_user_attr(
-            "data", f"{record['config']['data']['data']} {record['data_fingerprint']}"
-        )
+    record = read_record(folder)
+    if RECORD not in study.user_attrs:
+        study.set_user_attr("space", f"{recorded_space(folder).name} {record.space_fingerprint}")
+        study.set_user_attr("data", f"{record.config.data.data} {record.data_fingerprint}")
         study.set_user_attr(SPACE, read_json(folder.space_path))
-        study.set_user_attr(RECORD, record)
-    elif told["created"] != record["created"]:
+        study.set_user_attr(RECORD, unstructure(record))
+        return
+    told = record_in_storage(study.user_attrs[RECORD], folder.name)
+    if told.created != record.created:
         raise StudyError(
             f"A folder must be that of the study in the storage; {folder.path} was made"
-            f" {record['created']}, the study {folder.name!r} in {hide_password(storage_url)}"
-            f" {told['created']}. Name another folder with --results, or another study with"
+            f" {record.created}, the study {folder.name!r} in {hide_password(storage_url)}"
+            f" {told.created}. Name another folder with --results, or another study with"
             " --study."
         )
 
@@ -224,47 +220,39 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
                 )
             identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
-            record = attributes[RECORD]
-            config = record["config"]
-            here = {
-                "space": moved.get("space", config["space"]),
-                "data": {**config["data"], **moved.get("data", {})},
-            }
-            write_json(folder.config_path, {**record, "config": {**config, **here}})
+            config = record_in_storage(attributes[RECORD], folder.name).config
+            here = replace(
+                config,
+                space=moved.get("space", config.space),
+                data=replace(config.data, **moved.get("data", {})),
+            )
+            # Keys that a newer version has written stay in the record.
+            write_json(folder.config_path, {**attributes[RECORD], "config": unstructure(here)})
     finally:
         storage.engine.dispose()
 
 
-def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
+def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
     """Compare with `study.json`.
 
     Raises:
         StudyError: with every difference, both sides shown.
     """
-    recorded = {
-        name: value for name, value in read_json(folder.config_path).items() if name in requested
-    }
-    recorded["config"] = recorded_config(
-        folder
-    ).to_dict()  # with the defaults of what an older version did not know
-    if (
-        recorded["data_fingerprint"] == requested["data_fingerprint"]
-    ):  # the same texts and labels, wherever they lie now
-        recorded, requested = _without_data(recorded), _without_data(requested)
-    lines = differences(recorded, requested)
+    recorded = read_record(folder)
+    old, new = (
+        {name: value for name, value in unstructure(one).items() if hasattr(requested, name)}
+        for one in (recorded, requested)
+    )
+    if recorded.data_fingerprint == requested.data_fingerprint:
+        for one in (old, new):  # the same texts and labels, wherever they lie now
+            del one["config"]["data"]
+    lines = differences(old, new)
     if lines:
         raise StudyError(
             f"Study {folder.name!r} must go on as it was created; "
             + "; ".join(lines)
             + ". Use the same values, or start another study with --study NAME."
         )
-
-
-def _without_data(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **record,
-        "config": {name: value for name, value in record["config"].items() if name != "data"},
-    }
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:

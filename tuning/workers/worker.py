@@ -31,6 +31,7 @@ import psutil
 
 from tuning.config import StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus, LabelledTexts, open_corpus
+from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, TuningError
 
 Message = dict[str, Any]
@@ -249,7 +250,7 @@ class _Worker:
                 train=train,
                 validation=validation,
                 n_classes=message["n_classes"],
-                config=TrainConfig.from_dict(message["train"]),
+                config=structure(message["train"], TrainConfig),
                 seed=message["seed"],
                 metric=message["metric"],
                 known=tuple(message["known"]),
@@ -289,8 +290,8 @@ def training_message(
         "kind": "train",
         "space_path": str(space_path),
         "corpus": str(corpus.folder.absolute()),
-        "n_classes": len(corpus.card["class_names"]),
-        "train": config.to_dict()["train"],
+        "n_classes": len(corpus.card.class_names),
+        "train": unstructure(config.train),
         "metric": config.metric,
         "known": list(known),
     }
