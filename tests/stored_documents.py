@@ -29,7 +29,18 @@ def files_of(folder: Path) -> dict[str, object]:
 
 
 RECORD = read_record(STUDY)
-CARD = read_card(RESULTS.cache_dir(RECORD.data_fingerprint))
+CACHE = RESULTS.cache_dir(RECORD.data_fingerprint)
+CARD = read_card(CACHE)
 EXPORT = full_manifest(STUDY.best_dir)
 CONFIRMATION = Confirmation.load(STUDY)
 TEST_SCORES = read_test_scores(STUDY.test_path)
+STORED_FILES = {
+    path.name: path
+    for path in (
+        STUDY.config_path,
+        CACHE / "data_card.json",
+        STUDY.best_dir / MANIFEST,
+        STUDY.test_path,
+        STUDY.confirmation_path,
+    )
+}

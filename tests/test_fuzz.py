@@ -20,11 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_reviews
+from tests.stored_documents import STORED_FILES
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import encode, open_corpus
+from tuning.data.data_card import read_card
 from tuning.data.files import read_files
 from tuning.data.stream import stream_rows
 from tuning.errors import TuningError
+from tuning.evaluation.scores import read_test_scores
 from tuning.inference.manifest import read_manifest
 from tuning.results import ResultsDir, read_json, write_json
 from tuning.search.tune import Outcome
@@ -187,14 +190,23 @@ def test_study_files(name: str, study: ResultsDir) -> None:
         path.write_bytes(good)
 
 
-def test_manifest_of_an_export(tmp_path: Path) -> None:
-    path = tmp_path / "export.json"
+FOLDER_READERS: dict[str, Callable[[Path], Any]] = {
+    "export.json": read_manifest,
+    "data_card.json": read_card,
+    "test.json": lambda folder: read_test_scores(folder / "test.json"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDER_READERS)
+def test_files_of_one_folder(name: str, tmp_path: Path) -> None:
+    path, good = tmp_path / name, STORED_FILES[name].read_bytes()
+    some = JSON | changed(json.loads(good))
 
     @fuzz
-    @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
+    @given(some.map(lambda value: json.dumps(value).encode()) | mutated(good))
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        own_error_or_success(lambda: read_manifest(tmp_path))
+        own_error_or_success(lambda: FOLDER_READERS[name](tmp_path))
 
     check()
 

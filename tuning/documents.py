@@ -156,9 +156,17 @@ def _list_hook(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
-    has_any_length = get_args(kind)[-1] is Ellipsis
-    make = homogenous_tuple_structure_factory if has_any_length else make_hetero_tuple_structure_fn
-    return _checked(list, "a list", make(kind, converter))
+    parts = get_args(kind)
+    if parts[-1] is Ellipsis:
+        return _checked(list, "a list", homogenous_tuple_structure_factory(kind, converter))
+    structure_parts = make_hetero_tuple_structure_fn(kind, converter)
+
+    def structure_tuple(value: Any, _: Any) -> Any:
+        if len(value) != len(parts):
+            raise ValueError(f"must have {len(parts)} values, not {len(value)}")
+        return structure_parts(value, kind)
+
+    return _checked(list, "a list", structure_tuple)
 
 
 def _dict_hook(kind: Any, converter: cattrs.Converter) -> Hook:
