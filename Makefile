@@ -148,7 +148,7 @@ faults: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.faults --n-faults 140
 	$(PYTHON) -m tests.faults --n-faults 60 --postgresql
 
-## fuzz: try 100,000 inputs on the readers of data, study files and exports, then 110,000 that follow the branches they take
+## fuzz: try 120,000 inputs on the readers of data, study files and exports, then 130,000 that follow the branches they take
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=10000 $(PYTHON) -m pytest --timeout 3600 tests/test_fuzz.py
 	$(PYTHON) -m tests.fuzz_atheris --runs 10000

@@ -27,15 +27,16 @@ with atheris.instrument_imports(include=["tuning"]):
     from tuning.data.files import read_files
     from tuning.data.labels import to_classes
     from tuning.data.stream import stream_rows
+    from tuning.documents import unstructure
     from tuning.errors import TuningError
     from tuning.evaluation.scores import read_test_scores
-    from tuning.inference.manifest import read_manifest
+    from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
     from tuning.results import ResultsDir, StudyDir
     from tuning.study.study import recorded_config, recorded_space
 
 import pandas as pd
 
-from tests.stored_documents import TEST_SCORES
+from tests.stored_documents import CARD, RECORD, STUDY, TEST_SCORES
 from tests.test_fuzz import CONFIRMATION, GOOD
 
 Reader = Callable[[Path, bytes], object]
@@ -101,9 +102,13 @@ SEEDS: dict[str, dict[str, object]] = {
         "hyperparameters": [{"name": "units", "kind": "int", "low": 1, "high": 9, "default": 2}],
     },
     "confirmation.json": CONFIRMATION,
-    **{
-        name: json.loads(STORED_FILES[name].read_text()) for name in ("study.json", *FOLDER_READERS)
+    "study.json": unstructure(RECORD),
+    "export.json": {
+        "schema_version": MANIFEST_VERSION,
+        **unstructure(read_manifest(STUDY.best_dir)),
     },
+    "data_card.json": unstructure(CARD),
+    "test.json": unstructure(SHORT_SCORES),
 }
 
 
