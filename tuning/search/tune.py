@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def tune(
             log_path=folder.log_path,
         )
         pool, limits = stack.enter_context(opened)
-        declared = declared_space(pool, space_path, n_classes=len(corpus.card["class_names"]))
+        declared = declared_space(pool, space_path, n_classes=len(corpus.card.class_names))
         space = SearchSpace.from_dict(declared)
         if config.sampler == "grid":
             grid_points(
@@ -224,10 +224,11 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
         ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
     """
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
-    values = base.to_dict()
-    for name, value in flags.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
-    return StudyConfig.from_dict(values)
+    values = {
+        name: replace(getattr(base, name), **value) if isinstance(value, dict) else value
+        for name, value in flags.items()
+    }
+    return replace(base, **values)
 
 
 def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
