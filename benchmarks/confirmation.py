@@ -125,11 +125,11 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         ],  # over all repetitions, each seed comes first, second and so on equally often
         search_seconds=float(N_TRIALS),
     )
-    train(confirmed, lambda finalist, number: table.values[finalist.values["point"]][number])
+    train(confirmed, lambda finalist, number: table.values[str(finalist.values["point"])][number])
     estimates = estimate(confirmed)
     assert estimates is not None  # for mypy: the budget is enough for two finalists
     chosen = estimates.best
-    value, truth = estimates.means[chosen.trial], table.truth(chosen.values["point"])
+    value, truth = estimates.means[chosen.trial], table.truth(str(chosen.values["point"]))
     naive = max(
         trials[: N_TRIALS + int(confirmed.spent_seconds)], key=lambda trial: towards * trial[1]
     )

@@ -44,7 +44,7 @@ def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -
         seconds = time.perf_counter() - started
         size = {
             "n_rows": n_rows,
-            "n_tokens": corpus.card["n_tokens"],
+            "n_tokens": corpus.card.n_tokens,
             "tokenising_seconds": round(seconds, 3),
         }
         return {**size, **(_views(folder) if with_view else {})}

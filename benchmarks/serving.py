@@ -27,8 +27,16 @@ from benchmarks.processes import in_fresh_process
 from benchmarks.settings import Settings
 from benchmarks.texts import resample_frame
 from tuning.data.splits import SplitReviews
-from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, digests
-from tuning.results import write_json
+from tuning.documents import write
+from tuning.inference.manifest import (
+    MANIFEST,
+    MANIFEST_VERSION,
+    ExportedForm,
+    Manifest,
+    ModelInput,
+    digests,
+)
+from tuning.inference.runtimes import FORMS
 
 MODELS = {"baseline": False, "masked": True}
 VOCAB_SIZE, LENGTH = 33_807, 100
@@ -94,20 +102,21 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     )
     (folder / "vocabulary.txt").write_bytes("\n".join(words).encode())
     write_form("onnx", source, folder / "model.onnx")
-    manifest = {
-        "study": folder.name,
-        "created": "",
-        "class_names": source.class_names,
-        "input": {
-            "vocab_size": len(words) + 2,
-            "sequence_length": LENGTH,
-            "truncating": source.truncating,
-        },
-        "forms": {"model.onnx": {}},
-        "left_out": {},
-        "files": digests(folder),
-    }
-    write_json(folder / MANIFEST, {"schema_version": MANIFEST_VERSION, **manifest})
+    onnx, path = FORMS["onnx"], folder / FORMS["onnx"].path
+    form = ExportedForm(
+        form="onnx", takes=onnx.takes, needs=list(onnx.needs), bytes=path.stat().st_size
+    )
+    manifest = Manifest(
+        study=folder.name,
+        class_names=source.class_names,
+        input=ModelInput(
+            vocab_size=len(words) + 2, sequence_length=LENGTH, truncating=source.truncating
+        ),
+        forms={onnx.path: form},
+        left_out={},
+        files=digests(folder),
+    )
+    write(folder / MANIFEST, manifest, version=MANIFEST_VERSION)
 
 
 @contextmanager

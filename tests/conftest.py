@@ -142,10 +142,10 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export with the ONNX form alone, of a model that was not trained, to be read,
     not changed.
     """
+    from tuning.documents import write
     from tuning.export.onnx_graph import chain, write_graph
-    from tuning.inference.manifest import digests
+    from tuning.inference.manifest import ExportedForm, Manifest, ModelInput, digests
     from tuning.models import lstm_classifier
-    from tuning.results import write_json
 
     folder = tmp_path_factory.mktemp("onnx") / "best"
     folder.mkdir()
@@ -155,14 +155,15 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.onnx").write_bytes(
         write_graph(chain(model) or [], length=4, n_classes=2).SerializeToString()
     )
-    manifest = {
-        "study": "s",
-        "created": "2026-01-01T00:00:00+00:00",
-        "class_names": ["negative", "positive"],
-        "input": {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"},
-        "forms": {"model.onnx": {}},
-        "left_out": {},
-        "files": digests(folder),
-    }
-    write_json(folder / "export.json", {"schema_version": 2, **manifest})
+    onnx = ExportedForm(form="onnx", takes="token ids", needs=["onnxruntime"], bytes=0)
+    manifest = Manifest(
+        study="s",
+        created="2026-01-01T00:00:00+00:00",
+        class_names=["negative", "positive"],
+        input=ModelInput(vocab_size=5, sequence_length=4, truncating="pre"),
+        forms={"model.onnx": onnx},
+        left_out={},
+        files=digests(folder),
+    )
+    write(folder / "export.json", manifest, version=2)
     return folder

@@ -15,27 +15,34 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["tuning"]):
-    from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.arrow_tokenizer import tokenize
+    from tuning.data.data_card import read_card
     from tuning.data.sources import to_classes
     from tuning.data.stream import stream_rows
     from tuning.data.tables import read_files
+    from tuning.documents import unstructure
     from tuning.errors import TuningError
-    from tuning.inference.manifest import read_manifest
+    from tuning.evaluation.scores import read_test_scores
+    from tuning.inference.manifest import MANIFEST_VERSION, read_manifest
     from tuning.results import ResultsDir, StudyDir
     from tuning.study.study import recorded_config, recorded_space
 
 import pandas as pd
 
 from tests.fuzz_inputs import CONFIRMATION, GOOD
+from tests.stored_documents import CARD, RECORD, STUDY, TEST_SCORES
 
 Reader = Callable[[Path, bytes], object]
+
+assert TEST_SCORES  # for mypy: the stored study has them
+SHORT_SCORES = replace(TEST_SCORES, scores={}, mistakes=TEST_SCORES.mistakes[:1])  # below max_len
 
 
 def _data_file(ending: str) -> Reader:
@@ -59,9 +66,12 @@ def _study_file(name: str, read_study: Callable[[StudyDir], object]) -> Reader:
     return read
 
 
-def _manifest(folder: Path, data: bytes) -> object:
-    (folder / "export.json").write_bytes(data)
-    return read_manifest(folder)
+def _folder_file(name: str, read_folder: Callable[[Path], object]) -> Reader:
+    def read(folder: Path, data: bytes) -> object:
+        (folder / name).write_bytes(data)
+        return read_folder(folder)
+
+    return read
 
 
 def _labels(folder: Path, data: bytes) -> object:
@@ -81,22 +91,25 @@ READERS: dict[str, Reader] = {
     "study.json": _study_file("study.json", recorded_config),
     "search_space.json": _study_file("search_space.json", recorded_space),
     "confirmation.json": _study_file("confirmation.json", Confirmation.load),
-    "export.json": _manifest,
+    "export.json": _folder_file("export.json", read_manifest),
+    "data_card.json": _folder_file("data_card.json", read_card),
+    "test.json": _folder_file("test.json", lambda folder: read_test_scores(folder / "test.json")),
     "labels": _labels,
     "tokens": _tokens,
 }
 SEEDS: dict[str, dict[str, object]] = {
-    "study.json": {"config": StudyConfig(study="s").to_dict()},
     "search_space.json": {
         "name": "tiny",
         "hyperparameters": [{"name": "units", "kind": "int", "low": 1, "high": 9, "default": 2}],
     },
     "confirmation.json": CONFIRMATION,
+    "study.json": unstructure(RECORD),
     "export.json": {
-        "class_names": ["a", "b"],
-        "forms": {"model.keras": {"input": "text"}},
-        "text_column": "text",
+        "schema_version": MANIFEST_VERSION,
+        **unstructure(read_manifest(STUDY.best_dir)),
     },
+    "data_card.json": unstructure(CARD),
+    "test.json": unstructure(SHORT_SCORES),
 }
 
 

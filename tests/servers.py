@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 
 from tuning.evaluation.metrics import Array
+from tuning.inference.manifest import Manifest, ModelInput
 from tuning.serving import app
 
-MANIFEST = {
-    "study": "s",
-    "export_number": 3,
-    "created": "2026-01-01T00:00:00+00:00",
-    "class_names": ["<b>bad</b>", "good"],
-    "input": {"vocab_size": 30, "sequence_length": 8, "truncating": "pre"},
-}
+MANIFEST = Manifest(
+    study="s",
+    export_number=3,
+    created="2026-01-01T00:00:00+00:00",
+    class_names=["<b>bad</b>", "good"],
+    input=ModelInput(vocab_size=30, sequence_length=8, truncating="pre"),
+    forms={},
+    left_out={},
+    files={},
+)
 HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 

@@ -14,6 +14,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.paths import ROOT
+from tests.stored_documents import CARD
 from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
@@ -159,7 +160,7 @@ def session_of(
     study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir
 ) -> Session:
     """A session of a study that trains nothing, over a data set of two classes."""
-    corpus = SimpleNamespace(card={"class_names": ["negative", "positive"]})
+    corpus = SimpleNamespace(card=CARD)
     return Session(
         study=study,
         config=config,

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -22,15 +23,18 @@ from rich.table import Table
 
 from benchmarks.page import write_page
 from tests.commands import Ran
+from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.texts import make_reviews
 from tuning.cli.console import PlainConsole, printable
 from tuning.cli.logs import logging_to
 from tuning.config import DataConfig, StudyConfig
+from tuning.documents import write
+from tuning.evaluation.scores import Mistake, PastEvaluation
 from tuning.report.dashboard import confusion_svg
 from tuning.report.html_tables import table as html_table
 from tuning.report.page import page
 from tuning.report.tables import trials_table
-from tuning.results import ResultsDir, StudyDir, escape_markdown, visible, write_json
+from tuning.results import ResultsDir, StudyDir, escape_markdown, visible
 from tuning.serving.pages import docs_page
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -154,38 +158,21 @@ def report_page(name: str, tmp_path: Path) -> str:
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
     entry = {
         "test": dict.fromkeys(scores, 0.8),
-        "test_intervals": {score: [0.7, 0.9] for score in scores},
+        "test_intervals": dict.fromkeys(scores, (0.7, 0.9)),
     }
+    assert TEST_SCORES  # for mypy: the stored study has them
     folder = StudyDir(tmp_path)
-    write_json(
-        folder.test_path,
-        {
-            "scores": {"best": {"trial": 1, **entry}},
-            "references": {name: entry},
-            "comparisons": {},
-            "test_looks": [{"when": name}],
-            "mistakes": [{"label": name, "predicted": name, "probability": 0.9, "text": name}],
-        },
+    test = replace(
+        TEST_SCORES,
+        scores={"best": replace(TEST_SCORES.scores["best"], trial=1, **entry)},
+        references={name: replace(TEST_SCORES.references["majority class"], **entry)},
+        comparisons={},
+        test_looks=[PastEvaluation(when=name, trials={})],
+        mistakes=[Mistake(label=name, predicted=name, probability=0.9, text=name)],
     )
-    card = {
-        "data": name,
-        "text_column": name,
-        "label_column": name,
-        "class_names": [name, "b"],
-        "class_counts": {split: [3, 4] for split in ("train", "validation", "test")},
-        "n_rows": dict.fromkeys(("train", "validation", "test"), 7),
-        "length_percentiles": {"50": 3, "95": 4, "99": 5},
-        "n_words": 10,
-        "unknown_share": {"10": 0.1},
-        "n_duplicates": 0,
-        "fingerprint": "f",
-    }
-    record = {
-        "versions": {name: name},
-        "created": name,
-        "data_fingerprint": "f",
-        "space_fingerprint": "f",
-    }
+    write(folder.test_path, test)
+    card = replace(CARD, data=name, text_column=name, label_column=name, class_names=[name, "b"])
+    record = replace(RECORD, versions={name: name}, created=name)
     space = SearchSpace(
         name, (Hyperparameter(name="kind", kind="choice", default="b", choices=(name, "b")),)
     )

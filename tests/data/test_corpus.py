@@ -29,6 +29,7 @@ from tuning.data.corpus import (
 )
 from tuning.data.prepare import prepare_corpus
 from tuning.data.splits import SplitReviews
+from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.results import read_json
 from tuning.training.batching import View
@@ -388,22 +389,22 @@ def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
 
 def test_card_counts_rows_and_classes(corpus: Corpus) -> None:
     card = corpus.card
-    assert card["n_rows"] == {"train": 3, "validation": 2, "test": 1}
-    assert card["class_names"] == ["negative", "positive"]
-    assert card["class_counts"] == {"train": [2, 1], "validation": [1, 1], "test": [1, 0]}
-    assert card["majority_share"] == pytest.approx(4 / 6)
+    assert card.n_rows == {"train": 3, "validation": 2, "test": 1}
+    assert card.class_names == ["negative", "positive"]
+    assert card.class_counts == {"train": [2, 1], "validation": [1, 1], "test": [1, 0]}
+    assert card.majority_share == pytest.approx(4 / 6)
 
 
 def test_card_counts_tokens_and_words(corpus: Corpus) -> None:
     card = corpus.card
-    assert (card["n_tokens"], card["n_words"], card["n_duplicates"]) == (15, 5, 1)
-    assert card["fingerprint"] == "f" * 16
+    assert (card.n_tokens, card.n_words, card.n_duplicates) == (15, 5, 1)
+    assert card.fingerprint == "f" * 16
 
 
 def test_card_gives_percentiles_of_all_lengths(tmp_path: Path) -> None:
     texts = [" ".join(["w"] * n) for n in range(101)]
     card = build_corpus(tmp_path / "abc", splits_of(texts[:60], texts[60:80], texts[80:])).card
-    assert card["length_percentiles"] == {
+    assert card.length_percentiles == {
         "5": 5,
         "25": 25,
         "50": 50,
@@ -415,7 +416,7 @@ def test_card_gives_percentiles_of_all_lengths(tmp_path: Path) -> None:
 
 
 def test_card_gives_the_unknown_share_of_validation_tokens(corpus: Corpus) -> None:
-    assert corpus.card["unknown_share"] == {"7": pytest.approx(1 / 3)}
+    assert corpus.card.unknown_share == {"7": pytest.approx(1 / 3)}
 
 
 def test_card_gives_the_unknown_share_of_smaller_vocabularies(tmp_path: Path) -> None:
@@ -424,17 +425,17 @@ def test_card_gives_the_unknown_share_of_smaller_vocabularies(tmp_path: Path) ->
         tmp_path / "abc",
         splits_of([" ".join(words)], [f"{words[997]} {words[998]} {words[1200]} new"], [""]),
     ).card
-    assert card["unknown_share"] == {"1000": 0.75, "1500": 0.25}
+    assert card.unknown_share == {"1000": 0.75, "1500": 0.25}
 
 
 def test_card_of_an_empty_validation_split_has_no_unknown_tokens(tmp_path: Path) -> None:
-    assert build_corpus(tmp_path / "abc", splits_of(["a b"], [""], [""])).card["unknown_share"] == {
+    assert build_corpus(tmp_path / "abc", splits_of(["a b"], [""], [""])).card.unknown_share == {
         "4": 0.0
     }
 
 
 def test_card_is_versioned_json(corpus: Corpus) -> None:
-    assert read_json(corpus.folder / "data_card.json") == corpus.card
+    assert read_json(corpus.folder / "data_card.json") == unstructure(corpus.card)
 
 
 def test_every_write_of_a_data_card_is_made_under_the_lock(
@@ -462,5 +463,5 @@ def test_every_write_of_a_data_card_is_made_under_the_lock(
     fingerprint = prepare_corpus(configs[0], results=folder)[0].fingerprint
     monkeypatch.setattr(results, "write_bytes", watched)
     corpus = prepare_corpus(configs[1], results=folder)[0]
-    assert corpus.card["data"] == str(second)
+    assert corpus.card.data == str(second)
     assert len(written) == 1

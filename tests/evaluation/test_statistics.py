@@ -140,12 +140,10 @@ def test_mcnemar_counts_where_only_one_is_right() -> None:
     right, wrong = [0.9, 0.1], [0.1, 0.9]
     first = np.array([right] * 10 + [wrong] * 2)
     second = np.array([wrong] * 9 + [right] * 1 + [wrong, right])
-    assert mcnemar(labels, first, second) == {
-        "only_first_right": 9,
-        "only_second_right": 1,
-        "p_value": pytest.approx(stats.binomtest(9, 10, 0.5).pvalue),
-    }
-    assert mcnemar(labels, first, first)["p_value"] == 1
+    found = mcnemar(labels, first, second)
+    assert (found.only_first_right, found.only_second_right) == (9, 1)
+    assert found.p_value == pytest.approx(stats.binomtest(9, 10, 0.5).pvalue)
+    assert mcnemar(labels, first, first).p_value == 1
 
 
 @pytest.mark.parametrize(("n", "size"), [(2, 3), (5, 4), (5, 10), (9, 3)])

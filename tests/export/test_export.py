@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 
 from tests.commands import Ran
 from tests.paths import ROOT
+from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
@@ -66,25 +67,15 @@ def exported(
 def test_manifest_holds_what_a_reader_asks_for(
     exported: Path, finished: tuple[ResultsDir, Outcome]
 ) -> None:
-    manifest = read_manifest(exported)
+    manifest = full_manifest(exported)
     best = finished[1].summary.best
     assert best is not None
-    assert {k: manifest["hyperparameters"][k] for k in best.params} == best.params
-    assert manifest["epochs"] == best.user_attrs["best_epoch"]
-    assert set(manifest["scores"]) == {"best", "baseline"}
-    assert {
-        "versions",
-        "data_fingerprint",
-        "space_fingerprint",
-        "git_commit",
-        "class_names",
-        "forms",
-        "left_out",
-        "search",
-        "export_number",
-    } <= set(manifest)
-    assert set(manifest["references"]) == {MAJORITY, LINEAR}
-    for scores in (manifest["scores"] | manifest["references"]).values():
+    assert {k: manifest.hyperparameters[k] for k in best.params} == best.params
+    assert manifest.epochs == best.user_attrs["best_epoch"]
+    assert set(manifest.scores) == {"best", "baseline"}
+    assert manifest.export_number == 1
+    assert set(manifest.references) == {MAJORITY, LINEAR}
+    for scores in (manifest.scores | manifest.references).values():
         assert {
             "accuracy",
             "balanced_accuracy",
@@ -92,12 +83,13 @@ def test_manifest_holds_what_a_reader_asks_for(
             "auc",
             "loss",
             "expected_calibration_error",
-        } == set(scores["test"])
-        assert all(low <= high for low, high in scores["test_intervals"].values())
-        assert set(scores["test_f1_by_class"]) == {"negative", "positive"}
-        assert np.array(scores["test_confusion_matrix"]).sum() == manifest["n_rows"]["test"]
-    assert {LINEAR, MAJORITY} <= set(manifest["comparisons"])
-    assert "mistakes" not in manifest  # these are texts of the data, which an export does not carry
+        } == set(scores.test)
+        assert all(low <= high for low, high in scores.test_intervals.values())
+        assert set(scores.test_f1_by_class) == {"negative", "positive"}
+        assert np.array(scores.test_confusion_matrix).sum() == manifest.n_rows["test"]
+    assert {LINEAR, MAJORITY} <= set(manifest.comparisons)
+    values = read_json(exported / "export.json", version=2)
+    assert "mistakes" not in values  # these are texts of the data, which an export does not carry
     assert (exported / "vocabulary.txt").exists()
     assert "model.keras" in (exported / "README.md").read_text()
 
@@ -110,14 +102,14 @@ def test_scores_are_those_of_the_exported_file(
     from tuning.data.prepare import prepare_corpus
 
     results, _ = finished
-    manifest = read_manifest(exported)
-    config = StudyConfig(study="x", data=DataConfig(data=manifest["data"]))
+    manifest = full_manifest(exported)
+    config = StudyConfig(study="x", data=DataConfig(data=manifest.data))
     _, splits = prepare_corpus(config, results=results)
     test = splits.frames["test"]
-    labels = [manifest["class_names"][code] for code in test["label"]]
+    labels = [manifest.class_names[code] for code in test["label"]]
     found = [p.label for p in classify(exported, test["text"].tolist())]
     assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(
-        manifest["scores"]["best"]["test"]["accuracy"]
+        manifest.scores["best"].test["accuracy"]
     )
 
 
@@ -125,24 +117,25 @@ def test_scores_are_those_of_the_exported_file(
 def test_every_form_is_proven_and_measured(
     exported: Path, finished: tuple[ResultsDir, Outcome]
 ) -> None:
-    manifest = read_manifest(exported)
-    assert manifest["left_out"] == {}
-    assert {form["form"] for form in manifest["forms"].values()} == set(FORMS)
-    assert manifest["n_parity_texts"] == len(HOSTILE_TEXTS) + manifest["n_rows"]["test"]
-    for name, form in manifest["forms"].items():
-        tolerance = FORMS[form["form"]].tolerance
-        assert tolerance is None or form["max_difference"] <= tolerance
-        assert form["bytes"] > 1000
+    manifest = full_manifest(exported)
+    assert manifest.left_out == {}
+    assert {form.form for form in manifest.forms.values()} == set(FORMS)
+    assert manifest.n_parity_texts == len(HOSTILE_TEXTS) + manifest.n_rows["test"]
+    for name, form in manifest.forms.items():
+        tolerance = FORMS[form.form].tolerance
+        assert tolerance is None or form.max_difference <= tolerance
+        assert form.bytes > 1000
         assert (
             min(
-                form[key]
+                getattr(form, key)
                 for key in ("latency_ms", "first_answer_seconds", "memory_mb", "texts_per_second")
             )
             > 0
         ), name
-    assert manifest["forms"]["model_int8.tflite"]["accuracy"]["change"] >= -0.02
+    accuracy = manifest.forms["model_int8.tflite"].accuracy
+    assert accuracy and accuracy.change >= -0.02
     verify(exported, manifest)
-    assert set(manifest["files"]) >= {
+    assert set(manifest.files) >= {
         "README.md",
         "tokenizer.py",
         "vocabulary.txt",
@@ -215,9 +208,9 @@ def test_predict_labels_a_text_and_a_file(
 def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     setting.tune(1)
     first, second = export_study(setting.results), export_study(setting.results)
-    assert [len(manifest["test_looks"]) for manifest in (first, second)] == [1, 2]
-    assert second["test_looks"][0] == first["test_looks"][0]
-    assert second["test_looks"][0]["trials"] == {"best": 0, "baseline": 0}
+    assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
+    assert second.test_looks[0] == first.test_looks[0]
+    assert second.test_looks[0].trials == {"best": 0, "baseline": 0}
     assert "evaluation number 2" in (setting.folder.best_dir / "README.md").read_text()
     page, _ = write_report(
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)
@@ -364,7 +357,7 @@ def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_pat
     manifest = export.export_best(
         setting.results, setting.folder, storage_url=url, moved={"data": str(moved)}
     )
-    assert manifest["text_column"] == "review_body"
+    assert manifest.text_column == "review_body"
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
@@ -511,8 +504,8 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_expor
     assert "confirmed best" in ran.out
     exported = run_cli("export-best", "--study", "s")
     assert exported.code == 0, exported.err
-    manifest = read_manifest(tmp_path / "results" / "s" / "best")
-    assert (manifest["left_out"], {form["form"] for form in manifest["forms"].values()}) == (
+    manifest = full_manifest(tmp_path / "results" / "s" / "best")
+    assert (manifest.left_out, {form.form for form in manifest.forms.values()}) == (
         {},
         set(FORMS),
     )

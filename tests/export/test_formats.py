@@ -25,6 +25,7 @@ from tuning.config import DataConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
+from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.export import formats
 from tuning.export.formats import (
@@ -36,6 +37,7 @@ from tuning.export.formats import (
 from tuning.export.parity import prove
 from tuning.export.writers import Source, raw_text_model, write_form
 from tuning.inference.load import fastest_form
+from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS, Form
 from tuning.models import lstm_classifier
 from tuning.training.architecture import ensure_built
@@ -57,9 +59,12 @@ from pathlib import Path
 request = json.load(sys.stdin)
 for module in request["blocked"]:
     sys.modules[module] = None
-from tuning.inference.load import load
-answer = {name: load(Path(name), form=request["form"], manifest=manifest)(request["texts"]).tolist()
-          for name, manifest in request["manifests"].items()}
+from tuning.documents import structure
+from tuning.inference.load import load_unverified
+from tuning.inference.manifest import ModelInput
+inputs = structure(request["input"], ModelInput)
+answer = {name: load_unverified(Path(name), request["form"], inputs=inputs, n_classes=n)(request["texts"]).tolist()
+          for name, n in request["n_classes"].items()}
 json.dump(answer, sys.stdout)
 """
 
@@ -118,10 +123,7 @@ def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
     )
 
 
-def manifest(truncating: str = "pre", n_classes: int = 2) -> dict[str, Any]:
-    names = [f"class {n}" for n in range(n_classes)]
-    inputs = {"vocab_size": ROWS, "sequence_length": LENGTH, "truncating": truncating}
-    return {"class_names": names, "input": inputs, "left_out": {}}
+INPUT = ModelInput(vocab_size=ROWS, sequence_length=LENGTH, truncating="pre")
 
 
 def source_of(
@@ -157,8 +159,8 @@ def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, k
 @pytest.fixture(scope="module")
 def written(
     reviews: Reviews, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[dict[str, Any], Any]]:
-    """A copy, in another folder, of every form of every architecture: folder → manifest and the
+) -> dict[str, tuple[int, Any]]:
+    """A copy, in another folder, of every form of every architecture: folder → number of classes and the
     pipeline's probabilities.
     """
     first, found = tmp_path_factory.mktemp("written"), {}
@@ -172,7 +174,7 @@ def written(
         for form, about in FORMS.items():
             write_form(form, source, first / name / about.path)
         found[str(elsewhere / name)] = (
-            manifest(n_classes=n_classes),
+            n_classes,
             expected_of(model, reviews, n_classes=n_classes),
         )
     first.rename(elsewhere)
@@ -182,7 +184,7 @@ def written(
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_form_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
-    form: str, written: dict[str, tuple[dict[str, Any], Any]], reviews: Reviews
+    form: str, written: dict[str, tuple[int, Any]], reviews: Reviews
 ) -> None:
     runtimes = {
         "tensorflow",
@@ -198,7 +200,8 @@ def test_form_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
         "blocked": sorted(runtimes - set(FORMS[form].needs)),
         "form": form,
         "texts": reviews.texts,
-        "manifests": {folder: about for folder, (about, _) in written.items()},
+        "input": unstructure(INPUT),
+        "n_classes": {folder: n_classes for folder, (n_classes, _) in written.items()},
     }
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
@@ -234,7 +237,7 @@ def test_form_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
 
 @pytest.mark.slow
 def test_signatures_are_those_that_saved_model_cli_shows(
-    written: dict[str, tuple[dict[str, Any], Any]],
+    written: dict[str, tuple[int, Any]],
 ) -> None:
     folder = Path(next(folder for folder in written if "masked-0.3-5" in folder)) / "saved_model"
     command = [str(Path(sys.executable).with_name("saved_model_cli"))]
@@ -271,19 +274,16 @@ def test_signatures_are_those_that_saved_model_cli_shows(
 @pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_classify_tells_the_winner_of_serving_default(
-    n_classes: int, written: dict[str, tuple[dict[str, Any], Any]]
+    n_classes: int, written: dict[str, tuple[int, Any]]
 ) -> None:
     folder = Path(next(folder for folder in written if f"baseline-0.3-{n_classes}" in folder))
-    manifest, texts = (
-        written[str(folder)][0],
-        tf.constant([text.encode("utf-8", "replace") for text in HOSTILE_TEXTS]),
-    )
+    texts = tf.constant([text.encode("utf-8", "replace") for text in HOSTILE_TEXTS])
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
     probabilities, told = (
         signatures["serving_default"](text=texts)["probabilities"].numpy(),
         signatures["classify"](text=texts),
     )
-    winners = [manifest["class_names"][winner].encode() for winner in probabilities.argmax(axis=1)]
+    winners = [f"class {winner}".encode() for winner in probabilities.argmax(axis=1)]
     assert told["label"].numpy().tolist() == winners
     np.testing.assert_array_equal(told["probability"].numpy(), probabilities.max(axis=1))
 
@@ -306,10 +306,15 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(
     test = reviews.splits.frames["test"]["text"].tolist()
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     found = write_forms(
-        tmp_path, spread(model), values, reviews.corpus, manifest(), test, labels_of(reviews)
+        tmp_path,
+        spread(model),
+        values,
+        reviews.corpus,
+        test_texts=test,
+        test_labels=labels_of(reviews),
     )
-    assert found["forms"]["model.onnx"]["max_difference"] <= 1e-5
-    assert found["left_out"] == {}
+    assert found.forms["model.onnx"].max_difference <= 1e-5
+    assert found.left_out == {}
 
 
 @pytest.mark.slow
@@ -320,15 +325,18 @@ def test_every_style_of_model_has_every_form(
 ) -> None:
     model, values = style(masked=masked), {"vocab_size": STYLE_ROWS, "sequence_length": LENGTH}
     ensure_built(model, sequence_length=LENGTH)
-    about = manifest()
-    about["input"]["vocab_size"] = STYLE_ROWS
     test = reviews.splits.frames["test"]["text"].tolist()
     found = write_forms(
-        tmp_path, spread(model), values, reviews.corpus, about, test, labels_of(reviews)
+        tmp_path,
+        spread(model),
+        values,
+        reviews.corpus,
+        test_texts=test,
+        test_labels=labels_of(reviews),
     )
-    assert set(found["forms"]) == {form.path for form in FORMS.values()}, found["left_out"]
+    assert set(found.forms) == {form.path for form in FORMS.values()}, found.left_out
     float_forms = [name for name, form in FORMS.items() if form.tolerance is not None]
-    assert all(found["forms"][FORMS[name].path]["max_difference"] <= 1e-5 for name in float_forms)
+    assert all(found.forms[FORMS[name].path].max_difference <= 1e-5 for name in float_forms)
 
 
 class Padded(keras.layers.Layer):
@@ -348,10 +356,10 @@ def test_model_with_a_layer_of_its_own_is_exported_without_the_keras_form(
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     test = reviews.splits.frames["test"]["text"].tolist()
     found = write_forms(
-        tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews)
+        tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
     )
-    assert (set(found["forms"]), set(found["left_out"])) == ({"saved_model"}, {"model.keras"})
-    assert fastest_form(found) == "saved_model"
+    assert (set(found.forms), set(found.left_out)) == ({"saved_model"}, {"model.keras"})
+    assert fastest_form(found.forms) == "saved_model"
 
 
 def test_form_whose_answer_depends_on_the_other_texts_is_refused(
@@ -371,7 +379,7 @@ def test_form_whose_answer_depends_on_the_other_texts_is_refused(
     (tmp_path / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
     write_form("onnx", source, tmp_path / "model.onnx")
     with pytest.raises(ExportError, match=r"on text \d+ of \d+, given alone"):
-        prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
+        prove(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
 
 
 class Noise(keras.layers.Layer):
@@ -392,11 +400,11 @@ def test_form_that_can_not_carry_the_model_is_left_out_with_the_reason(
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     test = reviews.splits.frames["test"]["text"].tolist()
     found = write_forms(
-        tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews)
+        tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
     )
-    assert found["forms"] == {}
-    assert set(found["left_out"]) == {"model.onnx", "model.tflite"}
-    assert all(reason and str(tmp_path) not in reason for reason in found["left_out"].values())
+    assert found.forms == {}
+    assert set(found.left_out) == {"model.onnx", "model.tflite"}
+    assert all(reason and str(tmp_path) not in reason for reason in found.left_out.values())
     assert {path.name for path in tmp_path.iterdir()} == {"vocabulary.txt", "tokenizer.py"}
 
 
@@ -407,11 +415,15 @@ def test_required_form_that_fails_ends_the_export(
         formats, "FORMS", {"keras": Form("model.onnx", "raw text", ("onnxruntime",), 1e-9)}
     )
     monkeypatch.setattr(formats, "write_form", lambda form, source, path: path.write_bytes(b"junk"))
-    monkeypatch.setattr(formats, "prove", lambda folder, *rest: prove(folder, "onnx", *rest[1:]))
+    monkeypatch.setattr(
+        formats, "prove", lambda folder, form, **rest: prove(folder, "onnx", **rest)
+    )
     test = reviews.splits.frames["test"]["text"].tolist()
     model, values = build("baseline", 0.0, 2), {"vocab_size": ROWS, "sequence_length": LENGTH}
     with pytest.raises(ExportError, match=r"model\.onnx must be a model"):
-        write_forms(tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews))
+        write_forms(
+            tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
+        )
 
 
 def test_form_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> None:
@@ -420,12 +432,17 @@ def test_form_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
     write_form("onnx", source, tmp_path / "model.onnx")
     expected = expected_of(model, reviews)
-    assert prove(tmp_path, "onnx", manifest(), reviews.texts, expected)[1]["max_difference"] <= 1e-5
+    assert (
+        prove(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)[
+            1
+        ].max_difference
+        <= 1e-5
+    )
     expected[3] += 2e-5
     with pytest.raises(
         ExportError, match=r"within 1e-05; it differs by 2e-05 on text 3 of \d+, given in a batch"
     ):
-        prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
+        prove(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
 
 
 def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_path: Path) -> None:
@@ -435,10 +452,10 @@ def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_
     write_form("onnx", source, tmp_path / "model.onnx")
     expected = expected_of(model, reviews)
     assert np.isnan(expected[0]).all()
-    prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
+    prove(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
     expected[0] = 0.5
     with pytest.raises(ExportError, match="differs by nan on text 0"):
-        prove(tmp_path, "onnx", manifest(), reviews.texts, expected)
+        prove(tmp_path, "onnx", inputs=INPUT, texts=reviews.texts, expected=expected)
 
 
 def test_change_of_accuracy_is_stated_and_bounded() -> None:
@@ -447,10 +464,10 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
     form = model.copy()
     form[:2] = form[:2, ::-1]  # two of 200 fall
     stated = accuracy_change(labels, form, model)
-    assert (stated["of_the_model"], stated["of_the_form"]) == (1.0, 0.99)
-    assert stated["change"] == pytest.approx(-0.01)
-    assert stated["same_label_share"] == 0.99
-    assert stated["change_low"] < -0.01 < stated["change_high"]
+    assert (stated.of_the_model, stated.of_the_form) == (1.0, 0.99)
+    assert stated.change == pytest.approx(-0.01)
+    assert stated.same_label_share == 0.99
+    assert stated.change_low < -0.01 < stated.change_high
     form[:10] = 1 - model[:10]
     with pytest.raises(ExportError, match=r"by -?0\.05"):
         accuracy_change(labels, form, model)
@@ -468,7 +485,9 @@ def test_disk_that_is_full_is_no_reason_to_leave_a_form_out(
     test = reviews.splits.frames["test"]["text"].tolist()
     model, values = build("baseline", 0.0, 2), {"vocab_size": ROWS, "sequence_length": LENGTH}
     with pytest.raises(StorageError, match="No space left"):
-        write_forms(tmp_path, model, values, reviews.corpus, manifest(), test, labels_of(reviews))
+        write_forms(
+            tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
+        )
 
 
 def test_copy_of_the_tokenizer_is_importable_beside_the_vocabulary(tmp_path: Path) -> None:

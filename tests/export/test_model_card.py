@@ -3,86 +3,89 @@ the names are.
 """
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 import yaml
 
+from tests.stored_documents import EXPORT
+from tuning.evaluation.scores import ModelScores, ReferenceScores, ScoreInterval
+from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredForm, SearchFacts
 from tuning.export.model_card import FORM_COLUMNS, form_rows, model_card
+from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS
 
-
-def scores(accuracy: float) -> dict[str, Any]:
-    names = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
-    return {
-        "test": dict.fromkeys(names, accuracy),
-        "test_intervals": {name: [accuracy - 0.1, accuracy + 0.1] for name in names},
-    }
+S = TypeVar("S", ModelScores, ReferenceScores)
 
 
-def form(name: str) -> dict[str, Any]:
-    about = FORMS[name]
-    measured = {
-        "bytes": 2_700_000,
-        "max_difference": 3e-7,
-        "latency_ms": 0.049,
-        "first_answer_seconds": 0.17,
-        "memory_mb": 74,
-    }
-    return {"form": name, "takes": about.takes, "needs": list(about.needs), **measured}
+SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
+CHANGE = AccuracyChange(
+    of_the_model=0.8,
+    of_the_form=0.801,
+    change=0.001,
+    change_low=-0.002,
+    change_high=0.004,
+    same_label_share=0.997,
+)
+
+
+def scored(model: S, accuracy: float, **changes: Any) -> S:
+    """A model with this value and interval for every score."""
+    return replace(
+        model,
+        test=dict.fromkeys(SCORES, accuracy),
+        test_intervals=dict.fromkeys(SCORES, (accuracy - 0.1, accuracy + 0.1)),
+        **changes,
+    )
+
+
+def form(name: str) -> MeasuredForm:
+    return MeasuredForm(
+        form=name,
+        takes=FORMS[name].takes,
+        needs=list(FORMS[name].needs),
+        bytes=2_700_000,
+        max_difference=3e-7,
+        latency_ms=0.049,
+        first_answer_seconds=0.17,
+        texts_per_second=1000,
+        memory_mb=74,
+        accuracy=CHANGE if FORMS[name].tolerance is None else None,
+    )
 
 
 @pytest.fixture
-def manifest() -> dict[str, Any]:
-    change = {
-        "change": 0.001,
-        "change_low": -0.002,
-        "change_high": 0.004,
-        "same_label_share": 0.997,
-    }
-    forms = {FORMS[name].path: form(name) for name in FORMS}
-    forms["model_int8.tflite"]["accuracy"] = change
-    return {
-        "study": "masked_lstm-reviews",
-        "data": "reviews/*.csv",
-        "space": "masked_lstm",
-        "metric": "val_accuracy",
-        "class_names": ["negative", "positive"],
-        "export_number": 3,
-        "created": "2026-11-25T21:06:42+00:00",
-        "trial": 7,
-        "seed": 5,
-        "epochs": 2,
-        "hyperparameters": {"dropout": 0.25, "lstm_units": 32},
-        "input": {"vocab_size": 5_002, "sequence_length": 80, "truncating": "pre"},
-        "n_rows": {"train": 700, "validation": 150, "test": 150},
-        "data_fingerprint": "0123456789abcdef",
-        "data_card": {
-            "class_counts": {"train": [300, 400]},
-            "length_percentiles": {"50": 12, "95": 60},
-        },
-        "scores": {"best": {"trial": 7, **scores(0.8)}, "baseline": {"trial": 0, **scores(0.7)}},
-        "references": {"majority class": scores(0.5)},
-        "test_looks": [{}],
-        "versions": dict.fromkeys(
-            ("tensorflow", "keras", "onnxruntime", "ai-edge-litert"), "1.2.3"
+def manifest() -> FullManifest:
+    best, baseline = EXPORT.scores["best"], EXPORT.scores["baseline"]
+    majority = EXPORT.references["majority class"]
+    return replace(
+        EXPORT,
+        study="masked_lstm-reviews",
+        data="reviews/*.csv",
+        space="masked_lstm",
+        export_number=3,
+        trial=7,
+        seed=5,
+        hyperparameters={"dropout": 0.25, "lstm_units": 32},
+        input=ModelInput(vocab_size=5_002, sequence_length=80, truncating="pre"),
+        n_rows={"train": 700, "validation": 150, "test": 150},
+        data_card=replace(EXPORT.data_card, class_counts={"train": [300, 400]}),
+        scores={"best": scored(best, 0.8, trial=7), "baseline": scored(baseline, 0.7, trial=0)},
+        references={"majority class": scored(majority, 0.5)},
+        search=SearchFacts(
+            sampler="tpe",
+            pruner="asha",
+            n_trials={"complete": 12, "pruned": 8, "fail": 1},
+            value=0.8123,
+            is_baseline=False,
+            is_confirmed_best=True,
+            n_shared_seeds=3,
+            repeats={"1": 0.79, "2": 0.8, "3": 0.795},
+            corrected_mean=ScoreInterval(value=0.795, low=0.78, high=0.81),
         ),
-        "search": {
-            "sampler": "tpe",
-            "pruner": "asha",
-            "n_trials": {"complete": 12, "pruned": 8, "fail": 1},
-            "value": 0.8123,
-            "is_baseline": False,
-            "is_confirmed_best": True,
-            "n_shared_seeds": 3,
-            "repeats": {"1": 0.79, "2": 0.8, "3": 0.795},
-            "corrected_mean": {"value": 0.795, "low": 0.78, "high": 0.81},
-        },
-        "forms": forms,
-        "left_out": {},
-        "limits": [],
-        "n_parity_texts": 2_015,
-    }
+        forms={FORMS[name].path: form(name) for name in FORMS},
+    )
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def front_matter(card: str) -> dict[str, Any]:
     return dict(yaml.safe_load(middle))
 
 
-def test_front_matter_has_hugging_face_s_fields(manifest: dict[str, Any]) -> None:
+def test_front_matter_has_hugging_face_s_fields(manifest: FullManifest) -> None:
     found = front_matter(model_card(manifest))
     assert found["license"] == "unknown"
     assert found["library_name"] == "keras"
@@ -108,8 +111,8 @@ def test_front_matter_has_hugging_face_s_fields(manifest: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("data", ['a: "b" # c', "日本 😀.csv", "x\ny\x00\x1b", "- [1]", "null"])
-def test_front_matter_holds_any_name(manifest: dict[str, Any], data: str) -> None:
-    (entry,) = front_matter(model_card(manifest | {"data": data}))["model-index"]
+def test_front_matter_holds_any_name(manifest: FullManifest, data: str) -> None:
+    (entry,) = front_matter(model_card(replace(manifest, data=data)))["model-index"]
     shown = "".join(c if c.isprintable() else "?" for c in data)
     assert entry["results"][0]["dataset"]["name"] == shown
 
@@ -141,40 +144,39 @@ def test_front_matter_holds_any_name(manifest: dict[str, Any], data: str) -> Non
         "was not tested with TensorFlow Serving itself",
     ],
 )
-def test_card_says(manifest: dict[str, Any], said: str) -> None:
+def test_card_says(manifest: FullManifest, said: str) -> None:
     assert said in model_card(manifest)
 
 
-def test_card_says_that_nothing_was_confirmed(manifest: dict[str, Any]) -> None:
-    manifest["search"] |= {"corrected_mean": None, "repeats": {}, "is_baseline": True}
-    card = model_card(manifest)
+def test_card_says_that_nothing_was_confirmed(manifest: FullManifest) -> None:
+    search = replace(manifest.search, corrected_mean=None, repeats={}, is_baseline=True)
+    card = model_card(replace(manifest, search=search))
     assert "It was not confirmed on fresh seeds" in card
     assert "It is the baseline" in card
 
 
-def test_card_has_no_snippet_of_a_form_that_was_left_out(manifest: dict[str, Any]) -> None:
-    del manifest["forms"]["model.h5"], manifest["forms"]["model_int8.tflite"]
-    card = model_card(
-        manifest
-        | {
-            "left_out": {"model.h5": "Unknown layer: 'NotEqual' | <b>"},
-            "limits": ["The model gives NaN for ''."],
-        }
+def test_card_has_no_snippet_of_a_form_that_was_left_out(manifest: FullManifest) -> None:
+    left_out = ("model.h5", "model_int8.tflite")
+    manifest = replace(
+        manifest,
+        forms={path: form for path, form in manifest.forms.items() if path not in left_out},
+        left_out={"model.h5": "Unknown layer: 'NotEqual' | <b>"},
+        limits=["The model gives NaN for ''."],
     )
+    card = model_card(manifest)
     assert 'load_model("model.h5"' not in card
     assert "int8 weights" not in card
     assert "`model.h5` is not here: Unknown layer: 'NotEqual' \\| &lt;b&gt;" in card
     assert "- The model gives NaN for ''." in card
-    assert card.count("```python") == len(manifest["forms"])
+    assert card.count("```python") == len(manifest.forms)
 
 
-def test_card_counts_the_evaluations_on_the_test_split(manifest: dict[str, Any]) -> None:
-    assert "This is evaluation number 3 on the test split" in model_card(
-        manifest | {"test_looks": [{}, {}, {}]}
-    )
+def test_card_counts_the_evaluations_on_the_test_split(manifest: FullManifest) -> None:
+    card = model_card(replace(manifest, test_looks=manifest.test_looks * 3))
+    assert "This is evaluation number 3 on the test split" in card
 
 
-def test_rows_have_the_columns_of_the_table(manifest: dict[str, Any]) -> None:
+def test_rows_have_the_columns_of_the_table(manifest: FullManifest) -> None:
     assert {len(row) for row in form_rows(manifest)} == {len(FORM_COLUMNS)}
 
 

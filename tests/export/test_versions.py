@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.paths import ROOT
+from tests.stored_documents import files_of
+from tuning.documents import write
 from tuning.errors import StorageError
 from tuning.export.versions import N_KEPT, earlier, is_whole, newest, next_number, publish, recover
 from tuning.inference.manifest import digests, read_manifest
@@ -24,10 +27,10 @@ def export(folder: Path, number: int) -> Path:
     (folder / "model.onnx").write_text(f"model {number}")
     manifest = {
         "class_names": ["a", "b"],
-        "input": {},
+        "input": {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"},
         "forms": {},
         "left_out": {},
-        "files": digests(folder),
+        "files": files_of(folder),
     }
     write_json(folder / "export.json", {"schema_version": 2, "export_number": number, **manifest})
     return folder
@@ -42,13 +45,13 @@ def test_newest_stands_in_best_and_the_last_few_beside_it(tmp_path: Path) -> Non
     for number in range(1, N_KEPT + 4):
         assert next_number(best) == number
         publish(export(tmp_path / "best.tmp", number), best, number=number)
-        assert read_manifest(best)["export_number"] == number
+        assert read_manifest(best).export_number == number
     assert names(tmp_path) == [
         "best",
         *(f"best.{number}" for number in range(number - N_KEPT, number)),
     ]
     assert list(earlier(best)) == [number - 1, number - 2]
-    assert all(read_manifest(path)["export_number"] == one for one, path in earlier(best).items())
+    assert all(read_manifest(path).export_number == one for one, path in earlier(best).items())
 
 
 def test_export_of_an_earlier_version_of_the_program_is_kept_too(tmp_path: Path) -> None:
@@ -102,11 +105,11 @@ def test_process_killed_while_it_publishes_leaves_a_whole_export(
     )
     assert done.returncode == -signal.SIGKILL
     assert (
-        read_manifest(study.best_dir)["export_number"] if study.best_dir.exists() else None
+        read_manifest(study.best_dir).export_number if study.best_dir.exists() else None
     ) == left
-    assert read_manifest(newest(study))["export_number"] == found
+    assert read_manifest(newest(study)).export_number == found
     assert is_whole(study.best_dir)
-    assert {read_manifest(path)["export_number"] for path in tmp_path.glob("best*/")} >= {
+    assert {read_manifest(path).export_number for path in tmp_path.glob("best*/")} >= {
         2,
         3,
         found,
@@ -120,7 +123,7 @@ def test_recovery_takes_no_unfinished_export(tmp_path: Path) -> None:
     (tmp_path / "best.tmp" / "export.json").unlink()
     (tmp_path / "best.2" / "model.onnx").write_text("half")
     recover(tmp_path / "best")
-    assert read_manifest(tmp_path / "best")["export_number"] == 1
+    assert read_manifest(tmp_path / "best").export_number == 1
 
 
 def test_export_after_a_recovery_finds_a_free_number(tmp_path: Path) -> None:
@@ -133,8 +136,7 @@ def test_export_after_a_recovery_finds_a_free_number(tmp_path: Path) -> None:
 def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
     folder = export(tmp_path / "best.1", 1)
     (folder / "README.md").write_text("card")
-    manifest = read_manifest(folder)
-    write_json(folder / "export.json", {"schema_version": 2, **manifest, "files": digests(folder)})
+    write(folder / "export.json", replace(read_manifest(folder), files=digests(folder)), version=2)
     (folder / "README.md").write_text("card, with its licence")
     assert is_whole(folder)
     (folder / "model.onnx").write_text("other")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.stored_documents import files_of
 from tuning.errors import ExportError
 from tuning.inference.load import load
-from tuning.inference.manifest import digests, read_manifest
+from tuning.inference.manifest import read_manifest
 from tuning.results import write_json
 
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
@@ -41,7 +42,7 @@ def test_form_that_was_left_out_says_why(tmp_path: Path) -> None:
 
 def test_form_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"junk")
-    write_json(tmp_path / "export.json", {**MANIFEST, "files": digests(tmp_path)})
+    write_json(tmp_path / "export.json", {**MANIFEST, "files": files_of(tmp_path)})
     with pytest.raises(ExportError, match="must be a model"):
         load(tmp_path)
 

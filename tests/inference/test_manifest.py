@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.stored_documents import files_of
 from tuning.errors import ExportError
-from tuning.inference.manifest import digests, read_manifest, verify
+from tuning.inference.manifest import FileDigest, read_manifest, verify
 from tuning.results import write_json
 
+INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
 MANIFEST = {
     "schema_version": 2,
     "class_names": ["a", "b"],
-    "input": {},
+    "input": INPUT,
     "forms": {},
     "left_out": {},
 }
@@ -24,16 +26,15 @@ def export(tmp_path: Path) -> Path:
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"graph")
     (tmp_path / "model.onnx").write_bytes(b"model")
-    write_json(tmp_path / "export.json", {**MANIFEST, "files": digests(tmp_path)})
+    write_json(tmp_path / "export.json", {**MANIFEST, "files": files_of(tmp_path)})
     return tmp_path
 
 
 def test_manifest_names_size_and_digest_of_every_file_but_itself(export: Path) -> None:
-    files = read_manifest(export)["files"]
-    assert files["model.onnx"] == {
-        "bytes": 5,
-        "sha256": "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4",
-    }
+    files = read_manifest(export).files
+    assert files["model.onnx"] == FileDigest(
+        bytes=5, sha256="9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4"
+    )
     assert set(files) == {"model.onnx", "saved_model/saved_model.pb"}
     verify(export, read_manifest(export))
 
@@ -80,8 +81,20 @@ def test_other_schema_version_is_refused(export: Path, version: object) -> None:
         read_manifest(export)
 
 
-@pytest.mark.parametrize("changed", [{"class_names": "ab"}, {"files": None}, {"forms": []}])
-def test_manifest_of_other_types_is_refused(export: Path, changed: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"class_names": "ab"}, "class_names: must be a list, not 'ab'"),
+        ({"class_names": ["a"]}, "class_names: must be two or more"),
+        ({"files": None}, "files: must be an object, not None"),
+        ({"files": {"../x": {"bytes": 1, "sha256": ""}}}, "files: must be paths below the export"),
+        ({"forms": []}, r"forms: must be an object, not \[\]"),
+        ({"input": {**INPUT, "vocab_size": "x"}}, "input.vocab_size: must be an integer, not 'x'"),
+    ],
+)
+def test_wrong_value_is_named_by_its_path(
+    export: Path, changed: dict[str, object], message: str
+) -> None:
     write_json(export / "export.json", {**MANIFEST, "files": {}, **changed})
-    with pytest.raises(ExportError, match=f"{next(iter(changed))} is not so"):
+    with pytest.raises(ExportError, match=rf"export\.json .*{message}.*make export-best"):
         read_manifest(export)

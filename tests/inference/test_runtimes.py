@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from tests.paths import ROOT
+from tests.stored_documents import files_of
 from tuning.data.corpus import encode
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.load import load
-from tuning.inference.manifest import digests
+from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS, load_form
 from tuning.models import lstm_classifier
-from tuning.results import write_json
+from tuning.results import read_json, write_json
 from tuning.training.batching import View
 
 WORDS = ["good", "bad", "film"]
-INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
+INPUT = ModelInput(vocab_size=5, sequence_length=4, truncating="pre")
 TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]
 
 
@@ -35,14 +36,14 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocabulary.txt").write_text("\n".join(WORDS))
     graph = write_graph(chain(model) or [], length=4, n_classes=2)
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    found = model.predict_on_batch(View(encode(TEXTS, WORDS), **INPUT).array())
+    found = model.predict_on_batch(View(encode(TEXTS, WORDS), **vars(INPUT)).array())
     (folder / "expected.json").write_text(json.dumps(found[:, 0].tolist()))
     manifest = {
         "class_names": ["a", "b"],
-        "input": INPUT,
-        "forms": {"model.onnx": {}},
+        "input": vars(INPUT),
+        "forms": {},
         "left_out": {},
-        "files": digests(folder),
+        "files": files_of(folder),
     }
     write_json(folder / "export.json", {"schema_version": 2, **manifest})
     return folder
@@ -108,12 +109,11 @@ def test_missing_vocabulary_is_one_sentence(tmp_path: Path) -> None:
         load_form(tmp_path, "onnx", inputs=INPUT)
 
 
-@pytest.mark.parametrize(
-    "inputs",
-    [{}, {"sequence_length": 4}, {"sequence_length": "x", "vocab_size": 3, "truncating": "pre"}],
-)
+@pytest.mark.parametrize("change", [{}, {"sequence_length": 4}, {**vars(INPUT), "vocab_size": "x"}])
 def test_manifest_without_the_input_s_shape_is_one_sentence(
-    export: Path, inputs: dict[str, object]
+    export: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    with pytest.raises(ExportError):
-        load_form(export, "onnx", inputs=inputs)
+    manifest = read_json(export / "export.json", version=2)
+    write_json(tmp_path / "export.json", {**manifest, "schema_version": 2, "input": change})
+    with pytest.raises(ExportError, match=r"input\.vocab_size: "):
+        load(tmp_path, form="onnx")

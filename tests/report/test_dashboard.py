@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -48,10 +49,8 @@ def test_server_without_a_study_says_what_to_type(tmp_path: Path) -> None:
 
 def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome]) -> None:
     results, outcome = finished
-    card = {
-        **next(Corpus(p) for p in (results.path / "cache").iterdir() if p.is_dir()).card,
-        "data": "<script>|[x](y)",
-    }
+    card = next(Corpus(p) for p in (results.path / "cache").iterdir() if p.is_dir()).card
+    card = replace(card, data="<script>|[x](y)")
     text = note(outcome.summary, card=card, space=outcome.space)
     assert "<script>" not in text
     assert r"\|\[x\]" in text

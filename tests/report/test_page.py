@@ -8,6 +8,7 @@ import shlex
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
+from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.config import DataConfig, StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
+from tuning.documents import write
+from tuning.evaluation.scores import Mistake
 from tuning.report.figures import slices
 from tuning.report.importances import importances
 from tuning.report.next_ranges import dead_ranges, declarations, near_bounds, trade_offs
@@ -31,7 +35,7 @@ from tuning.report.page import write_report
 from tuning.report.plots import report_figures
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trials_table
-from tuning.results import ResultsDir, StudyDir, write_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
@@ -226,7 +230,7 @@ def test_rate_of_dropout_is_not_raised_to_one() -> None:
 
 
 def test_ranges_that_the_data_can_not_fill_are_named() -> None:
-    card = {"n_words": 3_000, "length_percentiles": {"99": 133}}
+    card = replace(CARD, n_words=3_000, length_percentiles={"99": 133})
     space = SearchSpace(
         "x",
         (
@@ -243,7 +247,7 @@ def test_ranges_that_the_data_can_not_fill_are_named() -> None:
         'hp.Int("vocab_size", 1000, 3002, sampling="log", default=3002)',
         'hp.Int("sequence_length", 40, 140, step=10, default=100)',
     ]
-    assert dead_ranges(space, {"n_words": 50_000, "length_percentiles": {"99": 500}}) == []
+    assert dead_ranges(space, replace(CARD, n_words=50_000, length_percentiles={"99": 500})) == []
 
 
 @pytest.mark.slow
@@ -252,7 +256,6 @@ def test_page_of_500_trials_stays_below_8_megabytes(
 ) -> None:
     study = many_trials(1_000)  # 500 complete
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
-    record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
     summary = summarize(study, metric="val_accuracy")
     folder = ResultsDir(tmp_path).study("many")
     text = page_of(
@@ -261,7 +264,7 @@ def test_page_of_500_trials_stays_below_8_megabytes(
         config=StudyConfig(study="many"),
         space=MANY_SPACE,
         folder=folder,
-        record=record,
+        record=RECORD,
         card=card,
     )
     assert "of the 50 best trials" in text
@@ -458,29 +461,19 @@ def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
         "val_balanced_accuracy", [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True
     ).save(folder)
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
-    entry = {
-        "test": dict.fromkeys(scores, 0.8123),
-        "test_intervals": {name: [0.8012, 0.8234] for name in scores},
-    }
-    mistake = {
-        "label": "negative" * 10,
-        "predicted": "positive",
-        "probability": 0.99,
-        "text": REVIEW,
-    }
-    names = ("best", "baseline", "majority class", "TF-IDF + logistic regression")
-    seen = {
-        "scores": {name: {"trial": n, **entry} for n, name in enumerate(names[:2])},
-        **{
-            "references": dict.fromkeys(names[2:], entry),
-            "comparisons": {},
-            "test_looks": [{"when": "2026-01-01"}],
-        },
-        "mistakes": [mistake, {**mistake, "text": "word" * 200}],
-    }
-    write_json(folder.test_path, seen)
+    intervals = dict.fromkeys(scores, (0.8012, 0.8234))
+    wide = {"test": dict.fromkeys(scores, 0.8123), "test_intervals": intervals}
+    mistake = Mistake(label="negative" * 10, predicted="positive", probability=0.99, text=REVIEW)
+    assert TEST_SCORES  # for mypy: the stored study has them
+    seen = replace(
+        TEST_SCORES,
+        scores={name: replace(one, **wide) for name, one in TEST_SCORES.scores.items()},
+        references={name: replace(one, **wide) for name, one in TEST_SCORES.references.items()},
+        comparisons={},
+        mistakes=[mistake, replace(mistake, text="word" * 200)],
+    )
+    write(folder.test_path, seen)
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
-    record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
     config = StudyConfig(study="wide", metric="val_balanced_accuracy")
     return page_of(
         wide_study(),
@@ -488,7 +481,7 @@ def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
         config=config,
         space=WIDE_SPACE,
         folder=folder,
-        record=record,
+        record=RECORD,
         card=card,
     )
 
@@ -585,8 +578,7 @@ def test_report_builds_the_cache_again(
 def test_command_of_the_report_makes_the_study_again() -> None:
     data = DataConfig(data="my reviews/*.csv", text_column="body", drop_stars=(3,))
     config = StudyConfig(study="s", data=data)
-    record = {"versions": {}, "created": "", "data_fingerprint": "", "space_fingerprint": ""}
-    command = shlex.split(dict(record_rows(config, record, n_trials=7))["command"])
+    command = shlex.split(dict(record_rows(config, RECORD, n_trials=7))["command"])
     flags = dict(zip(command[4::2], command[5::2], strict=True))
     assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == (
         "my reviews/*.csv",

@@ -9,12 +9,12 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.commands import Ran
+from tests.stored_documents import full_manifest
 from tests.studies import Setting, workers_of
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.errors import StudyError
 from tuning.export.export import best_trial, named_trial
-from tuning.inference.manifest import read_manifest
 from tuning.report.page import write_report
 from tuning.report.sentences import sentences, verdict
 from tuning.report.tables import trial_rows
@@ -156,7 +156,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     chosen = summary.front[-1].number
     ran = run_cli("export-best", "--trial", chosen)
     assert ran.code == 0, ran.err
-    assert read_manifest(setting.folder.best_dir)["trial"] == chosen
+    assert full_manifest(setting.folder.best_dir).trial == chosen
     ran = run_cli("export-best", "--trial", 99)
     assert ran.code == 1 and "--trial must name a completed trial" in ran.err
     # the same command goes on; another metric is refused

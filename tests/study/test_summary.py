@@ -13,14 +13,16 @@ import pytest
 
 from tests.commands import Ran
 from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.data.data_card import read_card
 from tuning.report import dashboard
 from tuning.report.figures import baseline_against_best, learning_curves
 from tuning.report.next_ranges import near_bounds
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
-from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
+from tuning.study.record import read_record
 from tuning.study.summary import Summary, best_of, status_of
 from tuning.study.trials import value_of
 
@@ -165,8 +167,8 @@ def test_dashboard_s_note_names_the_confirmed_best(
     confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     confirmed.repeat(3)
-    record = read_json(confirmed.folder.config_path)
-    card = read_json(confirmed.results.cache_dir(record["data_fingerprint"]) / "data_card.json")
+    fingerprint = read_record(confirmed.folder).data_fingerprint
+    card = read_card(confirmed.results.cache_dir(fingerprint))
     note = dashboard.note(
         confirmed.summary,
         card=card,

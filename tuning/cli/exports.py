@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -29,6 +29,9 @@ from tuning.cli.options import (
 from tuning.cli.tables import print_forms, print_test_scores
 from tuning.errors import ArgumentError, ServeError
 from tuning.results import ResultsDir, json_line
+
+if TYPE_CHECKING:
+    from tuning.inference.manifest import Manifest
 
 DEFAULT_PORT = 8000
 
@@ -165,7 +168,7 @@ def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
 
 def _predict_file(
     folder: Path,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     pattern: str,
     *,
     output: Path | None,
@@ -183,14 +186,14 @@ def _predict_file(
         rows = stream_rows(
             pattern,
             text_column=text_column,
-            trained_on=manifest.get("text_column"),
+            trained_on=manifest.text_column,
             on_read=progress.read,
         )
         label_files.check_output(output, pattern)
         probabilities = predicting.load(
-            folder, form=predicting.fastest_form(manifest), manifest=manifest
+            folder, form=predicting.fastest_form(manifest.forms), manifest=manifest
         )
-        labelled = label_files.label(rows, probabilities, manifest["class_names"])
+        labelled = label_files.label(rows, probabilities, manifest.class_names)
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +12,8 @@ from tuning.results import StudyDir
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
+    from tuning.data.data_card import DataCard
+    from tuning.export.manifest import FullManifest
     from tuning.search.tune import Outcome
     from tuning.spaces.loading import SearchSpace
     from tuning.study.housekeeping import Removable
@@ -76,16 +78,17 @@ def _budget_too_small(confirmation: Confirmation) -> str:
     )
 
 
-def print_test_scores(manifest: dict[str, Any]) -> None:
+def print_test_scores(manifest: FullManifest) -> None:
     """Print the test scores of the best, the baseline and the references, and whether the best is
     ahead of each of the others.
     """
+    from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
     from tuning.evaluation.test_split import BEST, named_entries
     from tuning.report.sentences import comparison
 
     table = Table(
-        title=f"Test split, {manifest['n_rows']['test']:,} texts, 95 % intervals",
+        title=f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals",
         title_justify="left",
     )
     for column in ("model", "epochs", "accuracy", "F1", "AUC", "loss"):
@@ -93,50 +96,49 @@ def print_test_scores(manifest: dict[str, Any]) -> None:
             column, justify="left" if column == "model" else "right", no_wrap=column == "accuracy"
         )
     for name, model in named_entries(manifest).items():
-        test = [model["test"][score] for score in ("f1", "auc", "loss")]
-        accuracy = interval_text(model["test"]["accuracy"], *model["test_intervals"]["accuracy"])
+        test = [model.test[score] for score in ("f1", "auc", "loss")]
+        accuracy = interval_text(*model.interval("accuracy"))
         cells = ["" if value is None else f"{value:.4f}" for value in test]
-        table.add_row(escape(name), str(model.get("epochs", "")), accuracy, *cells)
+        epochs = str(model.epochs) if isinstance(model, ModelScores) else ""
+        table.add_row(escape(name), epochs, accuracy, *cells)
     console.print(table)
-    for name, difference in manifest["comparisons"].items():
-        console.print(escape(comparison(name, difference, trial=manifest["scores"][BEST]["trial"])))
-    if len(manifest["test_looks"]) > 1:
-        earlier = ", ".join(look["when"] for look in manifest["test_looks"][:-1])
+    for name, difference in manifest.comparisons.items():
+        console.print(escape(comparison(name, difference, trial=manifest.scores[BEST].trial)))
+    if len(manifest.test_looks) > 1:
+        earlier = ", ".join(look.when for look in manifest.test_looks[:-1])
         console.print(
-            f"This is evaluation number {len(manifest['test_looks'])} on the test split. Choosing"
+            f"This is evaluation number {len(manifest.test_looks)} on the test split. Choosing"
             f" after repeated evaluations makes the scores too good; earlier: {earlier}."
         )
 
 
-def print_forms(manifest: dict[str, Any], folder: StudyDir) -> None:
+def print_forms(manifest: FullManifest, folder: StudyDir) -> None:
     """Print every format of an export with its size, difference and latency, the formats that were
     left out, and the limits of the model.
     """
     from tuning.export.versions import earlier
 
     console.print(_formats_table(manifest, folder))
-    int8 = manifest["forms"].get("model_int8.tflite")
-    if int8:
-        change = int8["accuracy"]
-        bounds = f"[{change['change_low']:+.4f}, {change['change_high']:+.4f}]"
-        console.print(
-            escape(f"int8 weights change the accuracy by {change['change']:+.4f} {bounds}.")
-        )
-    for name, reason in manifest["left_out"].items():
+    int8 = manifest.forms.get("model_int8.tflite")
+    if int8 and int8.accuracy:
+        change = int8.accuracy
+        bounds = f"[{change.change_low:+.4f}, {change.change_high:+.4f}]"
+        console.print(escape(f"int8 weights change the accuracy by {change.change:+.4f} {bounds}."))
+    for name, reason in manifest.left_out.items():
         console.print(f"{name} left out: {escape(reason)}")
-    for limit in manifest["limits"]:
+    for limit in manifest.limits:
         console.print(escape(limit))
     kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
     if kept:
         console.print(f"Earlier exports are kept in {kept}.")
 
 
-def _formats_table(manifest: dict[str, Any], folder: StudyDir) -> Table:
+def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
     from tuning.export.model_card import FORM_COLUMNS, form_rows
 
     title = (
-        f"Export {manifest['export_number']}: {folder.best_dir}/, compared on"
-        f" {manifest['n_parity_texts']:,} texts"
+        f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
+        f" {manifest.n_parity_texts:,} texts"
     )
     table = Table(title=escape(title), title_justify="left")
     shown = [n for n, column in enumerate(FORM_COLUMNS) if column not in CARD_ONLY_COLUMNS]
@@ -176,7 +178,7 @@ def best_table(
     return table
 
 
-def card_table(card: dict[str, Any]) -> Table:
+def card_table(card: DataCard) -> Table:
     """The data card."""
     from tuning.report.tables import data_rows
 

@@ -14,14 +14,15 @@ Imports neither Keras nor Optuna.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import ClassVar, Self
 
+from tuning import documents
 from tuning.config import sign
-from tuning.results import StudyDir, parsed, read_json, write_json
+from tuning.errors import StudyError
+from tuning.results import StudyDir
 
 # Number of seeds that all remaining finalists must share before the best is called confirmed.
 MIN_ROUNDS = 3
@@ -48,8 +49,10 @@ class Finalist:
         dropped_in: the round after which the finalist was given up; 0 where it was not.
     """
 
+    refuses_unknown_keys: ClassVar[bool] = True
+
     trial: int
-    values: dict[str, Any]
+    values: dict[str, bool | int | float | str]
     search_value: float
     seconds: float
     is_baseline: bool = False
@@ -71,15 +74,6 @@ class Finalist:
         """Whether the finalist is neither given up nor failed."""
         return not self.dropped_in and not self.failures
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build a finalist from an entry of `confirmation.json`, where seeds are strings."""
-        by_seed = {
-            name: {int(seed): item for seed, item in values[name].items()}
-            for name in ("repeats", "failures")
-        }
-        return cls(**{**values, **by_seed})
-
 
 @dataclass
 class Confirmation:
@@ -94,6 +88,8 @@ class Confirmation:
         n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
             whatever they cost; `budget_seconds` bounds all other repeats.
     """
+
+    refuses_unknown_keys: ClassVar[bool] = True
 
     metric: str
     seeds: list[int]
@@ -229,7 +225,7 @@ class Confirmation:
 
     def save(self, folder: StudyDir) -> None:
         """Write `confirmation.json`."""
-        write_json(folder.confirmation_path, dataclasses.asdict(self))
+        documents.write(folder.confirmation_path, self)
 
     @classmethod
     def load(cls, folder: StudyDir) -> Self | None:
@@ -240,13 +236,12 @@ class Confirmation:
         """
         if not folder.confirmation_path.exists():
             return None
-        values = read_json(folder.confirmation_path)
-        with parsed(folder.confirmation_path, "a confirmation"):
-            lists = {
-                name: [Finalist.from_dict(item) for item in values.get(name, [])]
-                for name in ("finalists", "pruned")
-            }
-            return cls(**{**values, **lists})
+        return documents.read(
+            folder.confirmation_path,
+            cls,
+            error=StudyError,
+            remedy="Remove the file and type `make confirm` to confirm the study anew.",
+        )
 
 
 def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:

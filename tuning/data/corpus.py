@@ -11,10 +11,9 @@ import io
 import logging
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +27,12 @@ from tuning.data.arrow_tokenizer import (
     number_words,
     tokenize,
 )
+from tuning.data.data_card import FILE_NAME as CARD_NAME
+from tuning.data.data_card import DataCard, DataSource, read_card
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
+from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.results import read_json, translated, write_json
 
@@ -89,9 +91,14 @@ class Corpus:
         return self.folder.name
 
     @property
-    def card(self) -> dict[str, Any]:
-        """The data card, as plain values."""
-        return dict(read_json(self.folder / "data_card.json"))
+    def card(self) -> DataCard:
+        """The data card, read from its file."""
+        return read_card(self.folder)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the folder holds a corpus; its data card is written last."""
+        return (self.folder / CARD_NAME).exists()
 
     def split(self, name: str) -> LabelledTexts:
         """The split of this name, with its ids on a memory map."""
@@ -124,7 +131,7 @@ def build_corpus(
     folder: Path,
     splits: SplitReviews,
     *,
-    facts: Mapping[str, Any] | None = None,
+    source: DataSource | None = None,
     n_threads: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
@@ -138,7 +145,7 @@ def build_corpus(
     Args:
         folder: the corpus's; its name is the fingerprint.
         splits: the texts and labels.
-        facts: more entries of the data card, such as the place from which the texts were read.
+        source: the entries of the data card that do not come from the texts.
         n_threads: number of threads, by default one a core.
         chunk_bytes: size of the chunks of texts in which a thread tokenises.
         progress: called with the share of texts that are tokenised.
@@ -157,9 +164,9 @@ def build_corpus(
                 _write_corpus(temporary, splits, n_threads, chunk_bytes, progress)
                 temporary.replace(folder)
             card = Corpus(folder).card
-            described = {**card, **(facts or {})}
+            described = replace(card, **vars(source)) if source else card
             if described != card:  # The same texts may be read from another place.
-                write_json(folder / "data_card.json", described)
+                _write_card(folder, described)
     return Corpus(folder)
 
 
@@ -199,7 +206,14 @@ def _write_corpus(
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenised %d texts", done)
     card = _describe(splits, chunks, numbers["validation"], n_words=len(words))
-    write_json(folder / "data_card.json", {**card, "checksums": _checksums(folder)})
+    _write_card(folder, replace(card, checksums=_checksums(folder)))
+
+
+def _write_card(folder: Path, card: DataCard) -> None:
+    """Write the data card; keys that a newer version has written stay in it."""
+    path = folder / CARD_NAME
+    newer = read_json(path) if path.exists() else {}
+    write_json(path, {**newer, **unstructure(card)})
 
 
 def _checksums(folder: Path) -> dict[str, int]:
@@ -219,16 +233,13 @@ def _is_whole(folder: Path, splits: SplitReviews) -> bool:
     """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s
     for 400 MB.
     """
-    if not (folder / "data_card.json").exists():
+    if not Corpus(folder).is_written:
         return False
     try:
         card = Corpus(folder).card
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
-        whole = (card.get("class_names"), card.get("n_rows")) == ([*splits.class_names], n_rows)
-        recorded = card.get("checksums")
-        whole = whole and (
-            recorded is None or recorded == _checksums(folder)
-        )  # None: written before there were any
+        whole = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
+        whole = whole and card.checksums in (None, _checksums(folder))
     except StorageError:
         whole = False
     if not whole:
@@ -277,7 +288,7 @@ def _describe(
     numbers: list[npt.NDArray[np.int32]],
     *,
     n_words: int,
-) -> dict[str, Any]:
+) -> DataCard:
     """The data card: rows, classes, lengths in tokens, duplicates and the share of unknown tokens.
 
     `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows;
@@ -293,23 +304,23 @@ def _describe(
         name: np.bincount(f["label"], minlength=len(splits.class_names))
         for name, f in splits.frames.items()
     }
-    return {
-        "fingerprint": splits.fingerprint,
-        "n_rows": {name: len(splits.frames[name]) for name in chunks},
-        "class_names": list(splits.class_names),
-        "class_counts": {name: counts.tolist() for name, counts in labels.items()},
-        "majority_share": float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
-        "length_percentiles": {
+    return DataCard(
+        fingerprint=splits.fingerprint,
+        n_rows={name: len(splits.frames[name]) for name in chunks},
+        class_names=list(splits.class_names),
+        class_counts={name: counts.tolist() for name, counts in labels.items()},
+        majority_share=float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
+        length_percentiles={
             str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)
         },
-        "n_tokens": int(lengths.sum()),
-        "n_words": n_words,
-        "n_duplicates": splits.n_duplicates,
-        "unknown_share": {
+        n_tokens=int(lengths.sum()),
+        n_words=n_words,
+        n_duplicates=splits.n_duplicates,
+        unknown_share={
             str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
             for size in sizes
         },
-    }
+    )
 
 
 def open_corpus(folder: Path) -> Corpus:
@@ -318,9 +329,10 @@ def open_corpus(folder: Path) -> Corpus:
     Raises:
         StorageError: it does not exist.
     """
-    if not (folder / "data_card.json").exists():
+    corpus = Corpus(folder)
+    if not corpus.is_written:
         raise StorageError(
             f"{folder} must hold the tokenised data; it was removed. Run `make tune` again to"
             " build it."
         )
-    return Corpus(folder)
+    return corpus

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pyarrow as pa
 
 from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.data_card import DataSource
 from tuning.data.files import Progress
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
@@ -35,19 +35,19 @@ def prepare_corpus(
     named = list(reviews.broken[:N_NAMED])
     for place in named:
         logger.warning("left out: %s", place)
-    reading: dict[str, Any] = {
-        "data": config.data.data,
-        "text_column": reviews.text_column,
-        "label_column": reviews.label_column,
-        "dropped": reviews.dropped,
-        "n_broken_lines": len(reviews.broken),
-        "broken_lines": named,
-    }
+    source = DataSource(
+        data=config.data.data,
+        text_column=reviews.text_column,
+        label_column=reviews.label_column,
+        dropped=reviews.dropped,
+        n_broken_lines=len(reviews.broken),
+        broken_lines=named,
+    )
     del reviews  # The splits contain copies of its texts: 0.7 GiB for 1,000,000 reviews.
     release_memory()
     return (
         build_corpus(
-            results.cache_dir(splits.fingerprint), splits, facts=reading, progress=progress
+            results.cache_dir(splits.fingerprint), splits, source=source, progress=progress
         ),
         splits,
     )

@@ -144,20 +144,29 @@ def accuracy_difference(
     return Interval(float(change.mean()), *bootstrap_bounds(resampled))
 
 
-def mcnemar(labels: Labels, first: Array, second: Array) -> dict[str, Any]:
-    """McNemar's exact test (1947) of two classifiers on the same texts.
+@dataclass(frozen=True, kw_only=True)
+class McNemar:
+    """McNemar's test of two classifiers on the same texts.
 
-    Returns:
-        `only_first_right` and `only_second_right`, the numbers of texts that only one classifier
-        labels correctly, and `p_value`, that of `scipy.stats.binomtest` over these texts, or 1 if
-        there are none.
+    Attributes:
+        only_first_right: number of texts that only the first classifier labels correctly.
+        only_second_right: number of texts that only the second classifier labels correctly.
+        p_value: that of `scipy.stats.binomtest` over these texts, or 1 if there are none.
     """
+
+    only_first_right: int
+    only_second_right: int
+    p_value: float
+
+
+def mcnemar(labels: Labels, first: Array, second: Array) -> McNemar:
+    """McNemar's exact test (1947) of two classifiers on the same texts."""
     is_right, other_right = _correct(labels, first), _correct(labels, second)
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second
     p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
-    return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p}
+    return McNemar(only_first_right=only_first, only_second_right=only_second, p_value=p)
 
 
 def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:

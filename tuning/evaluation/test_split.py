@@ -6,18 +6,26 @@ each evaluation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import optuna
 
 from tuning.data.corpus import Corpus, TokenizedTexts
+from tuning.documents import structure, unstructure
+from tuning.errors import StudyError
 from tuning.evaluation.metrics import Array, Labels, confusion
-from tuning.evaluation.statistics import Interval, accuracy_difference, mcnemar, score_intervals
+from tuning.evaluation.scores import (
+    Comparison,
+    Mistake,
+    PastEvaluation,
+    ScoreInterval,
+    Scores,
+    SplitScores,
+)
+from tuning.evaluation.statistics import accuracy_difference, mcnemar, score_intervals
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 20
@@ -37,23 +45,34 @@ class TestEvaluation:
         labels: the split's classes, int64 (n,), for the comparison with the exported formats.
     """
 
-    entries: dict[str, dict[str, Any]]
-    comparisons: dict[str, dict[str, Any]]
-    mistakes: list[dict[str, Any]]
+    entries: dict[str, Scores]
+    comparisons: dict[str, Comparison]
+    mistakes: list[Mistake]
     labels: Labels
 
 
-def evaluations_of(study: optuna.Study) -> list[dict[str, Any]]:
-    """The recorded evaluations of a study: `when`, and the numbers of the `trials`."""
-    return list(study.user_attrs.get(EVALUATIONS, []))
+def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
+    """The recorded evaluations of a study.
 
-
-def named_entries(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The entries of a manifest's models by the names to show; the best model is shown once if it
-    is the baseline.
+    Raises:
+        StudyError: the study's attribute was changed by another program.
     """
-    scores = manifest["scores"]
-    is_baseline = scores.get("baseline", {}).get("trial") == scores[BEST]["trial"]
+    recorded = study.user_attrs.get(EVALUATIONS, [])
+    try:
+        return [structure(evaluation, PastEvaluation) for evaluation in recorded]
+    except ValueError as error:
+        raise StudyError(
+            f"The attribute {EVALUATIONS} of study {study.study_name!r} must be as this program"
+            f" wrote it; {error}. Put the attribute back as it was."
+        ) from error
+
+
+def named_entries(document: SplitScores) -> dict[str, Scores]:
+    """The scores of a document's models by the names to show; the best model is shown once if it is
+    the baseline.
+    """
+    scores = document.scores
+    is_baseline = "baseline" in scores and scores["baseline"].trial == scores[BEST].trial
     names = {name: "exported model" if name == BEST else name for name in scores}
     models = (
         {"exported baseline": scores[BEST]}
@@ -61,8 +80,8 @@ def named_entries(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         else {names[name]: entry for name, entry in scores.items()}
     )
     return {
-        **{f"{name}, trial {entry['trial']}": entry for name, entry in models.items()},
-        **manifest["references"],
+        **{f"{name}, trial {entry.trial}": entry for name, entry in models.items()},
+        **document.references,
     }
 
 
@@ -94,20 +113,18 @@ def evaluate_on_test_split(
     test = corpus.split("test")
     predictions = {name: classify(test.texts) for name, classify in classifiers.items()}
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"when": when, "trials": dict(trials)}
-    study.set_user_attr(EVALUATIONS, [*evaluations_of(study), record])
+    evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
+    study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
     entries = {
         name: describe(test.labels, probabilities, class_names, seed=seed)
         for name, probabilities in predictions.items()
     }
     best = predictions[BEST]
     comparisons = {
-        name: {
-            "accuracy_difference": plain(
-                accuracy_difference(test.labels, best, probabilities, seed=seed)
-            ),
-            **mcnemar(test.labels, best, probabilities),
-        }
+        name: Comparison(
+            accuracy_difference=accuracy_difference(test.labels, best, probabilities, seed=seed),
+            **vars(mcnemar(test.labels, best, probabilities)),
+        )
         for name, probabilities in predictions.items()
         if trials.get(name) != trials[BEST]
     }
@@ -117,34 +134,26 @@ def evaluate_on_test_split(
 
 def describe(
     labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int
-) -> dict[str, Any]:
-    """A model's entry: its scores with their intervals, and its confusion matrix, as values for
-    JSON; undefined scores are None.
-    """
+) -> Scores:
+    """A model's scores with their intervals; undefined scores are None."""
     intervals = {
-        name: plain(interval)
+        name: ScoreInterval.of(interval)
         for name, interval in score_intervals(labels, probabilities, seed=seed).items()
     }
     by_class = {name: intervals.pop(f"f1_{number}") for number, name in enumerate(class_names)}
-    return {
-        "test": {name: interval["value"] for name, interval in intervals.items()},
-        "test_intervals": {
-            name: [interval["low"], interval["high"]] for name, interval in intervals.items()
+    return Scores(
+        test={name: interval.value for name, interval in intervals.items()},
+        test_intervals={
+            name: (interval.low, interval.high) for name, interval in intervals.items()
         },
-        "test_f1_by_class": by_class,
-        "test_confusion_matrix": confusion(labels, probabilities),
-    }
-
-
-def plain(interval: Interval) -> dict[str, float | None]:
-    """An interval as values for JSON: NaN becomes None."""
-    parts = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {name: None if math.isnan(value) else value for name, value in parts.items()}
+        test_f1_by_class=by_class,
+        test_confusion_matrix=confusion(labels, probabilities),
+    )
 
 
 def mistakes_of(
     labels: Labels, probabilities: Array, texts: Sequence[str], class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Mistake]:
     """The wrong predictions with the highest probabilities, at most `N_MISTAKES`, in descending
     order of probability.
     """
@@ -153,11 +162,11 @@ def mistakes_of(
     wrong = np.flatnonzero(predicted != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:N_MISTAKES]
     return [
-        {
-            "text": texts[row],
-            "label": class_names[labels[row]],
-            "predicted": class_names[predicted[row]],
-            "probability": float(confidence[row]),
-        }
+        Mistake(
+            text=texts[row],
+            label=class_names[labels[row]],
+            predicted=class_names[predicted[row]],
+            probability=float(confidence[row]),
+        )
         for row in rows
     ]

@@ -14,31 +14,41 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from tuning.config import DataConfig, StudyConfig
+from tuning import documents
+from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
+from tuning.data.data_card import DataCard
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, require_same_data
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
 from tuning.evaluation.references import Reference, references
+from tuning.evaluation.scores import (
+    PastEvaluation,
+    ReferenceScores,
+    ScoreInterval,
+    SplitScores,
+    TestDocument,
+)
 from tuning.evaluation.test_split import (
     BEST,
     Classifier,
     TestEvaluation,
     evaluate_on_test_split,
     evaluations_of,
-    plain,
 )
-from tuning.export.formats import write_forms
+from tuning.export.formats import model_input, write_forms
+from tuning.export.manifest import FullManifest, SearchFacts, WrittenForms
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Trained, retrain
 from tuning.export.versions import next_number, publish, recover
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
-from tuning.results import ResultsDir, StudyDir, read_json, translated, write_json, write_text
+from tuning.results import ResultsDir, StudyDir, translated, write_text
 from tuning.spaces.loading import SearchSpace, declare, find_space, require_same_space
 from tuning.study.lock import export_lock
+from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import (
     describe_versions,
@@ -55,14 +65,6 @@ logger = logging.getLogger(__name__)
 
 
 N_NAMED = 10
-CARD_FACTS = (
-    "class_counts",
-    "length_percentiles",
-    "unknown_share",
-    "n_duplicates",
-    "label_column",
-    "dropped",
-)
 
 
 def export_best(
@@ -73,7 +75,7 @@ def export_best(
     number: int | None = None,
     moved: dict[str, str] | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> FullManifest:
     """Write `best/` of a study; returns its manifest.
 
     `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export
@@ -87,9 +89,8 @@ def export_best(
             the trained model.
     """
     config, space = recorded_config(folder), recorded_space(folder)
-    config = replace(
-        config, data=DataConfig.from_dict({**config.to_dict()["data"], **(moved or {})})
-    )
+    moved_data: dict[str, Any] = dict(moved or {})
+    config = replace(config, data=replace(config.data, **moved_data))
     study = load_study(results, folder, storage_url=storage_url)
     try:
         summary = summarize(study, metric=config.metric)
@@ -110,12 +111,12 @@ def _export(
     results: ResultsDir,
     folder: StudyDir,
     progress: Progress | None,
-) -> dict[str, Any]:
-    record = read_json(folder.config_path)
+) -> FullManifest:
+    record = read_record(folder)
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
-    require_same_data(corpus, config, fingerprint=record["data_fingerprint"], doing="An export")
+    require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
     space_path = find_space(config.space)
-    _same_space(space_path, space, n_classes=len(corpus.card["class_names"]))
+    _same_space(space_path, space, n_classes=len(splits.class_names))
     trials = {BEST: best}
     if summary.baseline is not None:
         trials["baseline"] = summary.baseline
@@ -134,35 +135,32 @@ def _export(
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, test_texts, progress)
     seen = _look(study, trained, compared, config, corpus, test_texts, progress)
-    scored = describe_scores(trained, compared, seen, summary) | {
-        "test_looks": evaluations_of(study)
-    }
+    scored = describe_scores(trained, compared, seen, summary, looks=evaluations_of(study))
     number = next_number(folder.best_dir)
-    manifest = (
-        describe_export(trained[BEST], config, corpus, record) | scored | {"export_number": number}
-    )
-    manifest["search"] = describe_search(summary, best, config, folder)
     temporary = folder.best_dir.with_name("best.tmp")
     with translated(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-    manifest |= write_forms(
+    forms = write_forms(
         temporary,
         trained[BEST].model,
         trained[BEST].values,
         corpus,
-        manifest,
-        test_texts,
-        seen.labels,
-        progress,
+        test_texts=test_texts,
+        test_labels=seen.labels,
+        progress=progress,
     )
+    found = describe_search(summary, best, config, folder)
+    manifest = describe_export(
+        trained[BEST], config, corpus.card, record, scored=scored, forms=forms, search=found
+    )
+    manifest = replace(manifest, export_number=number)
     write_text(temporary / CARD, model_card(manifest))
-    manifest |= {"schema_version": MANIFEST_VERSION, "files": digests(temporary)}
-    write_json(temporary / MANIFEST, manifest)
+    manifest = replace(manifest, files=digests(temporary))
+    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     publish(temporary, folder.best_dir, number=number)
-    write_json(
-        folder.test_path, {**scored, "mistakes": seen.mistakes}
-    )  # not in the export: these are texts of the data
+    # The mistakes are not in the export, because they are texts of the data.
+    documents.write(folder.test_path, TestDocument(**vars(scored), mistakes=seen.mistakes))
     return manifest
 
 
@@ -220,7 +218,7 @@ def _look(
     """Every model's scores on the test split, read once for all of them."""
     if progress:
         progress("scoring the test split", 0.0)
-    class_names = corpus.card["class_names"]
+    class_names = corpus.card.class_names
     n_classes = len(class_names)
 
     def of_reference(reference: Reference) -> Classifier:
@@ -256,28 +254,31 @@ def describe_scores(
     compared: dict[str, Reference],
     seen: TestEvaluation,
     summary: Summary,
-) -> dict[str, Any]:
+    *,
+    looks: list[PastEvaluation],
+) -> SplitScores:
     """What validation and test split say of the study's models and of the references."""
-    return {
-        "scores": {
-            role: {**one.entry(summary), **seen.entries[role]} for role, one in trained.items()
+    return SplitScores(
+        scores={
+            role: one.model_scores(summary, seen.entries[role]) for role, one in trained.items()
         },
-        "references": {
-            name: {
-                "about": one.about,
-                "validation_accuracy": one.validation_accuracy,
-                "seconds": round(one.seconds, 1),
-                **seen.entries[name],
-            }
+        references={
+            name: ReferenceScores(
+                about=one.about,
+                validation_accuracy=one.validation_accuracy,
+                seconds=round(one.seconds, 1),
+                **vars(seen.entries[name]),
+            )
             for name, one in compared.items()
         },
-        "comparisons": seen.comparisons,
-    }
+        comparisons=seen.comparisons,
+        test_looks=looks,
+    )
 
 
 def describe_search(
     summary: Summary, best: FrozenTrial, config: StudyConfig, folder: StudyDir
-) -> dict[str, Any]:
+) -> SearchFacts:
     """How the exported configuration was found, and what its repeats on fresh seeds say of it."""
     found = Confirmation.load(folder)
     judgement, chosen = estimate(found) if found else None, best_of(summary, found)
@@ -285,47 +286,54 @@ def describe_search(
         next((one for one in found.finalists if one.trial == best.number), None) if found else None
     )
     mean = judgement.means.get(best.number) if judgement else None
-    return {
-        "sampler": config.sampler,
-        "pruner": config.pruner,
-        "n_trials": summary.counts,
-        "value": value_of(best),
-        "is_baseline": summary.baseline is best,
-        "is_confirmed_best": (
+    return SearchFacts(
+        sampler=config.sampler,
+        pruner=config.pruner,
+        n_trials=summary.counts,
+        value=value_of(best),
+        is_baseline=summary.baseline is best,
+        is_confirmed_best=(
             chosen is not None and chosen.is_confirmed and chosen.trial.number == best.number
         ),
-        "n_shared_seeds": judgement.n_shared if judgement else 0,
-        "repeats": {str(seed): value for seed, value in repeats.repeats.items()} if repeats else {},
-        "corrected_mean": plain(mean) if mean else None,
-    }
+        n_shared_seeds=judgement.n_shared if judgement else 0,
+        repeats={str(seed): value for seed, value in repeats.repeats.items()} if repeats else {},
+        corrected_mean=ScoreInterval.of(mean) if mean else None,
+    )
 
 
 def describe_export(
-    best: Trained, config: StudyConfig, corpus: Corpus, record: dict[str, Any]
-) -> dict[str, Any]:
-    """What the exported model is, and what it was made from."""
-    return {
-        "study": config.study,
-        "space": config.space,
-        "data": config.data.data,
-        "metric": config.metric,
-        "text_column": corpus.card["text_column"],
-        "class_names": corpus.card["class_names"],
-        "trial": best.trial.number,
-        "hyperparameters": best.values,
-        "epochs": best.epochs,
-        "seed": config.seed,
-        "input": {
-            "vocab_size": int(best.values["vocab_size"]),
-            "sequence_length": int(best.values["sequence_length"]),
-            "truncating": str(best.values.get("truncating", "pre")),
-        },
-        "n_rows": corpus.card["n_rows"],
-        "data_card": {name: corpus.card.get(name) for name in CARD_FACTS},
-        "majority_share": corpus.card["majority_share"],
-        "data_fingerprint": record["data_fingerprint"],
-        "space_fingerprint": record["space_fingerprint"],
-        "versions": describe_versions(),
-        "git_commit": git_commit(Path(__file__).parent),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    best: Trained,
+    config: StudyConfig,
+    card: DataCard,
+    record: StudyRecord,
+    *,
+    scored: SplitScores,
+    forms: WrittenForms,
+    search: SearchFacts,
+) -> FullManifest:
+    """What the exported model is, and what it was made from; without its number and files."""
+    return FullManifest(
+        **vars(scored),
+        **vars(forms),
+        files={},
+        study=config.study,
+        space=config.space,
+        data=config.data.data,
+        metric=config.metric,
+        text_column=card.text_column,
+        class_names=card.class_names,
+        trial=best.trial.number,
+        hyperparameters=best.values,
+        epochs=best.epochs,
+        seed=config.seed,
+        input=model_input(best.values),
+        n_rows=card.n_rows,
+        data_card=card.facts,
+        majority_share=card.majority_share,
+        data_fingerprint=record.data_fingerprint,
+        space_fingerprint=record.space_fingerprint,
+        versions=describe_versions(),
+        git_commit=git_commit(Path(__file__).parent),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        search=search,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,8 +14,10 @@ from tuning.data.files import Progress, utf8
 from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.statistics import accuracy_difference
+from tuning.export.manifest import AccuracyChange, MeasuredForm, WrittenForms
 from tuning.export.parity import prove
 from tuning.export.writers import Source, write_form
+from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS, VOCABULARY
 from tuning.results import translated
 from tuning.spaces.ranges import Values
@@ -50,11 +51,11 @@ def write_forms(
     model: keras.Model,
     values: Values,
     corpus: Corpus,
-    manifest: dict[str, Any],
+    *,
     test_texts: list[str],
     test_labels: Labels,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> WrittenForms:
     """Write every form, and compare each with the trained model on hostile texts and on some of the
     test split.
 
@@ -63,22 +64,24 @@ def write_forms(
     Raises:
         ExportError: a required form is among these.
     """
-    inputs, class_names = manifest["input"], manifest["class_names"]
-    words = corpus.words(inputs["vocab_size"])
+    inputs, class_names = model_input(values), corpus.card.class_names
+    words = corpus.words(inputs.vocab_size)
     with translated(folder):
         (folder / VOCABULARY).write_bytes("\n".join(words).encode())
         shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
     texts, labels = parity_texts(test_texts, test_labels)
     expected = pipeline_probabilities(model, values, texts, words=words, n_classes=len(class_names))
-    source = Source(model, words, inputs["sequence_length"], inputs["truncating"], class_names)
-    forms: dict[str, Any] = {}
+    source = Source(model, words, inputs.sequence_length, inputs.truncating, class_names)
+    forms: dict[str, MeasuredForm] = {}
     left_out: dict[str, str] = {}
     for number, (name, form) in enumerate(FORMS.items()):
         if progress:
             progress(f"writing and proving {form.path}", number / len(FORMS))
         path = folder / form.path
         try:
-            measured = _write_and_prove(folder, name, source, manifest, texts, labels, expected)
+            forms[form.path] = _write_and_prove(
+                folder, name, source, inputs=inputs, texts=texts, labels=labels, expected=expected
+            )
         except ExportError as error:
             _remove(path)
             if name in REQUIRED and (
@@ -86,20 +89,21 @@ def write_forms(
             ):  # Keras loads no class of the search space
                 raise
             left_out[form.path] = str(error).replace(f"{folder.absolute()}/", "")
-            continue
-        forms[form.path] = {
-            "form": name,
-            "takes": form.takes,
-            "needs": list(form.needs),
-            "bytes": _size(path),
-            **measured,
-        }
     limits = [
         f"The model gives NaN for {text[:40]!r}."
         for text, row in zip(texts, expected, strict=True)
         if np.isnan(row).any()
     ]
-    return {"forms": forms, "left_out": left_out, "limits": limits, "n_parity_texts": len(texts)}
+    return WrittenForms(forms=forms, left_out=left_out, limits=limits, n_parity_texts=len(texts))
+
+
+def model_input(values: Values) -> ModelInput:
+    """How texts become the input of a model of these hyperparameters."""
+    return ModelInput(
+        vocab_size=int(values["vocab_size"]),
+        sequence_length=int(values["sequence_length"]),
+        truncating=str(values.get("truncating", "pre")),
+    )
 
 
 def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
@@ -116,23 +120,31 @@ def _write_and_prove(
     folder: Path,
     name: str,
     source: Source,
-    manifest: dict[str, Any],
+    *,
+    inputs: ModelInput,
     texts: list[str],
     labels: Labels,
     expected: Array,
-) -> dict[str, Any]:
-    path = folder / FORMS[name].path
+) -> MeasuredForm:
+    form = FORMS[name]
+    path = folder / form.path
     with translated(path):
         write_form(name, source, path)
-    found, measured = prove(folder, name, manifest, texts, expected)
-    if FORMS[name].tolerance is None:
-        measured["accuracy"] = accuracy_change(
-            labels, found[len(HOSTILE_TEXTS) :], expected[len(HOSTILE_TEXTS) :]
-        )
-    return measured
+    found, measured = prove(folder, name, inputs=inputs, texts=texts, expected=expected)
+    hostile = len(HOSTILE_TEXTS)
+    return MeasuredForm(
+        **vars(measured),
+        form=name,
+        takes=form.takes,
+        needs=list(form.needs),
+        bytes=_size(path),
+        accuracy=accuracy_change(labels, found[hostile:], expected[hostile:])
+        if form.tolerance is None
+        else None,
+    )
 
 
-def accuracy_change(labels: Labels, found: Array, expected: Array) -> dict[str, float]:
+def accuracy_change(labels: Labels, found: Array, expected: Array) -> AccuracyChange:
     """What a form's accuracy is on texts of the test split, beside the trained model's.
 
     Raises:
@@ -144,14 +156,14 @@ def accuracy_change(labels: Labels, found: Array, expected: Array) -> dict[str, 
             f"Its accuracy must not be lower by more than {MAX_INT8_LOSS}; on {len(labels)} test"
             f" texts it is by {-change.value:.4f}."
         )
-    return {
-        "of_the_model": float(np.mean(expected.argmax(axis=1) == labels)),
-        "of_the_form": float(np.mean(found.argmax(axis=1) == labels)),
-        "change": change.value,
-        "change_low": change.low,
-        "change_high": change.high,
-        "same_label_share": float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1))),
-    }
+    return AccuracyChange(
+        of_the_model=float(np.mean(expected.argmax(axis=1) == labels)),
+        of_the_form=float(np.mean(found.argmax(axis=1) == labels)),
+        change=change.value,
+        change_low=change.low,
+        change_high=change.high,
+        same_label_share=float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1))),
+    )
 
 
 def pipeline_probabilities(

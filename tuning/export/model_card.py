@@ -4,6 +4,7 @@ in its front matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
+from tuning.export.manifest import FullManifest, MeasuredForm
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
@@ -36,96 +38,96 @@ FORM_COLUMNS = (
 )
 
 
-def form_rows(manifest: dict[str, Any]) -> list[list[str]]:
+def form_rows(manifest: FullManifest) -> list[list[str]]:
     """Return a row of text for each form, with the columns `FORM_COLUMNS`."""
     return [
         [
             name,
-            form["takes"],
-            ", ".join(PACKAGES[module] for module in form["needs"]),
-            f"{form['bytes'] / 1e6:.1f}",
-            f"{form['max_difference']:.1e}",
-            f"{form['latency_ms']:.2f}",
-            f"{form['first_answer_seconds']:.2f}",
-            f"{form['memory_mb']:.0f}",
+            form.takes,
+            ", ".join(PACKAGES[module] for module in form.needs),
+            f"{form.bytes / 1e6:.1f}",
+            f"{form.max_difference:.1e}",
+            f"{form.latency_ms:.2f}",
+            f"{form.first_answer_seconds:.2f}",
+            f"{form.memory_mb:.0f}",
         ]
-        for name, form in manifest["forms"].items()
+        for name, form in manifest.forms.items()
     ]
 
 
-def model_card(manifest: dict[str, Any]) -> str:
+def model_card(manifest: FullManifest) -> str:
     """Return the card of an export: what the model is, its scores, how it was found, and how to
     load each form.
     """
-    return render("tuning.export", "model_card.md", **_values(manifest))
+    return render("tuning.export", "model_card.md", **_context(manifest))
 
 
-def _values(manifest: dict[str, Any]) -> dict[str, Any]:
+def _context(manifest: FullManifest) -> dict[str, Any]:
     """The values of the template; nothing else reads the manifest."""
     names = (
         "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
     )  # fmt: skip
-    data_card, forms, search = manifest["data_card"], manifest["forms"], manifest["search"]
-    mean = search["corrected_mean"]
+    data_card, forms, search = manifest.data_card, manifest.forms, manifest.search
+    mean = search.corrected_mean
     return {
-        **{name: manifest[name] for name in names},
+        **{name: getattr(manifest, name) for name in names},
         "front_matter": _front_matter(manifest),
         "data_name": _data_name(manifest),
         "train_counts": list(
-            zip(manifest["class_names"], data_card["class_counts"]["train"], strict=True)
+            zip(manifest.class_names, data_card.class_counts["train"], strict=True)
         ),
-        "lengths": data_card["length_percentiles"],
-        "n_evaluations": len(manifest["test_looks"]),
+        "lengths": data_card.length_percentiles,
+        "n_evaluations": len(manifest.test_looks),
         "scores": _score_rows(manifest),
-        "corrected_mean": interval_text(mean["value"], mean["low"], mean["high"]) if mean else "",
+        "corrected_mean": interval_text(mean.value, mean.low, mean.high) if mean else "",
         "min_seeds": MIN_ROUNDS,
         "hyperparameters": [
-            (name, value_text(value)) for name, value in sorted(manifest["hyperparameters"].items())
+            (name, value_text(value)) for name, value in sorted(manifest.hyperparameters.items())
         ],
         "form_columns": FORM_COLUMNS,
         "form_rows": form_rows(manifest),
         "int8": _int8(forms),
-        "left_out": manifest["left_out"].items(),
+        "left_out": manifest.left_out.items(),
         "loading": [
-            (name, form["form"].removesuffix("_int8"), _packages(form, manifest["versions"]))
+            (name, form.form.removesuffix("_int8"), _packages(form, manifest.versions))
             for name, form in forms.items()
         ],
-        "has_token_ids": any(form["takes"] == TOKEN_IDS for form in forms.values()),
+        "has_token_ids": any(form.takes == TOKEN_IDS for form in forms.values()),
     }
 
 
-def _front_matter(manifest: dict[str, Any]) -> str:
+def _front_matter(manifest: FullManifest) -> str:
     """The front matter as YAML, without the licence, which has a comment."""
-    test = manifest["scores"][BEST]["test"]
+    test = manifest.scores[BEST].test
     data_name = _printable(_data_name(manifest))
     metrics = [
-        {"type": name, "value": round(test[name], 4), "name": f"Test {name}"}
+        {"type": name, "value": round(value, 4), "name": f"Test {name}"}
         for name in ("accuracy", "f1")
-        if test[name] is not None
+        if (value := test[name]) is not None
     ]
     result = {
         "task": {"type": "text-classification"},
         "dataset": {"name": data_name, "type": data_name, "split": "test"},
         "metrics": metrics,
     }
-    tags = [tag for name, tag in TAGS.items() if name in manifest["forms"]]
+    tags = [tag for name, tag in TAGS.items() if name in manifest.forms]
     fields = {
         "library_name": "keras",
         "pipeline_tag": "text-classification",
         "tags": ["text-classification", *tags],
         "metrics": ["accuracy", "f1"],
-        "model-index": [{"name": _printable(manifest["study"]), "results": [result]}],
+        "model-index": [{"name": _printable(manifest.study), "results": [result]}],
     }
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _data_name(manifest: dict[str, Any]) -> str:
+def _data_name(manifest: FullManifest) -> str:
     """The name of the data; of an absolute path the last part, because a card is copied to other
     machines.
     """
-    data = str(manifest["data"])
-    return Path(data).name if Path(data).is_absolute() else data
+    path = Path(manifest.data)
+    return path.name if path.is_absolute() else manifest.data
 
 
 def _printable(text: str) -> str:
@@ -133,34 +135,27 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _score_rows(manifest: dict[str, Any]) -> list[list[str]]:
+def _score_rows(manifest: FullManifest) -> list[list[str]]:
     """A row of text for each model that was evaluated on the test split."""
     return [
-        [
-            name,
-            *(
-                interval_text(entry["test"][score], *entry["test_intervals"][score])
-                for score in CARD_SCORES
-            ),
-        ]
+        [name, *(interval_text(*entry.interval(score)) for score in CARD_SCORES)]
         for name, entry in named_entries(manifest).items()
     ]
 
 
-def _int8(forms: dict[str, Any]) -> dict[str, str] | None:
+def _int8(forms: Mapping[str, MeasuredForm]) -> dict[str, str] | None:
     """The effect of int8 weights on the accuracy, as text; None without that form."""
-    if "model_int8.tflite" not in forms:
+    form = forms.get("model_int8.tflite")
+    if form is None or form.accuracy is None:
         return None
-    accuracy = forms["model_int8.tflite"]["accuracy"]
+    accuracy = form.accuracy
     return {
-        "change": interval_text(
-            *(accuracy[name] for name in ("change", "change_low", "change_high"))
-        ),
-        "same_labels": f"{accuracy['same_label_share']:.2%}",
+        "change": interval_text(accuracy.change, accuracy.change_low, accuracy.change_high),
+        "same_labels": f"{accuracy.same_label_share:.2%}",
     }
 
 
-def _packages(form: dict[str, Any], versions: dict[str, str]) -> list[str]:
+def _packages(form: MeasuredForm, versions: dict[str, str]) -> list[str]:
     """The packages that a form needs, with the versions that its parity was checked with."""
-    packages = [PACKAGES[module] for module in form["needs"]]
+    packages = [PACKAGES[module] for module in form.needs]
     return [f"{package} {versions[package]}" for package in packages]

@@ -1,9 +1,9 @@
 """Prove a form of an export: loaded in a fresh process that has its runtime alone, it gives the
 trained model's probabilities.
 
-`python -m tuning.export.parity FOLDER FORM` is that process. It reads a manifest and texts from
-standard input, and writes their probabilities, in one batch and each text alone, and what loading
-and answering took, as JSON.
+`python -m tuning.export.parity FOLDER FORM` is that process. It reads texts, and how they
+become the model's input, from standard input. It writes as JSON the probabilities of the texts, in
+one batch and each text alone, and what loading and answering took.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
+from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, TuningError
 from tuning.evaluation.metrics import Array
-from tuning.inference.load import load
+from tuning.inference.load import load_unverified
+from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS
 
 RUNTIMES = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert")
@@ -31,11 +34,24 @@ MAX_SECONDS = 900  # of a proof; the slowest form that was seen, on a busy machi
 N_CALLS, N_WARM_UP_CALLS = 30, 3  # of a single text
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """What a fresh process measured of a form: the largest difference to the trained model's
+    probabilities, the time of the first answer (with the import of the runtime) and of one text,
+    the texts a second of one batch, and the memory.
+    """
+
+    max_difference: float
+    first_answer_seconds: float
+    latency_ms: float
+    texts_per_second: int
+    memory_mb: int
+
+
 def prove(
-    folder: Path, form: str, manifest: dict[str, Any], texts: list[str], expected: Array
-) -> tuple[Array, dict[str, Any]]:
-    """A form's probabilities of the texts, and what it measured: `max_difference` to the expected
-    ones, and the process's own figures.
+    folder: Path, form: str, *, inputs: ModelInput, texts: list[str], expected: Array
+) -> tuple[Array, Measurements]:
+    """A form's probabilities of the texts, and its measurements.
 
     Every text is given in one batch with all others, and alone: a model that reads the padding may
     answer differently.
@@ -43,7 +59,9 @@ def prove(
     Raises:
         ExportError: the form can't be loaded, or differs by more than its tolerance.
     """
-    found, alone, measured = _ask(folder, form, manifest, texts)
+    request = {"input": unstructure(inputs), "n_classes": expected.shape[1], "texts": texts}
+    answer = _ask(folder, form, json.dumps(request), n_texts=len(texts))
+    found, alone = np.array(answer.pop("probabilities")), np.array(answer.pop("alone"))
     tolerance = FORMS[form].tolerance
     largest = 0.0
     for given, answers in (("in a batch", found), ("alone", alone)):
@@ -58,12 +76,11 @@ def prove(
                 f" {len(texts)}, given {given}."
             )
         largest = max(largest, difference)
-    return found, {"max_difference": largest, **measured}
+    return found, structure({"max_difference": largest, **answer}, Measurements)
 
 
-def _ask(
-    folder: Path, form: str, manifest: dict[str, Any], texts: list[str]
-) -> tuple[Array, Array, dict[str, Any]]:
+def _ask(folder: Path, form: str, request: str, *, n_texts: int) -> Any:
+    """The answer of the fresh process."""
     command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), form]
     root = str(Path(__file__).resolve().parents[2])
     env = {
@@ -71,7 +88,6 @@ def _ask(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
     }
-    request = json.dumps({"manifest": manifest, "texts": texts})
     try:
         done = subprocess.run(
             command,
@@ -84,12 +100,11 @@ def _ask(
         )
     except subprocess.TimeoutExpired as error:
         raise ExportError(
-            f"{FORMS[form].path} must answer {len(texts)} texts within {MAX_SECONDS} s; it did not."
+            f"{FORMS[form].path} must answer {n_texts} texts within {MAX_SECONDS} s; it did not."
         ) from error
     if done.returncode != 0:
         raise ExportError((done.stderr.strip().splitlines() or ["no message"])[-1])
-    answer = json.loads(done.stdout)
-    return np.array(answer.pop("probabilities")), np.array(answer.pop("alone")), answer
+    return json.loads(done.stdout)
 
 
 def main(folder: str, form: str) -> None:
@@ -101,7 +116,10 @@ def main(folder: str, form: str) -> None:
     texts = request["texts"]
     started = time.perf_counter()
     try:
-        probabilities = load(Path(folder), form=form, manifest=request["manifest"])
+        inputs = structure(request["input"], ModelInput)
+        probabilities = load_unverified(
+            Path(folder), form, inputs=inputs, n_classes=request["n_classes"]
+        )
     except TuningError as error:
         sys.exit(str(error))
     probabilities(texts[:1])

@@ -16,6 +16,7 @@ from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import ExportError
+from tuning.evaluation.scores import ModelScores, Scores
 from tuning.evaluation.test_split import Classifier
 from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
@@ -54,15 +55,17 @@ class Trained:
             self.model, prediction.make_view(self.model, self.values, texts), n_classes=n_classes
         )
 
-    def entry(self, summary: Summary) -> dict[str, Any]:
-        """What the search knows of it, as plain values."""
+    def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
+        """Its scores on the test split, with its value in the search."""
         name = f"validation_{summary.metric.removeprefix('val_')}"
-        return {
-            "trial": self.trial.number,
-            "epochs": self.epochs,
-            name: value_of(self.trial),
-            "seconds": round(self.seconds, 1),
-        }
+        validation: dict[str, Any] = {name: value_of(self.trial)}
+        return ModelScores(
+            **vars(scores),
+            trial=self.trial.number,
+            epochs=self.epochs,
+            seconds=round(self.seconds, 1),
+            **validation,
+        )
 
 
 def retrain(

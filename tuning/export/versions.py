@@ -20,10 +20,8 @@ N_KEPT = 2  # earlier exports: some ten MB each
 def next_number(best: Path) -> int:
     """The number of the next export of a study, from 1."""
     current = 0
-    with contextlib.suppress(
-        ExportError, TypeError, ValueError
-    ):  # missing, of an earlier version, or changed
-        current = int(read_manifest(best).get("export_number", 0))
+    with contextlib.suppress(ExportError):  # missing, of an earlier version, or changed
+        current = read_manifest(best).export_number or 0
     stands = int(best.exists())  # it will move to the number before the next, which must be free
     return 1 + max(current, stands, *(number + stands for number in earlier(best)), 0)
 
@@ -82,7 +80,7 @@ def is_whole(folder: Path) -> bool:
         return False
     try:
         manifest = read_manifest(folder)
-        verify(folder, manifest, manifest["files"].keys() - {CARD})
+        verify(folder, manifest, manifest.files.keys() - {CARD})
     except ExportError:
         return False
     return True

@@ -4,16 +4,15 @@ the form needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tuning.errors import ArgumentError, ExportError
 from tuning.evaluation.metrics import Array, class_probabilities
-from tuning.inference.manifest import read_manifest, verify
+from tuning.inference.manifest import Manifest, ModelInput, read_manifest, verify
 from tuning.inference.runtimes import FORMS, TOKEN_IDS, VOCABULARY, load_form
 
 BATCH_SIZE = 256
@@ -34,7 +33,7 @@ def load(
     folder: Path,
     *,
     form: str = "keras",
-    manifest: dict[str, Any] | None = None,
+    manifest: Manifest | None = None,
     n_threads: int | None = None,
 ) -> Probabilities:
     """A function from texts to class probabilities, float64 array (n_texts, n_classes).
@@ -51,12 +50,24 @@ def load(
     manifest = read_manifest(folder) if manifest is None else manifest
     path = FORMS[form].path
     if not (folder / path).exists():
-        reason = manifest["left_out"].get(path, "it is missing")
+        reason = manifest.left_out.get(path, "it is missing")
         raise ExportError(f"{folder} must hold {path}; {reason}.")
-    if "files" in manifest:  # not yet where an export is being proven
-        verify(folder, manifest, [path, *([VOCABULARY] if FORMS[form].takes == TOKEN_IDS else [])])
-    run = load_form(folder, form, inputs=manifest["input"], n_threads=n_threads)
-    n_classes = len(manifest["class_names"])
+    verify(folder, manifest, [path, *([VOCABULARY] if FORMS[form].takes == TOKEN_IDS else [])])
+    n_classes = len(manifest.class_names)
+    return load_unverified(
+        folder, form, inputs=manifest.input, n_classes=n_classes, n_threads=n_threads
+    )
+
+
+def load_unverified(
+    folder: Path, form: str, *, inputs: ModelInput, n_classes: int, n_threads: int | None = None
+) -> Probabilities:
+    """The function of `load` for a folder that has no manifest yet.
+
+    Raises:
+        ExportError: the form can't be loaded.
+    """
+    run = load_form(folder, form, inputs=inputs, n_threads=n_threads)
 
     def probabilities(texts: Sequence[str]) -> Array:
         parts = [
@@ -71,13 +82,11 @@ def load(
     return probabilities
 
 
-def fastest_form(manifest: dict[str, Any]) -> str:
-    """The form to predict with: ONNX, which loads in less than a second, else Keras, else the
-    SavedModel.
+def fastest_form(paths: Collection[str]) -> str:
+    """The form to predict with, of an export's forms at these paths: ONNX, which loads in less than
+    a second, else Keras, else the SavedModel.
     """
-    known = [
-        name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in manifest["forms"]
-    ]
+    known = [name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in paths]
     return known[0] if known else "keras"
 
 
@@ -93,8 +102,8 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     from tuning.data.sources import clean
 
     manifest = read_manifest(folder)
-    names = manifest["class_names"]
-    probabilities = load(folder, form=fastest_form(manifest), manifest=manifest)
+    names = manifest.class_names
+    probabilities = load(folder, form=fastest_form(manifest.forms), manifest=manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tuning.data.tokenizer import make_encoder, padded
 from tuning.errors import ExportError
+from tuning.inference.manifest import ModelInput
 
 VOCABULARY = "vocabulary.txt"
 RAW_TEXT, TOKEN_IDS = "raw text", "token ids"
@@ -48,12 +49,11 @@ FORMS = {
 
 
 def load_form(
-    folder: Path, form: str, *, inputs: dict[str, Any], n_threads: int | None = None
+    folder: Path, form: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
     """A function from texts to the model's own output.
 
-    `inputs`: `vocab_size`, `sequence_length` and `truncating` of the manifest. `n_threads` is for
-    ONNX and LiteRT; by default all cores.
+    `n_threads` is for ONNX and LiteRT; by default all cores.
 
     Raises:
         ExportError: the runtime is not installed, or can't load the form.
@@ -76,11 +76,17 @@ def load_form(
 class Tokenizer:
     """The export's own tokeniser, for batches."""
 
-    def __init__(self, vocabulary: Path, inputs: dict[str, Any]) -> None:
-        self.sequence_length: int = _loaded(
-            lambda: int(inputs["sequence_length"]), vocabulary.with_name("export.json")
+    def __init__(self, vocabulary: Path, inputs: ModelInput) -> None:
+        self.sequence_length = inputs.sequence_length
+        self._encode = _loaded(
+            lambda: make_encoder(
+                vocabulary,
+                vocab_size=inputs.vocab_size,
+                sequence_length=inputs.sequence_length,
+                truncating=inputs.truncating,
+            ),
+            vocabulary,
         )
-        self._encode = _loaded(lambda: make_encoder(vocabulary, **inputs), vocabulary)
 
     def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
         """Ids int32 (n_texts, length); without a length they are padded to the longest text."""

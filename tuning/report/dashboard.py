@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -19,6 +19,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from tuning.config import StudyConfig, sign
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
+from tuning.data.data_card import DataCard
 from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
 from tuning.results import ResultsDir, StudyDir, translated, visible, write_text
@@ -38,7 +39,7 @@ def annotate(
     summary: Summary,
     *,
     folder: StudyDir,
-    card: dict[str, Any],
+    card: DataCard,
     space: SearchSpace,
     with_figures: bool = True,
 ) -> None:
@@ -59,21 +60,21 @@ def annotate(
 def note(
     summary: Summary,
     *,
-    card: dict[str, Any],
+    card: DataCard,
     space: SearchSpace,
     confirmation: Confirmation | None = None,
 ) -> str:
     """Return the study's note in Markdown; text from the data and the search space is escaped."""
-    counts = [sum(counts) for counts in zip(*card["class_counts"].values(), strict=True)]
+    counts = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
     return render(
         "tuning.report",
         "note.md",
         verdict=verdict(summary, confirmation),
         advice=[entry.sentence for entry in advise(summary, space, card, confirmation)],
         card=card,
-        n_rows=sum(card["n_rows"].values()),
-        data_name=card.get("data", ""),
-        classes=list(zip(card["class_names"], counts, strict=True)),
+        n_rows=sum(card.n_rows.values()),
+        data_name=card.data or "",
+        classes=list(zip(card.class_names, counts, strict=True)),
         space=space,
     )
 
@@ -165,7 +166,7 @@ class DashboardDrawing:
             return
         path = session.folder.confusion_path(trial.number)
         title = f"Trial {trial.number}, validation"
-        names = session.corpus.card["class_names"]
+        names = session.corpus.card.class_names
         write_text(path, confusion_svg(result.confusion, names, title=title))
         # The Dashboard finds artifacts in the results folder of the machine that created the study.
         if session.coordinator == FIRST_COORDINATOR:

@@ -13,6 +13,7 @@ from typing import Any
 from scipy import stats
 
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.data_card import DataCard
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, value_text
@@ -45,7 +46,7 @@ class Advice:
 def advise(
     summary: Summary,
     space: SearchSpace,
-    card: dict[str, Any],
+    card: DataCard,
     confirmation: Confirmation | None = None,
 ) -> list[Advice]:
     """Return all advice on a study's ranges; `card` is the data card."""
@@ -90,17 +91,17 @@ def near_bounds(
     return advice
 
 
-def dead_ranges(space: SearchSpace, card: dict[str, Any]) -> list[Advice]:
+def dead_ranges(space: SearchSpace, card: DataCard) -> list[Advice]:
     """Return advice on vocabularies larger than the corpus has words, and on sequences longer than
     the 99th percentile of the texts.
     """
     limits = {
         "vocab_size": (
-            int(card["n_words"]) + FIRST_WORD_ID,
+            card.n_words + FIRST_WORD_ID,
             "words in the training split, padding and unknown included",
         ),
         "sequence_length": (
-            int(card["length_percentiles"][PERCENTILE]),
+            card.length_percentiles[PERCENTILE],
             "tokens in 99 % of the texts",
         ),
     }

@@ -14,7 +14,10 @@ import plotly.io
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.corpus import Corpus
+from tuning.data.data_card import DataCard
 from tuning.data.prepare import prepare_corpus
+from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
 from tuning.report.finalists import finalist_rows
@@ -33,8 +36,9 @@ from tuning.report.tables import (
     trial_rows,
     trials_table,
 )
-from tuning.results import ResultsDir, StudyDir, read_json, write_text
+from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
+from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -54,13 +58,9 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
     summary.require_complete("a report")
-    record = read_json(folder.config_path)
-    card_path = results.cache_dir(record["data_fingerprint"]) / "data_card.json"
-    card = (
-        read_json(card_path)
-        if card_path.exists()
-        else prepare_corpus(config, results=results)[0].card
-    )
+    record = read_record(folder)
+    cache = Corpus(results.cache_dir(record.data_fingerprint))
+    card = cache.card if cache.is_written else prepare_corpus(config, results=results)[0].card
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
@@ -79,14 +79,11 @@ def page(
     config: StudyConfig,
     space: SearchSpace,
     folder: StudyDir,
-    record: dict[str, Any],
-    card: dict[str, Any],
+    record: StudyRecord,
+    card: DataCard,
 ) -> str:
-    """Return the whole page as HTML.
-
-    `record` is the content of `study.json`, `card` the data card.
-    """
-    confirmation = Confirmation.load(folder)
+    """Return the whole page as HTML."""
+    confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     names = list(dict.fromkeys(item.name for item in space.searched))
     *plots, cost_plot = [
         (title, sentence, None if figure is None else plot_html(figure))
@@ -102,7 +99,7 @@ def page(
         metric=config.metric,
         verdict=verdict(summary, confirmation),
         finalists=_finalists(confirmation),
-        test=_test(read_json(folder.test_path)) if folder.test_path.exists() else None,
+        test=_test(test) if test else None,
         n_best=min(N_TABLE, len(summary.ranked)),
         best=table(*narrow(*best_rows(summary, space, confirmation), names)),
         plots=plots,
@@ -146,32 +143,26 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     return f"{saved} {' '.join(missed) or unknown}"
 
 
-def _test(test: dict[str, Any]) -> dict[str, Any]:
-    """The evaluations on the test split, out of the content of `test.json`: sentences, the table of
-    scores, the times of the evaluations, and the table of the best model's surest mistakes.
+def _test(test: TestDocument) -> dict[str, Any]:
+    """The evaluations on the test split: sentences, the table of scores, the times of the
+    evaluations, and the table of the best model's surest mistakes.
     """
     scores = [
-        [
-            name,
-            *(
-                interval_text(entry["test"][score], *entry["test_intervals"][score])
-                for score in TEST_SCORES
-            ),
-        ]
+        [name, *(interval_text(*entry.interval(score)) for score in TEST_SCORES)]
         for name, entry in named_entries(test).items()
     ]
     mistakes = [
-        [mistake["label"], mistake["predicted"], f"{mistake['probability']:.3f}", mistake["text"]]
-        for mistake in test["mistakes"]
+        [mistake.label, mistake.predicted, f"{mistake.probability:.3f}", mistake.text]
+        for mistake in test.mistakes
     ]
-    n_times = len(test["test_looks"])
+    n_times = len(test.test_looks)
     return {
         "comparisons": [
-            comparison(name, values, trial=test["scores"][BEST]["trial"])
-            for name, values in test["comparisons"].items()
+            comparison(name, values, trial=test.scores[BEST].trial)
+            for name, values in test.comparisons.items()
         ],
         "scores": table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
-        f"{', '.join(look['when'] for look in test['test_looks'])}.",
+        f"{', '.join(look.when for look in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
     }

@@ -5,7 +5,6 @@ split, and what pruning saved and missed.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from scipy import stats
 
@@ -13,6 +12,7 @@ from tuning.config import sign
 from tuning.confirmation.estimates import RESOLUTION, Estimates, estimate
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
+from tuning.evaluation.scores import Comparison
 from tuning.evaluation.statistics import LEVEL
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
@@ -70,22 +70,22 @@ def _front_sentence(summary: Summary) -> str:
     return f" On the Pareto front: trials {numbers}. make export-best TRIAL=N takes one of them."
 
 
-def comparison(name: str, result: dict[str, Any], *, trial: int) -> str:
+def comparison(name: str, result: Comparison, *, trial: int) -> str:
     """Return a sentence that compares the exported model with another model on the test split.
 
     `result` is the comparison with the model `name`: the difference of the accuracies and the
     p-value. `trial` is the trial of the exported model.
     """
-    change = result["accuracy_difference"]
+    change = result.accuracy_difference
     size = (
-        f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] accuracy, McNemar's"
-        f" p = {result['p_value']:.2g}"
+        f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] accuracy, McNemar's"
+        f" p = {result.p_value:.2g}"
     )
-    if change["low"] > 0:
+    if change.low > 0:
         return (
             f"The exported model (trial {trial}) is ahead of the {name} on the test split: {size}."
         )
-    if change["high"] < 0:
+    if change.high < 0:
         return f"The exported model (trial {trial}) is behind the {name} on the test split: {size}."
     return (
         f"The exported model (trial {trial}) can't be distinguished from the {name} on the test"

@@ -15,9 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import SPLITS, StudyConfig
 from tuning.confirmation.rounds import Confirmation
+from tuning.data.data_card import DataCard
 from tuning.results import no_formula
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
+from tuning.study.record import StudyRecord
 from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import is_pruned_early, value_of, values_of
 
@@ -200,57 +202,52 @@ def clock_sentence(summary: Summary) -> str:
     return f"Seconds by phase of all trials: {seconds} (storage is the coordinator's).{share}"
 
 
-def data_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
+def data_rows(card: DataCard) -> list[tuple[str, str]]:
     """Return the data card as pairs of a name and a text."""
-    totals = [sum(counts) for counts in zip(*card["class_counts"].values(), strict=True)]
-    n_rows = sum(card["n_rows"].values())
-    dropped = [f"{n:,} rows {why}" for why, n in card.get("dropped", {}).items()]
-    if card.get("n_broken_lines"):
-        dropped.append(
-            f"{card['n_broken_lines']:,} broken lines, the first {card['broken_lines'][0]}"
-        )
+    totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
+    n_rows = sum(card.n_rows.values())
+    dropped = [f"{n:,} rows {why}" for why, n in (card.dropped or {}).items()]
+    if card.n_broken_lines and card.broken_lines:
+        dropped.append(f"{card.n_broken_lines:,} broken lines, the first {card.broken_lines[0]}")
     return [
         (
             "source",
-            (
-                f"{card.get('data', '')}, columns {card.get('text_column', '')} and"
-                f" {card.get('label_column', '')}"
-            ),
+            (f"{card.data or ''}, columns {card.text_column or ''} and {card.label_column or ''}"),
         ),
         (
             "rows",
-            f"{n_rows:,}: " + ", ".join(f"{name} {card['n_rows'][name]:,}" for name in SPLITS),
+            f"{n_rows:,}: " + ", ".join(f"{name} {card.n_rows[name]:,}" for name in SPLITS),
         ),
         (
             "classes",
             ", ".join(
                 f"{name} {n:,} ({n / n_rows:.1%})"
-                for name, n in zip(card["class_names"], totals, strict=True)
+                for name, n in zip(card.class_names, totals, strict=True)
             ),
         ),
         ("left out", "; ".join(dropped) or "nothing"),
         (
             "tokens per text",
-            ", ".join(f"{p}% {n:,}" for p, n in _by_size(card["length_percentiles"])),
+            ", ".join(f"{p}% {n:,}" for p, n in _by_size(card.length_percentiles)),
         ),
-        ("words", f"{card['n_words']:,} different words in the training split"),
+        ("words", f"{card.n_words:,} different words in the training split"),
         (
             "unknown tokens",
             ", ".join(
                 f"{share:.1%} with {int(size):,} rows"
-                for size, share in _by_size(card["unknown_share"])
+                for size, share in _by_size(card.unknown_share)
             ),
         ),
         (
             "duplicates",
-            f"{card['n_duplicates']:,} further copies of texts, each in the split of the first",
+            f"{card.n_duplicates:,} further copies of texts, each in the split of the first",
         ),
-        ("fingerprint", card["fingerprint"]),
+        ("fingerprint", card.fingerprint),
     ]
 
 
 def record_rows(
-    config: StudyConfig, record: dict[str, Any], *, n_trials: int
+    config: StudyConfig, record: StudyRecord, *, n_trials: int
 ) -> list[tuple[str, str]]:
     """Return the facts that are needed to repeat a study, as pairs of a name and a text."""
     objectives = (
@@ -276,13 +273,13 @@ def record_rows(
     flags |= _given({name: value for name, value in data.items() if name != "drop-stars"})
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return [
         ("command", f"python -m tuning tune {shlex.join(words)}"),
-        ("created", record["created"]),
+        ("created", record.created),
         ("versions", versions),
-        ("git commit", record.get("git_commit") or "none"),
-        ("fingerprints", f"data {record['data_fingerprint']}, space {record['space_fingerprint']}"),
+        ("git commit", record.git_commit or "none"),
+        ("fingerprints", f"data {record.data_fingerprint}, space {record.space_fingerprint}"),
     ]
 
 

@@ -17,13 +17,14 @@ from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, release_memory, require_same_data
 from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason
-from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.finalists import DEFAULT_TERMS, Terms, begin
 from tuning.search.loop import TICK_SECONDS
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
 from tuning.study.lock import study_lock
+from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
@@ -90,7 +91,7 @@ def confirm(
         with study_lock(folder):
             start_early(workers.pool, log_path=folder.log_path)
             corpus = prepare_corpus(config, results=results, progress=hooks.progress)[0]
-            fingerprint = read_json(folder.config_path)["data_fingerprint"]
+            fingerprint = read_record(folder).data_fingerprint
             require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
             release_memory()
             if hooks.progress:
@@ -139,7 +140,7 @@ def confirm_within(
 def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
     """The file of a study's space, which must still declare what it declared."""
     path = find_space(config.space)
-    declared = declared_space(pool, path, n_classes=len(corpus.card["class_names"]))
+    declared = declared_space(pool, path, n_classes=len(corpus.card.class_names))
     require_same_space(SearchSpace.from_dict(declared), space, path=path, doing="A confirmation")
     return path
 

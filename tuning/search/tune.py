@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def tune(
         start_early(workers.pool, log_path=folder.log_path)
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
-        space = _declared(pool, space_path, config, n_classes=len(corpus.card["class_names"]))
+        space = _declared(pool, space_path, config, n_classes=len(corpus.card.class_names))
         with storage_errors(storage_url):
             fingerprint = corpus.fingerprint
             study = open_study(
@@ -267,10 +267,11 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
         ArgumentError: a value out of range, or an unknown metric, sampler or pruner.
     """
     base = recorded_config(folder) if folder.config_path.exists() else StudyConfig(study=study)
-    values = base.to_dict()
-    for name, value in flags.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
-    return StudyConfig.from_dict(values)
+    values = {
+        name: replace(getattr(base, name), **value) if isinstance(value, dict) else value
+        for name, value in flags.items()
+    }
+    return replace(base, **values)
 
 
 def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tuning.evaluation.metrics import Array
     from tuning.inference.load import Probabilities
+    from tuning.inference.manifest import Manifest, ModelInput
 
 # Maximum number of connections that the operating system holds until asyncio accepts them. asyncio
 # accepts all of them at once, before `MAX_CONNECTIONS` is checked. With a backlog of 256, a flood
@@ -54,7 +55,7 @@ Export = dict[str, Any]  # the fields of `schemas.Export`
 
 def make_app(
     probabilities: Probabilities,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     *,
     hosts: Collection[str] = LOCAL,
     any_address: bool = False,
@@ -72,24 +73,24 @@ def make_app(
         batcher.close()
 
     export = {
-        "study": str(manifest.get("study", "")),
-        "number": manifest.get("export_number"),
-        "created": str(manifest.get("created", "")),
+        "study": manifest.study,
+        "number": manifest.export_number,
+        "created": manifest.created,
     }
     app = FastAPI(
         title="Text classifier",
         description=(
-            f"Labels texts with the model of study {export['study']!r}:"
-            f" {', '.join(manifest['class_names'])}."
+            f"Labels texts with the model of study {manifest.study!r}:"
+            f" {', '.join(manifest.class_names)}."
         ),
-        version=export["created"] or "0",
+        version=manifest.created or "0",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
-    names = manifest["class_names"]
+    names = manifest.class_names
     _add_predict(app, batcher, names=names, export=export)
-    _add_explain(app, batcher, names=names, model_input=manifest["input"], export=export)
+    _add_explain(app, batcher, names=names, model_input=manifest.input, export=export)
     _add_health(app, export=export)
     pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
     for path, page in pages.items():
@@ -119,7 +120,7 @@ def _add_explain(
     batcher: MicroBatcher,
     *,
     names: list[str],
-    model_input: dict[str, Any],
+    model_input: ModelInput,
     export: Export,
 ) -> None:
     adapter = TypeAdapter[Any](OneText)
@@ -137,8 +138,8 @@ def _add_explain(
         body = await _parsed(request, adapter, shape='{"text": "…"}')
         hidden = hide_words(
             body.text,
-            sequence_length=model_input["sequence_length"],
-            truncating=model_input["truncating"],
+            sequence_length=model_input.sequence_length,
+            truncating=model_input.truncating,
         )
         outputs = await _probabilities(batcher, list(hidden.texts))
         (prediction,) = _predictions(outputs[:1], names)

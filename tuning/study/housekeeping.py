@@ -16,9 +16,10 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
-from tuning.errors import StorageError, TuningError
-from tuning.results import ResultsDir, StudyDir, read_json, translated
+from tuning.errors import StorageError, StudyError, TuningError
+from tuning.results import ResultsDir, StudyDir, translated
 from tuning.study.lock import is_locked
+from tuning.study.record import read_record
 from tuning.study.storage import open_storage
 from tuning.study.study import recorded_config
 from tuning.study.summary import summarize
@@ -179,8 +180,9 @@ def unused_caches(results: ResultsDir) -> list[Path]:
     The list is empty where a `study.json` can't be read, because any data may be that study's.
     """
     try:
-        used = {read_json(path)["data_fingerprint"] for path in results.path.glob("*/study.json")}
-    except (StorageError, KeyError):
+        studies = [StudyDir(path.parent) for path in results.path.glob("*/study.json")]
+        used = {read_record(study).data_fingerprint for study in studies}
+    except (StorageError, StudyError):
         return []
     folders = [
         path

@@ -10,6 +10,7 @@ import contextlib
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import optuna
 
+from tuning import documents
 from tuning.config import StudyConfig, differences
+from tuning.documents import unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import identify
+from tuning.study.record import StudyIdentity, StudyRecord, read_record, record_in_storage
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
     hide_password,
@@ -71,13 +75,7 @@ def recorded_config(folder: StudyDir) -> StudyConfig:
     Raises:
         StudyError: `study.json` is missing or does not contain a configuration.
     """
-    if not folder.config_path.exists():
-        raise StudyError(
-            f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
-            " Type `make tune` first."
-        )
-    with parsed(folder.config_path, "a study's configuration"):
-        return StudyConfig.from_dict(read_json(folder.config_path)["config"])
+    return read_record(folder).config
 
 
 def recorded_space(folder: StudyDir) -> SearchSpace:
@@ -107,11 +105,9 @@ def open_study(
         StorageError: the storage or the results folder can't be written.
     """
     folder = results.study(config.study)
-    now = {
-        "config": config.to_dict(),
-        "space_fingerprint": space.fingerprint,
-        "data_fingerprint": data_fingerprint,
-    }
+    now = StudyIdentity(
+        config=config, data_fingerprint=data_fingerprint, space_fingerprint=space.fingerprint
+    )
     if folder.config_path.exists():
         refuse_differences(folder, now)
     storage = open_storage(storage_url)
@@ -128,14 +124,14 @@ def open_study(
         )
         study.set_metric_names([config.metric, *config.costs])
         if not folder.config_path.exists():
-            made = {
-                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "versions": describe_versions(),
-            }
-            write_json(folder.space_path, space.to_dict())
-            write_json(
-                folder.config_path, {**now, **made, "git_commit": git_commit(Path(__file__).parent)}
+            record = StudyRecord(
+                **vars(now),
+                created=datetime.now(UTC).isoformat(timespec="microseconds"),
+                versions=describe_versions(),
+                git_commit=git_commit(Path(__file__).parent),
             )
+            write_json(folder.space_path, space.to_dict())
+            documents.write(folder.config_path, record)
         _copy_to_storage(study, folder, storage_url=storage_url)
     return study
 
@@ -146,19 +142,19 @@ def _copy_to_storage(study: optuna.Study, folder: StudyDir, *, storage_url: str)
     Raises:
         StudyError: the folder belongs to another study with this name.
     """
-    record, stored = read_json(folder.config_path), study.user_attrs.get(RECORD)
-    if stored is None:
-        study.set_user_attr("space", f"{recorded_space(folder).name} {record['space_fingerprint']}")
-        study.set_user_attr(
-            "data", f"{record['config']['data']['data']} {record['data_fingerprint']}"
-        )
+    record = read_record(folder)
+    if RECORD not in study.user_attrs:
+        study.set_user_attr("space", f"{recorded_space(folder).name} {record.space_fingerprint}")
+        study.set_user_attr("data", f"{record.config.data.data} {record.data_fingerprint}")
         study.set_user_attr(SPACE, read_json(folder.space_path))
-        study.set_user_attr(RECORD, record)
-    elif stored["created"] != record["created"]:
+        study.set_user_attr(RECORD, unstructure(record))
+        return
+    stored = record_in_storage(study.user_attrs[RECORD], folder.name)
+    if stored.created != record.created:
         raise StudyError(
             f"A folder must be that of the study in the storage; {folder.path} was created"
-            f" {record['created']}, the study {folder.name!r} in {hide_password(storage_url)}"
-            f" {stored['created']}. Name another folder with --results, or another study with"
+            f" {record.created}, the study {folder.name!r} in {hide_password(storage_url)}"
+            f" {stored.created}. Name another folder with --results, or another study with"
             " --study."
         )
 
@@ -233,45 +229,40 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
                 )
             identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
-            record = attributes[RECORD]
-            config = record["config"]
-            here = {
-                "space": moved.get("space", config["space"]),
-                "data": {**config["data"], **moved.get("data", {})},
-            }
-            write_json(folder.config_path, {**record, "config": {**config, **here}})
+            config = record_in_storage(attributes[RECORD], folder.name).config
+            here = replace(
+                config,
+                space=moved.get("space", config.space),
+                data=replace(config.data, **moved.get("data", {})),
+            )
+            # Keys that a newer version has written stay in the record.
+            write_json(folder.config_path, {**attributes[RECORD], "config": unstructure(here)})
     finally:
         storage.engine.dispose()
 
 
-def refuse_differences(folder: StudyDir, requested: Mapping[str, Any]) -> None:
+def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
     """Compare the requested settings with `study.json`.
 
     Raises:
         StudyError: they differ; the message shows both sides of each difference.
     """
-    recorded = {
-        name: value for name, value in read_json(folder.config_path).items() if name in requested
-    }
-    # Settings that an older version did not have get their defaults.
-    recorded["config"] = recorded_config(folder).to_dict()
+    recorded = read_record(folder)
+    old, new = (
+        {name: value for name, value in unstructure(record).items() if hasattr(requested, name)}
+        for record in (recorded, requested)
+    )
     # Equal fingerprints mean equal texts and labels, so their path may differ.
-    if recorded["data_fingerprint"] == requested["data_fingerprint"]:
-        recorded, requested = _without_data(recorded), _without_data(requested)
-    lines = differences(recorded, requested)
+    if recorded.data_fingerprint == requested.data_fingerprint:
+        for values in (old, new):
+            del values["config"]["data"]
+    lines = differences(old, new)
     if lines:
         raise StudyError(
             f"Study {folder.name!r} must be continued with the settings it was created with; "
             + "; ".join(lines)
             + ". Use the same values, or start another study with --study NAME."
         )
-
-
-def _without_data(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **record,
-        "config": {name: value for name, value in record["config"].items() if name != "data"},
-    }
 
 
 def load_study(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> optuna.Study:

@@ -16,11 +16,12 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
-from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import heartbeats_of
+from tuning.study.record import read_record
 from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_config, recorded_space
+from tuning.study.study import load_study, recorded_space
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank, value_of
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
@@ -206,11 +207,8 @@ def status_of(
     Raises:
         StudyError: the study has no folder, or is not in the storage.
     """
-    config, space, record = (
-        recorded_config(folder),
-        recorded_space(folder),
-        read_json(folder.config_path),
-    )
+    record, space = read_record(folder), recorded_space(folder)
+    config = record.config
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
     coordinators = heartbeats_of(study)
@@ -239,6 +237,6 @@ def status_of(
         },
         "overhead_share": summary.overhead_share,
         "n_tokens": sum(t.user_attrs.get("n_tokens", 0) for t in summary.trials),
-        "fingerprints": {"data": record["data_fingerprint"], "space": record["space_fingerprint"]},
+        "fingerprints": {"data": record.data_fingerprint, "space": record.space_fingerprint},
     }
     return values, summary, space

@@ -146,7 +146,7 @@ def train_request(
     """Return the request for a training of a study, with the study's seed and settings."""
     job = TrainingJob(
         values=values,
-        n_classes=len(corpus.card["class_names"]),
+        n_classes=len(corpus.card.class_names),
         train=config.train,
         seed=config.seed,
         metric=config.metric,

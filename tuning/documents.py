@@ -1,0 +1,206 @@
+"""JSON documents as dataclasses: one converter reads and writes all of them, and an error names the
+path to the wrong value.
+
+```
+read(path, DataCard, error=StorageError, remedy="…")   a file below results/ as a dataclass
+structure(values, DataCard)                            the same for values of any other source
+unstructure(card)                                      plain values, as JSON can hold them
+```
+
+A key that a dataclass does not have is ignored, because a newer version may have written it, unless
+the dataclass sets `refuses_unknown_keys`. A field without a default must be in the document.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import GenericAlias, NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import cattrs
+from cattrs.cols import (
+    homogenous_tuple_structure_factory,
+    list_structure_factory,
+    mapping_structure_factory,
+)
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_unstructure_fn,
+    make_hetero_tuple_structure_fn,
+    override,
+)
+
+from tuning.errors import TuningError
+from tuning.results import SCHEMA_VERSION, read_json, write_json
+
+T = TypeVar("T")
+
+OMIT_NONE: Mapping[str, bool] = {"omit_none": True}
+"""Metadata of a field with the default None: its key is not in the document where it is None."""
+
+Hook = Callable[[Any, Any], Any]
+_NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def read(
+    path: Path,
+    kind: type[T],
+    *,
+    error: type[TuningError],
+    remedy: str,
+    version: int = SCHEMA_VERSION,
+) -> T:
+    """The document in a file that `write_json` wrote.
+
+    Raises:
+        StorageError: the file is not JSON, not an object, or of another schema version.
+        TuningError: of class `error`, where a value is missing or wrong; the message names the
+            file, the path to the value in it, and `remedy`.
+    """
+    values = read_json(path, version=version)
+    try:
+        return structure(values, kind)
+    except ValueError as wrong:
+        raise error(f"{path} must be as this program wrote it; {wrong}. {remedy}") from wrong
+
+
+def write(path: Path, document: object, *, version: int = SCHEMA_VERSION) -> None:
+    """Write a document as indented, sorted JSON, whole or not at all."""
+    write_json(path, {"schema_version": version, **unstructure(document)})
+
+
+def structure(values: object, kind: type[T]) -> T:
+    """Plain values as a dataclass.
+
+    Raises:
+        ValueError: a value is missing or wrong. The message is the path to the first of them and
+            what must hold, such as "input.vocab_size: must be an integer, not 'x'".
+    """
+    try:
+        return _converter.structure(values, kind)
+    except (ValueError, cattrs.BaseValidationError) as error:
+        lines = cattrs.transform_error(error, path="", format_exception=_reason)
+        reason, _, place = lines[0].rpartition(" @ ")
+        place = place.removeprefix(".")
+        raise ValueError(f"{place}: {reason}" if place else reason) from error
+
+
+def unstructure(document: object) -> dict[str, Any]:
+    """A dataclass as plain values for JSON; `structure` reads them back."""
+    values: dict[str, Any] = _converter.unstructure(document)
+    return values
+
+
+def _reason(error: BaseException, _: object) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"must not have {', '.join(sorted(error.extra_fields))}"
+    return str(error)
+
+
+def _wrong(expected: str, value: object) -> ValueError:
+    return ValueError(f"must be {expected}, not {reprlib.repr(value)}")
+
+
+def _structure_plain(value: Any, kind: Any) -> Any:
+    """Take a number, string or boolean as it is; an integer may stand for a float."""
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise _wrong(_NAMES[kind], value)
+    return value
+
+
+def _is_plain_union(kind: Any) -> bool:
+    """Whether a type is a union of several plain types, such as a hyperparameter's value. (An
+    optional value of a single type is read by cattrs' own hook.)
+    """
+    parts = set(get_args(kind)) - {NoneType}
+    return get_origin(kind) in (Union, UnionType) and len(parts) > 1 and parts <= _NAMES.keys()
+
+
+def _structure_plain_union(value: Any, kind: Any) -> Any:
+    parts = get_args(kind)
+    if type(value) not in parts:
+        raise _wrong(" or ".join(name for part, name in _NAMES.items() if part in parts), value)
+    return value
+
+
+def _checked(kind: type, expected: str, structure_parts: Hook) -> Hook:
+    """A hook that refuses a value of another type before `structure_parts` reads its parts."""
+
+    def structure_checked(value: Any, target: Any) -> Any:
+        if not isinstance(value, kind):
+            raise _wrong(expected, value)
+        return structure_parts(value, target)
+
+    return structure_checked
+
+
+def _document_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    refuses = getattr(kind, "refuses_unknown_keys", False)
+    fields = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=refuses)
+    return _checked(dict, "an object", fields)
+
+
+def _plain_values_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
+    omitted = [item.name for item in dataclasses.fields(kind) if "omit_none" in item.metadata]
+    overrides: dict[str, Any] = dict.fromkeys(omitted, override(omit_if_default=True))
+    return make_dict_unstructure_fn(kind, converter, **overrides)
+
+
+def _list_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    return _checked(list, "a list", list_structure_factory(kind, converter))
+
+
+def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    parts = get_args(kind)
+    if parts[-1] is Ellipsis:
+        return _checked(list, "a list", homogenous_tuple_structure_factory(kind, converter))
+    structure_parts = make_hetero_tuple_structure_fn(kind, converter)
+
+    def structure_tuple(value: Any, _: Any) -> Any:
+        if len(value) != len(parts):
+            raise ValueError(f"must have {len(parts)} values, not {len(value)}")
+        return structure_parts(value, kind)
+
+    return _checked(list, "a list", structure_tuple)
+
+
+def _dict_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    """For objects; JSON writes keys that are integers as strings."""
+    key, inner = get_args(kind)
+    named: Any = GenericAlias(dict, (str, inner))
+    by_name = mapping_structure_factory(named, converter)
+    if key is str:
+        return _checked(dict, "an object", by_name)
+
+    def structure_numbered(value: Any, _: Any) -> Any:
+        wrong = [name for name in value if not name.removeprefix("-").isdecimal()]
+        if wrong:
+            raise ValueError(f"must have integers as keys, not {reprlib.repr(wrong[0])}")
+        return {int(name): part for name, part in by_name(value, dict).items()}
+
+    return _checked(dict, "an object", structure_numbered)
+
+
+def _origin_is(*origins: type) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
+
+
+def _make_converter() -> cattrs.Converter:
+    made = cattrs.Converter()
+    for kind in _NAMES:
+        made.register_structure_hook(kind, _structure_plain)
+    made.register_structure_hook_func(_is_plain_union, _structure_plain_union)
+    made.register_structure_hook_factory(_origin_is(list), _list_hook)
+    made.register_structure_hook_factory(_origin_is(tuple), _tuple_hook)
+    made.register_structure_hook_factory(_origin_is(dict, Mapping), _dict_hook)
+    made.register_structure_hook_factory(dataclasses.is_dataclass, _document_hook)
+    made.register_unstructure_hook_factory(dataclasses.is_dataclass, _plain_values_hook)
+    return made
+
+
+_converter = _make_converter()

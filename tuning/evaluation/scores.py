@@ -1,0 +1,134 @@
+"""The scores of models on the test split, as `export.json` and `test.json` hold them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tuning import documents
+from tuning.documents import OMIT_NONE
+from tuning.errors import StudyError
+from tuning.evaluation.statistics import Interval, McNemar
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreInterval:
+    """A score and its confidence interval; None where a number is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, interval: Interval) -> ScoreInterval:
+        """The interval with None in place of NaN, which JSON does not have."""
+        value, low, high = (
+            None if math.isnan(number) else number
+            for number in (interval.value, interval.low, interval.high)
+        )
+        return cls(value=value, low=low, high=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """A model's scores on the test split by their names, their intervals (low, high), F1 by class,
+    and the confusion matrix with the true classes as its rows.
+    """
+
+    test: dict[str, float | None]
+    test_intervals: dict[str, tuple[float | None, float | None]]
+    test_f1_by_class: dict[str, ScoreInterval]
+    test_confusion_matrix: list[list[int]]
+
+    def interval(self, name: str) -> tuple[float | None, float | None, float | None]:
+        """A score with the bounds of its interval."""
+        return (self.test[name], *self.test_intervals[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelScores(Scores):
+    """The scores of a trial that was retrained for `epochs` epochs in `seconds`, and its value of
+    the study's metric in the search.
+    """
+
+    trial: int
+    epochs: int
+    seconds: float
+    validation_accuracy: float | None = field(default=None, metadata=OMIT_NONE)
+    validation_balanced_accuracy: float | None = field(default=None, metadata=OMIT_NONE)
+    validation_f1: float | None = field(default=None, metadata=OMIT_NONE)
+    validation_auc: float | None = field(default=None, metadata=OMIT_NONE)
+    validation_loss: float | None = field(default=None, metadata=OMIT_NONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceScores(Scores):
+    """The scores of a reference model, described in `about`, and the seconds of its training."""
+
+    about: str
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(McNemar):
+    """The exported model against another model on the same texts: McNemar's test, and the
+    difference of their accuracies.
+    """
+
+    accuracy_difference: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastEvaluation:
+    """When models were scored on the test split, and the trial number of each."""
+
+    when: str
+    trials: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A text of the test split that the exported model classifies wrongly, with the probability of
+    the predicted class.
+    """
+
+    text: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitScores:
+    """The scores of a study's models and of the references on the test split, and every evaluation
+    on that split so far.
+    """
+
+    scores: dict[str, ModelScores]
+    references: dict[str, ReferenceScores]
+    comparisons: dict[str, Comparison]
+    test_looks: list[PastEvaluation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestDocument(SplitScores):
+    """`test.json`: the scores, and the most confident mistakes of the exported model."""
+
+    __test__ = False  # no class of tests for pytest
+
+    mistakes: list[Mistake]
+
+
+def read_test_scores(path: Path) -> TestDocument | None:
+    """What `test.json` holds; None before the first evaluation on the test split.
+
+    Raises:
+        StudyError: a value in the file is missing or wrong.
+        StorageError: the file is not JSON, or of another schema version.
+    """
+    if not path.exists():
+        return None
+    remedy = "Type `make export-best` to write the file again."
+    return documents.read(path, TestDocument, error=StudyError, remedy=remedy)

@@ -1,0 +1,85 @@
+"""`export.json` as an export writes it: what predicting reads of it, and how the model was found,
+trained and scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tuning.data.data_card import DataFacts
+from tuning.documents import OMIT_NONE
+from tuning.evaluation.scores import ScoreInterval, SplitScores
+from tuning.export.parity import Measurements
+from tuning.inference.manifest import ExportedForm, Manifest
+from tuning.spaces.ranges import Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyChange:
+    """The accuracy of a form on texts of the test split beside that of the trained model: the
+    difference with its interval, and the share of the texts to which both give the same label.
+    """
+
+    of_the_model: float
+    of_the_form: float
+    change: float
+    change_low: float
+    change_high: float
+    same_label_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredForm(ExportedForm, Measurements):
+    """A form with its measurements; `accuracy` only where no tolerance bounds its difference."""
+
+    accuracy: AccuracyChange | None = field(default=None, metadata=OMIT_NONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenForms:
+    """The forms of an export by their paths, the reasons of those that were left out, and what the
+    model can't do.
+    """
+
+    forms: Mapping[str, MeasuredForm]
+    left_out: dict[str, str]
+    limits: list[str]
+    n_parity_texts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFacts:
+    """How the exported configuration was found, and the values of its repeats on fresh seeds."""
+
+    sampler: str
+    pruner: str
+    n_trials: dict[str, int]
+    value: float
+    is_baseline: bool
+    is_confirmed_best: bool
+    n_shared_seeds: int = 0  # version 0.1.0 did not write it
+    repeats: dict[str, float | None]
+    corrected_mean: ScoreInterval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullManifest(Manifest, SplitScores, WrittenForms):
+    """All that `export.json` holds."""
+
+    forms: Mapping[str, MeasuredForm]
+    space: str
+    data: str
+    metric: str
+    trial: int
+    hyperparameters: Values
+    epochs: int
+    seed: int
+    n_rows: dict[str, int]
+    data_card: DataFacts
+    majority_share: float
+    data_fingerprint: str
+    space_fingerprint: str
+    versions: dict[str, str]
+    git_commit: str | None
+    search: SearchFacts

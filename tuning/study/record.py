@@ -1,0 +1,65 @@
+"""The record of a study, `study.json`: what the study is, which never changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuning import documents
+from tuning.config import StudyConfig
+from tuning.errors import StudyError
+from tuning.results import StudyDir
+
+REMEDY = "Put the file back as it was, or start another study with --study NAME."
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyIdentity:
+    """What makes two calls work on the same study: its configuration, and the fingerprints of its
+    data and of its search space.
+    """
+
+    config: StudyConfig
+    data_fingerprint: str
+    space_fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(StudyIdentity):
+    """A study with the time of its creation, and the versions of the packages and of this program
+    that created it.
+    """
+
+    created: str
+    versions: dict[str, str]
+    git_commit: str | None = None
+
+
+def read_record(folder: StudyDir) -> StudyRecord:
+    """The record of a study.
+
+    Raises:
+        StudyError: `study.json` is missing, or a value in it is missing or wrong.
+        StorageError: `study.json` is not JSON, or of another schema version.
+    """
+    if not folder.config_path.exists():
+        raise StudyError(
+            f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
+            " Type `make tune` first."
+        )
+    return documents.read(folder.config_path, StudyRecord, error=StudyError, remedy=REMEDY)
+
+
+def record_in_storage(values: object, name: str) -> StudyRecord:
+    """The record of a study, out of its attribute in the storage.
+
+    Raises:
+        StudyError: a value in it is missing or wrong.
+    """
+    try:
+        return documents.structure(values, StudyRecord)
+    except ValueError as error:
+        raise StudyError(
+            f"The record of study {name!r} in the storage must be as this program wrote it;"
+            f" {error}. Use the version that created the study, or start another study with"
+            " --study NAME."
+        ) from error
