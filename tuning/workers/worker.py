@@ -217,7 +217,7 @@ class _Worker:
 
     def _declare(self, message: Declare) -> Response:
         from tuning.spaces.loading import declare
-        from tuning.training.fit import try_fit
+        from tuning.training.loops import try_fit
 
         space = declare(Path(message.path), n_classes=message.n_classes, try_fit=try_fit)
         return SpaceDeclared(space.to_dict())
