@@ -122,7 +122,7 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
     from tuning.kernels.fuse import fused as with_kernels
     from tuning.models import lstm_classifier
-    from tuning.training.fit import STEPS_PER_EXECUTION
+    from tuning.training.loops import STEPS_PER_EXECUTION
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)

@@ -17,7 +17,7 @@ from tuning.spaces.loading import (
     load_hypermodel,
 )
 from tuning.spaces.ranges import Values
-from tuning.training.fit import try_fit
+from tuning.training.loops import try_fit
 
 IMPORTS = "import keras\nimport keras_tuner\n"
 

@@ -23,7 +23,7 @@ from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
-from tuning.training import fit as training
+from tuning.training import loops
 from tuning.training.architecture import ignores_padding
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view, predict
@@ -645,7 +645,7 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
     monkeypatch.setattr(
-        "tuning.training.architecture._PADDING_PROOF",
+        "tuning.training.architecture._PADDING_INVARIANT",
         (layers.InputLayer, layers.Embedding, Widths, layers.GlobalAveragePooling1D, layers.Dense),
     )
     short = make_texts(longest=4)
@@ -712,8 +712,8 @@ def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
 ) -> None:
     """Also where the last call of an epoch has fewer steps than the others."""
     histories = []
-    for n in (2, 3, training.STEPS_PER_EXECUTION):
-        monkeypatch.setattr(training, "STEPS_PER_EXECUTION", n)
+    for n in (2, 3, loops.STEPS_PER_EXECUTION):
+        monkeypatch.setattr(loops, "STEPS_PER_EXECUTION", n)
         histories.append(
             [
                 epoch.metrics
@@ -736,7 +736,7 @@ def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(keras.Model, "make_predict_function", counted)
     model, _ = run(lambda hp: lstm(masked=True), epochs=2)
-    assert (steps, model.steps_per_execution) == ([1, 1], training.STEPS_PER_EXECUTION)
+    assert (steps, model.steps_per_execution) == ([1, 1], loops.STEPS_PER_EXECUTION)
 
 
 def test_fit_tokens_are_those_kept_of_every_epoch() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tuning.errors import SpaceBug
-from tuning.training.targets import as_one_hot, label_form
+from tuning.training.targets import as_one_hot, label_encoder
 
 layers, ops, losses = keras.layers, keras.ops, keras.losses
 LENGTH = 6
@@ -44,7 +44,7 @@ def brier(y_true: Any, y_pred: Any) -> Any:
 
 def form_of(model: keras.Model, n_classes: int) -> str:
     """The shape of the labels that a model gets, in words."""
-    labels = label_form(model, n_classes=n_classes, sequence_length=LENGTH)(np.arange(n_classes))
+    labels = label_encoder(model, n_classes=n_classes, sequence_length=LENGTH)(np.arange(n_classes))
     return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[
         labels.shape
     ]

@@ -35,7 +35,7 @@ from tuning.workers.messages import (
     TrainingFailed,
 )
 from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space, start_server
-from tuning.workers.ray_cluster import Shares, joined
+from tuning.workers.ray_cluster import Shares, join_cluster
 from tuning.workers.ray_pool import RayPool
 from tuning.workers.worker import raise_error
 
@@ -87,7 +87,7 @@ def opened(kind: str, log_path: Path) -> Iterator[AnyPool]:
             yield pool
     else:
         with (
-            joined(None, log_path=log_path),
+            join_cluster(None, log_path=log_path),
             RayPool(2, shares=Shares(gpus=0), log_path=log_path) as ray_pool,
         ):
             yield ray_pool
@@ -349,7 +349,7 @@ def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> Non
 
 def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="must hold the tokenised data"):
-        pool.ask(training(quick, tmp_path / "gone"))
+        pool.call(training(quick, tmp_path / "gone"))
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def test_message_to_a_dead_worker_is_lost_without_an_error(pool: AnyPool, quick:
 def test_ask_of_a_worker_that_dies_says_so(pool: AnyPool, tmp_path: Path, missed: str) -> None:
     worker = ready_worker(pool)
     path = write(tmp_path, old="hypermodel = Quick()", new="os._exit(3)")
-    with pytest.raises(SpaceError, match=f"must live to answer; it {missed}"):
+    with pytest.raises(SpaceError, match=f"must not end before it has answered; it {missed}"):
         declare_in(pool, path)
     pool.replace(worker)
 
@@ -503,7 +503,7 @@ from tuning.workers.messages import Declare
 from tuning.workers.pool import Pool
 
 pool = Pool(2, log_path=Path({str(tmp_path)!r}) / "tuning.log")
-pool.ask(Declare({str(quick)!r}, 2))
+pool.call(Declare({str(quick)!r}, 2))
 print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

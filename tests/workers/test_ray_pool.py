@@ -26,10 +26,10 @@ from tuning.config import TrainConfig
 from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.search.progress import Progressed
-from tuning.workers import ray_cluster, ray_pool
+from tuning.workers import ray_cluster, ray_handle
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pools import PoolChoice
-from tuning.workers.ray_cluster import Shares, load_ray, room
+from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
 from tuning.workers.ray_worker import arrays_of, splits_of
 
 pytestmark = pytest.mark.alone
@@ -139,7 +139,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
     from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
     placed, nodes, removed = [], set(), []
-    place = ray_pool._Files.corpus
+    place = ray_handle.PlacedFiles.corpus
 
     def corpus(files: Any, folder: str) -> Any:
         placed.append(place(files, folder))
@@ -166,7 +166,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         removed.append(datetime.now())
         cluster.remove_node(node, allow_graceful=False)
 
-    monkeypatch.setattr(ray_pool._Files, "corpus", corpus)
+    monkeypatch.setattr(ray_handle.PlacedFiles, "corpus", corpus)
     try:
         outcome = setting.tune(
             4,
@@ -253,7 +253,8 @@ def test_interrupt_ends_the_ray_that_was_started_for_a_call(
 def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        PoolError, match=r"must have Ray; .* \.venv/bin/pip install 'ray>=2\.60,<3'"
+        PoolError,
+        match=r"must have Ray, which is not installed\. .* \.venv/bin/pip install 'ray>=2\.60,<3'",
     ):
         setting.tune(1, pool=PoolChoice(pool="ray"))
 
@@ -318,13 +319,13 @@ def test_room_is_what_every_node_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, nodes)
-    assert room(shares) == [(n, 8 * 1024 / n) for n in expected]
+    assert node_capacities(shares) == [(n, 8 * 1024 / n) for n in expected]
 
 
 def test_cluster_without_room_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [node(CPU=2), node(CPU=4)])
     with pytest.raises(PoolError, match="takes 8 CPUs and 0 GPUs; none has"):
-        room(Shares(cpus=8))
+        node_capacities(Shares(cpus=8))
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> None:

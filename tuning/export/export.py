@@ -59,7 +59,7 @@ from tuning.study.study import (
 )
 from tuning.study.summary import Summary, best_of, summarize
 from tuning.study.trials import value_of
-from tuning.training import fit
+from tuning.training import loops
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +239,7 @@ def _look(
 
 
 def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
-    now = declare(path, n_classes=n_classes, try_fit=fit.try_fit)
+    now = declare(path, n_classes=n_classes, try_fit=loops.try_fit)
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
         logger.warning(

@@ -1,5 +1,5 @@
-"""What a model consists of: its variables, the layers that ignore padding, and a graph of a
-subclassed model.
+"""The structure of a Keras model: its variables, whether it ignores padding, and its layers as a
+functional model.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import numpy as np
 from keras.src.models.functional import Functional
 from keras.src.ops.numpy import NotEqual
 
-GRAPHS = (keras.Sequential, Functional)  # by `type`: a subclass may read anything in its own `call`
+# Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
+# in its own `call`.
+GRAPHS = (keras.Sequential, Functional)
 
-# Layers whose result for right-padded masked texts does not depend on how much padding there is.
-_PADDING_PROOF = (
+# Layers whose output for masked texts does not depend on the number of padding columns after the
+# text.
+_PADDING_INVARIANT = (
     keras.layers.Embedding,
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -28,41 +31,43 @@ _PADDING_PROOF = (
     keras.layers.Dense,
     keras.layers.Activation,
 )
-# Keras' own activations look at one position alone; a function of the user's may be a softmax over
-# all positions.
+# Keras' own activations read one position at a time. A user's function may be a softmax over all
+# positions.
 _ACTIVATIONS = frozenset(
     value for value in vars(keras.activations).values() if inspect.isfunction(value)
 )
 
 
 def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
-    """Create the variables of a model that was built without an input shape: a `Sequential` without
-    `keras.Input`, a subclass.
+    """Create the variables of a model that was built without an input shape, such as a subclassed
+    model or a `Sequential` without `keras.Input`.
 
-    Such a `Sequential` gets an int32 input of any length if its layers ignore padding, else of
-    `sequence_length`. Keras itself would give it a float input, which is what an export would then
-    ask for.
+    Such a `Sequential` gets an int32 input. The length of the input is not fixed if the layers
+    ignore padding, and is `sequence_length` otherwise. Keras itself would give the model a float
+    input, and an exported model would then expect floats.
     """
     if all(layer.built for layer in model._flatten_layers()):
         return
     if type(model) is keras.Sequential and not model.built:
-        _add_input(model, None if _are_padding_proof(model.layers) else sequence_length)
+        _add_input(model, None if _are_padding_invariant(model.layers) else sequence_length)
     else:
         output_of(model, sequence_length=sequence_length)
 
 
 def output_of(model: keras.Model, *, sequence_length: int) -> Any:
-    """What a model gives for ids (batch, sequence_length): symbolic, or numbers of a model that
-    runs eagerly, whose code may need them.
+    """Return the output of a model for int32 ids of shape (batch, sequence_length).
+
+    The model is called with a symbolic tensor. A model that runs eagerly is called with zeros of
+    shape (1, sequence_length), because its code may need numbers.
     """
-    training = _inference(model)
+    arguments = _inference_arguments(model)
     if model.run_eagerly:
-        return model(np.zeros((1, sequence_length), np.int32), **training)
-    return model(keras.KerasTensor((None, sequence_length), dtype="int32"), **training)
+        return model(np.zeros((1, sequence_length), np.int32), **arguments)
+    return model(keras.KerasTensor((None, sequence_length), dtype="int32"), **arguments)
 
 
-def _inference(model: keras.Model) -> dict[str, bool]:
-    """The argument that says that a call is no training, for a `call` that takes it."""
+def _inference_arguments(model: keras.Model) -> dict[str, bool]:
+    """Return `training=False` for a model whose `call` has that argument, else no argument."""
     return {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
 
@@ -76,22 +81,27 @@ def _add_input(model: keras.Sequential, length: int | None) -> None:
 
 
 def ignores_padding(model: keras.Model) -> bool:
-    """Whether more or less padding after a text changes nothing: the padding is masked, and only
-    layers that honour the mask follow.
+    """Return whether a model's output is independent of the padding after a text: an `Embedding`
+    masks the padding, and all other layers honour the mask.
 
-    True only of a `Sequential` or functional model in which every operation is a layer that is
-    listed here, with options under which it honours the mask.
+    The result is True only for a `Sequential` or functional model of which every operation is a
+    layer in `_PADDING_INVARIANT`, with options under which that layer honours the mask.
     """
     if type(model) not in GRAPHS or len(model.inputs) != 1 or model.inputs[0].shape[1:] != (None,):
         return False
     graph = model._functional if type(model) is keras.Sequential else model
-    layers = [one for one in graph.operations if not _is_padding_mask(one, model.inputs[0])]
-    return _are_padding_proof(layers) and all(_gets_one_tensor(layer) for layer in layers)
+    layers = [
+        operation
+        for operation in graph.operations
+        if not _is_padding_mask(operation, model.inputs[0])
+    ]
+    return _are_padding_invariant(layers) and all(_gets_one_tensor(layer) for layer in layers)
 
 
 def _gets_one_tensor(operation: Any) -> bool:
-    """Whether an operation is called with one tensor alone, beside a mask: with several, such as an
-    initial state, Keras drops the mask.
+    """Return whether every call of an operation has one tensor, and no other argument than a mask.
+
+    Keras drops the mask of a call with several tensors, such as an initial state.
     """
     calls = [node.arguments for node in operation._inbound_nodes if node.input_tensors]
     return all(
@@ -100,28 +110,29 @@ def _gets_one_tensor(operation: Any) -> bool:
 
 
 def _is_padding_mask(operation: Any, ids: keras.KerasTensor) -> bool:
-    """Whether an operation is `ids != 0`, by which Keras computes the mask of an `Embedding`."""
+    """Return whether an operation is `ids != 0`, the mask that Keras adds for an `Embedding`."""
     calls = [node.arguments.args for node in operation._inbound_nodes]
     return type(operation) is NotEqual and all(call[0] is ids and call[1] == 0 for call in calls)
 
 
-def _are_padding_proof(layers: Sequence[Any]) -> bool:
+def _are_padding_invariant(layers: Sequence[Any]) -> bool:
     embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
     return (
         len(embeddings) == 1
         and embeddings[0].mask_zero
-        and all(_is_padding_proof(layer) for layer in layers)
+        and all(_is_padding_invariant(layer) for layer in layers)
     )
 
 
-def _is_padding_proof(layer: Any) -> bool:
-    """A penalty on a layer's output counts the padding; a recurrent layer that carries a state or
-    is unrolled needs a fixed length.
+def _is_padding_invariant(layer: Any) -> bool:
+    """Return whether the output of a layer is independent of the padding.
+
+    A layer with an activity regularizer is not, because its penalty includes the padding.
     """
     if type(layer) is keras.layers.InputLayer:
         return True
     listed = (
-        type(layer) in _PADDING_PROOF
+        type(layer) in _PADDING_INVARIANT
         and layer.activity_regularizer is None
         and layer.supports_masking
     )
@@ -130,14 +141,15 @@ def _is_padding_proof(layer: Any) -> bool:
 
 def _honours_the_mask(layer: Any) -> bool:
     if type(layer) is keras.layers.Bidirectional:
-        both = (layer.forward_layer, layer.backward_layer)
+        directions = (layer.forward_layer, layer.backward_layer)
         return not layer.forward_layer.go_backwards and all(
-            type(one) in _RECURRENT and _is_open(one) for one in both
+            type(direction) in _RECURRENT and _takes_any_length(direction)
+            for direction in directions
         )
     if type(layer) in _RECURRENT:
-        return _is_open(layer) and not (
-            layer.go_backwards and layer.return_sequences
-        )  # the mask is not turned round with the sequence
+        # With both options Keras reverses the sequence but not its mask.
+        is_reversed = layer.go_backwards and layer.return_sequences
+        return _takes_any_length(layer) and not is_reversed
     channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
     activation = getattr(layer, "activation", None)
     return (
@@ -150,49 +162,55 @@ def _honours_the_mask(layer: Any) -> bool:
 _RECURRENT = (keras.layers.LSTM, keras.layers.GRU)
 
 
-def _is_open(layer: Any) -> bool:
+def _takes_any_length(layer: Any) -> bool:
+    """Return whether a recurrent layer has Keras' own activations and takes texts of any length: a
+    layer that is stateful or unrolled needs a fixed length.
+    """
     stock = layer.activation in _ACTIVATIONS and layer.recurrent_activation in _ACTIVATIONS
     return stock and not layer.stateful and not layer.unroll and layer.activity_regularizer is None
 
 
 def is_stock(model: keras.Model) -> bool:
-    """Whether Keras can load a model without any code of the search space: it has neither classes
-    nor functions of the user's own.
+    """Return whether Keras can load a saved model without the code of the search space, because the
+    model has no classes or functions of the user's.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of each lambda
+            warnings.simplefilter("ignore")  # Keras emits a warning for each lambda.
             return _is_stock_config(keras.saving.serialize_keras_object(model))
-    except (NotImplementedError, TypeError, ValueError):  # what can't be written can't be loaded
+    except (NotImplementedError, TypeError, ValueError):  # Keras can't write this model's config.
         return False
 
 
 def _is_stock_config(config: Any) -> bool:
-    """Keras writes its own functions as names, a function of the user's as an object, and some
-    lambdas as a bare "value" of bytes.
+    """Return whether a config of Keras' serialization contains none of the user's objects.
+
+    Keras writes its own functions as names, a user's function as an object, and some lambdas as a
+    dictionary with the single key "value".
     """
     if isinstance(config, dict):
-        is_own = config.get("class_name") in ("function", "__lambda__", "Lambda") or set(
-            config
-        ) == {"value"}
-        is_own = is_own or not str(config.get("module") or "keras").startswith("keras")
-        return not is_own and all(map(_is_stock_config, config.values()))
+        is_function = config.get("class_name") in ("function", "__lambda__", "Lambda")
+        is_lambda = set(config) == {"value"}
+        is_of_keras = str(config.get("module") or "keras").startswith("keras")
+        is_stock_object = is_of_keras and not is_function and not is_lambda
+        return is_stock_object and all(map(_is_stock_config, config.values()))
     return all(map(_is_stock_config, config)) if isinstance(config, list | tuple) else True
 
 
 def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
-    """The same layers as a functional model without an optimizer, which would be two thirds of a
-    `.keras` file.
+    """Return a model with the same layers as a functional model without an optimizer.
 
-    A subclassed model is traced: its `call` is called with a symbolic input of int32 ids (batch,
-    sequence_length). A model stays as it is where Keras can't trace its `call`, or where it owns
-    weights that are not in a layer, which a graph would hold as constants.
+    The variables of the optimizer would be two thirds of a `.keras` file. A subclassed model is
+    traced by a call with symbolic int32 ids of shape (batch, sequence_length). The model itself is
+    returned if Keras can't trace its `call`, or if it has weights outside its layers, because a
+    functional model would contain those weights as constants.
     """
     if type(model) in GRAPHS:
         return keras.Model(model.inputs, model.outputs, name=model.name)
     ids = keras.Input((sequence_length,), dtype="int32", name="ids")
     try:
-        graph = keras.Model(ids, model.call(ids, **_inference(model)), name=model.name)
-    except Exception:  # noqa: BLE001  # whatever the user's code raises when it gets symbolic tensors
+        graph = keras.Model(ids, model.call(ids, **_inference_arguments(model)), name=model.name)
+    # The user's code may raise any exception for symbolic tensors.
+    except Exception:  # noqa: BLE001
         return model
     return graph if len(graph.weights) == len(model.weights) else model

@@ -1,11 +1,13 @@
-"""One trial's view of a corpus: ids cut to `vocab_size` and `sequence_length`, in batches.
+"""One trial's view of a corpus: token ids, limited to `vocab_size` and `sequence_length`, in
+batches.
 
-Training batches are drawn at random. For a model that masks the padding each is padded to its own
-longest text, and has its longest first, so that the LSTM's kernel leaves the padding out
-(`kernels.lstm_numba`). Batches of similar length need no kernel for that, but cost accuracy: 0.0025
-± 0.0011, 0.0088 ± 0.0029 and -0.0009 ± 0.0013 with length 200, 160 and 100 (mean and standard error
-of six seeds, the best of three epochs, Amazon reviews). A model that does not mask sees exactly the
-padding it asks for: always `sequence_length` columns.
+The texts of a training batch are drawn at random. If the model masks the padding, each batch is
+padded to its own longest text and sorted with the longest text first, and the LSTM kernel skips the
+padding (`kernels.lstm_numba`). Batches of texts of similar length would contain little padding
+without a kernel, but they lower the accuracy: by 0.0025 ± 0.0011, 0.0088 ± 0.0029 and -0.0009 ±
+0.0013 for a `sequence_length` of 200, 160 and 100 (mean and standard error of six seeds, the best
+of three epochs, Amazon reviews). If the model does not mask the padding, every batch has
+`sequence_length` columns.
 """
 
 from dataclasses import dataclass
@@ -23,11 +25,15 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class View:
-    """Texts as one trial sees them.
+    """Texts with one trial's vocabulary and length.
 
-    `truncating` says which end of a long text is dropped, as in `keras.utils.pad_sequences`: "pre"
-    drops its beginning (the notebook's default), "post" its end (`TextVectorization`'s). `trims`:
-    pad to the batch's longest text, not to `sequence_length`.
+    Args:
+        texts: the texts with the token ids of the whole vocabulary.
+        vocab_size: number of token ids, with padding (0) and unknown words (1).
+        sequence_length: maximum number of tokens of a text that are kept.
+        truncating: which end of a long text is dropped, as in `keras.utils.pad_sequences`: "pre"
+            drops the beginning (Keras' default), "post" the end (as `TextVectorization` does).
+        trims: whether a batch is padded to its longest text instead of `sequence_length`.
 
     Raises:
         ValueError: `vocab_size < 3`, `sequence_length < 1` or another `truncating`.
@@ -52,22 +58,24 @@ class View:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each text that are kept, int64 array (n_texts,)."""
+        """Number of tokens of each text that are kept, int64 array of shape (n_texts,)."""
         return np.minimum(self.texts.lengths, self.sequence_length)
 
     def width(self, rows: Rows) -> int:
-        """Columns of the batch of these rows."""
+        """Return the number of columns of a batch of these rows."""
         if not self.trims:
             return self.sequence_length
         return max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
         lengths: npt.NDArray[np.int64] = self.texts.offsets[rows + 1] - self.texts.offsets[rows]
         return np.minimum(lengths, self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
-        """Ids of these rows, int32 array (n_rows, width), padded after the text with 0; words
-        beyond the vocabulary are 1.
+        """Return the token ids of these rows, int32 array of shape (n_rows, width).
+
+        Ids of `vocab_size` or more become 1 (unknown). Texts are padded after their end with 0.
         """
         lengths = self.lengths_of(rows)
         starts = (
@@ -85,13 +93,15 @@ class View:
         ).astype(np.int32)
 
     def array(self) -> npt.NDArray[np.int32]:
-        """Ids of all texts, int32 array (n_texts, width)."""
+        """Return the token ids of all texts, int32 array of shape (n_texts, width)."""
         return self.batch(np.arange(len(self.texts)))
 
 
 def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """The rows of each batch of one epoch: every row once, in random order; the longest texts of a
-    batch first if the view trims.
+    """Return the rows of each batch of one epoch.
+
+    Every row occurs once, in an order that is drawn from `seed` and `epoch`. If the view trims, the
+    rows of a batch are sorted with the longest text first.
 
     Raises:
         ValueError: `batch_size < 1`.
@@ -108,7 +118,9 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
 
 
 def evaluation_batches(view: View) -> list[Rows]:
-    """The rows of large batches in order of length: every row once."""
+    """Return the rows of batches of `EVALUATION_BATCH_SIZE` texts. Every row occurs once, in order
+    of length if the view trims, and in the order of the texts otherwise.
+    """
     rows = np.argsort(view.lengths, kind="stable") if view.trims else np.arange(len(view.texts))
     return [
         rows[start : start + EVALUATION_BATCH_SIZE]
@@ -117,8 +129,8 @@ def evaluation_batches(view: View) -> list[Rows]:
 
 
 def padding_share(view: View, batches: list[Rows]) -> float:
-    """The share of padding among all ids that these batches hold, what a kernel leaves out of it
-    included.
+    """Return the share of padding among all ids of these batches, with the padding that a kernel
+    skips.
     """
-    cells = sum(view.width(rows) * len(rows) for rows in batches)
-    return 1 - float(view.lengths.sum()) / cells if cells else 0.0
+    n_ids = sum(view.width(rows) * len(rows) for rows in batches)
+    return 1 - float(view.lengths.sum()) / n_ids if n_ids else 0.0

@@ -1,5 +1,5 @@
-"""The Keras callback of a training: evaluate after each epoch, keep the result, ask whether to go
-on, stop.
+"""The Keras callback of a training. After each epoch it evaluates the model, records the result,
+and stops the training where the answer to the epoch or the patience requires that.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tuning.training.result import Answer, Epoch, FitResult, Infeasible
 
 
 class Timings:
-    """Seconds by phase."""
+    """Wall time by phase of a training, in seconds."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """Add the time since the last lap to a phase."""
+        """Add the time since the previous call to a phase."""
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
@@ -39,10 +39,15 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What each epoch is evaluated on, and with.
+    """The data and the rules by which each epoch is evaluated.
 
-    `view` and `texts` are the validation split; None: the training metrics stand alone, and every
-    epoch is trained. Training stops after `patience` epochs without a better value of `metric`.
+    Args:
+        view: the validation split as the model takes it. None: only the training metrics are
+            recorded, and every epoch is trained.
+        texts: the validation split with its labels, or None as for `view`.
+        metric: Keras' log name of the metric that decides which epoch is the best.
+        patience: the training stops after this number of epochs without a better value of `metric`.
+        on_epoch: is called after each epoch; its answer decides whether the training goes on.
     """
 
     view: View | None
@@ -54,11 +59,10 @@ class Validation:
 
 
 class EvaluationCallback(keras.callbacks.Callback):
-    """Evaluates the model after each epoch, keeps the result, and stops the training when it
-    should end.
+    """Evaluate the model after each epoch, record the result, and stop the training.
 
-    `state` is the model's state at a pause. It is copied before `fit` ends, because at the end of
-    `fit` an optimizer with `use_ema=True` replaces the weights by their moving averages.
+    `state` is the model's state at a pause. The state is copied before `fit` ends, because at the
+    end of `fit` an optimizer with `use_ema=True` replaces the weights by their moving averages.
     """
 
     def __init__(
@@ -72,6 +76,11 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Evaluate and record an epoch, which Keras counts from 0.
+
+        Raises:
+            Infeasible: the loss, the model's output or the metric is not finite.
+        """
         self.timings.lap("train")
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
@@ -82,12 +91,14 @@ class EvaluationCallback(keras.callbacks.Callback):
         matrix = self._evaluate(epoch, metrics)
         self.timings.lap("evaluate")
         now = time.perf_counter()
-        self._keep(Epoch(len(self.result.history) + 1, metrics, now - self._started), matrix)
+        self._record(Epoch(len(self.result.history) + 1, metrics, now - self._started), matrix)
         self.timings.lap("idle")
         self._started = time.perf_counter()
 
     def _evaluate(self, epoch: int, metrics: dict[str, float]) -> list[list[int]]:
-        """Add the validation metrics to `metrics`; return the confusion matrix."""
+        """Add the validation metrics to `metrics` and return the confusion matrix, which is empty
+        without a validation split.
+        """
         validation = self._validation
         if validation.view is None or validation.texts is None:
             return []
@@ -100,7 +111,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
         return confusion(labels, probabilities)
 
-    def _keep(self, epoch: Epoch, matrix: list[list[int]]) -> None:
+    def _record(self, epoch: Epoch, matrix: list[list[int]]) -> None:
+        """Add an epoch to the result, and do what `on_epoch` answers."""
         result, validation = self.result, self._validation
         result.history.append(epoch)
         value = math.nan if validation.view is None else epoch.metrics[validation.metric]
@@ -114,7 +126,7 @@ class EvaluationCallback(keras.callbacks.Callback):
             result.metrics, result.confusion = epoch.metrics, matrix
         answer = validation.on_epoch(epoch)
         is_over = epoch.number - result.best_epoch >= validation.patience
-        # A training whose patience is over has no epochs left to go on with.
+        # A training whose patience has run out ends here; a pause would have nothing to resume.
         result.paused = answer is Answer.PAUSE and not is_over
         result.stopped = result.paused or answer is Answer.STOP
         if result.paused:
@@ -123,12 +135,12 @@ class EvaluationCallback(keras.callbacks.Callback):
             self._trained.stop_training = True
 
     def _is_best(self, value: float) -> bool:
-        """Whether an epoch is the best so far. Without validation the last epoch counts as the
-        best, so that nothing stops the training early.
+        """Return whether an epoch is the best so far. Without a validation split every epoch
+        counts as the best, and the patience never runs out.
         """
-        result, towards = self.result, sign(self._validation.metric)
+        result, direction = self.result, sign(self._validation.metric)
         return (
             self._validation.view is None
             or not result.best_epoch
-            or towards * value > towards * result.best_value
+            or direction * value > direction * result.best_value
         )

@@ -1,5 +1,5 @@
-"""A training at the end of an epoch, in one file: weights, optimiser, random states and what was
-seen so far.
+"""The state of a training at the end of an epoch, in one file: the weights, the variables of the
+optimizer, the random states and the result so far.
 """
 
 from __future__ import annotations
@@ -16,33 +16,42 @@ import numpy as np
 
 from tuning.evaluation.metrics import Array
 from tuning.results import write_bytes
-from tuning.training.result import Epoch
+from tuning.training.result import Epoch, FitResult
 
 if TYPE_CHECKING:
     import keras
 
-GLOBAL_SEED = "global_seed_generator"  # Keras' own name
+# Keras' name of its global random state, and the name of the array in a checkpoint.
+GLOBAL_SEED = "global_seed_generator"
+# Name of the array of a checkpoint that contains the result so far, as JSON.
+RESULT = "seen"
 
 
-def save(path: Path, state: Mapping[str, Array], seen: Any) -> None:
-    """Write a checkpoint whole or not at all; `state` is that of `state_of`, `seen` is a dataclass
-    of plain values.
+def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
+    """Write a checkpoint, either whole or not at all.
+
+    Args:
+        path: the file to write.
+        state: the arrays that `state_of` returned.
+        result: the result of the training so far.
 
     Raises:
-        StorageError: the folder is full or read-only.
+        StorageError: the disk is full or the folder is read-only.
     """
-    seen_json = np.frombuffer(json.dumps(dataclasses.asdict(seen)).encode(), dtype=np.uint8)
+    result_json = np.frombuffer(json.dumps(dataclasses.asdict(result)).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, seen=seen_json, **state)
+    np.savez(buffer, allow_pickle=False, **{RESULT: result_json}, **state)
     write_bytes(path, buffer.getvalue())
 
 
 def load(path: Path, model: keras.Model) -> dict[str, Any]:
-    """Put a new model of the same configuration, whose layers are built, where the saved one was;
-    returns what was seen.
+    """Assign the state in a checkpoint to a new model of the same configuration, and return the
+    result so far, as `FitResult.from_dict` takes it.
+
+    The layers of the model must be built. The variables of its optimizer are created here.
 
     Raises:
-        ValueError: the checkpoint is of another model.
+        ValueError: the checkpoint does not have as many arrays as the model has variables.
     """
     model.optimizer.build(model.trainable_variables)
     state = _variables(model)
@@ -59,26 +68,31 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
             global_seed_generator().state.assign(saved[GLOBAL_SEED])
         for number, variable in enumerate(state):
             variable.assign(saved[f"{number:03d}"])
-        seen: dict[str, Any] = json.loads(saved["seen"].tobytes())
-    return seen
+        result: dict[str, Any] = json.loads(saved[RESULT].tobytes())
+    return result
 
 
 def read_history(path: Path) -> list[Epoch] | None:
-    """The epochs that were trained before a checkpoint; None where the file is no checkpoint."""
+    """Return the epochs that were trained before a checkpoint, or None if the file is missing or
+    is no checkpoint.
+    """
     try:
         with np.load(path, allow_pickle=False) as saved:
-            history = json.loads(saved["seen"].tobytes())["history"]
+            history = json.loads(saved[RESULT].tobytes())["history"]
             return [Epoch(**epoch) for epoch in history]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def state_of(model: keras.Model) -> dict[str, Array]:
-    """Copies of a model's weights, dropout's random states among them, of its optimizer's
-    variables, and of Keras' global random state.
+    """Return copies of a model's variables, which include the random states of dropout layers, of
+    the optimizer's variables, and of Keras' global random state.
 
-    The last is what `keras.random` draws from where it gets no seed; it is left out of a training
-    that has not drawn from it.
+    `keras.random` draws from the global random state in calls without a seed. The state exists only
+    after the first such call.
+
+    Returns:
+        Arrays by name: "000", "001", … for the variables, and `GLOBAL_SEED`.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 

@@ -1,5 +1,5 @@
-"""What a model makes of texts: their view, class probabilities in large batches, and the time that
-a single review takes.
+"""Predictions of a model: the view of the texts, class probabilities in large batches, and the
+latency of a single review.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from tuning.spaces.loading import run_user_code
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import Rows, View, evaluation_batches
 
-N_CALLS, N_WARM_UP_CALLS = 30, 3  # of a single review: 0.3 s at 10 ms
+# Numbers of calls that measure the latency of a single review. They take 0.3 s at 10 ms a call.
+N_CALLS, N_WARM_UP_CALLS = 30, 3
 
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
-    """Texts as this configuration and model see them."""
+    """Return texts as a model with this configuration takes them. Batches are padded to their
+    longest text if the model ignores padding.
+    """
     return View(
         texts,
         vocab_size=int(values["vocab_size"]),
@@ -40,10 +43,15 @@ def dataset(
     *,
     n_batches: int,
 ) -> tf.data.Dataset:
-    """Batches as a `tf.data.Dataset` of (ids, labels), or ids alone; any width, so that one trace
-    serves all.
+    """Return batches as a `tf.data.Dataset` of (ids, labels), or of ids if `labels` is None.
 
-    `labels`: one row a text, as the loss takes them.
+    The ids of a view that trims have a variable width, and Keras therefore traces a step only once.
+
+    Args:
+        batches: returns the rows of each batch; is called at the start of every epoch.
+        view: the texts.
+        labels: the labels as the loss takes them, with one row for each text.
+        n_batches: number of batches in an epoch.
     """
 
     def generate() -> Iterator[Any]:
@@ -59,20 +67,17 @@ def dataset(
 
 
 def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
-    """Class probabilities of every text of a view, float64 array (n_texts, n_classes), computed in
-    large batches.
+    """Return the class probabilities of every text, float64 array of shape (n_texts, n_classes).
 
     Raises:
-        SpaceBug: the model's output is no probability.
+        SpaceBug: the model's output is not one of class probabilities.
     """
     batches = evaluation_batches(view)
     if not batches:
         return np.empty((0, n_classes))
     data = dataset(lambda: iter(batches), view, None, n_batches=len(batches))
-    steps, model.steps_per_execution = (
-        model.steps_per_execution,
-        1,
-    )  # else as many copies of it in Keras' graph
+    # With more steps, Keras' graph would contain as many copies of the model.
+    steps, model.steps_per_execution = model.steps_per_execution, 1
     try:
         outputs = np.asarray(model.predict(data, verbose=0))
     finally:
@@ -87,10 +92,11 @@ def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
 
 
 def latency_ms(model: keras.Model, *, sequence_length: int) -> float:
-    """Milliseconds that a compiled model takes for a single text of full length: the median of 30
-    calls, on this process's threads.
+    """Return the latency of a single text of `sequence_length` tokens in milliseconds.
 
-    The texts are tokenised before; what a server adds is not in it.
+    The latency is the median of `N_CALLS` calls of the traced model on the threads of this process.
+
+    The latency includes neither the tokenisation nor the work of a server.
     """
     call = tf.function(
         lambda ids: model(ids, training=False),

@@ -1,4 +1,6 @@
-"""What a training is given and what it gives, without Keras: the coordinator reads these too."""
+"""The job and the result of a training. This module does not import Keras, because the coordinator
+uses it as well.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,16 @@ from tuning.spaces.ranges import Values
 
 
 class Answer(StrEnum):
-    """What a training does after an epoch."""
+    """The coordinator's answer to an epoch: what the training does next."""
 
     GO_ON = "go on"
     STOP = "stop"
-    PAUSE = "pause"  # stop, and save a checkpoint to go on from
+    PAUSE = "pause"  # Stop, and save a checkpoint from which the training can be resumed.
 
 
 class Infeasible(Exception):
-    """A configuration that can't be trained, for a named reason. Its trial fails, and the search
-    goes on.
+    """Raised for a configuration that can't be trained. The trial fails for `reason`, and the
+    search goes on.
     """
 
     def __init__(self, reason: FailureReason, detail: str) -> None:
@@ -32,7 +34,9 @@ class Infeasible(Exception):
 
 
 class OverLimit(Exception):
-    """A model that is larger or slower than allowed; `result` has its size and latency."""
+    """Raised for a model that is larger or slower than allowed. `result` contains the number of
+    parameters and the latency.
+    """
 
     def __init__(self, result: FitResult) -> None:
         super().__init__("over a limit")
@@ -41,17 +45,24 @@ class OverLimit(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """One training.
+    """The configuration and the settings of one training.
 
     Args:
-        values: the configuration.
-        known: names of the hyperparameters that the search space declares; empty: not checked.
-        limits: maximum of `n_parameters` and `latency_ms`; a model beyond them is not trained.
+        values: the configuration, by hyperparameter name.
+        n_classes: number of classes.
+        train: maximum number of epochs, patience and batch size.
+        seed: seed of the initial weights, the dropout and the order of the texts.
+        metric: Keras' log name of the metric that decides which epoch is the best.
+        known: names of the hyperparameters that the search space declares. If empty, the names
+            that the space reads are not checked.
+        limits: maximum of `n_parameters` and of `latency_ms`. A model beyond one of them is not
+            trained.
         measure_latency: whether to measure the latency of a single review.
-        checkpoint: the file that a pause is saved to, and from which `resume` goes on.
-        with_validation: whether the texts of the validation split are trained on as well. Nothing
-            is evaluated then, and every epoch is trained.
-        weights: the file that the trained model's weights are saved to.
+        checkpoint: path of the file in which a paused training is saved.
+        resume: whether the training starts from `checkpoint`.
+        with_validation: whether to train on the training and the validation split together. In
+            that case no epoch is evaluated, and every epoch is trained.
+        weights: path of the file in which the trained model's weights are saved.
     """
 
     values: Values
@@ -70,7 +81,13 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The result of one epoch. `number` counts from 1; `metrics` are by Keras' log names."""
+    """The result of one epoch.
+
+    Args:
+        number: number of the epoch, from 1.
+        metrics: values by Keras' log names.
+        seconds: wall time of the epoch and its evaluation.
+    """
 
     number: int
     metrics: dict[str, float]
@@ -79,15 +96,28 @@ class Epoch:
 
 @dataclass
 class FitResult:
-    """One training, finished or paused.
+    """The result of one training, which has finished or is paused.
 
-    `best_epoch` is the epoch with the best value of the metric, `confusion` the confusion matrix
-    after that epoch. Without a validation split every epoch counts as better than the one before,
-    and `best_value` is NaN.
+    Without a validation split every epoch counts as better than the one before, and `best_value` is
+    NaN.
 
-    `seconds` are by phase: "build", "view", "first_step" (tracing), "train", "evaluate", and "idle"
-    (waiting for the coordinator). `latency_ms` is the latency of a single review, where it was
-    measured. `n_tokens` counts the tokens of all epochs, without padding.
+    Args:
+        history: the epochs, in order.
+        best_epoch: number of the epoch with the best value of the metric.
+        best_value: value of the metric in that epoch.
+        metrics: all metrics of that epoch, by Keras' log names.
+        confusion: confusion matrix after that epoch; rows are labels, columns are predictions.
+        stopped: whether the coordinator stopped or paused the training.
+        paused: whether a checkpoint of the training was saved, from which it can be resumed.
+        n_parameters: number of weights of the model.
+        latency_ms: latency of a single review in milliseconds; None if it was not measured.
+        n_fused_layers: number of layers that ran with this package's kernels.
+        n_tokens: number of tokens in all epochs, without padding.
+        padding_share: share of padding among the token ids of the first epoch.
+        ignores_padding: whether the model's output is independent of the padding.
+        seconds: wall time by phase: "build", "view", "first_step" (tracing), "train", "evaluate",
+            and "idle" (waiting for the coordinator).
+        peak_memory_mb: maximum memory of the process during the training.
     """
 
     history: list[Epoch] = field(default_factory=list)
@@ -108,4 +138,5 @@ class FitResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the result that `dataclasses.asdict` made these values from."""
         return cls(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})

@@ -1,5 +1,5 @@
-"""Labels in the form that a compiled loss takes: class numbers, one column, or a column for each
-class (one-hot).
+"""Labels in the encoding that a compiled loss takes: class numbers, one column, or one column for
+each class (one-hot).
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.loading import run_user_code
 from tuning.training.architecture import output_of
 
-RIGHT, WRONG = (
-    0.9,
-    0.1,
-)  # probabilities of class 1 that a loss is tried on; as logits they still differ
-# Keras' losses for regression. They would train on class numbers, or on one-hot labels, without an
-# error.
+# Values of the predictions that a loss is tried with. They also differ for a loss that takes them
+# as logits.
+HIGH, LOW = 0.9, 0.1
+# Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
     keras.losses.MeanSquaredError,
     keras.losses.MeanAbsoluteError,
@@ -33,39 +31,39 @@ _REGRESSION = (
     keras.losses.LogCosh,
     keras.losses.Poisson,
 )
-_REGRESSION_FUNCTIONS = frozenset(one().fn for one in _REGRESSION)
+_REGRESSION_FUNCTIONS = frozenset(loss_class().fn for loss_class in _REGRESSION)
 
-Form = Callable[[Labels], Array | Labels]
-"""Class numbers, int64 (n,), in the form that a loss takes."""
+LabelEncoder = Callable[[Labels], Array | Labels]
+"""Takes class numbers, int64 array (n,), and returns labels as a loss takes them, with n rows."""
 
 
 def as_numbers(labels: Labels) -> Labels:
-    """Class numbers, int64 array (n,)."""
+    """Return class numbers as they are, int64 array of shape (n,)."""
     return labels
 
 
 def as_column(labels: Labels) -> Array:
-    """Class numbers of two classes, float32 array (n, 1)."""
+    """Return the class numbers of two classes as a float32 array of shape (n, 1)."""
     return labels.astype(np.float32)[:, None]
 
 
-def as_one_hot(n_classes: int) -> Form:
-    """One-hot labels, float32 array (n, n_classes)."""
+def as_one_hot(n_classes: int) -> LabelEncoder:
+    """Return the encoder to one-hot labels, float32 arrays of shape (n, n_classes)."""
     return lambda labels: np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def label_form(model: keras.Model, *, n_classes: int, sequence_length: int) -> Form:
-    """The form of labels that the compiled loss of a built model takes.
+def label_encoder(model: keras.Model, *, n_classes: int, sequence_length: int) -> LabelEncoder:
+    """Return the encoder of the labels for the compiled loss of a built model.
 
-    A model with one output gets a column of the same shape as its output, so that losses and
-    metrics of the user's own need no reshaping. A model with an output for each class gets class
-    numbers or one-hot labels: the form with which the loss is lower for right predictions than for
-    wrong ones. A loss for one-hot labels that gets class numbers broadcasts them, and is the same
-    for right and wrong predictions. A model that is compiled without a loss gets class numbers.
+    A model with one output gets one column, the shape of its output, and the user's losses and
+    metrics need no reshaping. A model with an output for each class gets class numbers or one-hot
+    labels: the encoding with which the loss is lower for right predictions than for wrong
+    predictions. A loss for one-hot labels broadcasts class numbers, and has the same value for
+    right and wrong predictions. A model that is compiled without a loss gets class numbers.
 
     Raises:
-        SpaceBug: the loss takes no form, is one of Keras' for regression, or the model's output is
-            not one of classes.
+        SpaceBug: the loss takes neither encoding or is one of Keras' losses for regression, or the
+            model's output is not one of class probabilities.
     """
     loss = model.loss
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
@@ -73,19 +71,20 @@ def label_form(model: keras.Model, *, n_classes: int, sequence_length: int) -> F
     if loss is None or isinstance(loss, dict | list | tuple):
         return as_numbers
     shape = _output_shape(model, sequence_length)
-    forms: list[Form] = (
+    encoders: list[LabelEncoder] = (
         [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(n_classes)]
     )
     return run_user_code(
-        lambda: _fitting(loss, forms, shape, n_classes=n_classes), doing="trying its loss"
+        lambda: _first_that_fits(loss, encoders, shape, n_classes=n_classes),
+        doing="trying its loss",
     )
 
 
 def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
-    """Shape of the output for one text.
+    """Return the shape of the output for one text.
 
     Raises:
-        SpaceBug: the model has several outputs, or Keras does not know their shape.
+        SpaceBug: the model has several outputs, or an output without a fixed shape.
     """
     output = (
         model.outputs[0]
@@ -101,37 +100,39 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
     return sizes
 
 
-def _fitting(loss: Any, forms: list[Form], shape: tuple[int, ...], *, n_classes: int) -> Form:
+def _first_that_fits(
+    loss: Any, encoders: list[LabelEncoder], shape: tuple[int, ...], *, n_classes: int
+) -> LabelEncoder:
+    """Return the first encoder with which the loss is lower for right than for wrong predictions.
+
+    Raises:
+        SpaceBug: no encoder fits.
+        Exception: what the loss raised with the last encoder, if it raised with all of them.
+    """
+    # This call raises for an output with another number of columns.
     width = math.prod(shape)
-    class_probabilities(
-        np.full((1, width), 1 / width), n_classes=n_classes
-    )  # refuses another number of columns
-    # Every class twice: labels that a loss broadcasts are then as near to the right predictions as
-    # to the wrong ones.
+    class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
+    # Labels that a loss broadcasts must be as near to the right as to the wrong predictions. With
+    # two texts of every class they are.
     numbers = np.arange(2 * n_classes, dtype=np.int64) % n_classes
-    columns, others = (
-        as_one_hot(n_classes)(numbers),
-        as_one_hot(n_classes)((numbers + 1) % n_classes),
-    )
     right, wrong = (
-        _predictions(one if width > 1 else one[:, 1:]).reshape(-1, *shape)
-        for one in (columns, others)
+        _predictions(classes, shape, n_classes=n_classes)
+        for classes in (numbers, (numbers + 1) % n_classes)
     )
     problems = []
-    for form in forms:
+    for encoder in encoders:
         try:
-            labels = form(numbers)
-            values = [_value(loss, labels, predictions) for predictions in (right, wrong)]
-        except (
-            ValueError,
-            TypeError,
-            tf.errors.InvalidArgumentError,
-        ) as error:  # the loss takes the other form, or neither
+            labels = encoder(numbers)
+            right_value, wrong_value = (
+                _value(loss, labels, predictions) for predictions in (right, wrong)
+            )
+        # A loss may refuse an encoding and take the other.
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             problems.append(error)
             continue
-        if values[0] < values[1]:
-            return form
-    if len(problems) == len(forms):
+        if right_value < wrong_value:
+            return encoder
+    if len(problems) == len(encoders):
         raise problems[-1]
     raise SpaceBug(
         f"A loss must be lower for right predictions than for wrong ones; {_name(loss)} is not,"
@@ -142,22 +143,30 @@ def _fitting(loss: Any, forms: list[Form], shape: tuple[int, ...], *, n_classes:
 
 
 def _value(loss: Any, labels: Array | Labels, predictions: Array) -> float:
-    """A compiled loss as Keras calls it, the mean of a loss that is not reduced."""
-    found = get_loss(loss, labels, predictions)
-    function = getattr(found, "fn", None)
-    if isinstance(found, _REGRESSION) or function in _REGRESSION_FUNCTIONS:
+    """Return the value of a compiled loss, computed as Keras does. The value of a loss that is not
+    reduced is its mean.
+
+    Raises:
+        SpaceBug: the loss is one of Keras' losses for regression.
+    """
+    function = get_loss(loss, labels, predictions)
+    if isinstance(function, _REGRESSION) or getattr(function, "fn", None) in _REGRESSION_FUNCTIONS:
         raise SpaceBug(
             f"A model must be compiled with a loss for classes; received {_name(loss)}, a loss for"
             " numbers. Use binary_crossentropy, categorical_crossentropy or"
             " sparse_categorical_crossentropy.",
             traceback="",
         )
-    return float(np.mean(found(labels, predictions)))
+    return float(np.mean(function(labels, predictions)))
 
 
 def _name(loss: Any) -> str:
     return loss if isinstance(loss, str) else getattr(loss, "__name__", None) or type(loss).__name__
 
 
-def _predictions(columns: Array | Labels) -> Array:
-    return np.where(columns > 0, RIGHT, WRONG).astype(np.float32)
+def _predictions(classes: Labels, shape: tuple[int, ...], *, n_classes: int) -> Array:
+    """Return an output of the model that predicts these classes, of shape (n_texts, *shape)."""
+    columns = as_one_hot(n_classes)(classes)
+    if math.prod(shape) == 1:  # The only output is the probability of class 1.
+        columns = columns[:, 1:]
+    return np.where(columns > 0, HIGH, LOW).astype(np.float32).reshape(-1, *shape)

@@ -1,4 +1,5 @@
-"""Gives jobs to the workers of a pool, receives their messages, watches and replaces them.
+"""The dispatcher gives jobs to the workers of a pool, receives the workers' messages, and replaces
+workers that died or exceeded a limit.
 
 The search, the confirmation and the retraining of an export all train through a dispatcher.
 """
@@ -14,19 +15,19 @@ from tuning.workers.limits import TrialLimits, WorkerLimits
 from tuning.workers.messages import Ending, EpochEnded, Reply, Train, TrainingFailed
 from tuning.workers.pool import AnyPool, AnyWorker
 
-Job = TypeVar("Job")  # whatever the caller keeps of a training
+Job = TypeVar("Job")  # The caller's object for one training.
 
 
 class Dispatcher(Generic[Job]):
     """The jobs that the workers of a pool have now, at most one for each worker.
 
-    A job leaves the dispatcher with its last event, before the caller receives the event.
+    A job is removed with its last event, before the caller receives that event.
     """
 
     def __init__(self, pool: AnyPool, limits: TrialLimits) -> None:
         self._pool, self._limits = pool, WorkerLimits(limits)
         self._jobs: dict[AnyWorker, Job] = {}
-        self._next = 0  # position of the worker that is first in `free`
+        self._next = 0  # Index of the worker that comes first in `free`.
 
     @property
     def running(self) -> Sequence[Job]:
@@ -35,6 +36,7 @@ class Dispatcher(Generic[Job]):
 
     @property
     def n_workers(self) -> int:
+        """Number of workers of the pool, whether or not they have started."""
         return len(self._pool.workers)
 
     @property
@@ -43,31 +45,31 @@ class Dispatcher(Generic[Job]):
         return any(worker.is_ready for worker in self._pool.workers)
 
     def free(self) -> list[AnyWorker]:
-        """The workers that can be given a job. The worker after the one that was given the last job
-        comes first, so that all of them are used.
+        """Return the workers that can be given a job. The order rotates: the worker that was given
+        the last job comes last.
         """
         workers = [*self._pool.workers[self._next :], *self._pool.workers[: self._next]]
         return [worker for worker in workers if worker.is_ready and worker not in self._jobs]
 
     def start(self, worker: AnyWorker, job: Job, request: Train) -> None:
-        """Give a free worker a job."""
+        """Give a free worker a job, with the request for its training."""
         self._jobs[worker] = job
         self._next = (self._pool.workers.index(worker) + 1) % self.n_workers
         self._limits.begin(worker)
         worker.send(request)
 
     def reply(self, job: Job, answer: Answer) -> None:
-        """Answer the `EpochEnded` of a job."""
+        """Send the answer to the `EpochEnded` of a job."""
         self._worker_of(job).send(Reply(answer))
 
     def release(self, job: Job) -> None:
-        """Drop a job whose worker is to be ended with the pool; no event of the job follows."""
+        """Remove a job whose worker ends with the pool. No event of the job follows."""
         self._drop(self._worker_of(job))
 
     def events(self, seconds: float) -> Iterator[tuple[Job, EpochEnded | Ending]]:
-        """Yield what happens to the jobs within the time.
+        """Yield the messages that arrive within `seconds`, each with its job.
 
-        A worker that died is replaced, and so is one beyond its limits; the event of its job is a
+        A worker that died or exceeded a limit is replaced, and the event of its job is a
         `TrainingFailed`.
         """
         for worker, message in self._pool.wait(seconds):

@@ -1,5 +1,5 @@
-"""The fork server: the process from which workers are forked, with Keras loaded and the kernels
-compiled.
+"""The fork server, the process from which workers are forked. It loads Keras and compiles the
+kernels once for all workers.
 """
 
 import gc
@@ -10,12 +10,12 @@ from tuning.training import fit
 from tuning.training.result import Answer
 from tuning.workers.messages import Reply, encode
 
-__all__ = ["fit"]
+__all__ = ["fit"]  # The import loads Keras.
 
-# SIGTERM may reach the whole job, in which workers end their epoch first. The fork server ends with
-# the search.
+# A job scheduler may send SIGTERM to all processes of a job. The fork server ends when the
+# coordinator ends.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 compile_kernels()
-encode(Reply(Answer.GO_ON))  # loads the converter of messages
-# A worker collects garbage before each trial, which takes 0.2 s with all imported objects.
+encode(Reply(Answer.GO_ON))  # The first message loads the converter of messages.
+# A worker collects garbage before each trial, which would take 0.2 s with all imported objects.
 gc.freeze()

@@ -1,4 +1,4 @@
-"""Which workers are beyond a limit of time or memory, or do nothing any more."""
+"""The limits of a trial's time and memory, and the workers that exceed them or are inactive."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from tuning.outcomes import FailureReason
 from tuning.workers.pool import AnyWorker
 from tuning.workers.worker import Measured
 
-# Default of --silent-seconds: time without a message and without computing.
+# Default of --silent-seconds: maximum time without a message and without computing.
 SILENT_SECONDS = 60.0
-# Seconds of computing that count as a sign of life.
+# CPU seconds since the last recorded computing that count as activity.
 BUSY_SECONDS = 0.5
-# Interval at which the workers are measured.
+# Minimum interval between two measurements of the workers.
 CHECK_SECONDS = 0.5
-# Smallest memory limit that is set by default. A worker holds 500 MB, most of it shared.
+# Minimum of the default memory limit. A worker that has just started uses
+# 500 MB, most of which is shared with the other workers.
 MIN_MEMORY_MB = 2048.0
-# Share of the machine's memory that all workers together may hold by default.
+# Share of the machine's memory that all workers together may use by default.
 MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialLimits:
-    """Limits of one trial: wall seconds, and resident memory of its worker in MB. None: no limit.
+    """The limits of one trial. A worker that exceeds one of them is replaced.
 
-    A worker that has neither sent a message nor computed for `silent_seconds` is replaced.
+    Args:
+        seconds: maximum wall time. None: no limit.
+        memory_mb: maximum resident memory of the worker in MB. None: no limit.
+        silent_seconds: maximum time for which a worker neither sends a message nor computes.
+
+    Raises:
+        ArgumentError: a limit is not more than 0.
     """
 
     seconds: float | None = None
@@ -48,20 +55,22 @@ class TrialLimits:
 
 
 def with_memory(limits: TrialLimits, *, n_workers: int) -> TrialLimits:
-    """Return the limits with a memory limit: `MEMORY_SHARE` of the machine's memory divided by
-    `n_workers`, and at least `MIN_MEMORY_MB`, where the limits have none.
+    """Return limits that have a memory limit. Its default is `MEMORY_SHARE` of the machine's memory
+    divided by `n_workers`, and at least `MIN_MEMORY_MB`.
     """
     if limits.memory_mb is not None:
         return limits
     total = min(psutil.virtual_memory().total, memory_limit() or math.inf)
-    share = MEMORY_SHARE * total / n_workers / 2**20
-    return replace(limits, memory_mb=max(share, MIN_MEMORY_MB))
+    share_mb = MEMORY_SHARE * total / n_workers / 2**20
+    return replace(limits, memory_mb=max(share_mb, MIN_MEMORY_MB))
 
 
 @dataclass
-class _Watched:
+class _Activity:
+    """A worker's activity in its trial. Times are those of `time.monotonic`."""
+
     started: float
-    last_sign: float  # of life: a message, or computing
+    last_active: float  # Time of the last message or of the last computing.
     cpu_seconds: float
 
 
@@ -70,56 +79,59 @@ class WorkerLimits:
 
     def __init__(self, limits: TrialLimits) -> None:
         self._limits = limits
-        self._watched: dict[AnyWorker, _Watched] = {}
-        self._checked = 0.0
+        self._watched: dict[AnyWorker, _Activity] = {}
+        self._measured_at = 0.0
 
     def begin(self, worker: AnyWorker) -> None:
-        """Count a worker's time from now on."""
+        """Start to measure a worker that was given a trial."""
         now = time.monotonic()
-        self._watched[worker] = _Watched(now, now, 0.0)
+        self._watched[worker] = _Activity(now, now, 0.0)
 
     def received(self, worker: AnyWorker) -> None:
-        """Count a message as a sign of life."""
+        """Record a message of a worker as activity."""
         if worker in self._watched:
-            self._watched[worker].last_sign = time.monotonic()
+            self._watched[worker].last_active = time.monotonic()
 
     def end(self, worker: AnyWorker) -> None:
-        """Stop counting: the worker has no trial any more."""
+        """Stop measuring a worker whose trial has ended."""
         self._watched.pop(worker, None)
 
     def exceeded(self) -> list[tuple[AnyWorker, FailureReason, str]]:
-        """Return the workers that are beyond a limit, each with its reason and a clause for the
-        message.
+        """Return the workers that exceed a limit, each with the reason and the text of the failure.
 
-        Workers are measured every `CHECK_SECONDS` at the most; in between the list is empty. Dead
-        workers are found by the pool.
+        A call within `CHECK_SECONDS` of the previous measurement returns an empty list. Workers
+        that have died are reported by `AnyPool.wait`.
         """
         now = time.monotonic()
-        if now - self._checked < CHECK_SECONDS:
+        if now - self._measured_at < CHECK_SECONDS:
             return []
-        self._checked = now
+        self._measured_at = now
         reasons = {
-            worker: self._reason(watched, worker.measure())
-            for worker, watched in self._watched.items()
+            worker: self._reason(activity, worker.measure())
+            for worker, activity in self._watched.items()
         }
         return [(worker, *reason) for worker, reason in reasons.items() if reason]
 
     def _reason(
-        self, watched: _Watched, measured: Measured | None
+        self, activity: _Activity, measured: Measured | None
     ) -> tuple[FailureReason, str] | None:
+        """Record a worker's activity, and return the reason and the text of the limit that it
+        exceeds, if any.
+        """
         limits, now = self._limits, time.monotonic()
         memory_mb = measured.memory_mb if measured else 0.0
-        if measured and measured.cpu_seconds - watched.cpu_seconds >= BUSY_SECONDS:
-            watched.last_sign, watched.cpu_seconds = now, measured.cpu_seconds
-        if limits.seconds is not None and now - watched.started > limits.seconds:
+        if measured and measured.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
+            activity.last_active, activity.cpu_seconds = now, measured.cpu_seconds
+        if limits.seconds is not None and now - activity.started > limits.seconds:
             detail = f"it ran for more than {limits.seconds:g} s (--trial-seconds)"
             return FailureReason.TOO_LONG, detail
         if limits.memory_mb is not None and memory_mb > limits.memory_mb:
             detail = (
-                f"its worker held {memory_mb:,.0f} MB, {limits.memory_mb:,.0f} allowed"
+                f"its worker used {memory_mb:,.0f} MB of memory, {limits.memory_mb:,.0f} MB allowed"
                 " (--trial-memory-mb)"
             )
             return FailureReason.OUT_OF_MEMORY, detail
-        if now - watched.last_sign > limits.silent_seconds:
-            return FailureReason.SILENT, f"its worker did nothing for {limits.silent_seconds:g} s"
+        if now - activity.last_active > limits.silent_seconds:
+            detail = f"its worker was inactive for {limits.silent_seconds:g} s (--silent-seconds)"
+            return FailureReason.SILENT, detail
         return None

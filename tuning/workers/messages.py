@@ -5,7 +5,7 @@
 | `Declare` | `SpaceDeclared` |
 | `Train` | `EpochEnded` after each epoch, and waits for a `Reply` |
 | | then `TrainingEnded`, `ModelRefused` or `TrainingFailed` |
-| any | `ErrorRaised`, where the worker's code or the search space's raised |
+| any request | `ErrorRaised`, if the code of the worker or of the search space raised |
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declare:
-    """Read the hyperparameters that the search space in a file declares."""
+    """A request for the hyperparameters that the search space in a file declares."""
 
     path: str
     n_classes: int
@@ -37,7 +37,7 @@ class Declare:
 
 @dataclass(frozen=True)
 class Train:
-    """Train one model. `corpus` is the folder of the tokenised data set."""
+    """A request to train one model. `corpus` is the folder of the tokenised data set."""
 
     space_path: str
     corpus: str
@@ -46,14 +46,14 @@ class Train:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the training does after an epoch."""
+    """The answer to an `EpochEnded`: what the training does next."""
 
     answer: Answer
 
 
 @dataclass(frozen=True)
 class SpaceDeclared:
-    """A search space, as `SearchSpace.to_dict` gives it."""
+    """A search space, as `SearchSpace.to_dict` returns it."""
 
     space: dict[str, Any]
 
@@ -74,14 +74,14 @@ class TrainingEnded:
 
 @dataclass(frozen=True)
 class ModelRefused:
-    """The model is larger or slower than allowed, and was not trained."""
+    """A model was not trained, because it is larger or slower than allowed."""
 
     result: FitResult
 
 
 @dataclass(frozen=True)
 class TrainingFailed:
-    """The training failed for a named reason, or its worker was replaced."""
+    """A training has failed for a named reason, or its worker was replaced."""
 
     reason: FailureReason
     detail: str
@@ -89,8 +89,8 @@ class TrainingFailed:
 
 @dataclass(frozen=True)
 class ErrorRaised:
-    """An exception in the worker. `error` is the name of its class in `tuning.errors`, or
-    "bug" for any other class.
+    """The code of the worker or of the search space has raised an exception. `error` is the name of
+    the exception's class in `tuning.errors`, or "bug" for any other class.
     """
 
     error: str
@@ -114,7 +114,8 @@ _KINDS: dict[str, type[Message]] = {
 
 @cache
 def _converter() -> JsonConverter:
-    from cattrs.preconf.json import make_converter  # 0.1 s, which `--help` does not need
+    # This import takes 0.1 s, and `--help` does not need it.
+    from cattrs.preconf.json import make_converter
 
     return make_converter()
 
@@ -126,7 +127,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Return the message that `encode` was given."""
+    """Return the message that `encode` made these bytes from."""
     values = json.loads(data)
     kind = _KINDS[values.pop("kind")]
     return _converter().structure(values, kind)
@@ -143,7 +144,18 @@ def train_request(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> Train:
-    """Return the request for a training of a study, with the study's seed and settings."""
+    """Return the request for a training with a study's seed and settings.
+
+    Args:
+        config: the study's settings.
+        values: the configuration.
+        space_path: file of the search space.
+        corpus: the tokenised data set.
+        known: names of the hyperparameters that the search space declares.
+        limits: maximum of `n_parameters` and of `latency_ms`.
+        checkpoint: file in which the training is saved if it is paused.
+        resume: whether the training starts from `checkpoint`.
+    """
     job = TrainingJob(
         values=values,
         n_classes=len(corpus.card.class_names),

@@ -1,7 +1,7 @@
-"""Starts, feeds and replaces workers.
+"""The pool of worker processes on this machine, and the protocols that every pool implements.
 
-Workers are forked from a server process that has Keras imported but has run no op: a start takes
-0.1 s, not TensorFlow's import.
+Workers are forked from a server process that has imported Keras but has run no operation. The start
+of a worker therefore takes 0.1 s instead of the time of TensorFlow's import.
 """
 
 from __future__ import annotations
@@ -26,72 +26,74 @@ from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
 from tuning.workers.worker import Measured, WorkerSettings, measured
 
+# Maximum time to wait for the end of a worker's process.
 CLOSE_SECONDS = 5.0
 
 
 class AnyWorker(Protocol):
-    """What a search knows of a worker, wherever it runs."""
+    """A worker, as the dispatcher uses it."""
 
     @property
     def settings(self) -> WorkerSettings: ...
 
     @property
     def pid(self) -> int | None:
-        """Its process on its machine; None until it has started."""
+        """Id of the worker's process on its machine; None until the process has started."""
 
     @property
     def place(self) -> str:
-        """Where it runs, in words."""
+        """Description of the process or actor, for messages."""
 
     @property
     def ending(self) -> str:
-        """How it ended, as a clause that follows "its worker"."""
+        """Description of how the worker ended, as a clause that follows "its worker"."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can be sent a training."""
+        """Whether the worker can be given a training."""
 
     def send(self, message: Request) -> None:
-        """Send a message; a worker that has died is noticed by the pool's `wait`."""
+        """Send a message. A worker that has died raises nothing here; `AnyPool.wait` reports it."""
 
     def measure(self) -> Measured | None:
-        """What its process has taken by now, or did when that was last known; None: not known."""
+        """Return the latest known usage of the worker's process; None if it is not known."""
 
 
 class AnyPool(Protocol):
-    """What a search knows of its workers. A context manager: leaving it ends them."""
+    """A fixed number of workers. At the exit of the context manager they are ended."""
 
     @property
     def workers(self) -> Sequence[AnyWorker]: ...
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Response | None]]:
-        """The messages that arrive within the time, each with its worker; None from a worker that
-        has died.
+        """Return the messages that arrive within the time, each with its worker. The message of a
+        worker that has died is None.
         """
 
-    def ask(self, message: Request) -> Response:
-        """Send one message to a worker and wait for its answer, when nothing else is running."""
+    def call(self, message: Request) -> Response:
+        """Send one message to a worker and return the answer. No worker may have a job."""
 
     def replace(self, worker: Any) -> AnyWorker:
-        """Start another worker in the place of one that is dead or to be ended."""
+        """End a worker if it has not died, and start another one in its place."""
 
 
 class Worker:
-    """One training process and the pipe to it."""
+    """The coordinator's side of one process that trains: the process and the pipe to it."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         context = multiprocessing.get_context("forkserver")
         self.settings = settings
-        self.connection, theirs = context.Pipe()
+        self.connection, process_connection = context.Pipe()
         self.process = context.Process(
             target=worker_module.run,
-            args=(theirs, settings),
+            args=(process_connection, settings),
             daemon=True,
             name=f"tuning-{settings.number}",
         )
         self.process.start()
-        theirs.close()  # so that its end is seen when it dies
-        self.is_ready = True  # what is sent now waits in the pipe
+        # The pipe closes with the process only if no other process has that end open.
+        process_connection.close()
+        self.is_ready = True  # Messages wait in the pipe until the process reads them.
 
     @property
     def pid(self) -> int | None:
@@ -109,28 +111,33 @@ class Worker:
     def measure(self) -> Measured | None:
         try:
             return measured(psutil.Process(self.pid))
-        except psutil.Error:  # it has died, which its pipe will tell
+        except psutil.Error:  # The process has died, and `Pool.wait` will report that.
             return None
 
     def send(self, message: Request) -> None:
-        """Send a message; a worker that has died is noticed by `Pool.wait`, not here."""
+        """Send a message. A worker that has died raises nothing here; `Pool.wait` reports it."""
         with contextlib.suppress(ConnectionError):
             worker_module.send(self.connection, message)
 
     def stop(self) -> None:
-        """Hang up, then end it; it has nothing to put away, and does not listen to SIGTERM."""
+        """Close the pipe and kill the process, which ignores SIGTERM and has nothing to save."""
         self.connection.close()
         self.process.kill()
         self.process.join(CLOSE_SECONDS)
 
 
 class Pool:
-    """A fixed number of workers, each idle or at one trial. A context manager: leaving it ends the
-    workers.
+    """A fixed number of worker processes. At the exit of the context manager they are ended.
 
     Args:
-        n_workers: processes; each gets an equal share of `n_cores` threads, one at least.
-        memory_mb: what each may allocate beyond what it holds when it starts; None: no limit.
+        n_workers: number of processes. Each gets an equal share of `n_cores` threads, at least 1.
+        log_path: file for the standard output and error of the processes.
+        n_cores: number of cores for all workers (default: all that this process may use).
+        memory_mb: maximum memory in MB that each process may allocate after its start. None: no
+            limit.
+
+    Raises:
+        ArgumentError: `n_workers < 1`.
     """
 
     def __init__(
@@ -151,27 +158,29 @@ class Pool:
             )
             for number in range(n_workers)
         ]
-        self.workers = [Worker(one) for one in settings]
+        self.workers = [Worker(worker_settings) for worker_settings in settings]
 
     def wait(self, timeout_seconds: float) -> list[tuple[Worker, Response | None]]:
-        """The messages that arrive within the time; None from a worker that has died."""
+        """Return the messages that arrive within the time, each with its worker. The message of a
+        worker that has died is None.
+        """
         by_connection = {worker.connection: worker for worker in self.workers}
         ready = mp_connection.wait(list(by_connection), timeout_seconds)
-        return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index]  # they are our connections
+        # mypy: `mp_connection.wait` returns only objects that it was given.
+        return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index]
 
-    def ask(self, message: Request) -> Response:
-        """Send one message to the first worker and wait for its answer, when nothing else is
-        running.
+    def call(self, message: Request) -> Response:
+        """Send one message to the first worker and return the answer. No worker may have a job.
 
         Raises:
-            TuningError: what the worker raised, or that it died.
+            TuningError: the worker sent an error, or died.
         """
         worker = self.workers[0]
         worker.send(message)
-        return answer_of(worker, _receive(worker.connection))
+        return checked_answer(worker, _receive(worker.connection))
 
     def replace(self, worker: Worker) -> Worker:
-        """Start another worker in the place of one that is dead or to be ended."""
+        """End a worker if it has not died, and start another one in its place."""
         worker.stop()
         new = Worker(worker.settings)
         self.workers[self.workers.index(worker)] = new
@@ -190,57 +199,50 @@ class Pool:
             worker.stop()
 
 
-def answer_of(worker: AnyWorker, answer: Response | None) -> Response:
-    """What a worker that was asked has answered; None: it died, which nothing but a space's own
-    code does to it.
+def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
+    """Return a worker's answer to a request, unless the answer is an error.
 
     Raises:
-        TuningError: what the worker raised, or that it died.
+        SpaceError: `answer` is None, because the worker died. Only the code of a search space
+            can end a worker that has no job.
+        TuningError: the worker sent an error.
     """
     if answer is None:
-        raise SpaceError(f"A worker must live to answer; it {worker.ending}.")
+        raise SpaceError(f"A worker must not end before it has answered; it {worker.ending}.")
     if isinstance(answer, ErrorRaised):
         worker_module.raise_error(answer)
     return answer
 
 
 def declared_space(pool: AnyPool, path: Path, *, n_classes: int) -> dict[str, Any]:
-    """Return what the search space in a file declares, as `SearchSpace.from_dict` takes it.
+    """Return the search space that a file declares, as `SearchSpace.from_dict` takes it.
 
     Raises:
-        TuningError: what the worker raised, or that it died.
+        TuningError: the search space's code raised or ended the worker.
     """
-    answer = pool.ask(Declare(str(path), n_classes))
-    assert isinstance(answer, SpaceDeclared)  # the only other answer is an error
+    answer = pool.call(Declare(str(path), n_classes))
+    assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 
 
-def default_workers() -> int:
-    """One for each GPU where there are GPUs, else one for each core."""
-    return available_gpus() or available_cores()
-
-
 def available_gpus() -> int:
-    """How many GPUs of this machine its workers see.
+    """Return the number of GPUs that workers on this machine can use.
 
-    NVIDIA's driver lists them in /proc; asking TensorFlow would start it in the coordinator.
+    The number is read from the files of NVIDIA's driver, because TensorFlow's own list would start
+    TensorFlow in the coordinator. It is 0 without the libraries of the extra `gpu`.
     """
+    if not importlib.util.find_spec("nvidia"):
+        return 0
+    n_gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = (
-        list(Path("/proc/driver/nvidia/gpus").glob("*"))
-        if importlib.util.find_spec("nvidia")
-        else []
-    )  # the extra gpu's libraries
-    return (
-        len(gpus)
-        if visible is None
-        else min(len(gpus), len([name for name in visible.split(",") if name.strip()]))
-    )
+    if visible is None:
+        return n_gpus
+    return min(n_gpus, len([name for name in visible.split(",") if name.strip()]))
 
 
 def start_server(log_path: Path) -> None:
-    """Start the process that workers are forked from; it imports Keras while the coordinator goes
-    on. A second call does nothing.
+    """Start the process from which workers are forked, unless it runs already. The process imports
+    Keras while the coordinator goes on.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     multiprocessing.set_forkserver_preload(["tuning.workers.forkserver"])
@@ -250,8 +252,8 @@ def start_server(log_path: Path) -> None:
 
 @contextlib.contextmanager
 def worker_environment() -> Iterator[None]:
-    """What the server and its workers inherit: quiet TensorFlow, and this package on the path
-    wherever they start.
+    """Set the environment variables that workers inherit: TensorFlow logs errors only, and this
+    package can be imported from every working directory.
     """
     root = str(Path(__file__).resolve().parents[2])
     old = os.environ.get("PYTHONPATH")
@@ -268,8 +270,11 @@ def worker_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_to(path: Path) -> Iterator[None]:
-    """Lend this process's standard error to a file while a child inherits it: TensorFlow's start-up
-    lines go there.
+    """Redirect the standard error of this process to a file. A child process that is started
+    meanwhile inherits it, and TensorFlow's start-up lines go to the file.
+
+    Raises:
+        StorageError: the file can't be written.
     """
     with translated(path):
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -1,5 +1,5 @@
-"""Where a study's trials train: in processes of this machine, or in actors of a Ray cluster. Both
-take the same messages.
+"""The choice of a pool: a study's trials are trained in processes of this machine, or in actors of
+a Ray cluster. Both kinds of workers take the same messages.
 """
 
 from __future__ import annotations
@@ -10,16 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuning.errors import ArgumentError
+from tuning.hardware import available_cores
 from tuning.workers.limits import MIN_MEMORY_MB, TrialLimits, with_memory
-from tuning.workers.pool import AnyPool, Pool, default_workers, start_server
+from tuning.workers.pool import AnyPool, Pool, available_gpus, start_server
 
 POOLS = ("process", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolChoice:
-    """Which pool a call uses, as typed; no part of a study, because its results do not depend on
-    it.
+    """The pool of one command. The choice is not stored with the study, because the results do not
+    depend on it.
+
+    Args:
+        pool: "process" or "ray".
+        ray_address: the cluster to join, "auto" or host:port. None: a cluster that is started on
+            this machine and ends with the command.
+        cpus_per_worker: CPUs of each Ray actor (default 1).
+        gpus_per_worker: GPUs of each Ray actor (default 1 if the cluster has GPUs, else 0).
+
+    Raises:
+        ArgumentError: a value is not valid, or needs another `pool`.
     """
 
     pool: str = "process"
@@ -57,41 +68,52 @@ class PoolChoice:
 
 
 def start_early(choice: PoolChoice, *, log_path: Path) -> None:
-    """Begin with what takes long, while the coordinator prepares the data."""
+    """Start the process from which workers are forked, if the choice needs it. Keras is loaded
+    there while the coordinator prepares the data.
+    """
     if choice.pool == "process":
         start_server(log_path)
+
+
+def default_workers() -> int:
+    """Return the default number of workers: one for each GPU, or one for each core of a machine
+    without GPUs.
+    """
+    return available_gpus() or available_cores()
 
 
 @contextlib.contextmanager
 def open_pool(
     choice: PoolChoice, *, n_workers: int | None, limits: TrialLimits, log_path: Path
 ) -> Iterator[tuple[AnyPool, TrialLimits]]:
-    """The workers of this call, and its limits with one of memory: a share of the machine's, or of
-    the node's with the least.
+    """Open the workers of a command, and yield them with limits that have a memory limit.
+
+    The default memory limit is a worker's share of the memory of this machine, or of the Ray node
+    on which that share is the smallest. `n_workers` None: as many workers as the machine or the
+    cluster has GPUs or cores for.
 
     Raises:
-        PoolError: there is no Ray, no cluster, or no room in it.
+        PoolError: Ray is not installed, the cluster can't be reached, or it has no room for a
+            worker.
     """
     if choice.pool == "process":
         n_workers = n_workers or default_workers()
         limits = with_memory(limits, n_workers=n_workers)
-        with Pool(
-            n_workers, log_path=log_path, memory_mb=limits.memory_mb
-        ) as pool:  # waits until the server has Keras
+        # The start of the pool waits until the fork server has loaded Keras.
+        with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:
             yield pool, limits
         return
-    from tuning.workers.ray_cluster import Shares, joined, room
+    from tuning.workers.ray_cluster import Shares, join_cluster, node_capacities
     from tuning.workers.ray_pool import RayPool
 
     shares = Shares(cpus=choice.cpus_per_worker or 1.0, gpus=choice.gpus_per_worker)
-    with joined(choice.ray_address, log_path=log_path):
-        nodes = room(shares)
+    with join_cluster(choice.ray_address, log_path=log_path):
+        capacities = node_capacities(shares)
         if limits.memory_mb is None:
-            limits = replace(
-                limits, memory_mb=max(min(memory_mb for _, memory_mb in nodes), MIN_MEMORY_MB)
-            )
-        n_workers = n_workers or sum(n for n, _ in nodes)
+            smallest = min(memory_mb for _, memory_mb in capacities)
+            limits = replace(limits, memory_mb=max(smallest, MIN_MEMORY_MB))
+        n_workers = n_workers or sum(n for n, _ in capacities)
         with RayPool(
             n_workers, shares=shares, log_path=log_path, memory_mb=limits.memory_mb
-        ) as workers:
-            yield workers, limits
+        ) as ray_pool:
+            yield ray_pool, limits

@@ -1,5 +1,5 @@
-"""A Ray cluster: one that is joined, or one of this call's own on this machine; and what room it
-has for workers.
+"""The Ray cluster: this process joins a cluster or starts one on this machine, and reads how many
+workers its nodes can run.
 """
 
 from __future__ import annotations
@@ -21,52 +21,58 @@ from tuning.workers.pool import available_gpus, stderr_to, worker_environment
 
 logger = logging.getLogger(__name__)
 
+# Maximum time of the connection to the address of a cluster.
 CONNECT_SECONDS = 10.0
-MAX_DETAIL = 300  # characters of what Ray says
+# Maximum number of characters of Ray's text in an error message.
+MAX_DETAIL = 300
+# Environment variables by which a user configures Ray's authentication.
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """What a worker takes of its node. `gpus` None: one where the cluster has GPUs."""
+    """The resources of a node that each worker takes: numbers of CPUs and GPUs, which need not be
+    whole. `gpus` None: 1 if the cluster has GPUs, else 0.
+    """
 
     cpus: float = 1.0
     gpus: float | None = None
 
 
 def load_ray(*, local: bool) -> Any:
-    """The package `ray`, told before it is loaded to report nothing, and to leave its nodes' log
-    lines in their logs.
+    """Import the package `ray` and return it.
+
+    Before the import, Ray's usage statistics are switched off, and its log lines are left in the
+    logs of the nodes. With `local`, the settings are for a cluster on this machine only.
 
     Raises:
-        PoolError: it is not installed.
+        PoolError: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     if local:
-        os.environ.setdefault(
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
-        )  # on every system: all ports on 127.0.0.1 alone
-        os.environ.setdefault(
-            "RAY_worker_niceness", "0"
-        )  # as the other pool's; Ray's 15 leaves a loaded machine to everyone else
+        # With this setting Ray opens its ports on 127.0.0.1 only, on every system.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        # The worker processes of `Pool` have niceness 0 too. With Ray's default of 15, workers get
+        # little of the time of a loaded machine.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
         raise PoolError(
-            "--pool ray must have Ray; it is not installed. Type .venv/bin/pip install"
+            "--pool ray must have Ray, which is not installed. Type .venv/bin/pip install"
             " 'ray>=2.60,<3'."
         ) from None
     return ray
 
 
 @contextlib.contextmanager
-def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
-    """Be a driver of the cluster at `address`, or of one that is started on this machine and ended
-    with this call.
+def join_cluster(address: str | None, *, log_path: Path) -> Iterator[None]:
+    """Connect this process to the cluster at `address`. Without an address, start a cluster on this
+    machine, and end it at the exit of the context manager.
 
     Raises:
-        PoolError: Ray is not installed, or there is no cluster that takes this program.
+        PoolError: Ray is not installed, or the cluster can't be reached or started.
     """
     ray = load_ray(local=address is None)
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,20 +87,7 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            where = (
-                f"a cluster at --ray-address {address!r}"
-                if address
-                else "a Ray of its own on this machine"
-            )
-            hint = (
-                " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here"
-                " too."
-                if address
-                else ""
-            )
-            raise PoolError(
-                f"--pool ray must reach {where}; Ray gave: {short(error)}.{hint}"
-            ) from error
+            raise _connection_error(address, error) from error
         mode = os.environ.get("RAY_AUTH_MODE") or "not set"
         logger.info(
             "Ray %s: %d nodes; RAY_AUTH_MODE is %s", ray.__version__, len(ray.nodes()), mode
@@ -103,14 +96,29 @@ def joined(address: str | None, *, log_path: Path) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
-            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there
+            signal.signal(signal.SIGTERM, handler)  # Ray has replaced the handler.
+
+
+def _connection_error(address: str | None, error: Exception) -> PoolError:
+    """Return the error for a cluster that can't be joined or started."""
+    if not address:
+        place, hint = "a Ray of its own on this machine", ""
+    else:
+        place = f"a cluster at --ray-address {address!r}"
+        hint = (
+            " If that cluster authenticates, RAY_AUTH_MODE=token and its token must be set here"
+            " too."
+        )
+    return PoolError(f"--pool ray must reach {place}; Ray gave: {one_line(error)}.{hint}")
 
 
 def _require_listener(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for two minutes.
+    """Connect to the address of a cluster once. Ray itself would retry for two minutes if no
+    program listens there.
 
     Raises:
-        OSError: nothing does, or no cluster is known on this machine.
+        OSError: no program listens at the address, or the address is "auto" and no cluster runs on
+            this machine.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
@@ -119,14 +127,15 @@ def _require_listener(address: str) -> None:
 
 
 def _own_cluster() -> dict[str, Any]:
-    """What starts a Ray on this machine. Where the user has not set how Ray authenticates, a random
-    token does, out of this process's environment: Ray's own would stand in the user's home. It
-    stays for a second call, because Ray reads it once a process.
+    """Return the arguments of `ray.init` that start a cluster on this machine.
+
+    If the user has not configured Ray's authentication, a random token is set in the environment of
+    this process; Ray itself would write a token to the user's home directory. The token remains set
+    after the cluster has ended, because Ray reads the token only once in a process.
     """
     if not any(os.environ.get(name) for name in TOKEN_VARIABLES):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(
-            32
-        )  # with which Ray turns its authentication on
+        # Ray's authentication is on if this variable is set.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     return {
         "address": "local",
         "include_dashboard": False,
@@ -135,33 +144,38 @@ def _own_cluster() -> dict[str, Any]:
     }
 
 
-def gpus_of(shares: Shares) -> float:
-    """The GPUs of a worker, in the cluster that this process has joined."""
+def gpus_per_worker(shares: Shares) -> float:
+    """Return the number of GPUs of each worker in the cluster that this process has joined."""
     if shares.gpus is not None:
         return shares.gpus
     return 1.0 if load_ray(local=False).cluster_resources().get("GPU", 0) else 0.0
 
 
-def room(shares: Shares) -> list[tuple[int, float]]:
-    """For each node that holds a worker: how many, and MB of memory for each of them."""
-    gpus = gpus_of(shares)
-    found = []
+def node_capacities(shares: Shares) -> list[tuple[int, float]]:
+    """Return the number of workers and the memory in MB for each of them, for every node that has
+    room for a worker.
+
+    Raises:
+        PoolError: no node has room for a worker.
+    """
+    gpus = gpus_per_worker(shares)
+    capacities = []
     for node in load_ray(local=False).nodes():
         resources: Mapping[str, float] = node["Resources"] if node["Alive"] else {}
-        n = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
+        n_workers = int(resources.get("CPU", 0) / shares.cpus + 1e-9)
         if gpus:
-            n = min(n, int(resources.get("GPU", 0) / gpus + 1e-9))
-        if n:
-            found.append((n, resources.get("memory", 0.0) / n / 2**20))
-    if not found:
+            n_workers = min(n_workers, int(resources.get("GPU", 0) / gpus + 1e-9))
+        if n_workers:
+            capacities.append((n_workers, resources.get("memory", 0.0) / n_workers / 2**20))
+    if not capacities:
         raise PoolError(
             f"The Ray cluster must have a node with room for a worker, which takes {shares.cpus:g}"
             f" CPUs and {gpus:g} GPUs; none has. Lower --cpus-per-worker or --gpus-per-worker."
         )
-    return found
+    return capacities
 
 
-def short(error: BaseException) -> str:
-    """What Ray says, on one line."""
+def one_line(error: BaseException) -> str:
+    """Return the text of an error on one line, with at most `MAX_DETAIL` characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"

@@ -1,218 +1,42 @@
-"""The workers as Ray actors over a cluster; `ray_worker` is their side.
-
-A message travels as a JSON string. With it goes what it names of this machine's disk: the search
-space's source, a paused trial's checkpoint, and a reference to the token ids, which are placed in
-the object store once and copied to a node once. What comes back is a message and, of a trial that
-has paused, its checkpoint, which is written here.
-"""
+"""The pool of workers that are Ray actors on the nodes of a cluster."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
-from tuning import __version__
-from tuning.data.corpus import open_corpus
-from tuning.errors import ArgumentError, PoolError, SpaceError, StorageError
-from tuning.results import write_bytes
-from tuning.workers.messages import (
-    Declare,
-    Request,
-    Response,
-    Train,
-    TrainingEnded,
-    decode,
-    encode,
-)
-from tuning.workers.pool import answer_of
-from tuning.workers.ray_cluster import Shares, gpus_of, load_ray, short
-from tuning.workers.ray_worker import SPLITS, Actor, arrays_of
-from tuning.workers.worker import Measured, WorkerSettings
+from tuning.errors import ArgumentError, PoolError
+from tuning.workers.messages import Request, Response
+from tuning.workers.pool import checked_answer
+from tuning.workers.ray_cluster import Shares, load_ray
+from tuning.workers.ray_handle import PlacedFiles, RayWorker
+from tuning.workers.worker import WorkerSettings
 
-logger = logging.getLogger(__name__)
-
+# Maximum time to wait for the actors' removal of their files.
 CLOSE_SECONDS = 2.0
-START_SECONDS = 300.0  # without a worker that is ready
-MAX_FAILED_STARTS = 10  # in a row
-AWAITED = ("introduce", "hear", "tell", "work")  # a message is taken before the end of the worker
-GROUPS = {"tell": 1, "hear": 1, "measure": 1}  # threads of an actor, beside the one that trains
-
-
-class _Files:
-    """What travels of this machine's disk, each read or placed once."""
-
-    def __init__(self, ray: Any) -> None:
-        self._ray = ray
-        self._sources: dict[str, bytes] = {}
-        self.corpora: dict[str, Any] = {}
-
-    def source(self, path: str) -> bytes:
-        if path not in self._sources:
-            try:
-                self._sources[path] = Path(path).read_bytes()
-            except OSError as error:
-                raise SpaceError(
-                    f"--space must name a file that can be read; {path} gave {error.strerror!r}."
-                ) from error
-        return self._sources[path]
-
-    def corpus(self, folder: str) -> Any:
-        """A reference to the arrays of a corpus; they are not read from the disk by any worker."""
-        if folder not in self.corpora:
-            corpus = open_corpus(Path(folder))
-            arrays = {
-                key: array
-                for name in SPLITS
-                for key, array in arrays_of(corpus.split(name), name).items()
-            }
-            self.corpora[folder] = self._ray.put(arrays)
-        return self.corpora[folder]
-
-
-class RayWorker:
-    """One actor, and what is awaited of it."""
-
-    def __init__(self, ray: Any, settings: WorkerSettings, shares: Shares, files: _Files) -> None:
-        self.settings, self._shares = settings, shares
-        self.pid: int | None = None
-        self.failure = ""  # why it can be of no use any more
-        self._ray, self._files = ray, files
-        self._checkpoint: Path | None = None  # of its trial
-        self._measured: Measured | None = None
-        self._measuring: Any = None
-        remote = ray.remote(
-            num_cpus=shares.cpus,
-            num_gpus=gpus_of(shares),
-            max_restarts=0,
-            scheduling_strategy="SPREAD",
-            concurrency_groups=GROUPS,
-        )
-        self._actor = remote(Actor).remote(settings.number, settings.n_threads, settings.memory_mb)
-        self.awaited = {"introduce": self._actor.introduce.remote()}
-
-    @property
-    def is_ready(self) -> bool:
-        return self.pid is not None and not self.failure
-
-    @property
-    def place(self) -> str:
-        return f"Ray actor {self._actor._actor_id.hex()[:8]}"
-
-    @property
-    def ending(self) -> str:
-        return f"was lost with process {self.pid}: {self.failure}"
-
-    def send(self, message: Request) -> None:
-        """Send a message with what it names of this machine's disk; a worker that is lost is
-        noticed by `RayPool.wait`.
-        """
-        if self.failure:
-            return
-        source = checkpoint = corpus = None
-        if isinstance(message, Declare):
-            source = self._files.source(message.path)
-        elif isinstance(message, Train):
-            source = self._files.source(message.space_path)
-            self._measured = self._measuring = None  # those of the trial before say nothing
-            corpus = self._files.corpus(message.corpus)
-            self._checkpoint = Path(message.job.checkpoint) if message.job.checkpoint else None
-            if self._checkpoint and message.job.resume:
-                checkpoint = self._checkpoint.read_bytes()
-        text = encode(message).decode()
-        self.awaited["tell"] = self._call("tell", "tell", text, source, checkpoint, corpus)
-
-    def receive(self, ready: set[Any]) -> Response | None:
-        """The message that has come; None where what has come is that the worker has started, has
-        been told, or is lost.
-        """
-        name = next(name for name in AWAITED if self.awaited.get(name) in ready)
-        ref = self.awaited.pop(name)
-        try:
-            value = self._ray.get(ref)
-        except self._ray.exceptions.RayError as error:
-            self._lose(error)
-            return None
-        if name == "hear":
-            self.awaited["hear"] = self._call("hear", "hear")
-            return self._unpack(*value)
-        if name == "introduce":
-            self._begin(*value)
-        elif name == "work":
-            self.failure, self.awaited = "it ended by itself", {}
-        return None
-
-    def measure(self) -> Measured | None:
-        """What its process had taken when it last said so: it is asked, and the answer is there the
-        next time.
-        """
-        if self._measuring is not None and self._ray.wait([self._measuring], timeout=0)[0]:
-            with contextlib.suppress(
-                self._ray.exceptions.RayError
-            ):  # it is lost, which what is awaited of it will tell
-                self._measured = Measured(*self._ray.get(self._measuring))
-            self._measuring = None
-        if self._measuring is None and self.is_ready:
-            self._measuring = self._call("measure", "measure")
-        return self._measured
-
-    def close(self) -> Any:
-        """Have it remove its files and end; a reference to wait for."""
-        return self._call("measure", "close")
-
-    def kill(self) -> None:
-        self._ray.kill(self._actor)
-        self.failure, self.awaited = self.failure or "it was ended", {}
-
-    def _call(self, group: str, method: str, *arguments: Any) -> Any:
-        return getattr(self._actor, method).options(concurrency_group=group).remote(*arguments)
-
-    def _begin(self, pid: int, version: str) -> None:
-        if version != __version__:
-            raise PoolError(
-                f"Every node must have version {__version__} of this package; one has {version}."
-                " Install the same there."
-            )
-        self.pid = pid
-        self.awaited |= {"hear": self._call("hear", "hear"), "work": self._actor.work.remote()}
-
-    def _lose(self, error: Exception) -> None:
-        never = getattr(error, "actor_init_failed", False) or not isinstance(
-            error, self._ray.exceptions.RayActorError
-        )
-        if self.pid is None and never:
-            raise PoolError(
-                "A worker must start on every node, which must have this package installed; one"
-                f" gave: {short(error)}"
-            ) from error
-        self.failure, self.awaited = short(error), {}
-
-    def _unpack(self, text: str, checkpoint: bytes | None) -> Response:
-        """A message; a checkpoint is written, and a disk without space for it costs the trial's
-        chance to go on, as on one machine.
-        """
-        message = cast(Response, decode(text.encode()))
-        if checkpoint is not None and self._checkpoint:
-            try:
-                write_bytes(self._checkpoint, checkpoint)
-            except StorageError as error:
-                logger.warning("not paused but stopped: %s", error)
-                if isinstance(message, TrainingEnded):
-                    message.result.paused = False
-        return message
+# Maximum time for which no worker is ready.
+START_SECONDS = 300.0
+# Maximum number of workers that are lost before they are ready, while no worker is ready.
+MAX_FAILED_STARTS = 10
 
 
 class RayPool:
-    """Workers over the cluster that this process has joined (`joined`). A context manager: leaving
-    it ends them.
+    """A fixed number of workers in the cluster that this process has joined (`join_cluster`). At
+    the exit of the context manager they are ended.
 
-    A worker that has no room waits for it, and the others go on.
+    If no node has room for a worker, Ray starts the worker later, and the other workers go on.
 
     Args:
-        memory_mb: what each may allocate beyond what it holds when it starts; None: no limit.
+        n_workers: number of actors.
+        shares: the resources of its node that each actor takes.
+        log_path: file for the output of workers; actors do not use it.
+        memory_mb: maximum memory in MB that each actor may allocate after its start. None: no
+            limit.
+
+    Raises:
+        ArgumentError: `n_workers < 1`.
     """
 
     def __init__(
@@ -221,7 +45,7 @@ class RayPool:
         if n_workers < 1:
             raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         self._ray = load_ray(local=False)
-        self._shares, self._files = shares, _Files(self._ray)
+        self._shares, self._files = shares, PlacedFiles(self._ray)
         self._n_failed_starts, self._last_ready = 0, time.monotonic()
         n_threads = max(int(shares.cpus), 1)
         self.workers = [
@@ -234,42 +58,59 @@ class RayPool:
         ]
 
     def _start(self, settings: WorkerSettings) -> RayWorker:
-        return RayWorker(self._ray, settings, self._shares, self._files)
+        return RayWorker(self._ray, settings, shares=self._shares, files=self._files)
 
     def wait(self, timeout_seconds: float) -> list[tuple[RayWorker, Response | None]]:
-        """The messages that arrive within the time; None from a worker that is lost.
+        """Return the messages that arrive within the time, each with its worker. The message of a
+        worker that is lost is None.
 
         Raises:
-            PoolError: no worker has been ready for `START_SECONDS`, or none starts.
+            PoolError: no worker has been ready for `START_SECONDS`, or workers can't start.
         """
-        by_ref = {ref: worker for worker in self.workers for ref in worker.awaited.values()}
-        any_lost = any(worker.failure for worker in self.workers)
-        ready = (
-            self._ray.wait([*by_ref], timeout=0 if any_lost else timeout_seconds)[0]
-            if by_ref
-            else []
-        )
-        if ready:
-            ready = self._ray.wait([*by_ref], num_returns=len(by_ref), timeout=0)[0]
-        heard: list[tuple[RayWorker, Response | None]] = []
-        for worker in {by_ref[ref]: None for ref in ready}:
-            message = worker.receive(set(ready))
+        messages: list[tuple[RayWorker, Response | None]] = []
+        for worker, references in self._ready_results(timeout_seconds).items():
+            message = worker.receive(references)
             if message is not None:
-                heard.append((worker, message))
-        self._renew()
-        silent = [worker for worker in self.workers if worker.failure and worker not in dict(heard)]
-        return [*heard, *((worker, None) for worker in silent)]
+                messages.append((worker, message))
+        self._restart_failed()
+        lost = [worker for worker in self.workers if worker.failure]
+        return [*messages, *((worker, None) for worker in lost if worker not in dict(messages))]
 
-    def _renew(self) -> None:
-        """Start those again that were lost before they were ready, as on a node that is going;
-        there may be no end of them.
+    def _ready_results(self, timeout_seconds: float) -> dict[RayWorker, set[Any]]:
+        """Wait until a call of an actor's method has finished. Return the references to all results
+        that are ready, by worker.
+
+        The function does not wait if a worker is lost already, because `wait` must report that.
+        """
+        by_reference = {
+            reference: worker for worker in self.workers for reference in worker.awaited.values()
+        }
+        if not by_reference:
+            return {}
+        is_any_lost = any(worker.failure for worker in self.workers)
+        timeout = 0 if is_any_lost else timeout_seconds
+        ready = self._ray.wait([*by_reference], timeout=timeout)[0]
+        if ready:  # Ray returns only one reference, unless it is asked for all of them.
+            ready = self._ray.wait([*by_reference], num_returns=len(by_reference), timeout=0)[0]
+        results: dict[RayWorker, set[Any]] = {}
+        for reference in ready:
+            results.setdefault(by_reference[reference], set()).add(reference)
+        return results
+
+    def _restart_failed(self) -> None:
+        """Replace workers that were lost before they were ready, for example because their node is
+        shutting down.
+
+        Raises:
+            PoolError: `MAX_FAILED_STARTS` workers were lost, or no worker has been ready for
+                `START_SECONDS`.
         """
         for worker in [worker for worker in self.workers if worker.failure and worker.pid is None]:
             self._n_failed_starts += 1
             if self._n_failed_starts >= MAX_FAILED_STARTS:
                 raise PoolError(
-                    f"Workers must start on the Ray cluster; {MAX_FAILED_STARTS} did not, the last"
-                    f" for: {worker.failure}"
+                    f"Workers must start on the Ray cluster; {MAX_FAILED_STARTS} did not. The last"
+                    f" start failed with: {worker.failure}"
                 )
             self.replace(worker)
         if any(worker.is_ready for worker in self.workers):
@@ -277,16 +118,16 @@ class RayPool:
         elif time.monotonic() - self._last_ready > START_SECONDS:
             raise PoolError(
                 f"The Ray cluster must have room for a worker; it had none for {START_SECONDS:g} s."
-                " What is finished is kept: add a node, or wait until other programs have left"
-                " theirs, then go on with the same command."
+                " Finished trials are kept. Add a node, or wait until other programs have ended;"
+                " then repeat the same command."
             )
 
-    def ask(self, message: Request) -> Response:
-        """Send one message to the first worker that is ready and wait for its answer, when nothing
-        else is running.
+    def call(self, message: Request) -> Response:
+        """Send one message to the first worker that is ready, and return the answer. No worker may
+        have a job.
 
         Raises:
-            TuningError: what the worker raised, or that it died.
+            TuningError: the worker sent an error, or is lost.
         """
         while not (ready := [worker for worker in self.workers if worker.is_ready]):
             self.wait(1.0)
@@ -294,11 +135,11 @@ class RayPool:
         while True:
             for worker, answer in self.wait(1.0):
                 if worker is ready[0]:
-                    return answer_of(worker, answer)
+                    return checked_answer(worker, answer)
 
     def replace(self, worker: RayWorker) -> RayWorker:
-        """Start another worker in the place of one that is lost or to be ended, where there is room
-        for it.
+        """End a worker if it is not lost, and start another one in its place. The new worker starts
+        when a node has room for it.
         """
         self._end([worker])
         new = self._start(worker.settings)

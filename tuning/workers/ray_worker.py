@@ -1,9 +1,8 @@
-"""A worker as a Ray actor: what stands on its node, around the same `worker.serve` that a process
-at a pipe runs.
+"""A worker as a Ray actor, on its node. The actor runs the same `worker.serve` as a worker process.
 
-Everything that comes from the coordinator's disk arrives as data: the search space's source, a
-paused trial's checkpoint, and the token ids, which are arrays in the node's shared memory. Ray
-pickles what it carries; it is given strings, bytes and arrays alone.
+The actor can't read the coordinator's disk. It receives the source of the search space, the
+checkpoint of a paused trial, and the token ids, which are arrays in the node's shared memory. Ray
+pickles arguments and results; all of them are strings, bytes, numbers and arrays.
 """
 
 from __future__ import annotations
@@ -27,18 +26,20 @@ from tuning.data.corpus import LabelledTexts, TokenizedTexts
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, measured, prepare, serve
 
-SPLITS = ("train", "validation")  # what a worker reads of a corpus
+SPLITS = ("train", "validation")  # The splits that a worker reads.
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def arrays_of(split: LabelledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
-    """A split as plain arrays, for the object store; ids leave their memory map."""
-    found = {"ids": split.texts.ids, "offsets": split.texts.offsets, "labels": split.labels}
-    return {f"{name}.{key}": np.asarray(array) for key, array in found.items()}
+    """Return a split as arrays for Ray's object store: the token ids, offsets and labels, with the
+    name of the split in their names. A memory-mapped array is converted to a plain array.
+    """
+    arrays = {"ids": split.texts.ids, "offsets": split.texts.offsets, "labels": split.labels}
+    return {f"{name}.{key}": np.asarray(array) for key, array in arrays.items()}
 
 
 def splits_of(arrays: Arrays) -> Splits:
-    """What `arrays_of` took apart."""
+    """Return the splits that `arrays_of` made these arrays from."""
     train, validation = (
         LabelledTexts(
             TokenizedTexts(arrays[f"{name}.ids"], arrays[f"{name}.offsets"]),
@@ -50,8 +51,10 @@ def splits_of(arrays: Arrays) -> Splits:
 
 
 class Actor:
-    """A training process on a node. Ray calls each method in a thread of its concurrency group, so
-    that none waits for a training.
+    """The process of a worker on a node.
+
+    Ray calls each method in a thread of the method's concurrency group. `put`, `get` and `measure`
+    therefore do not wait for a training, which runs in the main thread.
     """
 
     def __init__(self, number: int, n_threads: int, memory_mb: float | None) -> None:
@@ -59,37 +62,45 @@ class Actor:
         self._outbox: queue.SimpleQueue[tuple[str, bytes | None]] = queue.SimpleQueue()
         self._folder = Path(tempfile.mkdtemp(prefix="tuning-"))
         self._checkpoint = self._folder / "checkpoint.npz"
-        self._paths: dict[str, str] = {}  # a space's file here → the coordinator's
+        # Paths of search spaces: from the file on this node to the file on the coordinator's disk.
+        self._paths: dict[str, str] = {}
         self._arrays: Arrays = {}
-        # where Ray sends its output is where it stays: a file of the node
+        # `log_path` is not used, because Ray writes the output of an actor to a file of the node.
         prepare(
             WorkerSettings(
                 number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb
             )
         )
 
-    def introduce(self) -> tuple[int, str]:
-        """The process, and the version of this package on its node; answered when TensorFlow is
-        loaded.
+    def describe(self) -> tuple[int, str]:
+        """Return the id of the process and the version of this package on its node. Ray calls this
+        method after the constructor has loaded TensorFlow.
         """
         return os.getpid(), __version__
 
-    def work(self) -> None:
-        """Answer messages until the process ends."""
+    def run(self) -> None:
+        """Answer requests until the process ends."""
         serve(self, splits_of=lambda folder: splits_of(self._arrays))
 
-    def tell(
+    def put(
         self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None
     ) -> None:
-        """Take a message, with what it names of the coordinator's disk."""
+        """Put a message of the coordinator into the worker's inbox.
+
+        Args:
+            text: the message as JSON.
+            source: content of the search space's file that the message names.
+            checkpoint: content of the checkpoint from which the training is resumed.
+            arrays: the splits of the corpus that the message names, as `arrays_of` returns them.
+        """
         message = decode(text.encode())
         if isinstance(message, Declare) and source is not None:
-            message = replace(message, path=self._place(message.path, source))
+            message = replace(message, path=self._write_source(message.path, source))
         elif isinstance(message, Train) and source is not None:
             job = message.job
             if job.checkpoint:
                 job = replace(job, checkpoint=str(self._checkpoint))
-            space_path = self._place(message.space_path, source)
+            space_path = self._write_source(message.space_path, source)
             message = replace(message, space_path=space_path, job=job)
         if checkpoint is not None:
             self._checkpoint.write_bytes(checkpoint)
@@ -97,54 +108,53 @@ class Actor:
             self._arrays = arrays
         self._inbox.put(encode(message))
 
-    def hear(self) -> tuple[str, bytes | None]:
-        """Wait for the worker's next message; with it, the checkpoint of a trial that
-        has paused.
+    def get(self) -> tuple[str, bytes | None]:
+        """Wait for the worker's next message. Return it as JSON, with the checkpoint of a trial
+        that is paused.
         """
         return self._outbox.get()
 
     def measure(self) -> tuple[float, float]:
-        """Seconds of computing, and resident memory in MB."""
-        taken = measured(psutil.Process())
-        return taken.cpu_seconds, taken.memory_mb
+        """Return the CPU seconds of the process and its resident memory in MB."""
+        usage = measured(psutil.Process())
+        return usage.cpu_seconds, usage.memory_mb
 
     def close(self) -> None:
-        """Leave no file behind and end, in the middle of a training too; Ray's own way takes 5 s
-        and more.
+        """Remove the files of the actor and end its process, even during a training. Ray's own end
+        of an actor takes 5 s or more.
         """
         shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
     def recv_bytes(self) -> bytes:
-        """The worker's side of `tell`."""
+        """Return the next message from `put`; `serve` calls this method."""
         return self._inbox.get()
 
     def send_bytes(self, data: bytes) -> None:
-        """The worker's side of `hear`. What an error says of the space's file, it says of the
-        coordinator's.
+        """Make a message available to `get`; `serve` calls this method. Paths of search spaces in
+        the text of an error are replaced by the paths on the coordinator's disk.
         """
         message = decode(data)
         if isinstance(message, ErrorRaised):
-            for here, there in self._paths.items():
+            for node_path, coordinator_path in self._paths.items():
                 message = replace(
                     message,
-                    message=message.message.replace(here, there),
-                    traceback=message.traceback.replace(here, there),
+                    message=message.message.replace(node_path, coordinator_path),
+                    traceback=message.traceback.replace(node_path, coordinator_path),
                 )
         is_paused = isinstance(message, TrainingEnded) and message.result.paused
         checkpoint = self._checkpoint.read_bytes() if is_paused else None
-        self._checkpoint.unlink(
-            missing_ok=True
-        )  # after its first epoch a trial that went on has it loaded
+        # A resumed training has loaded its checkpoint before it sends its first message.
+        self._checkpoint.unlink(missing_ok=True)
         self._outbox.put((encode(message).decode(), checkpoint))
 
-    def _place(self, path: str, source: bytes) -> str:
-        """A file of this name and content in a folder of its own, which only this user may open: it
-        is code.
+    def _write_source(self, path: str, source: bytes) -> str:
+        """Write the source of a search space to a file of the same name on this node, and return
+        the file's path. The file is code, and only this user can read or change its folder.
         """
-        here = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
-        if str(here) not in self._paths:
-            here.parent.mkdir(exist_ok=True)
-            here.write_bytes(source)
-        self._paths[str(here)] = path
-        return str(here)
+        node_path = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
+        if str(node_path) not in self._paths:
+            node_path.parent.mkdir(exist_ok=True)
+            node_path.write_bytes(source)
+        self._paths[str(node_path)] = path
+        return str(node_path)

@@ -1,7 +1,7 @@
-"""The process that trains: Keras stays loaded, one trial at a time, each epoch's metrics go to the
-coordinator.
+"""The process that trains one trial at a time and sends the metrics of each epoch to the
+coordinator. Keras stays loaded between trials.
 
-A worker imports no Optuna: it receives and sends the messages of `tuning.workers.messages`.
+A worker does not import Optuna: it receives and sends the messages of `tuning.workers.messages`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from tuning.workers.messages import (
     encode,
 )
 
-Splits = tuple[LabelledTexts, LabelledTexts]  # the training and the validation split
+Splits = tuple[LabelledTexts, LabelledTexts]  # The training and the validation split.
 
 
-class Line(Protocol):
-    """What carries messages between a worker and the coordinator: a pipe, or an actor's
-    two queues.
+class Channel(Protocol):
+    """The worker's end of the connection to the coordinator: a pipe, or the queues of a Ray
+    actor.
     """
 
     def send_bytes(self, data: bytes, /) -> None: ...
@@ -53,8 +53,15 @@ class Line(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What every trial of a worker shares; strings and numbers only, since it crosses a process
-    boundary.
+    """The settings of a worker for all of its trials. They are strings and numbers only, because
+    they are sent to another process.
+
+    Args:
+        number: index of the worker in its pool, from 0.
+        n_threads: number of threads for computing.
+        log_path: file for the standard output and error.
+        memory_mb: maximum memory in MB that the process may allocate after its start. None: no
+            limit.
     """
 
     number: int
@@ -65,143 +72,147 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a worker's process has taken: seconds of computing since its start, and
-    resident memory.
-    """
+    """The usage of a worker's process: CPU seconds since its start, and resident memory in MB."""
 
     cpu_seconds: float
     memory_mb: float
 
 
 def measured(process: psutil.Process) -> Measured:
-    """Measure a process.
+    """Return the usage of a process.
 
     Raises:
-        psutil.Error: it has died.
+        psutil.Error: the process has died.
     """
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()
     return Measured(times.user + times.system, memory.rss / 2**20)
 
 
-def send(line: Line, message: Message) -> None:
+def send(channel: Channel, message: Message) -> None:
     """Send one message."""
-    line.send_bytes(encode(message))
+    channel.send_bytes(encode(message))
 
 
-def receive(line: Line) -> Message:
-    """Wait for one message.
+def receive(channel: Channel) -> Message:
+    """Wait for one message and return it.
 
     Raises:
-        EOFError: the other side has closed the line.
+        EOFError: the other side has closed the channel.
     """
-    return decode(line.recv_bytes())
+    return decode(channel.recv_bytes())
 
 
 def open_splits(folder: str) -> Splits:
-    """What a worker trains and validates on, from the folder of a tokenised corpus.
+    """Return the training and the validation split of a tokenised corpus.
 
     Raises:
-        StorageError: it is not there.
+        StorageError: the folder does not exist.
     """
     corpus = open_corpus(Path(folder))
     return corpus.split("train"), corpus.split("validation")
 
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
-    """The body of a process at the end of a pipe."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # Slurm sends it to the whole job; the coordinator decides
+    """Run a worker whose channel is a pipe. This is the main function of its process."""
+    # Slurm sends SIGTERM to all processes of a job. Only the coordinator reacts to the signal.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_to(settings.log_path)
     prepare(settings)
     serve(connection)
 
 
 def prepare(settings: WorkerSettings) -> None:
-    """Make this process, in its main thread, one that trains: its device or threads, and its limit
-    of memory.
+    """Prepare this process for training: set its GPU, its threads and its memory limit. The
+    function must be called in the main thread.
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole terminal; the coordinator decides
-    _claim_device(settings)
+    # Ctrl-C reaches all processes of a terminal. Only the coordinator reacts to the signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _set_device(settings)
     if settings.memory_mb is not None:
         _limit_memory(settings.memory_mb)
 
 
-def serve(line: Line, *, splits_of: Callable[[str], Splits] = open_splits) -> None:
-    """Answer messages until the coordinator hangs up. `splits_of` opens the corpus that a message
-    names.
+def serve(channel: Channel, *, splits_of: Callable[[str], Splits] = open_splits) -> None:
+    """Answer requests until the coordinator closes the channel. `splits_of` returns the splits of
+    the corpus folder in a request.
     """
-    state = _Worker(line, splits_of)
+    state = _WorkerState(channel, splits_of)
     try:
         while True:
             started = time.perf_counter()
-            message = receive(line)
+            message = receive(channel)
             state.idle_seconds += time.perf_counter() - started
-            send(line, state.answer(message))
+            send(channel, state.answer(message))
     except (EOFError, ConnectionError):
         return
 
 
 def _log_to(path: str) -> None:
-    """Send standard output and error, TensorFlow's own lines included, to the study's log."""
+    """Redirect standard output and error, with TensorFlow's own lines, to the study's log."""
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
 
 
-def _claim_device(settings: WorkerSettings) -> None:
-    """One GPU a worker where there are GPUs, in turn; else so many threads."""
+def _set_device(settings: WorkerSettings) -> None:
+    """Limit this process to its number of threads, and to one GPU if the machine has GPUs. GPUs
+    are assigned to the workers in turn.
+    """
     import tensorflow as tf
     import threadpoolctl
 
-    threadpoolctl.threadpool_limits(
-        settings.n_threads, user_api="blas"
-    )  # NumPy's: the LSTM kernel's products
+    # NumPy's BLAS computes the matrix products of the LSTM kernel.
+    threadpoolctl.threadpool_limits(settings.n_threads, user_api="blas")
     tf.config.threading.set_intra_op_parallelism_threads(settings.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(settings.n_threads)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        mine = gpus[settings.number % len(gpus)]
-        tf.config.set_visible_devices(mine, "GPU")
-        tf.config.experimental.set_memory_growth(mine, True)
+        gpu = gpus[settings.number % len(gpus)]
+        tf.config.set_visible_devices(gpu, "GPU")
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _limit_memory(memory_mb: float) -> None:
-    """Have an allocation beyond the limit fail with a MemoryError, where the system can (Linux),
-    before the machine runs out.
+    """Set a limit beyond which an allocation raises `MemoryError`, if the system supports it
+    (Linux).
 
-    Counted is what the process may write to, from here on; Keras alone reserves some GiB that it
-    never touches.
+    The limit applies to the writable memory that the process allocates from now on. Keras alone has
+    reserved some GiB before that it never uses.
     """
     with contextlib.suppress(OSError, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
-        held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+        allocated = next(
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")
+        )
         resource.setrlimit(
             resource.RLIMIT_DATA,
-            (held + int(memory_mb * 2**20), resource.getrlimit(resource.RLIMIT_DATA)[1]),
+            (allocated + int(memory_mb * 2**20), resource.getrlimit(resource.RLIMIT_DATA)[1]),
         )
 
 
-class _Worker:
-    """What stays loaded between trials: the hypermodel and the corpus, on a memory map or in shared
-    memory.
+class _WorkerState:
+    """The objects that stay loaded between trials: the hypermodels, and the splits of the last
+    corpus.
     """
 
-    def __init__(self, line: Line, splits_of: Callable[[str], Splits]) -> None:
-        self.idle_seconds = 0.0  # since the last trial
-        self._line, self._splits_of = line, splits_of
+    def __init__(self, channel: Channel, splits_of: Callable[[str], Splits]) -> None:
+        self.idle_seconds = 0.0  # Time without a trial since the last trial.
+        self._channel, self._splits_of = channel, splits_of
         self._hypermodels: dict[str, Any] = {}
         self._splits: dict[str, Splits] = {}
 
     def answer(self, message: Message) -> Response:
+        """Return the answer to a request. Errors become an `ErrorRaised`.
+
+        Raises:
+            EOFError, ConnectionError: the coordinator has closed the channel.
+        """
         try:
             if isinstance(message, Declare):
                 return self._declare(message)
-            assert isinstance(message, Train)  # a `Reply` is received by the training itself
+            assert isinstance(message, Train)  # `_on_epoch` receives each `Reply`.
             return self._train(message)
         except (EOFError, ConnectionError):
             raise
@@ -209,15 +220,14 @@ class _Worker:
             return ErrorRaised("SpaceBug", str(bug), bug.traceback)
         except TuningError as error:
             return ErrorRaised(type(error).__name__, str(error), "")
-        # Any other exception is a bug. It is sent to the coordinator, which stops the study and
-        # shows it.
+        # Any other exception is a bug. The coordinator stops the study and shows the exception.
         except Exception as error:  # noqa: BLE001
             text = f"{type(error).__name__}: {error}"
             return ErrorRaised("bug", text, traceback.format_exc())
 
     def _declare(self, message: Declare) -> Response:
         from tuning.spaces.loading import declare
-        from tuning.training.fit import try_fit
+        from tuning.training.loops import try_fit
 
         space = declare(Path(message.path), n_classes=message.n_classes, try_fit=try_fit)
         return SpaceDeclared(space.to_dict())
@@ -246,9 +256,9 @@ class _Worker:
         return TrainingEnded(result)
 
     def _on_epoch(self, epoch: Epoch) -> Answer:
-        send(self._line, EpochEnded(epoch))
-        reply = receive(self._line)
-        assert isinstance(reply, Reply)  # the coordinator sends nothing else to a training
+        send(self._channel, EpochEnded(epoch))
+        reply = receive(self._channel)
+        assert isinstance(reply, Reply)  # The coordinator sends no other message to a training.
         return reply.answer
 
     def _open(self, folder: str) -> Splits:
@@ -268,8 +278,8 @@ def raise_error(message: ErrorRaised) -> NoReturn:
     """Raise, in the coordinator, the error that a worker sent.
 
     Raises:
-        TuningError: of the class that the message names. A bug is a `SpaceBug`, because the only
-            code of a trial that does not belong to this program is that of the search space.
+        TuningError: an error of the class in the message. A bug becomes a `SpaceBug`, because the
+            search space is the only code of a trial that is not part of this package.
     """
     import tuning.errors
 

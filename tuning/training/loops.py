@@ -1,0 +1,129 @@
+"""The epochs of a training, by `keras.Model.fit` or by the search space's own `fit`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from tuning.kernels.fuse import fused
+from tuning.spaces.loading import check_declared, has_own_fit, run_user_code
+from tuning.training.architecture import ensure_built
+from tuning.training.batching import Rows, training_batches
+from tuning.training.built_model import BuiltModel, EncodedSplit
+from tuning.training.callback import EvaluationCallback
+from tuning.training.prediction import dataset
+from tuning.training.targets import label_encoder
+
+# Keras' own work between two calls into TensorFlow took 1 to 2 ms of the 6 to 10 ms of a batch.
+STEPS_PER_EXECUTION = 32
+# Number of rows of ones with which `try_fit` trains.
+N_TRIAL_ROWS = 32
+
+
+def train_epochs(
+    built: BuiltModel,
+    callback: EvaluationCallback,
+    *,
+    train: EncodedSplit,
+    validation: EncodedSplit | None,
+) -> None:
+    """Train a model until its last epoch, or until the callback stops the training. Layers that
+    this package has kernels for run with them.
+
+    Raises:
+        SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
+    """
+    with fused(built.model) as built.result.n_fused_layers:
+        if has_own_fit(built.hypermodel):
+            _hypermodel_fit(built, callback, train=train, validation=validation)
+        else:
+            _keras_fit(built, callback, train=train)
+
+
+def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:
+    """Train a model with `keras.Model.fit`, from the epoch after the last one in its result."""
+    model, job = built.model, built.job
+    n_trained_epochs = epoch = len(callback.result.history)
+
+    def batches() -> Iterator[Rows]:
+        nonlocal epoch
+        epoch += 1
+        return iter(
+            training_batches(train.view, batch_size=built.batch_size, seed=job.seed, epoch=epoch)
+        )
+
+    n_batches = math.ceil(len(train.targets) / built.batch_size)
+    data = dataset(batches, train.view, train.targets, n_batches=n_batches)
+    # Without this call Keras creates the variables of the optimizer and the metrics while it
+    # traces a step, and must trace the step once more: 0.15 s a trial.
+    model._symbolic_build(data_batch=(train.view.batch(np.arange(2)), train.targets[:2]))
+    if model.steps_per_execution == 1 and not model.run_eagerly:
+        model.steps_per_execution = STEPS_PER_EXECUTION
+        _trace_step(model, data.element_spec)
+    callback.timings.lap("first_step")
+    model.fit(
+        data,
+        initial_epoch=n_trained_epochs,
+        epochs=job.train.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callback],
+    )
+
+
+def _trace_step(model: keras.Model, spec: Any) -> None:
+    """Trace a training step with a data set that has no batches. Nothing is trained, and the time
+    of the tracing is measured apart from the first epoch.
+    """
+    empty = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec)
+    model.make_train_function()
+    with contextlib.suppress(StopIteration):
+        model.train_function(iter(empty))
+
+
+def _hypermodel_fit(
+    built: BuiltModel,
+    callback: EvaluationCallback,
+    *,
+    train: EncodedSplit,
+    validation: EncodedSplit | None,
+) -> None:
+    """Train a model with the hypermodel's own `fit`. The arguments are those of a call of
+    `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)`.
+    """
+    validation_data = (validation.view.array(), validation.targets) if validation else None
+    x, y = train.view.array(), train.targets
+    run_user_code(
+        lambda: built.hypermodel.fit(
+            built.hp,
+            built.model,
+            x,
+            y,
+            validation_data=validation_data,
+            epochs=built.job.train.epochs,
+            verbose=0,
+            callbacks=[callback],
+        ),
+        doing="fitting",
+    )
+    check_declared(built.hp, built.job.known)
+
+
+def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> None:
+    """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
+    `fit` declares are added to `hp`.
+    """
+    length = int(hp.get("sequence_length")) if "sequence_length" in hp else 8
+    n_classes = int(hp.get("n_classes"))
+    ensure_built(model, sequence_length=length)
+    x = np.ones((N_TRIAL_ROWS, length), dtype=np.int32)
+    labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
+    y = label_encoder(model, n_classes=n_classes, sequence_length=length)(labels)
+    hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
