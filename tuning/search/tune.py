@@ -119,8 +119,7 @@ def tune(
             log_path=folder.log_path,
         )
         pool, limits = stack.enter_context(opened)
-        declared = declared_space(pool, space_path, n_classes=len(corpus.card.class_names))
-        space = SearchSpace.from_dict(declared)
+        space = declared_space(pool, space_path, n_classes=len(corpus.card.class_names))
         if config.sampler == "grid":
             grid_points(
                 space, seed=config.seed
@@ -239,6 +238,5 @@ def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
-            declared = declared_space(pool, path.absolute(), n_classes=n_classes)
-            found[name] = (path, SearchSpace.from_dict(declared))
+            found[name] = (path, declared_space(pool, path.absolute(), n_classes=n_classes))
     return found

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from tuning.config import exceeded
 from tuning.data.corpus import LabelledTexts
+from tuning.documents import structure
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.kernels.fuse import fused
@@ -167,7 +168,7 @@ def _build(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> _Built:
     form = label_form(model, n_classes=job.n_classes, sequence_length=length)
     result = FitResult()
     if job.checkpoint and job.resume:
-        result = FitResult.from_dict(checkpoints.load(Path(job.checkpoint), model))
+        result = structure(checkpoints.load(Path(job.checkpoint), model), FitResult)
     _measure(model, length, result, latency=job.measure_latency)
     return _Built(hypermodel, hp, model, form, result, job)
 
