@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from tests.paths import ROOT
+from tuning.documents import structure, unstructure
 from tuning.spaces.hyperparameters import defaults, from_params, suggest
 from tuning.spaces.loading import (
     REQUIRED,
@@ -116,7 +117,7 @@ def test_space_suggests_legal_values_twenty_times(path: Path) -> None:
 @every_file
 def test_space_round_trips_through_json(path: Path) -> None:
     space = declare(path, n_classes=2)
-    again = SearchSpace.from_dict(json.loads(json.dumps(space.to_dict())))
+    again = structure(json.loads(json.dumps(unstructure(space))), SearchSpace)
     assert again == space
     assert again.fingerprint == space.fingerprint
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from types import GenericAlias, NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -38,8 +39,8 @@ from tuning.results import SCHEMA_VERSION, read_json, write_json
 
 T = TypeVar("T")
 
-OMIT_NONE: Mapping[str, bool] = {"omit_none": True}
-"""Metadata of a field with the default None: its key is not in the document where it is None."""
+OMIT_DEFAULT: Mapping[str, bool] = {"omit_default": True}
+"""Metadata of a field whose key is not in the document where its value is the default."""
 
 Hook = Callable[[Any, Any], Any]
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
@@ -146,7 +147,7 @@ def _document_hook(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _plain_values_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
-    omitted = [item.name for item in dataclasses.fields(kind) if "omit_none" in item.metadata]
+    omitted = [item.name for item in dataclasses.fields(kind) if "omit_default" in item.metadata]
     overrides: dict[str, Any] = dict.fromkeys(omitted, override(omit_if_default=True))
     return make_dict_unstructure_fn(kind, converter, **overrides)
 
@@ -194,6 +195,7 @@ def _make_converter() -> cattrs.Converter:
     made = cattrs.Converter()
     for kind in _NAMES:
         made.register_structure_hook(kind, _structure_plain)
+    made.register_structure_hook(StrEnum, lambda word, kind: kind(word))
     made.register_structure_hook_func(_is_plain_union, _structure_plain_union)
     made.register_structure_hook_factory(_origin_is(list), _list_hook)
     made.register_structure_hook_factory(_origin_is(tuple), _tuple_hook)

@@ -84,20 +84,6 @@ def json_line(values: dict[str, Any]) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
-@contextlib.contextmanager
-def parsed(path: Path, what: str) -> Iterator[None]:
-    """Turn the errors of converting a JSON file's values into a `StudyError`: the file was changed,
-    or another version of this program wrote it.
-    """
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StudyError(
-            f"{path} must contain {what} as this program wrote it; reading it gave:"
-            f" {type(error).__name__} {error}."
-        ) from error
-
-
 def visible(text: str) -> str:
     """Text on one line, with a space for each character that can't be printed: line breaks, escape
     sequences that move a cursor or set colours, and marks that change the writing direction.

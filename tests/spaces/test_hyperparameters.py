@@ -17,6 +17,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from tuning.documents import structure, unstructure
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import (
     declared,
@@ -396,9 +397,9 @@ FALSY: list[tuple[str, Hyperparameter]] = [
 
 
 @pytest.mark.parametrize("item", [row[1] for row in FALSY], ids=[row[0] for row in FALSY])
-def test_to_dict_keeps_falsy_values_through_json(item: Hyperparameter) -> None:
+def test_falsy_values_are_kept_through_json(item: Hyperparameter) -> None:
     # repr, because False == 0 == 0.0
-    assert repr(Hyperparameter.from_dict(json.loads(json.dumps(item.to_dict())))) == repr(item)
+    assert repr(structure(json.loads(json.dumps(unstructure(item))), Hyperparameter)) == repr(item)
 
 
 Declaration = tuple[str, str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]
@@ -497,10 +498,10 @@ def test_replay_gives_the_values_through_the_declarations(
 
 @generated
 @given(declarations())
-def test_to_dict_round_trips_through_json(drawn: list[Declaration]) -> None:
+def test_hyperparameters_round_trip_through_json(drawn: list[Declaration]) -> None:
     space = declared(declare_all(HP(), drawn))
     again = tuple(
-        Hyperparameter.from_dict(json.loads(json.dumps(item.to_dict()))) for item in space
+        structure(json.loads(json.dumps(unstructure(item))), Hyperparameter) for item in space
     )
     assert repr(again) == repr(space)
 

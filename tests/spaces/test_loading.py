@@ -7,6 +7,7 @@ import keras
 import keras_tuner
 import pytest
 
+from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.loading import (
     SearchSpace,
@@ -431,7 +432,7 @@ def test_fingerprint_stays_when_only_a_comment_changes(tmp_path: Path) -> None:
 
 def test_search_space_round_trips_through_json(tmp_path: Path) -> None:
     space = declare(write(tmp_path, BRANCHES), n_classes=2)
-    assert SearchSpace.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+    assert structure(json.loads(json.dumps(unstructure(space))), SearchSpace) == space
 
 
 VALUES: Values = {"vocab_size": 12, "sequence_length": 8, "n_classes": 2}

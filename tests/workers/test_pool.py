@@ -3,7 +3,6 @@ what is of processes alone.
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,8 @@ from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
-from tuning.spaces.loading import declare
+from tuning.spaces.loading import SearchSpace, declare
+from tuning.spaces.ranges import Hyperparameter
 from tuning.training.result import Answer, FitResult, TrainingJob
 from tuning.workers.messages import (
     Declare,
@@ -145,7 +145,7 @@ def result_of(messages: list[Response]) -> FitResult:
     return messages[-1].result
 
 
-def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> dict[str, Any]:
+def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> SearchSpace:
     return declared_space(pool, path, n_classes=n_classes)
 
 
@@ -258,8 +258,7 @@ except SystemExit as ended:
 def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) -> None:
     for path in sorted((ROOT / "search_spaces").glob("*.py")):
         answer = declare_in(pool, path, n_classes=n_classes)
-        here = json.dumps(declare(path, n_classes=n_classes).to_dict())
-        assert answer == json.loads(here)
+        assert answer == declare(path, n_classes=n_classes)
 
 
 def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
@@ -268,11 +267,9 @@ def test_worker_knows_no_optuna(pool: AnyPool, tmp_path: Path) -> None:
         tmp_path, old=line, new=line + '        hp.Fixed("has_optuna", "optuna" in sys.modules)\n'
     )
     answer = declare_in(pool, path)
-    assert answer["hyperparameters"][-1] == {
-        "name": "has_optuna",
-        "kind": "fixed",
-        "default": False,
-    }
+    assert answer.hyperparameters[-1] == Hyperparameter(
+        name="has_optuna", kind="fixed", default=False
+    )
 
 
 def test_worker_sends_each_epoch_then_the_result(pool: AnyPool, quick: Path, corpus: Path) -> None:

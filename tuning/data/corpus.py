@@ -10,7 +10,6 @@ import contextlib
 import io
 import logging
 import shutil
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +26,7 @@ from tuning.data.arrow_tokenizer import (
     number_words,
     tokenize,
 )
-from tuning.data.data_card import FILE_NAME as CARD_NAME
-from tuning.data.data_card import DataCard, DataSource, read_card
+from tuning.data.data_card import CARD_NAME, DataCard, DataSource, checksums_of, describe, read_card
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
@@ -37,9 +35,6 @@ from tuning.errors import StorageError
 from tuning.results import read_json, translated, write_json
 
 logger = logging.getLogger(__name__)
-
-BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
-CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 
 
 @dataclass(frozen=True)
@@ -205,8 +200,8 @@ def _write_corpus(
         _renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenised %d texts", done)
-    card = _describe(splits, chunks, numbers["validation"], n_words=len(words))
-    _write_card(folder, replace(card, checksums=_checksums(folder)))
+    card = describe(splits, chunks, numbers["validation"], n_words=len(words))
+    _write_card(folder, replace(card, checksums=checksums_of(folder)))
 
 
 def _write_card(folder: Path, card: DataCard) -> None:
@@ -214,19 +209,6 @@ def _write_card(folder: Path, card: DataCard) -> None:
     path = folder / CARD_NAME
     newer = read_json(path) if path.exists() else {}
     write_json(path, {**newer, **unstructure(card)})
-
-
-def _checksums(folder: Path) -> dict[str, int]:
-    """The CRC-32 of each file of a corpus, except its card."""
-    checksums = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".npy", ".txt"):
-            with path.open("rb") as file:
-                checksum = 0
-                while block := file.read(CHECKSUM_BYTES):
-                    checksum = zlib.crc32(block, checksum)
-            checksums[path.name] = checksum
-    return checksums
 
 
 def _is_whole(folder: Path, splits: SplitReviews) -> bool:
@@ -239,7 +221,7 @@ def _is_whole(folder: Path, splits: SplitReviews) -> bool:
         card = Corpus(folder).card
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
         whole = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
-        whole = whole and card.checksums in (None, _checksums(folder))
+        whole = whole and card.checksums in (None, checksums_of(folder))
     except StorageError:
         whole = False
     if not whole:
@@ -280,47 +262,6 @@ def _header(n_tokens: int) -> bytes:
 
 def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     return np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *lengths]))
-
-
-def _describe(
-    splits: SplitReviews,
-    chunks: dict[str, list[ChunkWords]],
-    numbers: list[npt.NDArray[np.int32]],
-    *,
-    n_words: int,
-) -> DataCard:
-    """The data card: rows, classes, lengths in tokens, duplicates and the share of unknown tokens.
-
-    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows;
-    `numbers` are its words' ids.
-    """
-    lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
-    full = n_words + FIRST_WORD_ID
-    counts = np.zeros(full, dtype=np.int64)  # of each id in the validation split
-    for chunk, ids in zip(chunks["validation"], numbers, strict=True):
-        np.add.at(counts, ids, chunk.counts)
-    sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
-    labels = {
-        name: np.bincount(f["label"], minlength=len(splits.class_names))
-        for name, f in splits.frames.items()
-    }
-    return DataCard(
-        fingerprint=splits.fingerprint,
-        n_rows={name: len(splits.frames[name]) for name in chunks},
-        class_names=list(splits.class_names),
-        class_counts={name: counts.tolist() for name, counts in labels.items()},
-        majority_share=float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
-        length_percentiles={
-            str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)
-        },
-        n_tokens=int(lengths.sum()),
-        n_words=n_words,
-        n_duplicates=splits.n_duplicates,
-        unknown_share={
-            str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
-            for size in sizes
-        },
-    )
 
 
 def open_corpus(folder: Path) -> Corpus:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from tuning import documents
-from tuning.documents import OMIT_NONE
+from tuning.data.arrow_tokenizer import ChunkWords
+from tuning.data.splits import SplitReviews
+from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 
-FILE_NAME = "data_card.json"
+CARD_NAME = "data_card.json"
+BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
+CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +28,12 @@ class DataSource:
     read, the first of them by name.
     """
 
-    data: str | None = field(default=None, metadata=OMIT_NONE)
-    text_column: str | None = field(default=None, metadata=OMIT_NONE)
-    label_column: str | None = field(default=None, metadata=OMIT_NONE)
-    dropped: dict[str, int] | None = field(default=None, metadata=OMIT_NONE)
-    n_broken_lines: int | None = field(default=None, metadata=OMIT_NONE)
-    broken_lines: list[str] | None = field(default=None, metadata=OMIT_NONE)
+    data: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    text_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    label_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    dropped: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
+    n_broken_lines: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    broken_lines: list[str] | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +65,7 @@ class DataCard(DataSource, DataFacts):
     majority_share: float
     n_tokens: int
     n_words: int
-    checksums: dict[str, int] | None = field(default=None, metadata=OMIT_NONE)
+    checksums: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
 
     @property
     def facts(self) -> DataFacts:
@@ -72,8 +81,62 @@ def read_card(folder: Path) -> DataCard:
         StorageError: the card is missing, or is not as this program writes it.
     """
     return documents.read(
-        folder / FILE_NAME,
+        folder / CARD_NAME,
         DataCard,
         error=StorageError,
         remedy=f"Remove the folder {folder} and run `make tune` again to build it anew.",
     )
+
+
+def describe(
+    splits: SplitReviews,
+    chunks: dict[str, list[ChunkWords]],
+    numbers: list[npt.NDArray[np.int32]],
+    *,
+    n_words: int,
+) -> DataCard:
+    """The data card: rows, classes, lengths in tokens, duplicates and the share of unknown tokens.
+
+    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows;
+    `numbers` are its words' ids.
+    """
+    lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
+    full = n_words + FIRST_WORD_ID
+    counts = np.zeros(full, dtype=np.int64)  # of each id in the validation split
+    for chunk, ids in zip(chunks["validation"], numbers, strict=True):
+        np.add.at(counts, ids, chunk.counts)
+    sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
+    labels = {
+        name: np.bincount(f["label"], minlength=len(splits.class_names))
+        for name, f in splits.frames.items()
+    }
+    return DataCard(
+        fingerprint=splits.fingerprint,
+        n_rows={name: len(splits.frames[name]) for name in chunks},
+        class_names=list(splits.class_names),
+        class_counts={name: counts.tolist() for name, counts in labels.items()},
+        majority_share=float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
+        length_percentiles={
+            str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)
+        },
+        n_tokens=int(lengths.sum()),
+        n_words=n_words,
+        n_duplicates=splits.n_duplicates,
+        unknown_share={
+            str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
+            for size in sizes
+        },
+    )
+
+
+def checksums_of(folder: Path) -> dict[str, int]:
+    """The CRC-32 of each file of a corpus, except its card."""
+    checksums = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".npy", ".txt"):
+            with path.open("rb") as file:
+                checksum = 0
+                while block := file.read(CHECKSUM_BYTES):
+                    checksum = zlib.crc32(block, checksum)
+            checksums[path.name] = checksum
+    return checksums

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuning import documents
-from tuning.documents import OMIT_NONE
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, McNemar
 
@@ -55,11 +55,11 @@ class ModelScores(Scores):
     trial: int
     epochs: int
     seconds: float
-    validation_accuracy: float | None = field(default=None, metadata=OMIT_NONE)
-    validation_balanced_accuracy: float | None = field(default=None, metadata=OMIT_NONE)
-    validation_f1: float | None = field(default=None, metadata=OMIT_NONE)
-    validation_auc: float | None = field(default=None, metadata=OMIT_NONE)
-    validation_loss: float | None = field(default=None, metadata=OMIT_NONE)
+    validation_accuracy: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    validation_balanced_accuracy: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    validation_f1: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    validation_auc: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    validation_loss: float | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

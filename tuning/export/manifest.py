@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tuning.data.data_card import DataFacts
-from tuning.documents import OMIT_NONE
+from tuning.documents import OMIT_DEFAULT
 from tuning.evaluation.scores import ScoreInterval, SplitScores
 from tuning.export.parity import Measurements
 from tuning.inference.manifest import ExportedForm, Manifest
@@ -33,7 +33,7 @@ class AccuracyChange:
 class MeasuredForm(ExportedForm, Measurements):
     """A form with its measurements; `accuracy` only where no tolerance bounds its difference."""
 
-    accuracy: AccuracyChange | None = field(default=None, metadata=OMIT_NONE)
+    accuracy: AccuracyChange | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

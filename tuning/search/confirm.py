@@ -141,7 +141,7 @@ def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: 
     """The file of a study's space, which must still declare what it declared."""
     path = find_space(config.space)
     declared = declared_space(pool, path, n_classes=len(corpus.card.class_names))
-    require_same_space(SearchSpace.from_dict(declared), space, path=path, doing="A confirmation")
+    require_same_space(declared, space, path=path, doing="A confirmation")
     return path
 
 

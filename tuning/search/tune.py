@@ -179,7 +179,7 @@ def _declared(pool: AnyPool, path: Path, config: StudyConfig, *, n_classes: int)
     Raises:
         SpaceError: the sampler is a grid, and the space has none. Nothing has been written then.
     """
-    space = SearchSpace.from_dict(declared_space(pool, path, n_classes=n_classes))
+    space = declared_space(pool, path, n_classes=n_classes)
     if config.sampler == "grid":
         grid_points(space, seed=config.seed)
     return space
@@ -282,6 +282,5 @@ def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
         Pool(1, log_path=Path(folder) / "worker.log") as pool,
     ):
         for name, path in list_spaces().items():
-            declared = declared_space(pool, path.absolute(), n_classes=n_classes)
-            spaces[name] = (path, SearchSpace.from_dict(declared))
+            spaces[name] = (path, declared_space(pool, path.absolute(), n_classes=n_classes))
     return spaces

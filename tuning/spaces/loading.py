@@ -10,12 +10,13 @@ import importlib.util
 import json
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
@@ -43,26 +44,13 @@ class SearchSpace:
     @property
     def fingerprint(self) -> str:
         """12 hex digits over the declared hyperparameters."""
-        text = json.dumps([item.to_dict() for item in self.hyperparameters], sort_keys=True)
+        text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def searched(self) -> list[Hyperparameter]:
         """The hyperparameters that are not fixed."""
         return [item for item in self.hyperparameters if item.kind != "fixed"]
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        items = tuple(Hyperparameter.from_dict(item) for item in values["hyperparameters"])
-        return cls(values["name"], items, values.get("source_sha256", ""))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "source_sha256": self.source_sha256,
-            "hyperparameters": [item.to_dict() for item in self.hyperparameters],
-        }
 
 
 def spaces_dirs() -> list[Path]:

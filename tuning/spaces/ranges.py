@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tuning.documents import OMIT_DEFAULT
 
 ROUNDING = 1e-9  # tolerance in steps: 0.1 + 0.2 counts as 0.3
 Value = bool | int | float | str
@@ -30,15 +31,17 @@ class Hyperparameter:
             parent has one of them.
     """
 
+    refuses_unknown_keys: ClassVar[bool] = True
+
     name: str
     kind: str
     default: Value
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    log: bool = False
-    choices: tuple[Value, ...] = ()
-    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    low: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    high: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    step: float | None = field(default=None, metadata=OMIT_DEFAULT)
+    log: bool = field(default=False, metadata=OMIT_DEFAULT)
+    choices: tuple[Value, ...] = field(default=(), metadata=OMIT_DEFAULT)
+    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = field(default=(), metadata=OMIT_DEFAULT)
 
     def is_active(self, values: Mapping[str, Value]) -> bool:
         """Whether the values of its parents fulfil its conditions."""
@@ -70,31 +73,6 @@ class Hyperparameter:
             else ""
         )
         return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}{extra}"
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The hyperparameter that `to_dict` wrote."""
-        conditions = tuple(
-            (parent, tuple(allowed)) for parent, allowed in values.get("conditions", ())
-        )
-        return cls(
-            **{**values, "choices": tuple(values.get("choices", ())), "conditions": conditions}
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Values for JSON, without attributes that are None, False or empty."""
-        values = dataclasses.asdict(self).items()
-        kept = {
-            k: v for k, v in values if k == "default" or not (v is None or v is False or v == ())
-        }
-        return {
-            **kept,
-            **(
-                {"conditions": [[p, list(a)] for p, a in self.conditions]}
-                if self.conditions
-                else {}
-            ),
-        }
 
 
 def value_text(value: object) -> str:

@@ -22,10 +22,16 @@ from tuning import documents
 from tuning.config import StudyConfig, differences
 from tuning.documents import unstructure
 from tuning.errors import StudyError
-from tuning.results import ResultsDir, StudyDir, parsed, read_json, write_json
+from tuning.results import ResultsDir, StudyDir, read_json, write_json
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import identify
-from tuning.study.record import StudyIdentity, StudyRecord, read_record, record_in_storage
+from tuning.study.record import (
+    REMEDY,
+    StudyIdentity,
+    StudyRecord,
+    read_record,
+    record_in_storage,
+)
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
     hide_password,
@@ -85,8 +91,7 @@ def recorded_space(folder: StudyDir) -> SearchSpace:
         StorageError: `search_space.json` is missing.
         StudyError: it does not contain a search space.
     """
-    with parsed(folder.space_path, "a search space"):
-        return SearchSpace.from_dict(read_json(folder.space_path))
+    return documents.read(folder.space_path, SearchSpace, error=StudyError, remedy=REMEDY)
 
 
 def open_study(
@@ -130,7 +135,7 @@ def open_study(
                 versions=describe_versions(),
                 git_commit=git_commit(Path(__file__).parent),
             )
-            write_json(folder.space_path, space.to_dict())
+            write_json(folder.space_path, {**unstructure(space), "fingerprint": space.fingerprint})
             documents.write(folder.config_path, record)
         _copy_to_storage(study, folder, storage_url=storage_url)
     return study

@@ -11,6 +11,7 @@ import keras
 import keras_tuner
 
 from tuning.data.corpus import LabelledTexts
+from tuning.documents import structure
 from tuning.evaluation.metrics import Array, Labels
 from tuning.spaces.loading import build, run_user_code
 from tuning.training import checkpoints
@@ -69,7 +70,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     encoder = label_encoder(model, n_classes=job.n_classes, sequence_length=length)
     result = FitResult()
     if job.checkpoint and job.resume:
-        result = FitResult.from_dict(checkpoints.load(Path(job.checkpoint), model))
+        result = structure(checkpoints.load(Path(job.checkpoint), model), FitResult)
     result.n_parameters = int(model.count_params())
     if job.measure_latency and result.latency_ms is None:
         result.latency_ms = run_user_code(

@@ -46,7 +46,7 @@ def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
 
 def load(path: Path, model: keras.Model) -> dict[str, Any]:
     """Assign the state in a checkpoint to a new model of the same configuration, and return the
-    result so far, as `FitResult.from_dict` takes it.
+    result so far, as plain values.
 
     The layers of the model must be built. The variables of its optimizer are created here.
 

@@ -5,10 +5,8 @@ uses it as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
 
 from tuning.config import TrainConfig
 from tuning.outcomes import FailureReason
@@ -135,8 +133,3 @@ class FitResult:
     ignores_padding: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the result that `dataclasses.asdict` made these values from."""
-        return cls(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})

@@ -13,18 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
+from tuning.documents import structure, unstructure
 from tuning.outcomes import FailureReason
+from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
-
-if TYPE_CHECKING:
-    from cattrs.preconf.json import JsonConverter
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class SpaceDeclared:
-    """A search space, as `SearchSpace.to_dict` returns it."""
+    """What the search space in a file declares."""
 
-    space: dict[str, Any]
+    space: SearchSpace
 
 
 @dataclass(frozen=True)
@@ -112,25 +109,16 @@ _KINDS: dict[str, type[Message]] = {
 }
 
 
-@cache
-def _converter() -> JsonConverter:
-    # This import takes 0.1 s, and `--help` does not need it.
-    from cattrs.preconf.json import make_converter
-
-    return make_converter()
-
-
 def encode(message: Message) -> bytes:
     """Return a message as JSON."""
-    values = _converter().unstructure(message)
-    return json.dumps({"kind": type(message).__name__, **values}).encode()
+    return json.dumps({"kind": type(message).__name__, **unstructure(message)}).encode()
 
 
 def decode(data: bytes) -> Message:
     """Return the message that `encode` made these bytes from."""
     values = json.loads(data)
     kind = _KINDS[values.pop("kind")]
-    return _converter().structure(values, kind)
+    return structure(values, kind)
 
 
 def train_request(

@@ -22,6 +22,7 @@ import psutil
 from tuning.errors import ArgumentError, SpaceError
 from tuning.hardware import available_cores
 from tuning.results import translated
+from tuning.spaces.loading import SearchSpace
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
 from tuning.workers.worker import Measured, WorkerSettings, measured
@@ -214,8 +215,8 @@ def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
     return answer
 
 
-def declared_space(pool: AnyPool, path: Path, *, n_classes: int) -> dict[str, Any]:
-    """Return the search space that a file declares, as `SearchSpace.from_dict` takes it.
+def declared_space(pool: AnyPool, path: Path, *, n_classes: int) -> SearchSpace:
+    """Return the search space that a file declares.
 
     Raises:
         TuningError: the search space's code raised or ended the worker.

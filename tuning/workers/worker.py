@@ -230,7 +230,7 @@ class _WorkerState:
         from tuning.training.loops import try_fit
 
         space = declare(Path(message.path), n_classes=message.n_classes, try_fit=try_fit)
-        return SpaceDeclared(space.to_dict())
+        return SpaceDeclared(space)
 
     def _train(self, message: Train) -> Response:
         from tuning.training import checkpoints, fit

@@ -1,0 +1,137 @@
+"""What a manifest says of an export: how the model was found and trained, and its scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from tuning.config import StudyConfig
+from tuning.confirmation.estimates import estimate
+from tuning.confirmation.rounds import Confirmation
+from tuning.data.data_card import DataCard
+from tuning.evaluation.references import Reference
+from tuning.evaluation.scores import (
+    PastEvaluation,
+    ReferenceScores,
+    ScoreInterval,
+    SplitScores,
+)
+from tuning.evaluation.test_split import TestEvaluation
+from tuning.export.formats import model_input
+from tuning.export.manifest import FullManifest, SearchFacts, WrittenForms
+from tuning.export.retraining import Trained
+from tuning.results import StudyDir
+from tuning.study.record import StudyRecord
+from tuning.study.study import describe_versions, git_commit
+from tuning.study.summary import Summary, best_of
+from tuning.study.trials import value_of
+
+
+@dataclass(frozen=True)
+class ChosenTrial:
+    """The trial to export, and its study. In `config` is where the data lie now."""
+
+    trial: FrozenTrial
+    study: optuna.Study = field(kw_only=True)
+    summary: Summary = field(kw_only=True)
+    config: StudyConfig = field(kw_only=True)
+    folder: StudyDir = field(kw_only=True)
+
+
+def describe_scores(
+    trained: dict[str, Trained],
+    compared: dict[str, Reference],
+    evaluation: TestEvaluation,
+    summary: Summary,
+    *,
+    evaluations: list[PastEvaluation],
+) -> SplitScores:
+    """The scores of the study's models and of the references.
+
+    `evaluations` are all that the study has recorded.
+    """
+    return SplitScores(
+        scores={
+            role: one.model_scores(summary, evaluation.entries[role])
+            for role, one in trained.items()
+        },
+        references={
+            name: ReferenceScores(
+                about=one.about,
+                validation_accuracy=one.validation_accuracy,
+                seconds=round(one.seconds, 1),
+                **vars(evaluation.entries[name]),
+            )
+            for name, one in compared.items()
+        },
+        comparisons=evaluation.comparisons,
+        test_looks=evaluations,
+    )
+
+
+def describe_search(chosen: ChosenTrial) -> SearchFacts:
+    """How the exported configuration was found, and the values of its repeats on fresh seeds."""
+    trial, summary, config = chosen.trial, chosen.summary, chosen.config
+    confirmation = Confirmation.load(chosen.folder)
+    estimates = estimate(confirmation) if confirmation else None
+    best = best_of(summary, confirmation)
+    finalists = confirmation.finalists if confirmation else []
+    finalist = next((one for one in finalists if one.trial == trial.number), None)
+    mean = estimates.means.get(trial.number) if estimates else None
+    return SearchFacts(
+        sampler=config.sampler,
+        pruner=config.pruner,
+        n_trials=summary.counts,
+        value=value_of(trial),
+        is_baseline=summary.baseline is trial,
+        is_confirmed_best=(
+            best is not None and best.is_confirmed and best.trial.number == trial.number
+        ),
+        n_shared_seeds=estimates.n_shared if estimates else 0,
+        repeats={str(seed): value for seed, value in finalist.repeats.items()} if finalist else {},
+        corrected_mean=ScoreInterval.of(mean) if mean else None,
+    )
+
+
+def describe_export(
+    chosen: ChosenTrial,
+    best: Trained,
+    card: DataCard,
+    record: StudyRecord,
+    *,
+    number: int,
+    scores: SplitScores,
+    forms: WrittenForms,
+) -> FullManifest:
+    """The manifest of an export, without the digests of its files."""
+    config = chosen.config
+    return FullManifest(
+        **vars(scores),
+        **vars(forms),
+        files={},
+        study=config.study,
+        export_number=number,
+        space=config.space,
+        data=config.data.data,
+        metric=config.metric,
+        text_column=card.text_column,
+        class_names=card.class_names,
+        trial=best.trial.number,
+        hyperparameters=best.values,
+        epochs=best.epochs,
+        seed=config.seed,
+        input=model_input(best.values),
+        n_rows=card.n_rows,
+        data_card=card.facts,
+        majority_share=card.majority_share,
+        data_fingerprint=record.data_fingerprint,
+        space_fingerprint=record.space_fingerprint,
+        versions=describe_versions(),
+        git_commit=git_commit(Path(__file__).parent),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        search=describe_search(chosen),
+    )
