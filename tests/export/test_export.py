@@ -279,7 +279,7 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
     assert half.exists()
     verify(best, read_manifest(best))
-    assert export_study(setting.results)["export_number"] == 2
+    assert export_study(setting.results).export_number == 2
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
 
 
