@@ -21,6 +21,7 @@ from tuning.outcomes import FailureReason, SearchEnd, StopReason
 from tuning.results import ResultsDir
 from tuning.search import ends, open_trials
 from tuning.search.loop import Search
+from tuning.search.progress import Progressed
 from tuning.search.session import Interrupt, Session
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -56,11 +57,18 @@ class Alone(Coordinators):
 
 @dataclass
 class Run:
-    """A search over a study in memory."""
+    """A search over a study in memory. `on_change` is called after each change of the search."""
 
     session: Session
     pool: FakePool
-    search: Search
+    on_change: Callable[[Progressed], None] = lambda progressed: None
+
+    def __post_init__(self) -> None:
+        coordinators = Alone(self.session.study)
+        self.search = Search(self.session, coordinators, on_change=self._changed)
+
+    def _changed(self, progressed: Progressed) -> None:
+        self.on_change(progressed)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -99,7 +107,7 @@ def make(tmp_path: Path) -> Make:
             **{"corpus": cast("Any", corpus), "pool": pool.as_pool, **changes},
         )
         session.folder.path.mkdir(parents=True, exist_ok=True)
-        return Run(session, pool, Search(session, Alone(study)))
+        return Run(session, pool)
 
     return made
 
@@ -268,7 +276,7 @@ def by_value(values: list[float]) -> Scripts:
 def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -> None:
     run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
     events: list[str] = []
-    run.search._progress._on_change = lambda progressed: events.append(progressed.event)
+    run.on_change = lambda progressed: events.append(progressed.event)
     assert run.go(8) is SearchEnd.FINISHED
     paused, went_on = (
         events.index(f"trial 2 {what} after epoch 1") for what in ("pauses", "goes on")
@@ -282,7 +290,7 @@ def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -
 def test_paused_trial_that_can_t_go_on_any_more_is_pruned_at_once(make: Make) -> None:
     events: list[tuple[str, int]] = []
     run = make(by_value([0.9, 0.1, 0.8, 0.7]), pruner="asha")
-    run.search._progress._on_change = lambda p: events.append((p.event, p.n_paused))
+    run.on_change = lambda p: events.append((p.event, p.n_paused))
     assert run.go(4) is SearchEnd.FINISHED
     pruned_at = [event for event, _ in events].index(
         "trial 1 pruned after epoch 1, behind too many at its rung"
@@ -309,7 +317,7 @@ def interrupting(run: Run, *, after: int) -> None:
         n_epochs += " epoch " in progressed.event and not progressed.event.endswith("starts")
         run.session.interrupt.requested = n_epochs >= after
 
-    run.search._progress._on_change = on_change
+    run.on_change = on_change
 
 
 @pytest.mark.parametrize("can_pause", [True, False])
@@ -337,7 +345,7 @@ def test_search_whose_time_is_up_pauses_its_trial(make: Make) -> None:
         if progressed.event.startswith("trial 1 epoch 2"):
             search._deadline = 0.0
 
-    search._progress._on_change = on_change
+    run.on_change = on_change
     assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
     assert run.states() == ["COMPLETE", "RUNNING"]
     assert run.trials[1].user_attrs["paused"]
@@ -352,7 +360,7 @@ def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None
         if progressed.event.startswith("trial 1 epoch 2"):
             study.tell(1, state=TrialState.FAIL)
 
-    run.search._progress._on_change = on_change
+    run.on_change = on_change
     assert run.go(2) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "reason" not in run.trials[1].user_attrs
@@ -368,7 +376,7 @@ def same_as_the_first(run: Run, *, n: int) -> None:
             for _ in range(n):
                 run.session.study.enqueue_trial(run.trials[1].params)
 
-    run.search._progress._on_change = on_change
+    run.on_change = on_change
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
