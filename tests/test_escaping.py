@@ -121,7 +121,7 @@ HOSTILE = "</title></pre></script><script>alert(1)</script><img src=x onerror='a
 
 
 class _Page(HTMLParser):
-    """The tags of a page, except those for possible line breaks, and its texts."""
+    """The texts of a page, and its tags except the tag for possible line breaks."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -226,9 +226,7 @@ class ResultsDir:
         return self.path / "cache" / fingerprint
 
     def storage_url(self, storage: str | None) -> str:
-        """Return `storage` if it is given, otherwise the URL of this folder's SQLite file
-        (absolute).
-        """
+        """Return `storage` if it is given, else the absolute URL of this folder's SQLite file."""
         return storage or f"sqlite:///{self.database_path.absolute()}"
 
     def study(self, name: str) -> StudyDir:

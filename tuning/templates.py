@@ -31,5 +31,5 @@ def templates_of(package: str) -> Environment:
 
 
 def render(package: str, name: str, **values: Any) -> str:
-    """Return a template of a package, filled in with values."""
+    """Return the text of a template of a package, filled in with values."""
     return templates_of(package).get_template(name).render(values)

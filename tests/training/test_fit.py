@@ -360,7 +360,7 @@ def test_fit_output_that_is_nan_is_infeasible() -> None:
 
 
 def test_fit_weights_that_turn_nan_are_infeasible() -> None:
-    # The loss of the only batch is finite. The step after this batch makes the weights NaN.
+    # The loss of the only batch is finite, but the step after this batch is not finite.
     with pytest.raises(Infeasible, match="NaN loss"):
         run(lambda hp: mean(rate=float("nan")), batch_size=48, epochs=1)
 

@@ -74,7 +74,7 @@ VALUES = {"n_classes": 2, "vocab_size": 30, "sequence_length": 8}
 
 
 BOTH = ["process", pytest.param("ray", marks=pytest.mark.slow)]
-# The words of the log about a dead worker.
+# Part of the attribute `ending` of a dead worker.
 MISSED = {"process": "ended with exit status", "ray": "was lost with process"}
 
 

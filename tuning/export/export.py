@@ -64,8 +64,8 @@ def export_best(
     The exported trial is the confirmed best, or the best trial of the search if no trial is
     confirmed. `number` names another trial to export.
     `moved` names the present place of the study's data (keys `data` and `data_dir`). If an export
-    fails or is killed, the earlier export is unchanged, but the study has recorded the test split
-    evaluation.
+    fails or is killed, the earlier export is unchanged, and a test split evaluation that the export
+    has made stays recorded.
 
     Raises:
         StudyError: if no trial is complete, or if the data or the search space changed after the

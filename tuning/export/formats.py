@@ -28,7 +28,8 @@ from tuning.training.architecture import is_stock
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
-# The formats that take raw text. An export must contain both.
+# The formats that take raw text. An export must contain them, but `keras` may be missing if the
+# model has classes of the search space.
 REQUIRED = ("keras", "saved_model")
 # Maximum loss of accuracy through int8 weights. A format that loses more is left out.
 MAX_INT8_LOSS = 0.02
@@ -68,7 +69,7 @@ def write_forms(
     the reason.
 
     Raises:
-        ExportError: if a required format is removed.
+        ExportError: if a required format can't be written or loaded, or fails its parity check.
     """
     inputs, class_names = model_input(values), corpus.card.class_names
     words = corpus.words(inputs.vocab_size)
@@ -90,7 +91,7 @@ def write_forms(
             )
         except ExportError as error:
             _remove(path)
-            # Keras can't load a class of the search space.
+            # Keras can't load a class of the search space, so such a model has no `keras` format.
             if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
                 raise
             left_out[form.path] = str(error).replace(f"{folder.absolute()}/", "")
@@ -112,7 +113,7 @@ def model_input(values: Values) -> ModelInput:
 
 
 def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
-    """Return the texts of a parity check, and the labels of those from the test split.
+    """Return the texts of a parity check, and the labels of the texts from the test split.
 
     The hostile texts come first. Texts from all parts of the test split follow.
     """

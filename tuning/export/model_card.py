@@ -65,7 +65,7 @@ def model_card(manifest: FullManifest) -> str:
 
 
 def _context(manifest: FullManifest) -> dict[str, Any]:
-    """Return the values of the template, the only place that reads the manifest."""
+    """Return the values of the template, which does not read the manifest."""
     names = (
         "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",

@@ -67,8 +67,7 @@ def write_graph(
     columns.
 
     Raises:
-        Unsupported: if a layer, or an option of a layer, is not among those that this module
-            writes.
+        Unsupported: if this module can't write a layer or an option of a layer.
     """
     graph = _Graph()
     for layer in layers:

@@ -1,5 +1,5 @@
-"""The parity check of a format: it is loaded in a new process that has only its own runtime, and
-its probabilities are compared with those of the trained model.
+"""The parity check of a format: a new process that has only the format's runtime loads the format,
+and its probabilities are compared with the probabilities of the trained model.
 
 The new process runs `python -m tuning.export.parity FOLDER FORM`. It reads the texts, and how they
 become the model's input, from standard input. It writes JSON to standard output: the probabilities

@@ -44,7 +44,7 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
 
     The export that was in `best/` becomes an earlier export. Of the earlier exports the newest
     `N_KEPT` are kept. The function renames two folders; if the process is killed between the two
-    renames, both folders are complete and `recover` renames the second.
+    renames, both folders are complete, and `recover` makes the second rename.
 
     Raises:
         StorageError: if the folder is read-only. The export in `best/` is then unchanged.

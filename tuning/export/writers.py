@@ -73,8 +73,7 @@ def write_form(form: str, source: Source, path: Path) -> None:
             writers[form](source, path)
     except OSError:
         raise
-    # Every writer raises errors of its own classes.
-    except Exception as error:
+    except Exception as error:  # Every writer raises errors of its own classes.
         # TensorFlow raises this error for a full disk.
         if form == "saved_model" and isinstance(error, tf.errors.OpError):
             raise OSError(error.message) from error

@@ -27,7 +27,7 @@ class Form:
     """A format of an exported model.
 
     `path` is its file or folder in the export. `tolerance` is the maximum difference between its
-    probabilities and those of the trained model; None if the manifest contains its change of
+    probabilities and the trained model's probabilities; None if the manifest contains its change of
     accuracy instead.
     """
 
@@ -50,7 +50,7 @@ FORMS = {
 def load_form(
     folder: Path, form: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
-    """Return a function from texts to the output of the model itself.
+    """Return a function from texts to the raw output of the model.
 
     `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
 
@@ -88,7 +88,7 @@ class Tokenizer:
         )
 
     def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
-        """Return ids, int32 (n_texts, length); None pads the texts to the longest text."""
+        """Return ids, int32 (n_texts, length); None means the length of the longest text."""
         rows = [self._encode(text) for text in texts]
         width = length or max(1, *map(len, rows))
         return np.array([padded(row, width) for row in rows], dtype=np.int32)
@@ -160,8 +160,7 @@ def _runtime(module: str) -> Any:
 def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
     try:
         return load_it()
-    # The runtimes raise errors of different classes; onnxruntime also raises Exception itself.
-    except Exception as error:
+    except Exception as error:  # The runtimes raise different errors; onnxruntime's is Exception.
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"{path} must be a model of this export; loading it gave: {first}"
