@@ -51,10 +51,9 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
 def run_cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
-    """Return a function that runs a command in this process, such as `run_cli("tune", "--n-trials",
-    2)`.
+    """Return a function that runs a command line in this process.
 
-    The results are below `tmp_path/results`.
+    An example is `run_cli("tune", "--n-trials", 2)`. The results are below `tmp_path/results`.
     """
     monkeypatch.setenv("COLUMNS", "160")
 

@@ -161,9 +161,8 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         node = cluster.worker_nodes.copy().pop()
         (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
         for process in psutil.Process(raylet.process.pid).children(recursive=True):
-            # If a machine fails, its workers end at once. Without the raylet alone they could still
-            # complete
-            # their trial.
+            # If a machine fails, its workers end at once. If only the raylet ended, they could
+            # still complete their trial.
             process.kill()
         removed.append(datetime.now())
         cluster.remove_node(node, allow_graceful=False)
