@@ -26,8 +26,8 @@ CONFIRMED_BEST = 2
 
 # Processors round differently, and so do kernels that Numba has just compiled and kernels that
 # Numba loads from its cache. The largest measured difference of a loss was 6e-8, between a
-# processor with AVX-512 and Numba's "generic" processor without oneDNN. An accuracy changes only if a
-# probability is as close to 0.5 as this difference, so accuracies have no tolerance.
+# processor with AVX-512 and Numba's "generic" processor without oneDNN. An accuracy changes only if
+# a probability is as close to 0.5 as this difference, so accuracies have no tolerance.
 LOSS_TOLERANCE = 1e-4
 PROBABILITY_TOLERANCE = 1e-5
 
