@@ -1,4 +1,4 @@
-"""A headless Chromium that a test types into: the DevTools protocol over two pipes, which needs no
+"""A headless Chromium for tests, driven through the DevTools protocol over two pipes, without a
 package.
 """
 
@@ -12,13 +12,14 @@ SECONDS = 30
 
 
 class Browser:
-    """One page of a browser; `problems` are what it logged: script errors, and what the page's
-    policy blocked.
+    """A page of a browser. `problems` contains script errors and requests that the policy of the
+    page blocked.
     """
 
     def __init__(self, command: list[str]) -> None:
         ours, theirs = os.pipe(), os.pipe()
-        shell = f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}'  # Chromium reads from 3 and writes to 4
+        # Chromium reads from descriptor 3 and writes to descriptor 4.
+        shell = f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}'
         self._process = subprocess.Popen(
             ["bash", "-c", shell, "bash", *command, "--remote-debugging-pipe", "about:blank"],
             pass_fds=(ours[0], theirs[1]),
@@ -49,7 +50,7 @@ class Browser:
         self._read.close()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """What a method of the protocol gives."""
+        """Call a method of the protocol, and return its result."""
         self._n_calls += 1
         message = {"id": self._n_calls, "method": method, "params": params}
         self._write.write(
@@ -73,23 +74,23 @@ class Browser:
         return dict(json.loads(data))
 
     def open(self, url: str) -> None:
-        """Go to a page and wait until it is loaded."""
+        """Open a page and wait until it is loaded."""
         self.call("Page.navigate", url=url)
         self.wait_for(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page."""
+        """Return the value of an expression in the page."""
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
             "value"
         )
 
     def type(self, selector: str, text: str) -> None:
-        """Put text into an element as a paste does."""
+        """Insert text into an element, as pasting does."""
         self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         self.call("Input.insertText", text=text)
 
     def press_enter(self, selector: str) -> None:
-        """Focus an element, a button say, and press Enter."""
+        """Focus an element, such as a button, and press Enter."""
         self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         for kind in ("keyDown", "keyUp"):
             self.call(
@@ -102,7 +103,7 @@ class Browser:
             )
 
     def wait_for(self, script: str) -> Any:
-        """The first value of an expression that is true."""
+        """Evaluate an expression until its value is true, and return the value."""
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             if value := self.run(script):

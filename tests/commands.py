@@ -1,4 +1,4 @@
-"""What a command gives, and what a process prints."""
+"""The result of a command, and the output of a process."""
 
 import subprocess
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command gave: its exit status and its two streams."""
+    """The exit status and the two output streams of a command."""
 
     code: int
     out: str

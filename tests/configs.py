@@ -1,4 +1,4 @@
-"""Configurations of studies with any values, for Hypothesis."""
+"""Strategies of Hypothesis for the configurations of studies."""
 
 from hypothesis import strategies as st
 

@@ -1,4 +1,6 @@
-"""A tiny corpus made in code, a two-unit search space, and the command line in this process."""
+"""Fixtures: a tiny corpus made in code, a search space of two units, and the command line in this
+process.
+"""
 
 import os
 
@@ -26,7 +28,7 @@ from tuning.study.summary import status_of
 
 @pytest.fixture
 def reviews_csv(tmp_path: Path) -> Path:
-    """240 reviews as a CSV file."""
+    """Return the path of a CSV file with 240 reviews."""
     path = tmp_path / "reviews.csv"
     make_reviews().to_csv(path, index=False)
     return path
@@ -34,7 +36,7 @@ def reviews_csv(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_space(tmp_path: Path) -> Path:
-    """A search space that trains in about a second."""
+    """Return the path of a search space whose trials take about a second."""
     path = tmp_path / "tiny.py"
     path.write_text(TINY_SPACE)
     return path
@@ -49,8 +51,9 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
 def run_cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
-    """`run_cli("tune", "--n-trials", 2)`: one command in this process, its results below
-    `tmp_path/results`.
+    """Return a function that runs a command line in this process.
+
+    An example is `run_cli("tune", "--n-trials", 2)`. The results are below `tmp_path/results`.
     """
     monkeypatch.setenv("COLUMNS", "160")
 
@@ -68,7 +71,7 @@ def run_cli(
 
 @pytest.fixture
 def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports have the ONNX form alone, which is written and proven in a second."""
+    """Limit exports to the ONNX format, which is written and checked in a second."""
     from tuning.export import formats
     from tuning.inference.runtimes import FORMS
 
@@ -77,8 +80,8 @@ def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> list[str]:
-    """The command of a headless Chromium with a profile of its own, to which flags and a page are
-    added.
+    """Return the command of a headless Chromium with a profile of its own. Tests append flags and
+    the address of a page.
     """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
@@ -92,7 +95,7 @@ def chromium(tmp_path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The URL of a fresh database, as a user types it."""
+    """Yield the URL of a new database in the form that users type."""
     bin_dir = programs()
     if bin_dir is None:
         pytest.skip("no PostgreSQL on this machine; .ci/run installs Debian's")
@@ -102,8 +105,9 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outcome]:
-    """A study "s" of eight trials over the tiny corpus, to be read, not changed; searched once for
-    all processes of a test run.
+    """Return a study "s" of eight trials over the tiny corpus, which tests must not change.
+
+    The search runs once for all processes of a test run.
     """
     base = tmp_path_factory.getbasetemp()
     searched = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "searched"
@@ -131,7 +135,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
 
 @pytest.fixture
 def copied(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Setting:
-    """A copy of the study "s", which a test may change."""
+    """Return a copy of the study "s" that a test may change."""
     folder = tmp_path / "copied"
     folder.mkdir()
     return copy_study(finished[0], folder)
@@ -139,8 +143,8 @@ def copied(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Setting:
 
 @pytest.fixture(scope="session")
 def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export with the ONNX form alone, of a model that was not trained, to be read,
-    not changed.
+    """Return the folder of an export of an untrained model with the ONNX format only, which tests
+    must not change.
     """
     from tuning.documents import write
     from tuning.export.onnx_graph import chain, write_graph

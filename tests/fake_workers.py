@@ -1,4 +1,4 @@
-"""Workers that train nothing: each answers by a script, at once."""
+"""Workers that train nothing: each worker answers at once with the messages of a script."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -42,9 +42,10 @@ def result_of(history: list[Epoch], **changes: object) -> FitResult:
 
 
 def trains(job: TrainingJob, *, value: float = 0.5, can_pause: bool = True) -> Script:
-    """Train as a worker does: an epoch until it is told to stop, or to pause with a checkpoint.
+    """Yield the messages of a training: an epoch at a time until the answer is to stop, or to pause
+    with a checkpoint.
 
-    A resumed training goes on after the epoch at which it was paused.
+    A resumed training continues after the epoch at which it paused.
     """
     checkpoint = Path(job.checkpoint or "")
     n_before = int(checkpoint.read_text()) if job.resume else 0
@@ -62,7 +63,9 @@ def trains(job: TrainingJob, *, value: float = 0.5, can_pause: bool = True) -> S
 
 
 class FakeWorker:
-    """Answers each training by a script; None in a script is the worker's death."""
+    """A worker that answers each training with the messages of a script; None means that the worker
+    died.
+    """
 
     def __init__(self, script: Callable[[TrainingJob], Script], number: int = 0) -> None:
         self.settings = SimpleNamespace(number=number)
@@ -83,14 +86,14 @@ class FakeWorker:
 
 
 class FakePool:
-    """Workers in this process; `replaced` are those that were replaced."""
+    """Workers in this process. `replaced` contains the workers that were replaced."""
 
     def __init__(self, script: Callable[[TrainingJob], Script], n_workers: int = 1) -> None:
         self.workers = [FakeWorker(script, number) for number in range(n_workers)]
         self.replaced: list[FakeWorker] = []
 
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:
-        """At most one message of each worker."""
+        """Return at most one message of each worker."""
         return [(worker, worker.outbox.pop(0)) for worker in self.workers if worker.outbox]
 
     def replace(self, worker: FakeWorker) -> FakeWorker:

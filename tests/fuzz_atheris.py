@@ -1,8 +1,8 @@
-"""`python -m tests.fuzz_atheris --runs N`: coverage-guided inputs for the pure readers; an error of
-this program's own, or success.
+"""Coverage-guided inputs for the pure readers: `python -m tests.fuzz_atheris --runs N`.
 
-Each reader has a process of its own, since one library's fuzzer can't be started twice. `make fuzz`
-runs it after the property tests.
+For every input a reader must succeed or raise an error of this program. Each reader is fuzzed in a
+process of its own, because Atheris can be started only once in a process. `make fuzz` runs this
+module after the property tests.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ from tests.stored_documents import CARD, RECORD, STUDY, TEST_SCORES
 
 Reader = Callable[[Path, bytes], object]
 
-assert TEST_SCORES  # for mypy: the stored study has them
-SHORT_SCORES = replace(TEST_SCORES, scores={}, mistakes=TEST_SCORES.mistakes[:1])  # below max_len
+# This assertion is for mypy. The stored study has these scores.
+assert TEST_SCORES
+# The document must be shorter than `max_len`.
+SHORT_SCORES = replace(TEST_SCORES, scores={}, mistakes=TEST_SCORES.mistakes[:1])
 
 
 def _data_file(ending: str) -> Reader:
@@ -114,8 +116,10 @@ SEEDS: dict[str, dict[str, object]] = {
 
 
 def fuzz(name: str, *, n_runs: int, seed: int) -> None:
-    """Try so many inputs on one reader; ends the process, with a traceback and another status where
-    an input broke it.
+    """Try `n_runs` inputs on a reader, and end the process.
+
+    If an input causes another error, the process ends with a traceback and an exit status other
+    than 0.
     """
     Path("test-output").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as folder:
@@ -139,7 +143,9 @@ def fuzz(name: str, *, n_runs: int, seed: int) -> None:
 
 
 def main() -> None:
-    """Every reader in a process of its own, and a line for each; ends at the first that breaks."""
+    """Fuzz every reader in a process of its own, print a line for each, and stop at the first
+    failure.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000, help="inputs of each reader")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Good files, from which the fuzzers make others."""
+"""Valid files, from which the fuzzers derive other files."""
 
 import gzip
 
@@ -23,7 +23,7 @@ CONFIRMATION = {
 
 
 def samples() -> dict[str, bytes]:
-    """A good file of each format."""
+    """Return a valid file of each format."""
     frame, folder = make_reviews(12), {}
     folder["csv"] = frame.to_csv(index=False).encode()
     folder["tsv"] = frame.to_csv(index=False, sep="\t").encode()

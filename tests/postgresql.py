@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own for tests, on 127.0.0.1, that can be restarted and killed."""
+"""A PostgreSQL server for tests, on 127.0.0.1, that tests can restart and kill."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ START_SECONDS = 30.0
 
 
 def programs() -> Path | None:
-    """The folder of Debian's newest PostgreSQL; None where there is none."""
+    """Return the folder of Debian's newest PostgreSQL, or None if no PostgreSQL is installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return found[-1].parent if found else None
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `control` is pg_ctl with its folder, run as a user that
-    PostgreSQL accepts.
+    """A running server. `control` is the command of `pg_ctl` with the data folder, run as a user
+    that PostgreSQL accepts.
     """
 
     url: str
@@ -36,10 +36,11 @@ class Server:
     control: tuple[str, ...]
     options: str
     is_ready: tuple[str, ...]
-    disk: Path | None = None  # a small disk of its own below its folder, where mounting is allowed
+    # Folder of a small disk below the server's folder, if mounting is allowed.
+    disk: Path | None = None
 
     def fill_disk(self) -> Path:
-        """Leave no space for its data; returns the file to remove to make some."""
+        """Fill the disk of the data, and return the path of the file to remove to free space."""
         assert self.disk
         filler = self.disk / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -48,8 +49,9 @@ class Server:
         return filler
 
     def revive(self) -> None:
-        """Start it where it went down, and wait until it takes connections: after a panic it
-        recovers by itself.
+        """Start the server if it ended, and wait until it accepts connections.
+
+        After a panic the server recovers without a restart.
         """
         if (
             subprocess.run(
@@ -69,14 +71,15 @@ class Server:
         self._run("-o", self.options, "start")
 
     def restart(self) -> None:
-        """End open connections at once, and start again."""
+        """End open connections at once, and start the server again."""
         self._run("-m", "fast", "-o", self.options, "restart")
 
     def kill(self) -> None:
-        """kill -9 of the server, which leaves its crash to be recovered from, and a new start."""
+        """Send SIGKILL to the server, and start it again; the new server must recover."""
         os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
         deadline = time.monotonic() + START_SECONDS
-        while True:  # its children have to notice first, and the system to forget it
+        # The server starts only after its child processes have ended and released their resources.
+        while True:
             try:
                 return self.start()
             except subprocess.CalledProcessError:
@@ -93,13 +96,10 @@ class Server:
 
 @contextlib.contextmanager
 def server(bin_dir: Path, *, disk_mb: int | None = None) -> Iterator[Server]:
-    """A fresh database while the context lasts; on a disk of so many MB where mounting
-    is allowed.
-    """
-    # PostgreSQL refuses to run as root, and its user can't enter pytest's own folder
-    folder = Path(
-        tempfile.mkdtemp(prefix="postgresql-", dir="/tmp")
-    )  # short: a socket's path has 107 characters at most
+    """Yield a server with a new database; if mounting is allowed, its disk has `disk_mb` MB."""
+    # PostgreSQL refuses to run as root, and its user can't enter pytest's own folder. The path
+    # must be short, because the path of a socket has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))
     folder.chmod(0o755)
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     mount = ["mount", "-t", "tmpfs", "-o", f"size={disk_mb}m,mode=755", "tmpfs", str(folder)]
@@ -130,7 +130,7 @@ def server(bin_dir: Path, *, disk_mb: int | None = None) -> Iterator[Server]:
     control = tuple(
         map(str, [*as_user, bin_dir / "pg_ctl", "-D", data, "-w", "-l", folder / "log.txt"])
     )
-    # WAL is recycled in small pieces, so that little of a small disk is taken by it
+    # WAL is recycled in small pieces, so that it takes little space on a small disk.
     options = (
         f"-p {port} -c min_wal_size=32MB -c max_wal_size=32MB -c listen_addresses=127.0.0.1 -c"
         f" unix_socket_directories={folder}"

@@ -1,4 +1,4 @@
-"""A model that is a rule, and a real server of it."""
+"""A fake model with a simple rule, and a real server for it."""
 
 import contextlib
 import socket
@@ -26,7 +26,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/
 
 
 def fake(texts: Sequence[str]) -> Array:
-    """Good where the text says so, bad where it says that."""
+    """Return class probabilities: the class is good or bad if the text contains that word."""
     good = np.array(
         [0.5 + 0.3 * ("good" in text.lower()) - 0.4 * ("bad" in text.lower()) for text in texts]
     )
@@ -35,7 +35,7 @@ def fake(texts: Sequence[str]) -> Array:
 
 @contextlib.contextmanager
 def served(application: Any) -> Iterator[str]:
-    """The address of a real server in a thread."""
+    """Yield the address of a real server that runs in a thread."""
     with app.listen("127.0.0.1", free_port()) as listening:
         server = app.server(application)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -1,4 +1,4 @@
-"""The documents of the stored study, as what tests change a part of with `dataclasses.replace`."""
+"""The documents of the stored study. Tests change parts of them with `dataclasses.replace`."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ STUDY = RESULTS.study("stored")
 
 
 def full_manifest(folder: Path) -> FullManifest:
-    """All that the manifest of an export holds."""
+    """Return the complete manifest of an export."""
     return read(
         folder / MANIFEST, FullManifest, error=ExportError, remedy="", version=MANIFEST_VERSION
     )
 
 
 def files_of(folder: Path) -> dict[str, object]:
-    """The `files` of a manifest, as plain values."""
+    """Return the `files` of a manifest as plain values."""
     return {name: unstructure(digest) for name, digest in digests(folder).items()}
 
 

@@ -1,4 +1,4 @@
-"""Search spaces, configurations and studies that several tests use."""
+"""Search spaces, configurations and studies that several test modules use."""
 
 import shutil
 import subprocess
@@ -84,7 +84,7 @@ MANY_SPACE = SearchSpace(
 
 
 class Setting:
-    """A results folder, a configuration, and `tune` over both."""
+    """A results folder and a configuration, with a method `tune` that uses both."""
 
     def __init__(self, tmp_path: Path, data: Path, space: Path) -> None:
         self.results = ResultsDir(tmp_path / "results")
@@ -103,11 +103,11 @@ class Setting:
         return tune_with(config, self.results, storage_url=url, n_trials=n_trials, **options)
 
     def edit_space(self, old: str, new: str) -> None:
-        """Change the source text of the search space."""
+        """Replace `old` by `new` in the source text of the search space."""
         substitute(Path(self.config.space), old, new)
 
     def run_in_build(self, code: str) -> None:
-        """Have the search space run this code before it builds a model."""
+        """Make the search space run this code before it builds a model."""
         lines = "".join(f"        {line}\n" for line in code.splitlines())
         self.edit_space(
             "        return lstm_classifier(", f"{lines}        return lstm_classifier("
@@ -131,7 +131,7 @@ def tune_with(
     dead_seconds: float = DEAD_SECONDS,
     **hooks: Any,
 ) -> Outcome:
-    """`tune` with one worker and with its objects' values as arguments."""
+    """Call `tune` with one worker; the values of its configuration objects are arguments."""
     return tune(
         config,
         results,
@@ -159,7 +159,7 @@ class NoWorkers:
 def session_of(
     study: optuna.Study, config: StudyConfig, space: SearchSpace, results: ResultsDir
 ) -> Session:
-    """A session of a study that trains nothing, over a data set of two classes."""
+    """Return a session of a study that trains nothing, over a data set of two classes."""
     corpus = SimpleNamespace(card=CARD)
     return Session(
         study=study,
@@ -176,8 +176,8 @@ def session_of(
 
 
 def copy_study(results: ResultsDir, folder: Path) -> Setting:
-    """A copy of the study of the fixture `finished`, with its data and its search space, which a
-    test may change.
+    """Return a copy of the study of the fixture `finished`, with its data and its search space,
+    that a test may change.
     """
     made = Setting(folder, folder / "reviews.csv", folder / "tiny.py")
     made.config = replace(made.config, sampler="random")
@@ -192,8 +192,9 @@ def copy_study(results: ResultsDir, folder: Path) -> Setting:
 
 
 def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:
-    """A study of `n` trials of four hyperparameters, half of them pruned; with a trade-off, low
-    learning rates go with many units.
+    """Return a study of `n` trials with four hyperparameters, of which half are pruned.
+
+    With `trade_off`, trials with a low learning rate have many units.
     """
     rng = np.random.default_rng(seed)
     ranges = {
@@ -240,9 +241,7 @@ def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Stud
 
 
 def open_at_once(url: str, n: int = 4) -> None:
-    """Several processes open a database that has no tables yet, as soon as all of them
-    are ready.
-    """
+    """Open a database without tables from `n` processes at the same time."""
     wait = "print('ready', flush=True); sys.stdin.readline()"
     code = (
         f"import sys; from tuning.study.storage import open_storage; {wait};"

@@ -1,5 +1,5 @@
-"""Models in the styles in which public hypermodels are written; each takes `masked` and gives a
-compiled model for token ids below 30.
+"""Models in the styles of public hypermodels. Each function takes `masked` and returns a compiled
+model for token ids below 30.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ ROWS, WIDTH = 30, 4
 
 
 def lazy_sequential(*, masked: bool) -> keras.Model:
-    """`Sequential()` with `add`, without `keras.Input`."""
+    """Return a model made with `Sequential()` and `add`, without `keras.Input`."""
     model = keras.Sequential()
     model.add(layers.Embedding(ROWS, WIDTH, mask_zero=masked))
     model.add(layers.LSTM(3, dropout=0.2))
@@ -22,7 +22,7 @@ def lazy_sequential(*, masked: bool) -> keras.Model:
 
 
 class Classifier(keras.Model):
-    """A subclassed model, whose layers are built by its first call."""
+    """A subclassed model whose layers are built at its first call."""
 
     def __init__(self, masked: bool) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def subclassed(*, masked: bool) -> keras.Model:
 
 
 def functional(*, masked: bool) -> keras.Model:
-    """One-hot labels, with metrics that need them."""
+    """Return a functional model with one-hot labels and metrics that need them."""
     ids = keras.Input((None,), dtype="int32")
     x = layers.Embedding(ROWS, WIDTH, mask_zero=masked)(ids)
     x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)

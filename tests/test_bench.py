@@ -1,4 +1,6 @@
-"""What `make bench` computes from what it measured, and each of its parts at a tiny size."""
+"""The values that `make bench` computes from its measurements, and each of its parts at a tiny
+size.
+"""
 
 import importlib.util
 import json
@@ -313,7 +315,7 @@ def test_value_error_of_a_bug_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 def kept(
     settings: Settings, splits: SplitReviews, part: str, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """The record as it is read back, after the page has been drawn from it."""
+    """Write the record of a part and the page, and return the record that the page shows."""
     write_record(
         settings,
         part,

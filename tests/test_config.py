@@ -1,4 +1,4 @@
-"""The configuration of a study: what it refuses, and that JSON gives it back."""
+"""The configuration of a study: the values that it refuses, and its round trip through JSON."""
 
 import json
 from dataclasses import FrozenInstanceError, replace

@@ -1,5 +1,5 @@
-"""The files of `deploy/` and their page: valid, linted, no password, and every command is one that
-the command line takes.
+"""The files of `deploy/` and their page: they are valid and linted and contain no password, and the
+command line accepts every command.
 """
 
 import os
@@ -53,8 +53,10 @@ def object_of(kind: str, name: str) -> dict[str, Any]:
 
 
 def parse(command: str | list[str]) -> None:
-    """Read the words after `python -m tuning` as the command line does, and run nothing; raises
-    where it would refuse them.
+    """Parse the words after `python -m tuning` as the command line does, without running the
+    command.
+
+    The parser exits if it refuses a word.
     """
     words = shlex.split(command) if isinstance(command, str) else command
     group = typer.main.get_command(app)
@@ -186,8 +188,8 @@ def test_script_is_linted(command: list[str]) -> None:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a task of the script as Slurm would, with stand-ins for Python, `scontrol` and
-    `sleep`.
+    """Yield a function that starts a task of the script as Slurm does, with fakes of Python,
+    `scontrol` and `sleep`.
     """
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -300,7 +302,7 @@ def test_script_says_that_it_needs_a_storage(task: Callable[..., subprocess.Pope
 
 @pytest.mark.slow
 def test_pod_of_a_joiner_waits_until_there_is_a_study(tmp_path: Path) -> None:
-    """The waiting container's own command, with PostgreSQL's own client."""
+    """The test runs the command of the waiting container with PostgreSQL's own client."""
     bin_dir = programs()
     if bin_dir is None:
         pytest.skip("no PostgreSQL on this machine; .ci/run installs Debian's")

@@ -1,4 +1,4 @@
-"""The documents name what exists: links, files, commands, flags, ranges and goals."""
+"""The documents name only existing links, files, commands, flags, ranges and goals."""
 
 import re
 import shlex
@@ -33,18 +33,19 @@ DOCUMENTS = [README, SPACES, RESULTS, *PAGES]
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
-FOREIGN_FLAGS = {"--from-file", "--generate", "--signal"}  # of kubectl, ray and scancel
+# Flags of kubectl, ray and scancel.
+FOREIGN_FLAGS = {"--from-file", "--generate", "--signal"}
 
 
 def tokens(document: Path) -> Iterator[Token]:
-    """All Markdown tokens of a document, those inside paragraphs and table cells included."""
+    """Yield all Markdown tokens of a document, also those inside paragraphs and table cells."""
     for token in MarkdownIt().enable("table").parse(document.read_text()):
         yield token
         yield from token.children or ()
 
 
 def code(document: Path) -> Iterator[str]:
-    """Every code span and every line of a code block without a language."""
+    """Yield every code span and every line of a code block without a language."""
     for token in tokens(document):
         if token.type == "code_inline":
             yield token.content
@@ -58,7 +59,7 @@ def links(document: Path) -> list[str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a document."""
+    """Return the anchors that GitHub gives to the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -68,12 +69,12 @@ def section(document: Path, heading: str) -> str:
 
 
 def first_cells(document: Path, heading: str) -> set[str]:
-    """The code spans in the first column of the tables of a section."""
+    """Return the code spans in the first column of the tables of a section."""
     return set(re.findall(r"^\| `([^`]+)`", section(document, heading), re.MULTILINE))
 
 
 def tree() -> dict[str, str]:
-    """The files of the tree in docs/design.md by their paths, each with its description."""
+    """Return the files of the tree in docs/design.md by their paths, each with its description."""
     block = section(DESIGN, "Files").split("```\n")[1]
     files, folders = {}, list[str]()
     for line in block.splitlines():

@@ -1,4 +1,4 @@
-"""Every document is read as it was written, and a wrong value is named by its path."""
+"""Every document is read as it was written, and an error names the path of a wrong value."""
 
 import copy
 import json
@@ -62,7 +62,7 @@ def text_of(document: object) -> str:
 
 
 def places(value: Any) -> Iterator[Place]:
-    """The path to every value in plain values."""
+    """Yield the path to every value in plain values."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in items:
         yield (key,)
@@ -71,7 +71,7 @@ def places(value: Any) -> Iterator[Place]:
 
 
 def changed(values: Any, place: Place) -> Any:
-    """A copy with a value at `place` that is wrong for each type: an object, or a list where an
+    """Return a copy whose value at `place` is wrong for every type: an object, or a list where an
     object is expected.
     """
     made = inner = copy.deepcopy(values)
@@ -98,7 +98,8 @@ def test_stored_document_is_written_with_the_same_bytes(path: Path, tmp_path: Pa
     document, stored = STORED[path], path.read_bytes()
     write(tmp_path / path.name, document, version=json.loads(stored)["schema_version"])
     written = (tmp_path / path.name).read_bytes()
-    for newer in (b'    "n_shared_seeds": 0,\n', b'  "n_guaranteed": 0,\n'):  # not in version 0.1.0
+    # Version 0.1.0 did not write these fields.
+    for newer in (b'    "n_shared_seeds": 0,\n', b'  "n_guaranteed": 0,\n'):
         written = written.replace(newer, b"")
     assert written == stored
 

@@ -1,4 +1,4 @@
-"""The tree of errors as the docstring draws it and as the classes are."""
+"""The tree of errors in the module's docstring equals the tree of the classes."""
 
 import inspect
 import re
@@ -16,8 +16,8 @@ CLASSES = {
 
 
 def drawn() -> dict[str, str]:
-    """Class name to the name it is drawn below, out of the module's docstring; the top one stands
-    below Exception.
+    """Return the parent of each class in the tree that the module's docstring draws. The parent of
+    the top class is Exception.
     """
     parents: dict[str, str] = {}
     path: list[str] = []

@@ -1,5 +1,5 @@
-"""Text out of data, shown wherever this program shows it: always as text, never as markup, a
-formula or a command to a terminal.
+"""Text from data is shown as text in every output, never as markup, a formula or a terminal
+command.
 """
 
 import csv
@@ -86,9 +86,8 @@ def test_terminal(text: str) -> None:
     out = captured.get()
     assert all(c.isprintable() or c == "\n" for c in out)
     lines = zip(out.split("\n"), text.split("\n"), strict=False)
-    assert all(
-        shown.rstrip("\\") == visible(line).rstrip("\\") for shown, line in lines
-    )  # rich doubles a backslash at the end
+    # rich doubles a backslash at the end of a line.
+    assert all(shown.rstrip("\\") == visible(line).rstrip("\\") for shown, line in lines)
 
 
 class _Cells(HTMLParser):
@@ -98,7 +97,8 @@ class _Cells(HTMLParser):
         self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "wbr":  # a place to break a line, inside a text
+        # The tag `wbr` marks a possible line break inside a text.
+        if tag == "wbr":
             return
         self.tags.append(tag)
         self.texts.append("")
@@ -121,7 +121,7 @@ HOSTILE = "</title></pre></script><script>alert(1)</script><img src=x onerror='a
 
 
 class _Page(HTMLParser):
-    """The tags of a page, apart from places to break a line, and its texts."""
+    """The texts of a page, and its tags except the tag for possible line breaks."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class _Page(HTMLParser):
 
 
 def report_page(name: str, tmp_path: Path) -> str:
-    """The report of a study in which the study, its data, its space, a class, a choice, a reason
-    and a text have this name.
+    """Return the report of a study in which the study, its data, its space, a class, a choice, a
+    reason and a text have this name.
     """
     study = optuna.create_study(study_name=name, direction="maximize")
     kinds = CategoricalDistribution([name, "b"])
@@ -160,7 +160,8 @@ def report_page(name: str, tmp_path: Path) -> str:
         "test": dict.fromkeys(scores, 0.8),
         "test_intervals": dict.fromkeys(scores, (0.7, 0.9)),
     }
-    assert TEST_SCORES  # for mypy: the stored study has them
+    # This assertion is for mypy. The stored study has these scores.
+    assert TEST_SCORES
     folder = StudyDir(tmp_path)
     test = replace(
         TEST_SCORES,
@@ -222,7 +223,8 @@ def test_hostile_names_are_text_in_every_page(
 
 
 @nasty
-@given(texts.filter(lambda text: "\ud800" not in text))  # no storage holds it
+# No storage accepts a lone surrogate.
+@given(texts.filter(lambda text: "\ud800" not in text))
 def test_cells_and_columns_of_trials_csv(text: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()

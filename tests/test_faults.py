@@ -1,4 +1,4 @@
-"""A short fault run: the driver of `make faults`, every kind of fault once or twice."""
+"""A short fault run: the driver of `make faults` injects every kind of fault once or twice."""
 
 import pytest
 

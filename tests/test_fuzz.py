@@ -1,4 +1,4 @@
-"""Whatever a file holds, what reads it succeeds or raises an error of this program's own.
+"""For any contents of a file, a reader succeeds or raises an error of this program.
 
 `FUZZ_EXAMPLES` sets how many inputs each test tries; `make fuzz` tries 111,000 in all.
 """
@@ -56,13 +56,13 @@ JSON = st.recursive(
 
 
 def own_error_or_success(read: Callable[[], Any]) -> None:
-    """Nothing else may come out: no traceback of a library reaches a user."""
+    """Call `read`, and accept an error of this program; every other error fails the test."""
     with contextlib.suppress(TuningError):
         read()
 
 
 def mutated(good: bytes) -> st.SearchStrategy[bytes]:
-    """A good file with some bytes put over others, cut off, or doubled."""
+    """Return a strategy for a valid file with some bytes overwritten, cut off or repeated."""
 
     def mutate(parts: tuple[list[tuple[int, bytes]], int, int]) -> bytes:
         changes, end, times = parts
@@ -101,8 +101,8 @@ def study(
 
 
 def changed(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A good JSON object with one of its values, at any depth, put in the place of by any other, or
-    left out.
+    """Return a strategy for a valid JSON object of which a value, at any depth, is replaced or left
+    out.
     """
     places = [path for path in _paths(good) if path]
 
@@ -216,8 +216,8 @@ def test_bomb_ends_at_a_stated_size(
 
 @pytest.mark.slow
 def test_inputs_that_follow_branches() -> None:
-    """A few of those that `make fuzz` tries in the tens of thousands; each reader's fuzzer is a
-    process of its own.
+    """The test tries a few inputs, where `make fuzz` tries tens of thousands. Each reader is fuzzed
+    in a process of its own.
     """
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz_atheris", "--runs", "100"],

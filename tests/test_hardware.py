@@ -1,4 +1,4 @@
-"""The part of a machine that a control group gives: folders as the kernel shows them."""
+"""The part of a machine that a control group grants, read from folders with the kernel's layout."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from tuning.workers.limits import TrialLimits, with_memory
 
 @pytest.fixture
 def groups(tmp_path: Path) -> tuple[Path, Path]:
-    """A Slurm step of two cores and 3 GB in a job of 2 GB, and the file that says whose group this
-    process is in.
+    """Return the folder of a Slurm step of two cores and 3 GB in a job of 2 GB, and the file that
+    names the group of this process.
     """
     step = tmp_path / "groups" / "job_1" / "step_0"
     step.mkdir(parents=True)

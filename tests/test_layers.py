@@ -1,4 +1,4 @@
-"""Who may import whom, read from the sources."""
+"""The allowed imports between packages, compared with the sources."""
 
 import ast
 import re
@@ -12,10 +12,11 @@ PACKAGE = ROOT / "tuning"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
-MAX_MODULES = 12  # of a package
+# Maximum number of modules in a package.
+MAX_MODULES = 12
 
-# Each package with the packages that its modules may import; all may import the modules directly in
-# `tuning`.
+# For each package, the packages that its modules may import. All packages may import the modules
+# directly in `tuning`.
 MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
     "spaces": set(),
@@ -52,8 +53,9 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
 def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
-    """Dotted names that a file imports; `lazy` includes imports inside functions, `if
-    TYPE_CHECKING` never counts.
+    """Return the dotted names that a file imports.
+
+    `lazy` includes imports inside functions. Imports under `if TYPE_CHECKING` are never included.
     """
     tree = ast.parse(path.read_text())
     ignored = {
@@ -75,18 +77,18 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
 
 
 def package_of(path: Path) -> str:
-    """The package of a module; empty for the modules directly in `tuning`."""
+    """Return the package of a module; empty for the modules directly in `tuning`."""
     parts = path.relative_to(PACKAGE).parts
     return parts[0] if len(parts) > 1 else ""
 
 
 def outside(path: Path) -> set[str]:
-    """The top-level packages that a module imports, this program's own left out."""
+    """Return the top-level packages that a module imports, without `tuning`."""
     return {name.split(".")[0] for name in imports_of(path)} - {"tuning"}
 
 
 def name_of(path: Path) -> str:
-    """The path of a module below `tuning`."""
+    """Return the path of a module below `tuning`."""
     return path.relative_to(PACKAGE).as_posix()
 
 
@@ -110,7 +112,8 @@ def test_table_has_no_cycle() -> None:
 def test_module_imports_what_its_package_may(path: Path) -> None:
     own = package_of(path)
     if path.name == "__main__.py":
-        return  # it starts the command line
+        # This module starts the command line.
+        return
     used = {name.split(".")[1] for name in imports_of(path) if name.startswith("tuning.")} & set(
         FOLDERS
     )
@@ -126,7 +129,7 @@ def test_package_says_what_it_owns_and_is_small(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"cli"}))
 def test_package_s_docstring_names_the_packages_that_it_imports(name: str) -> None:
-    """The command line may import every package, and says so."""
+    """The package `cli` is exempt, because it may import every package."""
     docstring = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
     sentence = docstring.split("\nImports ")[1].split(".")[0]
     assert set(re.findall(r"\w+", sentence)) & set(FOLDERS) == MAY_IMPORT[name]
@@ -144,15 +147,16 @@ def test_design_page_has_the_same_table() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"models"}))
 def test_package_itself_imports_nothing(name: str) -> None:
-    """So that the fork server and --help stay fast. `tuning.models` is what search
-    spaces import.
+    """Imports in `__init__.py` would slow down the fork server and --help. `tuning.models` is
+    exempt, because search spaces import it.
     """
     assert not imports_of(PACKAGE / name / "__init__.py")
 
 
 def test_optuna_and_keras_tuner_stay_out_of_data_evaluation_and_inference() -> None:
     for path in modules("data", "evaluation", "confirmation", "inference", "serving"):
-        if name_of(path) != "evaluation/test_split.py":  # which reads a study's trials
+        # This module reads the trials of a study.
+        if name_of(path) != "evaluation/test_split.py":
             assert not outside(path) & {"optuna", "keras_tuner", "optuna_dashboard"}, path
 
 
@@ -196,13 +200,16 @@ def test_tests_lie_as_the_packages_do() -> None:
         f"{path.parent.name}/{path.name.removeprefix('test_')}"
         for path in (ROOT / "tests").glob("*/test_*.py")
     }
-    # Whole searches with limits of a model, and parts of `arrow_tokenizer` and `sources`.
+    # These contain whole searches with limits of a model, and parts of `arrow_tokenizer` and
+    # `sources`.
     others = {"search/limits.py", "data/chunks.py", "data/labels.py"}
     assert tested - {name_of(path) for path in MODULES} == others
 
 
 def test_no_file_imports_a_test_module() -> None:
-    """Fakes, settings and data of several test modules lie in modules of their own in `tests`."""
+    """Fakes, settings and data that several test modules use are in modules of their own in
+    `tests`.
+    """
     for path in TESTS:
         parts = {
             part

@@ -1,4 +1,4 @@
-"""The Makefile's targets and variables, as `make -n` would run them."""
+"""The targets and variables of the Makefile, as `make -n` prints them."""
 
 import re
 import shlex
@@ -39,16 +39,15 @@ VARIABLES = {
 
 
 def make(*arguments: str) -> str:
-    # -o: what is installed is another test's matter
+    # `-o` skips the targets that install packages. Other tests run them.
     installed = [
         word
         for name in ("installed", "installed-dev", "installed-serve", "installed-bench")
         for word in ("-o", f".venv/.{name}")
     ]
     command = ["make", "--no-print-directory", "-n", *installed, *arguments]
-    env = {
-        "PATH": "/usr/bin:/bin"
-    }  # a variable of this machine's environment must not reach the commands
+    # Environment variables of the machine must not reach the commands.
+    env = {"PATH": "/usr/bin:/bin"}
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=env
     ).stdout

@@ -1,4 +1,4 @@
-"""A study on a real PostgreSQL, started for these tests on 127.0.0.1."""
+"""A study on a real PostgreSQL server, started for these tests on 127.0.0.1."""
 
 import os
 
@@ -45,7 +45,7 @@ def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> No
 
 
 def test_connections_give_a_silent_server_up(postgresql: str) -> None:
-    """What the URL says comes first."""
+    """A timeout in the URL takes precedence over the default."""
     for url, expected in ((postgresql, "30000"), (f"{postgresql}?tcp_user_timeout=7000", "7000")):
         storage = open_storage(url)
         with storage.engine.connect() as connection:

@@ -1,5 +1,5 @@
-"""The results folder: names, whole-file writes, and folders that are full, read-only or
-no folders.
+"""The results folder: names, writes of whole files, and folders that are full, read-only, or not
+folders.
 """
 
 import ctypes
@@ -23,7 +23,8 @@ from tuning.results import (
     write_text,
 )
 
-MS_RDONLY, MS_REMOUNT = 1, 32  # <sys/mount.h>
+# Constants of <sys/mount.h>.
+MS_RDONLY, MS_REMOUNT = 1, 32
 
 
 def make_study(results: ResultsDir, name: str, *, tuned_at: float) -> StudyDir:
@@ -335,7 +336,7 @@ def mount(source: str, target: Path, *, flags: int, options: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
+    """Yield the folder of a file system of 64 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     try:

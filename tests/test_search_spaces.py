@@ -1,4 +1,4 @@
-"""One contract over every file in `search_spaces/`."""
+"""Tests that every file in `search_spaces/` must pass."""
 
 import ast
 import json
@@ -37,8 +37,8 @@ def hyperparameters_of(path: Path, *, n_classes: int = 2) -> tuple[Hyperparamete
 
 
 def at_end(space: tuple[Hyperparameter, ...], *, upper: bool) -> Values:
-    """Every active hyperparameter at the lower or upper end of its range, or at its first or last
-    choice.
+    """Return every active hyperparameter at the lower or upper end of its range, or at its first or
+    last choice.
     """
     values: Values = {}
     for item in space:
@@ -53,7 +53,8 @@ def _end(item: Hyperparameter, *, upper: bool) -> Value:
     if item.choices:
         return item.choices[-1 if upper else 0]
     low, high = item.low, item.high
-    assert low is not None and high is not None  # for mypy: an int or float has both
+    # This assertion is for mypy. An int or float has both limits.
+    assert low is not None and high is not None
     if item.step:
         high = low + (high - low) // item.step * item.step if item.kind == "int" else high
     return high if upper else low

@@ -1,7 +1,9 @@
-"""A study, its cache and its export, as version 0.1.0 wrote them, are read, resumed, reported on and predicted with.
+"""A study, its cache and its export that version 0.1.0 wrote: the study can be read, resumed and
+reported, and the export predicts.
 
-The tests use the command line alone, so that they need no change when modules move. `fixtures/study_0_1/README.md` says how
-the files were made; `expected.json` contains what the version that made them gave.
+The tests use the command line alone, so that they need no change when modules move.
+`fixtures/study_0_1/README.md` describes how the files were made. `expected.json` contains the
+values of version 0.1.0.
 """
 
 import csv
@@ -22,23 +24,24 @@ SAME_STUDY = ("--space", "tiny.py", "--data", "reviews.csv", "--epochs", 4, "--w
 N_FINISHED = 10  # Trials 10 and 11 are paused.
 CONFIRMED_BEST = 2
 
-# Processors round differently, and so do kernels that Numba has just compiled and kernels that it loads from its cache. The
-# largest difference seen in a loss was 6e-8, between a processor with AVX-512 and Numba's "generic" one without oneDNN.
-# An accuracy changes only where a probability is as close to 0.5 as that, so accuracies have no such tolerance.
+# Processors round differently, and so do kernels that Numba has just compiled and kernels that
+# Numba loads from its cache. The largest measured difference of a loss was 6e-8, between a
+# processor with AVX-512 and Numba's "generic" processor without oneDNN. An accuracy changes only if
+# a probability is as close to 0.5 as this difference, so accuracies have no tolerance.
 LOSS_TOLERANCE = 1e-4
 PROBABILITY_TOLERANCE = 1e-5
 
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the stored study, as the working directory; returns its folder below `results/`."""
+    """Copy the stored study, make the copy the working directory, and return the study's folder."""
     shutil.copytree(STORED, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "results" / "stored"
 
 
 def cached(study: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of each file of the stored cache."""
+    """Return the inode and the time of change of each file of the stored cache."""
     files = (study.parent / "cache" / EXPECTED["status"]["fingerprints"]["data"]).iterdir()
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
@@ -54,7 +57,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def trial_rows(study: Path) -> list[dict[str, Any]]:
-    """The trials of `trials.csv`, in the form of `expected.json`, without their epochs."""
+    """Return the trials of `trials.csv` in the layout of `expected.json`, without their epochs."""
     names = EXPECTED["resumed_trials"][0]["params"]
     return [
         {
@@ -73,7 +76,7 @@ def expected_rows() -> list[dict[str, Any]]:
 
 
 def assert_epochs(study: Path, number: int, *, n_epochs: int | None = None) -> None:
-    """Compare the first `n_epochs` epochs of a trial with those that version 0.1.0 recorded, by default all."""
+    """Compare the first `n_epochs` epochs of a trial, by default all, with the epochs of 0.1.0."""
     epochs, expected = (
         read_csv(study / "trials" / f"{number:04d}" / "history.csv"),
         EXPECTED["resumed_trials"][number],
@@ -86,7 +89,7 @@ def assert_epochs(study: Path, number: int, *, n_epochs: int | None = None) -> N
 
 
 def assert_predictions(done: Ran, *, tolerance: float) -> None:
-    """Compare the lines of `predict --json` with what version 0.1.0 predicted."""
+    """Compare the lines of `predict --json` with the predictions of version 0.1.0."""
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [(row["text"], row["label"]) for row in rows] == [
         (row["text"], row["label"]) for row in EXPECTED["predictions"]
@@ -148,7 +151,10 @@ def test_stored_export_predicts(
 
 
 def test_stored_study_is_resumed(stored: Path, run_cli: Callable[..., Ran]) -> None:
-    """Paused trials continue from their checkpoints, and the sampler continues its streams, to the values of version 0.1.0."""
+    """Paused trials continue from their checkpoints, and the sampler continues its streams.
+
+    The values are those of version 0.1.0.
+    """
     before = cached(stored)
     resumed = run_cli("tune", "--study", "stored", *SAME_STUDY, "--n-trials", 14, "--no-confirm")
     assert resumed.code == 0, resumed.err
@@ -172,9 +178,8 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(
     assert [row["params"] for row in trial_rows(again)] == [
         row["params"] for row in expected_rows()[:3]
     ]
-    for number in range(
-        3
-    ):  # A trial may be pruned after another epoch, because three trials are asked for and not six.
+    # The prunings may differ, because the call asks for three trials and not for six.
+    for number in range(3):
         n_epochs = len(read_csv(again / "trials" / f"{number:04d}" / "history.csv"))
         assert_epochs(again, number, n_epochs=n_epochs)
     assert cached(stored) == before
@@ -183,7 +188,10 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_resumed_study_is_confirmed_and_exported(stored: Path, run_cli: Callable[..., Ran]) -> None:
-    """Repeats of the stored confirmation are kept, and the same trial is exported with the same scores and probabilities."""
+    """The repeats of the stored confirmation are kept.
+
+    The same trial is exported with the same scores and probabilities.
+    """
     confirmed = {
         finalist["trial"]: finalist["repeats"]
         for finalist in read_json(stored / "confirmation.json")["finalists"]

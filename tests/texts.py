@@ -25,7 +25,7 @@ FILLER = (
     "car",
 )
 
-# Few different words, so that frequencies tie; and any character beside them.
+# The texts have few different words, so that frequencies are equal, and may contain any character.
 TEXTS = st.one_of(
     st.lists(
         st.sampled_from(
@@ -56,7 +56,9 @@ TEXTS = st.one_of(
 
 
 def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
-    """Reviews whose class a few words decide, with the columns review_body and star_rating."""
+    """Return `n` reviews whose class depends on a few words, with the columns review_body and
+    star_rating.
+    """
     rng = random.Random(seed)
     rows = []
     for number in range(n):
@@ -73,8 +75,9 @@ def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
 
 
 def substitute(path: Path, old: str, new: str) -> None:
-    """Put `new` in the place of `old` in a file, which must contain `old` exactly once: a test must
-    not pass because nothing was changed.
+    """Replace `old` by `new` in a file, which must contain `old` exactly once.
+
+    The condition prevents tests that pass because nothing was replaced.
     """
     text = path.read_text()
     assert text.count(old) == 1, f"{path} contains {old!r} {text.count(old)} times"

@@ -1,4 +1,4 @@
-"""JSON documents as dataclasses: one converter reads and writes all of them, and an error names the
+"""JSON documents as dataclasses. One converter reads and writes all of them. An error names the
 path to the wrong value.
 
 ```
@@ -54,12 +54,12 @@ def read(
     remedy: str,
     version: int = SCHEMA_VERSION,
 ) -> T:
-    """The document in a file that `write_json` wrote.
+    """Return the document in a file that `write_json` wrote, as a dataclass.
 
     Raises:
-        StorageError: the file is not JSON, not an object, or of another schema version.
-        TuningError: of class `error`, where a value is missing or wrong; the message names the
-            file, the path to the value in it, and `remedy`.
+        StorageError: if the file is not JSON, is not an object, or has another schema version.
+        TuningError: of class `error`, if a value is missing or wrong. The message names the file,
+            the path to the value in the file, and `remedy`.
     """
     values = read_json(path, version=version)
     try:
@@ -69,16 +69,17 @@ def read(
 
 
 def write(path: Path, document: object, *, version: int = SCHEMA_VERSION) -> None:
-    """Write a document as indented, sorted JSON, whole or not at all."""
+    """Write a document as indented, sorted JSON. After an error the old file is unchanged."""
     write_json(path, {"schema_version": version, **unstructure(document)})
 
 
 def structure(values: object, kind: type[T]) -> T:
-    """Plain values as a dataclass.
+    """Return plain values as a dataclass.
 
     Raises:
-        ValueError: a value is missing or wrong. The message is the path to the first of them and
-            what must hold, such as "input.vocab_size: must be an integer, not 'x'".
+        ValueError: if a value is missing or wrong. The message contains the path to the first wrong
+            value and the rule that it breaks, such as "input.vocab_size: must be an integer, not
+            'x'".
     """
     try:
         return _converter.structure(values, kind)
@@ -90,7 +91,7 @@ def structure(values: object, kind: type[T]) -> T:
 
 
 def unstructure(document: object) -> dict[str, Any]:
-    """A dataclass as plain values for JSON; `structure` reads them back."""
+    """Return a dataclass as plain values for JSON, which `structure` can read."""
     values: dict[str, Any] = _converter.unstructure(document)
     return values
 
@@ -108,15 +109,15 @@ def _wrong(expected: str, value: object) -> ValueError:
 
 
 def _structure_plain(value: Any, kind: Any) -> Any:
-    """Take a number, string or boolean as it is; an integer may stand for a float."""
+    """Return a number, string or boolean unchanged. An integer is accepted as a float."""
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise _wrong(_NAMES[kind], value)
     return value
 
 
 def _is_plain_union(kind: Any) -> bool:
-    """Whether a type is a union of several plain types, such as a hyperparameter's value. (An
-    optional value of a single type is read by cattrs' own hook.)
+    """Return whether a type is a union of several plain types, such as the type of a
+    hyperparameter's value. An optional value of a single type is read by the hook of cattrs.
     """
     parts = set(get_args(kind)) - {NoneType}
     return get_origin(kind) in (Union, UnionType) and len(parts) > 1 and parts <= _NAMES.keys()
@@ -130,7 +131,7 @@ def _structure_plain_union(value: Any, kind: Any) -> Any:
 
 
 def _checked(kind: type, expected: str, structure_parts: Hook) -> Hook:
-    """A hook that refuses a value of another type before `structure_parts` reads its parts."""
+    """Return a hook that refuses values of another type before it calls `structure_parts`."""
 
     def structure_checked(value: Any, target: Any) -> Any:
         if not isinstance(value, kind):
@@ -171,7 +172,7 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _dict_hook(kind: Any, converter: cattrs.Converter) -> Hook:
-    """For objects; JSON writes keys that are integers as strings."""
+    """Return a hook for objects. JSON contains integer keys as strings."""
     key, inner = get_args(kind)
     named: Any = GenericAlias(dict, (str, inner))
     by_name = mapping_structure_factory(named, converter)

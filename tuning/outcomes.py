@@ -1,4 +1,4 @@
-"""How a trial and a search can end, in the words that stored studies use."""
+"""How a trial, a training and a search can end. Stored studies contain these values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class FailureReason(StrEnum):
-    """Why a trial failed, or was not trained; the attribute `reason` of a stored trial."""
+    """The reason why a trial failed or was not trained. A stored trial has it as `reason`."""
 
     NAN_LOSS = "NaN loss"
     NO_EPOCH = "no epoch"
@@ -22,7 +22,7 @@ class FailureReason(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a training stops before its last epoch."""
+    """The reason why a training stops before its last epoch."""
 
     PRUNED = "pruned"
     PAUSED = "paused"
@@ -32,7 +32,7 @@ class StopReason(StrEnum):
 
 
 class SearchEnd(StrEnum):
-    """Why a search ended."""
+    """The reason why a search ended."""
 
     FINISHED = "finished"
     TIMEOUT = "timeout"

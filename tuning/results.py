@@ -1,4 +1,4 @@
-"""Every path below `results/`, writes of whole files, and errors of a full or read-only folder."""
+"""The paths below `results/`, writes of whole files, and errors of a full or read-only folder."""
 
 import contextlib
 import csv
@@ -19,7 +19,7 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `StorageError` about `path` that says what to do."""
+    """Turn an `OSError` of the block into a `StorageError` that names `path` and a remedy."""
     try:
         yield
     except OSError as error:
@@ -31,15 +31,17 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file, in UTF-8, or leave the old one."""
+    """Write a whole text file in UTF-8. After an error the old file is unchanged."""
     write_bytes(path, text.encode(errors="replace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file, or leave the old one: the bytes go to `name.tmp`, which is then renamed.
+    """Write a whole file. After an error the old file is unchanged.
+
+    The bytes are written to `name.tmp`, which is then renamed.
 
     Raises:
-        StorageError: the folder is full or read-only, or can't be created.
+        StorageError: if the folder is full or read-only, or can't be created.
     """
     temporary = path.with_name(path.name + ".tmp")
     with translated(path):
@@ -53,7 +55,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented, sorted JSON with `schema_version` as a whole file, or leave the old one."""
+    """Write indented, sorted JSON with `schema_version`; after an error keep the old file."""
     text = json.dumps(
         {"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False
     )
@@ -61,10 +63,11 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
-    """Read a file of `write_json`, without its `schema_version`, which must be `version`.
+    """Return the values of a file that `write_json` wrote, without `schema_version`.
 
     Raises:
-        StorageError: the file can't be read, is not a JSON object, or has another schema version.
+        StorageError: if the file can't be read, is not a JSON object, or has a schema version other
+            than `version`.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -75,31 +78,35 @@ def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
     stored = values.pop("schema_version", None) if isinstance(values, dict) else None
     if stored != version:
         raise StorageError(f"{path} must have schema_version {version}; it has {stored!r}.")
-    return values  # type: ignore[no-any-return]  # a dict: anything else has no version
+    # Only a dict has a schema version.
+    return values  # type: ignore[no-any-return]
 
 
 def json_line(values: dict[str, Any]) -> str:
-    """JSON on one line, in which characters that can't be printed are escaped."""
+    """Return JSON on one line. Characters that can't be printed are escaped."""
     line = json.dumps(values, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def visible(text: str) -> str:
-    """Text on one line, with a space for each character that can't be printed: line breaks, escape
-    sequences that move a cursor or set colours, and marks that change the writing direction.
+    """Return a text on one line, with a space for each character that can't be printed.
+
+    Such characters are line breaks, escape sequences that move a cursor or set colours, and marks
+    that change the writing direction.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def escape_markdown(value: object) -> str:
-    """Text on one line, escaped for Markdown with formulas, and for HTML."""
+    """Return a text on one line, escaped for Markdown with formulas, and for HTML."""
     escaped = html.escape(visible(str(value)), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in escaped)
 
 
 def no_formula(value: Any) -> Any:
-    """The value as a CSV cell: an apostrophe precedes text that a spreadsheet would read as a
-    formula.
+    """Return a value as a CSV cell.
+
+    An apostrophe precedes a text that a spreadsheet would read as a formula.
     """
     return (
         f"'{value}"
@@ -109,8 +116,9 @@ def no_formula(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as a whole CSV file, or leave the old one; a key missing in a row gives an empty
-    cell.
+    """Write rows as a whole CSV file. After an error the old file is unchanged.
+
+    If a key is missing in a row, its cell is empty.
     """
     buffer = io.StringIO(newline="")
     names = dict.fromkeys(name for row in rows for name in row)
@@ -121,7 +129,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The epochs of a trial's `history.csv`: for each epoch the metrics that have a value."""
+    """Return the epochs of a trial's `history.csv`: for each the metrics that have a value."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
             {name: float(value) for name, value in row.items() if value}
@@ -218,15 +226,15 @@ class ResultsDir:
         return self.path / "cache" / fingerprint
 
     def storage_url(self, storage: str | None) -> str:
-        """`storage` if it is given, else the URL of this folder's SQLite file (absolute)."""
+        """Return `storage` if it is given, else the absolute URL of this folder's SQLite file."""
         return storage or f"sqlite:///{self.database_path.absolute()}"
 
     def study(self, name: str) -> StudyDir:
-        """The folder of a study.
+        """Return the folder of a study.
 
         Raises:
-            StudyError: the name has other characters than letters, digits, `.`, `_` and `-`, is too
-                long, or is the name of another folder of `results/`.
+            StudyError: if the name contains characters other than letters, digits, `.`, `_` and
+                `-`, is too long, or is the name of another folder of `results/`.
         """
         if (
             not _STUDY_NAME.fullmatch(name)
@@ -241,10 +249,10 @@ class ResultsDir:
         return StudyDir(self.path / name)
 
     def latest(self) -> StudyDir:
-        """The study that was tuned last.
+        """Return the folder of the study that was tuned last.
 
         Raises:
-            StudyError: the folder contains no study.
+            StudyError: if the folder contains no study.
         """
         folders = [StudyDir(p.parent) for p in self.path.glob("*/study.json")]
         if not folders:
@@ -257,10 +265,11 @@ class ResultsDir:
         )
 
     def existing(self, name: str | None) -> StudyDir:
-        """The named study, or the one that was tuned last.
+        """Return the folder of the named study, or of the study that was tuned last if the name is
+        None.
 
         Raises:
-            StudyError: the study does not exist; the message lists the studies of the folder.
+            StudyError: if the study does not exist. The message lists the studies of the folder.
         """
         if name is None:
             return self.latest()

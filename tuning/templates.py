@@ -12,13 +12,14 @@ from tuning.results import escape_markdown
 
 @cache
 def templates_of(package: str) -> Environment:
-    """The templates of a package, such as "tuning.report".
+    """Return the templates of a package, such as "tuning.report".
 
-    Values are escaped for HTML, except in templates of Markdown, which have the filter `markdown`.
-    A template that uses a name without a value raises an error.
+    Values are escaped for HTML, except in Markdown templates, which use the filter `markdown`. A
+    template that uses a name without a value raises an error.
     """
     environment = Environment(
-        loader=PackageLoader(package),  # It finds no file outside the folder.
+        # The loader finds no file outside the folder `templates`.
+        loader=PackageLoader(package),
         autoescape=select_autoescape(disabled_extensions=("md",), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -30,5 +31,5 @@ def templates_of(package: str) -> Environment:
 
 
 def render(package: str, name: str, **values: Any) -> str:
-    """Return a template of a package, filled in with values."""
+    """Return the text of a template of a package, filled in with values."""
     return templates_of(package).get_template(name).render(values)

@@ -1,4 +1,4 @@
-"""From a finished study to a folder that predicts."""
+"""Exports of a finished study: the folder `best/` and predictions with it."""
 
 import copy
 import json
@@ -55,7 +55,9 @@ def export_study(results: ResultsDir, name: str = "s") -> dict:
 def exported(
     finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A copy of `best/` in another folder, so that only the folder itself can help."""
+    """Return a copy of `best/` in another folder, so that the tests can't depend on the study's
+    files.
+    """
     results, _ = finished
     export_study(results)
     copy = tmp_path_factory.mktemp("elsewhere") / "best"
@@ -89,7 +91,8 @@ def test_manifest_holds_what_a_reader_asks_for(
         assert np.array(scores.test_confusion_matrix).sum() == manifest.n_rows["test"]
     assert {LINEAR, MAJORITY} <= set(manifest.comparisons)
     values = read_json(exported / "export.json", version=2)
-    assert "mistakes" not in values  # these are texts of the data, which an export does not carry
+    # The mistakes are texts of the data, which an export does not contain.
+    assert "mistakes" not in values
     assert (exported / "vocabulary.txt").exists()
     assert "model.keras" in (exported / "README.md").read_text()
 
@@ -240,7 +243,8 @@ def test_failed_export_leaves_the_earlier_one(
     with pytest.raises(ExportError):
         export_study(setting.results)
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
-    assert len(evaluations_of(setting.study())) == 2  # the failed one looked, too
+    # The failed export has evaluated on the test split, too.
+    assert len(evaluations_of(setting.study())) == 2
 
 
 KILLED_EXPORT = """
@@ -274,7 +278,8 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
                 break
             time.sleep(0.1)
         assert process.poll() is None, (setting.folder.path / "killed.log").read_text()
-        os.killpg(process.pid, signal.SIGKILL)  # with the process that proves a form
+        # The group includes the process of a parity check.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
     assert half.exists()
@@ -453,7 +458,7 @@ def test_retraining_that_does_not_train_as_the_search_did_is_refused(
 def ended(
     dispatcher: Dispatcher[FrozenTrial], message: Ending
 ) -> Iterator[tuple[FrozenTrial, Ending]]:
-    """Every job of a dispatcher ends with this message."""
+    """Make every job of a dispatcher end with this message."""
     for trial in dispatcher.running:
         dispatcher.release(trial)
         yield trial, message
@@ -482,7 +487,7 @@ def build(hp):
 def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_exported(
     run_cli: Callable[..., Ran], tmp_path: Path, reviews_csv: Path
 ) -> None:
-    """A function, a lazy Sequential and one-hot labels."""
+    """The hypermodel is a function with a lazy Sequential and one-hot labels."""
     space = tmp_path / "public.py"
     space.write_text(PUBLIC_STYLE)
     flags = (

@@ -1,5 +1,5 @@
-"""Every form of every architecture, in a process that has that form's runtime alone, gives what the
-training pipeline gives.
+"""Every format of every architecture gives the probabilities of the training pipeline, in a process
+that has only the runtime of that format.
 """
 
 import json
@@ -42,17 +42,16 @@ from tuning.inference.runtimes import FORMS, Form
 from tuning.models import lstm_classifier
 from tuning.training.architecture import ensure_built
 
-LENGTH, ROWS = (
-    9,
-    300,
-)  # so many rows that int8 rounds them: LiteRT leaves tensors of fewer than 1,024 numbers alone
+# The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to
+# int8.
+LENGTH, ROWS = 9, 300
 WIDTH = 4
 KINDS = ("baseline", "masked", "bidirectional")
 CASES = [
     (kind, dropout, n_classes) for kind in KINDS for dropout in (0.0, 0.3) for n_classes in (2, 5)
 ]
 
-# Loads one form of each folder with everything but its runtime blocked.
+# This code loads one format of each folder while all modules except its runtime are blocked.
 ALONE = """
 import json, sys
 from pathlib import Path
@@ -71,7 +70,7 @@ json.dump(answer, sys.stdout)
 
 @dataclass(frozen=True)
 class Reviews:
-    """The tiny corpus, and the texts that every form is tried on."""
+    """The tiny corpus, and the texts on which every format is tried."""
 
     splits: SplitReviews
     corpus: Corpus
@@ -90,7 +89,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Reviews:
 
 
 def spread(model: keras.Model) -> keras.Model:
-    """Larger weights, so that ids that differ give probabilities that differ."""
+    """Enlarge the weights, so that different ids give different probabilities; return the model."""
     rng = np.random.default_rng(0)
     model.set_weights([w + rng.normal(0, 0.8, w.shape) for w in model.get_weights()])
     return model
@@ -160,8 +159,9 @@ def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, k
 def written(
     reviews: Reviews, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[int, Any]]:
-    """A copy, in another folder, of every form of every architecture: folder → number of classes and the
-    pipeline's probabilities.
+    """Return the copied exports of every architecture in every format.
+
+    For each folder, the value contains the number of classes and the probabilities of the pipeline.
     """
     first, found = tmp_path_factory.mktemp("written"), {}
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copies"
@@ -226,9 +226,8 @@ def test_form_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
         found = np.array(answer[folder])
         if FORMS[form].tolerance is None:
             assert np.nanmean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.9, folder
-            assert 0 < np.nanmax(np.abs(found - expected)) < 0.1, (
-                folder
-            )  # it is rounded, and still the model
+            # The weights are rounded, but the probabilities are close.
+            assert 0 < np.nanmax(np.abs(found - expected)) < 0.1, folder
         else:
             np.testing.assert_allclose(
                 found, expected, atol=FORMS[form].tolerance, rtol=0, err_msg=folder
@@ -255,7 +254,7 @@ def test_signatures_are_those_that_saved_model_cli_shows(
             in signatures[name]
         )
         assert all(f"outputs['{output}']" in signatures[name] for output in outputs)
-    # one text through the signature, as a server would ask
+    # A server calls the signature with one text in the same way.
     run = [
         "run",
         "--dir",
@@ -340,7 +339,7 @@ def test_every_style_of_model_has_every_form(
 
 
 class Padded(keras.layers.Layer):
-    """A layer of the user's own, which Keras can't load without its code."""
+    """A layer of the user, which Keras can't load without its code."""
 
     def call(self, ids: Any) -> Any:
         return keras.ops.cast(ids, "int32")
@@ -365,8 +364,8 @@ def test_model_with_a_layer_of_its_own_is_exported_without_the_keras_form(
 def test_form_whose_answer_depends_on_the_other_texts_is_refused(
     reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A graph for ids of any length of a model that reads its padding: right in a batch with a long
-    text, wrong alone.
+    """The graph accepts ids of any length, but the model reads its padding. Its probabilities are
+    right in a batch with a long text, and wrong for a text alone.
     """
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(ROWS, WIDTH)(ids)
@@ -383,7 +382,7 @@ def test_form_whose_answer_depends_on_the_other_texts_is_refused(
 
 
 class Noise(keras.layers.Layer):
-    """Something that only TensorFlow does: its own hash of the ids' digits, as strings."""
+    """A layer that needs TensorFlow: a hash of the ids' digits as strings."""
 
     def call(self, ids: Any) -> Any:
         return tf.cast(tf.strings.to_hash_bucket_fast(tf.strings.as_string(ids), ROWS), tf.int32)
@@ -446,7 +445,8 @@ def test_form_that_differs_is_refused(reviews: Reviews, tmp_path: Path) -> None:
 
 
 def test_nan_that_the_model_does_not_give_is_a_difference(reviews: Reviews, tmp_path: Path) -> None:
-    model = bidirectional(n_classes=2)  # its mean over no token is NaN
+    # The mean over no token is NaN.
+    model = bidirectional(n_classes=2)
     source = source_of(model, reviews.corpus)
     (tmp_path / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
     write_form("onnx", source, tmp_path / "model.onnx")
@@ -462,7 +462,8 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
     labels = np.array([0, 1] * 100)
     model = np.eye(2)[labels]
     form = model.copy()
-    form[:2] = form[:2, ::-1]  # two of 200 fall
+    # Two of the 200 predictions become wrong.
+    form[:2] = form[:2, ::-1]
     stated = accuracy_change(labels, form, model)
     assert (stated.of_the_model, stated.of_the_form) == (1.0, 0.99)
     assert stated.change == pytest.approx(-0.01)

@@ -1,5 +1,5 @@
-"""The model card: front matter that YAML reads, and what a reader asks for, whatever
-the names are.
+"""The model card: YAML parsers read its front matter, and it contains the expected sections for
+names with any characters.
 """
 
 import re
@@ -31,7 +31,7 @@ CHANGE = AccuracyChange(
 
 
 def scored(model: S, accuracy: float, **changes: Any) -> S:
-    """A model with this value and interval for every score."""
+    """Return a model with this value and interval for every score."""
     return replace(
         model,
         test=dict.fromkeys(SCORES, accuracy),

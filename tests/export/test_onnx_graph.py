@@ -1,4 +1,4 @@
-"""Graphs of chains of layers: onnxruntime gives what Keras gives."""
+"""Graphs of chains of layers: the outputs of onnxruntime and Keras are equal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ def classifier(*stack: keras.layers.Layer, masked: bool, n_classes: int = 2) -> 
 
 
 def heavier(model: keras.Model) -> keras.Model:
-    """Other weights: larger, and biases that are not 0, so that what is in a wrong place shows."""
+    """Set larger weights, and biases other than 0, so that misplaced weights change the output."""
     rng = np.random.default_rng(0)
     model.set_weights([2 * w + rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
     return model
@@ -99,9 +99,8 @@ def test_graph_gives_what_keras_gives(stack: str, masked: bool, n_classes: int) 
     ids = right_padded()
     expected = by_keras(model, ids, n_classes)
     (found,) = session_of(model, n_classes=n_classes).run(["probabilities"], {"ids": ids})
-    np.testing.assert_allclose(
-        found, expected, atol=2e-6
-    )  # NaN where Keras has one: the mean of no token
+    # Both give NaN for the mean of no token.
+    np.testing.assert_allclose(found, expected, atol=2e-6)
     assert len(np.unique(expected[:, 0].round(4))) > 3
 
 

@@ -1,5 +1,5 @@
-"""The newest export stands in `best/`, the last few beside it; no death of a process leaves a study
-without the one it had.
+"""The newest export is in `best/`, and the last few earlier exports are beside it. If a process
+dies while it exports, the study keeps a complete export.
 """
 
 import os
@@ -22,7 +22,7 @@ from tuning.study.lock import export_lock
 
 
 def export(folder: Path, number: int) -> Path:
-    """A finished export of one file."""
+    """Write a finished export of one file, and return its folder."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_text(f"model {number}")
     manifest = {
@@ -96,7 +96,9 @@ versions.publish(folder / "best.tmp", folder / "best", number=4)
 def test_process_killed_while_it_publishes_leaves_a_whole_export(
     tmp_path: Path, point: int, left: int | None, found: int
 ) -> None:
-    """Killed before the first rename, between the two, and before the oldest is removed."""
+    """The process is killed before the first rename, between both renames, or before the oldest
+    export is removed.
+    """
     study = StudyDir(tmp_path)
     for name, number in (("best.1", 1), ("best.2", 2), ("best", 3), ("best.tmp", 4)):
         export(tmp_path / name, number)
@@ -127,7 +129,8 @@ def test_recovery_takes_no_unfinished_export(tmp_path: Path) -> None:
 
 
 def test_export_after_a_recovery_finds_a_free_number(tmp_path: Path) -> None:
-    for name, number in (("best", 1), ("best.2", 2), ("best.tmp", 3)):  # as after the test above
+    # The test above leaves such folders.
+    for name, number in (("best", 1), ("best.2", 2), ("best.tmp", 3)):
         export(tmp_path / name, number)
     publish(tmp_path / "best.tmp", tmp_path / "best", number=next_number(tmp_path / "best"))
     assert {path.name for path in tmp_path.glob("best*")} == {"best", "best.2", "best.3"}

@@ -1,5 +1,5 @@
-"""Predictions of whole files: in order, written whole, in memory that does not grow
-with the file.
+"""Predictions of whole files: they are in order and written completely, and the memory does not
+grow with the file.
 """
 
 import csv
@@ -25,7 +25,7 @@ NAMES = ("bad", "good")
 
 
 def fake(texts: Sequence[str]) -> Array:
-    """Good where the text says so."""
+    """Return class probabilities: the class is good if the text contains that word."""
     good = np.array([0.9 if "good" in text else 0.2 for text in texts])
     return np.stack([1 - good, good], axis=1)
 
@@ -38,7 +38,7 @@ def rows_of(*texts: str) -> list[Row]:
 
 
 def silent(counts: streaming.Counts) -> None:
-    """Where progress is of no interest."""
+    """Ignore the progress."""
 
 
 def test_predictions_stand_in_the_order_of_the_rows() -> None:
@@ -183,7 +183,8 @@ print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").re
 @pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
 def test_memory_does_not_grow_with_the_rows(ending: str, tmp_path: Path) -> None:
     peaks = []
-    for n_rows in (100_000, 280_000):  # below that, pools of memory still fill
+    # With fewer rows the memory pools are still growing.
+    for n_rows in (100_000, 280_000):
         path = tmp_path / f"{n_rows}.{ending}"
         texts = [f"review {number} {'of so many words ' * 20}" for number in range(n_rows)]
         if ending == "parquet":
@@ -200,4 +201,5 @@ def test_memory_does_not_grow_with_the_rows(ending: str, tmp_path: Path) -> None
         counted, peak = map(int, done.stdout.split())
         assert counted == n_rows
         peaks.append(peak / 1024)
-    assert peaks[1] < peaks[0] + 30, peaks  # MiB; the 180,000 further texts alone are 60
+    # The unit is MiB. The 180,000 additional texts alone have 60 MiB.
+    assert peaks[1] < peaks[0] + 30, peaks

@@ -1,4 +1,4 @@
-"""An export that is missing, unfinished or of another version."""
+"""Exports that are missing, unfinished or of another version."""
 
 from pathlib import Path
 

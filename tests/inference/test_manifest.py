@@ -1,5 +1,5 @@
-"""A manifest that is missing, of another version or wrong, and files that are not what was written:
-one sentence each.
+"""Manifests that are missing, of another version or wrong, and files that were changed: each gives
+an error of one sentence.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A form needs its own runtime alone; what is missing or broken is one sentence."""
+"""A format needs only its own runtime. An error names the missing part in one sentence."""
 
 import json
 import subprocess
@@ -27,8 +27,8 @@ TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an ONNX form alone, and the ids and probabilities of `TEXTS` in
-    `expected.json`.
+    """Return a folder with the ONNX format only. Its `expected.json` contains the ids and the
+    probabilities of `TEXTS`.
     """
     folder = tmp_path_factory.mktemp("export")
     model = lstm_classifier(vocab_size=5, embedding_dim=3, lstm_units=2)

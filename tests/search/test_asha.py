@@ -58,7 +58,7 @@ def test_highest_rung_is_promoted_first_then_the_best() -> None:
 
 
 def test_trial_that_waits_at_no_rung_may_always_go_on() -> None:
-    """The time of a call was up in the middle."""
+    """The time limit of a call can pause a trial between two rungs."""
     made = rungs_with({0: 0.9, 1: 0.8})
     assert made.promotable({7: 3}) == 7
     assert not made.is_beyond_promotion(7, 3)
@@ -77,8 +77,8 @@ def test_waiting_trial_behind_the_share_of_all_trials_is_beyond_promotion() -> N
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(0, 10))
 def test_trial_beyond_promotion_is_never_promoted_later(values: list[float], more: int) -> None:
-    """Whatever the trials that are still to come: a checkpoint that is thrown away would never have
-    been used.
+    """The result holds for all trials that may follow: a checkpoint that is deleted would never
+    have been used.
     """
     n_trials = len(values) + more
     made = rungs_with(dict(enumerate(values)), n_trials=n_trials)
@@ -90,7 +90,7 @@ def test_trial_beyond_promotion_is_never_promoted_later(values: list[float], mor
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
 def test_better_half_has_gone_on_in_the_end_whatever_the_order(values: list[float]) -> None:
-    """Which Optuna's pruner, deciding once, does not give."""
+    """Optuna's pruner, which decides only once, does not have this property."""
     made, waiting = Rungs((1,), 1, len(values)), {}
     gone = set()
     for number, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""A confirmation with real trainings: resumed, refused, and taken over by the export."""
+"""Confirmations with real trainings: they are resumed, refused, and used by the export."""
 
 import os
 import re
@@ -71,7 +71,8 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     found = run(setting, on_change=lambda event, _: events.append(event))
     assert found.is_over and found.rounds == 2
     baseline = next(one for one in found.finalists if one.is_baseline)
-    assert set(baseline.repeats) == {1, 2}  # the search had seed 0
+    # The search used seed 0.
+    assert set(baseline.repeats) == {1, 2}
     assert len(events) == sum(len(one.repeats) for one in found.finalists)
     assert found == Confirmation.load(setting.folder)
     assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == repeats(found)
@@ -142,9 +143,10 @@ def test_longer_search_keeps_the_finalists_that_have_repeats(setting: Setting) -
 def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
     found = run(setting, top=5, n_seeds=5, share=0.25)
     assert found.is_over
+    # The budget is compared with expected seconds, so the sum may exceed the budget.
     assert (
         sum(one.seconds * len(one.repeats) for one in found.finalists) <= 1.5 * found.budget_seconds
-    )  # expected, not to the second
+    )
 
 
 @pytest.mark.slow
@@ -179,7 +181,8 @@ def test_export_takes_the_confirmed_best(setting: Setting) -> None:
             {1: 0.99 if one is other else 0.10, 2: 0.98 if one is other else 0.11},
         )
     found.save(setting.folder)
-    assert best_trial(summary, setting.folder) is searched  # two seeds confirm nothing
+    # Two seeds are too few for a confirmed best.
+    assert best_trial(summary, setting.folder) is searched
     for one in found.finalists:
         one.repeats[3] = 0.97 if one is other else 0.10
     found.save(setting.folder)
@@ -231,7 +234,9 @@ def test_confirmation_needs_three_completed_trials(
 
 
 def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
-    """Only of equal values: a vocabulary beyond the corpus is another configuration."""
+    """Only equal values make duplicates: a vocabulary larger than the corpus is another
+    configuration.
+    """
     space = recorded_space(setting.folder)
     study = optuna.create_study(direction="maximize")
 
@@ -279,7 +284,8 @@ def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -
     assert any("seed 3" in event for event in said)
     found = Confirmation.load(setting.folder)
     estimates = estimate(found) if found else None
-    assert estimates is not None and estimates.is_confirmed  # of so short a search too
+    # A search as short as this one can be confirmed, too.
+    assert estimates is not None and estimates.is_confirmed
 
 
 @pytest.mark.slow
@@ -316,4 +322,5 @@ def test_tune_confirms_at_its_end(
     assert "The repeats cost" in ran.out
     again = run_cli("tune", *flags)
     assert again.code == 0 and "is the confirmed best" in again.out
-    assert "Confirming trial" not in again.out  # there is nothing left to train
+    # All repeats were trained before.
+    assert "Confirming trial" not in again.out

@@ -1,4 +1,4 @@
-"""Searches with limits on a model's size and latency, and with several objectives."""
+"""Searches with limits on a model's size and latency, and searches with several objectives."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,8 +28,10 @@ from tuning.study.trials import is_over_limit
 
 @pytest.fixture
 def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
-    """The baseline has 40 rows × 2 and two units: 123 parameters, the most that two of each can
-    have.
+    """Return a setting whose baseline has 123 parameters, the maximum for an embedding of width 2
+    and two units.
+
+    The embedding of the baseline has 40 rows.
     """
     made = Setting(tmp_path, reviews_csv, tiny_space)
     made.edit_space("10, 40, default=30", "10, 40, default=40")
@@ -50,9 +52,8 @@ def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Se
         assert trial.constraints == {
             "n_parameters": pytest.approx(trial.user_attrs["n_parameters"] / 122 - 1)
         }
-        assert bool(trial.intermediate_values) is (
-            not over or trial.number == 0
-        )  # the baseline is there to compare with
+        # The baseline is trained in any case, for comparison.
+        assert bool(trial.intermediate_values) is (not over or trial.number == 0)
     assert {t.state for t in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
     assert (
         summary.baseline is not None
@@ -64,9 +65,8 @@ def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Se
     assert ("0", "pruned (over a limit)") in [
         (row[0], row[1]) for row in trial_rows(summary, outcome.space)[1]
     ]
-    assert (
-        summary.best is not None and setting.study().best_trial.number == summary.best.number
-    )  # Optuna's own idea of the best
+    # Optuna must choose the same best trial.
+    assert summary.best is not None and setting.study().best_trial.number == summary.best.number
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert full_manifest(setting.folder.best_dir).trial == chosen
     ran = run_cli("export-best", "--trial", 99)
     assert ran.code == 1 and "--trial must name a completed trial" in ran.err
-    # the same command goes on; another metric is refused
+    # The same command continues the study. Another metric is refused.
     assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0
     refused = run_cli("tune", "--study", "s", "--n-trials", 8, "--max-parameters", 5)
     assert refused.code == 1 and "max_parameters" in refused.err
@@ -186,5 +186,6 @@ def test_front_is_what_optuna_says() -> None:
     ]:
         study.add_trial(optuna.trial.create_trial(values=[accuracy, size]))
     front = summarize(study, metric="val_accuracy").front
-    assert [t.number for t in front] == [6, 1, 0, 5]  # of equal ones, the first
+    # Of equal trials the first is on the front.
+    assert [t.number for t in front] == [6, 1, 0, 5]
     assert {tuple(t.values) for t in front} == {tuple(t.values) for t in study.best_trials}

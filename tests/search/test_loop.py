@@ -1,4 +1,4 @@
-"""A search with workers that answer by a script: each end of a trial, and all that it updates."""
+"""A search with fake workers: each way in which a trial can end, and the updated records."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from tuning.workers.messages import (
     TrainingFailed,
 )
 
-# Large enough that random trials are no duplicates.
+# The space is so large that random trials are not duplicates.
 SPACE = SearchSpace(
     "large",
     (
@@ -113,8 +113,8 @@ def make(tmp_path: Path) -> Make:
 
 
 def after_the_baseline(script: Scripts) -> Scripts:
-    """The baseline trains as it should; the next training follows the script, all later ones train
-    too.
+    """Return scripts in which the baseline trains normally, the next training follows `script`, and
+    all later trainings are normal.
     """
     started: list[TrainingJob] = []
 
@@ -126,7 +126,7 @@ def after_the_baseline(script: Scripts) -> Scripts:
 
 
 def says(*messages: Any) -> Scripts:
-    """A training that sends these messages, whatever it is answered."""
+    """Return scripts of a training that sends these messages for any answers."""
 
     return lambda job: (message for message in messages)
 
@@ -137,7 +137,7 @@ def completes(job: TrainingJob) -> Script:
 
 BUG = ErrorRaised("bug", "KeyError: 'cell'", "Traceback of the space")
 
-# The script of a trial, its state, its reason, and whether its values are trained again.
+# For each script of a trial: its state, its reason, and whether its values are trained again.
 ENDS: Mapping[str, tuple[Scripts, TrialState, FailureReason | None, bool]] = {
     "complete": (completes, TrialState.COMPLETE, None, False),
     "infeasible": (
@@ -184,7 +184,7 @@ def test_end_of_a_trial_updates_all_that_is_kept_of_it(name: str, make: Make) ->
         error = run.session.folder.error_path(1).read_text()
         assert error.startswith(f"{reason}: ")
         assert "vocab_size" in error
-    # Nothing of an ended trial is left: neither with a worker nor on disk, nor in the books.
+    # Nothing of an ended trial remains with a worker, on disk, or in the records of the search.
     kept = run.search._open
     assert len(kept) == 0
     assert not run.session.folder.checkpoint_path(1).exists()
@@ -259,8 +259,9 @@ def test_trial_that_ends_sets_the_count_of_failures_back(make: Make) -> None:
 
 
 def by_value(values: list[float]) -> Scripts:
-    """Trainings with these values, in the order in which their trials start; a resumed training
-    has the value that it had.
+    """Return scripts of trainings with these values, in the order in which the trials start.
+
+    A resumed training has the same value as before.
     """
     of_checkpoint: dict[str | None, float] = {}
     left = iter(values)
@@ -309,7 +310,7 @@ def test_oldest_paused_trial_makes_room_for_the_checkpoints_of_others(
 
 
 def interrupting(run: Run, *, after: int) -> None:
-    """Have the user interrupt the search when this many epochs have ended."""
+    """Interrupt the search as a user does, after this number of epochs."""
     n_epochs = 0
 
     def on_change(progressed: Any) -> None:
@@ -325,7 +326,8 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     run = make(
         after_the_baseline(lambda job: trains(job, can_pause=can_pause)), interrupt=Interrupt()
     )
-    interrupting(run, after=EPOCHS + 2)  # the baseline's epochs, its end, and one of trial 1
+    # The events are the baseline's epochs, its end, and one epoch of trial 1.
+    interrupting(run, after=EPOCHS + 2)
     assert run.go(3) is SearchEnd.INTERRUPTED
     assert run.search._open.dispatcher.running == []
     if can_pause:
@@ -349,7 +351,8 @@ def test_search_whose_time_is_up_pauses_its_trial(make: Make) -> None:
     assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
     assert run.states() == ["COMPLETE", "RUNNING"]
     assert run.trials[1].user_attrs["paused"]
-    assert len(run.trials[1].intermediate_values) == 3  # the time was up during the third epoch
+    # The time limit was reached during the third epoch.
+    assert len(run.trials[1].intermediate_values) == 3
 
 
 def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None:
@@ -402,10 +405,11 @@ def test_duplicates_get_the_result_of_the_trial_that_they_wait_for(
 
 
 def test_duplicates_of_a_trial_that_fails_fail_for_its_reason(make: Make) -> None:
-    """With two workers the duplicate is asked for while the first trains."""
+    """With two workers, the duplicate is requested while the first trial is training."""
 
     def fails_late(job: TrainingJob) -> Script:
-        for number in range(1, 2 * EPOCHS):  # until the baseline has made room for the duplicate
+        # The training lasts until the baseline ends and its worker is free for the duplicate.
+        for number in range(1, 2 * EPOCHS):
             yield EpochEnded(epoch(number, 0.5))
         yield TrainingFailed(FailureReason.NAN_LOSS, "nan")
 
@@ -424,7 +428,7 @@ def test_study_has_no_more_trials_than_asked_for_with_any_number_of_workers(make
 
 
 def test_patience_that_is_over_completes_a_trial_that_was_to_be_paused(make: Make) -> None:
-    """The worker ends a training whose patience is over, whatever it is answered."""
+    """The worker ends a training after its patience, for any answer."""
 
     def impatient(job: TrainingJob) -> Script:
         yield EpochEnded(epoch(1, 0.1))

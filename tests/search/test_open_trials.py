@@ -1,4 +1,4 @@
-"""Configurations that a study has had already."""
+"""Configurations that a study has already recorded."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,8 +25,8 @@ def test_failed_trial_is_forgotten() -> None:
 @settings(derandomize=True, deadline=None)
 @given(one=values, two=values)
 def test_only_equal_values_are_the_same_configuration(one: dict, two: dict) -> None:
-    """A vocabulary or a length beyond the data is another configuration: a space may use either in
-    any place.
+    """A vocabulary or a length beyond the data is another configuration, because a space may use
+    either value for any purpose.
     """
     known = Configurations()
     known.add(7, one)

@@ -1,4 +1,4 @@
-"""The time left of a search, from what its trials have cost."""
+"""The remaining time of a search, estimated from the cost of its trials."""
 
 import numpy as np
 import optuna
@@ -23,7 +23,7 @@ SPACE = SearchSpace(
 
 
 def seconds_of(length: int, units: int) -> float:
-    """What an epoch costs here: exactly the model's form."""
+    """Return the seconds of an epoch, which follow the formula of the estimate exactly."""
     tokens = 1000 * min(length, 100)
     return 0.5 + 1e-5 * tokens + 1e-6 * tokens * units
 

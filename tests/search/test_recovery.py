@@ -1,5 +1,5 @@
-"""What a coordinator finds of its own trials after it died, and which configurations it
-gives up.
+"""The trials that a coordinator finds after an earlier coordinator died, and the configurations
+that it gives up.
 """
 
 import io
@@ -29,8 +29,8 @@ EPOCH = Epoch(1, {"val_accuracy": 0.5, "loss": 0.7}, 1.0)
 
 
 class Machine:
-    """A study whose coordinator is started again and again; nothing ends one but the start of the
-    next.
+    """A study whose coordinator is started several times. A coordinator ends only when the next one
+    starts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,7 @@ class Machine:
         self._config = config
 
     def start(self) -> tuple[StudyWriter, list[OpenTrial]]:
-        """A coordinator, and the trials that it goes on with."""
+        """Start a coordinator, and return it with the trials that it continues."""
         coordinators = Coordinators(self.study)
         coordinators.exchange_heartbeats()
         session = session_of(self.study, self._config, SPACE, self.results)
@@ -53,7 +53,7 @@ class Machine:
         return [t.state for t in self.study.get_trials(deepcopy=False)]
 
     def save(self, opened: OpenTrial, n_epochs: int) -> None:
-        """Write a trial's checkpoint and pause it, as the worker and the search do."""
+        """Write a trial's checkpoint and pause the trial, as the worker and the search do."""
         seen = json.dumps(
             {"history": [asdict(replace(EPOCH, number=n)) for n in range(1, n_epochs + 1)]}
         )
@@ -123,7 +123,7 @@ def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
 def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
     machine: Machine,
 ) -> None:
-    """As one whose memory grows: the first epoch ends in every try."""
+    """A configuration whose memory grows behaves in this way: the first epoch ends in every try."""
     for _ in range(DEATH_LIMIT + 1):
         writer, _ = machine.start()
         asked = ask(writer)
@@ -156,8 +156,8 @@ def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:
 
 
 def test_trial_that_was_not_at_work_is_not_counted(machine: Machine) -> None:
-    """One was killed before it had its values, the other waits for one of the same
-    configuration.
+    """One trial was killed before it had its values, and the other trial waits for a trial of the
+    same configuration.
     """
     for _ in range(2 * DEATH_LIMIT):
         writer, _ = machine.start()
@@ -170,7 +170,9 @@ def test_trial_that_was_not_at_work_is_not_counted(machine: Machine) -> None:
 
 
 def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Machine) -> None:
-    """Four were at work: whichever ended the machine, the third try shows it."""
+    """Four trials were running. Any of them may have ended the machine, and the third try shows
+    which.
+    """
     for _ in range(DEATH_LIMIT - 1):
         writer, _ = machine.start()
         assert all(ask(writer) for _ in range(2))
@@ -178,11 +180,13 @@ def test_configuration_that_was_at_work_in_two_deaths_is_tried_alone(machine: Ma
     first = ask(writer)
     assert first is not None
     assert ask(writer) is None
-    writer.report(first, EPOCH)  # so it was not this one
+    # The first trial completes an epoch, so it did not end the coordinator.
+    writer.report(first, EPOCH)
     second = ask(writer)
     assert second is not None and second.values != first.values
     assert ask(writer) is None
-    writer, _ = machine.start()  # it was the second
+    # The second trial ended the coordinator.
+    writer, _ = machine.start()
     assert machine.states().count(TrialState.WAITING) == 1
     again = ask(writer)
     assert again is not None and again.values == first.values

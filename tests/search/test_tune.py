@@ -52,8 +52,8 @@ hypermodel = Tiny()
 
 
 def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
-    """Keras evaluates every second epoch: `val_precision` is not in the logs of the first and
-    third.
+    """Keras evaluates every second epoch, so the logs of the first and third epoch do not contain
+    `val_precision`.
     """
     setting.edit_space("\nhypermodel = Tiny()\n", GAINS_A_METRIC)
     outcome = setting.tune(2, config={"train": TrainConfig(epochs=3)})
@@ -151,12 +151,13 @@ hypermodel = Planned
 def test_configuration_is_trained_once_and_its_twins_are_told_the_same(
     setting: Setting, n_workers: int
 ) -> None:
-    """Six values and ten trials: each value is trained once, whatever the sampler draws."""
+    """There are six values and ten trials. Each value is trained once, in any order."""
     Path(setting.config.space).write_text(PLANNED)
     trained: list[str] = []
     setting.tune(1, config={"sampler": "random"})
     setting.study().enqueue_trial({"bias": 0.0})
-    setting.study().enqueue_trial({"bias": 0.0})  # its twin is at work where there are two workers
+    # With two workers, a trial with the same values is running at this time.
+    setting.study().enqueue_trial({"bias": 0.0})
     outcome = setting.tune(
         10,
         config={"sampler": "random"},
@@ -180,19 +181,17 @@ def test_configuration_is_trained_once_and_its_twins_are_told_the_same(
             setting.folder.history_path(first.number)
         )
         assert copy.user_attrs["seconds"] == {}
-    assert (
-        sum("epoch 1:" in event for event in trained) == len(biases) - 1
-    )  # the baseline was trained before
+    # The baseline was trained before.
+    assert sum("epoch 1:" in event for event in trained) == len(biases) - 1
 
 
 def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Setting) -> None:
-    """Else the stream of draws would lose a place."""
+    """Otherwise the stream of draws would lose a place."""
     Path(setting.config.space).write_text(PLANNED)
     setting.tune(1)
     study = setting.study()
-    study.enqueue_trial(
-        {"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1}
-    )  # as one whose worker died is queued
+    # A trial whose worker died is queued in this way.
+    study.enqueue_trial({"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1})
     study.enqueue_trial({"bias": 0.0})
     setting.tune(3)
     first, twin = setting.study().trials[1:]
@@ -202,8 +201,8 @@ def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Set
 
 
 def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
-    """By loss, 0 is best, then 2, then 5 (the baseline). The trial at 2 waits until worse ones
-    come.
+    """The metric is the loss: 0 is best, then 2, then 5 (the baseline). The trial with 2 waits
+    until worse trials are recorded.
     """
     Path(setting.config.space).write_text(PLANNED)
     events: list[str] = []
@@ -247,15 +246,17 @@ def test_trial_paused_longest_makes_room_for_others(
 
 @pytest.mark.slow
 def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
-    """A trial that was at work again goes back to its checkpoint, and ends as one that never
+    """A trial that was running again returns to its checkpoint, and ends as a trial that never
     paused.
     """
     slow_down(setting, 2)
     config = {"train": TrainConfig(epochs=4, patience=9)}
-    setting.tune(2, timeout_seconds=0.01, config=config)  # makes the study
+    # This call creates the study.
+    setting.tune(2, timeout_seconds=0.01, config=config)
     process = start_tune(setting, 2, epochs=4)
     wait_for(process, "epoch 1:")
-    process.terminate()  # the trial pauses at the end of its epoch
+    # The trial pauses at the end of its epoch.
+    process.terminate()
     process.communicate()
     waiting = [t.number for t in setting.study().trials if t.state == TrialState.RUNNING]
     assert waiting
@@ -263,8 +264,10 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     wait_for(process, f"trial {waiting[0]} goes on")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    setting.folder.history_path(waiting[0]).unlink()  # the checkpoint knows as much
-    setting.tune(2, config=config, timeout_seconds=0.01)  # no time to go on: it waits, and says so
+    # The checkpoint contains the same epochs.
+    setting.folder.history_path(waiting[0]).unlink()
+    # The call has no time to continue the trial, so the trial stays paused.
+    setting.tune(2, config=config, timeout_seconds=0.01)
     assert setting.study().trials[waiting[0]].user_attrs["paused"] is True
     setting.tune(2, config=config)
     trials = setting.study().trials
@@ -300,8 +303,8 @@ def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
 
 
 def slow_down(setting: Setting, seconds: float) -> None:
-    """Let each build of the space's model take so long, and have the worker server started: a
-    timeout counts its start, too.
+    """Make each build of the space's model take `seconds`, and start the worker server, because a
+    timeout includes its start.
     """
     with Pool(1, log_path=setting.results.path.parent / "server.log"):
         pass
@@ -316,10 +319,8 @@ def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Settin
     )
     (trial,) = setting.study().trials
     assert (outcome.ended, outcome.summary.n_paused) == ("timeout", 1)
-    assert (trial.state, sorted(trial.intermediate_values)) == (
-        TrialState.RUNNING,
-        [1],
-    )  # the epoch it was in, no more
+    # Only the epoch that was running is recorded.
+    assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.RUNNING, [1])
     assert setting.folder.checkpoint_path(0).exists()
     setting.tune(1, config={"train": TrainConfig(epochs=4, patience=9)})
     (trial,) = setting.study().trials
@@ -349,7 +350,7 @@ def test_clock_of_a_trial_is_complete(finished: tuple[ResultsDir, Outcome]) -> N
     _, outcome = finished
     trial = outcome.summary.trials[1]
     assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
-    # "view" may round to nothing
+    # The phase "view" may be rounded to 0.
     assert all(
         trial.user_attrs["seconds"][phase] > 0
         for phase in ("build", "first_step", "train", "evaluate", "idle", "storage")
@@ -508,7 +509,7 @@ def start_tune(
 
 @pytest.fixture
 def slow_setting(setting: Setting) -> Setting:
-    """Each build takes a second, so that a signal finds a trial running."""
+    """Return a setting whose builds take a second, so that a signal arrives during a trial."""
     slow_down(setting, 1)
     return setting
 
@@ -522,14 +523,16 @@ def test_interrupt_ends_cleanly_and_the_same_command_goes_on(
     process = start_tune(slow_setting, 3)
     wait_for(process, "trial 1 starts")
     started = time.monotonic()
-    os.killpg(process.pid, number)  # as Ctrl-C in a terminal, or the end of a Slurm job
+    # Ctrl-C in a terminal and the end of a Slurm job send the signal to the whole group.
+    os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert time.monotonic() - started < 10
     assert "Interrupted" in out
     trials = slow_setting.study().trials
     assert [t.state.name for t in trials] == ["COMPLETE", "RUNNING"]
-    assert trials[1].user_attrs["paused"] is True  # at the end of its epoch, with its checkpoint
+    # The trial paused at the end of its epoch with its checkpoint.
+    assert trials[1].user_attrs["paused"] is True
     slow_setting.tune(3)
     assert [t.state.name for t in slow_setting.study().trials] == ["COMPLETE"] * 3
     assert left_behind() == before
@@ -537,7 +540,8 @@ def test_interrupt_ends_cleanly_and_the_same_command_goes_on(
 
 @pytest.mark.slow
 def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Setting) -> None:
-    slow_down(setting, 30)  # longer than an epoch may take to end
+    # The build takes longer than the maximum time for the end of an epoch.
+    slow_down(setting, 30)
     process = start_tune(setting, 2)
     wait_for(process, "trial 0 starts")
     os.kill(process.pid, signal.SIGTERM)
@@ -575,7 +579,7 @@ def test_killed_coordinator_leaves_no_ghost_and_no_worker(
 
 @pytest.mark.slow
 def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: Setting) -> None:
-    """As where the kernel ends a whole container that is out of memory."""
+    """The kernel may end a whole container that is out of memory; the coordinator dies with it."""
     setting.run_in_build("if hp.get('vocab_size') == 11:\n    import os; os.killpg(0, 9)")
     setting.tune(1)
     setting.study().enqueue_trial(
@@ -599,12 +603,14 @@ def test_configuration_that_takes_its_coordinator_with_it_is_given_up(setting: S
 
 
 def left_behind() -> set[str]:
-    """Shared memory and semaphores of this machine, by name."""
+    """Return the names of the shared memory and the semaphores of this machine."""
     return {path.name for path in Path("/dev/shm").iterdir()}
 
 
 def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
-    """What a search gave, in its order; failed trials, which were made again, left out."""
+    """Return the results of a search in their order, without failed trials, which were queued
+    again.
+    """
     return [
         (t.params, t.state, t.values, t.intermediate_values, t.user_attrs.get("baseline"))
         for t in setting.study().trials
@@ -622,7 +628,8 @@ def test_study_killed_ten_times_equals_the_uninterrupted_one(
     rng = random.Random(0)
     for _ in range(10):
         process = start_tune(setting, n_trials, flags=flags)
-        wait_for_lines(process, rng.randint(1, 12))  # of the search, after those of the start
+        # The lines are those of the search, after the lines of the start.
+        wait_for_lines(process, rng.randint(1, 12))
         time.sleep(rng.uniform(0, 0.1))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -630,12 +637,13 @@ def test_study_killed_ten_times_equals_the_uninterrupted_one(
     assert "All 14 trials are finished." in out
     assert finished_stream(setting) == finished_stream(whole)
     states = [t.state for t in setting.study().trials]
-    assert TrialState.FAIL in states  # some were killed in the middle
+    # Some trials were killed during their training.
+    assert TrialState.FAIL in states
     assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == n_trials
 
 
 def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
-    """Wait for so many lines about trials, or for the end."""
+    """Wait for `n` lines about trials, or for the end of the process."""
     assert process.stdout
     for line in process.stdout:
         n -= "] trial " in line
@@ -669,7 +677,7 @@ def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
 def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     setting: Setting, code: str, limits: TrialLimits, reason: str, n_tries: int
 ) -> None:
-    """Trial 1 does what it must not; those after it find a worker."""
+    """Trial 1 exceeds a limit or loses its worker. Later trials have a worker again."""
     setting.run_in_build(f"if hp.get('vocab_size') == 11:\n    {code}")
     setting.tune(1)
     bad = {"vocab_size": 11, "sequence_length": 8, "embedding_dim": 2, "lstm_units": 2}
@@ -707,14 +715,14 @@ def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
 
 @pytest.fixture
 def running_below() -> Callable[[int], list[int]]:
-    """Processes of a session, read from /proc."""
+    """Return a function that reads the processes of a session from /proc."""
 
     def of(session: int) -> list[int]:
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = stat.read_text().rsplit(")", 1)[1].split()
-            except OSError:  # it ended meanwhile
+            except OSError:  # The process ended during the loop.
                 continue
             if int(fields[3]) == session and fields[0] != "Z":
                 found.append(int(stat.parent.name))

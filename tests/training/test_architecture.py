@@ -1,4 +1,4 @@
-"""Models that `build(hp)` leaves unbuilt, models that read their padding, and subclassed models as
+"""Models that `build(hp)` returns unbuilt, models that read their padding, and subclassed models as
 graphs.
 """
 
@@ -46,7 +46,8 @@ def test_model_that_runs_eagerly_is_built_by_numbers() -> None:
             self.head = layers.Dense(1, activation="sigmoid")
 
         def call(self, ids: Any) -> Any:
-            return self.head(np.asarray(ids, dtype=np.float32))  # a symbolic tensor has no numbers
+            # A symbolic tensor can't be converted to an array.
+            return self.head(np.asarray(ids, dtype=np.float32))
 
     model = Numbers()
     model.compile("adam", "binary_crossentropy", run_eagerly=True)
@@ -83,7 +84,9 @@ PADDING_IS_IGNORED = {
 
 
 def with_initial_state() -> keras.Model:
-    """An encoder's states start the next LSTM: Keras then does not hand the mask on."""
+    """Return a model whose encoder states start the next LSTM; Keras then does not pass the mask
+    on.
+    """
     ids = keras.Input((None,), dtype="int32")
     sequence, h, c = layers.LSTM(4, return_sequences=True, return_state=True)(
         layers.Embedding(ROWS, 4, mask_zero=True)(ids)
@@ -211,7 +214,7 @@ def test_model_that_needs_to_be_told_whether_it_trains_is_built() -> None:
 
 
 def test_model_that_owns_a_table_stays_as_it_is() -> None:
-    """A graph would hold the table as a constant, and its file as text."""
+    """A graph would store the table as a constant, and its file would contain the table as text."""
 
     class Own(keras.Model):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One trial's view: ids cut and padded, and batches that hold every row once."""
+"""The view of a trial: ids are cut and padded, and the batches contain every row once."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def texts_of(rows: list[list[int]]) -> TokenizedTexts:
 
 
 def view_of(lengths: list[int], *, sequence_length: int = 10, trims: bool = False) -> View:
-    """Texts of so many words, each word id 2."""
+    """Return a view of texts with these numbers of words. Every word has the id 2."""
     return View(texts_of([[2] * n for n in lengths]), 3, sequence_length, trims=trims)
 
 

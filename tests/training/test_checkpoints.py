@@ -1,5 +1,5 @@
-"""Checkpoints: a training that pauses and goes on in another process's memory is the one that never
-paused.
+"""Checkpoints: a training that pauses and continues in another process gives the same values as a
+training without a pause.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ CONFIG = TrainConfig(epochs=5, batch_size=8, patience=9)
 
 
 class Model(keras_tuner.HyperModel):
-    """Every kind of state: two dropouts, a noise layer, batch statistics, an optimiser with a
-    schedule.
+    """A model with every kind of state: two dropout layers, a noise layer, batch statistics, and an
+    optimizer with a schedule.
     """
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -132,8 +132,8 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
 def test_every_style_of_model_goes_on_from_its_checkpoint(
     style: Callable[..., keras.Model], masked: bool, tmp_path: Path
 ) -> None:
-    """Models without an input shape, and an optimizer that replaces its weights by averages when a
-    training ends, among them.
+    """The styles include models without an input shape, and an optimizer that replaces the weights
+    by averages at the end of a training.
     """
     hypermodel = Style(style, masked=masked)
     model, whole = train(hypermodel=hypermodel)
@@ -149,7 +149,7 @@ def test_every_style_of_model_goes_on_from_its_checkpoint(
 
 
 class Noisy(keras.layers.Layer):
-    """Draws from Keras' global random state."""
+    """A layer that draws from Keras' global random state."""
 
     def call(self, x: Any, training: bool = False) -> Any:
         return x + keras.random.normal(keras.ops.shape(x)) if training else x
@@ -219,7 +219,9 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
-    """Nothing that needs pickle; about three times the weights, with Adam's two moments."""
+    """A checkpoint contains nothing that needs pickle. It is about three times as large as the
+    weights, because Adam has two moments.
+    """
     path = tmp_path / "checkpoint.npz"
     _, result = train(pause_at(1), hypermodel=Plain(), checkpoint=path)
     with np.load(path, allow_pickle=False) as saved:

@@ -1,5 +1,5 @@
-"""One training: the same numbers each time, what padding changes, when it stops, and what it
-refuses.
+"""A single training: its metrics are repeatable, padding has the stated effects, and it stops early
+or fails under the stated conditions.
 """
 
 import gc
@@ -39,8 +39,8 @@ Make = Callable[[Any], keras.Model]
 def make_texts(
     n: int = 48, *, n_classes: int = 2, seed: int = 0, longest: int = 12
 ) -> LabelledTexts:
-    """Texts of 1 to `longest` tokens; a text of class c holds the id 2 + c, all other ids are
-    random.
+    """Return texts of 1 to `longest` tokens. A text of class c contains the id 2 + c; all other ids
+    are random.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(n, dtype=np.int64) % n_classes
@@ -58,8 +58,10 @@ TRAIN, VALIDATION = make_texts(seed=1), make_texts(30, seed=2)
 
 @pytest.fixture(autouse=True, scope="module")
 def _frozen() -> Iterator[None]:
-    """Each training begins with a garbage collection; what TensorFlow's import left behind costs it
-    0.2 s each time.
+    """Freeze the objects that the import of TensorFlow created.
+
+    Each training begins with a garbage collection, which takes 0.2 s longer if it visits these
+    objects.
     """
     gc.collect()
     gc.freeze()
@@ -68,7 +70,7 @@ def _frozen() -> Iterator[None]:
 
 
 class Hyper(keras_tuner.HyperModel):
-    """A hypermodel of one function."""
+    """A hypermodel that calls a function to build the model."""
 
     def __init__(self, make: Make) -> None:
         super().__init__()
@@ -87,9 +89,9 @@ def stacked(
     loss: str = "binary_crossentropy",
     eager: bool = True,
 ) -> keras.Model:
-    """Input, embedding, the layers, one sigmoid unit; compiled.
+    """Return a compiled model: input, embedding, the given layers, and one sigmoid unit.
 
-    Eager, because to trace a graph takes longer than so little training.
+    The model is eager, because tracing a graph takes longer than such a short training.
     """
     model = keras.Sequential(
         [
@@ -104,7 +106,7 @@ def stacked(
 
 
 def mean(**options: Any) -> keras.Model:
-    """The quickest model: the mean of the embeddings."""
+    """Return the fastest model, which computes the mean of the embeddings."""
     return stacked(layers.GlobalAveragePooling1D(), **options)
 
 
@@ -146,7 +148,7 @@ def run(
 
 
 def kept_in(seen: list[Epoch]) -> Callable[[Epoch], Answer]:
-    """An `on_epoch` that keeps each epoch and goes on."""
+    """Return an `on_epoch` that appends each epoch to `seen` and continues the training."""
 
     def on_epoch(epoch: Epoch) -> Answer:
         seen.append(epoch)
@@ -162,7 +164,8 @@ def metrics_of(result: FitResult) -> list[dict[str, float]]:
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 def test_fit_same_seed_gives_the_same_metrics_after_another_training(masked: bool) -> None:
     def make(hp: Any) -> keras.Model:
-        # Every random part of a trial: weights, dropout, the order of rows and of trimmed batches.
+        # The layers and options include every random part of a trial: weights, dropout, the order
+        # of rows and of trimmed batches.
         middle = (
             [layers.LSTM(3, dropout=0.5)] if masked else [layers.Flatten(), layers.Dropout(0.5)]
         )
@@ -225,7 +228,9 @@ def test_fit_confusion_is_that_of_the_best_epoch() -> None:
 
 
 def overshooting(metric: str) -> tuple[keras.Model, FitResult]:
-    """A training with steps so long that its best epoch is in the middle."""
+    """Return a model and its result after a training whose steps are too long; its best epoch is in
+    the middle.
+    """
     model, result = run(lambda hp: mean(rate=15.0), epochs=4, metric=metric, seed=2)
     assert 1 < result.best_epoch < len(result.history)
     return model, result
@@ -355,7 +360,7 @@ def test_fit_output_that_is_nan_is_infeasible() -> None:
 
 
 def test_fit_weights_that_turn_nan_are_infeasible() -> None:
-    # The loss of the only batch is finite; the step after it is not.
+    # The loss of the only batch is finite, but the step after this batch is not finite.
     with pytest.raises(Infeasible, match="NaN loss"):
         run(lambda hp: mean(rate=float("nan")), batch_size=48, epochs=1)
 
@@ -407,7 +412,7 @@ def test_fit_output_that_is_no_probability_is_a_space_bug(
 
 
 class OwnFit(Hyper):
-    """Trains with its own `fit` and notes what it was given."""
+    """A hypermodel that trains with its own `fit` and records the arguments."""
 
     def __init__(self, make: Make = lambda hp: mean(), *, batch_size: int = 16) -> None:
         super().__init__(make)
@@ -525,7 +530,7 @@ PADDING_READERS: dict[str, Callable[[], list[layers.Layer]]] = {
 
 @keras.saving.register_keras_serializable("test_training")
 class Last(layers.Layer):
-    """The last column, whatever the mask says."""
+    """A layer that returns the last column and ignores the mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -547,9 +552,8 @@ def test_ignores_padding_not_without_a_mask(middle: Callable[[], list[layers.Lay
     assert not ignores_padding(stacked(*middle()))
 
 
-destroys_the_mask = pytest.mark.filterwarnings(
-    "ignore:Layer '.*was passed an input with a mask"
-)  # Keras, of the layers meant here
+# Keras gives this warning about the layers of these tests.
+destroys_the_mask = pytest.mark.filterwarnings("ignore:Layer '.*was passed an input with a mask")
 
 
 @destroys_the_mask
@@ -596,7 +600,8 @@ def test_predict_trimmed_equals_full_padding(middle: Callable[[], list[layers.La
 def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     keras.utils.set_random_seed(0)
     model = mean(masked=masked)
-    view = make_view(model, VALUES, make_texts(1_100).texts)  # three batches
+    # 1,100 texts make three batches.
+    view = make_view(model, VALUES, make_texts(1_100).texts)
     expected = model.predict_on_batch(replace(view, trims=False).array())[:, 0]
     np.testing.assert_allclose(predict(model, view, n_classes=2)[:, 1], expected, atol=1e-6)
 
@@ -619,7 +624,7 @@ def test_make_view_truncates_as_the_values_say() -> None:
 
 
 class Widths(layers.Layer):
-    """Passes on what it gets and notes how many columns each batch has."""
+    """A layer that returns its input and records the number of columns of each batch."""
 
     def __init__(self, note: Callable[[int], None]) -> None:
         super().__init__()
@@ -627,7 +632,8 @@ class Widths(layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs: Any) -> Any:
-        if tf.is_tensor(inputs):  # not while Keras infers shapes
+        # The input is no tensor while Keras infers shapes.
+        if tf.is_tensor(inputs):
             tf.py_function(lambda width: self._note(int(width)), [tf.shape(inputs)[1]], [])
         return inputs
 
@@ -680,7 +686,9 @@ def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
 
 
 def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the widths and sizes of its batches, and over all epochs."""
+    """The number of traces depends neither on the widths and sizes of the batches nor on the number
+    of epochs.
+    """
     traced: list[str] = []
 
     def counted(name: str) -> Callable[..., Any]:
@@ -704,13 +712,14 @@ def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     before = [len(kernel.signatures) for kernel in kernels]
     run(lambda hp: lstm(masked=True), epochs=1)
     assert [len(kernel.signatures) for kernel in kernels] == before
-    assert sum(before) >= 5  # the others are compiled into these
+    # The other functions are compiled into these.
+    assert sum(before) >= 5
 
 
 def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also where the last call of an epoch has fewer steps than the others."""
+    """The test includes an epoch whose last call has fewer steps than the other calls."""
     histories = []
     for n in (2, 3, loops.STEPS_PER_EXECUTION):
         monkeypatch.setattr(loops, "STEPS_PER_EXECUTION", n)
@@ -724,8 +733,8 @@ def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
 
 
 def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras writes the batches of a call one after the other into its graph of `predict`: more of
-    them cost a second a trial.
+    """For `predict`, Keras writes the batches of a call one after another into the graph. Several
+    batches in a call would take a second more per trial.
     """
     original = keras.Model.make_predict_function
     steps: list[int] = []
@@ -747,7 +756,7 @@ def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
 def test_fit_without_validation_trains_every_epoch_whatever_the_metric(metric: str) -> None:
-    """A retraining has no validation split: there is nothing to stop early by."""
+    """A retraining has no validation split, so it can't stop early."""
     _, result = run(lambda hp: mean(), validation=None, metric=metric, epochs=6, patience=2)
     assert [epoch.number for epoch in result.history] == [1, 2, 3, 4, 5, 6]
     assert (result.best_epoch, math.isnan(result.best_value), result.stopped) == (6, True, False)
@@ -755,8 +764,8 @@ def test_fit_without_validation_trains_every_epoch_whatever_the_metric(metric: s
 
 
 def two_columns(hp: Any, *, loss: Any) -> keras.Model:
-    """A softmax over the classes, with metrics that need one-hot labels, as most public hypermodels
-    have it.
+    """Return a model with a softmax over the classes and metrics that need one-hot labels, as most
+    public hypermodels have.
     """
     n = int(hp.get("n_classes")) if "n_classes" in hp else 2
     model = keras.Sequential(
@@ -794,7 +803,7 @@ def test_fit_gives_one_hot_labels_where_the_loss_takes_them(loss: str, n_classes
 
 
 def test_fit_one_hot_and_class_numbers_train_the_same() -> None:
-    """Categorical crossentropy of one-hot labels is sparse categorical crossentropy of class
+    """Categorical crossentropy of one-hot labels equals sparse categorical crossentropy of class
     numbers.
     """
 
@@ -859,7 +868,7 @@ def test_fit_model_for_xla_trains() -> None:
 
 @keras.saving.register_keras_serializable("tests")
 def f1_m(y_true: Any, y_pred: Any) -> Any:
-    """As notebooks have it: no cast, no reshape."""
+    """Return the F1 score as public notebooks compute it, without a cast or a reshape."""
     hits = keras.ops.sum(keras.ops.round(keras.ops.clip(y_true * y_pred, 0, 1)))
     return 2 * hits / (keras.ops.sum(y_true) + keras.ops.sum(keras.ops.round(y_pred)) + 1e-7)
 

@@ -1,4 +1,4 @@
-"""Which labels a compiled loss takes: class numbers or one-hot labels."""
+"""The labels that a compiled loss accepts: class numbers or one-hot labels."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def model_of(n_outputs: int, loss: Any, *, activation: str = "softmax") -> keras
 
 
 def focal(y_true: Any, y_pred: Any) -> Any:
-    """A focal loss over one-hot labels, as notebooks have it."""
+    """Return a focal loss over one-hot labels, as public notebooks compute it."""
     y_pred = ops.clip(y_pred, 1e-7, 1 - 1e-7)
     return -ops.sum(y_true * (1 - y_pred) ** 2 * ops.log(y_pred), axis=-1)
 
@@ -32,7 +32,7 @@ def weighted_sparse(y_true: Any, y_pred: Any) -> Any:
 
 
 class Dice(losses.Loss):
-    """A soft F1 over a batch."""
+    """A loss that computes a soft F1 over a batch."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return 1 - 2 * ops.sum(y_true * y_pred) / (ops.sum(y_true) + ops.sum(y_pred))
@@ -43,7 +43,7 @@ def brier(y_true: Any, y_pred: Any) -> Any:
 
 
 def form_of(model: keras.Model, n_classes: int) -> str:
-    """The shape of the labels that a model gets, in words."""
+    """Return a description of the labels that a model is trained with."""
     labels = label_encoder(model, n_classes=n_classes, sequence_length=LENGTH)(np.arange(n_classes))
     return {(n_classes,): "numbers", (n_classes, 1): "column", (n_classes, n_classes): "one-hot"}[
         labels.shape
@@ -92,8 +92,8 @@ def test_loss_by_the_name_of_its_output_counts() -> None:
 
 
 class Pairs(losses.Loss):
-    """A binary crossentropy without a reshape: labels (n,) would broadcast against predictions (n,
-    1).
+    """A binary crossentropy without a reshape. Labels of shape (n,) would be broadcast against
+    predictions of shape (n, 1).
     """
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The dispatcher, with workers that answer by a script."""
+"""The dispatcher, with fake workers that send the messages of a script."""
 
 import pytest
 

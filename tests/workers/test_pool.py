@@ -1,5 +1,5 @@
-"""One contract over both pools: what workers answer, how they die, what they leave behind; then
-what is of processes alone.
+"""Tests that both pools must pass: the messages of workers, their deaths, and the resources that
+they release. Tests of the process pool alone follow.
 """
 
 import contextlib
@@ -41,7 +41,8 @@ from tuning.workers.worker import raise_error
 
 pytestmark = pytest.mark.alone
 
-ANSWER_SECONDS = 60.0  # a worker that has not answered by then never will
+# A worker that has not answered after this time is assumed to hang.
+ANSWER_SECONDS = 60.0
 
 QUICK = """
 import os
@@ -73,15 +74,13 @@ VALUES = {"n_classes": 2, "vocab_size": 30, "sequence_length": 8}
 
 
 BOTH = ["process", pytest.param("ray", marks=pytest.mark.slow)]
-MISSED = {
-    "process": "ended with exit status",
-    "ray": "was lost with process",
-}  # how a dead worker is spoken of
+# Part of the attribute `ending` of a dead worker.
+MISSED = {"process": "ended with exit status", "ray": "was lost with process"}
 
 
 @contextlib.contextmanager
 def opened(kind: str, log_path: Path) -> Iterator[AnyPool]:
-    """Two workers of one thread each, in processes or in a Ray of this test's own."""
+    """Yield two workers with one thread each, in processes or in a Ray cluster of this test."""
     if kind == "process":
         with Pool(2, log_path=log_path, n_cores=2) as pool:
             yield pool
@@ -97,7 +96,7 @@ def opened(kind: str, log_path: Path) -> Iterator[AnyPool]:
 def pool(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AnyPool]:
-    """Two workers; a test that loses one replaces it."""
+    """Yield two workers. A test that loses a worker replaces it."""
     with opened(request.param, tmp_path_factory.mktemp("pool") / "tuning.log") as pool:
         yield pool
 
@@ -109,7 +108,7 @@ def missed(pool: AnyPool) -> str:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tokenised corpus of 120 reviews."""
+    """Return the folder of a tokenised corpus of 120 reviews."""
     folder = tmp_path_factory.mktemp("corpus")
     make_reviews(120).to_csv(folder / "reviews.csv", index=False)
     config = StudyConfig(study="s", data=DataConfig(data=str(folder / "reviews.csv")))
@@ -122,7 +121,7 @@ def quick(tmp_path: Path) -> Path:
 
 
 def write(tmp_path: Path, *, old: str = "", new: str = "", name: str = "quick") -> Path:
-    """The quick space, with a piece of it replaced."""
+    """Write the search space "quick" with `old` replaced by `new`, and return its path."""
     assert old in QUICK
     path = tmp_path / f"{name}.py"
     path.write_text(QUICK.replace(old, new) if old else QUICK)
@@ -150,7 +149,7 @@ def declare_in(pool: AnyPool, path: Path, *, n_classes: int = 2) -> SearchSpace:
 
 
 def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
-    """The next message of this worker, or None when it has died."""
+    """Return the next message of this worker, or None if the worker died."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         for sender, message in pool.wait(1.0):
@@ -162,7 +161,7 @@ def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
 def finish(
     pool: AnyPool, workers: list[AnyWorker], *, answer: Answer = Answer.GO_ON
 ) -> dict[AnyWorker, list[Response]]:
-    """Answer epochs until each worker has sent something else; all of their messages."""
+    """Answer epochs until each worker has sent another message; return all of their messages."""
     seen: dict[AnyWorker, list[Response]] = {worker: [] for worker in workers}
     deadline = time.monotonic() + ANSWER_SECONDS
     while any(not messages or isinstance(messages[-1], EpochEnded) for messages in seen.values()):
@@ -182,7 +181,7 @@ def train_one(pool: AnyPool, message: Train, *, answer: Answer = Answer.GO_ON) -
 
 
 def ready_worker(pool: AnyPool, number: int = 0) -> AnyWorker:
-    """One of the workers, when it has started."""
+    """Return a worker after its start."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while not pool.workers[number].is_ready:
         assert time.monotonic() < deadline
@@ -191,7 +190,7 @@ def ready_worker(pool: AnyPool, number: int = 0) -> AnyWorker:
 
 
 def wait_for_end(pid: int) -> None:
-    """A cluster ends a process when it comes to it."""
+    """Wait until a process has ended. A Ray cluster ends its processes with a delay."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while is_running(pid):
         assert time.monotonic() < deadline
@@ -199,8 +198,9 @@ def wait_for_end(pid: int) -> None:
 
 
 def is_running(pid: int | None) -> bool:
-    """Whether a process is there and more than a zombie, which an orphan may stay where nobody
-    reaps it.
+    """Return whether a process exists and is not a zombie.
+
+    An orphan may stay a zombie if no process reaps it.
     """
     assert pid
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -209,7 +209,7 @@ def is_running(pid: int | None) -> bool:
 
 
 def printed_by(code: str) -> str:
-    """What Python prints last for this code, in a process of its own."""
+    """Return the last line that Python prints for this code, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -434,7 +434,8 @@ def test_replace_ends_a_worker_that_is_alive(pool: AnyPool) -> None:
 def test_worker_ignores_ctrl_c(pool: AnyPool, quick: Path) -> None:
     worker = ready_worker(pool)
     assert worker.pid
-    declare_in(pool, quick)  # it is past its start
+    # After this answer the worker has started.
+    declare_in(pool, quick)
     os.kill(worker.pid, signal.SIGINT)
     assert declare_in(pool, quick)
 
@@ -450,7 +451,8 @@ def test_worker_output_goes_to_the_log(
     workers = [ready_worker(pool, number) for number in (0, 1)]
     for worker in workers:
         worker.send(Declare(str(space), 2))
-        assert next_message(pool, worker)  # it has answered: its output goes where it is to go
+        # After this answer the worker has redirected its output.
+        assert next_message(pool, worker)
     logs = {
         Path(f"/proc/{worker.pid}/fd/{descriptor}").readlink()
         for worker in workers

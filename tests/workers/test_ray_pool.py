@@ -1,6 +1,4 @@
-"""The Ray pool over a real cluster of two nodes on this machine, and what is told before there is
-one.
-"""
+"""The Ray pool on a real cluster of two nodes on this machine, and errors without a cluster."""
 
 import os
 import signal
@@ -34,15 +32,15 @@ from tuning.workers.ray_worker import arrays_of, splits_of
 
 pytestmark = pytest.mark.alone
 
-# their time is longer than what a trial takes before its first, so that two are in the middle at
-# once
+# The epochs must last longer than the start of a trial, so that two trials are running at the
+# same time.
 N_EPOCHS = 60
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of a CPU each; every process of Ray is on 127.0.0.1."""
+    """Yield a cluster of two nodes with a CPU each; every process of Ray uses 127.0.0.1."""
     load_ray(local=True)
     from ray.cluster_utils import Cluster
 
@@ -54,7 +52,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def over_ray(cluster: Any) -> dict[str, Any]:
-    """What sends a `tune` to the cluster."""
+    """Return the arguments of `tune` for the cluster."""
     return {"pool": PoolChoice(pool="ray", ray_address=cluster.address), "n_workers": None}
 
 
@@ -73,8 +71,8 @@ def seen(setting: Setting) -> list[tuple[Any, ...]]:
 def test_study_is_the_same_over_both_pools(
     setting: Setting, tmp_path: Path, over_ray: dict[str, Any]
 ) -> None:
-    """With trials that pause: a checkpoint travels from a node to the coordinator, and back to the
-    worker that goes on.
+    """The trials pause. A checkpoint is sent from a node to the coordinator, and from the
+    coordinator to the worker that continues.
     """
     here = Setting(tmp_path / "here", Path(setting.config.data.data), Path(setting.config.space))
     config = {"sampler": "tpe", "pruner": "asha", "train": TrainConfig(epochs=3)}
@@ -96,9 +94,11 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     setting: Setting, over_ray: dict[str, Any]
 ) -> None:
     bad = {
-        11: "while True: pass",  # holds Python's lock as much as it can
+        # This loop rarely releases the lock of the interpreter.
+        11: "while True: pass",
         12: "import time; time.sleep(600)",
-        13: "import numpy as np, time; x = np.ones(1900 * 2**17); time.sleep(600)",  # 1,900 MiB
+        # The array has 1,900 MiB.
+        13: "import numpy as np, time; x = np.ones(1900 * 2**17); time.sleep(600)",
         14: "import numpy as np; x = np.ones(2**40)",
     }
     searched = "(hp.get('vocab_size'), hp.get('sequence_length'))"
@@ -146,8 +146,9 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         return placed[-1]
 
     def remove_node(state: Progressed) -> None:
-        """Both workers have a training that is not at its end: they wait for this process after
-        each epoch.
+        """Remove a node while the trainings of both workers are running.
+
+        The workers wait for an answer of this process after each epoch.
         """
         if (
             removed
@@ -160,8 +161,8 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         node = cluster.worker_nodes.copy().pop()
         (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
         for process in psutil.Process(raylet.process.pid).children(recursive=True):
-            # a machine's end is that of its workers; without the raylet alone they might still end
-            # their trial
+            # If a machine fails, its workers end at once. If only the raylet ended, they could
+            # still complete their trial.
             process.kill()
         removed.append(datetime.now())
         cluster.remove_node(node, allow_graceful=False)
@@ -180,11 +181,11 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
     (lost,) = (t for t in trials if t.state == TrialState.FAIL)
     assert lost.datetime_complete > removed[0]
     assert lost.user_attrs["reason"] == "lost"
-    assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(
-        lost.params
-    ) == 1  # it was made again
+    # The lost configuration was trained again.
+    assert [t.params for t in trials if t.state == TrialState.COMPLETE].count(lost.params) == 1
     assert outcome.summary.n_finished == outcome.summary.counts["complete"] == 4
-    assert len(nodes) == 2  # the token ids are one object, with one copy on each node
+    # The token ids are one object with a copy on each node.
+    assert len(nodes) == 2
     assert len(set(placed)) == 1
     assert len(placed) == 5
 
@@ -246,7 +247,8 @@ def test_interrupt_ends_the_ray_that_was_started_for_a_call(
     assert alive_in_session(process.pid) == []
     assert {c.laddr.ip.removeprefix("::ffff:") for c in ports} == {"127.0.0.1"}
     assert "raylet" not in out
-    assert list(home.glob(".ray")) == []  # its token stood in its processes' environment alone
+    # The token was in the environment of the cluster's processes only.
+    assert list(home.glob(".ray")) == []
     assert "RAY_AUTH_MODE is token" in setting.folder.log_path.read_text()
 
 
@@ -329,7 +331,7 @@ def test_cluster_without_room_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> None:
-    """Have these nodes be the cluster's."""
+    """Replace the nodes of the cluster by these nodes."""
     gpus = sum(each["Resources"].get("GPU", 0) for each in nodes)
     ray = SimpleNamespace(nodes=lambda: nodes, cluster_resources=lambda: {"GPU": gpus})
     monkeypatch.setattr(ray_cluster, "load_ray", lambda **_: ray)

@@ -1,5 +1,5 @@
-"""From a study's best trial to a folder that predicts: retraining, formats, parity checks, the
-model card.
+"""Exports: the retraining of a study's best trial, the model in every format, parity checks, and
+the model card.
 
 Imports confirmation, data, evaluation, inference, spaces, study, training, workers and the modules
 directly in `tuning`.

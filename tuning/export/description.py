@@ -1,4 +1,4 @@
-"""What a manifest says of an export: how the model was found and trained, and its scores."""
+"""The contents of an export's manifest: how the model was found and trained, and its scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tuning.study.trials import value_of
 
 @dataclass(frozen=True)
 class ChosenTrial:
-    """The trial to export, and its study. In `config` is where the data lie now."""
+    """The trial to export, and its study. `config` names the place where the data are now."""
 
     trial: FrozenTrial
     study: optuna.Study = field(kw_only=True)
@@ -50,9 +50,9 @@ def describe_scores(
     *,
     evaluations: list[PastEvaluation],
 ) -> SplitScores:
-    """The scores of the study's models and of the references.
+    """Return the scores of the study's models and of the references.
 
-    `evaluations` are all that the study has recorded.
+    `evaluations` are all evaluations on the test split that the study has recorded.
     """
     return SplitScores(
         scores={
@@ -74,7 +74,7 @@ def describe_scores(
 
 
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
-    """How the exported configuration was found, and the values of its repeats on fresh seeds."""
+    """Return how the configuration was found, and the values of its repeats on new seeds."""
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
     confirmation = Confirmation.load(chosen.folder)
     estimates = estimate(confirmation) if confirmation else None
@@ -107,7 +107,7 @@ def describe_export(
     scores: SplitScores,
     forms: WrittenForms,
 ) -> FullManifest:
-    """The manifest of an export, without the digests of its files."""
+    """Return the manifest of an export, without the digests of its files."""
     config = chosen.config
     return FullManifest(
         **vars(scores),

@@ -1,5 +1,5 @@
-"""Retrain the best configuration, look at the test split once, have each form written and proven,
-write the manifest last.
+"""Write an export: retrain the best configuration, evaluate the models on the test split once,
+write and check every format, and write the manifest last.
 """
 
 from __future__ import annotations
@@ -59,17 +59,19 @@ def export_best(
     moved: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> FullManifest:
-    """Write `best/` of a study; returns its manifest.
+    """Write the export of a study to its folder `best/`, and return the manifest.
 
-    `moved` names where the study's data lie now (`data`, `data_dir`). A failed or killed export
-    leaves an earlier one as it was; its look at the test split counts all the same. The best is the
-    confirmed one, or the search's own where nothing is confirmed; `number` names another trial to
-    export in its place.
+    The exported trial is the confirmed best, or the best trial of the search if no trial is
+    confirmed. `number` names another trial to export.
+    `moved` names the present place of the study's data (keys `data` and `data_dir`). If an export
+    fails or is killed, the earlier export is unchanged, and a test split evaluation that the export
+    has made stays recorded.
 
     Raises:
-        StudyError: no trial is complete, or the data or space changed since the search.
-        ExportError: a form that takes raw text can't be loaded, or gives other probabilities than
-            the trained model.
+        StudyError: if no trial is complete, or if the data or the search space changed after the
+            search.
+        ExportError: if a format that takes raw text can't be loaded, or if its probabilities differ
+            from those of the trained model.
     """
     config, space = recorded_config(folder), recorded_space(folder)
     moved_data: dict[str, Any] = dict(moved or {})
@@ -119,7 +121,7 @@ def _export(
     manifest = replace(manifest, files=digests(temporary))
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     publish(temporary, folder.best_dir, number=number)
-    # The mistakes are not in the export, because they are texts of the data.
+    # The mistakes are texts of the data. Therefore the export does not contain them.
     documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
     return manifest
 
@@ -132,21 +134,23 @@ def _empty_folder(path: Path) -> Path:
 
 
 def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
-    """The trial to export: the confirmed best, or the search's where nothing is confirmed or a
-    better one has come since.
+    """Return the trial to export: the confirmed best.
+
+    The best trial of the search is returned if no trial is confirmed, or if a trial that ended
+    after the confirmation is better.
 
     Raises:
-        StudyError: no trial is complete.
+        StudyError: if no trial is complete.
     """
     best = best_of(summary, Confirmation.load(folder))
     return best.trial if best else summary.require_complete("an export")
 
 
 def named_trial(summary: Summary, number: int) -> FrozenTrial:
-    """The trial of this number.
+    """Return the trial with this number.
 
     Raises:
-        StudyError: it is not complete.
+        StudyError: if the trial is not complete.
     """
     trial = next((t for t in summary.ranked if t.number == number), None)
     if trial is None:
@@ -176,7 +180,7 @@ def _references(
 def _retrain(
     chosen: ChosenTrial, space: SearchSpace, corpus: Corpus, *, progress: Progress | None
 ) -> dict[str, Trained]:
-    """The chosen trial and the baseline, retrained; one training where they are the same trial."""
+    """Retrain the chosen trial and the baseline; if both are the same trial, retrain it once."""
     space_path = find_space(chosen.config.space)
     _same_space(space_path, space, n_classes=len(corpus.card.class_names))
     trials = {BEST: chosen.trial}
@@ -204,7 +208,7 @@ def _evaluate(
     test_texts: list[str],
     progress: Progress | None,
 ) -> TestEvaluation:
-    """Every model's scores on the test split, read once for all of them."""
+    """Evaluate all models and references on the test split, which is read once."""
     if progress:
         progress("scoring the test split", 0.0)
     class_names = corpus.card.class_names

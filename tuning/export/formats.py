@@ -1,4 +1,6 @@
-"""Write and prove every form of an export; what can't be proven is left out with its reason."""
+"""Write every format of an export and check its parity; a format that fails is left out with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ from tuning.spaces.ranges import Values
 from tuning.training import prediction
 from tuning.training.architecture import is_stock
 
-N_PARITY_TEXTS = 2_000  # of the test split, beside the hostile ones
-REQUIRED = ("keras", "saved_model")  # the forms that take raw text; without them there is no export
-MAX_INT8_LOSS = 0.02  # of accuracy; int8 weights that cost more are no form of this model
+# Number of texts of the test split in a parity check. The hostile texts are checked as well.
+N_PARITY_TEXTS = 2_000
+# The formats that take raw text. An export must contain them, but `keras` may be missing if the
+# model has classes of the search space.
+REQUIRED = ("keras", "saved_model")
+# Maximum loss of accuracy through int8 weights. A format that loses more is left out.
+MAX_INT8_LOSS = 0.02
 HOSTILE_TEXTS = (
     "",
     "   \t\n ",
@@ -56,13 +62,14 @@ def write_forms(
     test_labels: Labels,
     progress: Progress | None = None,
 ) -> WrittenForms:
-    """Write every form, and compare each with the trained model on hostile texts and on some of the
-    test split.
+    """Write the model in every format, and compare each format with the trained model.
 
-    A form that can't be written, loaded or proven is removed, and its reason kept under `left_out`.
+    The formats are compared on hostile texts and on some texts of the test split. A format that
+    can't be written or loaded, or that fails its parity check, is removed, and `left_out` contains
+    the reason.
 
     Raises:
-        ExportError: a required form is among these.
+        ExportError: if a required format can't be written or loaded, or fails its parity check.
     """
     inputs, class_names = model_input(values), corpus.card.class_names
     words = corpus.words(inputs.vocab_size)
@@ -84,9 +91,8 @@ def write_forms(
             )
         except ExportError as error:
             _remove(path)
-            if name in REQUIRED and (
-                name != "keras" or is_stock(source.graph)
-            ):  # Keras loads no class of the search space
+            # Keras can't load a class of the search space, so such a model has no `keras` format.
+            if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
                 raise
             left_out[form.path] = str(error).replace(f"{folder.absolute()}/", "")
     limits = [
@@ -98,7 +104,7 @@ def write_forms(
 
 
 def model_input(values: Values) -> ModelInput:
-    """How texts become the input of a model of these hyperparameters."""
+    """Return how texts become the input of a model with these hyperparameters."""
     return ModelInput(
         vocab_size=int(values["vocab_size"]),
         sequence_length=int(values["sequence_length"]),
@@ -107,8 +113,9 @@ def model_input(values: Values) -> ModelInput:
 
 
 def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
-    """The texts that each form is compared on: the hostile ones, then some of the test split from
-    all over it, with these ones' labels.
+    """Return the texts of a parity check, and the labels of the texts from the test split.
+
+    The hostile texts come first. Texts from all parts of the test split follow.
     """
     rows = np.unique(
         np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int)
@@ -145,10 +152,11 @@ def _write_and_prove(
 
 
 def accuracy_change(labels: Labels, found: Array, expected: Array) -> AccuracyChange:
-    """What a form's accuracy is on texts of the test split, beside the trained model's.
+    """Return the difference between a format's accuracy and the trained model's accuracy on texts
+    of the test split.
 
     Raises:
-        ExportError: it is lower by more than `MAX_INT8_LOSS`.
+        ExportError: if the format's accuracy is lower by more than `MAX_INT8_LOSS`.
     """
     change = accuracy_difference(labels, found, expected, seed=0)
     if not change.value >= -MAX_INT8_LOSS:
@@ -169,8 +177,8 @@ def accuracy_change(labels: Labels, found: Array, expected: Array) -> AccuracyCh
 def pipeline_probabilities(
     model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int
 ) -> Array:
-    """What the training pipeline gives for raw texts: this project's tokeniser and view, and the
-    model in memory.
+    """Return the probabilities that the training pipeline gives for raw texts, with this project's
+    tokeniser, its view, and the model in memory.
     """
     tokens = encode([utf8(text) for text in texts], words)
     return prediction.predict(

@@ -1,5 +1,5 @@
-"""`export.json` as an export writes it: what predicting reads of it, and how the model was found,
-trained and scored.
+"""`export.json` as an export writes it: the part that is read for predictions, and how the model
+was found, trained and scored.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from tuning.spaces.ranges import Values
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyChange:
-    """The accuracy of a form on texts of the test split beside that of the trained model: the
-    difference with its interval, and the share of the texts to which both give the same label.
+    """The accuracy of a format compared with the accuracy of the trained model, on texts of the
+    test split.
+
+    The comparison is the difference with its interval, and the share of the texts to which both
+    assign the same label.
     """
 
     of_the_model: float
@@ -31,15 +34,15 @@ class AccuracyChange:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredForm(ExportedForm, Measurements):
-    """A form with its measurements; `accuracy` only where no tolerance bounds its difference."""
+    """A format with its measurements. `accuracy` is set only if the format has no tolerance."""
 
     accuracy: AccuracyChange | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenForms:
-    """The forms of an export by their paths, the reasons of those that were left out, and what the
-    model can't do.
+    """The formats of an export by their paths, the reasons for the formats that were left out, and
+    the limits of the model.
     """
 
     forms: Mapping[str, MeasuredForm]
@@ -50,7 +53,7 @@ class WrittenForms:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFacts:
-    """How the exported configuration was found, and the values of its repeats on fresh seeds."""
+    """How the exported configuration was found, and the values of its repeats on new seeds."""
 
     sampler: str
     pruner: str
@@ -58,14 +61,15 @@ class SearchFacts:
     value: float
     is_baseline: bool
     is_confirmed_best: bool
-    n_shared_seeds: int = 0  # version 0.1.0 did not write it
+    # Version 0.1.0 did not write this field.
+    n_shared_seeds: int = 0
     repeats: dict[str, float | None]
     corrected_mean: ScoreInterval | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullManifest(Manifest, SplitScores, WrittenForms):
-    """All that `export.json` holds."""
+    """The complete contents of `export.json`."""
 
     forms: Mapping[str, MeasuredForm]
     space: str

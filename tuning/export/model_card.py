@@ -56,14 +56,16 @@ def form_rows(manifest: FullManifest) -> list[list[str]]:
 
 
 def model_card(manifest: FullManifest) -> str:
-    """Return the card of an export: what the model is, its scores, how it was found, and how to
-    load each form.
+    """Return the model card of an export as Markdown.
+
+    The card contains the purpose of the model, its scores, how it was found, and how to load each
+    format.
     """
     return render("tuning.export", "model_card.md", **_context(manifest))
 
 
 def _context(manifest: FullManifest) -> dict[str, Any]:
-    """The values of the template; nothing else reads the manifest."""
+    """Return the values of the template, which does not read the manifest."""
     names = (
         "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
@@ -98,7 +100,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
 
 
 def _front_matter(manifest: FullManifest) -> str:
-    """The front matter as YAML, without the licence, which has a comment."""
+    """Return the front matter as YAML, without the licence, which has a comment."""
     test = manifest.scores[BEST].test
     data_name = _printable(_data_name(manifest))
     metrics = [
@@ -123,20 +125,21 @@ def _front_matter(manifest: FullManifest) -> str:
 
 
 def _data_name(manifest: FullManifest) -> str:
-    """The name of the data; of an absolute path the last part, because a card is copied to other
-    machines.
+    """Return the name of the data.
+
+    Of an absolute path the last part is returned, because a card is copied to other machines.
     """
     path = Path(manifest.data)
     return path.name if path.is_absolute() else manifest.data
 
 
 def _printable(text: str) -> str:
-    """A text without what moves a cursor or turns the direction of writing."""
+    """Return a text without characters that move a cursor or change the writing direction."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _score_rows(manifest: FullManifest) -> list[list[str]]:
-    """A row of text for each model that was evaluated on the test split."""
+    """Return a row of text for each model that was evaluated on the test split."""
     return [
         [name, *(interval_text(*entry.interval(score)) for score in CARD_SCORES)]
         for name, entry in named_entries(manifest).items()
@@ -144,7 +147,7 @@ def _score_rows(manifest: FullManifest) -> list[list[str]]:
 
 
 def _int8(forms: Mapping[str, MeasuredForm]) -> dict[str, str] | None:
-    """The effect of int8 weights on the accuracy, as text; None without that form."""
+    """Return the effect of int8 weights on the accuracy, as text; None without that format."""
     form = forms.get("model_int8.tflite")
     if form is None or form.accuracy is None:
         return None
@@ -156,6 +159,6 @@ def _int8(forms: Mapping[str, MeasuredForm]) -> dict[str, str] | None:
 
 
 def _packages(form: MeasuredForm, versions: dict[str, str]) -> list[str]:
-    """The packages that a form needs, with the versions that its parity was checked with."""
+    """Return the packages that a format needs, with the versions used in its parity check."""
     packages = [PACKAGES[module] for module in form.needs]
     return [f"{package} {versions[package]}" for package in packages]

@@ -1,8 +1,8 @@
-"""An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM: masks become its
-lengths, not a loop over time.
+"""An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM.
 
-Token ids `ids`, int32 (batch, length), padded after the text with 0, to `probabilities`, float32
-(batch, n_classes).
+The lengths of the texts replace the masks, so the graph has no loop over time. The input is the
+token ids `ids`, int32 (batch, length), padded with 0 after the text. The output is `probabilities`,
+float32 (batch, n_classes).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-OPSET, IR_VERSION = 17, 8  # what every onnxruntime from 1.13 on reads
+# onnxruntime 1.13 and later read these versions.
+OPSET, IR_VERSION = 17, 8
 ACTIVATIONS = {
     "linear": None,
     "sigmoid": "Sigmoid",
@@ -26,12 +27,13 @@ IDENTITIES = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.Spatia
 
 
 class Unsupported(Exception):
-    """A layer that this module has no ONNX for."""
+    """The error for a layer for which this module can't write ONNX."""
 
 
 def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
-    """The layers of a model that are one chain from one input to one output, without the input;
-    None if they are not.
+    """Return the layers of a model that is a single chain from one input to one output.
+
+    The input layer is not included. The result is None if the layers are not such a chain.
     """
     if type(model) is keras.Sequential:
         return list(model.layers)
@@ -61,10 +63,11 @@ def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
 def write_graph(
     layers: list[keras.layers.Layer], *, length: int | None, n_classes: int
 ) -> onnx.ModelProto:
-    """The graph of a chain of layers, for ids of `length` columns, or of any number of them.
+    """Return the graph of a chain of layers for ids with `length` columns; None means any number of
+    columns.
 
     Raises:
-        Unsupported: a layer, or a layer's option, that is not among those written here.
+        Unsupported: if this module can't write a layer or an option of a layer.
     """
     graph = _Graph()
     for layer in layers:
@@ -93,8 +96,10 @@ def write_graph(
 
 
 class _Graph:
-    """Nodes and constants so far; `value` names what the last layer gave: a sequence (length,
-    batch, width), or rows (batch, width).
+    """The nodes and constants of a graph that is being written.
+
+    `value` names the output of the last layer: a sequence (length, batch, width), or rows (batch,
+    width).
     """
 
     def __init__(self) -> None:
@@ -103,13 +108,15 @@ class _Graph:
         self.value: str | None = None
         self.is_sequence = True
         self.width = 0
-        self.lengths = ""  # of the texts, int32 (batch,); empty where nothing is masked
-        self.mask = ""  # float32 (length, batch, 1)
+        # Name of the lengths of the texts, int32 (batch,). It is empty if nothing is masked.
+        self.lengths = ""
+        # Name of the mask, float32 (length, batch, 1).
+        self.mask = ""
 
     def node(
         self, kind: str, inputs: list[str], *, outputs: tuple[str, ...] = (), **attributes: Any
     ) -> str:
-        """Add a node; returns the name of its first output."""
+        """Add a node, and return the name of its first output."""
         names = outputs or (f"{kind.lower()}_{len(self.nodes)}",)
         self.nodes.append(
             helper.make_node(kind, inputs, names, name=f"{kind}_{len(self.nodes)}", **attributes)
@@ -165,9 +172,8 @@ class _Graph:
         self.value, self.is_sequence = last, layer.return_sequences
         if layer.return_sequences:
             self.value = self.node("Squeeze", [every, self.axes(1)])
-            if (
-                self.mask and not layer.zero_output_for_mask
-            ):  # Keras repeats the last output where the text has ended
+            # Keras repeats the last output after the end of the text.
+            if self.mask and not layer.zero_output_for_mask:
                 here = self.node("Cast", [self.mask], to=onnx.TensorProto.BOOL)
                 self.value = self.node("Where", [here, self.value, last])
 
@@ -193,8 +199,10 @@ class _Graph:
             )
 
     def _run(self, layers: list[keras.layers.LSTM], direction: str) -> tuple[str, str]:
-        """ONNX's LSTM: every output (length, directions, batch, units), and the last of each
-        direction (directions, batch, units).
+        """Add ONNX's LSTM, and return the names of its outputs.
+
+        The first contains every output (length, directions, batch, units), and the second the last
+        output of each direction (directions, batch, units).
         """
         for layer in layers:
             plain = (
@@ -253,8 +261,9 @@ class _Graph:
 
 
 def _gates(layer: keras.layers.LSTM) -> tuple[Any, Any, Any]:
-    """Kernel (4 units, inputs), recurrent kernel (4 units, units) and bias (8 units) in ONNX's
-    order of gates; Keras' is i, f, c, o.
+    """Return a layer's weights in ONNX's order of gates; the order of Keras is i, f, c, o.
+
+    The shapes are kernel (4 units, inputs), recurrent kernel (4 units, units) and bias (8 units).
     """
     cell = layer.cell
 

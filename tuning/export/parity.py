@@ -1,9 +1,9 @@
-"""Prove a form of an export: loaded in a fresh process that has its runtime alone, it gives the
-trained model's probabilities.
+"""The parity check of a format: a new process that has only the format's runtime loads the format,
+and its probabilities are compared with the probabilities of the trained model.
 
-`python -m tuning.export.parity FOLDER FORM` is that process. It reads texts, and how they
-become the model's input, from standard input. It writes as JSON the probabilities of the texts, in
-one batch and each text alone, and what loading and answering took.
+The new process runs `python -m tuning.export.parity FOLDER FORM`. It reads the texts, and how they
+become the model's input, from standard input. It writes JSON to standard output: the probabilities
+of the texts, in one batch and each text alone, and the time and memory of loading and predicting.
 """
 
 from __future__ import annotations
@@ -29,16 +29,22 @@ from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS
 
 RUNTIMES = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert")
-TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")  # what no form may need
-MAX_SECONDS = 900  # of a proof; the slowest form that was seen, on a busy machine, took a minute
-N_CALLS, N_WARM_UP_CALLS = 30, 3  # of a single text
+# Packages that no format may need.
+TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")
+# Maximum seconds of a parity check. The slowest that was measured, on a busy machine, took a
+# minute.
+MAX_SECONDS = 900
+# Numbers of predictions of a single text.
+N_CALLS, N_WARM_UP_CALLS = 30, 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """What a fresh process measured of a form: the largest difference to the trained model's
-    probabilities, the time of the first answer (with the import of the runtime) and of one text,
-    the texts a second of one batch, and the memory.
+    """The measurements of a format in a new process.
+
+    They are the largest difference from the trained model's probabilities, the time of the first
+    prediction (including the import of the runtime), the time of a single text, the number of texts
+    per second in one batch, and the memory.
     """
 
     max_difference: float
@@ -51,13 +57,15 @@ class Measurements:
 def prove(
     folder: Path, form: str, *, inputs: ModelInput, texts: list[str], expected: Array
 ) -> tuple[Array, Measurements]:
-    """A form's probabilities of the texts, and its measurements.
+    """Return a format's probabilities for the texts, float64 (n_texts, n_classes), and its
+    measurements.
 
-    Every text is given in one batch with all others, and alone: a model that reads the padding may
-    answer differently.
+    Every text is predicted in one batch with all others, and alone, because the predictions of a
+    model that reads the padding may differ between the two.
 
     Raises:
-        ExportError: the form can't be loaded, or differs by more than its tolerance.
+        ExportError: if the format can't be loaded, or if a probability differs from `expected` by
+            more than the format's tolerance.
     """
     request = {"input": unstructure(inputs), "n_classes": expected.shape[1], "texts": texts}
     answer = _ask(folder, form, json.dumps(request), n_texts=len(texts))
@@ -65,7 +73,8 @@ def prove(
     tolerance = FORMS[form].tolerance
     largest = 0.0
     for given, answers in (("in a batch", found), ("alone", alone)):
-        both_nan = np.isnan(answers) & np.isnan(expected)  # a model's own NaN, carried faithfully
+        # If the trained model gives NaN, the format must give NaN.
+        both_nan = np.isnan(answers) & np.isnan(expected)
         differences = np.where(both_nan, 0.0, np.abs(answers - expected))
         difference = float(differences.max())
         if np.isnan(difference) or (tolerance is not None and difference > tolerance):
@@ -80,7 +89,7 @@ def prove(
 
 
 def _ask(folder: Path, form: str, request: str, *, n_texts: int) -> Any:
-    """The answer of the fresh process."""
+    """Return the JSON document that the new process writes."""
     command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), form]
     root = str(Path(__file__).resolve().parents[2])
     env = {
@@ -108,10 +117,11 @@ def _ask(folder: Path, form: str, request: str, *, n_texts: int) -> Any:
 
 
 def main(folder: str, form: str) -> None:
-    """The fresh process's body."""
+    """Run the parity check in the new process."""
     for module in (*RUNTIMES, *TRAINING):
         if module not in FORMS[form].needs:
-            sys.modules[module] = None  # type: ignore[assignment]  # importing it raises ImportError
+            # Importing such a module raises ImportError.
+            sys.modules[module] = None  # type: ignore[assignment]
     request = json.load(sys.stdin)
     texts = request["texts"]
     started = time.perf_counter()
@@ -128,7 +138,8 @@ def main(folder: str, form: str) -> None:
     calls = []
     for number in range(N_WARM_UP_CALLS + N_CALLS):
         began = time.perf_counter()
-        probabilities([texts[-1 - number % len(texts)]])  # the last are reviews, not hostile texts
+        # The last texts are reviews; the first are the hostile texts.
+        probabilities([texts[-1 - number % len(texts)]])
         calls.append(time.perf_counter() - began)
     began = time.perf_counter()
     found = probabilities(texts)

@@ -1,4 +1,4 @@
-"""Trains the best configuration and the baseline again, on train and validation splits together."""
+"""Retraining of the best configuration and the baseline on the train and validation splits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TICK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Trained:
-    """One configuration retrained on train + validation."""
+    """A configuration that was retrained on the train and validation splits."""
 
     trial: FrozenTrial
     values: Values
@@ -56,7 +56,7 @@ class Trained:
         )
 
     def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
-        """Its scores on the test split, with its value in the search."""
+        """Return the model's scores on the test split, and the trial's value in the search."""
         name = f"validation_{summary.metric.removeprefix('val_')}"
         validation: dict[str, Any] = {name: value_of(self.trial)}
         return ModelScores(
@@ -78,14 +78,15 @@ def retrain(
     log_path: Path,
     progress: Progress | None = None,
 ) -> list[Trained]:
-    """Train the configurations of trials on train + validation, each for its best number of
-    epochs, side by side in a worker each.
+    """Retrain the configurations of trials on the train and validation splits.
 
-    A hypermodel with its own `fit` may train another number of epochs, which is then kept.
+    Each is trained for the trial's best number of epochs, in a worker of its own; all are trained
+    at the same time. A hypermodel with its own `fit` may train another number of epochs, which is
+    accepted.
 
     Raises:
-        ExportError: a training failed, or fewer or more epochs were trained.
-        SpaceBug: the search space's code raised.
+        ExportError: if a training failed, or if the number of trained epochs is wrong.
+        SpaceBug: if the search space's code raised an error.
     """
     known = [item.name for item in space.hyperparameters]
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +121,7 @@ def retrain(
 
 
 def _request(trial: FrozenTrial, config: StudyConfig, request: Train, *, weights: Path) -> Train:
-    """A request to train on train + validation for the trial's best number of epochs."""
+    """Return a request to train on both splits for the trial's best number of epochs."""
     job = replace(
         request.job,
         train=replace(config.train, epochs=int(trial.user_attrs["best_epoch"])),

@@ -1,5 +1,5 @@
-"""Exports of a study, one after another: `best/` is the newest, `best.N/` the earlier ones, of
-which the last few are kept.
+"""The folders of a study's exports: `best/` is the newest export, and `best.N/` are the last few
+earlier exports.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from tuning.errors import ExportError, StorageError
 from tuning.inference.manifest import CARD, MANIFEST, read_manifest, verify
 from tuning.results import StudyDir, translated
 
-N_KEPT = 2  # earlier exports: some ten MB each
+# Maximum number of earlier exports that are kept. An export takes about ten MB.
+N_KEPT = 2
 
 
 def next_number(best: Path) -> int:
-    """The number of the next export of a study, from 1."""
+    """Return the number of the next export of a study. The first number is 1."""
     current = 0
-    with contextlib.suppress(ExportError):  # missing, of an earlier version, or changed
+    # The manifest may be missing, changed, or of an earlier version.
+    with contextlib.suppress(ExportError):
         current = read_manifest(best).export_number or 0
-    stands = int(best.exists())  # it will move to the number before the next, which must be free
+    # The export in `best/` will move to the number before the next one, which must be free.
+    stands = int(best.exists())
     return 1 + max(current, stands, *(number + stands for number in earlier(best)), 0)
 
 
 def earlier(best: Path) -> dict[int, Path]:
-    """The earlier exports of a study by their numbers, the newest first."""
+    """Return the folders of a study's earlier exports by their numbers, the newest first."""
     found = {
         int(path.suffix[1:]): path
         for path in best.parent.glob(f"{best.name}.*")
@@ -37,13 +40,14 @@ def earlier(best: Path) -> dict[int, Path]:
 
 
 def publish(temporary: Path, best: Path, *, number: int) -> None:
-    """Put a finished export of this number in its place; the one that stood there is kept beside
-    it, the oldest go.
+    """Move a finished export with this number to `best/`.
 
-    Two renames: a process that is killed between them leaves both folders whole, for `recover`.
+    The export that was in `best/` becomes an earlier export. Of the earlier exports the newest
+    `N_KEPT` are kept. The function renames two folders; if the process is killed between the two
+    renames, both folders are complete, and `recover` makes the second rename.
 
     Raises:
-        StorageError: the folder is read-only; the export that stood there still does.
+        StorageError: if the folder is read-only. The export in `best/` is then unchanged.
     """
     old = best.with_name(f"{best.name}.{number - 1}")
     with translated(best):
@@ -62,8 +66,8 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
 
 
 def recover(best: Path) -> None:
-    """Finish what a killed `publish` began: where there is no `best/`, the finished export that
-    should stand there takes its place.
+    """Complete a `publish` that was killed: if there is no `best/`, the newest finished export is
+    renamed to `best/`.
     """
     if best.exists():
         return
@@ -75,7 +79,9 @@ def recover(best: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a finished export, every file but the card as it was written."""
+    """Return whether a folder contains a finished export whose files, except the model card, are
+    unchanged.
+    """
     if not (folder / MANIFEST).is_file():
         return False
     try:
@@ -87,12 +93,13 @@ def is_whole(folder: Path) -> bool:
 
 
 def newest(folder: StudyDir) -> Path:
-    """The folder of a study's newest finished export; whether there is one is for `read_manifest`
-    to say.
+    """Return the folder of a study's newest finished export.
+
+    The folder may be missing; `read_manifest` then raises an error.
     """
     if not folder.best_dir.exists() and folder.path.is_dir():
-        # else one is being written now, or the folder takes nothing, and what it holds is all there
-        # is
+        # If the lock is held, an export is being written now. If the folder is read-only, nothing
+        # can be renamed. In both cases the folder stays as it is.
         with (
             contextlib.suppress(Timeout, OSError, StorageError),
             FileLock(folder.export_lock_path).acquire(timeout=0),

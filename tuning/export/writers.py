@@ -1,5 +1,5 @@
-"""Write a trained model in each form: Keras, SavedModel, `.h5`, ONNX, LiteRT. Whether a file is the
-model is for `parity` to say.
+"""Write a trained model in each format: Keras, SavedModel, `.h5`, ONNX, LiteRT. The module `parity`
+checks the written files.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from tuning.training.architecture import as_graph, ignores_padding
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model, and what its exports are written from.
+    """A trained model, and the values from which its exports are written.
 
-    `words`: those of ids 2, 3, …; `truncating`: the end of a long text that is dropped.
+    `words` are the words of the ids 2, 3, …. `truncating` names the end of a long text that is
+    dropped ("pre" or "post").
     """
 
     model: keras.Model
@@ -36,23 +37,24 @@ class Source:
 
     @cached_property
     def graph(self) -> keras.Model:
-        """The model's layers as a functional model without the optimizer, or a subclassed model
-        that Keras can't trace as it is.
+        """The model's layers as a functional model without the optimizer.
+
+        A subclassed model that Keras can't trace is returned unchanged.
         """
         return as_graph(self.model, sequence_length=self.sequence_length)
 
     def probabilities(self, output: tf.Tensor) -> tf.Tensor:
-        """The model's output as one column a class."""
+        """Return the model's output with a column for each class, of shape (batch, n_classes)."""
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
         return tf.concat([1 - output, output], axis=1) if alone else output
 
 
 def write_form(form: str, source: Source, path: Path) -> None:
-    """Write one form.
+    """Write a model in one format. `form` is a key of `FORMS`.
 
     Raises:
-        ExportError: the form has no way to say what the model does.
-        OSError: the disk is full or read-only.
+        ExportError: if the format can't represent the model.
+        OSError: if the disk is full or read-only.
     """
     writers: dict[str, Callable[[Source, Path], None]] = {
         "keras": lambda source, path: raw_text_model(source).save(path),
@@ -66,16 +68,14 @@ def write_form(form: str, source: Source, path: Path) -> None:
     }
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Keras calls .h5 a legacy form; it is here because the notebook uses it
+            # Keras warns that `.h5` is a legacy format. The notebook uses this format.
+            warnings.simplefilter("ignore")
             writers[form](source, path)
     except OSError:
         raise
-    except Exception as error:  # each writer has its own
-        if form == "saved_model" and isinstance(
-            error, tf.errors.OpError
-        ):  # TensorFlow's own words for a full disk
+    except Exception as error:  # Every writer raises errors of its own classes.
+        # TensorFlow raises this error for a full disk.
+        if form == "saved_model" and isinstance(error, tf.errors.OpError):
             raise OSError(error.message) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
@@ -84,8 +84,10 @@ def write_form(form: str, source: Source, path: Path) -> None:
 
 
 def raw_text_model(source: Source) -> keras.Model:
-    """The model with `TextVectorization` before it: strings (batch,) in, its own output out. Stock
-    Keras parts only.
+    """Return the model with a `TextVectorization` layer before it, made of Keras' own layers and
+    operations.
+
+    The input is strings of shape (batch,). The output is the output of the model.
     """
     text = keras.Input((), dtype="string", name="text")
     cut = source.sequence_length if source.truncating == "post" else None
@@ -98,8 +100,10 @@ def raw_text_model(source: Source) -> keras.Model:
 
 
 def _keep_end(ids: Any, sequence_length: int) -> Any:
-    """The last `sequence_length` ids of each row's text, padded after it; 0 stands nowhere but in
-    the padding.
+    """Return the last `sequence_length` ids of each row, int32 (batch, sequence_length), padded
+    with 0 after the text.
+
+    The id 0 must occur in the padding only.
     """
     ops = keras.ops
     ids = ops.pad(ids, [[0, 0], [0, sequence_length]])
@@ -110,10 +114,10 @@ def _keep_end(ids: Any, sequence_length: int) -> Any:
 
 
 def _write_saved_model(source: Source, path: Path) -> None:
-    """Two signatures over strings `text` (batch,).
+    """Write a SavedModel with two signatures, whose input `text` is strings of shape (batch,).
 
-    `serving_default` gives `probabilities` (batch, n_classes); `classify` gives `label`, a string,
-    and its `probability` (batch,).
+    `serving_default` returns `probabilities` (batch, n_classes). `classify` returns `label`, a
+    string, and its `probability`, both of shape (batch,).
     """
     raw, names = raw_text_model(source), tf.constant(source.class_names)
 
@@ -137,8 +141,8 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
 
 def _write_h5(source: Source, path: Path) -> None:
-    """A chain of layers as a `Sequential`: Keras 3.15 writes a functional model's mask as an
-    operation that it can't read from `.h5`.
+    """Write `.h5`. A chain of layers is written as a `Sequential`, because Keras 3.15 writes the
+    mask of a functional model as an operation that it can't read from `.h5`.
     """
     layers, model = chain(source.graph), source.graph
     if layers is not None:
@@ -148,8 +152,8 @@ def _write_h5(source: Source, path: Path) -> None:
 
 
 def _write_onnx(source: Source, path: Path) -> None:
-    """This project's own graph where the layers are a chain that it knows; else tf2onnx's, whose
-    masks are loops over time.
+    """Write ONNX: this project's own graph if the layers are a chain of supported layers, otherwise
+    the graph of tf2onnx, which computes masks in loops over time.
     """
     length = None if ignores_padding(source.model) else source.sequence_length
     try:
@@ -168,8 +172,8 @@ def _write_onnx(source: Source, path: Path) -> None:
 
 
 def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> None:
-    """One text at a time, of a fixed length: with any other shape LiteRT asks for TensorFlow's own
-    operations, which it does not have.
+    """Write LiteRT for one text of a fixed length at a time. With any other shape the conversion
+    needs TensorFlow's own operations, which LiteRT does not have.
     """
     ids = tf.TensorSpec((1, source.sequence_length), tf.int32, name="ids")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -185,7 +189,7 @@ def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> No
 
 
 def _served(source: Source, ids: tf.TensorSpec) -> Any:
-    """Token ids to `probabilities`, traced."""
+    """Return a traced function from token ids to `probabilities`."""
     return tf.function(
         lambda ids: {"probabilities": source.probabilities(source.graph(ids, training=False))},
         input_signature=[ids],

@@ -1,5 +1,5 @@
-"""Reading an export: its manifest, its runtimes, labels for texts and files. No Optuna, no
-KerasTuner.
+"""Reading an export: its manifest, its runtimes, and labels for texts and files. The package
+imports neither Optuna nor KerasTuner.
 
 Imports data, evaluation and the modules directly in `tuning`.
 """

@@ -1,5 +1,5 @@
-"""Label the rows of files of any size: a chunk at a time through the model, each chunk written
-before the next is read.
+"""Label the rows of files of any size. The rows are read in chunks, and the predictions of a chunk
+are written before the next chunk is read.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from tuning.errors import DataError, StorageError
 from tuning.inference.load import Prediction, Probabilities
 from tuning.results import json_line, no_formula
 
-CHUNK_ROWS, CHUNK_CHARACTERS = (
-    4_096,
-    8_000_000,
-)  # of a chunk; what it takes in memory does not grow with the file
+# Maximum size of a chunk, so that the memory does not grow with the file.
+CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
 HEADER = ("file", "row", "label", "probability", "problem")
 
 Labelled = list[tuple[Row, Prediction | None]]
-"""The rows of a chunk; None for one that can't be labelled, which its `problem` explains."""
+"""The rows of a chunk with their predictions. A row without a prediction has a `problem`."""
 
 
 @dataclass
 class Counts:
-    """What was written so far: rows by label, and the rows with a problem, the first of them by
-    name.
+    """The numbers of the rows that were written: rows by label, and rows with a problem.
+
+    `first_problem` names the first row with a problem.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -45,7 +44,7 @@ class Counts:
         return self.labels.total() + self.n_problems
 
     def add(self, chunk: Labelled) -> None:
-        """Count a chunk."""
+        """Add the rows of a chunk to the numbers."""
         for row, prediction in chunk:
             if prediction is not None:
                 self.labels[prediction.label] += 1
@@ -59,10 +58,10 @@ class Counts:
 def label(
     rows: Iterable[Row], probabilities: Probabilities, class_names: Sequence[str]
 ) -> Iterator[Labelled]:
-    """The rows with their predictions, chunk by chunk, in their order.
+    """Yield the rows with their predictions, chunk by chunk, in the order of the rows.
 
-    A chunk goes through the model sorted by length, so that a batch is padded to texts of its own
-    length.
+    The texts of a chunk are sorted by length for the model, so that a batch contains texts of about
+    the same length and little padding.
     """
     for chunk in chunks(rows):
         order = sorted(
@@ -82,7 +81,7 @@ def label(
 
 
 def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows in their order, at most `CHUNK_ROWS` and about `CHUNK_CHARACTERS` together."""
+    """Yield rows in their order, at most `CHUNK_ROWS` and about `CHUNK_CHARACTERS` in a chunk."""
     chunk: list[Row] = []
     n_characters = 0
     for row in rows:
@@ -98,8 +97,10 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def write_csv_rows(
     labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a line a row: file, row, label, probability, problem. A cell that looks like a formula
-    gets an apostrophe before it.
+    """Write a CSV line for each row: file, row, label, probability, problem. Return the numbers of
+    rows.
+
+    An apostrophe precedes the text of a cell that a spreadsheet would read as a formula.
     """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
@@ -114,7 +115,9 @@ def write_csv_rows(
 def write_json_rows(
     labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a JSON object a row: its file and number, then label, probability and text, or the
+    """Write a JSON object for each row. Return the numbers of rows.
+
+    The object contains the file and the row number, then label, probability and text, or the
     problem.
     """
 
@@ -145,11 +148,12 @@ def _write(
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that is there only when it is whole: another name of its own, renamed at the end,
-    removed where that is not reached.
+    """Open a text file that appears at `path` only when it is complete.
+
+    The text is written to a temporary file, which is renamed at the end, or removed after an error.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: if the file can't be written.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -166,8 +170,9 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
 
 
 def default_output(pattern: str) -> Path:
-    """Where predictions go if nobody says: into this folder, since data often lie where nothing may
-    be written.
+    """Return the default path of the predictions, in the working directory.
+
+    The folder of the data is not used, because it is often read-only.
     """
     path = Path(pattern)
     stem = path.name.removesuffix(".gz").rpartition(".")[0] if path.is_file() else ""
@@ -175,10 +180,10 @@ def default_output(pattern: str) -> Path:
 
 
 def check_output(output: Path | None, pattern: str) -> None:
-    """Refuse to write over what is read.
+    """Check that the output does not replace a file that is read.
 
     Raises:
-        DataError: the output is one of the files of the pattern.
+        DataError: if the output is one of the files of the pattern.
     """
     if (
         output is not None
@@ -191,7 +196,7 @@ def check_output(output: Path | None, pattern: str) -> None:
 
 
 def sentence(counts: Counts) -> str:
-    """What became of the rows."""
+    """Return a sentence with the numbers of rows, labels and problems."""
     labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.labels.items()))
     problems = (
         f", {counts.n_problems:,} with a problem, the first: {counts.first_problem}"

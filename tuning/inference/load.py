@@ -1,5 +1,5 @@
-"""Load an export and classify texts; knows neither Optuna nor KerasTuner, and TensorFlow only where
-the form needs it.
+"""Load an export and classify texts. The module imports neither Optuna nor KerasTuner, and
+TensorFlow only if the format needs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Probabilities = Callable[[Sequence[str]], Array]
 
 @dataclass(frozen=True)
 class Prediction:
-    """One text's class and the probability of that class."""
+    """The predicted class of a text, and the probability of that class."""
 
     text: str
     label: str
@@ -36,14 +36,15 @@ def load(
     manifest: Manifest | None = None,
     n_threads: int | None = None,
 ) -> Probabilities:
-    """A function from texts to class probabilities, float64 array (n_texts, n_classes).
+    """Return a function from texts to class probabilities, float64 (n_texts, n_classes).
 
-    `form` is a key of `FORMS`; `n_threads` is for ONNX and LiteRT, by default all cores.
+    `form` is a key of `FORMS`. `n_threads` is the number of threads of ONNX and LiteRT, by default
+    the number of cores.
 
     Raises:
-        ExportError: the form is not in the export, was changed since it was written, or can't be
-            loaded.
-        ArgumentError: an unknown form.
+        ExportError: if the format is not in the export, was changed after it was written, or can't
+            be loaded.
+        ArgumentError: if `form` is not a key of `FORMS`.
     """
     if form not in FORMS:
         raise ArgumentError(f"form must be one of {', '.join(FORMS)}; received {form!r}.")
@@ -62,10 +63,10 @@ def load(
 def load_unverified(
     folder: Path, form: str, *, inputs: ModelInput, n_classes: int, n_threads: int | None = None
 ) -> Probabilities:
-    """The function of `load` for a folder that has no manifest yet.
+    """Return the function that `load` returns, for a folder that has no manifest yet.
 
     Raises:
-        ExportError: the form can't be loaded.
+        ExportError: if the format can't be loaded.
     """
     run = load_form(folder, form, inputs=inputs, n_threads=n_threads)
 
@@ -83,19 +84,20 @@ def load_unverified(
 
 
 def fastest_form(paths: Collection[str]) -> str:
-    """The form to predict with, of an export's forms at these paths: ONNX, which loads in less than
-    a second, else Keras, else the SavedModel.
+    """Return the format to predict with, of the formats at these paths of an export.
+
+    The order is ONNX, which loads in less than a second, then Keras, then the SavedModel.
     """
     known = [name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in paths]
     return known[0] if known else "keras"
 
 
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
-    """Label texts with the exported model.
+    """Yield the prediction of the exported model for each text.
 
     Raises:
-        ExportError: the export is missing, unfinished or can't be loaded, or its model gives NaN
-            for a text.
+        ExportError: if the export is missing, unfinished or can't be loaded, or if the model gives
+            NaN for a text.
     """
     import pandas as pd
 

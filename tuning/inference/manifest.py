@@ -1,5 +1,5 @@
-"""`export.json`: what an export is, and the size and SHA-256 of each of its files. It is written
-last: where it is, the export is whole.
+"""`export.json`: the manifest of an export, with the size and SHA-256 of each of its files. The
+manifest is written last, so an export that has a manifest is complete.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from pathlib import Path
 from tuning.documents import read
 from tuning.errors import ExportError, StorageError
 
-CARD = "README.md"  # the only file that is the user's to change
-MANIFEST, MANIFEST_VERSION = "export.json", 2  # 2: with the files' sizes and digests
+# The only file that users may change.
+CARD = "README.md"
+# Version 2 added the sizes and digests of the files.
+MANIFEST, MANIFEST_VERSION = "export.json", 2
 REMEDY = "Type `make export-best` to write the export again."
 _BLOCK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInput:
-    """How texts become a model's input: the rows of its vocabulary, the number of tokens, and the
-    end of a longer text that is dropped ("pre" or "post").
+    """How texts become a model's input: the number of rows of its vocabulary, the number of tokens,
+    and the end of a longer text that is dropped ("pre" or "post").
     """
 
     vocab_size: int
@@ -31,8 +33,8 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedForm:
-    """A form of an exported model: its name in `FORMS`, what it takes, the modules that it needs,
-    and its size.
+    """A format of an exported model: its name in `FORMS`, the kind of its input, the modules that
+    it needs, and its size in bytes.
     """
 
     form: str
@@ -43,7 +45,7 @@ class ExportedForm:
 
 @dataclass(frozen=True, kw_only=True)
 class FileDigest:
-    """Size and SHA-256 of a file."""
+    """The size and the SHA-256 of a file."""
 
     bytes: int
     sha256: str
@@ -51,10 +53,11 @@ class FileDigest:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What predicting and serving read of `export.json`.
+    """The part of `export.json` that is read for predictions and by the server.
 
-    `forms`: the exported forms by their paths; `left_out`: why a path was not exported; `files`:
-    the files below the export's folder. The fields with a default are for people.
+    `forms` are the exported formats by their paths. `left_out` contains the reason for each path
+    that was not exported. `files` are the files below the export's folder. The fields with a
+    default are information for users.
     """
 
     class_names: list[str]
@@ -76,10 +79,11 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a finished export.
+    """Return the manifest of a finished export.
 
     Raises:
-        ExportError: missing, unfinished, of another schema version, or not what this program wrote.
+        ExportError: if the manifest is missing, has another schema version, or is not as this
+            program wrote it.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -94,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def digests(folder: Path) -> dict[str, FileDigest]:
-    """Size and SHA-256 of every file of an export but its manifest, by the path below
+    """Return the size and SHA-256 of every file of an export except its manifest, by the path below
     the folder.
     """
     paths = sorted(
@@ -109,11 +113,13 @@ def digests(folder: Path) -> dict[str, FileDigest]:
 
 
 def verify(folder: Path, manifest: Manifest, names: Collection[str] | None = None) -> None:
-    """Check that files, or all below the folders, of these names are those that were written; all
-    files without names.
+    """Check that files of an export are as they were written.
+
+    `names` are names of files, and of folders whose files are checked; by default all files are
+    checked.
 
     Raises:
-        ExportError: one is missing or was changed.
+        ExportError: if a file is missing or was changed.
     """
     for one in names or ():
         if not any(name == one or name.startswith(f"{one}/") for name in manifest.files):

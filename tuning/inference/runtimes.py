@@ -1,6 +1,4 @@
-"""Load each form of an export with its own runtime, and nothing else: ONNX and LiteRT need no
-TensorFlow.
-"""
+"""Load each format of an export with its own runtime only: ONNX and LiteRT need no TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,10 +24,11 @@ Outputs = Callable[[Sequence[str]], Any]
 
 @dataclass(frozen=True)
 class Form:
-    """One form of an exported model.
+    """A format of an exported model.
 
-    `path` is its file or folder in the export; `tolerance`: how far its probabilities may be from
-    the trained model's, None where its change of accuracy is stated instead.
+    `path` is its file or folder in the export. `tolerance` is the maximum difference between its
+    probabilities and the trained model's probabilities; None if the manifest contains its change of
+    accuracy instead.
     """
 
     path: str
@@ -51,12 +50,12 @@ FORMS = {
 def load_form(
     folder: Path, form: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
-    """A function from texts to the model's own output.
+    """Return a function from texts to the raw output of the model.
 
-    `n_threads` is for ONNX and LiteRT; by default all cores.
+    `n_threads` is the number of threads of ONNX and LiteRT, by default the number of cores.
 
     Raises:
-        ExportError: the runtime is not installed, or can't load the form.
+        ExportError: if the runtime is not installed, or can't load the format.
     """
     path = folder / FORMS[form].path
     if form == "keras":
@@ -74,7 +73,7 @@ def load_form(
 
 
 class Tokenizer:
-    """The export's own tokeniser, for batches."""
+    """The tokeniser of an export, for batches of texts."""
 
     def __init__(self, vocabulary: Path, inputs: ModelInput) -> None:
         self.sequence_length = inputs.sequence_length
@@ -89,7 +88,7 @@ class Tokenizer:
         )
 
     def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
-        """Ids int32 (n_texts, length); without a length they are padded to the longest text."""
+        """Return ids, int32 (n_texts, length); None means the length of the longest text."""
         rows = [self._encode(text) for text in texts]
         width = length or max(1, *map(len, rows))
         return np.array([padded(row, width) for row in rows], dtype=np.int32)
@@ -109,9 +108,8 @@ def _load_saved_model(path: Path) -> Outputs:
 
 
 def _strings(tf: Any, texts: Sequence[str]) -> Any:
-    return tf.constant(
-        [text.encode("utf-8", "replace") for text in texts]
-    )  # TensorFlow takes no lone surrogate
+    # TensorFlow accepts no lone surrogates.
+    return tf.constant([text.encode("utf-8", "replace") for text in texts])
 
 
 def _load_h5(path: Path, tokenizer: Tokenizer) -> Outputs:
@@ -131,9 +129,8 @@ def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outpu
         lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path
     )
     (ids,) = session.get_inputs()
-    length = (
-        ids.shape[1] if isinstance(ids.shape[1], int) else None
-    )  # a name, where padding changes nothing
+    # The dimension is a name if the padding does not change the output.
+    length = ids.shape[1] if isinstance(ids.shape[1], int) else None
     return lambda texts: session.run(None, {ids.name: tokenizer.batch(texts, length=length)})[0]
 
 
@@ -144,9 +141,8 @@ def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Out
 
     def run(texts: Sequence[str]) -> Any:
         rows = tokenizer.batch(texts, length=tokenizer.sequence_length)
-        return np.concatenate(
-            [call(ids=row[None])["probabilities"] for row in rows]
-        )  # its shape is fixed: one text
+        # The input has the fixed shape of one text.
+        return np.concatenate([call(ids=row[None])["probabilities"] for row in rows])
 
     return run
 
@@ -164,7 +160,7 @@ def _runtime(module: str) -> Any:
 def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
     try:
         return load_it()
-    except Exception as error:  # each runtime has its own, down to Exception itself in onnxruntime
+    except Exception as error:  # The runtimes raise different errors; onnxruntime's is Exception.
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"{path} must be a model of this export; loading it gave: {first}"
