@@ -24,7 +24,7 @@ from tuning.study.summary import Summary
 from tuning.study.trials import value_of, values_of
 from tuning.training import fit, prediction
 from tuning.training.result import Answer, FitResult
-from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.limits import TrialLimits, with_memory
 from tuning.workers.messages import (
     Ending,
@@ -36,8 +36,6 @@ from tuning.workers.messages import (
 )
 from tuning.workers.pool import Pool
 from tuning.workers.worker import raise_error
-
-TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,18 +86,16 @@ def retrain(
         ExportError: if a training failed, or if the number of trained epochs is wrong.
         SpaceBug: if the search space's code raised an error.
     """
-    known = [item.name for item in space.hyperparameters]
     with tempfile.TemporaryDirectory() as folder:
         requests = [
             _request(
                 trial,
-                config,
                 train_request(
                     config,
                     values_of(trial, space),
+                    space=space,
                     space_path=space_path,
                     corpus=corpus,
-                    known=known,
                 ),
                 weights=Path(folder) / f"{trial.number}.npz",
             )
@@ -120,12 +116,11 @@ def retrain(
     return trained
 
 
-def _request(trial: FrozenTrial, config: StudyConfig, request: Train, *, weights: Path) -> Train:
+def _request(trial: FrozenTrial, request: Train, *, weights: Path) -> Train:
     """Return a request to train on both splits for the trial's best number of epochs."""
     job = replace(
         request.job,
-        train=replace(config.train, epochs=int(trial.user_attrs["best_epoch"])),
-        measure_latency=False,
+        train=replace(request.job.train, epochs=int(trial.user_attrs["best_epoch"])),
         with_validation=True,
         weights=str(weights),
     )

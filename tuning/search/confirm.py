@@ -19,7 +19,6 @@ from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.finalists import DEFAULT_TERMS, Terms, begin
-from tuning.search.loop import TICK_SECONDS
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
@@ -30,7 +29,7 @@ from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import busy_seconds
 from tuning.training.result import Answer, FitResult
-from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import (
     Ending,
     EpochEnded,
@@ -209,7 +208,7 @@ class _Repeats:
     def _request(self, repeat: _Repeat) -> Train:
         finalist = self._finalist(repeat)
         request = self._session.train_request(finalist.values)
-        job = replace(request.job, seed=repeat.seed, measure_latency=False)
+        job = replace(request.job, seed=repeat.seed)
         if self._is_fresh(repeat):
             epochs = finalist.epochs
             job = replace(job, train=replace(job.train, epochs=epochs, patience=epochs))

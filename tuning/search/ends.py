@@ -69,20 +69,29 @@ class TrialEnds:
         self, opened: OpenTrial, write: Callable[[], None], *, event: str, has_value: bool = True
     ) -> None:
         """End an open trial; every end goes through here. `write` tells the study."""
-        try:
-            write()
-        except UpdateFinishedTrialError:
-            self.finished_elsewhere(opened)
+        if not self.write(opened, write):
             return
         self._open.close(opened, has_value=has_value)
         if event:
             self._notify(event)
         self.settle_duplicates(opened.number)
 
+    def write(self, opened: OpenTrial, write: Callable[[], None]) -> bool:
+        """Write to the study; return False, and forget the trial, if another program has finished
+        it.
+        """
+        try:
+            write()
+        except UpdateFinishedTrialError:
+            self.finished_elsewhere(opened)
+            return False
+        return True
+
     def finished_elsewhere(self, opened: OpenTrial) -> None:
         """Forget a trial that another program has finished: the Dashboard, or a coordinator that
         counted this one as dead.
         """
+        opened.stop = StopReason.FINISHED_ELSEWHERE
         self._open.close(opened, has_value=False)
         self._notify(
             f"trial {opened.number} has been finished by another program; the result of this one"
@@ -134,10 +143,7 @@ class TrialEnds:
             self._close(opened, partial(self._writer.complete, opened, result), event=event)
 
     def _pause(self, opened: OpenTrial, result: FitResult) -> None:
-        try:
-            self._writer.pause(opened, result)
-        except UpdateFinishedTrialError:
-            self.finished_elsewhere(opened)
+        if not self.write(opened, partial(self._writer.pause, opened, result)):
             return
         self._open.paused[opened.number] = opened
         self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs}")

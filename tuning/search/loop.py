@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
 
@@ -24,13 +26,12 @@ from tuning.search.writer import StudyWriter, describe
 from tuning.study.coordinators import Coordinators, is_at_work
 from tuning.study.trials import values_of
 from tuning.training.result import Epoch
-from tuning.workers.dispatcher import Dispatcher
+from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
 from tuning.workers.pool import AnyWorker
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.5
 # Time after Ctrl-C in which running epochs may end, so that their trials are paused.
 STOP_SECONDS = 6.0
 
@@ -160,10 +161,7 @@ class Search:
         for opened in self._dispatcher.running:
             self._dispatcher.release(opened)
             if self._writer.can_go_on(opened):
-                try:
-                    self._writer.mark(opened, paused=True)
-                except UpdateFinishedTrialError:
-                    self._ends.finished_elsewhere(opened)
+                self._ends.write(opened, partial(self._writer.mark, opened, paused=True))
             else:
                 self._ends.fail(opened, *stopped)
         for duplicate in self._open.duplicates:
@@ -192,10 +190,7 @@ class Search:
 
     def _resume(self, worker: AnyWorker, opened: OpenTrial) -> None:
         del self._open.paused[opened.number]
-        try:
-            self._writer.mark(opened, paused=False)
-        except UpdateFinishedTrialError:
-            self._ends.finished_elsewhere(opened)
+        if not self._ends.write(opened, partial(self._writer.mark, opened, paused=False)):
             return
         opened.stop = None
         self._train(worker, opened, resume=True)
@@ -223,23 +218,22 @@ class Search:
             self._notify(f"trial {opened.number} starts: {values}")
             return True
         self._open.wait_for(opened, first)
-        try:
-            self._writer.wait_for(opened, first)
-        except UpdateFinishedTrialError:
-            self._ends.finished_elsewhere(opened)
+        self._ends.write(opened, partial(self._writer.wait_for, opened, first))
         self._ends.settle_duplicates(first)
         return True
 
     def _train(self, worker: AnyWorker, opened: OpenTrial, *, resume: bool) -> None:
-        session = self._session
-        request = session.train_request(
-            opened.values,
+        request = self._session.train_request(opened.values)
+        checkpoint = self._session.folder.checkpoint_path(opened.number)
+        job = replace(
+            request.job,
             # The other trials are compared with the baseline, whatever its size and latency.
-            limits={} if opened.is_baseline else session.config.limits,
-            checkpoint=session.folder.checkpoint_path(opened.number),
+            limits={} if opened.is_baseline else self._config.limits,
+            measure_latency=self._config.measures_latency,
+            checkpoint=str(checkpoint.absolute()),
             resume=resume,
         )
-        self._dispatcher.start(worker, opened, request)
+        self._dispatcher.start(worker, opened, replace(request, job=job))
 
     def _receive(self, seconds: float) -> None:
         """Handle the messages that arrive within the time."""
@@ -273,7 +267,6 @@ class Search:
             try:
                 return self._writer.report(opened, epoch)
             except UpdateFinishedTrialError:
-                opened.stop = StopReason.FINISHED_ELSEWHERE
                 self._ends.finished_elsewhere(opened)
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,22 +129,12 @@ class Session:
     def folder(self) -> StudyDir:
         return self.results.study(self.config.study)
 
-    def train_request(
-        self,
-        values: Values,
-        *,
-        limits: Mapping[str, float] | None = None,
-        checkpoint: Path | None = None,
-        resume: bool = False,
-    ) -> Train:
-        """Return the request to train a configuration as the study's settings say."""
+    def train_request(self, values: Values) -> Train:
+        """Return a request to train a configuration with the seed and the settings of the study."""
         return train_request(
             self.config,
             values,
+            space=self.space,
             space_path=self.space_path,
             corpus=self.corpus,
-            known=[item.name for item in self.space.hyperparameters],
-            limits=limits,
-            checkpoint=checkpoint,
-            resume=resume,
         )

@@ -15,6 +15,9 @@ from tuning.workers.limits import TrialLimits, WorkerLimits
 from tuning.workers.messages import Ending, EpochEnded, Reply, Train, TrainingFailed
 from tuning.workers.pool import AnyPool, AnyWorker
 
+# Time for which a caller waits for events before it looks at anything else.
+TICK_SECONDS = 0.5
+
 Job = TypeVar("Job")  # The caller's object for one training.
 
 

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,35 +124,17 @@ def train_request(
     config: StudyConfig,
     values: Values,
     *,
+    space: SearchSpace,
     space_path: Path,
     corpus: Corpus,
-    known: Sequence[str],
-    limits: Mapping[str, float] | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
 ) -> Train:
-    """Return the request for a training with a study's seed and settings.
-
-    Args:
-        config: the study's settings.
-        values: the configuration.
-        space_path: file of the search space.
-        corpus: the tokenised data set.
-        known: names of the hyperparameters that the search space declares.
-        limits: maximum of `n_parameters` and of `latency_ms`.
-        checkpoint: file in which the training is saved if it is paused.
-        resume: whether the training starts from `checkpoint`.
-    """
+    """Return a request to train a configuration with the seed and the settings of a study."""
     job = TrainingJob(
         values=values,
         n_classes=len(corpus.card.class_names),
         train=config.train,
         seed=config.seed,
         metric=config.metric,
-        known=tuple(known),
-        limits=dict(limits or {}),
-        measure_latency=config.measures_latency,
-        checkpoint=None if checkpoint is None else str(checkpoint.absolute()),
-        resume=resume,
+        known=tuple(item.name for item in space.hyperparameters),
     )
     return Train(str(space_path), str(corpus.folder.absolute()), job)
