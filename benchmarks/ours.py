@@ -29,7 +29,7 @@ def train_list(
     """Train the configurations, each for all epochs, as queued trials of a study.
 
     Returns:
-        `seconds` of the whole call: reading and splitting the data, tokenising, starting the
+        `seconds` of the whole call: reading and splitting the data, tokenizing, starting the
         workers (with TensorFlow's import), the trials and their storage; `search_seconds` from the
         start of the first trial to the end of the last; and the `trials`.
     """

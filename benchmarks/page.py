@@ -133,14 +133,14 @@ def _step(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
 
 def _scale(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     rows_figure, memory, phases = (go.Figure(layout=_LAYOUT) for _ in range(3))
-    sizes = record["tokenising"]
+    sizes = record["tokenizing"]
     rows_figure.add_scatter(
         x=[size["n_rows"] for size in sizes],
-        y=[size["tokenising_seconds"] for size in sizes],
+        y=[size["tokenizing_seconds"] for size in sizes],
         mode="lines+markers",
     )
     rows_figure.update_xaxes(title="reviews", type="log").update_yaxes(
-        title="seconds to tokenise", type="log"
+        title="seconds to tokenize", type="log"
     )
     memory.add_scatter(y=record["worker_memory"]["resident_mib"], mode="lines")
     memory.update_xaxes(title="trial").update_yaxes(
@@ -150,7 +150,7 @@ def _scale(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     phases.add_bar(x=list(seconds), y=list(seconds.values()))
     phases.update_yaxes(title="seconds of all workers")
     return [
-        ("Time to tokenise the reviews.", rows_figure),
+        ("Time to tokenize the reviews.", rows_figure),
         ("Resident memory of one worker.", memory),
         ("The workers' time by phase.", phases),
     ]

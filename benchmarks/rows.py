@@ -1,4 +1,4 @@
-"""Tokenising time, the time of a trial's view, and the memory of a trial, for 10,000 to 1,000,000
+"""Tokenizing time, the time of a trial's view, and the memory of a trial, for 10,000 to 1,000,000
 reviews.
 """
 
@@ -32,7 +32,9 @@ VIEWS = (
 )  # vocabulary size and sequence length of a trial
 
 
-def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -> dict[str, Any]:
+def tokenize_rows(
+    *, splits: SplitReviews, n_rows: int, seed: int, with_view: bool
+) -> dict[str, Any]:
     """Seconds to build the corpus of `n_rows` reviews, which are drawn from the data with
     replacement; `with_view` adds the times of `_views`.
     """
@@ -45,7 +47,7 @@ def tokenise(*, splits: SplitReviews, n_rows: int, seed: int, with_view: bool) -
         size = {
             "n_rows": n_rows,
             "n_tokens": corpus.card.n_tokens,
-            "tokenising_seconds": round(seconds, 3),
+            "tokenizing_seconds": round(seconds, 3),
         }
         return {**size, **(_views(folder) if with_view else {})}
 
@@ -79,12 +81,12 @@ def _views(folder: Path) -> dict[str, Any]:
                 train.batch(rows)
             view_ms.append(round((ready - started) * 1000, 2))
             cut_ms.append(round((time.perf_counter() - ready) * 1000, 2))
-        n_tokenised = counted.call_count
+        n_tokenized = counted.call_count
     return {
         "view_ms": statistics.median(view_ms),
         "all_view_ms": view_ms,
         "cut_epoch_ms": cut_ms,
-        "n_tokenised": n_tokenised,
+        "n_tokenized": n_tokenized,
     }
 
 
@@ -94,7 +96,7 @@ def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -
 
 
 def memory(*, path: Path, seed: int) -> dict[str, float]:
-    """Peak memory, in GiB, of the coordinator, which reads, splits and tokenises the file, and of a
+    """Peak memory, in GiB, of the coordinator, which reads, splits and tokenizes the file, and of a
     worker, which trains on it for one epoch.
 
     The worker's memory includes the pages that it shares with the process it was forked from.
@@ -115,6 +117,6 @@ def memory(*, path: Path, seed: int) -> dict[str, float]:
 
 
 def growth(sizes: list[dict[str, Any]]) -> float:
-    """The maximum tokenising time per row, divided by that of the smallest size; 1 means linear."""
-    per_row = [size["tokenising_seconds"] / size["n_rows"] for size in sizes]
+    """The maximum tokenizing time per row, divided by that of the smallest size; 1 means linear."""
+    per_row = [size["tokenizing_seconds"] / size["n_rows"] for size in sizes]
     return float(np.max(per_row[1:]) / per_row[0])

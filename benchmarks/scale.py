@@ -22,17 +22,17 @@ def measure(
     """Measure every figure of the part `scale`."""
     parts = {
         "worker_time": _worker_time(settings, show=show),
-        "tokenising": _tokenising(settings, splits, show=show),
+        "tokenizing": _tokenizing(settings, splits, show=show),
         **_memory(settings, splits, show=show),
         "coordinator": _coordinator(settings, show=show),
     }
-    view = next(size for size in parts["tokenising"] if "view_ms" in size)
+    view = next(size for size in parts["tokenizing"] if "view_ms" in size)
     small, large = parts["coordinator"]
     values = {
         "share_train_evaluate": parts["worker_time"]["share"],
         "view_ms": view["view_ms"],
-        "view_tokenisations": view["n_tokenised"],
-        "tokenising_growth": rows.growth(parts["tokenising"]),
+        "view_tokenizations": view["n_tokenized"],
+        "tokenizing_growth": rows.growth(parts["tokenizing"]),
         "peak_memory_gib": parts["memory"]["total_gib"],
         "worker_memory_growth": parts["worker_memory"]["growth"],
         "coordinator_share_trial_10": small["share"],
@@ -53,20 +53,22 @@ def _worker_time(settings: Settings, *, show: Callable[[str], None]) -> dict[str
     return in_fresh_process(worker_time.measure, log_path=settings.log_path, **arguments)
 
 
-def _tokenising(
+def _tokenizing(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     sizes = settings.size((10_000, 100_000, 1_000_000), tiny=(500, 1_000, 2_000))
     measured = []
     for n_rows in sizes:
-        show(f"tokenising {n_rows:,} reviews")
+        show(f"tokenizing {n_rows:,} reviews")
         arguments = {
             "splits": splits,
             "n_rows": n_rows,
             "seed": settings.seed,
             "with_view": n_rows == sizes[1],
         }
-        measured.append(in_fresh_process(rows.tokenise, log_path=settings.log_path, **arguments))
+        measured.append(
+            in_fresh_process(rows.tokenize_rows, log_path=settings.log_path, **arguments)
+        )
     return measured
 
 

@@ -180,10 +180,10 @@ def _predict(folder: Path, path: Path, *, n_rows: int) -> dict[str, Any]:
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
-    labelled = re.match(r"([\d,]+) rows: ([\d,]+) labelled", done.stdout)
-    assert labelled  # for mypy: the command prints this line or fails
+    labeled = re.match(r"([\d,]+) rows: ([\d,]+) labeled", done.stdout)
+    assert labeled  # for mypy: the command prints this line or fails
     return {
         "n_rows": n_rows,
-        "n_labelled": int(labelled[2].replace(",", "")),
+        "n_labeled": int(labeled[2].replace(",", "")),
         "reviews_per_second": round(n_rows / seconds, 1),
     }

@@ -2,7 +2,7 @@
 trials for all their epochs.
 
 The sides run one after the other, each in a fresh process with the whole machine, on the same rows,
-with the same seed, epochs and batch size. The measured times favour the peers: a peer's time begins
+with the same seed, epochs and batch size. The measured times favor the peers: a peer's time begins
 when its texts are in memory and TensorFlow is loaded, this program's before it reads the file.
 """
 

@@ -3,7 +3,7 @@
 KerasTuner's RandomSearch and Hyperband search the same space, each for `--minutes`. Then this
 program searches with its defaults (TPE, ASHA, 5 epochs, patience 2) until one of its epochs reaches
 the best accuracy of the better tuner, or until the same time is over. All use the same rows and
-seed. The measured times favour the peer: its time begins when its texts are in memory, this
+seed. The measured times favor the peer: its time begins when its texts are in memory, this
 program's before it reads the file.
 """
 

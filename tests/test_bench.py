@@ -106,7 +106,7 @@ def test_figure_stands_beside_its_goal() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "reached"),
-    [("ratio_pytorch", 1.0, False), ("view_tokenisations", 0, True), ("view_ms", 50, False)],
+    [("ratio_pytorch", 1.0, False), ("view_tokenizations", 0, True), ("view_ms", 50, False)],
 )
 def test_goal_is_strict_where_it_says_so(name: str, value: float, reached: bool) -> None:
     assert figures({name: value})[name]["reached"] is reached
@@ -212,11 +212,11 @@ def test_growth_of_memory_compares_medians_of_ten_trials() -> None:
     assert worker_memory.growth(resident[:39]) is None
 
 
-def test_growth_of_tokenising_is_by_row() -> None:
+def test_growth_of_tokenizing_is_by_row() -> None:
     sizes = [
-        {"n_rows": 10, "tokenising_seconds": 1.0},
-        {"n_rows": 100, "tokenising_seconds": 9.0},
-        {"n_rows": 1000, "tokenising_seconds": 150.0},
+        {"n_rows": 10, "tokenizing_seconds": 1.0},
+        {"n_rows": 100, "tokenizing_seconds": 9.0},
+        {"n_rows": 1000, "tokenizing_seconds": 150.0},
     ]
     assert rows.growth(sizes) == pytest.approx(1.5)
 
@@ -410,7 +410,7 @@ def test_step_times_every_side(settings: Settings, splits: SplitReviews) -> None
 @pytest.mark.slow
 def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "scale", scale.measure(settings, splits, show=print))
-    assert record["view_tokenisations"]["value"] == 0
+    assert record["view_tokenizations"]["value"] == 0
     assert record["worker_time"]["n_trials"] == 3
     assert len(record["worker_memory"]["resident_mib"]) == 3
     assert [found["n_before"] for found in record["coordinator"]] == [10, 20]
@@ -436,4 +436,4 @@ def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews)
     record = kept(settings, splits, "serving", serving.measure(settings, splits, show=print))
     for found in record["models"].values():
         assert found["batches"]["n_requests"] >= found["batches"]["n_clients"]
-        assert found["predict"]["n_labelled"] == found["predict"]["n_rows"] == 300
+        assert found["predict"]["n_labeled"] == found["predict"]["n_rows"] == 300

@@ -121,7 +121,7 @@ def test_direction_follows_the_metric(metric: str, direction: str) -> None:
     assert StudyConfig(study="s", metric=metric).directions == [direction]
 
 
-def test_costs_are_minimised() -> None:
+def test_costs_are_minimized() -> None:
     config = StudyConfig(
         study="s", metric="val_f1", costs=("latency_ms", "n_params"), pruner="none"
     )

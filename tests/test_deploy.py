@@ -275,7 +275,7 @@ def test_joiner_waits_for_the_study_and_no_longer(
 @pytest.mark.parametrize(
     ("number", "requeued"),
     [(signal.SIGUSR1, "requeue 7_2\n"), (signal.SIGTERM, None)],
-    ids=["time", "cancelled"],
+    ids=["time", "canceled"],
 )
 def test_signal_reaches_the_search(
     task: Callable[..., subprocess.Popen[str]],

@@ -1,4 +1,4 @@
-"""Reviews made in code, and texts that are hard to tokenise."""
+"""Reviews made in code, and texts that are hard to tokenize."""
 
 import random
 from pathlib import Path

@@ -15,7 +15,7 @@ PRUNERS = ("asha", "hyperband", "median", "none")
 DEFAULT_TRIALS = 20
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 SPLITS = ("train", "validation", "test")
-# Objectives that are minimised beside the metric → the trial's attribute that contains their value.
+# Objectives that are minimized beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
 
 
@@ -30,7 +30,7 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def sign(metric: str) -> int:
-    """1 for a metric that is maximised, -1 for a metric that is minimised."""
+    """1 for a metric that is maximized, -1 for a metric that is minimized."""
     return -1 if metric == "val_loss" else 1
 
 
@@ -61,7 +61,7 @@ def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A source of labelled texts, and how its labels become classes."""
+    """A source of labeled texts, and how its labels become classes."""
 
     refuses_unknown_keys: ClassVar[bool] = True
 
@@ -100,7 +100,7 @@ class TrainConfig:
 class StudyConfig:
     """The settings that all trials of a study share, which makes the trials comparable.
 
-    `costs` are minimised beside the metric. A study with costs has a Pareto front, and prunes no
+    `costs` are minimized beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
     """

@@ -91,7 +91,7 @@ def json_line(values: dict[str, Any]) -> str:
 def visible(text: str) -> str:
     """Return a text on one line, with a space for each character that can't be printed.
 
-    Such characters are line breaks, escape sequences that move a cursor or set colours, and marks
+    Such characters are line breaks, escape sequences that move a cursor or set colors, and marks
     that change the writing direction.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

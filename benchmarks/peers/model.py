@@ -1,6 +1,6 @@
 """The texts, datasets and model that both Keras peers share, in stock Keras.
 
-Where there was a choice, it favours the peers: texts are vectorised once for each trial, not once
+Where there was a choice, it favors the peers: texts are vectorized once for each trial, not once
 for each epoch; `tf.data` prefetches; validation batches have 512 texts, as in this program; and
 TensorFlow uses the whole machine (its default threads).
 """

@@ -1,6 +1,6 @@
 """The same training step in PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.Linear` and Adam.
 
-Where there was a choice, it favours PyTorch. Texts are padded at their end, so the state at a
+Where there was a choice, it favors PyTorch. Texts are padded at their end, so the state at a
 text's last token equals Keras' masked output without packed sequences, which are slower. Adam is
 PyTorch's fused version. Denormal numbers are flushed to 0, as in TensorFlow; without that, a
 gradient that vanishes over 200 time steps makes the step ten times slower.

@@ -577,7 +577,7 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     (tmp_path / "new.csv").write_bytes(b'text,n\ngood film,1\n,2\nb\xe9,3\nbad\n"a bad film",5\n')
     done = run_cli("predict", "--export", onnx_export, "--file", "new.csv")
     assert done.code == 0, done.err
-    assert "5 rows: 2 labelled" in done.out
+    assert "5 rows: 2 labeled" in done.out
     assert "3 with a problem, the first: new.csv row 2 (no text)" in done.out
     rows = [line.split(",") for line in (tmp_path / "new.predictions.csv").read_text().splitlines()]
     assert [(row[1], row[2] != "", ",".join(row[4:])) for row in rows[1:]] == [
@@ -600,7 +600,7 @@ def test_predict_of_a_file_as_json_holds_nothing_else(
         "good film",
         {"file": "new.txt", "row": 2, "problem": "no text"},
     )
-    assert "2 rows: 1 labelled" in done.err
+    assert "2 rows: 1 labeled" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tokenised once: the ids of TextVectorization, the cache on disk, and what the data card says."""
+"""Tokenized once: the ids of TextVectorization, the cache on disk, and what the data card says."""
 
 import filecmp
 import itertools
@@ -21,7 +21,7 @@ from tuning.data import corpus as corpus_module
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.data.corpus import (
     Corpus,
-    LabelledTexts,
+    LabeledTexts,
     TokenizedTexts,
     build_corpus,
     encode,
@@ -90,7 +90,7 @@ def test_ids_equal_those_of_text_vectorization(
 ) -> None:
     assume(
         len(tokenize(train).ids)
-    )  # without a word, Keras leaves its table uninitialised and can't be asked
+    )  # without a word, Keras leaves its table uninitialized and can't be asked
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length
     )
@@ -185,7 +185,7 @@ def test_split_leaves_its_ids_on_disk(corpus: Corpus) -> None:
 
 
 def test_splits_add_up(corpus: Corpus) -> None:
-    both: LabelledTexts = corpus.split("train") + corpus.split("validation")
+    both: LabeledTexts = corpus.split("train") + corpus.split("validation")
     assert lists(both.texts) == lists(corpus.split("train").texts) + lists(
         corpus.split("validation").texts
     )
@@ -204,8 +204,8 @@ def test_fingerprint_is_the_name_of_the_folder(corpus: Corpus) -> None:
     assert corpus.fingerprint == "abc"
 
 
-def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that the texts are added to when they are tokenised."""
+def tokenized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that the texts are added to when they are tokenized."""
     texts: list[str] = []
     monkeypatch.setattr(
         corpus_module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk)
@@ -214,26 +214,26 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_second_build_reads_the_cache(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = tokenised(monkeypatch)
+    texts = tokenized(monkeypatch)
     again = build_corpus(corpus.folder, splits_of(TRAIN, VALIDATION, TEST))
     assert (texts, again.words(100)) == ([], WORDS)
 
 
-def test_first_build_tokenises_every_text_once(
+def test_first_build_tokenizes_every_text_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = tokenised(monkeypatch)
+    texts = tokenized(monkeypatch)
     build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=1, chunk_bytes=20)
     assert texts == [*TRAIN, *VALIDATION, *TEST]
 
 
-def test_log_says_how_many_texts_were_tokenised(
+def test_log_says_how_many_texts_were_tokenized(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", "tuning"):
         for _ in range(2):
             build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
-    assert [record.getMessage() for record in caplog.records] == ["tokenised 6 texts"]
+    assert [record.getMessage() for record in caplog.records] == ["tokenized 6 texts"]
 
 
 def test_build_leaves_no_temporary_folder(corpus: Corpus) -> None:
@@ -321,7 +321,7 @@ def test_build_reports_progress(tmp_path: Path) -> None:
     build_corpus(
         tmp_path / "abc", splits, chunk_bytes=500, progress=lambda *both: told.append(both)
     )
-    assert told == [("tokenising", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
+    assert told == [("tokenizing", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
 
 
 @settings(
@@ -379,7 +379,7 @@ def test_open_corpus_gives_what_was_built(corpus: Corpus) -> None:
 def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(
         StorageError,
-        match=r"abc must hold the tokenised data; it was removed\. Run `make tune` again",
+        match=r"abc must hold the tokenized data; it was removed\. Run `make tune` again",
     ):
         open_corpus(tmp_path / "abc")
 

@@ -248,7 +248,7 @@ def test_rows_without_a_label_are_dropped_and_counted(tmp_path: Path) -> None:
 def test_every_row_left_out_is_counted_once(tmp_path: Path) -> None:
     path = save(
         tmp_path / "a.csv",
-        {"text": [*texts(), "", "unlabelled", ""], "label": [*cycle("a", "b"), "a", "", ""]},
+        {"text": [*texts(), "", "unlabeled", ""], "label": [*cycle("a", "b"), "a", "", ""]},
     )
     reviews = load(path)
     assert sum(reviews.dropped.values()) == 3

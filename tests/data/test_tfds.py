@@ -22,7 +22,7 @@ from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
 AMAZON = "tfds:amazon_us_reviews/Mobile_Electronics_v1_00"
-N_AMAZON, N_TRAIN, N_TEST, N_UNLABELLED = 60, 1000, 60, 70
+N_AMAZON, N_TRAIN, N_TEST, N_UNLABELED = 60, 1000, 60, 70
 
 # Amazon's dump as TFDS downloads it: tabs, no quoting.
 AMAZON_COLUMNS = (
@@ -56,7 +56,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets import features
 
-data_dir, dump, n_train, n_test, n_unlabelled = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+data_dir, dump, n_train, n_test, n_unlabeled = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 builder = tfds.builder("amazon_us_reviews/Mobile_Electronics_v1_00", data_dir=data_dir, try_gcs=False)
 generator = tfds.core.SplitGenerator(name="train", gen_kwargs={"file_path": dump})
 with mock.patch.object(type(builder), "_split_generators", lambda self, manager: [generator]):
@@ -76,7 +76,7 @@ tfds.dataset_builders.store_as_tfds_dataset(
     split_datasets={
         "train": [row(i, "train é", i % 2) for i in range(n_train)],
         "test": [row(i, "test", i % 2) for i in range(n_test)],
-        "unsupervised": [row(i, "none", -1) for i in range(n_unlabelled)],
+        "unsupervised": [row(i, "none", -1) for i in range(n_unlabeled)],
     },
     data_dir=data_dir,
 )
@@ -103,7 +103,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dump = folder / "dump.tsv"
     rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
     dump.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-    run_script(WRITE, folder, dump, N_TRAIN, N_TEST, N_UNLABELLED)
+    run_script(WRITE, folder, dump, N_TRAIN, N_TEST, N_UNLABELED)
     return folder
 
 
@@ -198,11 +198,11 @@ def test_class_names_of_a_data_set_are_kept(stored: Read) -> None:
 
 
 def test_class_label_of_minus_one_is_no_label(stored: Read) -> None:
-    assert stored.reviews.dropped == {"without a label": N_UNLABELLED}
+    assert stored.reviews.dropped == {"without a label": N_UNLABELED}
 
 
 def test_progress_is_the_share_of_rows(stored: Read) -> None:
-    n_rows = N_TRAIN + N_TEST + N_UNLABELLED
+    n_rows = N_TRAIN + N_TEST + N_UNLABELED
     assert stored.progress[0] == ("reading tfds:stored_reviews", pytest.approx(1000 / n_rows))
 
 
@@ -216,7 +216,7 @@ def test_number_of_minus_one_is_no_label(stored: Read) -> None:
     codes = stored.frame["code"]
     n_negative = int((codes == "-1").sum())
     assert n_negative == len(range(0, N_TRAIN, 3)) + len(range(0, N_TEST, 3)) + len(
-        range(0, N_UNLABELLED, 3)
+        range(0, N_UNLABELED, 3)
     )
     assert to_classes(codes, column="code").dropped == {"without a label": n_negative}
 

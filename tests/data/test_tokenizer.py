@@ -1,4 +1,4 @@
-"""The tokeniser that each export holds gives the ids of the training pipeline, with the standard
+"""The tokenizer that each export holds gives the ids of the training pipeline, with the standard
 library alone.
 """
 

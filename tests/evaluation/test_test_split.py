@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split, evaluations_of
 
 TEXTS = ["good", "bad", "good", "bad"]
@@ -14,7 +14,7 @@ LABELS = np.array([1, 0, 1, 0])
 
 
 CORPUS = SimpleNamespace(
-    split=lambda name: LabelledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS)
+    split=lambda name: LabeledTexts(TokenizedTexts(np.array([2, 3, 2, 3]), np.arange(5)), LABELS)
 )
 
 

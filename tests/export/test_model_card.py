@@ -122,7 +122,7 @@ def test_front_matter_holds_any_name(manifest: FullManifest, data: str) -> None:
     [
         "700 texts for training,\n150 for validation, 150 for the test",
         "negative 300, positive 400",
-        "The licence of the data is not recorded here; fill it in",
+        "The license of the data is not recorded here; fill it in",
         "| exported model, trial 7 | 0.8000 [0.7000, 0.9000] |",
         "| baseline, trial 0 | 0.7000 [0.6000, 0.8000] |",
         "| majority class | 0.5000",

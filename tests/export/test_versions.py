@@ -140,7 +140,7 @@ def test_card_that_the_user_changed_is_no_damage(tmp_path: Path) -> None:
     folder = export(tmp_path / "best.1", 1)
     (folder / "README.md").write_text("card")
     write(folder / "export.json", replace(read_manifest(folder), files=digests(folder)), version=2)
-    (folder / "README.md").write_text("card, with its licence")
+    (folder / "README.md").write_text("card, with its license")
     assert is_whole(folder)
     (folder / "model.onnx").write_text("other")
     assert not is_whole(folder)

@@ -169,7 +169,7 @@ def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def corrupt_cache(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A file of tokenised data is not what was written: it is made again."""
+    """A file of tokenized data is not what was written: it is made again."""
     call.kill_all()
     folder = setting.results.cache_dir(read_json(setting.study.config_path)["data_fingerprint"])
     victim = rng.choice(sorted(folder.iterdir()))

@@ -98,7 +98,7 @@ def test_csv_names_each_row_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         ]
     assert (
         streaming.sentence(counts)
-        == "3 rows: 2 labelled (bad 1, good 1), 1 with a problem, the first: r.csv row 2 (no text)."
+        == "3 rows: 2 labeled (bad 1, good 1), 1 with a problem, the first: r.csv row 2 (no text)."
     )
 
 

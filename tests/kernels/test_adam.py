@@ -13,7 +13,7 @@ from tuning.kernels.fuse import fused as fused_kernels
 
 
 def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndarray]:
-    """Weights and optimiser state after 20 steps of a model with an embedding whose ids repeat and
+    """Weights and optimizer state after 20 steps of a model with an embedding whose ids repeat and
     whose last rows never occur.
     """
     keras.utils.set_random_seed(0)
@@ -79,7 +79,7 @@ def test_model_that_is_compiled_anew_while_it_is_fused_is_left_as_it_is() -> Non
     "optimizer",
     [lambda: keras.optimizers.Adam(amsgrad=True), keras.optimizers.SGD, keras.optimizers.Nadam],
 )
-def test_other_optimiser_is_left_alone(optimizer: Callable[[], Any]) -> None:
+def test_other_optimizer_is_left_alone(optimizer: Callable[[], Any]) -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(optimizer(), "mse")
     assert not fuse(model)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.kernels.lstm import _Kernel, fuse, unfuse
 from tuning.kernels.lstm_sequence import (
     Arguments,
@@ -401,7 +401,7 @@ def train_once() -> tuple[keras.Model, FitResult]:
     texts = TokenizedTexts(
         np.arange(200, dtype=np.int32) % 28 + 1, np.arange(0, 201, 5, dtype=np.int64)
     )
-    split = LabelledTexts(texts, np.arange(40) % 2)
+    split = LabeledTexts(texts, np.arange(40) % 2)
     values: Values = {"vocab_size": ROWS, "sequence_length": 5}
     job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=1), seed=0)
     return fit(Model(), job, train=split, validation=split)

@@ -59,7 +59,7 @@ def test_importances_without_intervals_say_how_many_trials_those_need() -> None:
 @pytest.mark.parametrize(
     ("title", "n_needed"),
     [
-        ("Optimisation history", 2),
+        ("Optimization history", 2),
         ("Slices", 5),
         ("Parallel coordinates", 5),
         ("Contours", 12),
@@ -151,7 +151,7 @@ def test_history_shows_a_pruned_trial_at_its_last_value_with_a_mark_of_its_own()
             study, summarize(study, metric="val_accuracy"), MANY_SPACE
         )
     }
-    figure = figures["Optimisation history"]
+    figure = figures["Optimization history"]
     assert figure is not None
     (trace,) = traces_named(figure, "pruned")
     assert (list(trace.x), list(trace.y)) == ([6], [0.4])

@@ -45,7 +45,7 @@ from tuning.study.summary import summarize
 
 TITLES = [
     "Baseline against best",
-    "Optimisation history",
+    "Optimization history",
     "Learning curves",
     "Importances",
     "Slices",
@@ -114,7 +114,7 @@ def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome])
         title: figure for title, _, figure in report_figures(study, outcome.summary, outcome.space)
     }
     values = [t.value for t in outcome.summary.trials if t.value is not None]
-    shown, of_each = figures["Optimisation history"], figures["Slices"]
+    shown, of_each = figures["Optimization history"], figures["Slices"]
     assert shown is not None and of_each is not None
     assert sorted(shown.data[0].y) == sorted(values)
     assert len(of_each.data) == len(outcome.space.searched)

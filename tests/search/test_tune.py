@@ -456,7 +456,7 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
     assert (values["best_is_confirmed"], values["best_mean"]) == (False, None)
 
 
-def test_val_loss_is_minimised(setting: Setting) -> None:
+def test_val_loss_is_minimized(setting: Setting) -> None:
     outcome = setting.tune(2, config={"metric": "val_loss"})
     assert outcome.summary.best is not None
     assert outcome.summary.best.value == min(t.value for t in setting.study().trials)

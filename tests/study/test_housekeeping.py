@@ -55,7 +55,7 @@ def make_litter(results: ResultsDir) -> dict[str, str]:
     return {
         "s/report.html.tmp": "a process died while it wrote this",
         "s/trials/0001/checkpoint.npz": "its trial has ended",
-        "cache/0123456789abcdef": "no study uses these tokenised data",
+        "cache/0123456789abcdef": "no study uses these tokenized data",
         "artifacts/nobody": "no trial has this artifact",
     }
 
@@ -107,7 +107,7 @@ def test_artifacts_stay_where_a_study_is_in_another_storage(
     assert not [path for path in paths if path.startswith("artifacts/")]
 
 
-def test_caches_stay_while_a_new_study_tokenises(
+def test_caches_stay_while_a_new_study_tokenizes(
     results: ResultsDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new study has no study.json yet, and holds the lock of its folder."""

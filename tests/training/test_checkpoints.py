@@ -13,7 +13,7 @@ import pytest
 
 from tests.styles import STYLES
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
 from tuning.training import checkpoints
 from tuning.training.fit import fit
@@ -66,11 +66,11 @@ class Style(keras_tuner.HyperModel):
         return self._make(masked=self._masked)
 
 
-def texts(n: int) -> LabelledTexts:
+def texts(n: int) -> LabeledTexts:
     rng = np.random.default_rng(n)
     lengths = rng.integers(1, 12, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return LabelledTexts(
+    return LabeledTexts(
         TokenizedTexts(rng.integers(1, 30, offsets[-1]).astype(np.int32), offsets), np.arange(n) % 2
     )
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from numba.core.dispatcher import Dispatcher
 
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import SpaceBug
 from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
@@ -38,7 +38,7 @@ Make = Callable[[Any], keras.Model]
 
 def make_texts(
     n: int = 48, *, n_classes: int = 2, seed: int = 0, longest: int = 12
-) -> LabelledTexts:
+) -> LabeledTexts:
     """Return texts of 1 to `longest` tokens. A text of class c contains the id 2 + c; all other ids
     are random.
     """
@@ -48,7 +48,7 @@ def make_texts(
     for text, label in zip(texts, labels, strict=True):
         text[rng.integers(len(text))] = 2 + label
     offsets = np.cumsum([0, *map(len, texts)])
-    return LabelledTexts(
+    return LabeledTexts(
         TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64)), labels
     )
 
@@ -126,8 +126,8 @@ def run(
     make: Make | keras_tuner.HyperModel,
     *,
     values: Values = VALUES,
-    train: LabelledTexts = TRAIN,
-    validation: LabelledTexts | None = VALIDATION,
+    train: LabeledTexts = TRAIN,
+    validation: LabeledTexts | None = VALIDATION,
     n_classes: int = 2,
     epochs: int = 2,
     batch_size: int = 24,

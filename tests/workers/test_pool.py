@@ -108,7 +108,7 @@ def missed(pool: AnyPool) -> str:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a tokenised corpus of 120 reviews."""
+    """Return the folder of a tokenized corpus of 120 reviews."""
     folder = tmp_path_factory.mktemp("corpus")
     make_reviews(120).to_csv(folder / "reviews.csv", index=False)
     config = StudyConfig(study="s", data=DataConfig(data=str(folder / "reviews.csv")))
@@ -345,7 +345,7 @@ def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> Non
 
 
 def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="must hold the tokenised data"):
+    with pytest.raises(StorageError, match="must hold the tokenized data"):
         pool.call(training(quick, tmp_path / "gone"))
 
 

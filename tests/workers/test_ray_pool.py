@@ -21,7 +21,7 @@ from tests.faults.study import alive_in_session
 from tests.paths import ROOT
 from tests.studies import Setting
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.search.progress import Progressed
 from tuning.workers import ray_cluster, ray_handle
@@ -339,7 +339,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]]) -> Non
 
 def test_splits_come_back_as_they_were_taken_apart() -> None:
     ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
-    split = LabelledTexts(TokenizedTexts(ids, offsets), labels)
+    split = LabeledTexts(TokenizedTexts(ids, offsets), labels)
     train, validation = splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")})
     for again in (train, validation):
         assert again.texts.ids is ids and again.texts.offsets is offsets and again.labels is labels

@@ -140,7 +140,7 @@ def _incumbent(state: Progressed) -> str:
 
 
 class RowProgress:
-    """Rows and rows per second while a file is labelled: a bar on a terminal, a plain line every
+    """Rows and rows per second while a file is labeled: a bar on a terminal, a plain line every
     `PLAIN_SECONDS` elsewhere.
     """
 

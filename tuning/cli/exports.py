@@ -98,7 +98,7 @@ def predict(
         typer.Option(
             "--output",
             help=(
-                "File for the labelled rows of --file (default: NAME.predictions.csv in the current"
+                "File for the labeled rows of --file (default: NAME.predictions.csv in the current"
                 " folder; standard output with --json)."
             ),
         ),
@@ -193,12 +193,12 @@ def _predict_file(
         probabilities = predicting.load(
             folder, form=predicting.fastest_form(manifest.forms), manifest=manifest
         )
-        labelled = label_files.label(rows, probabilities, manifest.class_names)
+        labeled = label_files.label(rows, probabilities, manifest.class_names)
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)
         ) as file:
-            counts = write(labelled, file, lambda counts: progress.show(counts.n_rows))
+            counts = write(labeled, file, lambda counts: progress.show(counts.n_rows))
     # Without an output file the rows are on standard output, which must contain nothing else.
     summary_console = console if output else error_console
     summary_console.print(escape(printable(label_files.sentence(counts), 1_000)))

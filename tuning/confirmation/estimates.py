@@ -213,7 +213,7 @@ def _corrected_means(finalists: Sequence[Finalist], fit: _TwoWayFit) -> dict[int
     """Return c_i with its interval (formulas: `estimate`) by trial number."""
     others = [f.trial for f in finalists if not f.is_baseline]
     noise = {f.trial: fit.residual_variance / len(f.repeat_values) for f in finalists}
-    centre = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
+    center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
     spread = (
         statistics.variance([fit.means[trial] for trial in others]) if len(others) > 1 else math.nan
     )
@@ -227,7 +227,7 @@ def _corrected_means(finalists: Sequence[Finalist], fit: _TwoWayFit) -> dict[int
         mean = fit.means[finalist.trial]
         total = between + noise[finalist.trial]
         weight = between / total if total > 0 else 1.0
-        corrected = mean if finalist.is_baseline else centre + weight * (mean - centre)
+        corrected = mean if finalist.is_baseline else center + weight * (mean - center)
         variance = fit.variance / len(finalist.repeat_values)
         intervals[finalist.trial] = _interval(corrected, variance, fit.degrees)
     return intervals

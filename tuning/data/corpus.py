@@ -1,7 +1,7 @@
-"""A tokenised data set on disk: token ids ordered by frequency, in files that studies and workers
+"""A tokenized data set on disk: token ids ordered by frequency, in files that studies and workers
 map into memory.
 
-The ids equal those of `keras.layers.TextVectorization` with its default standardisation and split,
+The ids equal those of `keras.layers.TextVectorization` with its default standardization and split,
 adapted to the training texts. A trial cuts them to its `vocab_size`, because a smaller vocabulary
 is a prefix of a larger one. No TensorFlow runs.
 """
@@ -59,25 +59,25 @@ class TokenizedTexts:
 
 
 @dataclass(frozen=True)
-class LabelledTexts:
+class LabeledTexts:
     """The texts and labels of a split; `labels` are int64 (n,)."""
 
     texts: TokenizedTexts
     labels: npt.NDArray[np.int64]
 
-    def __add__(self, other: "LabelledTexts") -> "LabelledTexts":
+    def __add__(self, other: "LabeledTexts") -> "LabeledTexts":
         ids = np.concatenate([self.texts.ids, other.texts.ids])
         offsets = np.concatenate(
             [self.texts.offsets, other.texts.offsets[1:] + self.texts.offsets[-1]]
         )
-        return LabelledTexts(
+        return LabeledTexts(
             TokenizedTexts(ids, offsets), np.concatenate([self.labels, other.labels])
         )
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tokenised data set on disk."""
+    """A tokenized data set on disk."""
 
     folder: Path
 
@@ -95,11 +95,11 @@ class Corpus:
         """Whether the folder holds a corpus; its data card is written last."""
         return (self.folder / CARD_NAME).exists()
 
-    def split(self, name: str) -> LabelledTexts:
+    def split(self, name: str) -> LabeledTexts:
         """The split of this name, with its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
-        return LabelledTexts(
+        return LabeledTexts(
             TokenizedTexts(ids, offsets), np.load(self.folder / f"{name}.labels.npy")
         )
 
@@ -131,7 +131,7 @@ def build_corpus(
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
-    """The tokenised data set in `folder`; it is built if the folder does not exist, or if its files
+    """The tokenized data set in `folder`; it is built if the folder does not exist, or if its files
     have changed since they were written.
 
     The vocabulary is that of the training split. The files do not depend on `n_threads` and
@@ -142,8 +142,8 @@ def build_corpus(
         splits: the texts and labels.
         source: the entries of the data card that do not come from the texts.
         n_threads: number of threads, by default one a core.
-        chunk_bytes: size of the chunks of texts in which a thread tokenises.
-        progress: called with the share of texts that are tokenised.
+        chunk_bytes: size of the chunks of texts in which a thread tokenizes.
+        progress: called with the share of texts that are tokenized.
 
     Raises:
         StorageError: the results folder is full or read-only.
@@ -192,14 +192,14 @@ def _write_corpus(
                 )
                 done += len(tokens.lengths)
                 if progress:
-                    progress("tokenising", done / total)
+                    progress("tokenizing", done / total)
         np.save(folder / f"{name}.offsets.npy", _offsets([chunk.lengths for chunk in of_split]))
         np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
         _renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
-    logger.info("tokenised %d texts", done)
+    logger.info("tokenized %d texts", done)
     card = describe(splits, chunks, numbers["validation"], n_words=len(words))
     _write_card(folder, replace(card, checksums=checksums_of(folder)))
 
@@ -273,7 +273,7 @@ def open_corpus(folder: Path) -> Corpus:
     corpus = Corpus(folder)
     if not corpus.is_written:
         raise StorageError(
-            f"{folder} must hold the tokenised data; it was removed. Run `make tune` again to"
+            f"{folder} must hold the tokenized data; it was removed. Run `make tune` again to"
             " build it."
         )
     return corpus

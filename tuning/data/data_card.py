@@ -1,4 +1,4 @@
-"""The data card: what a tokenised data set holds, as `data_card.json` beside its token ids."""
+"""The data card: what a tokenized data set holds, as `data_card.json` beside its token ids."""
 
 from __future__ import annotations
 

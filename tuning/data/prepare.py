@@ -1,4 +1,4 @@
-"""Prepare a study's data: read, split and tokenise it once; later calls use the cache."""
+"""Prepare a study's data: read, split and tokenize it once; later calls use the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ N_NAMED = 20  # maximum number of broken lines in the log and the data card
 def prepare_corpus(
     config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None
 ) -> tuple[Corpus, SplitReviews]:
-    """The tokenised data of a study, and its texts and labels by split.
+    """The tokenized data of a study, and its texts and labels by split.
 
     Raises:
         DataError: the data can't be read, or can't be used for a study.

@@ -45,7 +45,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Reviews:
-    """Labelled texts.
+    """Labeled texts.
 
     Attributes:
         frame: the columns text (str) and label (int64, an index into `class_names`).
@@ -182,9 +182,9 @@ def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray
     numbers = pd.to_numeric(text.where(present), errors="coerce")
     if not numbers[present].notna().all():
         return text, None, present
-    unlabelled = present & (numbers == -1).to_numpy()  # TFDS marks a missing label by -1.
-    if unlabelled.any() and set(numbers[present].unique()) == {-1.0, 0.0, 1.0}:
-        present = present & ~unlabelled
+    unlabeled = present & (numbers == -1).to_numpy()  # TFDS marks a missing label by -1.
+    if unlabeled.any() and set(numbers[present].unique()) == {-1.0, 0.0, 1.0}:
+        present = present & ~unlabeled
     return text, numbers, present
 
 

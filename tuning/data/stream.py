@@ -43,7 +43,7 @@ Texts = Iterator[tuple[str, str]]
 class Row:
     """A row of a file.
 
-    `number` counts from 1 after the header; `problem` is the reason why the row can't be labelled,
+    `number` counts from 1 after the header; `problem` is the reason why the row can't be labeled,
     or empty.
     """
 
@@ -113,7 +113,7 @@ def _rows_of(
 
 
 def problem_of(text: str) -> str:
-    """The reason why a text can't be labelled, or ""."""
+    """The reason why a text can't be labeled, or ""."""
     if not text or text.isspace():
         return "no text"
     if len(text) > MAX_CHARACTERS:

@@ -55,15 +55,15 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
     predicted = probabilities.argmax(axis=1)
     # Probabilities in float32 sum to 1 only within 1e-7, and Keras clips at 1e-7 too.
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    normalised = clipped / clipped.sum(axis=1, keepdims=True)
+    normalized = clipped / clipped.sum(axis=1, keepdims=True)
     complete = len(np.unique(labels)) == n_classes
     auc = float("nan")
     if complete and n_classes == 2:
         auc = float(roc_auc_score(labels, probabilities[:, 1]))
     elif complete:
-        auc = float(roc_auc_score(labels, normalised, multi_class="ovr", labels=classes))
+        auc = float(roc_auc_score(labels, normalized, multi_class="ovr", labels=classes))
     return {
-        "loss": float(log_loss(labels, normalised, labels=classes)),
+        "loss": float(log_loss(labels, normalized, labels=classes)),
         "accuracy": float(np.mean(predicted == labels)),
         "balanced_accuracy": float(
             recall_score(
@@ -117,15 +117,15 @@ def weighted_scores(
     total = weights.sum(axis=1)
     of_class, guessed, right = weights @ truth, weights @ guess, weights @ (truth * guess)
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    normalised = clipped / clipped.sum(axis=1, keepdims=True)
-    ranked = probabilities if n_classes == 2 else normalised
+    normalized = clipped / clipped.sum(axis=1, keepdims=True)
+    ranked = probabilities if n_classes == 2 else normalized
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / of_class
         f1 = np.where(of_class + guessed > 0, 2 * right / (of_class + guessed), 0.0)
         areas = np.stack(
             [_weighted_auc(truth[:, c], ranked[:, c], weights) for c in range(n_classes)], axis=1
         )
-    losses = -np.log(normalised[np.arange(len(labels)), labels])
+    losses = -np.log(normalized[np.arange(len(labels)), labels])
     confidence, bins = probabilities.max(axis=1), np.eye(n_bins)
     in_bin = bins[np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)]
     gaps = weights @ (in_bin * (confidence - (predicted == labels))[:, None])

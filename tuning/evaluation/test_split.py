@@ -102,7 +102,7 @@ def evaluate_on_test_split(
 
     Args:
         study: records the evaluation.
-        corpus: the tokenised data.
+        corpus: the tokenized data.
         classifiers: functions from the split's texts to class probabilities (n_texts, n_classes),
             by the names of the models; one of them is `BEST`.
         trials: the numbers of the models that are trials, by name.

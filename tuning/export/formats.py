@@ -178,7 +178,7 @@ def pipeline_probabilities(
     model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int
 ) -> Array:
     """Return the probabilities that the training pipeline gives for raw texts, with this project's
-    tokeniser, its view, and the model in memory.
+    tokenizer, its view, and the model in memory.
     """
     tokens = encode([utf8(text) for text in texts], words)
     return prediction.predict(

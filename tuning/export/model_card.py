@@ -100,7 +100,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
 
 
 def _front_matter(manifest: FullManifest) -> str:
-    """Return the front matter as YAML, without the licence, which has a comment."""
+    """Return the front matter as YAML, without the license, which has a comment."""
     test = manifest.scores[BEST].test
     data_name = _printable(_data_name(manifest))
     metrics = [

@@ -24,7 +24,7 @@ from tuning.results import json_line, no_formula
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
 HEADER = ("file", "row", "label", "probability", "problem")
 
-Labelled = list[tuple[Row, Prediction | None]]
+Labeled = list[tuple[Row, Prediction | None]]
 """The rows of a chunk with their predictions. A row without a prediction has a `problem`."""
 
 
@@ -43,7 +43,7 @@ class Counts:
     def n_rows(self) -> int:
         return self.labels.total() + self.n_problems
 
-    def add(self, chunk: Labelled) -> None:
+    def add(self, chunk: Labeled) -> None:
         """Add the rows of a chunk to the numbers."""
         for row, prediction in chunk:
             if prediction is not None:
@@ -57,7 +57,7 @@ class Counts:
 
 def label(
     rows: Iterable[Row], probabilities: Probabilities, class_names: Sequence[str]
-) -> Iterator[Labelled]:
+) -> Iterator[Labeled]:
     """Yield the rows with their predictions, chunk by chunk, in the order of the rows.
 
     The texts of a chunk are sorted by length for the model, so that a batch contains texts of about
@@ -95,7 +95,7 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def write_csv_rows(
-    labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]
+    labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
     """Write a CSV line for each row: file, row, label, probability, problem. Return the numbers of
     rows.
@@ -109,11 +109,11 @@ def write_csv_rows(
         cells = (found.label, f"{found.probability:.6f}", "") if found else ("", "", row.problem)
         writer.writerow([no_formula(cell) for cell in (row.file, row.number, *cells)])
 
-    return _write(labelled, write, on_chunk)
+    return _write(labeled, write, on_chunk)
 
 
 def write_json_rows(
-    labelled: Iterable[Labelled], file: IO[str], on_chunk: Callable[[Counts], None]
+    labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
     """Write a JSON object for each row. Return the numbers of rows.
 
@@ -129,16 +129,16 @@ def write_json_rows(
         )
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
 
-    return _write(labelled, write, on_chunk)
+    return _write(labeled, write, on_chunk)
 
 
 def _write(
-    labelled: Iterable[Labelled],
+    labeled: Iterable[Labeled],
     write: Callable[[Row, Prediction | None], None],
     on_chunk: Callable[[Counts], None],
 ) -> Counts:
     counts = Counts()
-    for chunk in labelled:
+    for chunk in labeled:
         for row, found in chunk:
             write(row, found)
         counts.add(chunk)
@@ -205,5 +205,5 @@ def sentence(counts: Counts) -> str:
     )
     return (
         f"{counts.n_rows:,} rows: {counts.labels.total():,}"
-        f" labelled{f' ({labels})' if labels else ''}{problems}."
+        f" labeled{f' ({labels})' if labels else ''}{problems}."
     )

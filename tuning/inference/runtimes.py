@@ -73,7 +73,7 @@ def load_form(
 
 
 class Tokenizer:
-    """The tokeniser of an export, for batches of texts."""
+    """The tokenizer of an export, for batches of texts."""
 
     def __init__(self, vocabulary: Path, inputs: ModelInput) -> None:
         self.sequence_length = inputs.sequence_length

@@ -3,7 +3,7 @@
 A step is one matrix product over features, bias and state, and one pass over the gates, which
 writes the new state to the place where the next step reads it. The batch is the last axis, so that
 each gate is one contiguous block. The gates have the order input, forget, output, candidate, so
-that the three sigmoids are neighbours. `lstm_sequence` calls these loops and documents their
+that the three sigmoids are neighbors. `lstm_sequence` calls these loops and documents their
 arrays; `n` is the number of columns of the batch that a step computes.
 """
 

@@ -94,7 +94,7 @@ def confusion_svg(
 ) -> str:
     """Return a confusion matrix as an SVG picture.
 
-    A row is a true class, a column a predicted class; the colour of a cell is its share of the row.
+    A row is a true class, a column a predicted class; the color of a cell is its share of the row.
     """
     names = class_names or [str(number) for number in range(len(matrix))]
     return render(

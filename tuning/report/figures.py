@@ -56,7 +56,7 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
 
 
 def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None:
-    """Draw thin grey lines, each with a cross at its end.
+    """Draw thin gray lines, each with a cross at its end.
 
     All trials share two traces, so that a click on one entry of the legend hides all of them.
     """
@@ -218,7 +218,7 @@ def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[st
 
 
 def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
-    """Draw the trials over the objectives; those on the Pareto front have their own colour."""
+    """Draw the trials over the objectives; those on the Pareto front have their own color."""
     return optuna.visualization.plot_pareto_front(
         study, target_names=study.metric_names or [summary.metric, *COSTS]
     )

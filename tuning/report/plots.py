@@ -70,7 +70,7 @@ def report_figures(
         ),
         *_front_plots(study, summary),
         Plot(
-            "Optimisation history",
+            "Optimization history",
             f"The objective of each completed trial, and the best value so far.{_crosses(summary)}",
             lambda: figures.history(study, summary),
             2,
@@ -133,7 +133,7 @@ def _curves_sentence(summary: Summary) -> str:
         else "pruned trials"
     )
     return (
-        f"The objective after each epoch. Thin grey lines are {lines}; a cross is where a trial was"
+        f"The objective after each epoch. Thin gray lines are {lines}; a cross is where a trial was"
         " stopped."
     )
 
@@ -253,7 +253,7 @@ def _styled(title: str, figure: go.Figure) -> go.Figure:
     """Give Optuna's figures and those of this package the same look; rows of small plots get few
     ticks in a small font.
     """
-    # Without a colour of its own a figure has the background of its template, light or dark.
+    # Without a color of its own a figure has the background of its template, light or dark.
     figure.update_layout(LAYOUT, title=None, width=None, autosize=True, plot_bgcolor=None)
     if title in ("Slices", "Contours"):
         figure.update_xaxes(nticks=4, title_font_size=11, tickfont_size=10)

@@ -80,7 +80,7 @@ def best_rows(
     """Return header and rows of the best `N_TABLE` trials of the search, or of the Pareto front.
 
     The confirmed best and the baseline are added at the end if they are not among these trials. The
-    table has the number of parameters and the latency if the study limits or minimises one of them.
+    table has the number of parameters and the latency if the study limits or minimizes one of them.
     """
     names = list(dict.fromkeys(item.name for item in space.searched))
     sizes = (

@@ -166,7 +166,7 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
     corpus, _ = prepare_corpus(config, results=results, progress=progress)
     folder = results.study(config.study)
     for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
-        logger.info("removed %s: no study used it, and tokenised data have a limit", path)
+        logger.info("removed %s: no study used it, and tokenized data have a limit", path)
     release_memory()
     if progress:
         progress("starting the workers", 0.0)

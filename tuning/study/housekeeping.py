@@ -25,7 +25,7 @@ from tuning.study.study import recorded_config
 from tuning.study.summary import summarize
 
 ARTIFACTS = "artifacts:"  # prefix of the attributes in which Optuna stores an artifact's metadata
-MAX_CACHE_BYTES = 10 * 2**30  # of tokenised data; 1,000,000 reviews take 0.4 GiB
+MAX_CACHE_BYTES = 10 * 2**30  # of tokenized data; 1,000,000 reviews take 0.4 GiB
 MAX_ARTIFACT_BYTES = 2**28  # a confusion matrix takes 2 kB with 2 classes, 3 MB with 100
 N_BEST = 5  # number of best trials of a study whose artifacts are never removed
 
@@ -42,7 +42,7 @@ class Removable:
 def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     """List the files and folders that no study needs.
 
-    Files of a study that is being searched are not listed, and while any study is, no tokenised
+    Files of a study that is being searched are not listed, and while any study is, no tokenized
     data and no artifacts are. Exports, reports, logs and histories are never listed.
 
     Raises:
@@ -53,7 +53,7 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     opened = cache(partial(open_storage, storage_url))  # once, and only if it is needed
     reasons = [(path, reason) for study in idle for path, reason in _of_study(study, opened)]
     if not is_any_locked(results):
-        reasons += [(path, "no study uses these tokenised data") for path in unused_caches(results)]
+        reasons += [(path, "no study uses these tokenized data") for path in unused_caches(results)]
         reasons += [
             (path, "no trial has this artifact")
             for path in _unknown_artifacts(results, studies, opened)
@@ -80,7 +80,7 @@ def remove(removables: list[Removable]) -> None:
 
 
 def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
-    """Remove the oldest tokenised data that no study uses, until all tokenised data take at most
+    """Remove the oldest tokenized data that no study uses, until all tokenized data take at most
     `MAX_CACHE_BYTES`.
 
     Nothing is removed while a process works on another study than `own`: a new study may use data
@@ -175,7 +175,7 @@ def is_any_locked(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
 
 
 def unused_caches(results: ResultsDir) -> list[Path]:
-    """List the folders of tokenised data that no study uses and no process is writing.
+    """List the folders of tokenized data that no study uses and no process is writing.
 
     The list is empty where a `study.json` can't be read, because any data may be that study's.
     """

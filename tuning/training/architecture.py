@@ -82,10 +82,10 @@ def _add_input(model: keras.Sequential, length: int | None) -> None:
 
 def ignores_padding(model: keras.Model) -> bool:
     """Return whether a model's output is independent of the padding after a text: an `Embedding`
-    masks the padding, and all other layers honour the mask.
+    masks the padding, and all other layers honor the mask.
 
     The result is True only for a `Sequential` or functional model of which every operation is a
-    layer in `_PADDING_INVARIANT`, with options under which that layer honours the mask.
+    layer in `_PADDING_INVARIANT`, with options under which that layer honors the mask.
     """
     if type(model) not in GRAPHS or len(model.inputs) != 1 or model.inputs[0].shape[1:] != (None,):
         return False
@@ -136,10 +136,10 @@ def _is_padding_invariant(layer: Any) -> bool:
         and layer.activity_regularizer is None
         and layer.supports_masking
     )
-    return bool(listed and _honours_the_mask(layer))
+    return bool(listed and _honors_the_mask(layer))
 
 
-def _honours_the_mask(layer: Any) -> bool:
+def _honors_the_mask(layer: Any) -> bool:
     if type(layer) is keras.layers.Bidirectional:
         directions = (layer.forward_layer, layer.backward_layer)
         return not layer.forward_layer.go_backwards and all(

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import keras_tuner
 
-from tuning.data.corpus import LabelledTexts
+from tuning.data.corpus import LabeledTexts
 from tuning.documents import structure
 from tuning.evaluation.metrics import Array, Labels
 from tuning.spaces.loading import build, run_user_code
@@ -48,7 +48,7 @@ class BuiltModel:
         """The batch size of the configuration, or of the study if it is not searched."""
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
-    def encode(self, split: LabelledTexts) -> EncodedSplit:
+    def encode(self, split: LabeledTexts) -> EncodedSplit:
         """Return a split as the model takes it."""
         view = make_view(self.model, self.job.values, split.texts)
         return EncodedSplit(view, self.encode_labels(split.labels))

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from tuning.config import sign
-from tuning.data.corpus import LabelledTexts
+from tuning.data.corpus import LabeledTexts
 from tuning.evaluation.metrics import Array, confusion, score
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
@@ -51,7 +51,7 @@ class Validation:
     """
 
     view: View | None
-    texts: LabelledTexts | None
+    texts: LabeledTexts | None
     n_classes: int
     metric: str
     patience: int

@@ -18,7 +18,7 @@ import keras_tuner
 import tensorflow as tf
 
 from tuning.config import exceeded
-from tuning.data.corpus import LabelledTexts
+from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array
 from tuning.outcomes import FailureReason
@@ -38,8 +38,8 @@ def fit(
     hypermodel: keras_tuner.HyperModel,
     job: TrainingJob,
     *,
-    train: LabelledTexts,
-    validation: LabelledTexts | None,
+    train: LabeledTexts,
+    validation: LabeledTexts | None,
     on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     idle_seconds: float = 0.0,
 ) -> tuple[keras.Model, FitResult]:

@@ -96,7 +96,7 @@ def latency_ms(model: keras.Model, *, sequence_length: int) -> float:
 
     The latency is the median of `N_CALLS` calls of the traced model on the threads of this process.
 
-    The latency includes neither the tokenisation nor the work of a server.
+    The latency includes neither the tokenization nor the work of a server.
     """
     call = tf.function(
         lambda ids: model(ids, training=False),

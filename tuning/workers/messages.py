@@ -33,7 +33,7 @@ class Declare:
 
 @dataclass(frozen=True)
 class Train:
-    """A request to train one model. `corpus` is the folder of the tokenised data set."""
+    """A request to train one model. `corpus` is the folder of the tokenized data set."""
 
     space_path: str
     corpus: str

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import psutil
 
 from tuning import __version__
-from tuning.data.corpus import LabelledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, measured, prepare, serve
 
@@ -30,7 +30,7 @@ SPLITS = ("train", "validation")  # The splits that a worker reads.
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def arrays_of(split: LabelledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
     """Return a split as arrays for Ray's object store: the token ids, offsets and labels, with the
     name of the split in their names. A memory-mapped array is converted to a plain array.
     """
@@ -41,7 +41,7 @@ def arrays_of(split: LabelledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
 def splits_of(arrays: Arrays) -> Splits:
     """Return the splits that `arrays_of` made these arrays from."""
     train, validation = (
-        LabelledTexts(
+        LabeledTexts(
             TokenizedTexts(arrays[f"{name}.ids"], arrays[f"{name}.offsets"]),
             arrays[f"{name}.labels"],
         )

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Protocol
 
 import psutil
 
-from tuning.data.corpus import LabelledTexts, open_corpus
+from tuning.data.corpus import LabeledTexts, open_corpus
 from tuning.errors import SpaceBug, TuningError
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (
@@ -39,7 +39,7 @@ from tuning.workers.messages import (
     encode,
 )
 
-Splits = tuple[LabelledTexts, LabelledTexts]  # The training and the validation split.
+Splits = tuple[LabeledTexts, LabeledTexts]  # The training and the validation split.
 
 
 class Channel(Protocol):
@@ -104,7 +104,7 @@ def receive(channel: Channel) -> Message:
 
 
 def open_splits(folder: str) -> Splits:
-    """Return the training and the validation split of a tokenised corpus.
+    """Return the training and the validation split of a tokenized corpus.
 
     Raises:
         StorageError: the folder does not exist.
