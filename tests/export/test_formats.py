@@ -345,6 +345,7 @@ class Padded(keras.layers.Layer):
         return keras.ops.cast(ids, "int32")
 
 
+@pytest.mark.slow
 def test_model_with_a_layer_of_its_own_is_exported_without_the_keras_form(
     reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,6 +284,7 @@ def test_pair_that_trades_off_is_named_with_one_of_it_held() -> None:
     )  # too few to tell
 
 
+@pytest.mark.slow
 def test_importances_have_intervals_that_narrow_with_more_trials() -> None:
     few, many = (
         importances(summarize(many_trials(n, trade_off=False), metric="val_accuracy"))

@@ -64,6 +64,7 @@ def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
     return {one.trial: one.repeats for one in found.finalists}
 
 
+@pytest.mark.slow
 def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_nothing(
     setting: Setting,
 ) -> None:
@@ -265,6 +266,7 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     assert [one.trial for one in few] == [1, 0]
 
 
+@pytest.mark.slow
 def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -> None:
     said: list[str] = []
     processes: list[tuple[set[int | None], set[int | None]]] = []

@@ -39,6 +39,7 @@ def setting(tmp_path: Path, reviews_csv: Path, tiny_space: Path) -> Setting:
     return made
 
 
+@pytest.mark.slow
 def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Setting) -> None:
     events: list[str] = []
     outcome = setting.tune(
@@ -96,6 +97,7 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     )
 
 
+@pytest.mark.slow
 def test_latency_is_measured_and_limited(setting: Setting) -> None:
     setting.tune(2, config={"max_latency_ms": 1e-6})
     trials = setting.study().trials

@@ -51,6 +51,7 @@ hypermodel = Tiny()
 """
 
 
+@pytest.mark.slow
 def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
     """Keras evaluates every second epoch, so the logs of the first and third epoch do not contain
     `val_precision`.
@@ -200,6 +201,7 @@ def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Set
     assert RETRY_OF not in twin.user_attrs and "n_lost" not in twin.user_attrs
 
 
+@pytest.mark.slow
 def test_paused_trial_is_promoted_when_worse_ones_have_come(setting: Setting) -> None:
     """The metric is the loss: 0 is best, then 2, then 5 (the baseline). The trial with 2 waits
     until worse trials are recorded.
@@ -280,6 +282,7 @@ def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_progress_names_running_trials_and_the_incumbent(copied: Setting) -> None:
     seen: list[Progressed] = []
     copied.tune(10, on_change=seen.append)
@@ -692,6 +695,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     )
 
 
+@pytest.mark.slow
 def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Setting) -> None:
     setting.run_in_build("assert hp.get('vocab_size') != 11")
     setting.tune(1)

@@ -388,6 +388,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert outcome.ended == "finished"
 
 
+@pytest.mark.slow
 def test_trial_that_the_dashboard_ends_is_released(setting: Setting) -> None:
     """Optuna Dashboard can tell a running trial; the search drops it and makes another."""
 

@@ -168,6 +168,7 @@ class DrawsWithoutASeed(Model):
         return model
 
 
+@pytest.mark.slow
 def test_global_random_state_of_keras_is_in_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     _, whole = train(hypermodel=DrawsWithoutASeed())

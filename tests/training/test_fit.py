@@ -716,6 +716,7 @@ def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     assert sum(before) >= 5
 
 
+@pytest.mark.slow
 def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
