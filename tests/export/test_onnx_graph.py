@@ -149,11 +149,11 @@ def test_branching_model_is_no_chain() -> None:
         (lambda: [layers.LSTM(3, recurrent_activation="hard_sigmoid")], "activations"),
         (
             lambda: [layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(2)],
-            "backwards",
+            "reverse order",
         ),
-        (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "side by side"),
+        (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "must concatenate"),
         (lambda: [layers.LSTM(3), layers.Dense(2, "gelu")], "gelu"),
-        (lambda: [layers.LSTM(3, return_sequences=True)], "one row a text"),
+        (lambda: [layers.LSTM(3, return_sequences=True)], "one row for each text"),
     ],
 )
 def test_what_has_no_graph_here_is_refused(stack: Stack, why: str) -> None:

@@ -55,7 +55,7 @@ def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
 
     (chunk,) = streaming.label(rows_of("good", "!!"), nan, ["negative", "positive"])
     assert [found is None for _, found in chunk] == [False, True]
-    assert "no number" in chunk[1][0].problem
+    assert "gives NaN" in chunk[1][0].problem
 
 
 def test_model_gets_a_chunk_sorted_by_length() -> None:

@@ -29,7 +29,7 @@ from tuning.evaluation.test_split import (
     evaluations_of,
 )
 from tuning.export.description import ChosenTrial, describe_export, describe_scores
-from tuning.export.formats import write_forms
+from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Trained, retrain
@@ -104,7 +104,7 @@ def _export(
         trained, compared, evaluation, chosen.summary, evaluations=evaluations_of(chosen.study)
     )
     temporary = _empty_folder(folder.best_dir.with_name("best.tmp"))
-    forms = write_forms(
+    formats = write_formats(
         temporary,
         trained[BEST].model,
         trained[BEST].values,
@@ -115,7 +115,7 @@ def _export(
     )
     number = next_number(folder.best_dir)
     manifest = describe_export(
-        chosen, trained[BEST], corpus.card, record, number=number, scores=scores, forms=forms
+        chosen, trained[BEST], corpus.card, record, number=number, scores=scores, formats=formats
     )
     write_text(temporary / CARD, model_card(manifest))
     manifest = replace(manifest, files=digests(temporary))
@@ -159,8 +159,9 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
             for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED])
         )
         raise StudyError(
-            f"--trial must name a completed trial of {summary.study!r} within its limits, such as"
-            f" {known or 'none'}; received {number}."
+            f"--trial must be the number of a completed trial of {summary.study!r} that keeps the"
+            f" study's limits ({f'for example {known}' if known else 'there is no such trial'});"
+            f" received {number}."
         )
     return trial
 
@@ -169,7 +170,7 @@ def _references(
     splits: SplitReviews, test_texts: list[str], progress: Progress | None
 ) -> dict[str, Reference]:
     if progress:
-        progress("training the references", 0.0)
+        progress("training the reference models", 0.0)
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
@@ -195,7 +196,7 @@ def _retrain(
         log_path=chosen.folder.log_path,
         progress=progress,
     )
-    by_number = {one.trial.number: one for one in retrained}
+    by_number = {model.trial.number: model for model in retrained}
     return {name: by_number[trial.number] for name, trial in trials.items()}
 
 
@@ -210,21 +211,21 @@ def _evaluate(
 ) -> TestEvaluation:
     """Evaluate all models and references on the test split, which is read once."""
     if progress:
-        progress("scoring the test split", 0.0)
+        progress("evaluating the models on the test split", 0.0)
     class_names = corpus.card.class_names
     n_classes = len(class_names)
 
     def of_reference(reference: Reference) -> Classifier:
         return lambda texts: reference.probabilities
 
-    classifiers = {role: one.classifier(n_classes) for role, one in trained.items()} | {
-        name: of_reference(one) for name, one in compared.items()
+    classifiers = {role: model.classifier(n_classes) for role, model in trained.items()} | {
+        name: of_reference(reference) for name, reference in compared.items()
     }
     return evaluate_on_test_split(
         chosen.study,
         corpus,
         classifiers,
-        trials={role: one.trial.number for role, one in trained.items()},
+        trials={role: model.trial.number for role, model in trained.items()},
         test_texts=test_texts,
         class_names=class_names,
         seed=chosen.config.seed,
@@ -236,7 +237,7 @@ def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
         logger.warning(
-            "%s changed since the search, though its ranges did not; the export uses it as it"
-            " is now",
+            "The search space file %s has changed since the search, but its ranges have not; the"
+            " export uses the present file.",
             path.name,
         )

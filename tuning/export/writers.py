@@ -49,8 +49,8 @@ class Source:
         return tf.concat([1 - output, output], axis=1) if alone else output
 
 
-def write_form(form: str, source: Source, path: Path) -> None:
-    """Write a model in one format. `form` is a key of `FORMS`.
+def write_format(format_name: str, source: Source, path: Path) -> None:
+    """Write a model in one format. `format_name` is a key of `FORMATS`.
 
     Raises:
         ExportError: if the format can't represent the model.
@@ -70,16 +70,17 @@ def write_form(form: str, source: Source, path: Path) -> None:
         with warnings.catch_warnings():
             # Keras warns that `.h5` is a legacy format. The notebook uses this format.
             warnings.simplefilter("ignore")
-            writers[form](source, path)
+            writers[format_name](source, path)
     except OSError:
         raise
     except Exception as error:  # Every writer raises errors of its own classes.
         # TensorFlow raises this error for a full disk.
-        if form == "saved_model" and isinstance(error, tf.errors.OpError):
+        if format_name == "saved_model" and isinstance(error, tf.errors.OpError):
             raise OSError(error.message) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{path.name} can't be written from this model: {type(error).__name__} {first}"
+            f"The format of {path.name} must be able to represent the model; writing {path.name}"
+            f" raised {type(error).__name__}: {first}"
         ) from error
 
 
@@ -125,10 +126,10 @@ def _write_saved_model(source: Source, path: Path) -> None:
         return {"probabilities": source.probabilities(raw(text, training=False))}
 
     def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = serve(text)["probabilities"]
+        probabilities = serve(text)["probabilities"]
         return {
-            "label": tf.gather(names, tf.argmax(found, axis=1)),
-            "probability": tf.reduce_max(found, axis=1),
+            "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
+            "probability": tf.reduce_max(probabilities, axis=1),
         }
 
     archive = keras.export.ExportArchive()
@@ -159,7 +160,7 @@ def _write_onnx(source: Source, path: Path) -> None:
     try:
         layers = chain(source.graph)
         if layers is None:
-            raise Unsupported("more than a chain of layers")
+            raise Unsupported("The layers must form a chain.")
         graph = write_graph(layers, length=length, n_classes=len(source.class_names))
     except Unsupported:
         import tf2onnx

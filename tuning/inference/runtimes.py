@@ -23,7 +23,7 @@ Outputs = Callable[[Sequence[str]], Any]
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """A format of an exported model.
 
     `path` is its file or folder in the export. `tolerance` is the maximum difference between its
@@ -37,18 +37,18 @@ class Form:
     tolerance: float | None
 
 
-FORMS = {
-    "keras": Form("model.keras", RAW_TEXT, ("tensorflow", "keras"), 1e-6),
-    "saved_model": Form("saved_model", RAW_TEXT, ("tensorflow",), 1e-6),
-    "h5": Form("model.h5", TOKEN_IDS, ("tensorflow", "keras"), 1e-6),
-    "onnx": Form("model.onnx", TOKEN_IDS, ("onnxruntime",), 1e-5),
-    "litert": Form("model.tflite", TOKEN_IDS, ("ai_edge_litert",), 1e-5),
-    "litert_int8": Form("model_int8.tflite", TOKEN_IDS, ("ai_edge_litert",), None),
+FORMATS = {
+    "keras": Format("model.keras", RAW_TEXT, ("tensorflow", "keras"), 1e-6),
+    "saved_model": Format("saved_model", RAW_TEXT, ("tensorflow",), 1e-6),
+    "h5": Format("model.h5", TOKEN_IDS, ("tensorflow", "keras"), 1e-6),
+    "onnx": Format("model.onnx", TOKEN_IDS, ("onnxruntime",), 1e-5),
+    "litert": Format("model.tflite", TOKEN_IDS, ("ai_edge_litert",), 1e-5),
+    "litert_int8": Format("model_int8.tflite", TOKEN_IDS, ("ai_edge_litert",), None),
 }
 
 
-def load_form(
-    folder: Path, form: str, *, inputs: ModelInput, n_threads: int | None = None
+def load_format(
+    folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
     """Return a function from texts to the raw output of the model.
 
@@ -57,17 +57,17 @@ def load_form(
     Raises:
         ExportError: if the runtime is not installed, or can't load the format.
     """
-    path = folder / FORMS[form].path
-    if form == "keras":
+    path = folder / FORMATS[format_name].path
+    if format_name == "keras":
         return _load_keras(path)
-    if form == "saved_model":
+    if format_name == "saved_model":
         return _load_saved_model(path)
     tokenizer = Tokenizer(folder / VOCABULARY, inputs)
-    if form == "h5":
+    if format_name == "h5":
         return _load_h5(path, tokenizer)
     return (
         _load_onnx(path, tokenizer, n_threads)
-        if form == "onnx"
+        if format_name == "onnx"
         else _load_litert(path, tokenizer, n_threads)
     )
 
@@ -85,6 +85,7 @@ class Tokenizer:
                 truncating=inputs.truncating,
             ),
             vocabulary,
+            content="the vocabulary",
         )
 
     def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
@@ -153,15 +154,16 @@ def _runtime(module: str) -> Any:
     except ImportError as error:
         package = module.split(".", maxsplit=1)[0].replace("_", "-")
         raise ExportError(
-            f"This form needs {package}; importing it gave: {error}. Type `pip install {package}`."
+            f"This format needs the package {package}; importing {module} gave: {error}. Type"
+            f" `pip install {package}`."
         ) from error
 
 
-def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
+def _loaded(load_it: Callable[[], Any], path: Path, *, content: str = "a model") -> Any:
     try:
         return load_it()
     except Exception as error:  # The runtimes raise different errors; onnxruntime's is Exception.
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{path} must be a model of this export; loading it gave: {first}"
+            f"{path} must be {content} of this export; loading {path.name} gave: {first}"
         ) from error
