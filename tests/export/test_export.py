@@ -110,8 +110,8 @@ def test_scores_are_those_of_the_exported_file(
     _, splits = prepare_corpus(config, results=results)
     test = splits.frames["test"]
     labels = [manifest.class_names[code] for code in test["label"]]
-    found = [p.label for p in classify(exported, test["text"].tolist())]
-    assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(
+    predicted = [p.label for p in classify(exported, test["text"].tolist())]
+    assert np.mean([a == b for a, b in zip(predicted, labels, strict=True)]) == pytest.approx(
         manifest.scores["best"].test["accuracy"]
     )
 
@@ -182,11 +182,11 @@ def test_snippet_of_the_card_runs_with_its_format_s_runtime_alone(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
-    assert found and all(0 <= number <= 1 for number in found)
+    probabilities = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
+    assert probabilities and all(0 <= number <= 1 for number in probabilities)
     texts = ["I love it"] if format_name == "saved_model" else ["I love it", "It broke after a day"]
     expected = load(exported, format_name="onnx")(texts)
-    assert found[0] == pytest.approx(
+    assert probabilities[0] == pytest.approx(
         expected[0, 1 if format_name in ("keras", "h5") else 0], abs=0.02
     )
 
@@ -198,9 +198,9 @@ def test_predict_labels_a_text_and_a_file(
     model = keras.models.load_model(exported / "model.keras")
     for text in ("great lovely perfect great", "broken awful useless refund"):
         expected = float(model.predict_on_batch(tf.constant([text]))[0, 0])
-        one = run_cli("predict", "--export", exported, "--text", text)
-        label, probability = one.out.split()
-        assert (one.code, label) == (0, "positive" if expected > 0.5 else "negative")
+        ran = run_cli("predict", "--export", exported, "--text", text)
+        label, probability = ran.out.split()
+        assert (ran.code, label) == (0, "positive" if expected > 0.5 else "negative")
         assert float(probability) == pytest.approx(max(expected, 1 - expected), abs=1e-4)
     path = tmp_path / "texts.csv"
     make_reviews(20).to_csv(path, index=False)
@@ -223,11 +223,11 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)
     )
     assert "Evaluated 2 times" in page.read_text()
-    seen = read_json(setting.folder.test_path)
-    assert len(seen["mistakes"]) <= 20
-    assert all(one["label"] != one["predicted"] for one in seen["mistakes"])
-    assert [one["probability"] for one in seen["mistakes"]] == sorted(
-        (one["probability"] for one in seen["mistakes"]), reverse=True
+    document = read_json(setting.folder.test_path)
+    assert len(document["mistakes"]) <= 20
+    assert all(mistake["label"] != mistake["predicted"] for mistake in document["mistakes"])
+    assert [mistake["probability"] for mistake in document["mistakes"]] == sorted(
+        (mistake["probability"] for mistake in document["mistakes"]), reverse=True
     )
 
 

@@ -148,10 +148,10 @@ def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, k
     model = build(kind, 0.3, 5)
     expected = expected_of(model, reviews, truncating=truncating, n_classes=5)
     raw = raw_text_model(source_of(model, reviews.corpus, truncating=truncating, n_classes=5))
-    found = raw.predict_on_batch(
+    probabilities = raw.predict_on_batch(
         tf.constant([text.encode(errors="replace") for text in reviews.texts])
     )
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     assert len(np.unique(expected[:, 1].round(6))) > 20
 
 
@@ -163,7 +163,7 @@ def written(
 
     For each folder, the value contains the number of classes and the probabilities of the pipeline.
     """
-    first, found = tmp_path_factory.mktemp("written"), {}
+    first, exports = tmp_path_factory.mktemp("written"), {}
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copies"
     for kind, dropout, n_classes in CASES:
         keras.backend.clear_session()
@@ -173,12 +173,12 @@ def written(
         (first / name / "vocabulary.txt").write_bytes("\n".join(source.words).encode())
         for format_name, export_format in FORMATS.items():
             write_format(format_name, source, first / name / export_format.path)
-        found[str(elsewhere / name)] = (
+        exports[str(elsewhere / name)] = (
             n_classes,
             expected_of(model, reviews, n_classes=n_classes),
         )
     first.rename(elsewhere)
-    return found
+    return exports
 
 
 @pytest.mark.slow
@@ -223,14 +223,14 @@ def test_format_gives_the_pipeline_s_probabilities_with_its_runtime_alone(
             for folder in written
         )
     for folder, (_, expected) in written.items():
-        found = np.array(answer[folder])
+        probabilities = np.array(answer[folder])
         if FORMATS[format_name].tolerance is None:
-            assert np.nanmean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.9, folder
+            assert np.nanmean(probabilities.argmax(axis=1) == expected.argmax(axis=1)) > 0.9, folder
             # The weights are rounded, but the probabilities are close.
-            assert 0 < np.nanmax(np.abs(found - expected)) < 0.1, folder
+            assert 0 < np.nanmax(np.abs(probabilities - expected)) < 0.1, folder
         else:
             np.testing.assert_allclose(
-                found, expected, atol=FORMATS[format_name].tolerance, rtol=0, err_msg=folder
+                probabilities, expected, atol=FORMATS[format_name].tolerance, rtol=0, err_msg=folder
             )
 
 
@@ -278,13 +278,13 @@ def test_classify_tells_the_winner_of_serving_default(
     folder = Path(next(folder for folder in written if f"baseline-0.3-{n_classes}" in folder))
     texts = tf.constant([text.encode("utf-8", "replace") for text in HOSTILE_TEXTS])
     signatures = tf.saved_model.load(str(folder / "saved_model")).signatures
-    probabilities, told = (
+    probabilities, classified = (
         signatures["serving_default"](text=texts)["probabilities"].numpy(),
         signatures["classify"](text=texts),
     )
     winners = [f"class {winner}".encode() for winner in probabilities.argmax(axis=1)]
-    assert told["label"].numpy().tolist() == winners
-    np.testing.assert_array_equal(told["probability"].numpy(), probabilities.max(axis=1))
+    assert classified["label"].numpy().tolist() == winners
+    np.testing.assert_array_equal(classified["probability"].numpy(), probabilities.max(axis=1))
 
 
 def labels_of(reviews: Reviews) -> Any:
@@ -304,7 +304,7 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(
     model.compile("adam", "binary_crossentropy")
     test = reviews.splits.frames["test"]["text"].tolist()
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
-    found = write_formats(
+    result = write_formats(
         tmp_path,
         spread(model),
         values,
@@ -312,8 +312,8 @@ def test_layers_without_a_graph_of_ours_go_through_tf2onnx(
         test_texts=test,
         test_labels=labels_of(reviews),
     )
-    assert found.forms["model.onnx"].max_difference <= 1e-5
-    assert found.left_out == {}
+    assert result.forms["model.onnx"].max_difference <= 1e-5
+    assert result.left_out == {}
 
 
 @pytest.mark.slow
@@ -325,7 +325,7 @@ def test_every_style_of_model_has_every_format(
     model, values = style(masked=masked), {"vocab_size": STYLE_ROWS, "sequence_length": LENGTH}
     ensure_built(model, sequence_length=LENGTH)
     test = reviews.splits.frames["test"]["text"].tolist()
-    found = write_formats(
+    result = write_formats(
         tmp_path,
         spread(model),
         values,
@@ -333,13 +333,13 @@ def test_every_style_of_model_has_every_format(
         test_texts=test,
         test_labels=labels_of(reviews),
     )
-    assert set(found.forms) == {export_format.path for export_format in FORMATS.values()}, (
-        found.left_out
+    assert set(result.forms) == {export_format.path for export_format in FORMATS.values()}, (
+        result.left_out
     )
     float_formats = [
         name for name, export_format in FORMATS.items() if export_format.tolerance is not None
     ]
-    assert all(found.forms[FORMATS[name].path].max_difference <= 1e-5 for name in float_formats)
+    assert all(result.forms[FORMATS[name].path].max_difference <= 1e-5 for name in float_formats)
 
 
 class Padded(keras.layers.Layer):
@@ -360,11 +360,11 @@ def test_model_with_a_layer_of_its_own_is_exported_without_the_keras_format(
     model = keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x))
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     test = reviews.splits.frames["test"]["text"].tolist()
-    found = write_formats(
+    result = write_formats(
         tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
     )
-    assert (set(found.forms), set(found.left_out)) == ({"saved_model"}, {"model.keras"})
-    assert fastest_format(found.forms) == "saved_model"
+    assert (set(result.forms), set(result.left_out)) == ({"saved_model"}, {"model.keras"})
+    assert fastest_format(result.forms) == "saved_model"
 
 
 def test_format_whose_answer_depends_on_the_other_texts_is_refused(
@@ -404,12 +404,12 @@ def test_format_that_can_not_carry_the_model_is_left_out_with_the_reason(
     model.compile("adam", "binary_crossentropy")
     values = {"vocab_size": ROWS, "sequence_length": LENGTH}
     test = reviews.splits.frames["test"]["text"].tolist()
-    found = write_formats(
+    result = write_formats(
         tmp_path, model, values, reviews.corpus, test_texts=test, test_labels=labels_of(reviews)
     )
-    assert found.forms == {}
-    assert set(found.left_out) == {"model.onnx", "model.tflite"}
-    assert all(reason and str(tmp_path) not in reason for reason in found.left_out.values())
+    assert result.forms == {}
+    assert set(result.left_out) == {"model.onnx", "model.tflite"}
+    assert all(reason and str(tmp_path) not in reason for reason in result.left_out.values())
     assert {path.name for path in tmp_path.iterdir()} == {"vocabulary.txt", "tokenizer.py"}
 
 

@@ -34,9 +34,11 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_format_that_was_left_out_says_why(tmp_path: Path) -> None:
     write_json(
-        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it"}}
+        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it."}}
     )
-    with pytest.raises(ExportError, match="Keras can't load it"):
+    with pytest.raises(
+        ExportError, match=r"model\.h5; the format was left out: Keras can't load it\.$"
+    ):
         load(tmp_path, format_name="h5")
 
 

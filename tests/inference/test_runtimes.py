@@ -36,8 +36,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocabulary.txt").write_text("\n".join(WORDS))
     graph = write_graph(chain(model) or [], length=4, n_classes=2)
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    found = model.predict_on_batch(View(encode(TEXTS, WORDS), **vars(INPUT)).array())
-    (folder / "expected.json").write_text(json.dumps(found[:, 0].tolist()))
+    output = model.predict_on_batch(View(encode(TEXTS, WORDS), **vars(INPUT)).array())
+    (folder / "expected.json").write_text(json.dumps(output[:, 0].tolist()))
     manifest = {
         "class_names": ["a", "b"],
         "input": vars(INPUT),
@@ -52,10 +52,10 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_onnx_format_gives_the_model_s_probabilities(export: Path) -> None:
     expected = json.loads((export / "expected.json").read_text())
     probabilities = load(export, format_name="onnx", n_threads=1)
-    found = probabilities(TEXTS)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found[:, 1], expected, atol=1e-6)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    predicted = probabilities(TEXTS)
+    assert predicted.dtype == np.float64
+    np.testing.assert_allclose(predicted[:, 1], expected, atol=1e-6)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
     assert probabilities([]).shape == (0, 2)
 
 

@@ -95,14 +95,21 @@ def write_formats(
             if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
                 raise
             left_out[export_format.path] = str(error).replace(f"{folder.absolute()}/", "")
-    limits = [
+    return WrittenFormats(
+        forms=written,
+        left_out=left_out,
+        limits=_nan_limits(texts, expected),
+        n_parity_texts=len(texts),
+    )
+
+
+def _nan_limits(texts: list[str], expected: Array) -> list[str]:
+    """Return a sentence for each text for which the trained model gives NaN."""
+    return [
         f"The model gives NaN for {text[:40]!r}."
         for text, row in zip(texts, expected, strict=True)
         if np.isnan(row).any()
     ]
-    return WrittenFormats(
-        forms=written, left_out=left_out, limits=limits, n_parity_texts=len(texts)
-    )
 
 
 def model_input(values: Values) -> ModelInput:
