@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"data"},
     "confirmation": {"evaluation"},
     "training": {"data", "spaces", "evaluation", "kernels"},
-    "study": {"spaces", "evaluation", "confirmation"},
+    "study": {"data", "spaces", "evaluation", "confirmation"},
     "report": {"data", "spaces", "evaluation", "confirmation", "study"},
     "workers": {"data", "spaces", "kernels", "training"},
     "search": {

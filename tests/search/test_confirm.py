@@ -19,7 +19,6 @@ from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceError, StudyError
 from tuning.export.export import best_trial
 from tuning.search import confirm as confirming
@@ -28,6 +27,7 @@ from tuning.search.finalists import Terms, finalists_of
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import load_hypermodel
+from tuning.study.prepare import prepare_corpus
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit

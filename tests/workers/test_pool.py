@@ -17,12 +17,12 @@ import pytest
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
 from tuning.workers.messages import (
     Declare,

@@ -16,7 +16,6 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
-from tuning.data.prepare import prepare_corpus
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
@@ -38,6 +37,7 @@ from tuning.report.tables import (
 )
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
+from tuning.study.prepare import prepare_corpus
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space

@@ -14,7 +14,6 @@ from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.prepare import prepare_corpus, release_memory, require_same_data
 from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
@@ -23,6 +22,7 @@ from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
 from tuning.study.lock import study_lock
+from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory, require_same_data
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -92,6 +92,7 @@ def confirm(
             corpus = prepare_corpus(config, results=results, progress=hooks.progress)[0]
             fingerprint = read_record(folder).data_fingerprint
             require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
+            prepare_ngrams(corpus, space, progress=hooks.progress)
             release_memory()
             if hooks.progress:
                 hooks.progress("starting the workers", 0.0)

@@ -18,7 +18,6 @@ import optuna
 from tuning.config import DEFAULT_TRIALS, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.prepare import prepare_corpus, release_memory
 from tuning.errors import ArgumentError, StudyError
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir, translated
@@ -36,6 +35,7 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
+from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
@@ -133,6 +133,7 @@ def tune(
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
         space = _declared(pool, space_path, config, n_classes=len(corpus.card.class_names))
+        prepare_ngrams(corpus, space, progress=hooks.progress)
         with storage_errors(storage_url):
             fingerprint = corpus.fingerprint
             study = open_study(

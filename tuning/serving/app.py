@@ -136,11 +136,7 @@ def _add_explain(
         is hidden once, up to 200 of them.
         """
         body = await _parsed(request, adapter, shape='{"text": "…"}')
-        hidden = hide_words(
-            body.text,
-            sequence_length=model_input.sequence_length,
-            truncating=model_input.truncating,
-        )
+        hidden = hide_words(body.text, model_input)
         outputs = await _probabilities(batcher, list(hidden.texts))
         (prediction,) = _predictions(outputs[:1], names)
         words = [
