@@ -206,13 +206,10 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
     """Return the data card as pairs of a name and a text."""
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
     n_rows = sum(card.n_rows.values())
-    dropped = [f"{n:,} rows {why}" for why, n in (card.dropped or {}).items()]
-    if card.n_broken_lines and card.broken_lines:
-        dropped.append(f"{card.n_broken_lines:,} broken lines, the first {card.broken_lines[0]}")
     return [
         (
             "source",
-            (f"{card.data or ''}, columns {card.text_column or ''} and {card.label_column or ''}"),
+            f"{card.data or ''}, columns {card.text_column or ''} and {card.label_column or ''}",
         ),
         (
             "rows",
@@ -225,7 +222,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
                 for name, n in zip(card.class_names, totals, strict=True)
             ),
         ),
-        ("left out", "; ".join(dropped) or "nothing"),
+        ("left out", _left_out(card)),
         (
             "tokens per text",
             ", ".join(f"{p}% {n:,}" for p, n in _by_size(card.length_percentiles)),
@@ -244,6 +241,13 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ),
         ("fingerprint", card.fingerprint),
     ]
+
+
+def _left_out(card: DataCard) -> str:
+    parts = [f"{n:,} rows {why}" for why, n in (card.dropped or {}).items()]
+    if card.n_broken_lines and card.broken_lines:
+        parts.append(f"{card.n_broken_lines:,} broken lines, the first {card.broken_lines[0]}")
+    return "; ".join(parts) or "nothing"
 
 
 def record_rows(

@@ -20,7 +20,7 @@ from tuning.results import StudyDir, read_json, translated, write_json
 
 @contextlib.contextmanager
 def study_lock(folder: StudyDir) -> Iterator[None]:
-    """Hold the lock of a study's folder.
+    """Hold the lock of a study's folder, which is created if it does not exist.
 
     Raises:
         StudyError: another process holds it.
@@ -35,6 +35,8 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
             " its storage."
         )
 
+    with translated(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
     with _file_lock(folder.lock_path, refusal):
         try:
             now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
