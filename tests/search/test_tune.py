@@ -17,6 +17,7 @@ from tests.commands import wait_for
 from tests.paths import ROOT
 from tests.studies import Setting
 from tuning.config import DataConfig, TrainConfig
+from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.results import ResultsDir, read_history
 from tuning.search import open_trials
@@ -440,7 +441,7 @@ def test_another_metric_is_refused_with_both_sides(copied: Setting) -> None:
 
 
 def test_status_is_one_object_for_scripts(copied: Setting) -> None:
-    values, _, _ = status_of(
+    status, _, _ = status_of(
         copied.results, copied.folder, storage_url=copied.results.storage_url(None)
     )
     names = (
@@ -448,12 +449,13 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
         " best_value best_mean best_params best_trial_of_the_search baseline_value coordinators"
         " seconds_by_phase overhead_share n_tokens fingerprints"
     )
-    assert list(values) == names.split()
+    assert list(unstructure(status)) == names.split()
     study = copied.study()
-    assert (values["n_complete"], values["best_value"]) == (8, study.best_value)
-    assert values["baseline_value"] == study.trials[0].value
-    assert study.trials[values["best_trial_of_the_search"]].value == study.best_value
-    assert (values["best_is_confirmed"], values["best_mean"]) == (False, None)
+    assert (status.n_complete, status.best_value) == (8, study.best_value)
+    assert status.baseline_value == study.trials[0].value
+    assert status.best_trial_of_the_search is not None
+    assert study.trials[status.best_trial_of_the_search].value == study.best_value
+    assert (status.best_is_confirmed, status.best_mean) == (False, None)
 
 
 def test_val_loss_is_minimized(setting: Setting) -> None:

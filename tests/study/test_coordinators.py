@@ -25,10 +25,10 @@ from tests.paths import ROOT
 from tests.postgresql import PASSWORD
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.config import StudyConfig
-from tuning.errors import StudyError
+from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.report.tables import coordinator_sentences
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, read_json
 from tuning.search.progress import Progressed
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -348,6 +348,23 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
         identify(ResultsDir(shared.folder / FIRST_COORDINATOR).study(shared.config.study)),
     )
     assert identify(joined) == own
+    assert read_json(joined.coordinator_path) == {"coordinator": own}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "reason"),
+    [
+        ('{"schema_version": 1, "coord', StorageError, "must contain JSON"),
+        ('{"schema_version": 1}', StudyError, "coordinator: is missing"),
+    ],
+)
+def test_folder_whose_name_can_t_be_read_is_refused(
+    content: str, kind: type[TuningError], reason: str, tmp_path: Path
+) -> None:
+    folder = StudyDir(tmp_path)
+    folder.coordinator_path.write_text(content)
+    with pytest.raises(kind, match=reason):
+        identify(folder)
 
 
 @pytest.mark.slow
@@ -380,11 +397,9 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
-    values, _, _ = status_of(setting.results, setting.folder, storage_url=url)
-    assert [(said["pid"], said["left"]) for said in values["coordinators"]] == [
-        (os.getpid(), True)
-    ] * 2
-    assert len(coordinator_sentences(values["coordinators"])) == 2
+    status, _, _ = status_of(setting.results, setting.folder, storage_url=url)
+    assert [(one.pid, one.left) for one in status.coordinators] == [(os.getpid(), True)] * 2
+    assert len(coordinator_sentences(status.coordinators)) == 2
     assert outcome.ended == "finished"
 
 
@@ -612,4 +627,25 @@ def test_status_names_the_coordinators(shared: Shared) -> None:
     shared.writer(), shared.writer("a")
     heartbeats = heartbeats_of(load_study_of(shared))
     assert set(heartbeats) == {FIRST_COORDINATOR, "a"}
-    assert all(h["pid"] == os.getpid() and not h["left"] for h in heartbeats.values())
+    assert all(h.pid == os.getpid() and not h.left for h in heartbeats.values())
+
+
+def test_heartbeat_keeps_its_keys_in_the_storage(shared: Shared) -> None:
+    shared.writer()
+    assert set(load_study_of(shared).user_attrs["coordinator 0"]) == {
+        "host",
+        "pid",
+        "since",
+        "n_workers",
+        "dead_seconds",
+        "left",
+        "at",
+        "beat",
+    }
+
+
+def test_heartbeat_of_another_program_is_refused(shared: Shared) -> None:
+    first = shared.writer()
+    load_study_of(shared).set_user_attr("coordinator a", {"pid": 1})
+    with pytest.raises(StudyError, match="must be as this program wrote them; host: is missing"):
+        first.coordinators.read_heartbeats()

@@ -182,13 +182,13 @@ def test_status_names_the_confirmed_best_and_the_search_s(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
-    values, summary, _ = status_of(
+    status, summary, _ = status_of(
         confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None)
     )
     assert summary.best is not None
-    assert (values["best_trial"], values["best_is_confirmed"]) == (confirmed.winner, True)
-    assert values["best_trial_of_the_search"] == summary.best.number
-    assert values["best_mean"] == pytest.approx(0.9, abs=0.01)
+    assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
+    assert status.best_trial_of_the_search == summary.best.number
+    assert status.best_mean == pytest.approx(0.9, abs=0.01)
     out = run_cli("status", "--study", "s").out
     assert f"{confirmed.winner} (confirmed" in out  # a narrow terminal wraps the rest
     assert f"Trial {confirmed.winner} is the confirmed best" in out

@@ -20,7 +20,7 @@ from tuning.results import no_formula
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
-from tuning.study.summary import PHASES, Best, Summary, best_of
+from tuning.study.summary import PHASES, Best, CoordinatorStatus, Summary, best_of
 from tuning.study.trials import is_pruned_early, value_of, values_of
 
 N_TABLE = 5
@@ -175,14 +175,13 @@ def counts_sentence(summary: Summary) -> str:
     )
 
 
-def coordinator_sentences(coordinators: list[dict[str, Any]]) -> list[str]:
+def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
     """Return a sentence per coordinator of a study, if it had more than one."""
     if len(coordinators) < 2:
         return []
     return [
-        f"Coordinator {entry['coordinator']}, process {entry['pid']} on {entry['host']},"
-        f" {entry['n_workers']} workers: {'left' if entry['left'] else 'last heartbeat'}"
-        f" {entry['at']}"
+        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
+        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
         for entry in coordinators
     ]
 
