@@ -220,10 +220,8 @@ def test_tests_lie_as_the_packages_do() -> None:
         f"{path.parent.name}/{path.name.removeprefix('test_')}"
         for path in (ROOT / "tests").glob("*/test_*.py")
     }
-    # These contain whole searches with limits of a model, and parts of `arrow_tokenizer` and
-    # `sources`.
-    others = {"search/limits.py", "data/chunks.py", "data/labels.py"}
-    assert tested - {name_of(path) for path in MODULES} == others
+    # This module contains whole searches with limits of a model.
+    assert tested - {name_of(path) for path in MODULES} == {"search/limits.py"}
 
 
 def test_no_file_imports_a_test_module() -> None:
