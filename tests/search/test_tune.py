@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from tests.commands import wait_for
-from tests.paths import ROOT
+from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
 from tuning.config import DataConfig, TrainConfig
 from tuning.documents import unstructure
@@ -476,37 +474,10 @@ def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: P
 def start_tune(
     setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "tune",
-        "--study",
-        "s",
-        "--space",
-        setting.config.space,
-        "--data",
-        setting.config.data.data,
-    ]
-    command += [
-        "--n-trials",
-        str(n_trials),
-        "--epochs",
-        str(epochs),
-        "--pruner",
-        "none",
-        "--workers",
-        "1",
-    ]
-    command += ["--results", str(setting.results.path), *flags]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-    )
+    config = setting.config
+    budget = ("--n-trials", n_trials, "--epochs", epochs, "--pruner", "none")
+    command = tune_command(config.space, config.data.data, setting.results.path, *budget, *flags)
+    return start(command)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.report.tables import coordinator_sentences
 from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.search.open_trials import OpenTrial
 from tuning.search.progress import Progressed
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -104,6 +105,13 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
         close_study(study)
 
 
+def ask(writer: StudyWriter) -> OpenTrial:
+    """Return a new trial of a coordinator, in a study of three trials."""
+    trial = Proposals(writer).ask(n_trials=3)
+    assert trial is not None
+    return trial
+
+
 def ask_all(shared: Shared, own: str, n_trials: int) -> None:
     """The body of a process: take trial slots until none is left."""
     writer = shared.writer(own)
@@ -149,23 +157,21 @@ def test_trials_of_a_dead_coordinator_are_queued_again_by_another(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    trial = Proposals(second).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(second)
     clock.now += 10
     assert not taken_over(first)  # it has read the second's heartbeat for the first time
     clock.now += 59
     assert not taken_over(first)
     clock.now += 2
     assert taken_over(first)
-    again = Proposals(first).ask(n_trials=3)
-    assert again is not None and again.values == trial.values
+    assert ask(first).values == trial.values
     lost = load_study_of(shared).trials[trial.number]
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
 def test_trials_of_a_coordinator_with_heartbeats_stay_its_own(shared: Shared, clock: Clock) -> None:
     first, second = shared.writer(), shared.writer("a")
-    assert Proposals(second).ask(n_trials=3) is not None
+    ask(second)
     for _ in range(10):
         clock.now += 40
         second.coordinators.exchange_heartbeats()
@@ -176,7 +182,7 @@ def test_stopped_coordinator_reads_new_heartbeats_before_it_takes_over(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    assert Proposals(second).ask(n_trials=3) is not None
+    ask(second)
     assert not taken_over(first)
     clock.now += 3600  # the first was stopped; the second was not
     second.coordinators.exchange_heartbeats()
@@ -187,8 +193,7 @@ def test_paused_trials_of_a_coordinator_that_left_are_taken_over_last(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    trial = Proposals(second).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(second)
     second.mark(trial, paused=True)
     second.coordinators.leave()
     clock.now += 10
@@ -215,8 +220,7 @@ def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    trial = Proposals(second).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(second)
     second.coordinators.leave()
     clock.now += 10
     first.coordinators.exchange_heartbeats()
@@ -329,8 +333,7 @@ def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) ->
 
 def test_trial_that_another_program_finished_is_released(shared: Shared) -> None:
     writer = shared.writer()
-    trial = Proposals(writer).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(writer)
     load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
         writer.prune(trial)
