@@ -83,8 +83,14 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     )
     baseline = found.baseline
     assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3
-    for one in found.finalists:
-        one.repeats = {seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)}
+    finalists = [
+        replace(
+            one,
+            repeats={seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)},
+        )
+        for one in found.finalists
+    ]
+    found = replace(found, finalists=finalists)
     found.save(setting.folder)
     judgement = estimate(found)
     assert judgement is not None and not judgement.best.is_baseline

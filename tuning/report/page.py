@@ -85,10 +85,7 @@ def page(
     """Return the whole page as HTML."""
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     names = list(dict.fromkeys(item.name for item in space.searched))
-    *plots, cost_plot = [
-        (title, sentence, None if figure is None else plot_html(figure))
-        for title, sentence, figure in report_figures(study, summary, space, confirmation)
-    ]
+    *plots, cost_plot = _plots(study, summary, space, confirmation)
     advice = advise(summary, space, card, confirmation)
     return render(
         "tuning.report",
@@ -113,10 +110,30 @@ def page(
         data=pairs(data_rows(card)),
         record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        widths=WIDTHS,
-        plotly_script=plotly_script(),
-        themes={name: plotly.io.templates[THEMES[name]].to_plotly_json() for name in THEMES},
+        **_appearance(),
     )
+
+
+def _plots(
+    study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
+) -> list[tuple[str, str, str | None]]:
+    """The title, the sentence and the HTML of each plot; no HTML where there is nothing to draw."""
+    return [
+        (title, sentence, None if figure is None else plot_html(figure))
+        for title, sentence, figure in report_figures(study, summary, space, confirmation)
+    ]
+
+
+def _appearance() -> dict[str, Any]:
+    """What all reports have in common: widths of columns, Plotly's script and its themes."""
+    return {
+        "widths": WIDTHS,
+        "plotly_script": plotly_script(),
+        "themes": {
+            name: plotly.io.templates[template].to_plotly_json()
+            for name, template in THEMES.items()
+        },
+    }
 
 
 def _finalists(confirmation: Confirmation | None) -> str | None:
