@@ -140,6 +140,16 @@ def test_space_builds_and_gives_probabilities(path: Path, n_classes: int, at: st
 
 @every_file
 @every_count
+def test_space_builds_at_its_starting_points(path: Path, n_classes: int) -> None:
+    space = declare(path, n_classes=n_classes)
+    known = [item.name for item in space.hyperparameters]
+    for point in space.starting_points:
+        _, model = build(load_hypermodel(path), point, known=known)
+        assert output_of(model).shape[0] == 3
+
+
+@every_file
+@every_count
 def test_space_model_predicts_the_same_once_saved_and_loaded(
     path: Path, n_classes: int, tmp_path: Path
 ) -> None:

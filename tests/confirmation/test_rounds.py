@@ -317,6 +317,15 @@ def test_failed_repeat_never_wins_and_enters_no_mean() -> None:
     assert table[0][header.index("seed 1")] == "NaN loss"
 
 
+def test_table_of_the_finalists_names_the_baseline_and_starting_points() -> None:
+    confirmation = with_repeats({1: [0.9], 2: [0.8], 0: [0.7]})
+    confirmation.finalists[1].starting_point = 3
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    _, table = finalist_rows(confirmation, estimates)
+    assert [row[0] for row in table] == ["1", "2 (starting point 3)", "0 (baseline)"]
+
+
 def test_mean_of_a_finalist_without_a_good_seed_is_not_lower_for_that() -> None:
     """Trial 2 was given up before seed 3, on which all gain 0.1."""
     estimates = estimate(

@@ -28,7 +28,7 @@ def finalist_rows(
     ]
     table = []
     for finalist in confirmation.finalists:
-        label = f"{finalist.trial} (baseline)" if finalist.is_baseline else str(finalist.trial)
+        label = f"{finalist.trial}{_role(finalist)}"
         repeats = [_cell(finalist, seed) for seed in seeds]
         mean = estimates.means.get(finalist.trial)
         end = (
@@ -50,6 +50,13 @@ def finalist_rows(
     if not any(row[-1] for row in table):
         return header[:-1], [row[:-1] for row in table]
     return header, table
+
+
+def _role(finalist: Finalist) -> str:
+    if finalist.is_baseline:
+        return " (baseline)"
+    number = finalist.starting_point
+    return "" if number is None else f" (starting point {number})"
 
 
 def _cell(finalist: Finalist, seed: int) -> str:

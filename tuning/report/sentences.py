@@ -15,7 +15,13 @@ from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
 from tuning.evaluation.scores import Comparison
 from tuning.evaluation.statistics import LEVEL
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
+from tuning.study.trials import (
+    busy_seconds,
+    is_over_limit,
+    is_pruned_early,
+    starting_point_text,
+    value_of,
+)
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
@@ -43,9 +49,10 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
         )
         return f"No trial is complete yet.{over}"
     value = f"{summary.metric} {value_of(best):.4f}"
+    role = starting_point_text(best)
     text = (
         f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number}"
-        f" with {value}"
+        f"{f' ({role})' if role else ''} with {value}"
     )
     if baseline is None:
         return f"{text}; the baseline is not complete yet.{newer}"

@@ -138,6 +138,7 @@ def tune(
             study = open_study(
                 results, config, space, data_fingerprint=fingerprint, storage_url=storage_url
             )
+            space = recorded_space(folder)  # the file's starting points may have changed since
             coordinators = Coordinators(
                 study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds
             )

@@ -11,15 +11,17 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tuning.documents import unstructure
+from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
+from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
 
 if TYPE_CHECKING:
     import keras
@@ -35,15 +37,17 @@ class SearchSpace:
     """A declared search space as data: its hyperparameters in order of declaration.
 
     `source_sha256` is that of the file, which may change although the hyperparameters do not.
+    `starting_points` contains the values of all active hyperparameters for each starting point.
     """
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
     source_sha256: str = ""
+    starting_points: tuple[Values, ...] = field(default=(), metadata=OMIT_DEFAULT)
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits over the declared hyperparameters."""
+        """12 hex digits over the declared hyperparameters. The starting points do not count."""
         text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -96,17 +100,26 @@ def source_sha256(path: Path) -> str:
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """Execute a space's file and return its `hypermodel`.
 
+    A hypermodel without `starting_points` gets those of the file.
+
     Raises:
         SpaceBug: the file raises.
         SpaceError: it defines neither `hypermodel` nor `build(hp)`.
     """
-    import keras_tuner
-
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec and spec.loader  # for mypy: a .py file has both
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # `dataclass` searches for the module here
     run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
+    hypermodel = _hypermodel_of(module, path)
+    adopt_points(hypermodel, module)
+    return hypermodel
+
+
+def _hypermodel_of(module: ModuleType, path: Path) -> keras_tuner.HyperModel:
+    """Return the `hypermodel` of a module that has been executed, or one around its `build`."""
+    import keras_tuner
+
     defined = getattr(module, "hypermodel", None) or getattr(module, "build", None)
     if isinstance(defined, type) and issubclass(defined, keras_tuner.HyperModel):
         defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
@@ -152,8 +165,8 @@ def declare(
     hypermodel that overrides `fit`, because `fit` may declare hyperparameters too.
 
     Raises:
-        SpaceError: a required hyperparameter is missing, a default is outside its range, or Optuna
-            can't express a range.
+        SpaceError: a required hyperparameter is missing, a default is outside its range, Optuna
+            can't express a range, or a starting point is no configuration of the space.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -164,7 +177,9 @@ def declare(
         hp = _explore(hypermodel, hp, try_fit)
     space = SearchSpace(path.stem, declared(hp), source_sha256(path))
     check(space)
-    return space
+    points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
+    resolved = resolve_points(points, space.hyperparameters, space=space.name)
+    return replace(space, starting_points=resolved)
 
 
 def _explore(
