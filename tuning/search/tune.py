@@ -128,8 +128,7 @@ def tune(
         start_early(workers.pool, log_path=folder.log_path)
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
-        space = _declared(pool, space_path, config, corpus)
-        prepare_ngrams(corpus, space, progress=hooks.progress)
+        space = _prepare_space(pool, space_path, config, corpus, hooks.progress)
         with storage_errors(storage_url):
             study = open_study(
                 results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
@@ -178,8 +177,11 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
     return corpus
 
 
-def _declared(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus) -> SearchSpace:
-    """Return the search space that a worker reads from its file.
+def _prepare_space(
+    pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
+) -> SearchSpace:
+    """Return the search space that a worker reads from its file, after building the n-grams that
+    its models may take.
 
     Raises:
         SpaceError: the sampler is a grid, and the space has none. Nothing has been written then.
@@ -187,6 +189,7 @@ def _declared(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus) ->
     space = declared_space(pool, path, n_classes=len(corpus.card.class_names))
     if config.sampler == "grid":
         grid_points(space, seed=config.seed)
+    prepare_ngrams(corpus, space, progress=progress)
     return space
 
 
