@@ -252,8 +252,8 @@ def _cast(operation: Any, inputs: list[Any], *, rank: int) -> Value:
 
 def _expand(operation: Any, inputs: list[Any], *, rank: int) -> Value:
     (value,) = inputs
-    _require(isinstance(value, Tokens) and rank == 2 and operation.axis in (-1, 2))
-    return value
+    _require(rank == 2 and operation.axis in (-1, 2))
+    return _as_tokens(value)
 
 
 def _compare(operation: Any, inputs: list[Any], *, rank: int) -> Value:
@@ -291,11 +291,10 @@ def _extreme(operation: Any, inputs: list[Any], *, rank: int) -> Value:
         return Texts()
     one, other = map(_as_tokens, inputs)
     choose = min if type(operation) is numpy.Minimum else max
-    is_known = one.padding is not None and other.padding is not None
-    return Tokens(
-        padding=choose(one.padding, other.padding) if is_known else None,
-        lowest=choose(one.lowest, other.lowest),
+    padding = (
+        None if one.padding is None or other.padding is None else choose(one.padding, other.padding)
     )
+    return Tokens(padding=padding, lowest=choose(one.lowest, other.lowest))
 
 
 def _elementwise(operation: Any, inputs: list[Any], *, rank: int) -> Value:
@@ -331,7 +330,8 @@ def _is_over_text(operation: Any, rank: int) -> bool:
 def _as_tokens(value: Any) -> Tokens:
     if isinstance(value, float):
         return Tokens(padding=value, lowest=value)
-    _require(isinstance(value, Tokens))
+    if not isinstance(value, Tokens):
+        raise _ReadsPadding
     return value
 
 
