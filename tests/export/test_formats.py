@@ -34,12 +34,19 @@ from tuning.export.formats import (
     pipeline_probabilities,
     write_forms,
 )
+from tuning.export.manifest import WrittenForms
 from tuning.export.parity import prove
 from tuning.export.writers import Source, raw_text_model, write_form
 from tuning.inference.load import fastest_form
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMS, Form
-from tuning.models import lstm_classifier
+from tuning.models import (
+    bilstm_pooling_classifier,
+    cnn_classifier,
+    gru_classifier,
+    lstm_classifier,
+    mean_embedding_classifier,
+)
 from tuning.training.architecture import ensure_built
 
 # The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to
@@ -336,6 +343,48 @@ def test_every_style_of_model_has_every_form(
     assert set(found.forms) == {form.path for form in FORMS.values()}, found.left_out
     float_forms = [name for name, form in FORMS.items() if form.tolerance is not None]
     assert all(found.forms[FORMS[name].path].max_difference <= 1e-5 for name in float_forms)
+
+
+CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
+    "mean_embedding": mean_embedding_classifier,
+    "cnn": lambda **sizes: cnn_classifier(filters=3, **sizes),
+    "bilstm_pooling": lambda **sizes: bilstm_pooling_classifier(lstm_units=3, **sizes),
+    "gru": lambda **sizes: gru_classifier(gru_units=3, **sizes),
+}
+
+
+def forms_of_classifier(name: str, reviews: Reviews, folder: Path, **options: Any) -> WrittenForms:
+    """Write the exports of a tiny classifier of `tuning.models`."""
+    sizes = {"vocab_size": ROWS, "embedding_dim": WIDTH}
+    return write_forms(
+        folder,
+        spread(CLASSIFIERS[name](**sizes, **options)),
+        {"vocab_size": ROWS, "sequence_length": LENGTH},
+        reviews.corpus,
+        test_texts=reviews.splits.frames["test"]["text"].tolist(),
+        test_labels=labels_of(reviews),
+    )
+
+
+@pytest.mark.usefixtures("onnx_alone")
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifier_has_an_onnx_form(name: str, reviews: Reviews, tmp_path: Path) -> None:
+    found = forms_of_classifier(name, reviews, tmp_path)
+    assert (list(found.forms), found.left_out, found.limits) == (["model.onnx"], {}, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word_dropout", [0.0, 0.2])
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifier_has_every_form_but_the_h5_of_operations(
+    name: str, word_dropout: float, reviews: Reviews, tmp_path: Path
+) -> None:
+    """Keras can't read an operation between layers, such as a mask, from `.h5`."""
+    is_chain = name == "gru" and not word_dropout
+    found = forms_of_classifier(name, reviews, tmp_path, word_dropout=word_dropout)
+    assert set(found.left_out) == (set() if is_chain else {"model.h5"})
+    assert set(found.forms) | set(found.left_out) == {form.path for form in FORMS.values()}
+    assert found.limits == []
 
 
 class Padded(keras.layers.Layer):
