@@ -25,7 +25,7 @@ from tuning.cli.search_options import (
     pool_choice,
     trial_limits,
 )
-from tuning.cli.tables import print_confirmation
+from tuning.cli.tables import print_confirmation, warn_if_behind
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
@@ -90,9 +90,11 @@ def confirm(
 
     The same command continues a confirmation that was stopped.
     """
+    from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.search import confirm as confirming
     from tuning.search import session
     from tuning.search.finalists import Terms
+    from tuning.study.record import read_record
 
     limits = trial_limits(
         seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds
@@ -112,6 +114,8 @@ def confirm(
     )
     with logging_to(folder):
         confirmation = run_confirmation(lambda hooks: confirm_study(hooks=hooks))
+        corpus_dir = root.cache_dir(read_record(folder).data_fingerprint)
+        warn_if_behind(read_linear_reference(corpus_dir), confirmation)
     if not confirmation.is_over:
         raise typer.Exit(INTERRUPTED)
 

@@ -78,6 +78,7 @@ def status(
     results: Results = RESULTS,
 ) -> None:
     """Print a study's best trials, the counts of its trials, and the time of each phase."""
+    from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.study.summary import status_of
 
     root = ResultsDir(results)
@@ -87,6 +88,9 @@ def status(
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
     else:
         _print_status(values, summary, space, folder=folder)
+        linear = read_linear_reference(root.cache_dir(values["fingerprints"]["data"]))
+        if linear:
+            console.print(escape(linear.sentence(summary.metric)))
 
 
 def _print_status(

@@ -18,6 +18,7 @@ from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 
 CARD_NAME = "data_card.json"
+REFERENCE_NAME = "linear_reference.json"  # the scores of a linear model on the same splits
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 

@@ -13,13 +13,15 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from tuning import documents
+from tuning.config import SPLITS
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, require_same_data
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
-from tuning.evaluation.references import Reference, references
+from tuning.evaluation.ngram_model import ngram_model
+from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import (
     BEST,
@@ -96,7 +98,7 @@ def _export(
     require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
     trained = _retrain(chosen, space, corpus, progress=progress)
     test_texts = splits.frames["test"]["text"].tolist()
-    compared = _references(splits, test_texts, progress)
+    compared = _references(splits, corpus, test_texts, progress)
     evaluation = _evaluate(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
@@ -166,7 +168,7 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
 
 
 def _references(
-    splits: SplitReviews, test_texts: list[str], progress: Progress | None
+    splits: SplitReviews, corpus: Corpus, test_texts: list[str], progress: Progress | None
 ) -> dict[str, Reference]:
     if progress:
         progress("training the references", 0.0)
@@ -174,7 +176,19 @@ def _references(
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
-    return references(train, validation, test_texts, n_classes=len(splits.class_names))
+    n_classes = len(splits.class_names)
+    ngrams = {name: corpus.split(name).ngrams for name in SPLITS}
+    tuned = ngram_model(
+        (ngrams["train"], train[1]),
+        (ngrams["validation"], validation[1]),
+        ngrams["test"],
+        orders=corpus.ngram_orders,
+        n_classes=n_classes,
+    )
+    return {
+        **references(train, validation, test_texts, n_classes=n_classes),
+        NGRAMS: tuned,
+    }
 
 
 def _retrain(

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
+from tuning.evaluation.linear_reference import read_linear_reference
 from tuning.evaluation.statistics import Interval, pareto_front
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
@@ -214,6 +215,7 @@ def status_of(
     coordinators = heartbeats_of(study)
     close_study(study)
     best, baseline = best_of(summary, Confirmation.load(folder)), summary.baseline
+    linear = read_linear_reference(results.cache_dir(record.data_fingerprint))
     values = {
         "study": folder.name,
         "metric": config.metric,
@@ -229,6 +231,7 @@ def status_of(
         "best_params": best.trial.params if best else None,
         "best_trial_of_the_search": summary.best.number if summary.best else None,
         "baseline_value": value_of(baseline) if baseline else None,
+        "linear_model_value": linear.value(config.metric) if linear else None,
         "coordinators": [
             {"coordinator": name, **heartbeat} for name, heartbeat in sorted(coordinators.items())
         ],
