@@ -94,16 +94,15 @@ def fit_linear_reference(corpus: Corpus) -> LinearReference:
     """
     # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
     from tuning.evaluation.metrics import score
-    from tuning.evaluation.ngram_model import tune_ngram_model
+    from tuning.evaluation.ngram_model import split_of, tune_ngram_model
 
     path, started = corpus.folder / REFERENCE_NAME, time.monotonic()
     with FileLock(path.with_name(path.name + ".lock")):
         stored = read_linear_reference(corpus.folder)
         if stored is None:
-            train, validation = (corpus.split(name) for name in ("train", "validation"))
             tuned = tune_ngram_model(
-                (train.ngrams, train.labels),
-                (validation.ngrams, validation.labels),
+                split_of(corpus, "train", n_threads=1),
+                split_of(corpus, "validation"),
                 orders=corpus.ngram_orders,
                 n_classes=len(corpus.card.class_names),
             )
@@ -186,7 +185,8 @@ def _reason(status: int, errors: bytes) -> str:
 
 def _end_with_parent() -> None:
     """End this process when the other end of its standard input is closed: its parent has died."""
-    sys.stdin.buffer.read()
+    # The buffer of `sys.stdin` has a lock, which must be free when this process ends by itself.
+    os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 

@@ -21,7 +21,8 @@ from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from tuning.data.corpus import TokenizedTexts
+from tuning.data.corpus import Corpus, TokenizedTexts
+from tuning.data.ngrams import build_ngrams
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.references import MAX_TEXTS, Reference, rows_of_part
 
@@ -200,6 +201,18 @@ def _tune(
     chosen = max(by_order, key=lambda tuned: tuned.accuracy).model.settings
     by_strength = tried(chosen.order, [(chosen.weighting, strength) for strength in STRENGTHS])
     return max(by_strength, key=lambda tuned: tuned.accuracy)
+
+
+def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:
+    """The n-grams and classes of a split of a corpus. The n-grams are built if the corpus has none.
+
+    Raises:
+        StorageError: the results folder is full or read-only.
+    """
+    build_ngrams(corpus, n_threads=n_threads)
+    split = corpus.split(name)
+    assert split.texts.ngrams is not None  # They have been built.
+    return split.texts.ngrams, split.labels
 
 
 def columns_of(orders: npt.NDArray[np.uint8], order: int) -> npt.NDArray[np.bool_]:

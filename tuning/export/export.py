@@ -13,14 +13,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from tuning import documents
-from tuning.config import SPLITS
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, require_same_data
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
-from tuning.evaluation.ngram_model import ngram_model
+from tuning.evaluation.ngram_model import ngram_model, split_of
 from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import (
@@ -177,11 +176,10 @@ def _references(
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
     n_classes = len(splits.class_names)
-    ngrams = {name: corpus.split(name).ngrams for name in SPLITS}
     tuned = ngram_model(
-        (ngrams["train"], train[1]),
-        (ngrams["validation"], validation[1]),
-        ngrams["test"],
+        split_of(corpus, "train"),
+        split_of(corpus, "validation"),
+        split_of(corpus, "test")[0],
         orders=corpus.ngram_orders,
         n_classes=n_classes,
     )
