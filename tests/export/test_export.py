@@ -27,7 +27,7 @@ from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
 from tuning.data.prepare import prepare_corpus
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
-from tuning.evaluation.references import LINEAR, MAJORITY
+from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import evaluations_of
 from tuning.export import export, retraining
 from tuning.export.formats import HOSTILE_TEXTS
@@ -76,7 +76,7 @@ def test_manifest_holds_what_a_reader_asks_for(
     assert manifest.epochs == best.user_attrs["best_epoch"]
     assert set(manifest.scores) == {"best", "baseline"}
     assert manifest.export_number == 1
-    assert set(manifest.references) == {MAJORITY, LINEAR}
+    assert set(manifest.references) == {MAJORITY, LINEAR, NGRAMS}
     for scores in (manifest.scores | manifest.references).values():
         assert {
             "accuracy",
@@ -89,7 +89,7 @@ def test_manifest_holds_what_a_reader_asks_for(
         assert all(low <= high for low, high in scores.test_intervals.values())
         assert set(scores.test_f1_by_class) == {"negative", "positive"}
         assert np.array(scores.test_confusion_matrix).sum() == manifest.n_rows["test"]
-    assert {LINEAR, MAJORITY} <= set(manifest.comparisons)
+    assert {LINEAR, MAJORITY, NGRAMS} <= set(manifest.comparisons)
     values = read_json(exported / "export.json", version=2)
     # The mistakes are texts of the data, which an export does not contain.
     assert "mistakes" not in values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -78,7 +79,6 @@ def status(
     results: Results = RESULTS,
 ) -> None:
     """Print a study's best trials, the counts of its trials, and the time of each phase."""
-    from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.study.summary import status_of
 
     root = ResultsDir(results)
@@ -88,9 +88,7 @@ def status(
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
     else:
         _print_status(values, summary, space, folder=folder)
-        linear = read_linear_reference(root.cache_dir(values["fingerprints"]["data"]))
-        if linear:
-            console.print(escape(linear.sentence(summary.metric)))
+        _print_linear(root.cache_dir(values["fingerprints"]["data"]), folder, summary.metric)
 
 
 def _print_status(
@@ -108,6 +106,23 @@ def _print_status(
     console.print(clock_sentence(summary))
     for sentence in coordinator_sentences(values["coordinators"]):
         console.print(escape(printable(sentence, 200)))
+
+
+def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
+    """Print what is known of the linear model of a study's data."""
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.evaluation.linear_reference import read_linear_reference
+    from tuning.report.sentences import behind_linear
+
+    reference = read_linear_reference(corpus_dir)
+    if reference is None:
+        return
+    for sentence in (
+        reference.sentence(metric),
+        behind_linear(reference, Confirmation.load(folder)),
+    ):
+        if sentence:
+            console.print(escape(sentence))
 
 
 def clean(

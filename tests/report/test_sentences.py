@@ -1,0 +1,110 @@
+"""The sentences about the linear model of a study's data."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Ran
+from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.data.data_card import REFERENCE_NAME
+from tuning.documents import write
+from tuning.evaluation.linear_reference import LinearReference
+from tuning.report.page import write_report
+from tuning.report.sentences import behind_linear
+from tuning.results import ResultsDir, read_json
+from tuning.search.tune import Outcome
+
+
+def reference(value: float, metric: str = "accuracy") -> LinearReference:
+    return LinearReference(about="words & pairs", scores={metric: value}, seconds=1.0)
+
+
+def confirmation(value: float, n_seeds: int = 3, metric: str = "val_accuracy") -> Confirmation:
+    """Return a confirmation whose best, trial 3, has a mean of `value`."""
+    worse = value - 0.2 if metric == "val_accuracy" else value + 0.2
+    finalists = [
+        Finalist(3, {}, value, 1.0, repeats=repeats(value, n_seeds)),
+        Finalist(0, {}, worse, 1.0, is_baseline=True, repeats=repeats(worse, n_seeds)),
+    ]
+    return Confirmation(
+        metric, [1, 2, 3, 4, 5], 100.0, 100.0, finalists, rounds=n_seeds, is_over=True
+    )
+
+
+def repeats(value: float, n_seeds: int) -> dict[int, float | None]:
+    """Return values whose mean over three seeds is `value`."""
+    return {seed: value + 0.001 * (seed - 2) for seed in range(1, n_seeds + 1)}
+
+
+@pytest.fixture
+def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
+    """Return a copy of the study "s" whose data have a linear model with the accuracy 0.9876."""
+    results = ResultsDir(tmp_path / "results")
+    shutil.copytree(finished[0].path, results.path)
+    fingerprint = read_json(results.study("s").config_path)["data_fingerprint"]
+    write(results.cache_dir(fingerprint) / REFERENCE_NAME, reference(0.9876))
+    return results
+
+
+def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values() -> None:
+    sentence = behind_linear(reference(0.889), confirmation(0.8))
+    assert re.search(r"trial 3, is behind .* val_accuracy 0\.8000 against 0\.8890\.", sentence)
+    assert "make tune TRIALS=N" in sentence and "make spaces" in sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "n_seeds"), [(0.9, 3), (0.889, 3), (0.8, 2)], ids=["ahead", "equal", "too few seeds"]
+)
+def test_no_warning(value: float, n_seeds: int) -> None:
+    assert behind_linear(reference(0.889), confirmation(value, n_seeds)) == ""
+
+
+def test_no_warning_without_a_confirmation_or_a_linear_model() -> None:
+    assert behind_linear(reference(0.889), None) == ""
+    assert behind_linear(None, confirmation(0.8)) == ""
+
+
+@pytest.mark.parametrize(("value", "is_behind"), [(0.4, True), (0.2, False)])
+def test_lower_loss_is_ahead(value: float, is_behind: bool) -> None:
+    found = behind_linear(reference(0.3, "loss"), confirmation(value, metric="val_loss"))
+    assert ("is behind" in found) is is_behind
+
+
+def test_other_metric_is_not_compared() -> None:
+    assert behind_linear(reference(0.9), confirmation(0.1, metric="val_auc")) == ""
+
+
+def test_report_shows_the_linear_model_before_the_confirmation(results: ResultsDir) -> None:
+    def first_section() -> str:
+        url = results.storage_url(None)
+        page, _ = write_report(results, results.study("s"), storage_url=url)
+        return page.read_text(encoding="utf-8").partition("<h2>")[0]
+
+    first = first_section()
+    assert "on words &amp; pairs) has a validation accuracy of 0.9876" in first
+    assert "is behind" not in first
+    confirmation(0.5).save(results.study("s"))
+    assert "is behind the linear model" in first_section()
+
+
+def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..., Ran]) -> None:
+    before = run_cli("status", "--study", "s").out
+    assert "on words & pairs) has a validation accuracy of 0.9876" in before
+    assert "is behind" not in before
+    confirmation(0.5).save(results.study("s"))
+    assert "is behind the linear model" in run_cli("status", "--study", "s").out
+    values = json.loads(run_cli("status", "--study", "s", "--json").out)
+    assert values["linear_model_value"] == 0.9876
+
+
+def test_study_without_a_linear_model_has_no_sentence_about_it(
+    results: ResultsDir, run_cli: Callable[..., Ran]
+) -> None:
+    for path in results.path.rglob(REFERENCE_NAME):
+        path.unlink()
+    assert "linear model" not in run_cli("status", "--study", "s").out
+    assert json.loads(run_cli("status", "--study", "s", "--json").out)["linear_model_value"] is None
