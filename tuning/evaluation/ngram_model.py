@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.data.ngrams import build_ngrams
 from tuning.evaluation.metrics import Array, Labels
-from tuning.evaluation.references import MAX_TEXTS, Reference, rows_of_part
+from tuning.evaluation.references import MAX_TEXTS, rows_of_part
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)
@@ -102,6 +102,30 @@ class NgramModel:
 
 
 @dataclass(frozen=True)
+class NgramReference:
+    """A tuned model that was trained on train + validation, as an exported model is.
+
+    Attributes:
+        about: a description of the model.
+        validation_accuracy: that of the model trained on the training split alone.
+        seconds: the time for tuning and training.
+    """
+
+    about: str
+    validation_accuracy: float
+    seconds: float
+    model: NgramModel
+    columns: npt.NDArray[np.bool_]
+    n_classes: int
+
+    def classify(self, texts: TokenizedTexts) -> Array:
+        """The class probabilities of texts whose n-grams were built, (n_texts, n_classes)."""
+        assert texts.ngrams is not None  # They were built for the training of this model.
+        matrix = indicators(texts.ngrams, self.columns)
+        return self.model.probabilities(matrix, n_classes=self.n_classes)
+
+
+@dataclass(frozen=True)
 class TunedNgramModel:
     """A model that was trained on the training split alone, and its probabilities of the validation
     texts, which have these `labels`.
@@ -129,15 +153,10 @@ class TunedNgramModel:
         )
 
 
-def ngram_model(
-    train: Split,
-    validation: Split,
-    test: TokenizedTexts,
-    *,
-    orders: npt.NDArray[np.uint8],
-    n_classes: int,
-) -> Reference:
-    """The tuned model, trained on train + validation, with its probabilities of the test texts.
+def ngram_reference(
+    train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], n_classes: int
+) -> NgramReference:
+    """The tuned model, trained on train + validation.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
@@ -146,12 +165,13 @@ def ngram_model(
     tuned = _tune(train, validation, orders=orders, n_classes=n_classes)
     settings, (texts, labels) = tuned.model.settings, _join(train, validation)
     columns = columns_of(orders, settings.order)
-    final = fit(indicators(texts, columns), labels, columns, settings)
-    return Reference(
+    return NgramReference(
         about=f"{tuned.about}, {len(texts):,} texts",
         validation_accuracy=tuned.accuracy,
-        probabilities=final.probabilities(indicators(test, columns), n_classes=n_classes),
         seconds=time.monotonic() - started,
+        model=fit(indicators(texts, columns), labels, columns, settings),
+        columns=columns,
+        n_classes=n_classes,
     )
 
 

@@ -19,7 +19,7 @@ from tuning.data.files import Progress
 from tuning.data.prepare import prepare_corpus, require_same_data
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
-from tuning.evaluation.ngram_model import ngram_model, split_of
+from tuning.evaluation.ngram_model import NgramReference, ngram_reference, split_of
 from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import (
@@ -168,7 +168,7 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
 
 def _references(
     splits: SplitReviews, corpus: Corpus, test_texts: list[str], progress: Progress | None
-) -> dict[str, Reference]:
+) -> dict[str, Reference | NgramReference]:
     if progress:
         progress("training the references", 0.0)
     train, validation = (
@@ -176,10 +176,9 @@ def _references(
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
     n_classes = len(splits.class_names)
-    tuned = ngram_model(
+    tuned = ngram_reference(
         split_of(corpus, "train"),
         split_of(corpus, "validation"),
-        split_of(corpus, "test")[0],
         orders=corpus.ngram_orders,
         n_classes=n_classes,
     )
@@ -214,7 +213,7 @@ def _retrain(
 def _evaluate(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
-    compared: dict[str, Reference],
+    compared: dict[str, Reference | NgramReference],
     *,
     corpus: Corpus,
     test_texts: list[str],
@@ -226,11 +225,8 @@ def _evaluate(
     class_names = corpus.card.class_names
     n_classes = len(class_names)
 
-    def of_reference(reference: Reference) -> Classifier:
-        return lambda texts: reference.probabilities
-
     classifiers = {role: one.classifier(n_classes) for role, one in trained.items()} | {
-        name: of_reference(one) for name, one in compared.items()
+        name: one.classify for name, one in compared.items()
     }
     return evaluate_on_test_split(
         chosen.study,
