@@ -125,7 +125,9 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
         ],  # over all repetitions, each seed comes first, second and so on equally often
         search_seconds=float(N_TRIALS),
     )
-    train(confirmed, lambda finalist, number: table.values[str(finalist.values["point"])][number])
+    confirmed = train(
+        confirmed, lambda finalist, number: table.values[str(finalist.values["point"])][number]
+    )
     estimates = estimate(confirmed)
     assert estimates is not None  # for mypy: the budget is enough for two finalists
     chosen = estimates.best
@@ -143,12 +145,16 @@ def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
     }
 
 
-def train(confirmed: Confirmation, value: Callable[[Finalist, int], float]) -> None:
-    """Fill the repeats of a confirmation with `value(finalist, seed)`."""
-    while due := confirmed.due():
+def train(confirmation: Confirmation, value: Callable[[Finalist, int], float]) -> Confirmation:
+    """Return a finished confirmation whose repeats have the values `value(finalist, seed)`."""
+    confirmation, due = confirmation.advance()
+    while due:
         for finalist, seed in due:
-            finalist.repeats[seed] = value(finalist, seed)
-            confirmed.spent_seconds += finalist.seconds
+            confirmation = confirmation.with_repeat(
+                finalist.trial, seed, value(finalist, seed), seconds=finalist.seconds
+            )
+        confirmation, due = confirmation.advance()
+    return confirmation
 
 
 def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
@@ -184,7 +190,7 @@ def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
             mean = truth[finalist.trial] + shifts[number]
             return float(rng.normal(mean, scale[finalist.trial]))
 
-        train(confirmed, value)
+        confirmed = train(confirmed, value)
         estimates = estimate(confirmed)
         difference = estimates.difference if estimates and estimates.is_confirmed else None
         if estimates and difference is not None and difference.low > 0:

@@ -21,7 +21,7 @@ from tuning.config import DataConfig, TrainConfig
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.data.corpus import build_corpus, open_corpus
 from tuning.data.splits import SplitReviews
-from tuning.training.batching import View, evaluation_batches, training_batches
+from tuning.training.batching import View, WordView, evaluation_batches, training_batches
 
 VIEWS = (
     (2_000, 50),
@@ -65,12 +65,7 @@ def _views(folder: Path) -> dict[str, Any]:
             started = time.perf_counter()
             corpus = open_corpus(folder)
             train, validation = (
-                View(
-                    corpus.split(name).texts,
-                    vocab_size=vocab_size,
-                    sequence_length=length,
-                    trims=True,
-                )
+                View({"ids": WordView(corpus.split(name).texts, vocab_size, length, trims=True)})
                 for name in ("train", "validation")
             )
             batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)

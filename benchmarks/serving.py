@@ -31,12 +31,12 @@ from tuning.documents import write
 from tuning.inference.manifest import (
     MANIFEST,
     MANIFEST_VERSION,
-    ExportedForm,
+    ExportedFormat,
     Manifest,
     ModelInput,
     digests,
 )
-from tuning.inference.runtimes import FORMS
+from tuning.inference.runtimes import FORMATS
 
 MODELS = {"baseline": False, "masked": True}
 VOCAB_SIZE, LENGTH = 33_807, 100
@@ -88,31 +88,25 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
     most frequent words of the texts.
     """
     from tuning.data.arrow_tokenizer import tokenize
-    from tuning.export.writers import Source, write_form
+    from tuning.export.writers import Source, write_format
     from tuning.models import lstm_classifier
 
     folder.mkdir()
     words = [word.decode() for word in tokenize(texts).words.to_pylist()][: VOCAB_SIZE - 2]
-    source = Source(
-        lstm_classifier(vocab_size=len(words) + 2, masked=masked),
-        words,
-        LENGTH,
-        "pre",
-        ["negative", "positive"],
-    )
+    inputs = ModelInput(vocab_size=len(words) + 2, sequence_length=LENGTH, truncating="pre")
+    model = lstm_classifier(vocab_size=inputs.vocab_size, masked=masked)
+    source = Source(model, inputs, words, [], ["negative", "positive"])
     (folder / "vocabulary.txt").write_bytes("\n".join(words).encode())
-    write_form("onnx", source, folder / "model.onnx")
-    onnx, path = FORMS["onnx"], folder / FORMS["onnx"].path
-    form = ExportedForm(
+    write_format("onnx", source, folder / "model.onnx")
+    onnx, path = FORMATS["onnx"], folder / FORMATS["onnx"].path
+    exported = ExportedFormat(
         form="onnx", takes=onnx.takes, needs=list(onnx.needs), bytes=path.stat().st_size
     )
     manifest = Manifest(
         study=folder.name,
         class_names=source.class_names,
-        input=ModelInput(
-            vocab_size=len(words) + 2, sequence_length=LENGTH, truncating=source.truncating
-        ),
-        forms={onnx.path: form},
+        input=inputs,
+        forms={onnx.path: exported},
         left_out={},
         files=digests(folder),
     )

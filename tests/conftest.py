@@ -73,9 +73,9 @@ def run_cli(
 def onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit exports to the ONNX format, which is written and checked in a second."""
     from tuning.export import formats
-    from tuning.inference.runtimes import FORMS
+    from tuning.inference.runtimes import FORMATS
 
-    monkeypatch.setattr(formats, "FORMS", {"onnx": FORMS["onnx"]})
+    monkeypatch.setattr(formats, "FORMATS", {"onnx": FORMATS["onnx"]})
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from tuning.documents import write
     from tuning.export.onnx_graph import chain, write_graph
-    from tuning.inference.manifest import ExportedForm, Manifest, ModelInput, digests
+    from tuning.inference.manifest import ExportedFormat, Manifest, ModelInput, digests
     from tuning.models import lstm_classifier
 
     folder = tmp_path_factory.mktemp("onnx") / "best"
@@ -159,7 +159,7 @@ def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.onnx").write_bytes(
         write_graph(chain(model) or [], length=4, n_classes=2).SerializeToString()
     )
-    onnx = ExportedForm(form="onnx", takes="token ids", needs=["onnxruntime"], bytes=0)
+    onnx = ExportedFormat(form="onnx", takes="token ids", needs=["onnxruntime"], bytes=0)
     manifest = Manifest(
         study="s",
         created="2026-01-01T00:00:00+00:00",

@@ -19,6 +19,7 @@ from tuning.workers.worker import Measured
 
 Script = Generator[Response | None, Answer, None]
 EPOCHS = 4
+MAX_EMPTY = 100  # maximum number of waits without a message, one after the other
 
 
 def epoch(number: int, value: float) -> Epoch:
@@ -91,10 +92,18 @@ class FakePool:
     def __init__(self, script: Callable[[TrainingJob], Script], n_workers: int = 1) -> None:
         self.workers = [FakeWorker(script, number) for number in range(n_workers)]
         self.replaced: list[FakeWorker] = []
+        self._n_empty = 0
 
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:
-        """Return at most one message of each worker."""
-        return [(worker, worker.outbox.pop(0)) for worker in self.workers if worker.outbox]
+        """Return at most one message of each worker.
+
+        Raises:
+            AssertionError: the caller waits for a message that no worker sends.
+        """
+        messages = [(worker, worker.outbox.pop(0)) for worker in self.workers if worker.outbox]
+        self._n_empty = 0 if messages else self._n_empty + 1
+        assert self._n_empty < MAX_EMPTY, "the search must not wait for idle workers"
+        return messages
 
     def replace(self, worker: FakeWorker) -> FakeWorker:
         new = FakeWorker(worker.script, worker.settings.number)

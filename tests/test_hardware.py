@@ -1,5 +1,6 @@
 """The part of a machine that a control group grants, read from folders with the kernel's layout."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_cores_are_no_more_than_their_quota(
     unlimited = hardware.available_cores()
     monkeypatch.setattr(hardware, "core_quota", lambda: quota)
     assert hardware.available_cores() == (cores or unlimited)
+
+
+def test_available_cores_are_those_of_this_process() -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert hardware.available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_share_of_memory_is_that_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

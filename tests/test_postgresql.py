@@ -37,8 +37,8 @@ def test_study_runs_resumes_and_is_read(postgresql: str, setting: Setting) -> No
     study = optuna.load_study(study_name="s", storage=postgresql)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
     close_study(study)
-    values, _, _ = status_of(setting.results, setting.folder, storage_url=postgresql)
-    assert values["n_complete"] == 3
+    status, _, _ = status_of(setting.results, setting.folder, storage_url=postgresql)
+    assert status.n_complete == 3
     assert not setting.results.database_path.exists()
     for path in setting.results.path.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path

@@ -1,10 +1,19 @@
 """Reviews made in code, and texts that are hard to tokenize."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
+
+from tuning.config import SPLITS
+from tuning.data.corpus import LabeledTexts, TokenizedTexts, build_corpus
+from tuning.data.ngrams import build_ngrams
+from tuning.data.splits import SplitReviews
+from tuning.training.batching import View, WordView
 
 GOOD = ("great", "lovely", "perfect", "excellent", "works", "happy")
 BAD = ("broken", "awful", "useless", "refund", "cheap", "sad")
@@ -82,3 +91,32 @@ def substitute(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1, f"{path} contains {old!r} {text.count(old)} times"
     path.write_text(text.replace(old, new))
+
+
+def word_view(texts: TokenizedTexts, *sizes: int, **options: Any) -> View:
+    """Return the view of a model that takes token ids only. The arguments are those of
+    `WordView`.
+    """
+    return View({"ids": WordView(texts, *sizes, **options)})
+
+
+def splits_of(
+    train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16
+) -> SplitReviews:
+    """Splits whose labels are 0, 1, 0, 1, …"""
+    frames = {
+        name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
+        for name, texts in zip(SPLITS, (train, validation, test), strict=True)
+    }
+    return SplitReviews(frames, ("negative", "positive"), 1, fingerprint)
+
+
+def ngram_splits(folder: Path) -> tuple[LabeledTexts, LabeledTexts]:
+    """Return the training and the validation split of a tiny corpus with its n-grams."""
+    reviews = make_reviews()
+    texts = reviews["review_body"].tolist()
+    labels = (reviews["star_rating"] > 3).to_numpy(dtype=np.int64)
+    corpus = build_corpus(folder / "abc", splits_of(texts[:160], texts[160:], texts[:1]))
+    build_ngrams(corpus)
+    train, validation = corpus.split("train"), corpus.split("validation")
+    return replace(train, labels=labels[:160]), replace(validation, labels=labels[160:])

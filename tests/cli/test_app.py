@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from tests.commands import Ran
+from tests.commands import Ran, tune_command
 from tests.paths import ROOT
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
@@ -33,6 +33,17 @@ from tuning.workers.pools import PoolChoice
 from tuning.workers.ray_cluster import Shares
 
 Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run_tune(run_cli: Run, reviews_csv: Path, tiny_space: Path) -> Run:
+    """Return a function that tunes the study "s" with the tiny space and one worker."""
+
+    def run(*flags: object) -> Ran:
+        where = ("--study", "s", "--data", reviews_csv, "--space", tiny_space)
+        return run_cli("tune", *where, "--workers", 1, *flags)
+
+    return run
 
 
 def check_refused(ran: Ran, *words: str) -> None:
@@ -169,21 +180,9 @@ def test_command_without_a_study_says_what_to_type(command: str, run_cli: Run) -
 
 @pytest.mark.parametrize("command", ["export-best", "report"])
 def test_command_before_a_trial_is_complete_says_so(
-    command: str, run_cli: Run, tmp_path: Path, reviews_csv: Path, tiny_space: Path
+    command: str, run_cli: Run, run_tune: Run, tmp_path: Path
 ) -> None:
-    run_cli(
-        "tune",
-        "--study",
-        "s",
-        "--data",
-        reviews_csv,
-        "--space",
-        tiny_space,
-        "--timeout-seconds",
-        0.01,
-        "--workers",
-        1,
-    )
+    run_tune("--timeout-seconds", 0.01)
     before = sorted(p.name for p in (tmp_path / "results" / "s").iterdir())
     check_refused(run_cli(command, "--study", "s"), "completed trial", "make tune")
     assert sorted(p.name for p in (tmp_path / "results" / "s").iterdir()) == before
@@ -293,25 +292,10 @@ def test_results_folder_that_takes_nothing_says_so(
     options: str,
     reason: str,
     small_disk: Callable[[str], Path],
-    run_cli: Run,
-    reviews_csv: Path,
-    tiny_space: Path,
+    run_tune: Run,
 ) -> None:
     folder = small_disk(options)
-    ran = run_cli(
-        "tune",
-        "--study",
-        "s",
-        "--data",
-        reviews_csv,
-        "--space",
-        tiny_space,
-        "--workers",
-        1,
-        "--n-trials",
-        1,
-    )
-    check_refused(ran, reason, "writable")
+    check_refused(run_tune("--n-trials", 1), reason, "writable")
     assert not (folder / "s" / "study.json").exists()
 
 
@@ -323,24 +307,8 @@ def test_results_path_that_is_a_file_says_so(
     assert (tmp_path / "results").read_text() == "not a folder"
 
 
-def test_tune_prints_lines_the_best_and_what_to_type_next(
-    run_cli: Run, reviews_csv: Path, tiny_space: Path
-) -> None:
-    ran = run_cli(
-        "tune",
-        "--study",
-        "s",
-        "--data",
-        reviews_csv,
-        "--space",
-        tiny_space,
-        "--n-trials",
-        2,
-        "--epochs",
-        1,
-        "--workers",
-        1,
-    )
+def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune: Run) -> None:
+    ran = run_tune("--n-trials", 2, "--epochs", 1)
     assert ran.code == 0
     for words in (
         "[0/2] trial 0 starts: vocab_size 30",
@@ -504,30 +472,8 @@ def test_terminal_shows_a_bar_and_the_incumbent(
     import pty
 
     parent, child = pty.openpty()
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "tune",
-        "--study",
-        "s",
-        "--data",
-        str(reviews_csv),
-        "--space",
-        str(tiny_space),
-    ]
-    command += [
-        "--n-trials",
-        "2",
-        "--epochs",
-        "2",
-        "--pruner",
-        "none",
-        "--workers",
-        "1",
-        "--results",
-        str(tmp_path / "results"),
-    ]
+    flags = ("--n-trials", 2, "--epochs", 2, "--pruner", "none")
+    command = tune_command(tiny_space, reviews_csv, tmp_path / "results", *flags)
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
     with subprocess.Popen(
         command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=env

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.confirmations import with_repeats
 from tests.texts import make_reviews
 from tuning.cli import display
 from tuning.cli.display import LinearDisplay
 from tuning.cli.tables import warn_if_behind
-from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.data.splits import SplitReviews
@@ -85,14 +85,7 @@ def test_search_does_not_wait_forever(corpus: Corpus, monkeypatch: pytest.Monkey
 def test_warning_is_printed_where_the_confirmed_best_is_behind(
     value: float, warned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finalists = [
-        Finalist(3, {}, value, 1.0, repeats=dict.fromkeys((1, 2, 3), value)),
-        Finalist(0, {}, 0.5, 1.0, is_baseline=True, repeats=dict.fromkeys((1, 2, 3), 0.5)),
-    ]
-    confirmation = Confirmation(
-        "val_accuracy", [1, 2, 3], 1.0, 1.0, finalists, rounds=3, is_over=True
-    )
-    warn_if_behind(REFERENCE, confirmation)
+    warn_if_behind(REFERENCE, with_repeats({3: [value] * 3, 0: [0.5] * 3}))
     err = capsys.readouterr().err
     assert (err != "") is warned
     assert err.startswith("warning: The confirmed best, trial 3, is behind") or not warned

@@ -1,7 +1,7 @@
 """The rounds of a confirmation and its estimates, without a training."""
 
-import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,63 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.confirmations import SEEDS, begin, finalists, on_front, play, pruned, with_repeats
 from tuning.confirmation.estimates import RESOLUTION, estimate
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.report.finalists import finalist_rows
-from tuning.report.sentences import missed_sentences, plan, sentences
 from tuning.results import StudyDir
-
-SEEDS = [1, 2, 3, 4, 5]
-
-
-def finalists(*values: float, seconds: float = 1.0) -> list[Finalist]:
-    """The baseline is the last, trial 0."""
-    trials = [*range(1, len(values)), 0]
-    return [
-        Finalist(t, {}, value, seconds, is_baseline=t == 0)
-        for t, value in zip(trials, values, strict=True)
-    ]
-
-
-def begin(
-    *values: float, n_seeds: int = 5, budget: float = math.inf, metric: str = "val_accuracy"
-) -> Confirmation:
-    return Confirmation(metric, SEEDS[:n_seeds], 100.0, budget, finalists(*values))
-
-
-def play(
-    confirmation: Confirmation, value: object, *, seconds: float = 1.0
-) -> list[tuple[int, int]]:
-    """Train all repeats that are due, with the value `value(trial, seed)`; return (trial, seed) of
-    each.
-    """
-    done = []
-    while due := confirmation.due():
-        for finalist, seed in due:
-            finalist.repeats[seed] = value(finalist.trial, seed)  # type: ignore[operator]
-            confirmation.spent_seconds += seconds
-            done.append((finalist.trial, seed))
-    return done
-
-
-def with_repeats(
-    repeats: dict[int, list[float | None]], *, metric: str = "val_accuracy"
-) -> Confirmation:
-    """A finished confirmation with these repeats by trial; trial 0 is the baseline."""
-    made = []
-    for trial, values in repeats.items():
-        kept = dict(zip(SEEDS, values, strict=False))
-        failures = {seed: "NaN loss" for seed, value in kept.items() if value is None}
-        made.append(
-            Finalist(trial, {}, 0.9, 1.0, is_baseline=trial == 0, repeats=kept, failures=failures)
-        )
-    return Confirmation(metric, SEEDS, 100.0, math.inf, made, rounds=5, is_over=True)
 
 
 def test_one_finalist_is_given_up_a_round_and_never_the_baseline() -> None:
     confirmation = begin(0.9, 0.89, 0.88, 0.87, 0.5)
-    done = play(confirmation, lambda trial, seed: {1: 0.8, 2: 0.85, 3: 0.83, 4: 0.7, 0: 0.1}[trial])
+    confirmation, done = play(
+        confirmation, lambda trial, seed: {1: 0.8, 2: 0.85, 3: 0.83, 4: 0.7, 0: 0.1}[trial]
+    )
     assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [
         [0, 1, 2, 3, 4],
         [0, 1, 2, 3],
@@ -88,9 +43,12 @@ def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
     """A confirmation that is started again keeps its repeats; trial 1 has a lucky one on seed 5,
     on which no other finalist has a repeat.
     """
-    confirmation = begin(0.9, 0.89, 0.88, 0.5)
-    confirmation.finalists[0].repeats = {1: 0.1, 5: 0.99}
-    play(confirmation, lambda trial, seed: {1: 0.1, 2: 0.5, 3: 0.4, 0: 0.3}[trial])
+    first, *others = finalists(0.9, 0.89, 0.88, 0.5)
+    lucky = replace(first, repeats={1: 0.1, 5: 0.99})
+    confirmation = Confirmation("val_accuracy", SEEDS, 100.0, math.inf, [lucky, *others])
+    confirmation, _ = play(
+        confirmation, lambda trial, seed: {1: 0.1, 2: 0.5, 3: 0.4, 0: 0.3}[trial]
+    )
     assert {finalist.trial: finalist.dropped_in for finalist in confirmation.finalists} == {
         1: 1,
         2: 0,
@@ -99,17 +57,11 @@ def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
     }
 
 
-def on_front(*points: tuple[float, float]) -> Confirmation:
-    """Finalists by value and cost; the last is the baseline, trial 0."""
-    made = finalists(*(value for value, _ in points))
-    for finalist, (_, cost) in zip(made, points, strict=True):
-        finalist.costs = [cost]
-    return Confirmation("val_accuracy", SEEDS, 100.0, math.inf, made)
-
-
 def test_front_gives_up_only_finalists_that_are_beaten_in_all_objectives() -> None:
     confirmation = on_front((0.9, 50), (0.88, 20), (0.86, 30), (0.7, 5), (0.5, 40))
-    play(confirmation, lambda trial, seed: {1: 0.9, 2: 0.88, 3: 0.8, 4: 0.7, 0: 0.5}[trial])
+    confirmation, _ = play(
+        confirmation, lambda trial, seed: {1: 0.9, 2: 0.88, 3: 0.8, 4: 0.7, 0: 0.5}[trial]
+    )
     assert {finalist.trial: finalist.dropped_in for finalist in confirmation.finalists} == {
         1: 0,
         2: 0,
@@ -120,8 +72,6 @@ def test_front_gives_up_only_finalists_that_are_beaten_in_all_objectives() -> No
     estimates = estimate(confirmation)
     assert estimates is not None
     assert [finalist.trial for finalist in estimates.front] == [1, 2, 4]
-    assert "On the confirmed Pareto front: trial 1" in " ".join(sentences(confirmation, estimates))
-    assert "other objectives" in finalist_rows(confirmation, estimates)[0]
 
 
 def test_short_budget_leaves_the_ends_of_a_front() -> None:
@@ -132,14 +82,9 @@ def test_short_budget_leaves_the_ends_of_a_front() -> None:
     assert [finalist.trial for finalist in confirmation.finalists] == [1, 4, 0]
 
 
-def pruned(*seconds: float) -> list[Finalist]:
-    return [Finalist(90 + n, {}, 0.4, one_repeat, epochs=5) for n, one_repeat in enumerate(seconds)]
-
-
 def test_remaining_time_goes_to_pruned_trials() -> None:
-    confirmation = begin(0.9, 0.5, n_seeds=2, budget=8.0)
-    confirmation.pruned = pruned(3.0, 3.0, 3.0)
-    done = play(confirmation, lambda trial, seed: 0.95 if trial == 91 else 0.8)
+    confirmation = replace(begin(0.9, 0.5, n_seeds=2, budget=8.0), pruned=pruned(3.0, 3.0, 3.0))
+    confirmation, done = play(confirmation, lambda trial, seed: 0.95 if trial == 91 else 0.8)
     assert done[-2:] == [
         (90, 0),
         (91, 0),
@@ -148,31 +93,21 @@ def test_remaining_time_goes_to_pruned_trials() -> None:
     estimates = estimate(confirmation)
     assert estimates is not None
     assert estimates.best.trial == 1 and set(estimates.means) == {1, 0}
-    (missed,) = missed_sentences(confirmation, estimates)
-    rate = stats.binomtest(1, 2).proportion_ci()
-    assert missed.startswith(
-        "2 pruned trials were trained to the end, drawn at random: 1 better than the search's best,"
-        " 0.9000"
-    )
-    assert f"between {rate.low:.0%} and {rate.high:.0%}" in missed
 
 
 def test_budget_that_pays_no_repeat_pays_no_pruned_trial_either() -> None:
-    confirmation = begin(0.9, 0.5, budget=1.5)
-    confirmation.pruned = pruned(1.0)
-    assert confirmation.due() == [] and confirmation.is_over
+    confirmation, due = replace(begin(0.9, 0.5, budget=1.5), pruned=pruned(1.0)).advance()
+    assert due == [] and confirmation.is_over
 
 
 def test_pruned_trials_are_not_trained_before_the_repeats() -> None:
-    confirmation = begin(0.9, 0.5, n_seeds=1)
-    confirmation.pruned = pruned(1.0)
-    assert [finalist.trial for finalist, _ in confirmation.due()] == [1, 0]
-    assert missed_sentences(confirmation, estimate(with_repeats({1: [0.9], 0: [0.8]}))) == []  # type: ignore[arg-type]
+    _, due = replace(begin(0.9, 0.5, n_seeds=1), pruned=pruned(1.0)).advance()
+    assert [finalist.trial for finalist, _ in due] == [1, 0]
 
 
 def test_finalist_with_the_largest_loss_is_given_up() -> None:
     confirmation = begin(0.3, 0.3, 0.6, metric="val_loss")
-    play(confirmation, lambda trial, seed: {1: 0.5, 2: 0.4, 0: 0.9}[trial])
+    confirmation, _ = play(confirmation, lambda trial, seed: {1: 0.5, 2: 0.4, 0: 0.9}[trial])
     assert [finalist.trial for finalist in confirmation.finalists if finalist.is_alive] == [2, 0]
 
 
@@ -188,18 +123,14 @@ def test_budget_is_kept_and_no_repeat_is_made_twice(
     n: int, n_seeds: int, budget: float, seed: int, equal_seconds: bool
 ) -> None:
     rng = np.random.default_rng(seed)
-    made = finalists(*rng.random(n + 1))
-    for finalist in made:
-        finalist.seconds = 1.0 if equal_seconds else float(rng.uniform(0.5, 4))
+    made = [
+        replace(finalist, seconds=1.0 if equal_seconds else float(rng.uniform(0.5, 4)))
+        for finalist in finalists(*rng.random(n + 1))
+    ]
     confirmation = plan_confirmation(
         made, metric="val_accuracy", seeds=SEEDS[:n_seeds], search_seconds=100.0, share=budget / 100
     )
-    done = []
-    while due := confirmation.due():
-        for finalist, number in due:
-            finalist.repeats[number] = float(rng.random())
-            confirmation.spent_seconds += finalist.seconds
-            done.append((finalist.trial, number))
+    confirmation, done = play(confirmation, lambda trial, number: float(rng.random()), seconds=None)
     assert confirmation.spent_seconds <= budget + 1e-9
     assert len(done) == len(set(done))
     assert confirmation.is_over
@@ -215,12 +146,13 @@ def test_confirmation_that_is_stopped_goes_on_as_if_it_had_not_been(
     folder = StudyDir(tmp_path_factory.mktemp("s"))
     values = np.random.default_rng(seed).random((6, 6))
     whole, halved = begin(0.9, 0.8, 0.7, 0.6), begin(0.9, 0.8, 0.7, 0.6)
-    done = play(whole, lambda trial, number: values[trial, number])
+    whole, done = play(whole, lambda trial, number: values[trial, number])
     again: list[tuple[int, int]] = []
-    while due := halved.due():
+    halved, due = halved.advance()
+    while due:
         for finalist, number in due:
-            finalist.repeats[number] = values[finalist.trial, number]
-            halved.spent_seconds += 1.0
+            value = values[finalist.trial, number]
+            halved = halved.with_repeat(finalist.trial, number, value, seconds=1.0)
             again.append((finalist.trial, number))
             if len(again) == stop:
                 break
@@ -229,7 +161,7 @@ def test_confirmation_that_is_stopped_goes_on_as_if_it_had_not_been(
         halved.save(folder)
         loaded = Confirmation.load(folder)
         assert loaded is not None
-        halved = loaded
+        halved, due = loaded.advance()
     assert again == done
     assert halved == whole
 
@@ -237,14 +169,14 @@ def test_confirmation_that_is_stopped_goes_on_as_if_it_had_not_been(
 def test_few_seconds_leave_fewer_finalists_and_a_pair_at_least() -> None:
     made = finalists(0.9, 0.8, 0.7, 0.6, 0.5)
     few = plan_confirmation(
-        copy.deepcopy(made), metric="val_accuracy", seeds=SEEDS, search_seconds=24.0, share=0.25
+        made, metric="val_accuracy", seeds=SEEDS, search_seconds=24.0, share=0.25
     )
     assert [finalist.trial for finalist in few.finalists] == [1, 0]
-    assert len(play(few, lambda trial, seed: 0.5)) == 6
+    assert len(play(few, lambda trial, seed: 0.5)[1]) == 6
     none = plan_confirmation(
         made, metric="val_accuracy", seeds=SEEDS, search_seconds=4.0, share=0.25
     )
-    assert play(none, lambda trial, seed: 0.5) == []
+    assert play(none, lambda trial, seed: 0.5)[1] == []
     assert estimate(none) is None
 
 
@@ -288,7 +220,9 @@ def test_means_are_drawn_together_by_noise_and_keep_their_order() -> None:
 
 def test_confirmed_best_is_not_the_luckiest_trial() -> None:
     confirmation = begin(0.95, 0.85, 0.80)
-    play(confirmation, lambda trial, seed: {1: 0.80, 2: 0.84, 0: 0.79}[trial] + 0.001 * seed)
+    confirmation, _ = play(
+        confirmation, lambda trial, seed: {1: 0.80, 2: 0.84, 0: 0.79}[trial] + 0.001 * seed
+    )
     estimates = estimate(confirmation)
     assert estimates is not None
     assert (estimates.best.trial, estimates.search_best.trial) == (2, 1)
@@ -297,24 +231,19 @@ def test_confirmed_best_is_not_the_luckiest_trial() -> None:
 
 def test_baseline_over_a_limit_is_never_the_best() -> None:
     confirmation = with_repeats({1: [None], 0: [0.8]})
-    confirmation.finalists[1].is_over_limit = True
-    assert estimate(confirmation) is None
+    first, baseline = confirmation.finalists
+    over = replace(confirmation, finalists=[first, replace(baseline, is_over_limit=True)])
+    assert estimate(over) is None
 
 
 def test_failed_repeat_never_wins_and_enters_no_mean() -> None:
-    confirmation = begin(0.9, 0.8, 0.7)
-    while due := confirmation.due():
-        for finalist, seed in due:
-            finalist.repeats[seed] = (
-                None if finalist.trial == 1 else 0.5 + 0.01 * seed + 0.1 * finalist.trial
-            )
-            if finalist.trial == 1:
-                finalist.failures[seed] = "NaN loss"
+    confirmation, _ = play(
+        begin(0.9, 0.8, 0.7),
+        lambda trial, seed: None if trial == 1 else 0.5 + 0.01 * seed + 0.1 * trial,
+    )
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.best.trial == 2
     assert 1 not in estimates.means
-    header, table = finalist_rows(confirmation, estimates)
-    assert table[0][header.index("seed 1")] == "NaN loss"
 
 
 def test_mean_of_a_finalist_without_a_good_seed_is_not_lower_for_that() -> None:
@@ -358,7 +287,7 @@ def test_budget_keeps_three_seeds_for_the_two_best_and_the_baseline() -> None:
         search_seconds=50.0,
         share=0.25,
     )
-    done = play(confirmation, lambda trial, seed: 0.9 - trial / 100)
+    _, done = play(confirmation, lambda trial, seed: 0.9 - trial / 100)
     assert [len([trial for trial, seed in done if seed == s]) for s in (1, 2, 3)] == [6, 3, 3]
 
 
@@ -377,7 +306,7 @@ def test_reported_value_is_within_its_interval_of_the_truth(seed_effect: float) 
         # Without a baseline no difference is estimated, whose interval takes 50 times as long.
         made = [Finalist(int(t) + 1, {}, float(search[t]), 1.0) for t in np.argsort(-search)[:5]]
         confirmation = Confirmation("val_accuracy", SEEDS, 50.0, math.inf, made)
-        play(
+        confirmation, _ = play(
             confirmation,
             lambda trial, seed, truth=truth, shifts=shifts: float(
                 truth[trial - 1] + shifts[seed] + rng.normal(0, 0.01)
@@ -392,28 +321,11 @@ def test_reported_value_is_within_its_interval_of_the_truth(seed_effect: float) 
     assert better / n > 0.75  # the confirmed best is at least as good as the search's
 
 
-@pytest.mark.parametrize(
-    ("repeats", "words"),
-    [
-        ({1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]}, "better than the baseline by 0.1000 ["),
-        ({1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]}, "more seeds would resolve 0.01"),
-        ({1: [0.90], 0: [0.80]}, "too few to say"),
-        ({1: [0.70, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}, "nothing that was tried is better"),
-        ({1: [0.90, 0.91], 0: [None]}, "no repeat to compare with"),
-    ],
-)
-def test_sentences(repeats: dict[int, list[float | None]], words: str) -> None:
-    confirmation = with_repeats(repeats)
-    estimates = estimate(confirmation)
-    assert estimates is not None
-    assert words in " ".join(sentences(confirmation, estimates))
-
-
 def test_less_loss_is_better() -> None:
     confirmation = with_repeats({1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}, metric="val_loss")
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.best.trial == 1
-    assert "better than the baseline by 0.1000" in sentences(confirmation, estimates)[0]
+    assert estimates.difference is not None and estimates.difference.high < 0
 
 
 def test_seeds_that_would_resolve_do() -> None:
@@ -439,7 +351,6 @@ def test_best_is_chosen_by_the_seeds_that_all_remaining_finalists_share() -> Non
 
 
 def test_repeats_of_an_interrupted_round_do_not_choose_the_best() -> None:
-    confirmation = begin(0.9, 0.89, 0.5)
     values = {
         (1, 1): 0.80,
         (2, 1): 0.82,
@@ -449,36 +360,21 @@ def test_repeats_of_an_interrupted_round_do_not_choose_the_best() -> None:
         (0, 2): 0.51,
         (1, 3): 0.99,
     }
-    for finalist in confirmation.finalists:
-        finalist.repeats = {
-            seed: value for (trial, seed), value in values.items() if trial == finalist.trial
-        }
+    confirmation = begin(0.9, 0.89, 0.5)
+    for (trial, seed), value in values.items():
+        confirmation = confirmation.with_repeat(trial, seed, value, seconds=1.0)
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.best.trial == 2
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_nothing_is_confirmed_below_three_shared_seeds(n: int) -> None:
+    estimates = estimate(with_repeats({1: [0.90, 0.91, 0.90][:n], 0: [0.80, 0.81, 0.80][:n]}))
+    assert estimates is not None and estimates.is_confirmed is (n == 3)
+
+
 def test_finalists_without_a_seed_in_common_have_no_best() -> None:
     assert estimate(with_repeats({1: [0.9], 2: [], 0: [0.8]})) is None
-
-
-@pytest.mark.parametrize(
-    ("n", "head"),
-    [
-        (1, "Trial 1 is ahead after 1 fresh seed: "),
-        (2, "Trial 1 is ahead after 2 fresh seeds: "),
-        (3, "Trial 1 is the confirmed best: "),
-    ],
-)
-def test_nothing_is_confirmed_below_three_shared_seeds(n: int, head: str) -> None:
-    confirmation = with_repeats(
-        {1: [0.90, 0.91, 0.90][:n], 2: [0.7, 0.71, 0.70][:n], 0: [0.80, 0.81, 0.80][:n]}
-    )
-    estimates = estimate(confirmation)
-    assert estimates is not None and estimates.is_confirmed is (n == 3)
-    text = " ".join(sentences(confirmation, estimates))
-    assert text.startswith(head)
-    assert ("is better than the baseline" in text) is (n == 3)
-    assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
 
 
 def test_default_budget_pays_three_seeds_of_the_two_best_and_the_baseline() -> None:
@@ -489,31 +385,12 @@ def test_default_budget_pays_three_seeds_of_the_two_best_and_the_baseline() -> N
         finalists(0.9, 0.8, 0.7, 0.5), metric="val_accuracy", seeds=SEEDS, search_seconds=8.0
     )
     assert confirmation.budget_seconds == 9.0
-    done = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=2.0)
+    confirmation, done = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=2.0)
     assert [sorted(trial for trial, seed in done if seed == s) for s in SEEDS] == [
         [0, 1, 2]
     ] * 3 + [[], []]
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.is_confirmed
-
-
-def test_plan_says_what_is_trained_and_for_how_long() -> None:
-    made = finalists(0.9, 0.8, 0.7, seconds=100.0)
-    confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
-    assert (
-        plan(confirmation, n_workers=2)
-        == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 9 trainings,"
-        " 8 min with 2 workers (budget: 225% of the search's worker seconds)."
-    )
-    play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert plan(confirmation, n_workers=2) == ""
-
-
-def test_plan_of_a_budget_that_pays_nothing_is_empty() -> None:
-    confirmation = plan_confirmation(
-        finalists(0.9, 0.8, 0.7), metric="val_accuracy", seeds=SEEDS, search_seconds=1.0, share=0.5
-    )
-    assert plan(confirmation, n_workers=2) == ""
 
 
 @pytest.mark.parametrize("search_seconds", [20.0, 50.0, 1000.0])
@@ -522,22 +399,24 @@ def test_confirmed_best_stays_against_luckier_newcomers(search_seconds: float) -
     every seed.
     """
     known = {9: {1: 0.88, 2: 0.881, 3: 0.882}, 0: {1: 0.70, 2: 0.71, 3: 0.72}}
-    made = [*finalists(0.97, 0.96, 0.95, 0.94, 0.7), Finalist(9, {}, 0.89, 1.0)]
-    for finalist in made:
-        finalist.repeats = dict(known.get(finalist.trial, {}))
+    made = [
+        replace(finalist, repeats=dict(known.get(finalist.trial, {})))
+        for finalist in [*finalists(0.97, 0.96, 0.95, 0.94, 0.7), Finalist(9, {}, 0.89, 1.0)]
+    ]
     confirmation = plan_confirmation(
         made, metric="val_accuracy", seeds=SEEDS, search_seconds=search_seconds, spent_seconds=6.0
     )
     assert 9 in [finalist.trial for finalist in confirmation.finalists]
-    play(confirmation, lambda trial, seed: {9: 0.88, 0: 0.7}.get(trial, 0.81) + 0.001 * seed)
+    confirmation, _ = play(
+        confirmation, lambda trial, seed: {9: 0.88, 0: 0.7}.get(trial, 0.81) + 0.001 * seed
+    )
     estimates = estimate(confirmation)
     assert estimates is not None and (estimates.best.trial, estimates.is_confirmed) == (9, True)
 
 
 def test_repeats_of_an_earlier_confirmation_cost_nothing() -> None:
-    made = finalists(0.9, 0.8, 0.7)
-    for finalist in made:
-        finalist.repeats = {1: 0.8, 2: 0.8, 3: 0.8}
+    repeats: dict[int, float | None] = {1: 0.8, 2: 0.8, 3: 0.8}
+    made = [replace(finalist, repeats=repeats) for finalist in finalists(0.9, 0.8, 0.7)]
     confirmation = plan_confirmation(
         made,
         metric="val_accuracy",
@@ -546,7 +425,7 @@ def test_repeats_of_an_earlier_confirmation_cost_nothing() -> None:
         spent_seconds=9.0,
         share=0.9,
     )
-    assert play(confirmation, lambda trial, seed: pytest.fail("trained again")) == []
+    confirmation, _ = play(confirmation, lambda trial, seed: pytest.fail("trained again"))
     assert confirmation.rounds == 3 and all(
         finalist.is_alive for finalist in confirmation.finalists[:1]
     )
@@ -559,7 +438,9 @@ def test_confirmed_best_is_on_its_front() -> None:
             *((float(rng.normal(0.8, 0.01)), float(rng.integers(1, 9))) for _ in range(5))
         )
         values = rng.normal(0.8, 0.01, (6, 6))
-        play(confirmation, lambda trial, seed, values=values: float(values[trial, seed]))
+        confirmation, _ = play(
+            confirmation, lambda trial, seed, values=values: float(values[trial, seed])
+        )
         estimates = estimate(confirmation)
         assert estimates is not None and estimates.front[0] is estimates.best
 
@@ -572,57 +453,6 @@ def test_default_budget_of_a_long_search_is_its_share() -> None:
         search_seconds=200.0,
     )
     assert confirmation.budget_seconds == 50.0 and len(confirmation.finalists) == 6
-
-
-def null_confirmation(rng: np.random.Generator, *, n: int, gain: float = 0.0) -> Confirmation:
-    """A confirmation of `n` finalists that are exactly as good as the baseline, but for the first,
-    which is better by `gain`.
-    """
-    confirmation = begin(*rng.normal(0.8, 0.01, n + 1))
-    shifts = rng.normal(0, 0.01, 6)
-    play(
-        confirmation,
-        lambda trial, seed: float(0.8 + gain * (trial == 1) + shifts[seed] + rng.normal(0, 0.01)),
-    )
-    return confirmation
-
-
-@pytest.mark.parametrize(("n", "n_confirmations", "limit"), [(1, 1000, 0.035), (5, 200, 0.05)])
-def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
-    n: int, n_confirmations: int, limit: float
-) -> None:
-    """In 2.5 % of confirmations, though the best of them was picked; Student's interval would call
-    about 9 % of five finalists better. `make bench-confirmation` measures it to a tenth of that.
-    """
-    rng = np.random.default_rng(0)
-    texts = []
-    for _ in range(n_confirmations):
-        confirmation = null_confirmation(rng, n=n)
-        estimates = estimate(confirmation)
-        assert estimates is not None
-        texts.append(sentences(confirmation, estimates)[0])
-    assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
-
-
-def test_best_with_a_lower_corrected_mean_than_the_baseline_says_so() -> None:
-    """Trial 1 is ahead by a hair, and drawn to the mean of all finalists, which is below the
-    baseline.
-    """
-    confirmation = with_repeats(
-        {
-            1: [0.801, 0.811, 0.790],
-            2: [0.70, 0.73, 0.71],
-            3: [0.72, 0.69, 0.70],
-            0: [0.80, 0.81, 0.79],
-        }
-    )
-    estimates = estimate(confirmation)
-    assert estimates is not None and estimates.best.trial == 1
-    assert estimates.means[1].value < estimates.means[0].value
-    assert (
-        "Its corrected mean is worse than the baseline's, 0.8000"
-        in sentences(confirmation, estimates)[0]
-    )
 
 
 def test_folder_without_a_confirmation_has_none(tmp_path: Path) -> None:

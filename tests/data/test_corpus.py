@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tests.texts import TEXTS, make_reviews
+from tests.texts import TEXTS, make_reviews, splits_of, word_view
 from tuning import results
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data import corpus as corpus_module
@@ -27,29 +27,16 @@ from tuning.data.corpus import (
     encode,
     open_corpus,
 )
-from tuning.data.prepare import prepare_corpus
-from tuning.data.splits import SplitReviews
 from tuning.documents import unstructure
 from tuning.errors import StorageError
 from tuning.results import read_json
-from tuning.training.batching import View
+from tuning.study.prepare import prepare_corpus
 
 TRAIN = ["the cat sat", "The CAT, the dog!", "a dog"]
 VALIDATION = ["the bird sat", ""]
 TEST = ["bird bird cat"]
 # Frequencies: the 3; cat, dog 2; a, sat 1. Ties go to the greater word.
 WORDS = ["the", "dog", "cat", "sat", "a"]
-
-
-def splits_of(
-    train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16
-) -> SplitReviews:
-    """Splits whose labels are 0, 1, 0, 1, …"""
-    frames = {
-        name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
-        for name, texts in zip(SPLITS, (train, validation, test), strict=True)
-    }
-    return SplitReviews(frames, ("negative", "positive"), 1, fingerprint)
 
 
 def lists(texts: TokenizedTexts) -> list[list[int]]:
@@ -99,7 +86,7 @@ def test_ids_equal_those_of_text_vectorization(
         tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
     )
     for name, texts in (("train", train), ("validation", other)):
-        view = View(corpus.split(name).texts, vocab_size, sequence_length, truncating="post")
+        view = word_view(corpus.split(name).texts, vocab_size, sequence_length, truncating="post")
         np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
 
 
@@ -117,8 +104,8 @@ def test_encode_equals_the_ids_of_the_corpus(
     corpus = build_corpus(
         tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
     )
-    view = View(corpus.split("validation").texts, vocab_size, 20)
-    encoded = View(encode(other, corpus.words(vocab_size)), vocab_size, 20)
+    view = word_view(corpus.split("validation").texts, vocab_size, 20)
+    encoded = word_view(encode(other, corpus.words(vocab_size)), vocab_size, 20)
     np.testing.assert_array_equal(encoded.array(), view.array())
 
 

@@ -6,6 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from tuning.data import tokenizer
 from tuning.data.corpus import encode
 from tuning.data.tokenizer import load_tokenizer, make_encoder
 from tuning.results import write_json
-from tuning.training.batching import View
+from tuning.training.batching import WordView
 
 WORDS = ["a", "b", "é", "ab", "日", "\0", "a\0", "\x1c", "\x85", "unk", "É", "c"]
 
@@ -27,7 +28,7 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("truncating", ["pre", "post"])
+@pytest.mark.parametrize("truncating", ["pre", "post", "middle"])
 @pytest.mark.parametrize("vocab_size", [3, 8, 14, 100])
 def test_ids_are_those_of_the_pipeline(vocabulary: Path, truncating: str, vocab_size: int) -> None:
     inputs = {"vocab_size": vocab_size, "sequence_length": 5, "truncating": truncating}
@@ -38,7 +39,8 @@ def test_ids_are_those_of_the_pipeline(vocabulary: Path, truncating: str, vocab_
     @given(st.lists(TEXTS, min_size=1, max_size=6))
     @example(["", "a b é ab 日 \0 a\0 c", "A, B! [UNK] 😀", "".join(map(chr, range(128)))])
     def check(texts: list[str]) -> None:
-        assert tokenize(texts) == View(encode(texts, WORDS), **inputs).array().tolist()
+        view = WordView(encode(texts, WORDS), vocab_size, 5, truncating)
+        assert tokenize(texts) == {"ids": view.batch(np.arange(len(texts))).tolist()}
 
     check()
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
 from tests.texts import make_reviews
-from tuning.data.corpus import TokenizedTexts
+from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.evaluation import ngram_model
 from tuning.evaluation.ngram_model import (
     FIRST_STRENGTH,
@@ -21,6 +21,7 @@ from tuning.evaluation.ngram_model import (
     fit,
     indicators,
     log_count_ratios,
+    ngram_reference,
     tune_ngram_model,
     weigh,
 )
@@ -252,17 +253,25 @@ def test_corpus_without_ngrams_has_a_model() -> None:
     assert found.probabilities[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
+def with_ngrams(ngrams: TokenizedTexts, orders: np.ndarray) -> TokenizedTexts:
+    """Return texts that have these n-grams, as a corpus has them."""
+    empty = np.zeros(len(ngrams) + 1, dtype=np.int64)
+    own = NgramTexts(ngrams.ids, ngrams.offsets, orders)
+    return TokenizedTexts(np.empty(0, dtype=np.int32), empty, ngrams=own)
+
+
 def test_reference_is_trained_on_train_and_validation() -> None:
     """A word that has a class only in the validation split decides a test text."""
     train, validation = ["good", "bad", "new good", "new bad"] * 5, ["new", "bad"] * 20
     labels, more = np.array([1, 0, 1, 0] * 5), np.array([1, 0] * 20)
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
-    found = ngram_model.ngram_model(
-        (ngrams, labels), (others, more), test, orders=orders, n_classes=2
-    )
-    alone = tune_ngram_model((ngrams, labels), (others, more), orders=orders, n_classes=2)
-    assert found.probabilities[0, 1] > alone.probabilities[0, 1] + 0.1
-    assert found.validation_accuracy == alone.accuracy
+    splits = (ngrams, labels), (others, more)
+    found = ngram_reference(*splits, orders=orders, n_classes=2)
+    tuned = tune_ngram_model(*splits, orders=orders, n_classes=2)
+    matrix = indicators(test, columns_of(orders, tuned.model.settings.order))
+    alone = tuned.model.probabilities(matrix, n_classes=2)
+    assert found.classify(with_ngrams(test, orders))[0, 1] > alone[0, 1] + 0.1
+    assert found.validation_accuracy == tuned.accuracy
     assert found.about.endswith("60 texts")
 
 
@@ -274,9 +283,9 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     monkeypatch.setattr(ngram_model, name, most)
     n_texts = round(260 * min(most / n_ids, 1)) if name == "MAX_IDS" else most
     splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
-    found = ngram_model.ngram_model(*splits, TEST, orders=ORDERS, n_classes=2)
+    found = ngram_reference(*splits, orders=ORDERS, n_classes=2)
     assert int(found.about.split()[-2]) == pytest.approx(n_texts, abs=2)
-    assert found.probabilities.shape == (60, 2)
+    assert found.classify(with_ngrams(TEST, ORDERS)).shape == (60, 2)
 
 
 def test_part_has_the_ngrams_of_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
-from tuning.data.prepare import prepare_corpus
+from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import evaluations_of
@@ -34,12 +34,14 @@ from tuning.export.formats import HOSTILE_TEXTS
 from tuning.export.retraining import retrain
 from tuning.inference.load import classify, load
 from tuning.inference.manifest import read_manifest, verify
-from tuning.inference.runtimes import FORMS
+from tuning.inference.runtimes import FORMATS
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir, read_json
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import find_space, load_hypermodel
+from tuning.study.prepare import prepare_corpus
+from tuning.study.record import read_record
 from tuning.study.study import recorded_config
 from tuning.training import fit
 from tuning.training.result import Epoch, FitResult, TrainingJob
@@ -102,7 +104,7 @@ def test_scores_are_those_of_the_exported_file(
     exported: Path, finished: tuple[ResultsDir, Outcome], tmp_path: Path
 ) -> None:
     from tuning.config import DataConfig, StudyConfig
-    from tuning.data.prepare import prepare_corpus
+    from tuning.study.prepare import prepare_corpus
 
     results, _ = finished
     manifest = full_manifest(exported)
@@ -110,27 +112,27 @@ def test_scores_are_those_of_the_exported_file(
     _, splits = prepare_corpus(config, results=results)
     test = splits.frames["test"]
     labels = [manifest.class_names[code] for code in test["label"]]
-    found = [p.label for p in classify(exported, test["text"].tolist())]
-    assert np.mean([a == b for a, b in zip(found, labels, strict=True)]) == pytest.approx(
+    predicted = [p.label for p in classify(exported, test["text"].tolist())]
+    assert np.mean([a == b for a, b in zip(predicted, labels, strict=True)]) == pytest.approx(
         manifest.scores["best"].test["accuracy"]
     )
 
 
 @pytest.mark.slow
-def test_every_form_is_proven_and_measured(
+def test_every_format_is_checked_and_measured(
     exported: Path, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     manifest = full_manifest(exported)
     assert manifest.left_out == {}
-    assert {form.form for form in manifest.forms.values()} == set(FORMS)
+    assert {measured.form for measured in manifest.forms.values()} == set(FORMATS)
     assert manifest.n_parity_texts == len(HOSTILE_TEXTS) + manifest.n_rows["test"]
-    for name, form in manifest.forms.items():
-        tolerance = FORMS[form.form].tolerance
-        assert tolerance is None or form.max_difference <= tolerance
-        assert form.bytes > 1000
+    for name, measured in manifest.forms.items():
+        tolerance = FORMATS[measured.form].tolerance
+        assert tolerance is None or measured.max_difference <= tolerance
+        assert measured.bytes > 1000
         assert (
             min(
-                getattr(form, key)
+                getattr(measured, key)
                 for key in ("latency_ms", "first_answer_seconds", "memory_mb", "texts_per_second")
             )
             > 0
@@ -151,9 +153,11 @@ def test_every_form_is_proven_and_measured(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
-def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, form: str) -> None:
-    path = FORMS[form].path
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_snippet_of_the_card_runs_with_its_format_s_runtime_alone(
+    exported: Path, format_name: str
+) -> None:
+    path = FORMATS[format_name].path
     card = (exported / "README.md").read_text()
     (snippet,) = re.findall(
         rf"^`{path}`, checked with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL
@@ -167,7 +171,7 @@ def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, 
         "onnx",
         "pandas",
         "pyarrow",
-    } - set(FORMS[form].needs)
+    } - set(FORMATS[format_name].needs)
     code = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n{snippet}"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
@@ -180,11 +184,13 @@ def test_snippet_of_the_card_runs_with_its_form_s_runtime_alone(exported: Path, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
-    assert found and all(0 <= number <= 1 for number in found)
-    texts = ["I love it"] if form == "saved_model" else ["I love it", "It broke after a day"]
-    expected = load(exported, form="onnx")(texts)
-    assert found[0] == pytest.approx(expected[0, 1 if form in ("keras", "h5") else 0], abs=0.02)
+    probabilities = [float(number) for number in re.findall(r"\d\.\d+(?:e-\d+)?", done.stdout)]
+    assert probabilities and all(0 <= number <= 1 for number in probabilities)
+    texts = ["I love it"] if format_name == "saved_model" else ["I love it", "It broke after a day"]
+    expected = load(exported, format_name="onnx")(texts)
+    assert probabilities[0] == pytest.approx(
+        expected[0, 1 if format_name in ("keras", "h5") else 0], abs=0.02
+    )
 
 
 @pytest.mark.slow
@@ -194,9 +200,9 @@ def test_predict_labels_a_text_and_a_file(
     model = keras.models.load_model(exported / "model.keras")
     for text in ("great lovely perfect great", "broken awful useless refund"):
         expected = float(model.predict_on_batch(tf.constant([text]))[0, 0])
-        one = run_cli("predict", "--export", exported, "--text", text)
-        label, probability = one.out.split()
-        assert (one.code, label) == (0, "positive" if expected > 0.5 else "negative")
+        ran = run_cli("predict", "--export", exported, "--text", text)
+        label, probability = ran.out.split()
+        assert (ran.code, label) == (0, "positive" if expected > 0.5 else "negative")
         assert float(probability) == pytest.approx(max(expected, 1 - expected), abs=1e-4)
     path = tmp_path / "texts.csv"
     make_reviews(20).to_csv(path, index=False)
@@ -219,11 +225,11 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)
     )
     assert "Evaluated 2 times" in page.read_text()
-    seen = read_json(setting.folder.test_path)
-    assert len(seen["mistakes"]) <= 20
-    assert all(one["label"] != one["predicted"] for one in seen["mistakes"])
-    assert [one["probability"] for one in seen["mistakes"]] == sorted(
-        (one["probability"] for one in seen["mistakes"]), reverse=True
+    document = read_json(setting.folder.test_path)
+    assert len(document["mistakes"]) <= 20
+    assert all(mistake["label"] != mistake["predicted"] for mistake in document["mistakes"])
+    assert [mistake["probability"] for mistake in document["mistakes"]] == sorted(
+        (mistake["probability"] for mistake in document["mistakes"]), reverse=True
     )
 
 
@@ -239,7 +245,7 @@ def test_failed_export_leaves_the_earlier_one(
     def broken(*args: object, **options: object) -> dict:
         raise ExportError("broken.")
 
-    monkeypatch.setattr(export, "write_forms", broken)
+    monkeypatch.setattr(export, "write_formats", broken)
     with pytest.raises(ExportError):
         export_study(setting.results)
     assert (setting.folder.best_dir / "export.json").read_bytes() == before
@@ -290,7 +296,7 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_command_shows_every_form_and_what_is_kept(
+def test_command_shows_every_format_and_what_is_kept(
     setting: Setting, run_cli: Callable[..., Ran]
 ) -> None:
     setting.tune(1)
@@ -303,7 +309,7 @@ def test_command_shows_every_form_and_what_is_kept(
     (setting.folder.best_dir / "model.onnx").write_bytes(b"tampered")
     refused = run_cli("predict", "--text", "great")
     assert (refused.code, refused.err.count("\n")) == (1, 1)
-    assert "its SHA-256 is another" in refused.err
+    assert "the SHA-256 differs" in refused.err
 
 
 def test_export_refuses_data_that_changed(copied: Setting) -> None:
@@ -323,6 +329,9 @@ def test_only_the_export_reads_the_test_split(
     finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, _ = finished
+    record = read_record(results.study("s"))
+    # Finding the n-grams of the test texts reads the split too, but not its labels.
+    build_ngrams(Corpus(results.cache_dir(record.data_fingerprint)))
     read: list[str] = []
     split = Corpus.split
 
@@ -425,7 +434,10 @@ def test_best_and_baseline_are_retrained_side_by_side_and_load_as_they_were_trai
     [
         (
             TrainingEnded(FitResult(history=[Epoch(1, {}, 0.1)])),
-            r"Trial \d must be trained for the 4 epochs after which it was best; 1 were trained",
+            (
+                r"Trial \d must be trained again for its best number of epochs, 4; the number of"
+                r" trained epochs is 1\."
+            ),
         ),
         (
             TrainingFailed(FailureReason.OUT_OF_MEMORY, "a table of 9 GB"),
@@ -510,7 +522,7 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_and_expor
     exported = run_cli("export-best", "--study", "s")
     assert exported.code == 0, exported.err
     manifest = full_manifest(tmp_path / "results" / "s" / "best")
-    assert (manifest.left_out, {form.form for form in manifest.forms.values()}) == (
+    assert (manifest.left_out, {measured.form for measured in manifest.forms.values()}) == (
         {},
-        set(FORMS),
+        set(FORMATS),
     )

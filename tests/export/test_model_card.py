@@ -11,10 +11,10 @@ import yaml
 
 from tests.stored_documents import EXPORT
 from tuning.evaluation.scores import ModelScores, ReferenceScores, ScoreInterval
-from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredForm, SearchFacts
-from tuning.export.model_card import FORM_COLUMNS, form_rows, model_card
+from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat, SearchFacts
+from tuning.export.model_card import FORMAT_COLUMNS, format_rows, model_card
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMS
+from tuning.inference.runtimes import FORMATS
 
 S = TypeVar("S", ModelScores, ReferenceScores)
 
@@ -40,18 +40,18 @@ def scored(model: S, accuracy: float, **changes: Any) -> S:
     )
 
 
-def form(name: str) -> MeasuredForm:
-    return MeasuredForm(
+def measured(name: str) -> MeasuredFormat:
+    return MeasuredFormat(
         form=name,
-        takes=FORMS[name].takes,
-        needs=list(FORMS[name].needs),
+        takes=FORMATS[name].takes,
+        needs=list(FORMATS[name].needs),
         bytes=2_700_000,
         max_difference=3e-7,
         latency_ms=0.049,
         first_answer_seconds=0.17,
         texts_per_second=1000,
         memory_mb=74,
-        accuracy=CHANGE if FORMS[name].tolerance is None else None,
+        accuracy=CHANGE if FORMATS[name].tolerance is None else None,
     )
 
 
@@ -84,7 +84,7 @@ def manifest() -> FullManifest:
             repeats={"1": 0.79, "2": 0.8, "3": 0.795},
             corrected_mean=ScoreInterval(value=0.795, low=0.78, high=0.81),
         ),
-        forms={FORMS[name].path: form(name) for name in FORMS},
+        forms={FORMATS[name].path: measured(name) for name in FORMATS},
     )
 
 
@@ -95,12 +95,12 @@ def front_matter(card: str) -> dict[str, Any]:
 
 
 def test_front_matter_has_hugging_face_s_fields(manifest: FullManifest) -> None:
-    found = front_matter(model_card(manifest))
-    assert found["license"] == "unknown"
-    assert found["library_name"] == "keras"
-    assert found["pipeline_tag"] == "text-classification"
-    assert found["tags"] == ["text-classification", "keras", "onnx", "tflite"]
-    (entry,) = found["model-index"]
+    fields = front_matter(model_card(manifest))
+    assert fields["license"] == "unknown"
+    assert fields["library_name"] == "keras"
+    assert fields["pipeline_tag"] == "text-classification"
+    assert fields["tags"] == ["text-classification", "keras", "onnx", "tflite"]
+    (entry,) = fields["model-index"]
     (result,) = entry["results"]
     assert (entry["name"], result["task"]["type"]) == ("masked_lstm-reviews", "text-classification")
     assert result["dataset"] == {"name": "reviews/*.csv", "type": "reviews/*.csv", "split": "test"}
@@ -118,55 +118,55 @@ def test_front_matter_holds_any_name(manifest: FullManifest, data: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sentence",
     [
         "700 texts for training,\n150 for validation, 150 for the test",
         "negative 300, positive 400",
-        "The license of the data is not recorded here; fill it in",
+        "The license of the data is not recorded. Fill in the license",
         "| exported model, trial 7 | 0.8000 [0.7000, 0.9000] |",
         "| baseline, trial 0 | 0.7000 [0.6000, 0.8000] |",
         "| majority class | 0.5000",
-        "A text of more than 80 words loses its beginning.",
-        "Its vocabulary has 5,000 words, the most frequent of the training split",
+        "Only the last 80 words of a longer text are used.",
+        "The vocabulary has 5,000 words, the most frequent of the training split",
         "sampler `tpe` and the pruner `asha`, seed 5",
         "12 are complete, 8 pruned, 1 failed",
         "Trial 7 had val_accuracy 0.8123.",
         (
-            "on fresh seeds (1, 2, 3) it had a corrected mean of 0.7950 [0.7800, 0.8100]. It is the"
-            " confirmed best."
+            "on fresh seeds (1, 2, 3), the configuration had a corrected mean of 0.7950 [0.7800,"
+            " 0.8100]. The trial is the confirmed best."
         ),
         "- `dropout`: 0.25\n- `lstm_units`: 32\n- epochs: 2",
         "| model.onnx | token ids | onnxruntime | 2.7 | 3.0e-07 | 0.05 | 0.17 | 74 |",
         (
             "With int8 weights the accuracy changes by 0.0010 [-0.0020, 0.0040]; 99.70% of the"
-            " labels stay."
+            " labels are unchanged."
         ),
         "was not tested with TensorFlow Serving itself",
     ],
 )
-def test_card_says(manifest: FullManifest, said: str) -> None:
-    assert said in model_card(manifest)
+def test_card_says(manifest: FullManifest, sentence: str) -> None:
+    assert sentence in model_card(manifest)
 
 
 def test_card_says_that_nothing_was_confirmed(manifest: FullManifest) -> None:
     search = replace(manifest.search, corrected_mean=None, repeats={}, is_baseline=True)
     card = model_card(replace(manifest, search=search))
-    assert "It was not confirmed on fresh seeds" in card
-    assert "It is the baseline" in card
+    assert "The trial was not confirmed on fresh seeds" in card
+    assert "This trial is the baseline" in card
 
 
-def test_card_has_no_snippet_of_a_form_that_was_left_out(manifest: FullManifest) -> None:
+def test_card_has_no_snippet_of_a_format_that_was_left_out(manifest: FullManifest) -> None:
     left_out = ("model.h5", "model_int8.tflite")
     manifest = replace(
         manifest,
-        forms={path: form for path, form in manifest.forms.items() if path not in left_out},
+        forms={path: exported for path, exported in manifest.forms.items() if path not in left_out},
         left_out={"model.h5": "Unknown layer: 'NotEqual' | <b>"},
         limits=["The model gives NaN for ''."],
     )
     card = model_card(manifest)
     assert 'load_model("model.h5"' not in card
     assert "int8 weights" not in card
-    assert "`model.h5` is not here: Unknown layer: 'NotEqual' \\| &lt;b&gt;" in card
+    assert "`model.h5` is not in this export: Unknown layer: 'NotEqual' \\| &lt;b&gt;" in card
     assert "- The model gives NaN for ''." in card
     assert card.count("```python") == len(manifest.forms)
 
@@ -177,16 +177,18 @@ def test_card_counts_the_evaluations_on_the_test_split(manifest: FullManifest) -
 
 
 def test_rows_have_the_columns_of_the_table(manifest: FullManifest) -> None:
-    assert {len(row) for row in form_rows(manifest)} == {len(FORM_COLUMNS)}
+    assert {len(row) for row in format_rows(manifest)} == {len(FORMAT_COLUMNS)}
 
 
-def test_card_says_how_to_load_each_form(manifest: dict[str, Any]) -> None:
+def test_card_says_how_to_load_each_format(manifest: dict[str, Any]) -> None:
     blocks = re.findall(
         r"^`(.*?)`, checked with .*?:\n```python\n(.*?)\n```$",
         model_card(manifest),
         re.DOTALL | re.MULTILINE,
     )
-    assert [path for path, _ in blocks] == [form.path for form in FORMS.values()]
+    assert [path for path, _ in blocks] == [
+        export_format.path for export_format in FORMATS.values()
+    ]
     for path, code in blocks:
         compile(code, path, "exec")
         assert f'("{path}"' in code

@@ -52,10 +52,10 @@ def by_keras(model: keras.Model, ids: Any, n_classes: int) -> Any:
 def session_of(
     model: keras.Model, *, n_classes: int = 2, length: int | None = LENGTH
 ) -> onnxruntime.InferenceSession:
-    found = chain(model)
-    assert found is not None
+    layer_chain = chain(model)
+    assert layer_chain is not None
     return onnxruntime.InferenceSession(
-        write_graph(found, length=length, n_classes=n_classes).SerializeToString()
+        write_graph(layer_chain, length=length, n_classes=n_classes).SerializeToString()
     )
 
 
@@ -98,9 +98,9 @@ def test_graph_gives_what_keras_gives(stack: str, masked: bool, n_classes: int) 
     model = classifier(*STACKS[stack](), masked=masked, n_classes=n_classes)
     ids = right_padded()
     expected = by_keras(model, ids, n_classes)
-    (found,) = session_of(model, n_classes=n_classes).run(["probabilities"], {"ids": ids})
+    (probabilities,) = session_of(model, n_classes=n_classes).run(["probabilities"], {"ids": ids})
     # Both give NaN for the mean of no token.
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=2e-6)
     assert len(np.unique(expected[:, 0].round(4))) > 3
 
 
@@ -108,17 +108,17 @@ def test_graph_gives_what_keras_gives(stack: str, masked: bool, n_classes: int) 
 def test_maximum_over_time_gives_what_keras_gives(stack: str) -> None:
     model = classifier(*UNMASKED[stack](), masked=False)
     ids = right_padded()
-    (found,) = session_of(model).run(None, {"ids": ids})
-    np.testing.assert_allclose(found, by_keras(model, ids, 2), atol=2e-6)
+    (probabilities,) = session_of(model).run(None, {"ids": ids})
+    np.testing.assert_allclose(probabilities, by_keras(model, ids, 2), atol=2e-6)
 
 
 def test_free_length_takes_a_text_without_its_padding() -> None:
     model = classifier(layers.Bidirectional(layers.LSTM(3)), masked=True)
     session, ids = session_of(model, length=None), right_padded()
     expected = by_keras(model, ids, 2)
-    for row, wanted in zip(ids[1:], expected[1:], strict=True):
-        (found,) = session.run(None, {"ids": row[None, : np.count_nonzero(row)]})
-        np.testing.assert_allclose(found[0], wanted, atol=2e-6)
+    for row, expected_row in zip(ids[1:], expected[1:], strict=True):
+        (probabilities,) = session.run(None, {"ids": row[None, : np.count_nonzero(row)]})
+        np.testing.assert_allclose(probabilities[0], expected_row, atol=2e-6)
 
 
 def test_functional_chain_is_the_chain_of_its_layers() -> None:
@@ -149,11 +149,11 @@ def test_branching_model_is_no_chain() -> None:
         (lambda: [layers.LSTM(3, recurrent_activation="hard_sigmoid")], "activations"),
         (
             lambda: [layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(2)],
-            "backwards",
+            "reverse order",
         ),
-        (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "side by side"),
+        (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "must concatenate"),
         (lambda: [layers.LSTM(3), layers.Dense(2, "gelu")], "gelu"),
-        (lambda: [layers.LSTM(3, return_sequences=True)], "one row a text"),
+        (lambda: [layers.LSTM(3, return_sequences=True)], "one row for each text"),
     ],
 )
 def test_what_has_no_graph_here_is_refused(stack: Stack, why: str) -> None:

@@ -51,7 +51,9 @@ def test_newest_stands_in_best_and_the_last_few_beside_it(tmp_path: Path) -> Non
         *(f"best.{number}" for number in range(number - N_KEPT, number)),
     ]
     assert list(earlier(best)) == [number - 1, number - 2]
-    assert all(read_manifest(path).export_number == one for one, path in earlier(best).items())
+    assert all(
+        read_manifest(path).export_number == number for number, path in earlier(best).items()
+    )
 
 
 def test_export_of_an_earlier_version_of_the_program_is_kept_too(tmp_path: Path) -> None:
@@ -92,9 +94,11 @@ versions.publish(folder / "best.tmp", folder / "best", number=4)
 """
 
 
-@pytest.mark.parametrize(("point", "left", "found"), [(0, 3, 3), (1, None, 4), (2, 4, 4)])
+@pytest.mark.parametrize(
+    ("point", "number_before", "number_after"), [(0, 3, 3), (1, None, 4), (2, 4, 4)]
+)
 def test_process_killed_while_it_publishes_leaves_a_whole_export(
-    tmp_path: Path, point: int, left: int | None, found: int
+    tmp_path: Path, point: int, number_before: int | None, number_after: int
 ) -> None:
     """The process is killed before the first rename, between both renames, or before the oldest
     export is removed.
@@ -108,13 +112,13 @@ def test_process_killed_while_it_publishes_leaves_a_whole_export(
     assert done.returncode == -signal.SIGKILL
     assert (
         read_manifest(study.best_dir).export_number if study.best_dir.exists() else None
-    ) == left
-    assert read_manifest(newest(study)).export_number == found
+    ) == number_before
+    assert read_manifest(newest(study)).export_number == number_after
     assert is_whole(study.best_dir)
     assert {read_manifest(path).export_number for path in tmp_path.glob("best*/")} >= {
         2,
         3,
-        found,
+        number_after,
     }
 
 

@@ -44,7 +44,7 @@ def silent(counts: streaming.Counts) -> None:
 def test_predictions_stand_in_the_order_of_the_rows() -> None:
     texts = ["a longer text that is good", "bad", "", "so good"]
     (chunk,) = streaming.label(rows_of(*texts), fake, NAMES)
-    assert [(row.text, found and found.label) for row, found in chunk] == list(
+    assert [(row.text, prediction and prediction.label) for row, prediction in chunk] == list(
         zip(texts, ["good", "bad", None, "good"], strict=True)
     )
 
@@ -54,8 +54,8 @@ def test_text_for_which_the_model_gives_no_number_is_a_problem() -> None:
         return np.where(np.array([[text == "!!"] for text in texts]), np.nan, fake(texts))
 
     (chunk,) = streaming.label(rows_of("good", "!!"), nan, ["negative", "positive"])
-    assert [found is None for _, found in chunk] == [False, True]
-    assert "no number" in chunk[1][0].problem
+    assert [prediction is None for _, prediction in chunk] == [False, True]
+    assert "gives NaN" in chunk[1][0].problem
 
 
 def test_model_gets_a_chunk_sorted_by_length() -> None:
@@ -71,7 +71,7 @@ def test_model_gets_a_chunk_sorted_by_length() -> None:
 
 def test_chunk_without_a_readable_row_needs_no_model() -> None:
     (chunk,) = streaming.label(rows_of("", ""), lambda texts: pytest.fail("called"), NAMES)
-    assert [found for _, found in chunk] == [None, None]
+    assert [prediction for _, prediction in chunk] == [None, None]
 
 
 def test_chunks_end_at_so_many_rows_or_characters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,21 +32,23 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_form_that_was_left_out_says_why(tmp_path: Path) -> None:
+def test_format_that_was_left_out_says_why(tmp_path: Path) -> None:
     write_json(
-        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it"}}
+        tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it."}}
     )
-    with pytest.raises(ExportError, match="Keras can't load it"):
-        load(tmp_path, form="h5")
+    with pytest.raises(
+        ExportError, match=r"model\.h5; the format was left out: Keras can't load it\.$"
+    ):
+        load(tmp_path, format_name="h5")
 
 
-def test_form_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_format_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"junk")
     write_json(tmp_path / "export.json", {**MANIFEST, "files": files_of(tmp_path)})
     with pytest.raises(ExportError, match="must be a model"):
         load(tmp_path)
 
 
-def test_unknown_form_lists_the_forms(tmp_path: Path) -> None:
+def test_unknown_format_lists_the_formats(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keras, saved_model, h5, onnx, litert, litert_int8"):
-        load(tmp_path, form="pickle")
+        load(tmp_path, format_name="pickle")

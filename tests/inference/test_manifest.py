@@ -43,7 +43,7 @@ def test_manifest_names_size_and_digest_of_every_file_but_itself(export: Path) -
 def test_tampered_file_is_refused(export: Path, name: str) -> None:
     (export / name).write_bytes(b"other")
     with pytest.raises(
-        ExportError, match=rf"{name} must be the file that was exported; its SHA-256 is another"
+        ExportError, match=rf"{name} must be the file that was exported; the SHA-256 differs"
     ) as refused:
         verify(export, read_manifest(export))
     assert "\n" not in str(refused.value)
@@ -51,7 +51,9 @@ def test_tampered_file_is_refused(export: Path, name: str) -> None:
 
 def test_missing_file_is_refused(export: Path) -> None:
     (export / "saved_model" / "saved_model.pb").unlink()
-    with pytest.raises(ExportError, match=r"must hold saved_model/saved_model\.pb; it is missing"):
+    with pytest.raises(
+        ExportError, match=r"must contain saved_model/saved_model\.pb; the file is missing"
+    ):
         verify(export, read_manifest(export), ["saved_model"])
 
 
@@ -64,13 +66,13 @@ def test_only_the_named_files_are_checked(export: Path) -> None:
 
 def test_file_without_a_digest_is_refused(export: Path) -> None:
     manifest = read_manifest(export)
-    with pytest.raises(ExportError, match=r"must hold the SHA-256 of other\.onnx"):
+    with pytest.raises(ExportError, match=r"must contain the SHA-256 of other\.onnx"):
         verify(export, manifest, ["other.onnx"])
 
 
 def test_export_without_its_manifest_is_unfinished(export: Path) -> None:
     (export / "export.json").unlink()
-    with pytest.raises(ExportError, match=r"has no export\.json"):
+    with pytest.raises(ExportError, match=r"export\.json is missing"):
         read_manifest(export)
 
 

@@ -15,10 +15,10 @@ from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
 from tuning.inference.load import load
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMS, load_form
+from tuning.inference.runtimes import FORMATS, load_format
 from tuning.models import lstm_classifier
 from tuning.results import read_json, write_json
-from tuning.training.batching import View
+from tuning.training.batching import WordView
 
 WORDS = ["good", "bad", "film"]
 INPUT = ModelInput(vocab_size=5, sequence_length=4, truncating="pre")
@@ -36,8 +36,10 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocabulary.txt").write_text("\n".join(WORDS))
     graph = write_graph(chain(model) or [], length=4, n_classes=2)
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    found = model.predict_on_batch(View(encode(TEXTS, WORDS), **vars(INPUT)).array())
-    (folder / "expected.json").write_text(json.dumps(found[:, 0].tolist()))
+    output = model.predict_on_batch(
+        WordView(encode(TEXTS, WORDS), 5, 4).batch(np.arange(len(TEXTS)))
+    )
+    (folder / "expected.json").write_text(json.dumps(output[:, 0].tolist()))
     manifest = {
         "class_names": ["a", "b"],
         "input": vars(INPUT),
@@ -49,17 +51,17 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_onnx_form_gives_the_model_s_probabilities(export: Path) -> None:
+def test_onnx_format_gives_the_model_s_probabilities(export: Path) -> None:
     expected = json.loads((export / "expected.json").read_text())
-    probabilities = load(export, form="onnx", n_threads=1)
-    found = probabilities(TEXTS)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found[:, 1], expected, atol=1e-6)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    probabilities = load(export, format_name="onnx", n_threads=1)
+    predicted = probabilities(TEXTS)
+    assert predicted.dtype == np.float64
+    np.testing.assert_allclose(predicted[:, 1], expected, atol=1e-6)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
     assert probabilities([]).shape == (0, 2)
 
 
-def test_onnx_form_loads_without_tensorflow_keras_and_scikit_learn(export: Path) -> None:
+def test_onnx_format_loads_without_tensorflow_keras_and_scikit_learn(export: Path) -> None:
     heavy = (
         "tensorflow",
         "keras",
@@ -76,7 +78,7 @@ import json, sys
 from pathlib import Path
 for name in {heavy}: sys.modules[name] = None
 from tuning.inference.load import load
-print(json.dumps(load(Path({str(export)!r}), form="onnx")({TEXTS!r})[:, 1].tolist()))
+print(json.dumps(load(Path({str(export)!r}), format_name="onnx")({TEXTS!r})[:, 1].tolist()))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
@@ -87,12 +89,15 @@ print(json.dumps(load(Path({str(export)!r}), form="onnx")({TEXTS!r})[:, 1].tolis
     )
 
 
-@pytest.mark.parametrize("form", ["onnx", "litert", "litert_int8"])
-def test_file_that_is_no_model_is_refused_by_its_runtime(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_name", ["onnx", "litert", "litert_int8"])
+def test_file_that_is_no_model_is_refused_by_its_runtime(format_name: str, tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_text("good")
-    (tmp_path / FORMS[form].path).write_bytes(b"junk")
-    with pytest.raises(ExportError, match="must be a model of this export; loading it gave"):
-        load_form(tmp_path, form, inputs=INPUT)
+    (tmp_path / FORMATS[format_name].path).write_bytes(b"junk")
+    with pytest.raises(
+        ExportError,
+        match=f"must be a model of this export; loading {FORMATS[format_name].path} gave",
+    ):
+        load_format(tmp_path, format_name, inputs=INPUT)
 
 
 def test_runtime_that_is_not_installed_is_named(
@@ -101,12 +106,12 @@ def test_runtime_that_is_not_installed_is_named(
     (tmp_path / "vocabulary.txt").write_text("good")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ExportError, match="pip install ai-edge-litert"):
-        load_form(tmp_path, "litert", inputs=INPUT)
+        load_format(tmp_path, "litert", inputs=INPUT)
 
 
 def test_missing_vocabulary_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"vocabulary\.txt"):
-        load_form(tmp_path, "onnx", inputs=INPUT)
+        load_format(tmp_path, "onnx", inputs=INPUT)
 
 
 @pytest.mark.parametrize("change", [{}, {"sequence_length": 4}, {**vars(INPUT), "vocab_size": "x"}])
@@ -116,4 +121,4 @@ def test_manifest_without_the_input_s_shape_is_one_sentence(
     manifest = read_json(export / "export.json", version=2)
     write_json(tmp_path / "export.json", {**manifest, "schema_version": 2, "input": change})
     with pytest.raises(ExportError, match=r"input\.vocab_size: "):
-        load(tmp_path, form="onnx")
+        load(tmp_path, format_name="onnx")

@@ -84,8 +84,8 @@ def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> l
             tf.square(outputs)
             * np.linspace(1, 2, outputs.shape[-1], dtype=outputs.dtype.as_numpy_dtype)
         )
-    found = tape.gradient(loss, [inputs, *weights] if x.dtype.kind == "f" else weights)
-    return [tf.convert_to_tensor(g).numpy() for g in found]
+    gradients = tape.gradient(loss, [inputs, *weights] if x.dtype.kind == "f" else weights)
+    return [tf.convert_to_tensor(g).numpy() for g in gradients]
 
 
 def vectors(*, dtype: str = "float32") -> np.ndarray:
@@ -159,13 +159,13 @@ def test_layer_is_that_of_keras(
         lambda: layered(masked=masked, bidirectional=bidirectional, **options), 1 + bidirectional
     )
     x = vectors()
-    found = []
+    results = []
     for model in models:
         outputs = model.predict_on_batch(x)
         slopes = gradients(model, x, training=True)
         model.fit(x, np.ones_like(outputs), batch_size=30, epochs=3, shuffle=False, verbose=0)
-        found.append([outputs, *slopes, *model.get_weights()])
-    for stock, fused in zip(*found, strict=True):
+        results.append([outputs, *slopes, *model.get_weights()])
+    for stock, fused in zip(*results, strict=True):
         np.testing.assert_allclose(fused, stock, atol=2e-5)
 
 
@@ -187,13 +187,13 @@ def test_weights_after_50_steps_are_those_of_keras(
     masked: bool, dropout: float, recurrent_dropout: float
 ) -> None:
     x, y = ids(n=200, length=9), labels(200)
-    found = []
+    weights = []
     for model in pair(
         lambda: make(masked=masked, dropout=dropout, recurrent_dropout=recurrent_dropout)
     ):
         model.fit(x, y, batch_size=20, epochs=5, shuffle=False, verbose=0)
-        found.append(model.get_weights())
-    for stock, fused in zip(*found, strict=True):
+        weights.append(model.get_weights())
+    for stock, fused in zip(*weights, strict=True):
         np.testing.assert_allclose(fused, stock, atol=1e-4)
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
-from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceError, StudyError
 from tuning.export.export import best_trial
 from tuning.search import confirm as confirming
@@ -28,6 +27,7 @@ from tuning.search.finalists import Terms, finalists_of
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import load_hypermodel
+from tuning.study.prepare import prepare_corpus
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
@@ -176,17 +176,23 @@ def test_export_takes_the_confirmed_best(setting: Setting) -> None:
     searched = summary.best
     assert searched is not None
     other = next(one for one in found.finalists if one.trial != searched.number)
-    for one in found.finalists:
-        one.dropped_in, one.repeats = (
-            0,
-            {1: 0.99 if one is other else 0.10, 2: 0.98 if one is other else 0.11},
-        )
-    found.save(setting.folder)
+    values = {other.trial: [0.99, 0.98, 0.97]}
+
+    def with_repeats(*seeds: int) -> Confirmation:
+        finalists = [
+            replace(
+                one,
+                dropped_in=0,
+                repeats=dict(zip(seeds, values.get(one.trial, [0.10, 0.11, 0.10]), strict=False)),
+            )
+            for one in found.finalists
+        ]
+        return replace(found, finalists=finalists)
+
+    with_repeats(1, 2).save(setting.folder)
     # Two seeds are too few for a confirmed best.
     assert best_trial(summary, setting.folder) is searched
-    for one in found.finalists:
-        one.repeats[3] = 0.97 if one is other else 0.10
-    found.save(setting.folder)
+    with_repeats(1, 2, 3).save(setting.folder)
     assert best_trial(summary, setting.folder).number == other.trial
     setting.folder.confirmation_path.unlink()
     assert best_trial(summary, setting.folder) is searched

@@ -83,8 +83,14 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     )
     baseline = found.baseline
     assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3
-    for one in found.finalists:
-        one.repeats = {seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)}
+    finalists = [
+        replace(
+            one,
+            repeats={seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)},
+        )
+        for one in found.finalists
+    ]
+    found = replace(found, finalists=finalists)
     found.save(setting.folder)
     judgement = estimate(found)
     assert judgement is not None and not judgement.best.is_baseline
@@ -160,7 +166,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert ran.code == 0, ran.err
     assert full_manifest(setting.folder.best_dir).trial == chosen
     ran = run_cli("export-best", "--trial", 99)
-    assert ran.code == 1 and "--trial must name a completed trial" in ran.err
+    assert ran.code == 1 and "--trial must be the number of a completed trial" in ran.err
     # The same command continues the study. Another metric is refused.
     assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0
     refused = run_cli("tune", "--study", "s", "--n-trials", 8, "--max-parameters", 5)

@@ -19,7 +19,7 @@ from tuning.config import TrainConfig
 from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason, SearchEnd, StopReason
 from tuning.results import ResultsDir
-from tuning.search import ends, open_trials
+from tuning.search import ends, loop, open_trials
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import Interrupt, Session
@@ -57,22 +57,36 @@ class Alone(Coordinators):
 
 @dataclass
 class Run:
-    """A search over a study in memory. `on_change` is called after each change of the search."""
+    """A search over a study in memory. `on_change` is called after each change of the search, and
+    `progressed` is the search after its last change.
+    """
 
     session: Session
     pool: FakePool
     on_change: Callable[[Progressed], None] = lambda progressed: None
+    progressed: Progressed | None = None
 
     def __post_init__(self) -> None:
         coordinators = Alone(self.session.study)
         self.search = Search(self.session, coordinators, on_change=self._changed)
 
     def _changed(self, progressed: Progressed) -> None:
+        self.progressed = progressed
         self.on_change(progressed)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         return self.session.study.get_trials(deepcopy=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no trial is with a worker, paused, or waiting in the study."""
+        return (
+            self.progressed is not None
+            and not self.progressed.running
+            and not self.progressed.n_paused
+            and all(trial.state.is_finished() for trial in self.trials)
+        )
 
     def states(self) -> list[str]:
         return [trial.state.name for trial in self.trials]
@@ -185,11 +199,23 @@ def test_end_of_a_trial_updates_all_that_is_kept_of_it(name: str, make: Make) ->
         assert error.startswith(f"{reason}: ")
         assert "vocab_size" in error
     # Nothing of an ended trial remains with a worker, on disk, or in the records of the search.
-    kept = run.search._open
-    assert len(kept) == 0
+    assert run.is_empty
     assert not run.session.folder.checkpoint_path(1).exists()
-    assert (1 in kept.configurations.trials.values()) == (state is not TrialState.FAIL)
     assert len(run.pool.replaced) == (reason is FailureReason.LOST)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_configuration_is_trained_again_only_after_a_failure(name: str, make: Make) -> None:
+    script, state, _, is_queued_again = ENDS[name]
+    run = make(after_the_baseline(script), keep_going=True, config={"max_parameters": 1_000})
+    assert run.go(2) is SearchEnd.FINISHED
+    run.session.study.enqueue_trial(run.trials[1].params)
+    assert run.go(3) is SearchEnd.FINISHED
+    again = run.trials[-1]
+    assert again.params == run.trials[1].params
+    # The first trial with a value of this configuration, whose result `again` gets.
+    known = 2 if is_queued_again else None if state is TrialState.FAIL else 1
+    assert again.user_attrs.get("same_as") == known
 
 
 @pytest.mark.parametrize("reason", [FailureReason.TOO_LONG, FailureReason.SILENT])
@@ -233,8 +259,15 @@ def test_bug_in_the_search_space_stops_the_search_and_is_queued_again(make: Make
         run.go(2)
     assert raised.value.traceback == BUG.traceback
     assert run.states() == ["COMPLETE", "FAIL", "WAITING"]
-    assert run.search._open.dispatcher.running == []
     assert BUG.traceback in run.session.folder.error_path(1).read_text()
+
+
+def test_bug_queues_the_trials_of_the_other_workers_again(make: Make) -> None:
+    run = make(after_the_baseline(says(BUG)), n_workers=2)
+    with pytest.raises(SpaceBug):
+        run.go(2)
+    assert [trial.user_attrs.get("reason") for trial in run.trials[:2]] == ["interrupted", "bug"]
+    assert run.states() == ["FAIL", "FAIL", "WAITING", "WAITING"]
 
 
 def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:
@@ -285,7 +318,7 @@ def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -
     assert paused < events.index("trial 3 epoch 1: val_accuracy 0.3000") < went_on
     assert [*run.trials[2].intermediate_values][:2] == [1, 2]
     assert not [*run.session.folder.path.rglob("checkpoint*")]
-    assert len(run.search._open) == 0
+    assert run.is_empty
 
 
 def test_paused_trial_that_can_t_go_on_any_more_is_pruned_at_once(make: Make) -> None:
@@ -329,7 +362,6 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     # The events are the baseline's epochs, its end, and one epoch of trial 1.
     interrupting(run, after=EPOCHS + 2)
     assert run.go(3) is SearchEnd.INTERRUPTED
-    assert run.search._open.dispatcher.running == []
     if can_pause:
         assert run.states() == ["COMPLETE", "RUNNING"]
         assert run.trials[1].user_attrs["paused"]
@@ -337,15 +369,22 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     else:
         assert run.states() == ["COMPLETE", "FAIL", "WAITING"]
         assert run.trials[1].user_attrs["reason"] == "interrupted"
+    # The worker of the trial is free for the next call.
+    run.session.interrupt.requested, run.on_change = False, lambda progressed: None
+    assert run.go(3) is SearchEnd.FINISHED
+    assert run.states().count("COMPLETE") == 3
 
 
-def test_search_whose_time_is_up_pauses_its_trial(make: Make) -> None:
+def test_search_whose_time_is_up_pauses_its_trial(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(loop, "time", clock)
     run = make(after_the_baseline(trains))
-    search = run.search
 
     def on_change(progressed: Any) -> None:
         if progressed.event.startswith("trial 1 epoch 2"):
-            search._deadline = 0.0
+            clock.now = 1_001.0
 
     run.on_change = on_change
     assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
@@ -367,8 +406,10 @@ def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None
     assert run.go(2) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "reason" not in run.trials[1].user_attrs
-    assert 1 not in run.search._open.configurations.trials.values()
-    assert len(run.search._open) == 0
+    assert run.is_empty
+    study.enqueue_trial(run.trials[1].params)
+    assert run.go(3) is SearchEnd.FINISHED
+    assert "same_as" not in run.trials[3].user_attrs
 
 
 def same_as_the_first(run: Run, *, n: int) -> None:
@@ -401,7 +442,7 @@ def test_duplicates_get_the_result_of_the_trial_that_they_wait_for(
         assert duplicate.user_attrs["same_as"] == 1
         assert duplicate.values == run.trials[1].values
         assert duplicate.user_attrs["seconds"] == {}
-    assert len(run.search._open) == 0
+    assert run.is_empty
 
 
 def test_duplicates_of_a_trial_that_fails_fail_for_its_reason(make: Make) -> None:
@@ -418,7 +459,7 @@ def test_duplicates_of_a_trial_that_fails_fail_for_its_reason(make: Make) -> Non
     assert run.go(3) is SearchEnd.FINISHED
     assert [t.user_attrs.get("reason") for t in run.trials[1:3]] == ["NaN loss", "NaN loss"]
     assert "it is the same as trial 1" in run.session.folder.error_path(2).read_text()
-    assert len(run.search._open) == 0
+    assert run.is_empty
 
 
 def test_study_has_no_more_trials_than_asked_for_with_any_number_of_workers(make: Make) -> None:

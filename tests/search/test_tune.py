@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +13,11 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from tests.commands import wait_for
-from tests.paths import ROOT
+from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
 from tuning.config import DataConfig, TrainConfig
 from tuning.data.data_card import REFERENCE_NAME
+from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError, StudyError
 from tuning.results import ResultsDir, read_history, read_json
 from tuning.search import open_trials
@@ -445,7 +444,7 @@ def test_another_metric_is_refused_with_both_sides(copied: Setting) -> None:
 
 
 def test_status_is_one_object_for_scripts(copied: Setting) -> None:
-    values, _, _ = status_of(
+    status, _, _ = status_of(
         copied.results, copied.folder, storage_url=copied.results.storage_url(None)
     )
     names = (
@@ -453,12 +452,13 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
         " best_value best_mean best_params best_trial_of_the_search baseline_value linear_model_value"
         " coordinators seconds_by_phase overhead_share n_tokens fingerprints"
     )
-    assert list(values) == names.split()
+    assert list(unstructure(status)) == names.split()
     study = copied.study()
-    assert (values["n_complete"], values["best_value"]) == (8, study.best_value)
-    assert values["baseline_value"] == study.trials[0].value
-    assert study.trials[values["best_trial_of_the_search"]].value == study.best_value
-    assert (values["best_is_confirmed"], values["best_mean"]) == (False, None)
+    assert (status.n_complete, status.best_value) == (8, study.best_value)
+    assert status.baseline_value == study.trials[0].value
+    assert status.best_trial_of_the_search is not None
+    assert study.trials[status.best_trial_of_the_search].value == study.best_value
+    assert (status.best_is_confirmed, status.best_mean) == (False, None)
 
 
 def test_val_loss_is_minimized(setting: Setting) -> None:
@@ -479,37 +479,10 @@ def test_seven_classes_train_with_the_same_command(setting: Setting, tmp_path: P
 def start_tune(
     setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "tune",
-        "--study",
-        "s",
-        "--space",
-        setting.config.space,
-        "--data",
-        setting.config.data.data,
-    ]
-    command += [
-        "--n-trials",
-        str(n_trials),
-        "--epochs",
-        str(epochs),
-        "--pruner",
-        "none",
-        "--workers",
-        "1",
-    ]
-    command += ["--results", str(setting.results.path), *flags]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-    )
+    config = setting.config
+    budget = ("--n-trials", n_trials, "--epochs", epochs, "--pruner", "none")
+    command = tune_command(config.space, config.data.data, setting.results.path, *budget, *flags)
+    return start(command)
 
 
 @pytest.fixture

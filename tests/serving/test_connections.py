@@ -72,6 +72,16 @@ def until_closed(client: socket.socket) -> bytes:
     return answer
 
 
+def send_until_answered(client: socket.socket, data: bytes) -> None:
+    """Send the data again and again, until the server answers or closes the connection."""
+    for _ in range(200):
+        with contextlib.suppress(ConnectionError):
+            client.sendall(data)
+        if select.select([client], [], [], 0.05)[0]:
+            return
+    pytest.fail("the server waits on")
+
+
 def read_answer(client: socket.socket) -> bytes:
     """One answer with a body of JSON."""
     answer = b""
@@ -164,13 +174,7 @@ def test_byte_now_and_then_gives_no_more_time(
     client = connect(data)
     if data.startswith(HEALTH):
         read_answer(client)
-    for _ in range(200):
-        with contextlib.suppress(ConnectionError):
-            client.sendall(b"x")
-        if select.select([client], [], [], 0.05)[0]:
-            break
-    else:
-        pytest.fail("the server waits on")
+    send_until_answered(client, b"x")
     assert refusal(until_closed(client))[0] == 408
 
 
@@ -183,13 +187,7 @@ def test_connection_without_a_request_is_closed_without_an_answer(
     client = connect(data)
     if data:
         read_answer(client)
-    for _ in range(200):
-        with contextlib.suppress(ConnectionError):
-            client.sendall(b"\r\n")
-        if select.select([client], [], [], 0.05)[0]:
-            break
-    else:
-        pytest.fail("the server waits on")
+    send_until_answered(client, b"\r\n")
     assert until_closed(client) == b""
 
 

@@ -1,46 +1,60 @@
 """Words that are hidden, and what the label loses without them."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.servers import fake
+from tuning.inference.manifest import ModelInput
 from tuning.serving import occlusion
 from tuning.serving.occlusion import effects, hide_words
 
 HIDDEN = "\ue000"
+NINE = ModelInput(vocab_size=99, sequence_length=9, truncating="pre")
 
 
 def test_each_different_word_is_hidden_wherever_it_stands() -> None:
-    hidden = hide_words("Good - good!\ttoo", sequence_length=9, truncating="pre")
+    hidden = hide_words("Good - good!\ttoo", NINE)
     assert (hidden.words, hidden.counts) == (("good", "too"), (2, 1))
     assert hidden.texts == ("Good good! too", f"{HIDDEN} {HIDDEN} too", f"Good good! {HIDDEN}")
 
 
-@pytest.mark.parametrize(("truncating", "words"), [("pre", ("c", "d")), ("post", ("a", "b"))])
+@pytest.mark.parametrize(
+    ("truncating", "words"), [("pre", ("c", "d")), ("post", ("a", "b")), ("middle", ("a", "d"))]
+)
 def test_words_that_the_model_does_not_see_are_not_hidden(
     truncating: str, words: tuple[str, ...]
 ) -> None:
-    assert hide_words("a b c d", sequence_length=2, truncating=truncating).words == words
+    assert (
+        hide_words("a b c d", replace(NINE, sequence_length=2, truncating=truncating)).words
+        == words
+    )
+
+
+def test_all_words_of_a_text_are_in_its_ngrams() -> None:
+    inputs = replace(NINE, sequence_length=2, ngrams=2, ngram_vocab_size=9)
+    assert hide_words("a b c d", inputs).words == ("a", "b", "c", "d")
 
 
 def test_words_over_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(occlusion, "MAX_WORDS", 3)
-    hidden = hide_words("a b c d e a", sequence_length=9, truncating="pre")
+    hidden = hide_words("a b c d e a", NINE)
     assert (hidden.words, len(hidden.texts), hidden.n_left_out) == (("a", "b", "c"), 4, 2)
 
 
 def test_explanation_of_a_long_text_hides_fewer_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(occlusion, "MAX_CHARACTERS", 30)
-    hidden = hide_words("aaaa bbbb cccc dddd", sequence_length=9, truncating="pre")
+    hidden = hide_words("aaaa bbbb cccc dddd", NINE)
     assert (len(hidden.words), hidden.n_left_out) == (1, 3)
 
 
 @pytest.mark.parametrize("text", ["", " \n", "!? --"])
 def test_text_without_a_word_has_nothing_to_hide(text: str) -> None:
-    assert hide_words(text, sequence_length=9, truncating="pre").texts == ("",)
+    assert hide_words(text, NINE).texts == ("",)
 
 
 def test_effect_is_what_the_label_loses_without_the_word() -> None:
-    hidden = hide_words("good but bad", sequence_length=9, truncating="pre")
+    hidden = hide_words("good but bad", NINE)
     found = effects(hidden, fake(hidden.texts))
     assert [(word.word, round(word.effect, 6)) for word in found] == [
         ("bad", 0.4),

@@ -25,10 +25,11 @@ from tests.paths import ROOT
 from tests.postgresql import PASSWORD
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.config import StudyConfig
-from tuning.errors import StudyError
+from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.report.tables import coordinator_sentences
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.search.open_trials import OpenTrial
 from tuning.search.progress import Progressed
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -104,6 +105,13 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
         close_study(study)
 
 
+def ask(writer: StudyWriter) -> OpenTrial:
+    """Return a new trial of a coordinator, in a study of three trials."""
+    trial = Proposals(writer).ask(n_trials=3)
+    assert trial is not None
+    return trial
+
+
 def ask_all(shared: Shared, own: str, n_trials: int) -> None:
     """The body of a process: take trial slots until none is left."""
     writer = shared.writer(own)
@@ -149,23 +157,21 @@ def test_trials_of_a_dead_coordinator_are_queued_again_by_another(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    trial = Proposals(second).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(second)
     clock.now += 10
     assert not taken_over(first)  # it has read the second's heartbeat for the first time
     clock.now += 59
     assert not taken_over(first)
     clock.now += 2
     assert taken_over(first)
-    again = Proposals(first).ask(n_trials=3)
-    assert again is not None and again.values == trial.values
+    assert ask(first).values == trial.values
     lost = load_study_of(shared).trials[trial.number]
     assert (lost.state, lost.user_attrs["reason"]) == (TrialState.FAIL, "lost")
 
 
 def test_trials_of_a_coordinator_with_heartbeats_stay_its_own(shared: Shared, clock: Clock) -> None:
     first, second = shared.writer(), shared.writer("a")
-    assert Proposals(second).ask(n_trials=3) is not None
+    ask(second)
     for _ in range(10):
         clock.now += 40
         second.coordinators.exchange_heartbeats()
@@ -176,7 +182,7 @@ def test_stopped_coordinator_reads_new_heartbeats_before_it_takes_over(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    assert Proposals(second).ask(n_trials=3) is not None
+    ask(second)
     assert not taken_over(first)
     clock.now += 3600  # the first was stopped; the second was not
     second.coordinators.exchange_heartbeats()
@@ -187,8 +193,7 @@ def test_paused_trials_of_a_coordinator_that_left_are_taken_over_last(
     shared: Shared, clock: Clock
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    trial = Proposals(second).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(second)
     second.mark(trial, paused=True)
     second.coordinators.leave()
     clock.now += 10
@@ -215,8 +220,7 @@ def test_trial_that_ends_while_it_is_taken_over_keeps_its_state(
     shared: Shared, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = shared.writer(), shared.writer("a")
-    trial = Proposals(second).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(second)
     second.coordinators.leave()
     clock.now += 10
     first.coordinators.exchange_heartbeats()
@@ -329,8 +333,7 @@ def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) ->
 
 def test_trial_that_another_program_finished_is_released(shared: Shared) -> None:
     writer = shared.writer()
-    trial = Proposals(writer).ask(n_trials=3)
-    assert trial is not None
+    trial = ask(writer)
     load_study_of(shared).tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
         writer.prune(trial)
@@ -348,6 +351,23 @@ def test_folder_keeps_its_name_among_the_coordinators(shared: Shared) -> None:
         identify(ResultsDir(shared.folder / FIRST_COORDINATOR).study(shared.config.study)),
     )
     assert identify(joined) == own
+    assert read_json(joined.coordinator_path) == {"coordinator": own}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "reason"),
+    [
+        ('{"schema_version": 1, "coord', StorageError, "must contain JSON"),
+        ('{"schema_version": 1}', StudyError, "coordinator: is missing"),
+    ],
+)
+def test_folder_whose_name_can_t_be_read_is_refused(
+    content: str, kind: type[TuningError], reason: str, tmp_path: Path
+) -> None:
+    folder = StudyDir(tmp_path)
+    folder.coordinator_path.write_text(content)
+    with pytest.raises(kind, match=reason):
+        identify(folder)
 
 
 @pytest.mark.slow
@@ -380,11 +400,9 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
-    values, _, _ = status_of(setting.results, setting.folder, storage_url=url)
-    assert [(said["pid"], said["left"]) for said in values["coordinators"]] == [
-        (os.getpid(), True)
-    ] * 2
-    assert len(coordinator_sentences(values["coordinators"])) == 2
+    status, _, _ = status_of(setting.results, setting.folder, storage_url=url)
+    assert [(one.pid, one.left) for one in status.coordinators] == [(os.getpid(), True)] * 2
+    assert len(coordinator_sentences(status.coordinators)) == 2
     assert outcome.ended == "finished"
 
 
@@ -613,4 +631,25 @@ def test_status_names_the_coordinators(shared: Shared) -> None:
     shared.writer(), shared.writer("a")
     heartbeats = heartbeats_of(load_study_of(shared))
     assert set(heartbeats) == {FIRST_COORDINATOR, "a"}
-    assert all(h["pid"] == os.getpid() and not h["left"] for h in heartbeats.values())
+    assert all(h.pid == os.getpid() and not h.left for h in heartbeats.values())
+
+
+def test_heartbeat_keeps_its_keys_in_the_storage(shared: Shared) -> None:
+    shared.writer()
+    assert set(load_study_of(shared).user_attrs["coordinator 0"]) == {
+        "host",
+        "pid",
+        "since",
+        "n_workers",
+        "dead_seconds",
+        "left",
+        "at",
+        "beat",
+    }
+
+
+def test_heartbeat_of_another_program_is_refused(shared: Shared) -> None:
+    first = shared.writer()
+    load_study_of(shared).set_user_attr("coordinator a", {"pid": 1})
+    with pytest.raises(StudyError, match="must be as this program wrote them; host: is missing"):
+        first.coordinators.read_heartbeats()

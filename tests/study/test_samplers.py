@@ -21,45 +21,24 @@ from tuning.study.samplers import (
     next_draw_index,
 )
 
-CONDITIONAL = SearchSpace(
-    "conditional",
-    (
-        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
-        Hyperparameter(
-            name="units",
-            kind="int",
-            default=8,
-            low=1,
-            high=99,
-            step=1,
-            conditions=(("cell", ("lstm",)),),
-        ),
-    ),
-)
+CELL = Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru"))
 
 
+def units_of(cell: str, *, high: int) -> Hyperparameter:
+    """Return a number of units, from 1 to `high`, that only one cell has."""
+    conditions = (("cell", (cell,)),)
+    return Hyperparameter(
+        name="units", kind="int", default=8, low=1, high=high, step=1, conditions=conditions
+    )
+
+
+CONDITIONAL = SearchSpace("conditional", (CELL, units_of("lstm", high=99)))
 BRANCHES = SearchSpace(
     "branches",
     (
-        Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru")),
-        Hyperparameter(
-            name="units",
-            kind="int",
-            default=8,
-            low=1,
-            high=64,
-            step=1,
-            conditions=(("cell", ("lstm",)),),
-        ),
-        Hyperparameter(
-            name="units",
-            kind="int",
-            default=8,
-            low=1,
-            high=64,
-            step=1,
-            conditions=(("cell", ("gru",)),),
-        ),
+        CELL,
+        units_of("lstm", high=64),
+        units_of("gru", high=64),
         Hyperparameter(
             name="learning_rate", kind="float", default=0.001, low=0.0001, high=0.1, log=True
         ),

@@ -2,11 +2,11 @@
 which it means.
 """
 
-import dataclasses
 import html
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ from tuning.study.summary import Summary, best_of, status_of
 from tuning.study.trials import value_of
 
 
-@dataclasses.dataclass
+@dataclass
 class Confirmed:
     """A finished study; trial `winner`, which is not the best of the search, is the best of its
     confirmation.
@@ -41,11 +41,27 @@ class Confirmed:
 
     def repeat(self, n_seeds: int) -> None:
         """Give every finalist `n_seeds` repeats."""
-        for finalist in self.confirmation.finalists:
-            value = 0.9 if finalist.trial == self.winner else 0.5
-            finalist.repeats = {seed: value + 0.001 * seed for seed in range(1, n_seeds + 1)}
-        self.confirmation.rounds = n_seeds
+        values = {self.winner: 0.9}
+        self.confirmation = replace(
+            self.confirmation,
+            finalists=[
+                replace(
+                    finalist,
+                    repeats={
+                        seed: values.get(finalist.trial, 0.5) + 0.001 * seed
+                        for seed in range(1, n_seeds + 1)
+                    },
+                )
+                for finalist in self.confirmation.finalists
+            ],
+            rounds=n_seeds,
+        )
         self.confirmation.save(self.folder)
+
+    def without(self, trial: int) -> Confirmation:
+        """The confirmation without one of its finalists."""
+        others = [f for f in self.confirmation.finalists if f.trial != trial]
+        return replace(self.confirmation, finalists=others)
 
 
 @pytest.fixture
@@ -90,12 +106,8 @@ def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
     yet.
     """
     confirmed.repeat(3)
-    confirmed.confirmation.finalists = [
-        finalist
-        for finalist in confirmed.confirmation.finalists
-        if finalist.trial != confirmed.summary.ranked[0].number
-    ]
-    best = best_of(confirmed.summary, confirmed.confirmation)
+    confirmation = confirmed.without(confirmed.summary.ranked[0].number)
+    best = best_of(confirmed.summary, confirmation)
     assert best is not None and (best.trial, best.is_confirmed) == (
         confirmed.summary.ranked[0],
         False,
@@ -105,10 +117,7 @@ def test_best_of_is_a_newer_best_of_the_search(confirmed: Confirmed) -> None:
 def test_verdict_says_that_a_newer_best_of_the_search_has_no_repeats(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     newer = confirmed.summary.ranked[0].number
-    confirmed.confirmation.finalists = [
-        finalist for finalist in confirmed.confirmation.finalists if finalist.trial != newer
-    ]
-    text = verdict(confirmed.summary, confirmed.confirmation)
+    text = verdict(confirmed.summary, confirmed.without(newer))
     assert text.startswith(f"The best of the search, of 8 finished trials, is trial {newer} ")
     assert f"It is newer than the confirmation, whose best is trial {confirmed.winner}" in text
 
@@ -182,13 +191,13 @@ def test_status_names_the_confirmed_best_and_the_search_s(
     confirmed: Confirmed, run_cli: Callable[..., Ran]
 ) -> None:
     confirmed.repeat(3)
-    values, summary, _ = status_of(
+    status, summary, _ = status_of(
         confirmed.results, confirmed.folder, storage_url=confirmed.results.storage_url(None)
     )
     assert summary.best is not None
-    assert (values["best_trial"], values["best_is_confirmed"]) == (confirmed.winner, True)
-    assert values["best_trial_of_the_search"] == summary.best.number
-    assert values["best_mean"] == pytest.approx(0.9, abs=0.01)
+    assert (status.best_trial, status.best_is_confirmed) == (confirmed.winner, True)
+    assert status.best_trial_of_the_search == summary.best.number
+    assert status.best_mean == pytest.approx(0.9, abs=0.01)
     out = run_cli("status", "--study", "s").out
     assert f"{confirmed.winner} (confirmed" in out  # a narrow terminal wraps the rest
     assert f"Trial {confirmed.winner} is the confirmed best" in out

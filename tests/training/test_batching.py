@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.texts import word_view
 from tuning.data.corpus import TokenizedTexts
 from tuning.training.batching import (
     EVALUATION_BATCH_SIZE,
@@ -26,7 +27,8 @@ def texts_of(rows: list[list[int]]) -> TokenizedTexts:
 
 def view_of(lengths: list[int], *, sequence_length: int = 10, trims: bool = False) -> View:
     """Return a view of texts with these numbers of words. Every word has the id 2."""
-    return View(texts_of([[2] * n for n in lengths]), 3, sequence_length, trims=trims)
+    texts = texts_of([[2] * n for n in lengths])
+    return word_view(texts, 3, sequence_length, trims=trims)
 
 
 def random_view(n_texts: int, *, trims: bool, sequence_length: int = 30, seed: int = 0) -> View:
@@ -64,7 +66,7 @@ def test_batch_equals_pad_sequences(
     expected = keras.utils.pad_sequences(
         cut, maxlen=sequence_length, padding="post", truncating=truncating
     )
-    view = View(texts_of(rows), vocab_size, sequence_length, truncating=truncating)
+    view = word_view(texts_of(rows), vocab_size, sequence_length, truncating=truncating)
     np.testing.assert_array_equal(view.batch(np.array(chosen)), expected)
 
 
@@ -74,8 +76,8 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     rows: list[list[int]], sequence_length: int, truncating: str
 ) -> None:
     texts = texts_of(rows)
-    whole = View(texts, 8, sequence_length, truncating=truncating).array()
-    trimmed = View(texts, 8, sequence_length, truncating=truncating, trims=True).array()
+    whole = word_view(texts, 8, sequence_length, truncating=truncating).array()
+    trimmed = word_view(texts, 8, sequence_length, truncating=truncating, trims=True).array()
     width = trimmed.shape[1]
     assert width == max(1, min(sequence_length, max(map(len, rows))))
     np.testing.assert_array_equal(trimmed, whole[:, :width])
@@ -83,23 +85,25 @@ def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
 
 
 def test_batch_of_a_long_text_drops_its_beginning() -> None:
-    assert View(texts_of([[2, 3, 4, 5]]), 9, 3).array().tolist() == [[3, 4, 5]]
+    assert word_view(texts_of([[2, 3, 4, 5]]), 9, 3).array().tolist() == [[3, 4, 5]]
 
 
 def test_batch_with_truncating_post_drops_the_end() -> None:
-    assert View(texts_of([[2, 3, 4, 5]]), 9, 3, truncating="post").array().tolist() == [[2, 3, 4]]
+    assert word_view(texts_of([[2, 3, 4, 5]]), 9, 3, truncating="post").array().tolist() == [
+        [2, 3, 4]
+    ]
 
 
 def test_batch_pads_after_the_text() -> None:
-    assert View(texts_of([[2, 3], []]), 9, 4).array().tolist() == [[2, 3, 0, 0], [0, 0, 0, 0]]
+    assert word_view(texts_of([[2, 3], []]), 9, 4).array().tolist() == [[2, 3, 0, 0], [0, 0, 0, 0]]
 
 
 def test_batch_makes_words_beyond_the_vocabulary_unknown() -> None:
-    assert View(texts_of([[2, 3, 4, 5]]), 4, 4).array().tolist() == [[2, 3, 1, 1]]
+    assert word_view(texts_of([[2, 3, 4, 5]]), 4, 4).array().tolist() == [[2, 3, 1, 1]]
 
 
 def test_batch_gives_rows_in_the_order_asked_for() -> None:
-    assert View(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [
+    assert word_view(texts_of([[2], [3], [4]]), 9, 1).batch(np.array([2, 0, 2])).tolist() == [
         [4],
         [2],
         [4],
@@ -107,12 +111,12 @@ def test_batch_gives_rows_in_the_order_asked_for() -> None:
 
 
 def test_batch_is_int32() -> None:
-    assert View(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
+    assert word_view(texts_of([[2], [3]]), 9, 2).array().dtype == np.int32
 
 
 @pytest.mark.parametrize(("trims", "width"), [(False, 5), (True, 1)])
 def test_batch_of_texts_without_words_is_padding(trims: bool, width: int) -> None:
-    assert View(texts_of([[], []]), 9, 5, trims=trims).array().tolist() == [[0] * width] * 2
+    assert word_view(texts_of([[], []]), 9, 5, trims=trims).array().tolist() == [[0] * width] * 2
 
 
 def test_trims_pads_to_the_longest_text_of_the_batch() -> None:
@@ -136,7 +140,9 @@ def test_without_trims_every_batch_has_sequence_length_columns() -> None:
 def test_width_is_that_of_the_batch(trims: bool) -> None:
     view = random_view(50, trims=trims)
     for rows in (np.array([0, 1]), np.arange(50), np.array([49])):
-        assert view.batch(rows).shape == (len(rows), view.width(rows))
+        batch = view.batch(rows)
+        width = int(view.lengths_of(rows).max()) if trims else 30
+        assert isinstance(batch, np.ndarray) and batch.shape == (len(rows), width)
 
 
 def test_lengths_are_those_that_are_kept() -> None:
@@ -152,7 +158,7 @@ def test_view_refuses_vocabulary_without_a_word(vocab_size: int) -> None:
         ValueError,
         match=f"vocab_size must be 3 or more: padding, unknown and a word; received {vocab_size}",
     ):
-        View(texts_of([[2]]), vocab_size, 5)
+        word_view(texts_of([[2]]), vocab_size, 5)
 
 
 @pytest.mark.parametrize("sequence_length", [0, -1])
@@ -160,15 +166,16 @@ def test_view_refuses_length_below_one(sequence_length: int) -> None:
     with pytest.raises(
         ValueError, match=f"sequence_length must be 1 or more; received {sequence_length}"
     ):
-        View(texts_of([[2]]), 3, sequence_length)
+        word_view(texts_of([[2]]), 3, sequence_length)
 
 
 @pytest.mark.parametrize("truncating", ["both", "", "PRE"])
 def test_view_refuses_another_truncating(truncating: str) -> None:
     with pytest.raises(
-        ValueError, match=f"truncating must be 'pre' or 'post'; received '{truncating}'"
+        ValueError,
+        match=f"truncating must be one of 'pre', 'post', 'middle'; received '{truncating}'",
     ):
-        View(texts_of([[2]]), 3, 5, truncating=truncating)
+        word_view(texts_of([[2]]), 3, 5, truncating=truncating)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

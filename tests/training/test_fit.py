@@ -25,6 +25,7 @@ from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
 from tuning.training import loops
 from tuning.training.architecture import ignores_padding
+from tuning.training.batching import View, WordView
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view, predict
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, TrainingJob
@@ -585,6 +586,12 @@ def test_ignores_padding_of_the_lstm_classifier(masked: bool, ignores: bool) -> 
     assert ignores_padding(lstm(masked=masked)) is ignores
 
 
+def untrimmed(view: View) -> View:
+    (words,) = view.inputs.values()
+    assert isinstance(words, WordView)  # for mypy
+    return View({"ids": replace(words, trims=False)})
+
+
 @pytest.mark.parametrize("middle", PADDING_PROOF.values(), ids=PADDING_PROOF)
 def test_predict_trimmed_equals_full_padding(middle: Callable[[], list[layers.Layer]]) -> None:
     keras.utils.set_random_seed(0)
@@ -592,7 +599,7 @@ def test_predict_trimmed_equals_full_padding(middle: Callable[[], list[layers.La
     short = make_texts(20, longest=5)
     trimmed = make_view(model, VALUES, short.texts)
     assert trimmed.array().shape[1] < LENGTH
-    expected = predict(model, replace(trimmed, trims=False), n_classes=2)
+    expected = predict(model, untrimmed(trimmed), n_classes=2)
     np.testing.assert_allclose(predict(model, trimmed, n_classes=2), expected, atol=1e-6)
 
 
@@ -602,7 +609,7 @@ def test_predict_gives_rows_in_the_texts_order(masked: bool) -> None:
     model = mean(masked=masked)
     # 1,100 texts make three batches.
     view = make_view(model, VALUES, make_texts(1_100).texts)
-    expected = model.predict_on_batch(replace(view, trims=False).array())[:, 0]
+    expected = model.predict_on_batch(untrimmed(view).array())[:, 0]
     np.testing.assert_allclose(predict(model, view, n_classes=2)[:, 1], expected, atol=1e-6)
 
 
@@ -618,9 +625,15 @@ def test_predict_of_no_texts_is_empty() -> None:
     assert predict(mean(), none, n_classes=2).shape == (0, 2)
 
 
+def word_view_of(values: dict[str, Any]) -> WordView:
+    view = make_view(mean(), values, TRAIN.texts).inputs["ids"]
+    assert isinstance(view, WordView)  # for mypy
+    return view
+
+
 def test_make_view_truncates_as_the_values_say() -> None:
-    assert make_view(mean(), VALUES, TRAIN.texts).truncating == "pre"
-    assert make_view(mean(), {**VALUES, "truncating": "post"}, TRAIN.texts).truncating == "post"
+    assert word_view_of(VALUES).truncating == "pre"
+    assert word_view_of({**VALUES, "truncating": "post"}).truncating == "post"
 
 
 class Widths(layers.Layer):

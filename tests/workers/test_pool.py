@@ -17,12 +17,12 @@ import pytest
 from tests.paths import ROOT
 from tests.texts import make_reviews
 from tuning.config import DataConfig, StudyConfig, TrainConfig
-from tuning.data.prepare import prepare_corpus
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
 from tuning.workers.messages import (
     Declare,
@@ -210,15 +210,21 @@ def is_running(pid: int | None) -> bool:
 
 def printed_by(code: str) -> str:
     """Return the last line that Python prints for this code, in a process of its own."""
-    done = subprocess.run(
+    done = run_python(code)
+    done.check_returncode()
+    return done.stdout.splitlines()[-1]
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own."""
+    return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         cwd=ROOT,
         timeout=ANSWER_SECONDS,
     )
-    return done.stdout.splitlines()[-1]
 
 
 def test_coordinator_imports_no_keras() -> None:
@@ -506,14 +512,7 @@ pool.call(Declare({str(quick)!r}, 2))
 print(forkserver._forkserver._forkserver_pid, *(worker.pid for worker in pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=ANSWER_SECONDS,
-        check=False,
-    )
+    killed = run_python(code)
     left = {int(pid) for pid in killed.stdout.split()}
     assert (killed.returncode, len(left)) == (-signal.SIGKILL, 3)
     deadline = time.monotonic() + ANSWER_SECONDS

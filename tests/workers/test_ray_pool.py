@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,9 +15,8 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from tests.commands import Ran, wait_for
+from tests.commands import Ran, start, tune_command, wait_for
 from tests.faults.study import alive_in_session
-from tests.paths import ROOT
 from tests.studies import Setting
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
@@ -194,44 +192,14 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
 def test_interrupt_ends_the_ray_that_was_started_for_a_call(
     setting: Setting, tmp_path: Path
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "tune",
-        "--study",
-        "s",
-        "--space",
-        setting.config.space,
-        "--data",
-        setting.config.data.data,
-    ]
-    command += [
-        "--n-trials",
-        "500",
-        "--epochs",
-        "2",
-        "--pool",
-        "ray",
-        "--workers",
-        "1",
-        "--results",
-        str(setting.results.path),
-    ]
+    config, flags = setting.config, ("--n-trials", 500, "--epochs", 2, "--pool", "ray")
+    command = tune_command(config.space, config.data.data, setting.results.path, *flags)
     home = tmp_path / "home"
     home.mkdir()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("RAY_")
     } | {"HOME": str(home)}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-        env=environment,
-    )
+    process = start(command, environment)
     wait_for(process, "trial 1 starts")
     started = alive_in_session(process.pid)
     ports = [

@@ -21,9 +21,7 @@ from tuning.cli.search_options import (
     TrialMemory,
     TrialSeconds,
     Workers,
-    check_workers,
-    pool_choice,
-    trial_limits,
+    chosen_workers,
 )
 from tuning.cli.tables import print_confirmation, warn_if_behind
 from tuning.results import ResultsDir
@@ -92,16 +90,20 @@ def confirm(
     """
     from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.search import confirm as confirming
-    from tuning.search import session
     from tuning.search.finalists import Terms
     from tuning.study.record import read_record
 
-    limits = trial_limits(
-        seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds
+    chosen = chosen_workers(
+        workers,
+        pool=pool,
+        ray_address=ray_address,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        trial_seconds=trial_seconds,
+        trial_memory_mb=trial_memory_mb,
+        silent_seconds=silent_seconds,
     )
-    choice = pool_choice(pool, address=ray_address, cpus=cpus_per_worker, gpus=gpus_per_worker)
     root = ResultsDir(results)
-    check_workers(workers)
     folder = root.existing(study)
     terms = Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
     confirm_study = partial(
@@ -110,7 +112,7 @@ def confirm(
         folder,
         storage_url=root.storage_url(storage),
         terms=terms,
-        workers=session.Workers(n_workers=workers, limits=limits, pool=choice),
+        workers=chosen,
     )
     with logging_to(folder):
         confirmation = run_confirmation(lambda hooks: confirm_study(hooks=hooks))

@@ -36,7 +36,7 @@ def data_card(
     results: Results = RESULTS,
 ) -> None:
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""
-    from tuning.data.prepare import prepare_corpus
+    from tuning.study.prepare import prepare_corpus
 
     flags = data_flags(
         data=data,

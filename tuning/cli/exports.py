@@ -26,7 +26,7 @@ from tuning.cli.options import (
     Study,
     given,
 )
-from tuning.cli.tables import print_forms, print_test_scores
+from tuning.cli.tables import print_formats, print_test_scores
 from tuning.errors import ArgumentError, ServeError
 from tuning.results import ResultsDir, json_line
 
@@ -72,7 +72,7 @@ def export_best(
             progress=progress,
         )
     print_test_scores(manifest)
-    print_forms(manifest, folder)
+    print_formats(manifest, folder)
     console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')
 
 
@@ -191,7 +191,7 @@ def _predict_file(
         )
         label_files.check_output(output, pattern)
         probabilities = predicting.load(
-            folder, form=predicting.fastest_form(manifest.forms), manifest=manifest
+            folder, format_name=predicting.fastest_format(manifest.forms), manifest=manifest
         )
         labeled = label_files.label(rows, probabilities, manifest.class_names)
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
@@ -244,7 +244,7 @@ def serve(
     manifest = read_manifest(folder)
     is_local = serving.is_loopback(host)
     with serving.listen(host, port) as listening:
-        probabilities = predicting.load(folder, form="onnx", manifest=manifest)
+        probabilities = predicting.load(folder, format_name="onnx", manifest=manifest)
         hosts = {*serving.LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
         app = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
         if not is_local:

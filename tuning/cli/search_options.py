@@ -19,8 +19,7 @@ from tuning.config import (
 from tuning.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from tuning.workers.limits import TrialLimits
-    from tuning.workers.pools import PoolChoice
+    from tuning.search import session
 
 NewStudy = Annotated[
     str | None,
@@ -265,29 +264,36 @@ def objective_flags(text: str, *, metric: str | None, pruner: str | None) -> dic
     return {"metric": first, "costs": costs, "pruner": pruner or "none"}
 
 
-def trial_limits(
-    *, seconds: float | None, memory_mb: float | None, silent_seconds: float | None
-) -> TrialLimits:
-    """The limits of a trial, with their defaults where a flag is not given."""
-    from tuning.workers.limits import TrialLimits
-
-    return TrialLimits(**given(seconds=seconds, memory_mb=memory_mb, silent_seconds=silent_seconds))
-
-
-def pool_choice(
-    pool: str, *, address: str | None, cpus: float | None, gpus: float | None
-) -> PoolChoice:
-    """The pool of workers that `--pool` and its flags choose."""
-    from tuning.workers.pools import PoolChoice
-
-    return PoolChoice(pool=pool, ray_address=address, cpus_per_worker=cpus, gpus_per_worker=gpus)
-
-
-def check_workers(workers: int | None) -> None:
-    """Refuse a number of workers below 1.
+def chosen_workers(
+    n_workers: int | None,
+    *,
+    pool: str,
+    ray_address: str | None,
+    cpus_per_worker: float | None,
+    gpus_per_worker: float | None,
+    trial_seconds: float | None,
+    trial_memory_mb: float | None,
+    silent_seconds: float | None,
+) -> session.Workers:
+    """The workers and the limits of a trial that the flags choose.
 
     Raises:
-        ArgumentError: `workers` is below 1.
+        ArgumentError: a value is out of range, or a flag of Ray is given for another pool.
     """
-    if workers is not None and workers < 1:
-        raise ArgumentError(f"--workers must be 1 or more; received {workers}.")
+    from tuning.search import session
+    from tuning.workers.limits import TrialLimits
+    from tuning.workers.pools import PoolChoice
+
+    if n_workers is not None and n_workers < 1:
+        raise ArgumentError(f"--workers must be 1 or more; received {n_workers}.")
+    limits = given(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
+    return session.Workers(
+        n_workers=n_workers,
+        limits=TrialLimits(**limits),
+        pool=PoolChoice(
+            pool=pool,
+            ray_address=ray_address,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
+        ),
+    )

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -18,7 +18,7 @@ from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     from tuning.spaces.loading import SearchSpace
-    from tuning.study.summary import Summary
+    from tuning.study.summary import Status, Summary
 
 DEFAULT_PORT = 8080
 
@@ -79,21 +79,21 @@ def status(
     results: Results = RESULTS,
 ) -> None:
     """Print a study's best trials, the counts of its trials, and the time of each phase."""
+    from tuning import documents
     from tuning.study.summary import status_of
 
     root = ResultsDir(results)
     folder = root.existing(study)
-    values, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
+    found, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
     if as_json:
+        values = documents.unstructure(found)
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
     else:
-        _print_status(values, summary, space, folder=folder)
-        _print_linear(root.cache_dir(values["fingerprints"]["data"]), folder, summary.metric)
+        _print_status(found, summary, space, folder=folder)
+        _print_linear(root.cache_dir(found.fingerprints["data"]), folder, summary.metric)
 
 
-def _print_status(
-    values: dict[str, Any], summary: Summary, space: SearchSpace, *, folder: StudyDir
-) -> None:
+def _print_status(found: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
     from tuning.confirmation.rounds import Confirmation
     from tuning.report.sentences import verdict
     from tuning.report.tables import clock_sentence, coordinator_sentences, counts_sentence
@@ -104,7 +104,7 @@ def _print_status(
         console.print(best_table(summary, space, confirmation))
         console.print(escape(verdict(summary, confirmation)))
     console.print(clock_sentence(summary))
-    for sentence in coordinator_sentences(values["coordinators"]):
+    for sentence in coordinator_sentences(found.coordinators):
         console.print(escape(printable(sentence, 200)))
 
 
@@ -112,17 +112,11 @@ def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
     """Print what is known of the linear model of a study's data."""
     from tuning.confirmation.rounds import Confirmation
     from tuning.evaluation.linear_reference import read_linear_reference
-    from tuning.report.sentences import behind_linear
+    from tuning.report.sentences import linear_sentences
 
     reference = read_linear_reference(corpus_dir)
-    if reference is None:
-        return
-    for sentence in (
-        reference.sentence(metric),
-        behind_linear(reference, Confirmation.load(folder)),
-    ):
-        if sentence:
-            console.print(escape(sentence))
+    for sentence in linear_sentences(reference, Confirmation.load(folder), metric=metric):
+        console.print(escape(sentence))
 
 
 def clean(

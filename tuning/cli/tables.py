@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuning.study.summary import Summary
 
 # Columns of a format's table that a terminal has no room for; the model card has all columns.
-CARD_ONLY_COLUMNS = ("takes", "needs")
+CARD_ONLY_COLUMNS = ("input", "needs")
 
 
 def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) -> None:
@@ -122,7 +122,7 @@ def print_test_scores(manifest: FullManifest) -> None:
         )
 
 
-def print_forms(manifest: FullManifest, folder: StudyDir) -> None:
+def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
     """Print every format of an export with its size, difference and latency, the formats that were
     left out, and the limits of the model.
     """
@@ -144,17 +144,19 @@ def print_forms(manifest: FullManifest, folder: StudyDir) -> None:
 
 
 def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
-    from tuning.export.model_card import FORM_COLUMNS, form_rows
+    from tuning.export.model_card import FORMAT_COLUMNS, format_rows
 
     title = (
         f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
         f" {manifest.n_parity_texts:,} texts"
     )
     table = Table(title=escape(title), title_justify="left")
-    shown = [n for n, column in enumerate(FORM_COLUMNS) if column not in CARD_ONLY_COLUMNS]
+    shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
     for number in shown:
-        table.add_column(FORM_COLUMNS[number], justify="right" if number else "left", no_wrap=True)
-    for row in form_rows(manifest):
+        table.add_column(
+            FORMAT_COLUMNS[number], justify="right" if number else "left", no_wrap=True
+        )
+    for row in format_rows(manifest):
         table.add_row(*(row[number] for number in shown))
     return table
 

@@ -51,10 +51,8 @@ from tuning.cli.search_options import (
     Trials,
     TrialSeconds,
     Workers,
-    check_workers,
+    chosen_workers,
     objective_flags,
-    pool_choice,
-    trial_limits,
 )
 from tuning.cli.tables import print_next, print_outcome, warn_if_behind
 from tuning.config import DataConfig, StudyConfig
@@ -114,7 +112,6 @@ def tune(
     A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
     created with. For an existing study these are the defaults, and other values are refused.
     """
-    from tuning.search import session
     from tuning.search import tune as searching
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -132,13 +129,18 @@ def tune(
     flags |= given(data=data_values or None, train=given(epochs=epochs) or None)
     root = ResultsDir(results)
     folder = root.study(study or default_study(space, data))
-    check_workers(workers)
-    limits = trial_limits(
-        seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds
+    chosen = chosen_workers(
+        workers,
+        pool=pool,
+        ray_address=ray_address,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        trial_seconds=trial_seconds,
+        trial_memory_mb=trial_memory_mb,
+        silent_seconds=silent_seconds,
     )
     if join:
         _fetch_study(folder, flags, study=study, storage=storage)
-    choice = pool_choice(pool, address=ray_address, cpus=cpus_per_worker, gpus=gpus_per_worker)
     config = searching.configure(folder.name, flags, folder)
     search = partial(
         searching.tune,
@@ -146,7 +148,7 @@ def tune(
         root,
         storage_url=root.storage_url(storage),
         budget=searching.Budget(n_trials=n_trials, timeout_seconds=timeout_seconds),
-        workers=session.Workers(n_workers=workers, limits=limits, pool=choice),
+        workers=chosen,
         keep_going=keep_going,
         **given(dead_seconds=dead_seconds),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from tuning.config import sign
@@ -72,11 +71,14 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
     """Return the number of trainings that a confirmation will start and the seconds they take,
     under the assumption that each repeat gives the value of the search.
     """
-    planned, n_trainings, seconds = copy.deepcopy(confirmation), 0, 0.0
-    while due := planned.due():
+    n_trainings, seconds = 0, 0.0
+    planned, due = confirmation.advance()
+    while due:
         for finalist, seed in due:
-            finalist.repeats[seed] = finalist.search_value
-            planned.spent_seconds += finalist.seconds
+            planned = planned.with_repeat(
+                finalist.trial, seed, finalist.search_value, seconds=finalist.seconds
+            )
         n_trainings += len(due)
         seconds += sum(f.seconds for f, _ in due) / min(n_workers, len(due))
+        planned, due = planned.advance()
     return n_trainings, seconds

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from tuning import documents
@@ -29,7 +29,7 @@ MIN_ROUNDS = 3
 DEFAULT_SHARE = 0.25  # default budget of a confirmation, as a share of the search's worker seconds
 
 
-@dataclass
+@dataclass(frozen=True)
 class Finalist:
     """A configuration that is trained again on fresh seeds.
 
@@ -74,10 +74,19 @@ class Finalist:
         """Whether the finalist is neither given up nor failed."""
         return not self.dropped_in and not self.failures
 
+    def with_repeat(self, seed: int, value: float | None, failure: str | None = None) -> Self:
+        """Return the finalist with a further repeat; without a value, the repeat failed."""
+        return replace(
+            self,
+            repeats={**self.repeats, seed: value},
+            failures=self.failures if failure is None else {**self.failures, seed: failure},
+        )
 
-@dataclass
+
+@dataclass(frozen=True)
 class Confirmation:
-    """The finalists of a study and the state of their repeats.
+    """The finalists of a study and the state of their repeats. `advance` and `with_repeat` return
+    the next state.
 
     Attributes:
         budget_seconds: maximum worker seconds of all repeats.
@@ -118,31 +127,64 @@ class Confirmation:
         """The finalist with the default hyperparameters, if there is one."""
         return next((f for f in self.finalists if f.is_baseline), None)
 
-    def due(self) -> list[tuple[Finalist, int]]:
-        """Return the missing repeats of the current round, as pairs of finalist and seed.
+    def advance(self) -> tuple[Self, list[tuple[Finalist, int]]]:
+        """Return the confirmation after its complete rounds have ended, and the missing repeats of
+        the current round, as pairs of finalist and seed.
 
         Finalists whose repeats exceed the budget are given up first. After the last round the
         repeats are those of the pruned trials. The list is empty when the confirmation is over.
         The baseline and the leader are given up last: without both, nothing can be compared.
         """
-        while not self.is_over and self.rounds < len(self.seeds):
-            seed = self.seeds[self.rounds]
-            missing = [f for f in self._alive() if seed not in f.repeats]
+        now = self
+        while not now.is_over and now.rounds < len(now.seeds):
+            seed = now.seeds[now.rounds]
+            missing = [f for f in now._alive() if seed not in f.repeats]
             if not missing:
-                self._end_round()
+                now = now._end_round()
                 continue
-            needed = self.spent_seconds + sum(f.seconds for f in missing)
-            if needed + self._reserve() <= self.budget_seconds or self._is_guaranteed(missing):
-                return [(f, seed) for f in missing]
+            needed = now.spent_seconds + sum(f.seconds for f in missing)
+            if needed + now._reserve() <= now.budget_seconds or now._is_guaranteed(missing):
+                return now, [(f, seed) for f in missing]
             # Only a finalist that lacks this repeat saves seconds by being given up.
-            if self._give_up_worst(in_round=self.rounds + 1, among=missing):
+            worst = now._worst(among=missing)
+            if worst:
+                now = now._give_up(worst, in_round=now.rounds + 1)
                 continue
-            if needed <= self.budget_seconds:
-                return [(f, seed) for f in missing]
+            if needed <= now.budget_seconds:
+                return now, [(f, seed) for f in missing]
             break
-        due = self._due_pruned() if not self.is_over else []
-        self.is_over = not due
-        return due
+        due = now._due_pruned() if not now.is_over else []
+        return replace(now, is_over=not due), due
+
+    def with_repeat(
+        self,
+        trial: int,
+        seed: int,
+        value: float | None,
+        *,
+        seconds: float,
+        failure: str | None = None,
+    ) -> Self:
+        """Return the confirmation after a further repeat of a finalist or pruned trial.
+
+        Args:
+            trial: number of the finalist's trial.
+            value: value of the repeat; None if it failed.
+            seconds: worker seconds of the repeat.
+            failure: reason of the failure.
+        """
+
+        def repeated(finalists: list[Finalist]) -> list[Finalist]:
+            return [
+                f.with_repeat(seed, value, failure) if f.trial == trial else f for f in finalists
+            ]
+
+        return replace(
+            self,
+            finalists=repeated(self.finalists),
+            pruned=repeated(self.pruned),
+            spent_seconds=self.spent_seconds + seconds,
+        )
 
     def _due_pruned(self) -> list[tuple[Finalist, int]]:
         """Return the pruned trials that the budget pays for, in their random order; none before the
@@ -174,12 +216,13 @@ class Confirmation:
             self.has_costs or sum(not f.is_baseline for f in missing) <= 2
         )
 
-    def _end_round(self) -> None:
-        self.rounds += 1
-        if self.rounds < len(self.seeds) and (
-            self.rounds >= MIN_ROUNDS or len(self._ranked_others()) > 2
-        ):
-            self._give_up_worst(in_round=self.rounds, among=self.finalists)
+    def _end_round(self) -> Self:
+        ended = replace(self, rounds=self.rounds + 1)
+        gives_up = ended.rounds < len(ended.seeds) and (
+            ended.rounds >= MIN_ROUNDS or len(ended._ranked_others()) > 2
+        )
+        worst = ended._worst(among=ended.finalists) if gives_up else None
+        return ended._give_up(worst, in_round=ended.rounds) if worst else ended
 
     def _ranked_others(self) -> list[Finalist]:
         """The remaining finalists beside the baseline, best first; of equal ones, the earlier trial
@@ -191,22 +234,20 @@ class Confirmation:
     def _alive(self) -> list[Finalist]:
         return [f for f in self.finalists if f.is_alive]
 
-    def _give_up_worst(self, *, in_round: int, among: Sequence[Finalist]) -> bool:
-        """Give up the worst of these finalists by `_signed_mean`, and of equal ones the later
-        trial. The baseline and the last other finalist are never given up.
+    def _give_up(self, finalist: Finalist, *, in_round: int) -> Self:
+        given_up = replace(finalist, dropped_in=in_round)
+        return replace(self, finalists=[given_up if f is finalist else f for f in self.finalists])
 
-        Returns:
-            Whether a finalist was given up.
+    def _worst(self, *, among: Sequence[Finalist]) -> Finalist | None:
+        """Return the finalist among these that is given up next: the worst by `_signed_mean`, and
+        of equal ones the later trial. The baseline and the last other finalist are never given up.
         """
         ranked = self._ranked_others()
         beaten = ranked
         if self.has_costs:
             beaten = [f for f in ranked if any(self._beats(other, f) for other in ranked)]
         beaten = [f for f in beaten if f in among]
-        if len(ranked) < 2 or not beaten:
-            return False
-        beaten[-1].dropped_in = in_round
-        return True
+        return beaten[-1] if len(ranked) > 1 and beaten else None
 
     def _signed_mean(self, finalist: Finalist) -> float:
         """The mean of a finalist's repeats in the rounds so far, signed so that more is better; the

@@ -11,8 +11,9 @@ import io
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,18 +45,39 @@ class TokenizedTexts:
     Attributes:
         ids: int32 (n_tokens,); 1 is an unknown word, 2 the most frequent word; 0 does not occur.
         offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
+        ngrams: the n-grams of the same texts; None if they were not built.
     """
 
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
+    ngrams: "NgramTexts | None" = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __add__(self, other: Self) -> Self:
+        return replace(
+            self,
+            ids=np.concatenate([self.ids, other.ids]),
+            offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+            ngrams=self.ngrams + other.ngrams if self.ngrams and other.ngrams else None,
+        )
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """The number of tokens of each text, int64 (n,)."""
         return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class NgramTexts(TokenizedTexts):
+    """The distinct n-grams of n texts; the ids of a text are ascending.
+
+    Attributes:
+        orders: uint8 (n_ids,), the number of words of each id's n-gram; 0 for padding and unknown.
+    """
+
+    orders: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -66,13 +88,7 @@ class LabeledTexts:
     labels: npt.NDArray[np.int64]
 
     def __add__(self, other: "LabeledTexts") -> "LabeledTexts":
-        ids = np.concatenate([self.texts.ids, other.texts.ids])
-        offsets = np.concatenate(
-            [self.texts.offsets, other.texts.offsets[1:] + self.texts.offsets[-1]]
-        )
-        return LabeledTexts(
-            TokenizedTexts(ids, offsets), np.concatenate([self.labels, other.labels])
-        )
+        return LabeledTexts(self.texts + other.texts, np.concatenate([self.labels, other.labels]))
 
 
 @dataclass(frozen=True)
@@ -100,8 +116,38 @@ class Corpus:
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
         return LabeledTexts(
-            TokenizedTexts(ids, offsets), np.load(self.folder / f"{name}.labels.npy")
+            TokenizedTexts(ids, offsets, ngrams=self._ngrams(name)),
+            np.load(self.folder / f"{name}.labels.npy"),
         )
+
+    @property
+    def ngrams_dir(self) -> Path:
+        """The folder that `data.ngrams.build_ngrams` writes."""
+        return self.folder / "ngrams"
+
+    @property
+    def ngram_orders(self) -> npt.NDArray[np.uint8]:
+        """The number of words of the n-gram of each id, uint8 (n_ids,)."""
+        orders: npt.NDArray[np.uint8] = np.load(self.ngrams_dir / "orders.npy")
+        return orders
+
+    def _ngrams(self, split: str) -> NgramTexts | None:
+        if not self.ngrams_dir.exists():
+            return None
+        offsets = np.load(self.ngrams_dir / split / "offsets.npy")
+        path = self.ngrams_dir / split / "ids.bin"
+        # A file without content can't be mapped.
+        ids = np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32)
+        return NgramTexts(ids, offsets, self.ngram_orders)
+
+    def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
+        """The n-grams of at most `order` words with the ids 2, 3, … of a vocabulary of `vocab_size`
+        rows, which include padding and unknown.
+        """
+        text = (self.ngrams_dir / "vocabulary.txt").read_bytes().decode()
+        of_order = np.flatnonzero(self.ngram_orders[FIRST_WORD_ID:] <= order)
+        ngrams = text.split("\n")
+        return [ngrams[row] for row in of_order[: max(vocab_size - FIRST_WORD_ID, 0)]]
 
     def words(self, vocab_size: int) -> list[str]:
         """The words with the ids 2, 3, … of a vocabulary of `vocab_size` rows, which include

@@ -135,13 +135,7 @@ def to_classes(
     """
     text, numbers, present = _parsed(values)
     dropped = {"without a label": int((~present).sum())}
-    stars = (
-        numbers
-        if numbers is not None
-        and column.rsplit("/", 1)[-1].lower() in STAR_COLUMNS
-        and bool(numbers[present].between(1, 5).all())
-        else None
-    )
+    stars = None if numbers is None else _stars(column, numbers, present)
     if stars is not None:
         neutral = present & stars.isin(drop_stars).to_numpy()
         dropped["with dropped stars"] = int(neutral.sum())
@@ -186,6 +180,12 @@ def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray
     if unlabeled.any() and set(numbers[present].unique()) == {-1.0, 0.0, 1.0}:
         present = present & ~unlabeled
     return text, numbers, present
+
+
+def _stars(column: str, numbers: pd.Series, present: npt.NDArray[np.bool_]) -> pd.Series | None:
+    """The numbers of a column of stars; None for any other column."""
+    is_named_stars = column.rsplit("/", 1)[-1].lower() in STAR_COLUMNS
+    return numbers if is_named_stars and numbers[present].between(1, 5).all() else None
 
 
 def _distinct(

@@ -1,12 +1,15 @@
-"""From texts to the token ids that an exported model takes; each export contains a copy of this
-file. Only Python's standard library is needed.
+"""From texts to the ids that an exported model takes; each export contains a copy of this file.
+Only Python's standard library is needed.
 
 The ids equal those of `keras.layers.TextVectorization` with its defaults: ASCII letters become
 lower case, ASCII punctuation is removed, and ASCII white space separates words. The word in the
 first line of `vocabulary.txt` has the id 2; 1 is an unknown word, 0 the padding after a text.
 
     tokenize = load_tokenizer(".")
-    tokenize(["I love it"])  # [[9, 106, 10, 0, 0, …]]
+    tokenize(["I love it"])  # {"ids": [[9, 106, 10, 0, 0, …]]}
+
+A model may take n-grams: the ids of the distinct n-grams of a text, ascending, without unknown
+n-grams, from `ngrams.txt`, with padding after them.
 """
 
 import json
@@ -18,31 +21,104 @@ WHITE_SPACE = b"\t\n\x0b\x0c\r "
 PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
 LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
 
+Encoder = Callable[[str], list[int]]
 
-def load_tokenizer(folder: str | Path) -> Callable[[Sequence[str]], list[list[int]]]:
-    """The tokenizer of an export: a function from texts to rows of `sequence_length` ids."""
+
+def load_tokenizer(
+    folder: str | Path,
+) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
+    """The tokenizer of an export: a function from texts to rows of ids, by the name of the model's
+    input: "ids" has `sequence_length` columns, "ngrams" as many as the text with the most n-grams.
+    """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
-    length = int(inputs["sequence_length"])
-    encode = make_encoder(Path(folder) / "vocabulary.txt", **inputs)
-    return lambda texts: [padded(encode(text), length) for text in texts]
+    encoders = make_encoders(Path(folder), **inputs)
+
+    def tokenize(texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        rows = {name: [encode(text) for text in texts] for name, encode in encoders.items()}
+        widths = {name: max([1, *map(len, rows[name])]) for name in rows}
+        if "ids" in widths:
+            widths["ids"] = int(inputs["sequence_length"])
+        return {name: [padded(row, widths[name]) for row in rows[name]] for name in rows}
+
+    return tokenize
+
+
+def make_encoders(
+    folder: Path,
+    *,
+    vocab_size: int,
+    sequence_length: int,
+    truncating: str,
+    ngrams: int = 0,
+    ngram_vocab_size: int = 0,
+) -> dict[str, Encoder]:
+    """A function from a text to its ids for each input of an export's model: "ids" if `vocab_size`
+    is not 0, "ngrams" if `ngrams` is not 0.
+    """
+    encoders = {}
+    if vocab_size:
+        encoders["ids"] = make_encoder(
+            folder / "vocabulary.txt",
+            vocab_size=vocab_size,
+            sequence_length=sequence_length,
+            truncating=truncating,
+        )
+    if ngrams:
+        lines = (folder / "ngrams.txt").read_bytes().split(b"\n")
+        vocabulary = lines[: ngram_vocab_size - FIRST_WORD_ID]
+        encoders["ngrams"] = make_ngram_encoder(vocabulary, order=ngrams)
+    return encoders
 
 
 def make_encoder(
     vocabulary: Path, *, vocab_size: int, sequence_length: int, truncating: str
-) -> Callable[[str], list[int]]:
+) -> Encoder:
     """A function from a text to its ids, at most `sequence_length`.
 
-    `truncating` says which end of a longer text is cut: "pre" its beginning, "post" its end.
+    `truncating` says which part of a longer text is cut: "pre" its beginning, "post" its end,
+    "middle" its middle.
     """
     words = vocabulary.read_bytes().split(b"\n")[: vocab_size - FIRST_WORD_ID]
     index = {word: number for number, word in enumerate(words, start=FIRST_WORD_ID)}
-    kept = slice(-sequence_length, None) if truncating == "pre" else slice(sequence_length)
 
     def encode(text: str) -> list[int]:
-        tokens = text.encode("utf-8", "replace").translate(LOWER, PUNCTUATION).split()
-        return [index.get(token, UNKNOWN_ID) for token in tokens[kept]]
+        tokens = truncated(split(text), sequence_length, truncating)
+        return [index.get(token, UNKNOWN_ID) for token in tokens]
 
     return encode
+
+
+def make_ngram_encoder(vocabulary: Sequence[bytes], *, order: int) -> Encoder:
+    """A function from a text to the ascending ids of its distinct n-grams of at most `order` words
+    that the vocabulary contains.
+    """
+    index = {ngram: number for number, ngram in enumerate(vocabulary, start=FIRST_WORD_ID)}
+
+    def encode(text: str) -> list[int]:
+        tokens = split(text)
+        ngrams = {
+            b" ".join(tokens[start : start + length])
+            for length in range(1, order + 1)
+            for start in range(len(tokens) - length + 1)
+        }
+        return sorted(index[ngram] for ngram in ngrams if ngram in index)
+
+    return encode
+
+
+def split(text: str) -> list[bytes]:
+    """The tokens of a text."""
+    return text.encode("utf-8", "replace").translate(LOWER, PUNCTUATION).split()
+
+
+def truncated(tokens: list[bytes], sequence_length: int, truncating: str) -> list[bytes]:
+    """The tokens that are left of a text, at most `sequence_length`."""
+    if len(tokens) <= sequence_length:
+        return tokens
+    if truncating == "post":
+        return tokens[:sequence_length]
+    n_last = sequence_length if truncating == "pre" else sequence_length // 2
+    return tokens[: sequence_length - n_last] + tokens[len(tokens) - n_last :]
 
 
 def padded(ids: list[int], length: int) -> list[int]:

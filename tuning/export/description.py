@@ -23,7 +23,7 @@ from tuning.evaluation.scores import (
 )
 from tuning.evaluation.test_split import TestEvaluation
 from tuning.export.formats import model_input
-from tuning.export.manifest import FullManifest, SearchFacts, WrittenForms
+from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.results import StudyDir
 from tuning.study.record import StudyRecord
@@ -57,17 +57,17 @@ def describe_scores(
     """
     return SplitScores(
         scores={
-            role: one.model_scores(summary, evaluation.entries[role])
-            for role, one in trained.items()
+            role: model.model_scores(summary, evaluation.entries[role])
+            for role, model in trained.items()
         },
         references={
             name: ReferenceScores(
-                about=one.about,
-                validation_accuracy=one.validation_accuracy,
-                seconds=round(one.seconds, 1),
+                about=reference.about,
+                validation_accuracy=reference.validation_accuracy,
+                seconds=round(reference.seconds, 1),
                 **vars(evaluation.entries[name]),
             )
-            for name, one in compared.items()
+            for name, reference in compared.items()
         },
         comparisons=evaluation.comparisons,
         test_looks=evaluations,
@@ -81,7 +81,7 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
     estimates = estimate(confirmation) if confirmation else None
     best = best_of(summary, confirmation)
     finalists = confirmation.finalists if confirmation else []
-    finalist = next((one for one in finalists if one.trial == trial.number), None)
+    finalist = next((finalist for finalist in finalists if finalist.trial == trial.number), None)
     mean = estimates.means.get(trial.number) if estimates else None
     return SearchFacts(
         sampler=config.sampler,
@@ -106,13 +106,13 @@ def describe_export(
     *,
     number: int,
     scores: SplitScores,
-    forms: WrittenForms,
+    formats: WrittenFormats,
 ) -> FullManifest:
     """Return the manifest of an export, without the digests of its files."""
     config = chosen.config
     return FullManifest(
         **vars(scores),
-        **vars(forms),
+        **vars(formats),
         files={},
         study=config.study,
         export_number=number,
@@ -125,7 +125,7 @@ def describe_export(
         hyperparameters=best.values,
         epochs=best.epochs,
         seed=config.seed,
-        input=model_input(best.values),
+        input=model_input(best.model, best.values),
         n_rows=card.n_rows,
         data_card=card.facts,
         majority_share=card.majority_share,

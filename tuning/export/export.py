@@ -16,7 +16,6 @@ from tuning import documents
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.prepare import prepare_corpus, require_same_data
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
 from tuning.evaluation.ngram_model import NgramReference, ngram_reference, split_of
@@ -24,13 +23,12 @@ from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import (
     BEST,
-    Classifier,
     TestEvaluation,
     evaluate_on_test_split,
     evaluations_of,
 )
 from tuning.export.description import ChosenTrial, describe_export, describe_scores
-from tuning.export.formats import write_forms
+from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Trained, retrain
@@ -39,6 +37,7 @@ from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir, translated, write_text
 from tuning.spaces.loading import SearchSpace, declare, find_space, require_same_space
 from tuning.study.lock import export_lock
+from tuning.study.prepare import prepare_corpus, prepare_ngrams, require_same_data
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -95,6 +94,7 @@ def _export(
     config, folder, record = chosen.config, chosen.folder, read_record(chosen.folder)
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
     require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
+    prepare_ngrams(corpus, space, progress=progress)
     trained = _retrain(chosen, space, corpus, progress=progress)
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, corpus, test_texts, progress)
@@ -105,7 +105,7 @@ def _export(
         trained, compared, evaluation, chosen.summary, evaluations=evaluations_of(chosen.study)
     )
     temporary = _empty_folder(folder.best_dir.with_name("best.tmp"))
-    forms = write_forms(
+    formats = write_formats(
         temporary,
         trained[BEST].model,
         trained[BEST].values,
@@ -116,7 +116,7 @@ def _export(
     )
     number = next_number(folder.best_dir)
     manifest = describe_export(
-        chosen, trained[BEST], corpus.card, record, number=number, scores=scores, forms=forms
+        chosen, trained[BEST], corpus.card, record, number=number, scores=scores, formats=formats
     )
     write_text(temporary / CARD, model_card(manifest))
     manifest = replace(manifest, files=digests(temporary))
@@ -160,8 +160,9 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
             for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED])
         )
         raise StudyError(
-            f"--trial must name a completed trial of {summary.study!r} within its limits, such as"
-            f" {known or 'none'}; received {number}."
+            f"--trial must be the number of a completed trial of {summary.study!r} that keeps the"
+            f" study's limits ({f'for example {known}' if known else 'there is no such trial'});"
+            f" received {number}."
         )
     return trial
 
@@ -170,7 +171,7 @@ def _references(
     splits: SplitReviews, corpus: Corpus, test_texts: list[str], progress: Progress | None
 ) -> dict[str, Reference | NgramReference]:
     if progress:
-        progress("training the references", 0.0)
+        progress("training the reference models", 0.0)
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
@@ -206,7 +207,7 @@ def _retrain(
         log_path=chosen.folder.log_path,
         progress=progress,
     )
-    by_number = {one.trial.number: one for one in retrained}
+    by_number = {model.trial.number: model for model in retrained}
     return {name: by_number[trial.number] for name, trial in trials.items()}
 
 
@@ -221,18 +222,18 @@ def _evaluate(
 ) -> TestEvaluation:
     """Evaluate all models and references on the test split, which is read once."""
     if progress:
-        progress("scoring the test split", 0.0)
+        progress("evaluating the models on the test split", 0.0)
     class_names = corpus.card.class_names
     n_classes = len(class_names)
 
-    classifiers = {role: one.classifier(n_classes) for role, one in trained.items()} | {
-        name: one.classify for name, one in compared.items()
+    classifiers = {role: model.classifier(n_classes) for role, model in trained.items()} | {
+        name: reference.classify for name, reference in compared.items()
     }
     return evaluate_on_test_split(
         chosen.study,
         corpus,
         classifiers,
-        trials={role: one.trial.number for role, one in trained.items()},
+        trials={role: model.trial.number for role, model in trained.items()},
         test_texts=test_texts,
         class_names=class_names,
         seed=chosen.config.seed,
@@ -244,7 +245,7 @@ def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
         logger.warning(
-            "%s changed since the search, though its ranges did not; the export uses it as it"
-            " is now",
+            "The search space file %s has changed since the search, but its ranges have not; the"
+            " export uses the present file.",
             path.name,
         )

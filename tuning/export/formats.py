@@ -5,6 +5,7 @@ reason.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,18 +14,19 @@ import numpy as np
 from tuning.data import tokenizer
 from tuning.data.corpus import Corpus, encode
 from tuning.data.files import Progress, utf8
+from tuning.data.ngrams import encode_ngrams
 from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.statistics import accuracy_difference
-from tuning.export.manifest import AccuracyChange, MeasuredForm, WrittenForms
-from tuning.export.parity import prove
-from tuning.export.writers import Source, write_form
+from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
+from tuning.export.parity import check_parity
+from tuning.export.writers import Source, write_format
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMS, VOCABULARY
+from tuning.inference.runtimes import FORMATS, NGRAM_VOCABULARY, VOCABULARY
 from tuning.results import translated
 from tuning.spaces.ranges import Values
 from tuning.training import prediction
-from tuning.training.architecture import is_stock
+from tuning.training.architecture import NGRAMS, input_names, is_stock
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
@@ -52,7 +54,7 @@ HOSTILE_TEXTS = (
 )
 
 
-def write_forms(
+def write_formats(
     folder: Path,
     model: keras.Model,
     values: Values,
@@ -61,7 +63,7 @@ def write_forms(
     test_texts: list[str],
     test_labels: Labels,
     progress: Progress | None = None,
-) -> WrittenForms:
+) -> WrittenFormats:
     """Write the model in every format, and compare each format with the trained model.
 
     The formats are compared on hostile texts and on some texts of the test split. A format that
@@ -71,22 +73,19 @@ def write_forms(
     Raises:
         ExportError: if a required format can't be written or loaded, or fails its parity check.
     """
-    inputs, class_names = model_input(values), corpus.card.class_names
-    words = corpus.words(inputs.vocab_size)
-    with translated(folder):
-        (folder / VOCABULARY).write_bytes("\n".join(words).encode())
-        shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
+    inputs = model_input(model, values)
+    source = Source.of(model, inputs, corpus)
+    _write_vocabularies(folder, source)
     texts, labels = parity_texts(test_texts, test_labels)
-    expected = pipeline_probabilities(model, values, texts, words=words, n_classes=len(class_names))
-    source = Source(model, words, inputs.sequence_length, inputs.truncating, class_names)
-    forms: dict[str, MeasuredForm] = {}
+    expected = pipeline_probabilities(source, values, texts)
+    written: dict[str, MeasuredFormat] = {}
     left_out: dict[str, str] = {}
-    for number, (name, form) in enumerate(FORMS.items()):
+    for number, (name, export_format) in enumerate(FORMATS.items()):
         if progress:
-            progress(f"writing and proving {form.path}", number / len(FORMS))
-        path = folder / form.path
+            progress(f"writing and checking {export_format.path}", number / len(FORMATS))
+        path = folder / export_format.path
         try:
-            forms[form.path] = _write_and_prove(
+            written[export_format.path] = _write_and_check(
                 folder, name, source, inputs=inputs, texts=texts, labels=labels, expected=expected
             )
         except ExportError as error:
@@ -94,21 +93,45 @@ def write_forms(
             # Keras can't load a class of the search space, so such a model has no `keras` format.
             if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
                 raise
-            left_out[form.path] = str(error).replace(f"{folder.absolute()}/", "")
-    limits = [
+            left_out[export_format.path] = str(error).replace(f"{folder.absolute()}/", "")
+    return WrittenFormats(
+        forms=written,
+        left_out=left_out,
+        limits=_nan_limits(texts, expected),
+        n_parity_texts=len(texts),
+    )
+
+
+def _write_vocabularies(folder: Path, source: Source) -> None:
+    """Write the files that the formats for token ids need, beside the model."""
+    with translated(folder):
+        if source.inputs.vocab_size:
+            (folder / VOCABULARY).write_bytes("\n".join(source.words).encode())
+        if source.inputs.ngrams:
+            (folder / NGRAM_VOCABULARY).write_bytes("\n".join(source.ngrams).encode())
+        shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
+
+
+def _nan_limits(texts: list[str], expected: Array) -> list[str]:
+    """Return a sentence for each text for which the trained model gives NaN."""
+    return [
         f"The model gives NaN for {text[:40]!r}."
         for text, row in zip(texts, expected, strict=True)
         if np.isnan(row).any()
     ]
-    return WrittenForms(forms=forms, left_out=left_out, limits=limits, n_parity_texts=len(texts))
 
 
-def model_input(values: Values) -> ModelInput:
+def model_input(model: keras.Model, values: Values) -> ModelInput:
     """Return how texts become the input of a model with these hyperparameters."""
+    names = input_names(model)
+    takes_ids = names != (NGRAMS,)
+    takes_ngrams = NGRAMS in names
     return ModelInput(
-        vocab_size=int(values["vocab_size"]),
-        sequence_length=int(values["sequence_length"]),
+        vocab_size=int(values["vocab_size"]) if takes_ids else 0,
+        sequence_length=int(values["sequence_length"]) if takes_ids else 0,
         truncating=str(values.get("truncating", "pre")),
+        ngrams=int(values["ngrams"]) if takes_ngrams else 0,
+        ngram_vocab_size=int(values["ngram_vocab_size"]) if takes_ngrams else 0,
     )
 
 
@@ -123,7 +146,7 @@ def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str],
     return [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
 
 
-def _write_and_prove(
+def _write_and_check(
     folder: Path,
     name: str,
     source: Source,
@@ -132,58 +155,62 @@ def _write_and_prove(
     texts: list[str],
     labels: Labels,
     expected: Array,
-) -> MeasuredForm:
-    form = FORMS[name]
-    path = folder / form.path
+) -> MeasuredFormat:
+    export_format = FORMATS[name]
+    path = folder / export_format.path
     with translated(path):
-        write_form(name, source, path)
-    found, measured = prove(folder, name, inputs=inputs, texts=texts, expected=expected)
-    hostile = len(HOSTILE_TEXTS)
-    return MeasuredForm(
-        **vars(measured),
+        write_format(name, source, path)
+    probabilities, measurements = check_parity(
+        folder, name, inputs=inputs, texts=texts, expected=expected
+    )
+    n_hostile = len(HOSTILE_TEXTS)
+    return MeasuredFormat(
+        **vars(measurements),
         form=name,
-        takes=form.takes,
-        needs=list(form.needs),
+        takes=export_format.takes,
+        needs=list(export_format.needs),
         bytes=_size(path),
-        accuracy=accuracy_change(labels, found[hostile:], expected[hostile:])
-        if form.tolerance is None
+        accuracy=accuracy_change(labels, probabilities[n_hostile:], expected[n_hostile:])
+        if export_format.tolerance is None
         else None,
     )
 
 
-def accuracy_change(labels: Labels, found: Array, expected: Array) -> AccuracyChange:
+def accuracy_change(labels: Labels, probabilities: Array, expected: Array) -> AccuracyChange:
     """Return the difference between a format's accuracy and the trained model's accuracy on texts
     of the test split.
 
     Raises:
         ExportError: if the format's accuracy is lower by more than `MAX_INT8_LOSS`.
     """
-    change = accuracy_difference(labels, found, expected, seed=0)
+    change = accuracy_difference(labels, probabilities, expected, seed=0)
     if not change.value >= -MAX_INT8_LOSS:
         raise ExportError(
-            f"Its accuracy must not be lower by more than {MAX_INT8_LOSS}; on {len(labels)} test"
-            f" texts it is by {-change.value:.4f}."
+            f"The accuracy of a format must be at most {MAX_INT8_LOSS} below the trained model's"
+            f" accuracy; on {len(labels)} texts of the test split the difference is"
+            f" {-change.value:.4f}."
         )
     return AccuracyChange(
         of_the_model=float(np.mean(expected.argmax(axis=1) == labels)),
-        of_the_form=float(np.mean(found.argmax(axis=1) == labels)),
+        of_the_form=float(np.mean(probabilities.argmax(axis=1) == labels)),
         change=change.value,
         change_low=change.low,
         change_high=change.high,
-        same_label_share=float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1))),
+        same_label_share=float(np.mean(probabilities.argmax(axis=1) == expected.argmax(axis=1))),
     )
 
 
-def pipeline_probabilities(
-    model: keras.Model, values: Values, texts: list[str], *, words: list[str], n_classes: int
-) -> Array:
+def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> Array:
     """Return the probabilities that the training pipeline gives for raw texts, with this project's
     tokenizer, its view, and the model in memory.
     """
-    tokens = encode([utf8(text) for text in texts], words)
-    return prediction.predict(
-        model, prediction.make_view(model, values, tokens), n_classes=n_classes
-    )
+    texts = [utf8(text) for text in texts]
+    tokens = encode(texts, source.words)
+    if source.inputs.ngrams:
+        ngrams = encode_ngrams(texts, source.ngrams, order=source.inputs.ngrams)
+        tokens = replace(tokens, ngrams=ngrams)
+    view = prediction.make_view(source.model, values, tokens)
+    return prediction.predict(source.model, view, n_classes=len(source.class_names))
 
 
 def _remove(path: Path) -> None:
@@ -196,7 +223,7 @@ def _remove(path: Path) -> None:
 
 def _size(path: Path) -> int:
     return sum(
-        one.stat().st_size
-        for one in ([path] if path.is_file() else path.rglob("*"))
-        if one.is_file()
+        file.stat().st_size
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file()
     )

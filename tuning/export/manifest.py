@@ -11,7 +11,7 @@ from tuning.data.data_card import DataFacts
 from tuning.documents import OMIT_DEFAULT
 from tuning.evaluation.scores import ScoreInterval, SplitScores
 from tuning.export.parity import Measurements
-from tuning.inference.manifest import ExportedForm, Manifest
+from tuning.inference.manifest import ExportedFormat, Manifest
 from tuning.spaces.ranges import Values
 
 
@@ -25,7 +25,7 @@ class AccuracyChange:
     """
 
     of_the_model: float
-    of_the_form: float
+    of_the_form: float  # a key of stored manifests, which call a format a form
     change: float
     change_low: float
     change_high: float
@@ -33,19 +33,19 @@ class AccuracyChange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredForm(ExportedForm, Measurements):
+class MeasuredFormat(ExportedFormat, Measurements):
     """A format with its measurements. `accuracy` is set only if the format has no tolerance."""
 
     accuracy: AccuracyChange | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrittenForms:
+class WrittenFormats:
     """The formats of an export by their paths, the reasons for the formats that were left out, and
     the limits of the model.
     """
 
-    forms: Mapping[str, MeasuredForm]
+    forms: Mapping[str, MeasuredFormat]
     left_out: dict[str, str]
     limits: list[str]
     n_parity_texts: int
@@ -68,10 +68,10 @@ class SearchFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullManifest(Manifest, SplitScores, WrittenForms):
+class FullManifest(Manifest, SplitScores, WrittenFormats):
     """The complete contents of `export.json`."""
 
-    forms: Mapping[str, MeasuredForm]
+    forms: Mapping[str, MeasuredFormat]
     space: str
     data: str
     metric: str

@@ -13,7 +13,7 @@ import yaml
 from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
-from tuning.export.manifest import FullManifest, MeasuredForm
+from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
@@ -26,32 +26,32 @@ PACKAGES = {
     "onnxruntime": "onnxruntime",
     "ai_edge_litert": "ai-edge-litert",
 }
-FORM_COLUMNS = (
-    "form",
-    "takes",
+FORMAT_COLUMNS = (
+    "format",
+    "input",
     "needs",
     "MB",
     "difference",
-    "ms a text",
-    "s to start",
-    "memory MB",
+    "ms per text",
+    "start, s",
+    "memory, MB",
 )
 
 
-def form_rows(manifest: FullManifest) -> list[list[str]]:
-    """Return a row of text for each form, with the columns `FORM_COLUMNS`."""
+def format_rows(manifest: FullManifest) -> list[list[str]]:
+    """Return a row of text for each format, with the columns `FORMAT_COLUMNS`."""
     return [
         [
             name,
-            form.takes,
-            ", ".join(PACKAGES[module] for module in form.needs),
-            f"{form.bytes / 1e6:.1f}",
-            f"{form.max_difference:.1e}",
-            f"{form.latency_ms:.2f}",
-            f"{form.first_answer_seconds:.2f}",
-            f"{form.memory_mb:.0f}",
+            measured.takes,
+            ", ".join(PACKAGES[module] for module in measured.needs),
+            f"{measured.bytes / 1e6:.1f}",
+            f"{measured.max_difference:.1e}",
+            f"{measured.latency_ms:.2f}",
+            f"{measured.first_answer_seconds:.2f}",
+            f"{measured.memory_mb:.0f}",
         ]
-        for name, form in manifest.forms.items()
+        for name, measured in manifest.forms.items()
     ]
 
 
@@ -70,7 +70,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "study", "class_names", "export_number", "created", "trial", "space", "seed", "input",
         "limits", "data_fingerprint", "n_rows", "search", "metric", "epochs", "n_parity_texts",
     )  # fmt: skip
-    data_card, forms, search = manifest.data_card, manifest.forms, manifest.search
+    data_card, formats, search = manifest.data_card, manifest.forms, manifest.search
     mean = search.corrected_mean
     return {
         **{name: getattr(manifest, name) for name in names},
@@ -87,15 +87,15 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "hyperparameters": [
             (name, value_text(value)) for name, value in sorted(manifest.hyperparameters.items())
         ],
-        "form_columns": FORM_COLUMNS,
-        "form_rows": form_rows(manifest),
-        "int8": _int8(forms),
+        "format_columns": FORMAT_COLUMNS,
+        "format_rows": format_rows(manifest),
+        "int8": _int8(formats),
         "left_out": manifest.left_out.items(),
         "loading": [
-            (name, form.form.removesuffix("_int8"), _packages(form, manifest.versions))
-            for name, form in forms.items()
+            (name, measured.form.removesuffix("_int8"), _packages(measured, manifest.versions))
+            for name, measured in formats.items()
         ],
-        "has_token_ids": any(form.takes == TOKEN_IDS for form in forms.values()),
+        "has_token_ids": any(measured.takes == TOKEN_IDS for measured in formats.values()),
     }
 
 
@@ -146,19 +146,19 @@ def _score_rows(manifest: FullManifest) -> list[list[str]]:
     ]
 
 
-def _int8(forms: Mapping[str, MeasuredForm]) -> dict[str, str] | None:
+def _int8(formats: Mapping[str, MeasuredFormat]) -> dict[str, str] | None:
     """Return the effect of int8 weights on the accuracy, as text; None without that format."""
-    form = forms.get("model_int8.tflite")
-    if form is None or form.accuracy is None:
+    int8 = formats.get("model_int8.tflite")
+    if int8 is None or int8.accuracy is None:
         return None
-    accuracy = form.accuracy
+    accuracy = int8.accuracy
     return {
         "change": interval_text(accuracy.change, accuracy.change_low, accuracy.change_high),
         "same_labels": f"{accuracy.same_label_share:.2%}",
     }
 
 
-def _packages(form: MeasuredForm, versions: dict[str, str]) -> list[str]:
+def _packages(measured: MeasuredFormat, versions: dict[str, str]) -> list[str]:
     """Return the packages that a format needs, with the versions used in its parity check."""
-    packages = [PACKAGES[module] for module in form.needs]
+    packages = [PACKAGES[module] for module in measured.needs]
     return [f"{package} {versions[package]}" for package in packages]

@@ -73,7 +73,7 @@ def write_graph(
     for layer in layers:
         graph.add(layer)
     if graph.value is None or graph.is_sequence:
-        raise Unsupported("the chain does not end in one row a text")
+        raise Unsupported("The last layer must give one row for each text.")
     if graph.width == 1 and n_classes == 2:
         graph.value = graph.node(
             "Concat",
@@ -84,10 +84,10 @@ def write_graph(
     ids = helper.make_tensor_value_info(
         "ids", onnx.TensorProto.INT32, ["batch", length or "length"]
     )
-    found = helper.make_tensor_value_info(
+    probabilities = helper.make_tensor_value_info(
         "probabilities", onnx.TensorProto.FLOAT, ["batch", n_classes]
     )
-    body = helper.make_graph(graph.nodes, "classifier", [ids], [found], graph.constants)
+    body = helper.make_graph(graph.nodes, "classifier", [ids], [probabilities], graph.constants)
     model = helper.make_model(
         body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
@@ -148,7 +148,7 @@ class _Graph:
             or layer.compute_dtype != "float32"
             or (self.value is None) != (type(layer) is keras.layers.Embedding)
         ):
-            raise Unsupported(f"{type(layer).__name__} in this place")
+            raise Unsupported(f"{type(layer).__name__} can't be written at this position.")
         write(layer)
 
     def _embedding(self, layer: keras.layers.Embedding) -> None:
@@ -166,7 +166,7 @@ class _Graph:
 
     def _lstm(self, layer: keras.layers.LSTM) -> None:
         if layer.go_backwards and layer.return_sequences:
-            raise Unsupported("an LSTM that gives its sequence backwards")
+            raise Unsupported("An LSTM layer must not return its sequence in reverse order.")
         every, states = self._run([layer], "reverse" if layer.go_backwards else "forward")
         last = self.node("Squeeze", [states, self.axes(0)])
         self.value, self.is_sequence = last, layer.return_sequences
@@ -181,10 +181,10 @@ class _Graph:
         both = [layer.forward_layer, layer.backward_layer]
         if (
             layer.merge_mode != "concat"
-            or any(type(one) is not keras.layers.LSTM for one in both)
+            or any(type(inner) is not keras.layers.LSTM for inner in both)
             or both[0].go_backwards
         ):
-            raise Unsupported("a Bidirectional other than two LSTMs side by side")
+            raise Unsupported("A Bidirectional layer must concatenate two LSTM layers.")
         every, states = self._run(both, "bidirectional")
         self.is_sequence = layer.return_sequences
         if layer.return_sequences:
@@ -210,7 +210,10 @@ class _Graph:
                 and layer.recurrent_activation is keras.activations.sigmoid
             )
             if not plain or layer.stateful or layer.return_state or not self.is_sequence:
-                raise Unsupported("an LSTM with other activations or with states")
+                raise Unsupported(
+                    "An LSTM layer must have the default activations, no state, and a sequence as"
+                    " its input."
+                )
         units = int(layers[0].units)
         self.width = units * len(layers)
         kernels, recurrents, biases = zip(*(_gates(layer) for layer in layers), strict=True)
@@ -240,7 +243,7 @@ class _Graph:
 
     def _require_pooling(self, layer: Any) -> None:
         if not self.is_sequence or layer.keepdims or layer.data_format != "channels_last":
-            raise Unsupported(f"{type(layer).__name__} other than over time")
+            raise Unsupported(f"{type(layer).__name__} must pool a sequence over time.")
         self.is_sequence = False
 
     def _dense(self, layer: keras.layers.Dense) -> None:
@@ -254,7 +257,7 @@ class _Graph:
     def _activation(self, layer: Any) -> None:
         name = getattr(layer.activation, "__name__", "")
         if name not in ACTIVATIONS or layer.activation is not keras.activations.get(name):
-            raise Unsupported(f"the activation {name}")
+            raise Unsupported(f"The activation {name!r} can't be written.")
         kind = ACTIVATIONS[name]
         if kind:
             self.value = self.node(kind, [str(self.value)])

@@ -1,9 +1,10 @@
 """The parity check of a format: a new process that has only the format's runtime loads the format,
 and its probabilities are compared with the probabilities of the trained model.
 
-The new process runs `python -m tuning.export.parity FOLDER FORM`. It reads the texts, and how they
-become the model's input, from standard input. It writes JSON to standard output: the probabilities
-of the texts, in one batch and each text alone, and the time and memory of loading and predicting.
+The new process runs `python -m tuning.export.parity FOLDER FORMAT`. The process reads the texts,
+and how the texts become the model's input, from standard input. The process writes JSON to standard
+output: the probabilities of the texts, in one batch and each text alone, and the time and memory of
+loading and predicting.
 """
 
 from __future__ import annotations
@@ -26,13 +27,12 @@ from tuning.errors import ExportError, TuningError
 from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMS
+from tuning.inference.runtimes import FORMATS
 
 RUNTIMES = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert")
 # Packages that no format may need.
 TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")
-# Maximum seconds of a parity check. The slowest that was measured, on a busy machine, took a
-# minute.
+# Maximum seconds of a parity check. The slowest measured check took a minute, on a busy machine.
 MAX_SECONDS = 900
 # Numbers of predictions of a single text.
 N_CALLS, N_WARM_UP_CALLS = 30, 3
@@ -54,8 +54,8 @@ class Measurements:
     memory_mb: int
 
 
-def prove(
-    folder: Path, form: str, *, inputs: ModelInput, texts: list[str], expected: Array
+def check_parity(
+    folder: Path, format_name: str, *, inputs: ModelInput, texts: list[str], expected: Array
 ) -> tuple[Array, Measurements]:
     """Return a format's probabilities for the texts, float64 (n_texts, n_classes), and its
     measurements.
@@ -68,29 +68,30 @@ def prove(
             more than the format's tolerance.
     """
     request = {"input": unstructure(inputs), "n_classes": expected.shape[1], "texts": texts}
-    answer = _ask(folder, form, json.dumps(request), n_texts=len(texts))
-    found, alone = np.array(answer.pop("probabilities")), np.array(answer.pop("alone"))
-    tolerance = FORMS[form].tolerance
+    results = _run_process(folder, format_name, json.dumps(request), n_texts=len(texts))
+    in_batch, alone = np.array(results.pop("probabilities")), np.array(results.pop("alone"))
+    path, tolerance = FORMATS[format_name].path, FORMATS[format_name].tolerance
     largest = 0.0
-    for given, answers in (("in a batch", found), ("alone", alone)):
+    for how, probabilities in (("in a batch", in_batch), ("alone", alone)):
         # If the trained model gives NaN, the format must give NaN.
-        both_nan = np.isnan(answers) & np.isnan(expected)
-        differences = np.where(both_nan, 0.0, np.abs(answers - expected))
+        both_nan = np.isnan(probabilities) & np.isnan(expected)
+        differences = np.where(both_nan, 0.0, np.abs(probabilities - expected))
         difference = float(differences.max())
         if np.isnan(difference) or (tolerance is not None and difference > tolerance):
             worst = int(differences.max(axis=1).argmax())
             raise ExportError(
-                f"{FORMS[form].path} must give the trained model's probabilities within"
-                f" {tolerance or 1:g}; it differs by {difference:.2g} on text {worst} of"
-                f" {len(texts)}, given {given}."
+                f"The probabilities of {path} must differ from the trained model's probabilities by"
+                f" at most {tolerance or 1:g}; the difference is {difference:.2g} for text {worst}"
+                f" of {len(texts)}, predicted {how}."
             )
         largest = max(largest, difference)
-    return found, structure({"max_difference": largest, **answer}, Measurements)
+    return in_batch, structure({"max_difference": largest, **results}, Measurements)
 
 
-def _ask(folder: Path, form: str, request: str, *, n_texts: int) -> Any:
+def _run_process(folder: Path, format_name: str, request: str, *, n_texts: int) -> Any:
     """Return the JSON document that the new process writes."""
-    command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), form]
+    path = FORMATS[format_name].path
+    command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), format_name]
     root = str(Path(__file__).resolve().parents[2])
     env = {
         **os.environ,
@@ -109,17 +110,24 @@ def _ask(folder: Path, form: str, request: str, *, n_texts: int) -> Any:
         )
     except subprocess.TimeoutExpired as error:
         raise ExportError(
-            f"{FORMS[form].path} must answer {n_texts} texts within {MAX_SECONDS} s; it did not."
+            f"The parity check of {path} with {n_texts} texts must end within {MAX_SECONDS} s; the"
+            " check was stopped after this time."
         ) from error
     if done.returncode != 0:
-        raise ExportError((done.stderr.strip().splitlines() or ["no message"])[-1])
+        lines = done.stderr.strip().splitlines()
+        raise ExportError(
+            lines[-1]
+            if lines
+            else f"The parity check of {path} must end with status 0; the process ended with status"
+            f" {done.returncode} and without a message."
+        )
     return json.loads(done.stdout)
 
 
-def main(folder: str, form: str) -> None:
+def main(folder: str, format_name: str) -> None:
     """Run the parity check in the new process."""
     for module in (*RUNTIMES, *TRAINING):
-        if module not in FORMS[form].needs:
+        if module not in FORMATS[format_name].needs:
             # Importing such a module raises ImportError.
             sys.modules[module] = None  # type: ignore[assignment]
     request = json.load(sys.stdin)
@@ -128,7 +136,7 @@ def main(folder: str, form: str) -> None:
     try:
         inputs = structure(request["input"], ModelInput)
         probabilities = load_unverified(
-            Path(folder), form, inputs=inputs, n_classes=request["n_classes"]
+            Path(folder), format_name, inputs=inputs, n_classes=request["n_classes"]
         )
     except TuningError as error:
         sys.exit(str(error))
@@ -142,15 +150,17 @@ def main(folder: str, form: str) -> None:
         probabilities([texts[-1 - number % len(texts)]])
         calls.append(time.perf_counter() - began)
     began = time.perf_counter()
-    found = probabilities(texts)
-    measured = {
+    in_batch = probabilities(texts)
+    measurements = {
         "first_answer_seconds": round(first - started, 3),
         "latency_ms": round(1000 * statistics.median(calls[N_WARM_UP_CALLS:]), 3),
         "texts_per_second": round(len(texts) / (time.perf_counter() - began)),
         "memory_mb": round(memory / 2**20),
     }
     alone = np.concatenate([probabilities([text]) for text in texts])
-    json.dump({"probabilities": found.tolist(), "alone": alone.tolist(), **measured}, sys.stdout)
+    json.dump(
+        {"probabilities": in_batch.tolist(), "alone": alone.tolist(), **measurements}, sys.stdout
+    )
 
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ def retrain(
             epochs, wanted = len(result.history), request.job.train.epochs
             if epochs != wanted and not has_own_fit(hypermodel):
                 raise ExportError(
-                    f"Trial {trial.number} must be trained for the {wanted} epochs after which it"
-                    f" was best; {epochs} were trained."
+                    f"Trial {trial.number} must be trained again for its best number of epochs,"
+                    f" {wanted}; the number of trained epochs is {epochs}."
                 )
             model = fit.load_trained(hypermodel, request.job)
             trained.append(Trained(trial, request.job.values, epochs, model, seconds))
@@ -163,7 +163,7 @@ def _result_of(trial: FrozenTrial, message: Ending) -> FitResult:
         raise_error(message)
     if isinstance(message, TrainingFailed):
         raise ExportError(
-            f"Trial {trial.number} must be trained again for an export; it failed for"
-            f" {message.reason.value!r}: {message.detail}"
+            f"Trial {trial.number} must be trained again for an export; the training failed with"
+            f" the reason {message.reason.value!r}: {message.detail}"
         )
     return message.result

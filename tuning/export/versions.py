@@ -31,12 +31,12 @@ def next_number(best: Path) -> int:
 
 def earlier(best: Path) -> dict[int, Path]:
     """Return the folders of a study's earlier exports by their numbers, the newest first."""
-    found = {
+    folders = {
         int(path.suffix[1:]): path
         for path in best.parent.glob(f"{best.name}.*")
         if path.suffix[1:].isdecimal()
     }
-    return dict(sorted(found.items(), reverse=True))
+    return dict(sorted(folders.items(), reverse=True))
 
 
 def publish(temporary: Path, best: Path, *, number: int) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,24 +16,38 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tuning.data.corpus import Corpus
+from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
-from tuning.training.architecture import as_graph, ignores_padding
+from tuning.inference.manifest import ModelInput
+from tuning.training.architecture import IDS, NGRAMS, as_graph, ignores_padding, input_names
 
 
 @dataclass(frozen=True)
 class Source:
     """A trained model, and the values from which its exports are written.
 
-    `words` are the words of the ids 2, 3, …. `truncating` names the end of a long text that is
-    dropped ("pre" or "post").
+    `words` and `ngrams` are those of the ids 2, 3, …; a list is empty if the model does not take
+    them.
     """
 
     model: keras.Model
+    inputs: ModelInput
     words: list[str]
-    sequence_length: int
-    truncating: str
+    ngrams: list[str]
     class_names: list[str]
+
+    @classmethod
+    def of(cls, model: keras.Model, inputs: ModelInput, corpus: Corpus) -> Source:
+        """Return the source of a model that was trained on this corpus."""
+        words = corpus.words(inputs.vocab_size)
+        ngrams = (
+            corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
+            if inputs.ngrams
+            else []
+        )
+        return cls(model, inputs, words, ngrams, corpus.card.class_names)
 
     @cached_property
     def graph(self) -> keras.Model:
@@ -41,7 +55,21 @@ class Source:
 
         A subclassed model that Keras can't trace is returned unchanged.
         """
-        return as_graph(self.model, sequence_length=self.sequence_length)
+        return as_graph(self.model, sequence_length=self.inputs.sequence_length)
+
+    def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
+        """Return the output of `graph` for its inputs, which are named "ids" and "ngrams"."""
+        by_name = {
+            name: arrays[NGRAMS if name == NGRAMS else IDS] for name in input_names(self.model)
+        }
+        one, *others = by_name.values()
+        return self.graph(by_name if others else one, **options)
+
+    def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
+        """Return the specifications of the inputs; `length` is the number of token ids."""
+        widths = {IDS: length} if self.inputs.vocab_size else {}
+        widths |= {NGRAMS: None} if self.inputs.ngrams else {}
+        return [tf.TensorSpec((n_rows, n), tf.int32, name=name) for name, n in widths.items()]
 
     def probabilities(self, output: tf.Tensor) -> tf.Tensor:
         """Return the model's output with a column for each class, of shape (batch, n_classes)."""
@@ -49,8 +77,8 @@ class Source:
         return tf.concat([1 - output, output], axis=1) if alone else output
 
 
-def write_form(form: str, source: Source, path: Path) -> None:
-    """Write a model in one format. `form` is a key of `FORMS`.
+def write_format(format_name: str, source: Source, path: Path) -> None:
+    """Write a model in one format. `format_name` is a key of `FORMATS`.
 
     Raises:
         ExportError: if the format can't represent the model.
@@ -70,16 +98,17 @@ def write_form(form: str, source: Source, path: Path) -> None:
         with warnings.catch_warnings():
             # Keras warns that `.h5` is a legacy format. The notebook uses this format.
             warnings.simplefilter("ignore")
-            writers[form](source, path)
+            writers[format_name](source, path)
     except OSError:
         raise
     except Exception as error:  # Every writer raises errors of its own classes.
         # TensorFlow raises this error for a full disk.
-        if form == "saved_model" and isinstance(error, tf.errors.OpError):
+        if format_name == "saved_model" and isinstance(error, tf.errors.OpError):
             raise OSError(error.message) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{path.name} can't be written from this model: {type(error).__name__} {first}"
+            f"The format of {path.name} must be able to represent the model; writing {path.name}"
+            f" raised {type(error).__name__}: {first}"
         ) from error
 
 
@@ -90,26 +119,54 @@ def raw_text_model(source: Source) -> keras.Model:
     The input is strings of shape (batch,). The output is the output of the model.
     """
     text = keras.Input((), dtype="string", name="text")
-    cut = source.sequence_length if source.truncating == "post" else None
+    arrays = {}
+    if source.inputs.vocab_size:
+        arrays[IDS] = _token_ids(source, text)
+    if source.inputs.ngrams:
+        arrays[NGRAMS] = _ngram_ids(source, text)
+    return keras.Model(text, source.call(arrays), name="classifier")
+
+
+def _token_ids(source: Source, text: Any) -> Any:
+    length, truncating = source.inputs.sequence_length, source.inputs.truncating
     ids = keras.layers.TextVectorization(
-        vocabulary=source.words, output_sequence_length=cut, name="tokenize"
+        vocabulary=source.words,
+        output_sequence_length=length if truncating == "post" else None,
+        name="tokenize",
     )(text)
-    if source.truncating == "pre":
-        ids = _keep_end(ids, source.sequence_length)
-    return keras.Model(text, source.graph(ids), name="classifier")
+    if truncating == "post":
+        return ids
+    return _without_excess(ids, length, n_first=0 if truncating == "pre" else length - length // 2)
 
 
-def _keep_end(ids: Any, sequence_length: int) -> Any:
-    """Return the last `sequence_length` ids of each row, int32 (batch, sequence_length), padded
-    with 0 after the text.
+def _ngram_ids(source: Source, text: Any) -> Any:
+    """Return the ids of the distinct n-grams of each text, with 0 in the place of unknown n-grams
+    and of repetitions.
+    """
+    ops = keras.ops
+    ids = keras.layers.TextVectorization(
+        vocabulary=source.ngrams, ngrams=source.inputs.ngrams, name="tokenize_ngrams"
+    )(text)
+    ids = ops.sort(ops.pad(ids, [[0, 0], [1, 0]]), axis=1)
+    is_first = ops.not_equal(ids[:, 1:], ids[:, :-1])
+    is_known = ops.greater_equal(ids[:, 1:], FIRST_WORD_ID)
+    return ops.cast(ops.where(ops.logical_and(is_first, is_known), ids[:, 1:], 0), "int32")
+
+
+def _without_excess(ids: Any, sequence_length: int, *, n_first: int) -> Any:
+    """Return the first `n_first` and then the last ids of each row, int32 (batch, sequence_length),
+    padded with 0 after the text.
 
     The id 0 must occur in the padding only.
     """
     ops = keras.ops
     ids = ops.pad(ids, [[0, 0], [0, sequence_length]])
     lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1, keepdims=True)
-    starts = ops.maximum(ops.subtract(lengths, sequence_length), 0)
-    positions = ops.add(starts, np.arange(sequence_length, dtype=np.int32)[None, :])
+    excess = ops.maximum(ops.subtract(lengths, sequence_length), 0)
+    columns = np.arange(sequence_length, dtype=np.int32)[None, :]
+    # The columns from `n_first` on show ids that are as many columns later as the row is too long.
+    later = (columns >= n_first).astype(np.int32)
+    positions = ops.add(ops.multiply(excess, later), columns)
     return ops.cast(ops.take_along_axis(ids, positions, axis=1), "int32")
 
 
@@ -125,10 +182,10 @@ def _write_saved_model(source: Source, path: Path) -> None:
         return {"probabilities": source.probabilities(raw(text, training=False))}
 
     def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = serve(text)["probabilities"]
+        probabilities = serve(text)["probabilities"]
         return {
-            "label": tf.gather(names, tf.argmax(found, axis=1)),
-            "probability": tf.reduce_max(found, axis=1),
+            "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
+            "probability": tf.reduce_max(probabilities, axis=1),
         }
 
     archive = keras.export.ExportArchive()
@@ -155,31 +212,31 @@ def _write_onnx(source: Source, path: Path) -> None:
     """Write ONNX: this project's own graph if the layers are a chain of supported layers, otherwise
     the graph of tf2onnx, which computes masks in loops over time.
     """
-    length = None if ignores_padding(source.model) else source.sequence_length
+    length = None if ignores_padding(source.model) else source.inputs.sequence_length
     try:
         layers = chain(source.graph)
         if layers is None:
-            raise Unsupported("more than a chain of layers")
+            raise Unsupported("The layers must form a chain.")
         graph = write_graph(layers, length=length, n_classes=len(source.class_names))
     except Unsupported:
         import tf2onnx
 
-        ids = tf.TensorSpec((None, length), tf.int32, name="ids")
+        specs = source.specs(None, length=length)
         graph, _ = tf2onnx.convert.from_function(
-            _served(source, ids), input_signature=[ids], opset=OPSET
+            _served(source, specs), input_signature=specs, opset=OPSET
         )
     path.write_bytes(graph.SerializeToString())
 
 
 def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> None:
-    """Write LiteRT for one text of a fixed length at a time. With any other shape the conversion
-    needs TensorFlow's own operations, which LiteRT does not have.
+    """Write LiteRT for one text at a time, with a fixed number of token ids. With any other shape
+    the conversion needs TensorFlow's own operations, which LiteRT does not have.
     """
-    ids = tf.TensorSpec((1, source.sequence_length), tf.int32, name="ids")
+    specs = source.specs(1, length=source.inputs.sequence_length)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         archive = keras.export.ExportArchive()
         archive.track(source.graph)
-        archive.add_endpoint("serving_default", _served(source, ids))
+        archive.add_endpoint("serving_default", _served(source, specs))
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -188,9 +245,11 @@ def _write_litert(source: Source, path: Path, *, optimizations: list[Any]) -> No
         path.write_bytes(converter.convert())
 
 
-def _served(source: Source, ids: tf.TensorSpec) -> Any:
-    """Return a traced function from token ids to `probabilities`."""
-    return tf.function(
-        lambda ids: {"probabilities": source.probabilities(source.graph(ids, training=False))},
-        input_signature=[ids],
-    )
+def _served(source: Source, specs: list[tf.TensorSpec]) -> Any:
+    """Return a traced function from the model's inputs to `probabilities`."""
+
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        arrays = {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
+        return {"probabilities": source.probabilities(source.call(arrays, training=False))}
+
+    return tf.function(serve, input_signature=specs)

@@ -68,16 +68,16 @@ def label(
             (place for place, row in enumerate(chunk) if not row.problem),
             key=lambda place: len(chunk[place].text),
         )
-        found: list[Prediction | None] = [None] * len(chunk)
+        predictions: list[Prediction | None] = [None] * len(chunk)
         if order:
             outputs = probabilities([chunk[place].text for place in order])
             winners, values = outputs.argmax(axis=1).tolist(), outputs.max(axis=1).tolist()
             for place, winner, value in zip(order, winners, values, strict=True):
                 if math.isnan(value):
-                    chunk[place] = replace(chunk[place], problem="the model gives no number for it")
+                    chunk[place] = replace(chunk[place], problem="the model gives NaN for the text")
                     continue
-                found[place] = Prediction(chunk[place].text, class_names[winner], value)
-        yield list(zip(chunk, found, strict=True))
+                predictions[place] = Prediction(chunk[place].text, class_names[winner], value)
+        yield list(zip(chunk, predictions, strict=True))
 
 
 def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -105,8 +105,12 @@ def write_csv_rows(
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
 
-    def write(row: Row, found: Prediction | None) -> None:
-        cells = (found.label, f"{found.probability:.6f}", "") if found else ("", "", row.problem)
+    def write(row: Row, prediction: Prediction | None) -> None:
+        cells = (
+            (prediction.label, f"{prediction.probability:.6f}", "")
+            if prediction
+            else ("", "", row.problem)
+        )
         writer.writerow([no_formula(cell) for cell in (row.file, row.number, *cells)])
 
     return _write(labeled, write, on_chunk)
@@ -121,10 +125,14 @@ def write_json_rows(
     problem.
     """
 
-    def write(row: Row, found: Prediction | None) -> None:
+    def write(row: Row, prediction: Prediction | None) -> None:
         values = (
-            {"label": found.label, "probability": round(found.probability, 6), "text": found.text}
-            if found
+            {
+                "label": prediction.label,
+                "probability": round(prediction.probability, 6),
+                "text": prediction.text,
+            }
+            if prediction
             else {"problem": row.problem}
         )
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
@@ -139,8 +147,8 @@ def _write(
 ) -> Counts:
     counts = Counts()
     for chunk in labeled:
-        for row, found in chunk:
-            write(row, found)
+        for row, prediction in chunk:
+            write(row, prediction)
         counts.add(chunk)
         on_chunk(counts)
     return counts
@@ -162,8 +170,8 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         temporary.replace(path)
     except OSError as error:
         raise StorageError(
-            f"--output must name a file that can be written; {path} gave"
-            f" {error.strerror or str(error)!r}. Name another."
+            f"--output must name a file that can be written; writing {path} gave"
+            f" {error.strerror or str(error)!r}. Give another path."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -191,7 +199,8 @@ def check_output(output: Path | None, pattern: str) -> None:
         and any(path.samefile(output) for path in find_files(pattern, formats=TEXT_FORMATS))
     ):
         raise DataError(
-            f"--output must not be a file that is read; received {str(output)!r}. Name another."
+            f"--output must not be a file that is read; received {str(output)!r}. Give another"
+            " path."
         )
 
 

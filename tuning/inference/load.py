@@ -13,7 +13,13 @@ import numpy as np
 from tuning.errors import ArgumentError, ExportError
 from tuning.evaluation.metrics import Array, class_probabilities
 from tuning.inference.manifest import Manifest, ModelInput, read_manifest, verify
-from tuning.inference.runtimes import FORMS, TOKEN_IDS, VOCABULARY, load_form
+from tuning.inference.runtimes import (
+    FORMATS,
+    NGRAM_VOCABULARY,
+    TOKEN_IDS,
+    VOCABULARY,
+    load_format,
+)
 
 BATCH_SIZE = 256
 
@@ -32,43 +38,62 @@ class Prediction:
 def load(
     folder: Path,
     *,
-    form: str = "keras",
+    format_name: str = "keras",
     manifest: Manifest | None = None,
     n_threads: int | None = None,
 ) -> Probabilities:
     """Return a function from texts to class probabilities, float64 (n_texts, n_classes).
 
-    `form` is a key of `FORMS`. `n_threads` is the number of threads of ONNX and LiteRT, by default
-    the number of cores.
+    `format_name` is a key of `FORMATS`. `n_threads` is the number of threads of ONNX and LiteRT, by
+    default the number of cores.
 
     Raises:
         ExportError: if the format is not in the export, was changed after it was written, or can't
             be loaded.
-        ArgumentError: if `form` is not a key of `FORMS`.
+        ArgumentError: if `format_name` is not a key of `FORMATS`.
     """
-    if form not in FORMS:
-        raise ArgumentError(f"form must be one of {', '.join(FORMS)}; received {form!r}.")
+    if format_name not in FORMATS:
+        raise ArgumentError(
+            f"format_name must be one of {', '.join(FORMATS)}; received {format_name!r}."
+        )
     manifest = read_manifest(folder) if manifest is None else manifest
-    path = FORMS[form].path
+    path = FORMATS[format_name].path
     if not (folder / path).exists():
-        reason = manifest.left_out.get(path, "it is missing")
-        raise ExportError(f"{folder} must hold {path}; {reason}.")
-    verify(folder, manifest, [path, *([VOCABULARY] if FORMS[form].takes == TOKEN_IDS else [])])
+        reason = manifest.left_out.get(path)
+        raise ExportError(
+            f"{folder} must contain {path}; {path} is missing."
+            if reason is None
+            else f"{folder} must contain {path}; the format was left out: {reason.rstrip('.')}."
+        )
+    verify(folder, manifest, [path, *_vocabularies(format_name, manifest.input)])
     n_classes = len(manifest.class_names)
     return load_unverified(
-        folder, form, inputs=manifest.input, n_classes=n_classes, n_threads=n_threads
+        folder, format_name, inputs=manifest.input, n_classes=n_classes, n_threads=n_threads
     )
 
 
+def _vocabularies(format_name: str, inputs: ModelInput) -> list[str]:
+    """Return the names of the files that the tokenizer of a format reads."""
+    if FORMATS[format_name].takes != TOKEN_IDS:
+        return []
+    of_words = [VOCABULARY] if inputs.vocab_size else []
+    return [*of_words, NGRAM_VOCABULARY] if inputs.ngrams else of_words
+
+
 def load_unverified(
-    folder: Path, form: str, *, inputs: ModelInput, n_classes: int, n_threads: int | None = None
+    folder: Path,
+    format_name: str,
+    *,
+    inputs: ModelInput,
+    n_classes: int,
+    n_threads: int | None = None,
 ) -> Probabilities:
     """Return the function that `load` returns, for a folder that has no manifest yet.
 
     Raises:
         ExportError: if the format can't be loaded.
     """
-    run = load_form(folder, form, inputs=inputs, n_threads=n_threads)
+    run = load_format(folder, format_name, inputs=inputs, n_threads=n_threads)
 
     def probabilities(texts: Sequence[str]) -> Array:
         parts = [
@@ -83,12 +108,12 @@ def load_unverified(
     return probabilities
 
 
-def fastest_form(paths: Collection[str]) -> str:
+def fastest_format(paths: Collection[str]) -> str:
     """Return the format to predict with, of the formats at these paths of an export.
 
     The order is ONNX, which loads in less than a second, then Keras, then the SavedModel.
     """
-    known = [name for name in ("onnx", "keras", "saved_model") if FORMS[name].path in paths]
+    known = [name for name in ("onnx", "keras", "saved_model") if FORMATS[name].path in paths]
     return known[0] if known else "keras"
 
 
@@ -105,14 +130,14 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
 
     manifest = read_manifest(folder)
     names = manifest.class_names
-    probabilities = load(folder, form=fastest_form(manifest.forms), manifest=manifest)
+    probabilities = load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):
             if np.isnan(row).any():
                 raise ExportError(
-                    f"{folder} gives no number for this text, which has no word that the model"
-                    " sees. Try another text."
+                    f"The model in {folder} gives NaN for this text, because the text contains no"
+                    " word. Try another text."
                 )
             winner = int(row.argmax())
             yield Prediction(text, names[winner], float(row[winner]))

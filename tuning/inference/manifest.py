@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuning.documents import read
+from tuning.documents import OMIT_DEFAULT, read
 from tuning.errors import ExportError, StorageError
 
 # The only file that users may change.
@@ -22,22 +22,29 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInput:
-    """How texts become a model's input: the number of rows of its vocabulary, the number of tokens,
-    and the end of a longer text that is dropped ("pre" or "post").
+    """How texts become a model's input.
+
+    `vocab_size` is the number of rows of its vocabulary, `sequence_length` the number of tokens,
+    and `truncating` the part of a longer text that is dropped ("pre", "post" or "middle"); both
+    numbers are 0 for a model that takes no token ids. `ngrams` is the maximum number of words of
+    its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
+    model that takes no n-grams.
     """
 
     vocab_size: int
     sequence_length: int
     truncating: str
+    ngrams: int = field(default=0, metadata=OMIT_DEFAULT)
+    ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportedForm:
-    """A format of an exported model: its name in `FORMS`, the kind of its input, the modules that
+class ExportedFormat:
+    """A format of an exported model: its name in `FORMATS`, the kind of its input, the modules that
     it needs, and its size in bytes.
     """
 
-    form: str
+    form: str  # a key of stored manifests, which call a format a form
     takes: str
     needs: list[str]
     bytes: int
@@ -62,7 +69,7 @@ class Manifest:
 
     class_names: list[str]
     input: ModelInput
-    forms: Mapping[str, ExportedForm]
+    forms: Mapping[str, ExportedFormat]
     left_out: dict[str, str]
     files: dict[str, FileDigest]
     study: str = ""
@@ -88,8 +95,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise ExportError(
-            f"{folder} must hold a finished export; it has no {MANIFEST}. Type `make export-best`"
-            " first."
+            f"{folder} must contain a finished export; {MANIFEST} is missing. Type"
+            " `make export-best` first."
         )
     try:
         return read(path, Manifest, error=ExportError, remedy=REMEDY, version=MANIFEST_VERSION)
@@ -121,28 +128,34 @@ def verify(folder: Path, manifest: Manifest, names: Collection[str] | None = Non
     Raises:
         ExportError: if a file is missing or was changed.
     """
-    for one in names or ():
-        if not any(name == one or name.startswith(f"{one}/") for name in manifest.files):
+    for name in names or ():
+        if not any(_is_below(path, name) for path in manifest.files):
             raise ExportError(
-                f"{folder / MANIFEST} must hold the SHA-256 of {one}; it does not. {REMEDY}"
+                f"{folder / MANIFEST} must contain the SHA-256 of {name}; the SHA-256 is missing."
+                f" {REMEDY}"
             )
     for name, written in manifest.files.items():
-        if names is not None and not any(
-            name == one or name.startswith(f"{one}/") for one in names
-        ):
+        if names is not None and not any(_is_below(name, checked) for checked in names):
             continue
         path = folder / name
         if not path.is_file():
-            raise ExportError(f"{folder} must hold {name}; it is missing. {REMEDY}")
+            raise ExportError(f"{folder} must contain {name}; the file is missing. {REMEDY}")
         try:
-            found = _sha256(path)
+            sha256 = _sha256(path)
         except OSError as error:
-            raise ExportError(f"{path} must be readable; reading it gave: {error}.") from error
-        if found != written.sha256:
             raise ExportError(
-                f"{path} must be the file that was exported; its SHA-256 is another, so it was"
+                f"{path} must be readable; reading the file gave: {error}."
+            ) from error
+        if sha256 != written.sha256:
+            raise ExportError(
+                f"{path} must be the file that was exported; the SHA-256 differs, so the file was"
                 f" changed or damaged. {REMEDY}"
             )
+
+
+def _is_below(path: str, name: str) -> bool:
+    """Return whether a path is this file, or a file in this folder."""
+    return path == name or path.startswith(f"{name}/")
 
 
 def _sha256(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.tokenizer import make_encoder, padded
+from tuning.data.tokenizer import make_encoders, padded
 from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
 
-VOCABULARY = "vocabulary.txt"
+VOCABULARY, NGRAM_VOCABULARY = "vocabulary.txt", "ngrams.txt"
 RAW_TEXT, TOKEN_IDS = "raw text", "token ids"
 
 Outputs = Callable[[Sequence[str]], Any]
@@ -23,7 +23,7 @@ Outputs = Callable[[Sequence[str]], Any]
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """A format of an exported model.
 
     `path` is its file or folder in the export. `tolerance` is the maximum difference between its
@@ -37,18 +37,18 @@ class Form:
     tolerance: float | None
 
 
-FORMS = {
-    "keras": Form("model.keras", RAW_TEXT, ("tensorflow", "keras"), 1e-6),
-    "saved_model": Form("saved_model", RAW_TEXT, ("tensorflow",), 1e-6),
-    "h5": Form("model.h5", TOKEN_IDS, ("tensorflow", "keras"), 1e-6),
-    "onnx": Form("model.onnx", TOKEN_IDS, ("onnxruntime",), 1e-5),
-    "litert": Form("model.tflite", TOKEN_IDS, ("ai_edge_litert",), 1e-5),
-    "litert_int8": Form("model_int8.tflite", TOKEN_IDS, ("ai_edge_litert",), None),
+FORMATS = {
+    "keras": Format("model.keras", RAW_TEXT, ("tensorflow", "keras"), 1e-6),
+    "saved_model": Format("saved_model", RAW_TEXT, ("tensorflow",), 1e-6),
+    "h5": Format("model.h5", TOKEN_IDS, ("tensorflow", "keras"), 1e-6),
+    "onnx": Format("model.onnx", TOKEN_IDS, ("onnxruntime",), 1e-5),
+    "litert": Format("model.tflite", TOKEN_IDS, ("ai_edge_litert",), 1e-5),
+    "litert_int8": Format("model_int8.tflite", TOKEN_IDS, ("ai_edge_litert",), None),
 }
 
 
-def load_form(
-    folder: Path, form: str, *, inputs: ModelInput, n_threads: int | None = None
+def load_format(
+    folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
     """Return a function from texts to the raw output of the model.
 
@@ -57,41 +57,48 @@ def load_form(
     Raises:
         ExportError: if the runtime is not installed, or can't load the format.
     """
-    path = folder / FORMS[form].path
-    if form == "keras":
+    path = folder / FORMATS[format_name].path
+    if format_name == "keras":
         return _load_keras(path)
-    if form == "saved_model":
+    if format_name == "saved_model":
         return _load_saved_model(path)
-    tokenizer = Tokenizer(folder / VOCABULARY, inputs)
-    if form == "h5":
+    tokenizer = Tokenizer(folder, inputs)
+    if format_name == "h5":
         return _load_h5(path, tokenizer)
     return (
         _load_onnx(path, tokenizer, n_threads)
-        if form == "onnx"
+        if format_name == "onnx"
         else _load_litert(path, tokenizer, n_threads)
     )
 
 
 class Tokenizer:
-    """The tokenizer of an export, for batches of texts."""
+    """The tokenizer of an export, for batches of texts.
 
-    def __init__(self, vocabulary: Path, inputs: ModelInput) -> None:
-        self.sequence_length = inputs.sequence_length
-        self._encode = _loaded(
-            lambda: make_encoder(
-                vocabulary,
-                vocab_size=inputs.vocab_size,
-                sequence_length=inputs.sequence_length,
-                truncating=inputs.truncating,
-            ),
-            vocabulary,
+    `widths` is the number of columns of each input of the model, by its name: that of a longest
+    text for "ids", and None, which is that of a batch's longest text, for "ngrams".
+    """
+
+    def __init__(self, folder: Path, inputs: ModelInput) -> None:
+        self._encoders = _loaded(
+            lambda: make_encoders(folder, **vars(inputs)), folder, content="the vocabulary"
         )
+        self.widths = {
+            name: inputs.sequence_length if name == "ids" else None for name in self._encoders
+        }
 
-    def batch(self, texts: Sequence[str], *, length: int | None) -> npt.NDArray[np.int32]:
-        """Return ids, int32 (n_texts, length); None means the length of the longest text."""
-        rows = [self._encode(text) for text in texts]
-        width = length or max(1, *map(len, rows))
-        return np.array([padded(row, width) for row in rows], dtype=np.int32)
+    def batch(
+        self, texts: Sequence[str], *, widths: Mapping[str, int | None]
+    ) -> dict[str, npt.NDArray[np.int32]]:
+        """Return the ids of each input, int32 (n_texts, width). A width of None means that of the
+        longest text.
+        """
+        arrays = {}
+        for name, encode in self._encoders.items():
+            rows = [encode(text) for text in texts]
+            width = widths[name] or max(1, *map(len, rows))
+            arrays[name] = np.array([padded(row, width) for row in rows], dtype=np.int32)
+        return arrays
 
 
 def _load_keras(path: Path) -> Outputs:
@@ -115,9 +122,12 @@ def _strings(tf: Any, texts: Sequence[str]) -> Any:
 def _load_h5(path: Path, tokenizer: Tokenizer) -> Outputs:
     keras = _runtime("keras")
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
-    return lambda texts: model.predict_on_batch(
-        tokenizer.batch(texts, length=tokenizer.sequence_length)
-    )
+
+    def run(texts: Sequence[str]) -> Any:
+        arrays = tokenizer.batch(texts, widths=tokenizer.widths)
+        return model.predict_on_batch(arrays if len(arrays) > 1 else next(iter(arrays.values())))
+
+    return run
 
 
 def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
@@ -128,10 +138,12 @@ def _load_onnx(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outpu
     session = _loaded(
         lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path
     )
-    (ids,) = session.get_inputs()
     # The dimension is a name if the padding does not change the output.
-    length = ids.shape[1] if isinstance(ids.shape[1], int) else None
-    return lambda texts: session.run(None, {ids.name: tokenizer.batch(texts, length=length)})[0]
+    widths = {
+        node.name: node.shape[1] if isinstance(node.shape[1], int) else None
+        for node in session.get_inputs()
+    }
+    return lambda texts: session.run(None, tokenizer.batch(texts, widths=widths))[0]
 
 
 def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Outputs:
@@ -140,9 +152,9 @@ def _load_litert(path: Path, tokenizer: Tokenizer, n_threads: int | None) -> Out
     call = _loaded(lambda: interpreter.get_signature_runner("serving_default"), path)
 
     def run(texts: Sequence[str]) -> Any:
-        rows = tokenizer.batch(texts, length=tokenizer.sequence_length)
-        # The input has the fixed shape of one text.
-        return np.concatenate([call(ids=row[None])["probabilities"] for row in rows])
+        # The inputs have the shape of one text.
+        batches = [tokenizer.batch([text], widths=tokenizer.widths) for text in texts]
+        return np.concatenate([call(**batch)["probabilities"] for batch in batches])
 
     return run
 
@@ -153,15 +165,16 @@ def _runtime(module: str) -> Any:
     except ImportError as error:
         package = module.split(".", maxsplit=1)[0].replace("_", "-")
         raise ExportError(
-            f"This form needs {package}; importing it gave: {error}. Type `pip install {package}`."
+            f"This format needs the package {package}; importing {module} gave: {error}. Type"
+            f" `pip install {package}`."
         ) from error
 
 
-def _loaded(load_it: Callable[[], Any], path: Path) -> Any:
+def _loaded(load_it: Callable[[], Any], path: Path, *, content: str = "a model") -> Any:
     try:
         return load_it()
     except Exception as error:  # The runtimes raise different errors; onnxruntime's is Exception.
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{path} must be a model of this export; loading it gave: {first}"
+            f"{path} must be {content} of this export; loading {path.name} gave: {first}"
         ) from error

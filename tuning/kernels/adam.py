@@ -168,8 +168,8 @@ def _adam(
     """Keras' formulas: the velocity adds the sum of the squares of a row's occurrences, not the
     square of their sum.
     """
-    one = sums.dtype.type(1)
-    rest_1, rest_2 = one - beta_1, one - beta_2
+    unit = sums.dtype.type(1)
+    rest_1, rest_2 = unit - beta_1, unit - beta_2
     for k in range(len(table)):
         m = momentum[k] + (sums[k] - momentum[k]) * rest_1
         v = velocity[k] + (squares[k] - velocity[k]) * rest_2

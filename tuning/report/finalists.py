@@ -17,41 +17,41 @@ def finalist_rows(
         for seed in confirmation.seeds
         if any(seed in finalist.repeats for finalist in confirmation.finalists)
     ]
-    costs = ["other objectives"] if confirmation.has_costs else []
     header = [
         "trial",
         "in the search",
-        *costs,
+        *(["other objectives"] if confirmation.has_costs else []),
         *(f"seed {seed}" for seed in seeds),
         "corrected mean",
         "given up",
     ]
-    table = []
-    for finalist in confirmation.finalists:
-        label = f"{finalist.trial} (baseline)" if finalist.is_baseline else str(finalist.trial)
-        repeats = [_cell(finalist, seed) for seed in seeds]
-        mean = estimates.means.get(finalist.trial)
-        end = (
-            f"after seed {confirmation.seeds[finalist.dropped_in - 1]}"
-            if finalist.dropped_in
-            else ", ".join(finalist.failures.values())
-        )
-        others = [", ".join(f"{cost:,.5g}" for cost in finalist.costs)] if costs else []
-        table.append(
-            [
-                label,
-                f"{finalist.search_value:.4f}",
-                *others,
-                *repeats,
-                str(mean) if mean else "",
-                end,
-            ]
-        )
+    table = [
+        [
+            f"{finalist.trial} (baseline)" if finalist.is_baseline else str(finalist.trial),
+            f"{finalist.search_value:.4f}",
+            *([_costs(finalist)] if confirmation.has_costs else []),
+            *(_repeat(finalist, seed) for seed in seeds),
+            str(estimates.means.get(finalist.trial, "")),
+            _end(finalist, confirmation.seeds),
+        ]
+        for finalist in confirmation.finalists
+    ]
     if not any(row[-1] for row in table):
         return header[:-1], [row[:-1] for row in table]
     return header, table
 
 
-def _cell(finalist: Finalist, seed: int) -> str:
+def _costs(finalist: Finalist) -> str:
+    return ", ".join(f"{cost:,.5g}" for cost in finalist.costs)
+
+
+def _end(finalist: Finalist, seeds: list[int]) -> str:
+    """After which seed the finalist was given up, or why it failed; empty while it is alive."""
+    if finalist.dropped_in:
+        return f"after seed {seeds[finalist.dropped_in - 1]}"
+    return ", ".join(finalist.failures.values())
+
+
+def _repeat(finalist: Finalist, seed: int) -> str:
     value = finalist.repeats.get(seed)
     return finalist.failures.get(seed, "") if value is None else f"{value:.4f}"

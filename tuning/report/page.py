@@ -16,7 +16,6 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
-from tuning.data.prepare import prepare_corpus
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
@@ -27,8 +26,8 @@ from tuning.report.html_tables import WIDTHS, narrow, pairs, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.plots import report_figures
 from tuning.report.sentences import (
-    behind_linear,
     comparison,
+    linear_sentences,
     missed_sentences,
     saved_sentence,
     verdict,
@@ -45,6 +44,7 @@ from tuning.report.tables import (
 )
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
+from tuning.study.prepare import prepare_corpus
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -102,21 +102,16 @@ def page(
     """Return the whole page as HTML. `linear` is the linear model of the study's data."""
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     names = list(dict.fromkeys(item.name for item in space.searched))
-    *plots, cost_plot = [
-        (title, sentence, None if figure is None else plot_html(figure))
-        for title, sentence, figure in report_figures(study, summary, space, confirmation)
-    ]
+    *plots, cost_plot = _plots(study, summary, space, confirmation)
     advice = advise(summary, space, card, confirmation)
     return render(
         "tuning.report",
         "page.html",
         study=summary.study,
         space=space.name,
-        data_name=config.data.data,
-        metric=config.metric,
+        config=config,
         verdict=verdict(summary, confirmation),
-        linear=linear.sentence(config.metric) if linear else "",
-        behind=behind_linear(linear, confirmation),
+        linear=linear_sentences(linear, confirmation, metric=config.metric),
         finalists=_finalists(confirmation),
         test=_test(test) if test else None,
         n_best=min(N_TABLE, len(summary.ranked)),
@@ -132,10 +127,30 @@ def page(
         data=pairs(data_rows(card)),
         record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        widths=WIDTHS,
-        plotly_script=plotly_script(),
-        themes={name: plotly.io.templates[THEMES[name]].to_plotly_json() for name in THEMES},
+        **_appearance(),
     )
+
+
+def _plots(
+    study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
+) -> list[tuple[str, str, str | None]]:
+    """The title, the sentence and the HTML of each plot; no HTML where there is nothing to draw."""
+    return [
+        (title, sentence, None if figure is None else plot_html(figure))
+        for title, sentence, figure in report_figures(study, summary, space, confirmation)
+    ]
+
+
+def _appearance() -> dict[str, Any]:
+    """What all reports have in common: widths of columns, Plotly's script and its themes."""
+    return {
+        "widths": WIDTHS,
+        "plotly_script": plotly_script(),
+        "themes": {
+            name: plotly.io.templates[template].to_plotly_json()
+            for name, template in THEMES.items()
+        },
+    }
 
 
 def _finalists(confirmation: Confirmation | None) -> str | None:

@@ -94,6 +94,18 @@ def comparison(name: str, result: Comparison, *, trial: int) -> str:
     )
 
 
+def linear_sentences(
+    reference: LinearReference | None, confirmation: Confirmation | None, *, metric: str
+) -> list[str]:
+    """Return what is known of the linear model of a study's data: its value of the study's metric,
+    and a warning if the confirmed best is behind it.
+    """
+    if reference is None:
+        return []
+    behind = behind_linear(reference, confirmation)
+    return [reference.sentence(metric), *([behind] if behind else [])]
+
+
 def behind_linear(reference: LinearReference | None, confirmation: Confirmation | None) -> str:
     """Return a warning if the confirmed best is behind the linear model on the validation split;
     empty if not, or if nothing is confirmed.
@@ -149,37 +161,12 @@ def sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
     """Return the result of a confirmation: the best configuration compared with the baseline, the
     optimism of the search, and the cost of the repeats.
     """
-    best, value = estimates.best, estimates.means[estimates.best.trial]
-    if estimates.is_confirmed:
-        head = (
-            f"Trial {best.trial} is the confirmed best: {confirmation.metric} {value} over"
-            f" {estimates.n_shared} fresh seeds."
-        )
-    else:
-        head = (
-            f"Trial {best.trial} is ahead after {counted(estimates.n_shared, 'fresh seed')}:"
-            f" {confirmation.metric} {value}. Nothing is confirmed with fewer than {MIN_ROUNDS}"
-            " seeds."
-        )
-    lines = [
-        " ".join(
-            [
-                head,
-                _against_the_baseline(confirmation, estimates),
-                *_lower_mean(confirmation, estimates),
-            ]
-        )
+    best = [
+        _confirmed_best(confirmation, estimates),
+        _against_the_baseline(confirmation, estimates),
+        *_lower_mean(confirmation, estimates),
     ]
-    if estimates.optimism is not None:
-        naive, mean = estimates.search_best, estimates.means[estimates.search_best.trial].value
-        too_good = sign(confirmation.metric) * estimates.optimism
-        found_by = f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}"
-        size = (
-            f"too good by {too_good:.4f}" if too_good > 0 else f"not too good, by {too_good:+.4f}"
-        )
-        lines.append(
-            f"{found_by}, is {size}: the corrected mean of the same configuration is {mean:.4f}."
-        )
+    lines = [" ".join(best), *_optimism(confirmation, estimates)]
     if confirmation.has_costs:
         front = ", ".join(
             f"trial {finalist.trial} ({estimates.means[finalist.trial].value:.4f})"
@@ -190,6 +177,32 @@ def sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
     lines += missed_sentences(confirmation, estimates)
     lines.append(f"The repeats cost {confirmation.share:.0%} of the search.")
     return lines
+
+
+def _confirmed_best(confirmation: Confirmation, estimates: Estimates) -> str:
+    trial, n_seeds = estimates.best.trial, estimates.n_shared
+    value = f"{confirmation.metric} {estimates.means[trial]}"
+    if estimates.is_confirmed:
+        return f"Trial {trial} is the confirmed best: {value} over {n_seeds} fresh seeds."
+    return (
+        f"Trial {trial} is ahead after {counted(n_seeds, 'fresh seed')}: {value}. Nothing is"
+        f" confirmed with fewer than {MIN_ROUNDS} seeds."
+    )
+
+
+def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
+    """How much better the best value of the search is than its configuration; empty if that
+    configuration has no repeats.
+    """
+    if estimates.optimism is None:
+        return []
+    naive, mean = estimates.search_best, estimates.means[estimates.search_best.trial].value
+    too_good = sign(confirmation.metric) * estimates.optimism
+    size = f"too good by {too_good:.4f}" if too_good > 0 else f"not too good, by {too_good:+.4f}"
+    return [
+        f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}, is {size}: the"
+        f" corrected mean of the same configuration is {mean:.4f}."
+    ]
 
 
 def _lower_mean(confirmation: Confirmation, estimates: Estimates) -> list[str]:

@@ -20,7 +20,7 @@ from tuning.results import no_formula
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
-from tuning.study.summary import PHASES, Best, Summary, best_of
+from tuning.study.summary import PHASES, Best, CoordinatorStatus, Summary, best_of
 from tuning.study.trials import is_pruned_early, value_of, values_of
 
 N_TABLE = 5
@@ -175,14 +175,13 @@ def counts_sentence(summary: Summary) -> str:
     )
 
 
-def coordinator_sentences(coordinators: list[dict[str, Any]]) -> list[str]:
+def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
     """Return a sentence per coordinator of a study, if it had more than one."""
     if len(coordinators) < 2:
         return []
     return [
-        f"Coordinator {entry['coordinator']}, process {entry['pid']} on {entry['host']},"
-        f" {entry['n_workers']} workers: {'left' if entry['left'] else 'last heartbeat'}"
-        f" {entry['at']}"
+        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
+        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
         for entry in coordinators
     ]
 
@@ -206,13 +205,10 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
     """Return the data card as pairs of a name and a text."""
     totals = [sum(counts) for counts in zip(*card.class_counts.values(), strict=True)]
     n_rows = sum(card.n_rows.values())
-    dropped = [f"{n:,} rows {why}" for why, n in (card.dropped or {}).items()]
-    if card.n_broken_lines and card.broken_lines:
-        dropped.append(f"{card.n_broken_lines:,} broken lines, the first {card.broken_lines[0]}")
     return [
         (
             "source",
-            (f"{card.data or ''}, columns {card.text_column or ''} and {card.label_column or ''}"),
+            f"{card.data or ''}, columns {card.text_column or ''} and {card.label_column or ''}",
         ),
         (
             "rows",
@@ -225,7 +221,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
                 for name, n in zip(card.class_names, totals, strict=True)
             ),
         ),
-        ("left out", "; ".join(dropped) or "nothing"),
+        ("left out", _left_out(card)),
         (
             "tokens per text",
             ", ".join(f"{p}% {n:,}" for p, n in _by_size(card.length_percentiles)),
@@ -244,6 +240,13 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ),
         ("fingerprint", card.fingerprint),
     ]
+
+
+def _left_out(card: DataCard) -> str:
+    parts = [f"{n:,} rows {why}" for why, n in (card.dropped or {}).items()]
+    if card.n_broken_lines and card.broken_lines:
+        parts.append(f"{card.n_broken_lines:,} broken lines, the first {card.broken_lines[0]}")
+    return "; ".join(parts) or "nothing"
 
 
 def record_rows(

@@ -14,7 +14,6 @@ from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.prepare import prepare_corpus, release_memory, require_same_data
 from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
@@ -23,6 +22,7 @@ from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.loading import SearchSpace, find_space, require_same_space
 from tuning.study.lock import study_lock
+from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory, require_same_data
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -92,6 +92,7 @@ def confirm(
             corpus = prepare_corpus(config, results=results, progress=hooks.progress)[0]
             fingerprint = read_record(folder).data_fingerprint
             require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
+            prepare_ngrams(corpus, space, progress=hooks.progress)
             release_memory()
             if hooks.progress:
                 hooks.progress("starting the workers", 0.0)
@@ -132,8 +133,7 @@ def confirm_within(
     _require_finished(summary)
     confirmation = begin(summary, session, terms)
     hooks.on_start(confirmation, len(session.pool.workers))
-    _Repeats(session, confirmation, hooks.on_change).run()
-    return confirmation
+    return _Repeats(session, confirmation, hooks.on_change).run()
 
 
 def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
@@ -181,12 +181,17 @@ class _Repeats:
         self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
         self._n_lost: Counter[_Repeat] = Counter()
 
-    def run(self) -> None:
-        confirmation, interrupt = self._confirmation, self._session.interrupt
-        while not interrupt.requested and (due := confirmation.due()):
+    def run(self) -> Confirmation:
+        """Train until the confirmation is over or the user interrupts it, and return it."""
+        while not self._session.interrupt.requested and (due := self._advance()):
             self._save()
-            self._train([_Repeat(finalist.trial, seed) for finalist, seed in due])
+            self._train(due)
         self._save()
+        return self._confirmation
+
+    def _advance(self) -> list[_Repeat]:
+        self._confirmation, due = self._confirmation.advance()
+        return [_Repeat(finalist.trial, seed) for finalist, seed in due]
 
     def _save(self) -> None:
         self._confirmation.save(self._session.folder)
@@ -232,35 +237,38 @@ class _Repeats:
         return self._n_lost[repeat] < MAX_LOST
 
     def _keep(self, repeat: _Repeat, message: Ending) -> None:
-        finalist = self._finalist(repeat)
         if isinstance(message, TrainingEnded):
-            event = self._complete(finalist, repeat, message.result)
+            event = self._complete(repeat, message.result)
         elif isinstance(message, TrainingFailed):
-            event = self._fail(finalist, repeat, message.reason)
+            event = self._fail(repeat, message.reason)
         elif isinstance(message, ErrorRaised) and not self._session.keep_going:
-            values = describe(finalist.values, self._session.space)
+            values = describe(self._finalist(repeat).values, self._session.space)
             raise SpaceBug(
-                f"Trial {finalist.trial} ({values}) stopped the confirmation: {message.message}",
+                f"Trial {repeat.trial} ({values}) stopped the confirmation: {message.message}",
                 traceback=message.traceback,
             )
         else:
-            event = self._fail(finalist, repeat, FailureReason.BUG)
+            event = self._fail(repeat, FailureReason.BUG)
         self._save()
         logger.info(event)
         self._on_change(event, self._confirmation)
 
-    def _complete(self, finalist: Finalist, repeat: _Repeat, result: FitResult) -> str:
+    def _complete(self, repeat: _Repeat, result: FitResult) -> str:
         """Keep a result: the last epoch's value of a repeat, the best value of a pruned trial."""
         metric = self._confirmation.metric
         last = result.history[-1].metrics[metric]
         value = last if self._is_fresh(repeat) else result.best_value
-        finalist.repeats[repeat.seed] = value
-        self._confirmation.spent_seconds += busy_seconds(result.seconds)
+        self._confirmation = self._confirmation.with_repeat(
+            repeat.trial, repeat.seed, value, seconds=busy_seconds(result.seconds)
+        )
         return f"{self._head(repeat)}: {metric} {value:.4f}"
 
-    def _fail(self, finalist: Finalist, repeat: _Repeat, reason: FailureReason) -> str:
-        finalist.repeats[repeat.seed], finalist.failures[repeat.seed] = None, reason.value
-        self._confirmation.spent_seconds += finalist.seconds  # the time it took is not known
+    def _fail(self, repeat: _Repeat, reason: FailureReason) -> str:
+        # The time that the training took is not known.
+        seconds = self._finalist(repeat).seconds
+        self._confirmation = self._confirmation.with_repeat(
+            repeat.trial, repeat.seed, None, seconds=seconds, failure=reason.value
+        )
         return f"{self._head(repeat)} failed: {reason}"
 
     def _head(self, repeat: _Repeat) -> str:

@@ -94,17 +94,20 @@ def _with_repeats(finalists: list[Finalist], known: list[Finalist]) -> list[Fina
     """Return the finalists with the repeats that an earlier confirmation has of them, and the other
     finalists of the earlier one that have repeats.
     """
-    for finalist in finalists:
-        for earlier in known:
-            if finalist.trial in (earlier.trial, *earlier.same):
-                finalist.repeats, finalist.failures = earlier.repeats, earlier.failures
+    of_trial = {number: earlier for earlier in known for number in (earlier.trial, *earlier.same)}
+    taken_over = [
+        replace(finalist, repeats=earlier.repeats, failures=earlier.failures)
+        if (earlier := of_trial.get(finalist.trial))
+        else finalist
+        for finalist in finalists
+    ]
     numbers = {number for finalist in finalists for number in (finalist.trial, *finalist.same)}
     others = [
         replace(earlier, dropped_in=0)
         for earlier in known
         if earlier.repeats and earlier.trial not in numbers and not earlier.is_baseline
     ]
-    return [*finalists, *others]
+    return [*taken_over, *others]
 
 
 def _has_all(old: Confirmation, new: Confirmation) -> bool:

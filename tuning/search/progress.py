@@ -145,7 +145,8 @@ class TimeLeft:
         """
         if trial.number not in self._features:
             values = from_params(trial.params, self._space.hyperparameters)
-            length = int(values["sequence_length"])
+            # A model that takes n-grams only reads all tokens.
+            length = int(values.get("sequence_length", self._lengths.max(initial=1)))
             if length not in self._n_tokens:
                 self._n_tokens[length] = float(np.minimum(self._lengths, length).sum())
             units = sum(

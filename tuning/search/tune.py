@@ -18,10 +18,9 @@ import optuna
 from tuning.config import DEFAULT_TRIALS, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.data.prepare import prepare_corpus, release_memory
 from tuning.errors import ArgumentError, StudyError
 from tuning.outcomes import SearchEnd
-from tuning.results import ResultsDir, StudyDir, translated
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
@@ -36,6 +35,7 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
+from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
@@ -123,25 +123,17 @@ def tune(
     started = time.monotonic()
     folder = results.study(config.study)
     space_path = find_space(config.space)
-    with translated(folder.path):
-        folder.path.mkdir(parents=True, exist_ok=True)
     with study_lock(folder), contextlib.ExitStack() as stack:
-        own = identify(folder)
-        if own != FIRST_COORDINATOR:
-            _require_same_source(space_path, folder)
+        own = _coordinator(folder, space_path)
         start_early(workers.pool, log_path=folder.log_path)
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
         space = _declared(pool, space_path, config, n_classes=len(corpus.card.class_names))
+        prepare_ngrams(corpus, space, progress=hooks.progress)
         with storage_errors(storage_url):
-            fingerprint = corpus.fingerprint
             study = open_study(
-                results, config, space, data_fingerprint=fingerprint, storage_url=storage_url
+                results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
             )
-            coordinators = Coordinators(
-                study, own, n_workers=len(pool.workers), dead_seconds=dead_seconds
-            )
-            hooks.on_start(corpus, space)
             session = Session(
                 study=study,
                 config=config,
@@ -156,7 +148,19 @@ def tune(
                 keep_going=keep_going,
                 drawing=hooks.drawing,
             )
-            return _search(session, coordinators, budget, started=started, hooks=hooks)
+            return _search(session, budget, dead_seconds=dead_seconds, started=started, hooks=hooks)
+
+
+def _coordinator(folder: StudyDir, space_path: Path) -> str:
+    """Return the name of this call's coordinator.
+
+    Raises:
+        StudyError: the call joins a study, and has another file of the search space.
+    """
+    own = identify(folder)
+    if own != FIRST_COORDINATOR:
+        _require_same_source(space_path, folder)
+    return own
 
 
 def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None) -> Corpus:
@@ -187,20 +191,22 @@ def _declared(pool: AnyPool, path: Path, config: StudyConfig, *, n_classes: int)
 
 def _search(
     session: Session,
-    coordinators: Coordinators,
     budget: Budget,
     *,
+    dead_seconds: float,
     started: float,
     hooks: TuneHooks,
 ) -> Outcome:
-    study, joins = session.study, session.coordinator != FIRST_COORDINATOR
+    study, own, n_workers = session.study, session.coordinator, len(session.pool.workers)
+    coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=dead_seconds)
+    hooks.on_start(session.corpus, session.space)
     _annotate(session, with_figures=False)
     try:
         search = Search(session, coordinators, on_change=hooks.on_change)
         left = budget.timeout_seconds
         if left is not None:
             left -= time.monotonic() - started
-        n_trials = _n_trials(study, budget.n_trials, joins=joins)
+        n_trials = _n_trials(study, budget.n_trials, joins=own != FIRST_COORDINATOR)
         ended = search.run(n_trials=n_trials, timeout_seconds=left)
         summary = summarize(study, metric=session.config.metric)
         outcome = Outcome(summary, session.space, ended, search.n_trials)

@@ -22,7 +22,7 @@ from tuning.errors import ArgumentError, ServeError
 from tuning.serving.connections import Connection
 from tuning.serving.guard import LOCAL, guarded, is_address
 from tuning.serving.microbatch import Busy, MicroBatcher
-from tuning.serving.occlusion import effects, hide_words
+from tuning.serving.occlusion import Hidden, effects, hide_words
 from tuning.serving.pages import docs_page, policy, try_page
 from tuning.serving.schemas import (
     PROBLEMS,
@@ -136,22 +136,13 @@ def _add_explain(
         is hidden once, up to 200 of them.
         """
         body = await _parsed(request, adapter, shape='{"text": "…"}')
-        hidden = hide_words(
-            body.text,
-            sequence_length=model_input.sequence_length,
-            truncating=model_input.truncating,
-        )
+        hidden = hide_words(body.text, model_input)
         outputs = await _probabilities(batcher, list(hidden.texts))
         (prediction,) = _predictions(outputs[:1], names)
-        words = [
-            # Adding 0.0 makes 0.0 out of -0.0.
-            {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
-            for word in effects(hidden, outputs)
-        ]
         return JSONResponse(
             {
                 "prediction": prediction,
-                "words": words,
+                "words": _words(hidden, outputs),
                 "n_words_left_out": hidden.n_left_out,
                 "export": export,
             }
@@ -212,6 +203,14 @@ def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
             "probabilities": dict(zip(names, row, strict=True)),
         }
         for winner, row in zip(winners, outputs.round(6).tolist(), strict=True)
+    ]
+
+
+def _words(hidden: Hidden, outputs: Array) -> list[dict[str, Any]]:
+    return [
+        # Adding 0.0 makes 0.0 out of -0.0.
+        {"word": word.word, "count": word.count, "effect": round(word.effect, 6) + 0.0}
+        for word in effects(hidden, outputs)
     ]
 
 

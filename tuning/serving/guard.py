@@ -47,17 +47,7 @@ def guarded(
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = [
-                    *message.get("headers", []),
-                    *HEADERS,
-                    (b"content-security-policy", policy.encode()),
-                ]
-                message = {**message, "headers": headers}
-            await send(message)
-
+        send_with_headers = _with_headers(send, policy)
         headers = dict(scope["headers"])
         host = _name(headers.get(b"host", b"").decode("latin-1"))
         if host not in hosts and not (any_address and is_address(host)):
@@ -81,6 +71,22 @@ def guarded(
         await app(scope, _replay(body, receive), send_with_headers)
 
     return guard
+
+
+def _with_headers(send: Send, policy: str) -> Send:
+    """Return a function that sends an answer with `HEADERS` and its Content-Security-Policy."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [
+                *message.get("headers", []),
+                *HEADERS,
+                (b"content-security-policy", policy.encode()),
+            ]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_with_headers
 
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:

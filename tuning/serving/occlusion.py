@@ -8,9 +8,11 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.evaluation.metrics import Array
+from tuning.inference.manifest import ModelInput
 
 # Maximum number of different words that are hidden for one explanation; an explanation contains the
 # number of words that were left out.
@@ -47,7 +49,7 @@ class Hidden:
     n_left_out: int
 
 
-def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
+def hide_words(text: str, inputs: ModelInput) -> Hidden:
     """Return a copy of a text for each different word that the model sees, with the word hidden
     wherever it occurs.
     """
@@ -55,7 +57,7 @@ def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
     tokens = tokenize(pieces)
     # A piece that consists of punctuation has no token.
     positions = np.flatnonzero(tokens.lengths)
-    visible = slice(-sequence_length, None) if truncating == "pre" else slice(sequence_length)
+    visible = _visible(len(positions), inputs)
     ids = tokens.ids[visible]
     kept = [pieces[position] for position in positions[visible]]
     names = tokens.words.to_pylist()
@@ -67,6 +69,15 @@ def hide_words(text: str, *, sequence_length: int, truncating: str) -> Hidden:
         texts=(" ".join(kept), *(" ".join(_without(kept, ids == word)) for word in words)),
         n_left_out=len(different) - len(words),
     )
+
+
+def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
+    """Return the positions of the tokens that the model sees; n-grams are of the whole text."""
+    length, positions = inputs.sequence_length, np.arange(n_tokens)
+    if inputs.ngrams or n_tokens <= length:
+        return positions
+    n_last = {"pre": length, "post": 0, "middle": length // 2}[inputs.truncating]
+    return np.concatenate([positions[: length - n_last], positions[n_tokens - n_last :]])
 
 
 def _without(pieces: list[str], is_hidden: Array) -> list[str]:

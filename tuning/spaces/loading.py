@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import keras_tuner
 
 REQUIRED = ("vocab_size", "sequence_length")
+NGRAMS = "ngrams"
+# The smallest value of each hyperparameter that cuts the data.
+SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
 _T = TypeVar("_T")
 
@@ -46,6 +49,11 @@ class SearchSpace:
         """12 hex digits over the declared hyperparameters."""
         text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def takes_ngrams(self) -> bool:
+        """Whether a model of this space may take n-grams."""
+        return any(item.name == NGRAMS for item in self.hyperparameters)
 
     @property
     def searched(self) -> list[Hyperparameter]:
@@ -202,11 +210,14 @@ def _activate(hp: Any, scope: Any) -> None:
 def check(space: SearchSpace) -> None:
     """Refuse a space without the hyperparameters that cut the data before a model is built.
 
+    In a space that declares `ngrams`, some models take no token ids, so `vocab_size` and
+    `sequence_length` may be missing or conditional there.
+
     Raises:
         SpaceError: `vocab_size` or `sequence_length` is missing, conditional or too small.
     """
     by_name = {item.name: item for item in space.hyperparameters}
-    for name, smallest in zip(REQUIRED, (3, 1), strict=True):
+    for name in () if space.takes_ngrams else REQUIRED:
         item = by_name.get(name)
         if item is None or item.conditions:
             raise SpaceError(
@@ -214,9 +225,15 @@ def check(space: SearchSpace) -> None:
                 f" {'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed"
                 " where it is not searched."
             )
+    for item in space.hyperparameters:
+        smallest = SMALLEST.get(item.name)
+        if smallest is None:
+            continue
         low = min(item.choices, default=item.default if item.low is None else item.low)
         if not isinstance(low, int | float) or low < smallest:
-            raise SpaceError(f"{name} must be {smallest} or more; {space.name} allows {low!r}.")
+            raise SpaceError(
+                f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
+            )
 
 
 def build(

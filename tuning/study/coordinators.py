@@ -23,15 +23,15 @@ import secrets
 import socket
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning import documents
 from tuning.errors import ArgumentError, StudyError
-from tuning.results import StudyDir, read_json, write_json
+from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
 
@@ -43,18 +43,52 @@ N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was req
 _PREFIX = "coordinator "  # of the study's attributes that contain heartbeats
 
 
-@dataclass
-class _Received:
-    """The newest heartbeat of another coordinator."""
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """What a coordinator writes into the study's attributes.
 
-    heartbeat: dict[str, Any]
-    seconds: float  # when this process first read it, by its own monotonic clock
+    Attributes:
+        since: local time at which the coordinator began.
+        dead_seconds: seconds after which the coordinator counts as dead unless it writes another
+            heartbeat.
+        left: whether the coordinator has ended.
+        at: local time of the heartbeat.
+        beat: random id of the heartbeat.
+    """
+
+    host: str
+    pid: int
+    since: str
+    n_workers: int
+    dead_seconds: float
+    left: bool = False
+    at: str = ""
+    beat: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The content of `coordinator.json`: the name of a folder among the coordinators."""
+
+    coordinator: str
+
+
+@dataclass(frozen=True)
+class _Received:
+    """The newest heartbeat of another coordinator.
+
+    Attributes:
+        seconds: when this process first read the heartbeat, by its own monotonic clock.
+    """
+
+    heartbeat: Heartbeat
+    seconds: float
 
     @property
     def is_dead(self) -> bool:
         """Whether its coordinator has left, or has not written another one for too long."""
         age = time.monotonic() - self.seconds
-        return bool(self.heartbeat["left"]) or age > float(self.heartbeat["dead_seconds"])
+        return self.heartbeat.left or age > self.heartbeat.dead_seconds
 
 
 class Coordinators:
@@ -81,16 +115,17 @@ class Coordinators:
         if not dead_seconds > 0:
             raise ArgumentError(f"--dead-seconds must be more than 0; received {dead_seconds:g}.")
         self.own = own
-        self._study, self._dead_seconds = study, dead_seconds
-        self._about: dict[str, Any] = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "since": _now(),
-            "n_workers": n_workers,
-        }
+        self._study = study
+        # The heartbeat that this process wrote last; without an id before the first one.
+        self._heartbeat = Heartbeat(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            since=_now(),
+            n_workers=n_workers,
+            dead_seconds=dead_seconds,
+        )
         self._received: dict[str, _Received] = {}
         self._due = 0.0
-        self._own_id = ""  # the random id of the heartbeat that this process wrote last
 
     @property
     def seed_stream(self) -> int:
@@ -102,8 +137,8 @@ class Coordinators:
     @property
     def n_workers(self) -> int:
         """The number of workers of all coordinators that are alive."""
-        return int(self._about["n_workers"]) + sum(
-            int(received.heartbeat["n_workers"])
+        return self._heartbeat.n_workers + sum(
+            received.heartbeat.n_workers
             for received in self._received.values()
             if not received.is_dead
         )
@@ -130,7 +165,7 @@ class Coordinators:
             return False
         self.read_heartbeats()
         self._write_heartbeat(left=False)
-        self._due = time.monotonic() + self._dead_seconds / HEARTBEATS
+        self._due = time.monotonic() + self._heartbeat.dead_seconds / HEARTBEATS
         return True
 
     def read_heartbeats(self) -> None:
@@ -142,7 +177,7 @@ class Coordinators:
         """
         heartbeats = heartbeats_of(self._study)
         now = time.monotonic()
-        if self._own_id and heartbeats.get(self.own, {}).get("beat") != self._own_id:
+        if self._heartbeat.beat and heartbeats.get(self.own) != self._heartbeat:
             raise StudyError(
                 "A results folder must be the only one of its name in a study; another process"
                 f" works on {self._study.study_name!r} from a copy of this folder. Remove"
@@ -172,28 +207,31 @@ class Coordinators:
         return received is not None and received.is_dead
 
     def _write_heartbeat(self, *, left: bool) -> None:
-        self._own_id = secrets.token_hex(4)
-        heartbeat = {
-            **self._about,
-            "dead_seconds": self._dead_seconds,
-            "left": left,
-            "at": _now(),
-            "beat": self._own_id,
-        }
-        self._study.set_user_attr(_PREFIX + self.own, heartbeat)
+        self._heartbeat = replace(self._heartbeat, left=left, at=_now(), beat=secrets.token_hex(4))
+        self._study.set_user_attr(_PREFIX + self.own, documents.unstructure(self._heartbeat))
 
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def heartbeats_of(study: optuna.Study) -> dict[str, dict[str, Any]]:
-    """Return the last heartbeat of each coordinator that a study has had, by its name."""
-    return {
-        name.removeprefix(_PREFIX): heartbeat
-        for name, heartbeat in study.user_attrs.items()
-        if name.startswith(_PREFIX)
-    }
+def heartbeats_of(study: optuna.Study) -> dict[str, Heartbeat]:
+    """Return the last heartbeat of each coordinator that a study has had, by its name.
+
+    Raises:
+        StudyError: a value in a heartbeat is missing or wrong.
+    """
+    try:
+        return {
+            name.removeprefix(_PREFIX): documents.structure(values, Heartbeat)
+            for name, values in study.user_attrs.items()
+            if name.startswith(_PREFIX)
+        }
+    except ValueError as error:
+        raise StudyError(
+            f"The heartbeats of study {study.study_name!r} in the storage must be as this program"
+            f" wrote them; {error}. Use the same version on all machines."
+        ) from error
 
 
 def set_n_trials(study: optuna.Study, n_trials: int) -> None:
@@ -224,9 +262,16 @@ def is_at_work(trial: FrozenTrial) -> bool:
 def identify(folder: StudyDir, *, joins: bool = False) -> str:
     """Return the name of a study's folder among the coordinators: `FIRST_COORDINATOR`, or the name
     in `coordinator.json`. A folder that joins the study gets a random name, which is written there.
+
+    Raises:
+        StudyError: `coordinator.json` does not contain a name.
+        StorageError: `coordinator.json` is not JSON.
     """
     if not folder.coordinator_path.exists():
         if not joins:
             return FIRST_COORDINATOR
-        write_json(folder.coordinator_path, {"coordinator": secrets.token_hex(4)})
-    return str(read_json(folder.coordinator_path)["coordinator"])
+        documents.write(folder.coordinator_path, Identity(secrets.token_hex(4)))
+    remedy = "Remove study.json and coordinator.json, and join the study again with --join."
+    return documents.read(
+        folder.coordinator_path, Identity, error=StudyError, remedy=remedy
+    ).coordinator

@@ -9,18 +9,33 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tuning import documents
 from tuning.errors import StorageError, StudyError
-from tuning.results import StudyDir, read_json, translated, write_json
+from tuning.results import StudyDir, translated
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """The process that holds the lock of a study.
+
+    Attributes:
+        since: local time at which the process took the lock.
+    """
+
+    pid: int
+    host: str
+    since: str
 
 
 @contextlib.contextmanager
 def study_lock(folder: StudyDir) -> Iterator[None]:
-    """Hold the lock of a study's folder.
+    """Hold the lock of a study's folder, which is created if it does not exist.
 
     Raises:
         StudyError: another process holds it.
@@ -35,13 +50,13 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
             " its storage."
         )
 
+    with translated(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
     with _file_lock(folder.lock_path, refusal):
         try:
             now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-            write_json(
-                folder.lock_holder_path,
-                {"pid": os.getpid(), "host": socket.gethostname(), "since": now},
-            )
+            holder = LockHolder(pid=os.getpid(), host=socket.gethostname(), since=now)
+            documents.write(folder.lock_holder_path, holder)
             yield
         except BaseException:
             # Still under the lock, so that the files of another call are never removed.
@@ -84,10 +99,12 @@ def _file_lock(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
 def _holder(folder: StudyDir) -> str:
     """Describe the process that holds the lock of a study."""
     try:
-        holder = read_json(folder.lock_holder_path)
-    except StorageError:  # it has the lock, and has not written its name yet
+        holder = documents.read(
+            folder.lock_holder_path, LockHolder, error=StorageError, remedy="Remove the file."
+        )
+    except StorageError:  # The process has the lock, and has not written its name yet.
         return "another process"
-    return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    return f"process {holder.pid} on {holder.host} since {holder.since}"
 
 
 def _remove_if_new(folder: StudyDir) -> None:

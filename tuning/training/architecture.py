@@ -1,5 +1,5 @@
-"""The structure of a Keras model: its variables, whether it ignores padding, and its layers as a
-functional model.
+"""The structure of a Keras model: its inputs, its variables, whether it ignores padding, and its
+layers as a functional model.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ import numpy as np
 from keras.src.models.functional import Functional
 from keras.src.ops.numpy import NotEqual
 
+from tuning.errors import SpaceBug
+
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
 GRAPHS = (keras.Sequential, Functional)
+
+# Names of a model's inputs. An input with another name than `NGRAMS` takes token ids.
+IDS, NGRAMS = "ids", "ngrams"
 
 # Layers whose output for masked texts does not depend on the number of padding columns after the
 # text.
@@ -36,6 +41,27 @@ _PADDING_INVARIANT = (
 _ACTIVATIONS = frozenset(
     value for value in vars(keras.activations).values() if inspect.isfunction(value)
 )
+
+
+def input_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of a model's inputs, in their order.
+
+    A `Sequential` or functional model with an input named "ngrams" takes the n-grams of a text, and
+    may take its token ids as a second input. Every other model takes token ids.
+
+    Raises:
+        SpaceBug: the model takes n-grams and has more than one other input.
+    """
+    names = tuple(tensor.name for tensor in model.inputs) if type(model) in GRAPHS else ()
+    if NGRAMS not in names:
+        return (IDS,)
+    if len(names) > 2:
+        raise SpaceBug(
+            "A model must take token ids, n-grams (an input named 'ngrams') or both; this one has"
+            f" the inputs {', '.join(names)}.",
+            traceback="",
+        )
+    return names
 
 
 def ensure_built(model: keras.Model, *, sequence_length: int) -> None:

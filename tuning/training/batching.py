@@ -1,5 +1,5 @@
-"""One trial's view of a corpus: token ids, limited to `vocab_size` and `sequence_length`, in
-batches.
+"""One trial's view of a corpus: token ids, limited to `vocab_size` and `sequence_length`, and the
+n-grams of the texts, in batches.
 
 The texts of a training batch are drawn at random. If the model masks the padding, each batch is
 padded to its own longest text and sorted with the longest text first, and the LSTM kernel skips the
@@ -10,29 +10,34 @@ of three epochs, Amazon reviews). If the model does not mask the padding, every 
 `sequence_length` columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.corpus import TokenizedTexts
+from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.data.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
 
 EVALUATION_BATCH_SIZE = 512
 
+TRUNCATING = ("pre", "post", "middle")
+
 Rows = npt.NDArray[np.int64]
+Batch = npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
-class View:
-    """Texts with one trial's vocabulary and length.
+class WordView:
+    """The token ids of texts, with one trial's vocabulary and length.
 
     Args:
         texts: the texts with the token ids of the whole vocabulary.
         vocab_size: number of token ids, with padding (0) and unknown words (1).
         sequence_length: maximum number of tokens of a text that are kept.
-        truncating: which end of a long text is dropped, as in `keras.utils.pad_sequences`: "pre"
-            drops the beginning (Keras' default), "post" the end (as `TextVectorization` does).
+        truncating: which part of a long text is dropped. "pre" is the beginning and "post" the end,
+            as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
         trims: whether a batch is padded to its longest text instead of `sequence_length`.
 
     Raises:
@@ -53,24 +58,29 @@ class View:
             )
         if self.sequence_length < 1:
             raise ValueError(f"sequence_length must be 1 or more; received {self.sequence_length}.")
-        if self.truncating not in ("pre", "post"):
-            raise ValueError(f"truncating must be 'pre' or 'post'; received {self.truncating!r}.")
+        if self.truncating not in TRUNCATING:
+            raise ValueError(
+                f"truncating must be one of {', '.join(map(repr, TRUNCATING))}; received"
+                f" {self.truncating!r}."
+            )
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Number of tokens of each text that are kept, int64 array of shape (n_texts,)."""
         return np.minimum(self.texts.lengths, self.sequence_length)
 
+    @property
+    def fixed_width(self) -> int | None:
+        """The number of columns of every batch; None if it differs."""
+        return None if self.trims else self.sequence_length
+
     def width(self, rows: Rows) -> int:
         """Return the number of columns of a batch of these rows."""
-        if not self.trims:
-            return self.sequence_length
-        return max(int(self.lengths_of(rows).max(initial=1)), 1)
+        return self.fixed_width or max(int(self.lengths_of(rows).max(initial=1)), 1)
 
     def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
-        lengths: npt.NDArray[np.int64] = self.texts.offsets[rows + 1] - self.texts.offsets[rows]
-        return np.minimum(lengths, self.sequence_length)
+        return np.minimum(_lengths_of(self.texts, rows), self.sequence_length)
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Return the token ids of these rows, int32 array of shape (n_rows, width).
@@ -78,41 +88,153 @@ class View:
         Ids of `vocab_size` or more become 1 (unknown). Texts are padded after their end with 0.
         """
         lengths = self.lengths_of(rows)
-        starts = (
-            self.texts.offsets[rows + 1] - lengths
-            if self.truncating == "pre"
-            else self.texts.offsets[rows]
-        )
+        n_dropped = _lengths_of(self.texts, rows) - lengths
         columns = np.arange(self.width(rows))
         inside = columns < lengths[:, None]
         if not len(self.texts.ids):
             return np.zeros(inside.shape, dtype=np.int32)
-        ids = self.texts.ids[np.where(inside, starts[:, None] + columns, 0)]
+        places = self.texts.offsets[rows][:, None] + columns
+        if self.truncating != "post":
+            n_first = self.sequence_length - self.sequence_length // 2
+            first = 0 if self.truncating == "pre" else n_first
+            places += np.where(columns >= first, n_dropped[:, None], 0)
+        ids = self.texts.ids[np.where(inside, places, 0)]
         return np.where(
             inside, np.where(ids < self.vocab_size, ids, UNKNOWN_ID), PADDING_ID
         ).astype(np.int32)
 
-    def array(self) -> npt.NDArray[np.int32]:
-        """Return the token ids of all texts, int32 array of shape (n_texts, width)."""
-        return self.batch(np.arange(len(self.texts)))
+
+@dataclass(frozen=True)
+class NgramView:
+    """The distinct n-grams of texts, with one trial's vocabulary.
+
+    Args:
+        texts: the n-grams with the ids of the whole vocabulary.
+        order: maximum number of words of an n-gram, 1 to 3.
+        vocab_size: number of n-gram ids, with padding (0) and unknown (1).
+
+    Raises:
+        ValueError: `vocab_size < 3`, or another `order`.
+    """
+
+    texts: NgramTexts
+    order: int
+    vocab_size: int
+    fixed_width: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.vocab_size <= FIRST_WORD_ID:
+            raise ValueError(
+                "ngram_vocab_size must be 3 or more: padding, unknown and an n-gram; received"
+                f" {self.vocab_size}."
+            )
+        if self.order not in (1, 2, 3):
+            raise ValueError(f"ngrams must be 1, 2 or 3 words; received {self.order}.")
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Upper bound of the number of n-grams of each text, int64 array of shape (n_texts,)."""
+        return self.texts.lengths
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return `lengths` of these rows, int64 array (n_rows,)."""
+        return _lengths_of(self.texts, rows)
+
+    @cached_property
+    def _ids(self) -> npt.NDArray[np.int32]:
+        """The id in this vocabulary of each id of the whole vocabulary; 0 if it has none."""
+        is_kept = (self.texts.orders > 0) & (self.texts.orders <= self.order)
+        ids = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
+        return np.where(ids < self.vocab_size, ids, 0).astype(np.int32)
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
+        """Return the n-grams of these rows, int32 array of shape (n_rows, width): ascending ids,
+        then 0. The width is that of the row with the most n-grams, and at least 1.
+        """
+        lengths = self.lengths_of(rows)
+        starts = np.cumsum(lengths) - lengths
+        places = np.arange(lengths.sum()) + np.repeat(self.texts.offsets[rows] - starts, lengths)
+        ids = self._ids[self.texts.ids[places]]
+        is_kept = ids != 0
+        row_of = np.repeat(np.arange(len(rows)), lengths)[is_kept]
+        n_kept = np.bincount(row_of, minlength=len(rows))
+        batch = np.zeros((len(rows), max(int(n_kept.max(initial=0)), 1)), dtype=np.int32)
+        column = np.arange(len(row_of)) - np.repeat(np.cumsum(n_kept) - n_kept, n_kept)
+        batch[row_of, column] = ids[is_kept]
+        return batch
+
+
+@dataclass(frozen=True)
+class View:
+    """Texts as a model takes them: by the name of each of its inputs, the view that it gets.
+
+    A model with one input gets arrays, a model with several inputs gets dictionaries of arrays.
+    """
+
+    inputs: Mapping[str, WordView | NgramView]
+
+    def __len__(self) -> int:
+        return len(self._first.texts)
+
+    @property
+    def _first(self) -> WordView | NgramView:
+        return next(iter(self.inputs.values()))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of ids of each text in the first input, int64 array of shape (n_texts,)."""
+        return self._first.lengths
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return `lengths` of these rows, int64 array (n_rows,)."""
+        return self._first.lengths_of(rows)
+
+    @property
+    def widths(self) -> dict[str, int | None]:
+        """The number of columns of each input; None if it differs between batches."""
+        return {name: view.fixed_width for name, view in self.inputs.items()}
+
+    @property
+    def trims(self) -> bool:
+        """Whether the width of a batch depends on its texts."""
+        return None in self.widths.values()
+
+    @property
+    def sorts(self) -> bool:
+        """Whether training batches are sorted with the longest text first, for the LSTM kernel."""
+        return self._first.fixed_width is None and isinstance(self._first, WordView)
+
+    def batch(self, rows: Rows) -> Batch:
+        """Return the model's input for these rows: int32 arrays of shape (n_rows, width)."""
+        arrays = {name: view.batch(rows) for name, view in self.inputs.items()}
+        return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+    def array(self) -> Batch:
+        """Return the model's input for all texts."""
+        return self.batch(np.arange(len(self)))
+
+
+def _lengths_of(texts: TokenizedTexts, rows: Rows) -> npt.NDArray[np.int64]:
+    lengths: npt.NDArray[np.int64] = texts.offsets[rows + 1] - texts.offsets[rows]
+    return lengths
 
 
 def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> list[Rows]:
     """Return the rows of each batch of one epoch.
 
-    Every row occurs once, in an order that is drawn from `seed` and `epoch`. If the view trims, the
-    rows of a batch are sorted with the longest text first.
+    Every row occurs once, in an order that is drawn from `seed` and `epoch`. If the view sorts, the
+    rows of a batch are in order of length, with the longest text first.
 
     Raises:
         ValueError: `batch_size < 1`.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
-    rows = np.random.default_rng([seed, epoch]).permutation(len(view.texts))
+    rows = np.random.default_rng([seed, epoch]).permutation(len(view))
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     return (
         [batch[np.argsort(-view.lengths_of(batch), kind="stable")] for batch in batches]
-        if view.trims
+        if view.sorts
         else batches
     )
 
@@ -121,16 +243,22 @@ def evaluation_batches(view: View) -> list[Rows]:
     """Return the rows of batches of `EVALUATION_BATCH_SIZE` texts. Every row occurs once, in order
     of length if the view trims, and in the order of the texts otherwise.
     """
-    rows = np.argsort(view.lengths, kind="stable") if view.trims else np.arange(len(view.texts))
-    return [
-        rows[start : start + EVALUATION_BATCH_SIZE]
-        for start in range(0, len(rows), EVALUATION_BATCH_SIZE)
-    ]
+    if not view.trims:
+        return in_order(view)
+    rows = np.argsort(view.lengths, kind="stable")
+    return [rows[batch] for batch in in_order(view)]
+
+
+def in_order(view: View) -> list[Rows]:
+    """Return the rows of batches of `EVALUATION_BATCH_SIZE` texts, in the order of the texts."""
+    starts = range(0, len(view), EVALUATION_BATCH_SIZE)
+    return [np.arange(start, min(start + EVALUATION_BATCH_SIZE, len(view))) for start in starts]
 
 
 def padding_share(view: View, batches: list[Rows]) -> float:
-    """Return the share of padding among all ids of these batches, with the padding that a kernel
-    skips.
+    """Return the share of padding among the token ids of these batches, with the padding that a
+    kernel skips; 0 for a model without token ids.
     """
-    n_ids = sum(view.width(rows) * len(rows) for rows in batches)
-    return 1 - float(view.lengths.sum()) / n_ids if n_ids else 0.0
+    words = next((part for part in view.inputs.values() if isinstance(part, WordView)), None)
+    n_ids = sum(words.width(rows) * len(rows) for rows in batches) if words else 0
+    return 1 - float(words.lengths.sum()) / n_ids if words and n_ids else 0.0

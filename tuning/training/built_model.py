@@ -9,15 +9,16 @@ from pathlib import Path
 
 import keras
 import keras_tuner
+import numpy as np
 
 from tuning.data.corpus import LabeledTexts
 from tuning.documents import structure
+from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
-from tuning.spaces.loading import build, run_user_code
-from tuning.training import checkpoints
+from tuning.spaces.loading import build, check_declared, run_user_code
+from tuning.training import checkpoints, prediction
 from tuning.training.architecture import ensure_built
-from tuning.training.batching import View
-from tuning.training.prediction import latency_ms, make_view
+from tuning.training.batching import View, in_order
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.targets import LabelEncoder, label_encoder
 
@@ -48,9 +49,36 @@ class BuiltModel:
         """The batch size of the configuration, or of the study if it is not searched."""
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
+    def adapt(self, train: LabeledTexts) -> None:
+        """Call the hypermodel's `adapt(hp, model, x, y)`, if it has one, with the training split.
+
+        `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the class
+        numbers, int64 (n,).
+
+        Raises:
+            SpaceBug: `adapt` raises, or returns another model.
+        """
+        adapt = getattr(self.hypermodel, "adapt", None)
+        if adapt is None:
+            return
+        view = prediction.make_view(self.model, self.job.values, train.texts)
+        batches = in_order(view)
+        x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
+        returned = run_user_code(
+            lambda: adapt(self.hp, self.model, x, np.asarray(train.labels)),
+            doing="adapting the model to the training texts",
+        )
+        if returned is not None and returned is not self.model:
+            raise SpaceBug(
+                "adapt(hp, model, x, y) must change the model that it gets, and return None; it"
+                f" returned {returned!r}.",
+                traceback="",
+            )
+        check_declared(self.hp, self.job.known)
+
     def encode(self, split: LabeledTexts) -> EncodedSplit:
         """Return a split as the model takes it."""
-        view = make_view(self.model, self.job.values, split.texts)
+        view = prediction.make_view(self.model, self.job.values, split.texts)
         return EncodedSplit(view, self.encode_labels(split.labels))
 
 
@@ -63,7 +91,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         ValueError: the checkpoint is of another model.
     """
     hp, model = build(hypermodel, job.values, known=job.known)
-    length = int(job.values["sequence_length"])
+    length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
     )
@@ -74,7 +102,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     result.n_parameters = int(model.count_params())
     if job.measure_latency and result.latency_ms is None:
         result.latency_ms = run_user_code(
-            lambda: latency_ms(model, sequence_length=length), doing="measuring its latency"
+            lambda: prediction.latency_ms(model, job.values), doing="measuring its latency"
         )
     return BuiltModel(
         hypermodel=hypermodel,

@@ -18,7 +18,7 @@ from tuning.training.architecture import ensure_built
 from tuning.training.batching import Rows, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
-from tuning.training.prediction import dataset
+from tuning.training.prediction import dataset, example_input
 from tuning.training.targets import label_encoder
 
 # Keras' own work between two calls into TensorFlow took 1 to 2 ms of the 6 to 10 ms of a batch.
@@ -120,10 +120,10 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
     """
-    length = int(hp.get("sequence_length")) if "sequence_length" in hp else 8
-    n_classes = int(hp.get("n_classes"))
+    values = {"sequence_length": 8, **hp.values}
+    length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
     ensure_built(model, sequence_length=length)
-    x = np.ones((N_TRIAL_ROWS, length), dtype=np.int32)
+    x = example_input(model, values, n_rows=N_TRIAL_ROWS)
     labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
     y = label_encoder(model, n_classes=n_classes, sequence_length=length)(labels)
     hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])

@@ -14,26 +14,85 @@ import numpy as np
 import tensorflow as tf
 
 from tuning.data.corpus import TokenizedTexts
+from tuning.data.tokenizer import UNKNOWN_ID
+from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.loading import run_user_code
-from tuning.training.architecture import ignores_padding
-from tuning.training.batching import Rows, View, evaluation_batches
+from tuning.training.architecture import NGRAMS, ignores_padding, input_names
+from tuning.training.batching import Batch, NgramView, Rows, View, WordView, evaluation_batches
 
 # Numbers of calls that measure the latency of a single review. They take 0.3 s at 10 ms a call.
 N_CALLS, N_WARM_UP_CALLS = 30, 3
+# Number of tokens of that review, for a model that takes n-grams only.
+N_TOKENS = 100
 
 
 def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> View:
-    """Return texts as a model with this configuration takes them. Batches are padded to their
-    longest text if the model ignores padding.
+    """Return texts as a model with this configuration takes them. Batches of token ids are padded
+    to their longest text if the model ignores padding.
+
+    Raises:
+        SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
+            declares n-grams that no input takes.
     """
+    names = input_names(model)
+    if "ngrams" in values and NGRAMS not in names:
+        raise SpaceBug(
+            "A space must declare 'ngrams' only for models that take n-grams; this configuration"
+            " declares 'ngrams', but its model has no input named 'ngrams'.",
+            traceback="",
+        )
     return View(
+        {
+            name: _ngram_view(values, texts) if name == NGRAMS else _word_view(model, values, texts)
+            for name in names
+        }
+    )
+
+
+def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> WordView:
+    _require(values, "vocab_size", "sequence_length", for_what="that takes token ids")
+    return WordView(
         texts,
         vocab_size=int(values["vocab_size"]),
         sequence_length=int(values["sequence_length"]),
         truncating=str(values.get("truncating", "pre")),
         trims=ignores_padding(model),
     )
+
+
+def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
+    _require(values, "ngrams", "ngram_vocab_size", for_what="with an input named 'ngrams'")
+    assert texts.ngrams is not None  # They are built for every space that declares "ngrams".
+    return NgramView(
+        texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
+    )
+
+
+def _require(values: Mapping[str, Any], *names: str, for_what: str) -> None:
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise SpaceBug(
+            f"A space must declare {' and '.join(names)} for a model {for_what}; this configuration"
+            f" has no {' and no '.join(missing)}.",
+            traceback="",
+        )
+
+
+def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int) -> Batch:
+    """Return the input of a model for texts of `sequence_length` unknown words, or of `N_TOKENS`
+    words for a model that takes n-grams only: int32 arrays of shape (n_rows, width).
+    """
+    n_tokens = int(values.get("sequence_length", N_TOKENS))
+    arrays = {
+        name: np.full(
+            (n_rows, n_tokens * int(values.get("ngrams", 1)) if name == NGRAMS else n_tokens),
+            UNKNOWN_ID,
+            dtype=np.int32,
+        )
+        for name in input_names(model)
+    }
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
 
 def dataset(
@@ -43,9 +102,10 @@ def dataset(
     *,
     n_batches: int,
 ) -> tf.data.Dataset:
-    """Return batches as a `tf.data.Dataset` of (ids, labels), or of ids if `labels` is None.
+    """Return batches as a `tf.data.Dataset` of (inputs, labels), or of inputs if `labels` is None.
 
-    The ids of a view that trims have a variable width, and Keras therefore traces a step only once.
+    The inputs of a view that trims have a variable width, and Keras therefore traces a step only
+    once.
 
     Args:
         batches: returns the rows of each batch; is called at the start of every epoch.
@@ -58,9 +118,12 @@ def dataset(
         for rows in batches():
             yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
 
-    ids = tf.TensorSpec((None, None if view.trims else view.sequence_length), tf.int32)
+    specs = {name: tf.TensorSpec((None, width), tf.int32) for name, width in view.widths.items()}
+    inputs = specs if len(specs) > 1 else next(iter(specs.values()))
     signature = (
-        ids if labels is None else (ids, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
+        inputs
+        if labels is None
+        else (inputs, tf.TensorSpec((None, *labels.shape[1:]), labels.dtype))
     )
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
@@ -91,21 +154,22 @@ def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
     return ordered
 
 
-def latency_ms(model: keras.Model, *, sequence_length: int) -> float:
-    """Return the latency of a single text of `sequence_length` tokens in milliseconds.
+def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:
+    """Return the latency of a single text of `sequence_length` tokens in milliseconds, or of
+    `N_TOKENS` tokens for a model that takes n-grams only.
 
     The latency is the median of `N_CALLS` calls of the traced model on the threads of this process.
 
     The latency includes neither the tokenization nor the work of a server.
     """
+    inputs = tf.nest.map_structure(tf.constant, example_input(model, values, n_rows=1))
     call = tf.function(
-        lambda ids: model(ids, training=False),
-        input_signature=[tf.TensorSpec((1, sequence_length), tf.int32)],
+        lambda inputs: model(inputs, training=False),
+        input_signature=[tf.nest.map_structure(tf.TensorSpec.from_tensor, inputs)],
     )
-    ids = tf.ones((1, sequence_length), tf.int32)
     seconds = []
     for _ in range(N_WARM_UP_CALLS + N_CALLS):
         started = time.perf_counter()
-        np.asarray(call(ids))
+        np.asarray(call(inputs))
         seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds[N_WARM_UP_CALLS:])

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import psutil
 
 from tuning import __version__
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, measured, prepare, serve
 
@@ -31,10 +31,14 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return a split as arrays for Ray's object store: the token ids, offsets and labels, with the
-    name of the split in their names. A memory-mapped array is converted to a plain array.
+    """Return a split as arrays for Ray's object store: the token ids, the n-grams if they were
+    built, and the labels, with the name of the split in their names. A memory-mapped array is
+    converted to a plain array.
     """
-    arrays = {"ids": split.texts.ids, "offsets": split.texts.offsets, "labels": split.labels}
+    texts, ngrams = split.texts, split.texts.ngrams
+    arrays = {"ids": texts.ids, "offsets": texts.offsets, "labels": split.labels}
+    if ngrams is not None:
+        arrays |= {f"ngrams.{key}": getattr(ngrams, key) for key in ("ids", "offsets", "orders")}
     return {f"{name}.{key}": np.asarray(array) for key, array in arrays.items()}
 
 
@@ -42,12 +46,19 @@ def splits_of(arrays: Arrays) -> Splits:
     """Return the splits that `arrays_of` made these arrays from."""
     train, validation = (
         LabeledTexts(
-            TokenizedTexts(arrays[f"{name}.ids"], arrays[f"{name}.offsets"]),
+            TokenizedTexts(
+                arrays[f"{name}.ids"], arrays[f"{name}.offsets"], ngrams=_ngrams_of(arrays, name)
+            ),
             arrays[f"{name}.labels"],
         )
         for name in SPLITS
     )
     return train, validation
+
+
+def _ngrams_of(arrays: Arrays, split: str) -> NgramTexts | None:
+    keys = [f"{split}.ngrams.{key}" for key in ("ids", "offsets", "orders")]
+    return NgramTexts(*(arrays[key] for key in keys)) if keys[0] in arrays else None
 
 
 class Actor:

@@ -10,10 +10,12 @@ from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.data_card import DataSource
 from tuning.data.files import Progress
+from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import StudyError
 from tuning.results import ResultsDir
+from tuning.spaces.loading import SearchSpace
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,17 @@ def prepare_corpus(
         ),
         splits,
     )
+
+
+def prepare_ngrams(corpus: Corpus, space: SearchSpace, *, progress: Progress | None = None) -> None:
+    """Build the n-grams of a corpus, or use the cache, if models of the space may take them.
+
+    Raises:
+        StorageError: the results folder is full or read-only.
+    """
+    if space.takes_ngrams:
+        build_ngrams(corpus, progress=progress)
+        release_memory()
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:

@@ -1,0 +1,163 @@
+"""The n-grams of a corpus are those of `keras.layers.TextVectorization`, and are built once."""
+
+import itertools
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tests.texts import TEXTS, splits_of
+from tuning.data import ngrams as ngrams_module
+from tuning.data.arrow_tokenizer import tokenize
+from tuning.data.corpus import Corpus, NgramTexts, build_corpus
+from tuning.data.ngrams import MIN_COUNT, build_ngrams, encode_ngrams
+from tuning.training.batching import NgramView
+
+TRAIN = ["not good", "not good at all", "not at all", "good good good"]
+OTHER = ["not good not good", "unknown at all", ""]
+
+
+def ngram_corpus(folder: Path, train: list[str], other: list[str]) -> Corpus:
+    corpus = build_corpus(folder / "abc", splits_of(train, other, other[:1]))
+    build_ngrams(corpus)
+    return corpus
+
+
+def ngrams_of(corpus: Corpus, split: str) -> NgramTexts:
+    ngrams = corpus.split(split).texts.ngrams
+    assert ngrams is not None  # for mypy
+    return ngrams
+
+
+def lists(texts: NgramTexts) -> list[list[int]]:
+    return [texts.ids[start:end].tolist() for start, end in itertools.pairwise(texts.offsets)]
+
+
+def keras_layer(
+    train: list[str], *, order: int, vocab_size: int
+) -> tuple[list[str], keras.layers.TextVectorization]:
+    """Return Keras' layer with at most `vocab_size` rows and only n-grams that occur often enough,
+    or all if none does, and its n-grams.
+    """
+    counting = keras.layers.TextVectorization(ngrams=order, output_mode="count")
+    counting.adapt(train)
+    counts = np.asarray(counting(train)).sum(axis=0)[1:]
+    n_kept = int((counts >= MIN_COUNT).sum()) or len(counts)
+    layer = keras.layers.TextVectorization(ngrams=order, max_tokens=min(vocab_size, 2 + n_kept))
+    layer.adapt(train)
+    return list(map(str, layer.get_vocabulary()[2:])), layer
+
+
+@settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    train=st.lists(TEXTS, min_size=1, max_size=6),
+    other=st.lists(TEXTS, min_size=1, max_size=3),
+    order=st.integers(1, 3),
+    vocab_size=st.integers(3, 40),
+)
+@example(train=TRAIN, other=OTHER, order=3, vocab_size=40)
+@example(train=["a b", "b a"], other=["a b a b a"], order=2, vocab_size=5)
+@example(train=["a\0 b", "a\0 b", "a b c"], other=["a\0 b c"], order=3, vocab_size=9)
+def test_ngrams_equal_those_of_text_vectorization(
+    tmp_path_factory: pytest.TempPathFactory,
+    train: list[str],
+    other: list[str],
+    order: int,
+    vocab_size: int,
+) -> None:
+    # Without a word, Keras leaves its table uninitialized and can't be asked.
+    assume(len(tokenize(train).ids))
+    corpus = ngram_corpus(tmp_path_factory.mktemp("corpus"), train, other)
+    names, layer = keras_layer(train, order=order, vocab_size=vocab_size)
+    ngrams = corpus.ngrams(order=order, vocab_size=vocab_size)
+    # NumPy's strings, in which Keras returns its vocabulary, lose NUL characters at their end.
+    assert [ngram.rstrip("\0") for ngram in ngrams] == [name.rstrip("\0") for name in names]
+    for split, texts in (("train", train), ("validation", other)):
+        expected = [sorted(set(row) - {0, 1}) for row in np.asarray(layer(texts)).tolist()]
+        batch = NgramView(ngrams_of(corpus, split), order, vocab_size).batch(np.arange(len(texts)))
+        assert [[id_ for id_ in row if id_] for row in batch.tolist()] == expected
+        assert lists(encode_ngrams(texts, ngrams, order=order)) == expected
+
+
+def test_ngrams_are_counted_once_a_text_and_unknown_words_break_them(tmp_path: Path) -> None:
+    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
+    names = corpus.ngrams(order=3, vocab_size=99)
+    # Counts: good 5, not 3, and the others 2; of equally frequent ones the greater is first.
+    assert names == ["good", "not", "not good", "good good", "at all", "at", "all"]
+    index = {name: number for number, name in enumerate(names, start=2)}
+    first, second, third = lists(ngrams_of(corpus, "validation"))
+    assert first == sorted(index[name] for name in ("good", "not", "not good"))
+    assert second == sorted(index[name] for name in ("at", "all", "at all"))
+    assert third == []
+
+
+def test_ngrams_of_fewer_words_are_a_part_of_those_of_more(tmp_path: Path) -> None:
+    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
+    assert corpus.ngrams(order=1, vocab_size=99) == ["good", "not", "at", "all"]
+    assert corpus.ngrams(order=1, vocab_size=4) == ["good", "not"]
+    view = NgramView(ngrams_of(corpus, "train"), 1, 4)
+    assert view.batch(np.arange(4)).tolist() == [[2, 3], [2, 3], [3, 0], [2, 0]]
+
+
+def test_chunks_and_threads_do_not_change_the_ngrams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = ngram_corpus(tmp_path / "one", TRAIN * 5, OTHER * 3)
+    monkeypatch.setattr(ngrams_module, "CHUNK_TOKENS", 4)
+    many = ngram_corpus(tmp_path / "many", TRAIN * 5, OTHER * 3)
+    for split in ("train", "validation", "test"):
+        assert lists(ngrams_of(one, split)) == lists(ngrams_of(many, split))
+
+
+def test_vocabulary_has_the_most_frequent_ngrams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ngrams_module, "MAX_NGRAMS", 4)
+    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
+    assert corpus.ngrams(order=3, vocab_size=99) == ["good", "not", "not good", "good good"]
+    assert max(map(max, filter(None, lists(ngrams_of(corpus, "train"))))) == 5
+
+
+def test_corpus_in_which_nothing_occurs_twice_keeps_all_ngrams(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        corpus = ngram_corpus(tmp_path, ["a b", "c"], ["b a"])
+    assert corpus.ngrams(order=2, vocab_size=99) == ["c", "b", "a b", "a"]
+    assert "no word of the training texts occurs twice" in caplog.text
+
+
+def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:
+    corpus = ngram_corpus(tmp_path, ["", "!"], ["?"])
+    assert corpus.ngrams(order=3, vocab_size=99) == []
+    view = NgramView(ngrams_of(corpus, "train"), 3, 10)
+    assert view.batch(np.arange(2)).tolist() == [[0], [0]]
+
+
+def test_ngrams_are_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
+    monkeypatch.setattr(ngrams_module, "_vocabulary", None)
+    build_ngrams(corpus)  # would raise if it counted again
+
+
+def test_splits_together_have_the_ngrams_of_both(tmp_path: Path) -> None:
+    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
+    both = (corpus.split("train") + corpus.split("validation")).texts.ngrams
+    assert both is not None  # for mypy
+    assert lists(both) == lists(ngrams_of(corpus, "train")) + lists(ngrams_of(corpus, "validation"))
+
+
+@pytest.mark.parametrize(
+    ("order", "vocab_size", "message"),
+    [(0, 9, "ngrams must be 1, 2 or 3"), (4, 9, "ngrams must be"), (2, 2, "ngram_vocab_size must")],
+)
+def test_view_refuses_other_sizes(order: int, vocab_size: int, message: str) -> None:
+    texts = NgramTexts(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(2, np.uint8))
+    with pytest.raises(ValueError, match=message):
+        NgramView(texts, order, vocab_size)

@@ -1,0 +1,166 @@
+"""What a hypermodel's `adapt` gets, and what it must not do."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from tests.texts import ngram_splits
+from tuning.config import TrainConfig
+from tuning.data.corpus import LabeledTexts
+from tuning.errors import SpaceBug
+from tuning.models import fit_ratios, ngram_classifier
+from tuning.models.ngrams import RATIOS, ngram_logits
+from tuning.spaces.ranges import Values
+from tuning.training.fit import fit
+from tuning.training.result import Answer, TrainingJob
+
+ROWS = 40
+VALUES: Values = {"ngrams": 2, "ngram_vocab_size": ROWS, "batch_size": 8}
+BOTH: Values = {**VALUES, "vocab_size": ROWS, "sequence_length": 6}
+JOB = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(epochs=2), seed=0)
+
+
+class Hyper(keras_tuner.HyperModel):
+    """A model of n-grams, and of token ids if its configuration has them. `seen` are the arguments
+    of each `adapt`.
+    """
+
+    def __init__(self, returned: Any = None) -> None:
+        super().__init__()
+        self.returned = returned
+        self.seen: list[tuple[list[Any], Any]] = []
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        if "vocab_size" not in hp.values:
+            return ngram_classifier(vocab_size=ROWS)
+        words = keras.Input((None,), dtype="int32", name="words")
+        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+        mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(ROWS, 3)(words))
+        logit = keras.layers.Add()(
+            [keras.layers.Dense(1)(mean), ngram_logits(ngrams, vocab_size=ROWS, n_outputs=1)]
+        )
+        model = keras.Model([words, ngrams], keras.layers.Activation("sigmoid")(logit))
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    def adapt(self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any) -> Any:
+        batches = list(x.as_numpy_iterator())
+        self.seen.append((batches, y))
+        ngrams = [batch["ngrams"] if isinstance(batch, dict) else batch for batch in batches]
+        fit_ratios(model, ngrams, y)
+        return self.returned
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledTexts, LabeledTexts]:
+    return ngram_splits(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.mark.parametrize("values", [VALUES, BOTH], ids=["ngrams", "both"])
+def test_adapt_gets_the_training_split_in_order_once(
+    splits: tuple[LabeledTexts, LabeledTexts], values: Values
+) -> None:
+    train, validation = splits
+    hypermodel = Hyper()
+    _, result = fit(hypermodel, replace(JOB, values=values), train=train, validation=validation)
+    ((batches, labels),) = hypermodel.seen
+    np.testing.assert_array_equal(labels, train.labels)
+    assert sum(len(b["ngrams"] if isinstance(b, dict) else b) for b in batches) == len(labels)
+    assert isinstance(batches[0], dict) is (values is BOTH)
+    assert len(result.history) == 2
+
+
+def test_nothing_but_the_training_split_reaches_the_model(
+    splits: tuple[LabeledTexts, LabeledTexts],
+) -> None:
+    train, validation = splits
+    flipped = replace(validation, labels=1 - validation.labels)
+    weights = []
+    for other in (validation, flipped):
+        model, _ = fit(Hyper(), JOB, train=train, validation=other)
+        weights.append(model.get_weights())
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
+
+
+def test_resumed_training_is_not_adapted_again(
+    splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
+) -> None:
+    train, validation = splits
+    whole, expected = fit(Hyper(), JOB, train=train, validation=validation)
+    job = replace(JOB, checkpoint=str(tmp_path / "c.npz"))
+    hypermodel = Hyper()
+    fit(hypermodel, job, train=train, validation=validation, on_epoch=lambda epoch: Answer.PAUSE)
+    model, result = fit(hypermodel, replace(job, resume=True), train=train, validation=validation)
+    assert len(hypermodel.seen) == 1
+    assert [e.metrics for e in result.history] == [e.metrics for e in expected.history]
+    for one, two in zip(whole.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_adapt_that_returns_another_model_is_refused(
+    splits: tuple[LabeledTexts, LabeledTexts],
+) -> None:
+    train, validation = splits
+    other = ngram_classifier(vocab_size=ROWS)
+    with pytest.raises(SpaceBug, match=r"adapt\(hp, model, x, y\) must change the model that it"):
+        fit(Hyper(other), JOB, train=train, validation=validation)
+
+
+def test_adapt_that_raises_names_its_error(splits: tuple[LabeledTexts, LabeledTexts]) -> None:
+    train, validation = splits
+    hypermodel = Hyper()
+    hypermodel.adapt = lambda hp, model, x, y: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(SpaceBug, match="adapting the model to the training texts: ZeroDivision"):
+        fit(hypermodel, JOB, train=train, validation=validation)
+
+
+def test_ratios_of_texts_of_one_class_are_finite(
+    splits: tuple[LabeledTexts, LabeledTexts],
+) -> None:
+    train, validation = splits
+    train = replace(train, labels=np.zeros_like(train.labels))
+    model, _ = fit(Hyper(), JOB, train=train, validation=validation)
+    assert np.isfinite(model.get_layer(RATIOS).get_weights()[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ngram_vocab_size": ROWS}, "an input named 'ngrams'; this configuration has no ngrams"),
+        ({**VALUES, "vocab_size": ROWS}, "takes token ids; this configuration has no sequence"),
+    ],
+)
+def test_configuration_without_what_an_input_needs_is_refused(
+    splits: tuple[LabeledTexts, LabeledTexts], values: Values, message: str
+) -> None:
+    train, validation = splits
+    with pytest.raises(SpaceBug, match=message):
+        fit(Hyper(), replace(JOB, values=values), train=train, validation=validation)
+
+
+def test_space_with_ngrams_whose_model_takes_token_ids_is_refused(
+    splits: tuple[LabeledTexts, LabeledTexts],
+) -> None:
+    class Words(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            model = keras.Sequential(
+                [
+                    keras.Input((None,), dtype="int32"),
+                    keras.layers.Embedding(ROWS, 2),
+                    keras.layers.GlobalAveragePooling1D(),
+                    keras.layers.Dense(1, activation="sigmoid"),
+                ]
+            )
+            model.compile("adam", "binary_crossentropy")
+            return model
+
+    train, validation = splits
+    with pytest.raises(SpaceBug, match="declares 'ngrams', but its model has no input named"):
+        fit(Words(), replace(JOB, values=BOTH), train=train, validation=validation)

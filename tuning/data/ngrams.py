@@ -1,0 +1,250 @@
+"""N-grams of one to three words: their vocabulary, and the n-grams of each text, from the token ids
+of a corpus.
+
+No text is tokenized again. The n-grams are ordered by their frequency in the training split, as
+`keras.layers.TextVectorization(ngrams=3)` orders them, so that a smaller vocabulary is a prefix of
+a larger one. For each text the distinct n-grams are stored, because the models count an n-gram once
+a text (Wang and Manning, 2012, "Baselines and Bigrams").
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock
+
+from tuning.config import SPLITS
+from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
+from tuning.data.files import Progress
+from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
+from tuning.hardware import available_cores
+from tuning.results import translated
+
+logger = logging.getLogger(__name__)
+
+MAX_ORDER = 3
+# N-grams that occur once in the training split are left out. They are four of five, and no model
+# can learn from them.
+MIN_COUNT = 2
+# Maximum number of n-grams of a vocabulary. A data set of 18,000 reviews has 350,000.
+MAX_NGRAMS = 1_000_000
+# An n-gram is a number of 63 bits: 21 bits for the id of each word.
+WORD_BITS = 21
+CHUNK_TOKENS = 2_000_000
+
+Ids = npt.NDArray[np.int32]
+Keys = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """The n-grams of a vocabulary.
+
+    Attributes:
+        ngrams: the n-grams in UTF-8, an Arrow array; the first has the id `FIRST_WORD_ID`.
+        orders: uint8 (n_ids,), the number of words of each id; 0 for padding and unknown.
+        keys: for each order, the sorted keys of its n-grams, int64 (n,), and their ids, int32 (n,).
+    """
+
+    ngrams: pa.Array
+    orders: npt.NDArray[np.uint8]
+    keys: dict[int, tuple[Keys, Ids]]
+
+
+def build_ngrams(
+    corpus: Corpus, *, n_threads: int | None = None, progress: Progress | None = None
+) -> None:
+    """Write the n-grams of a corpus beside its token ids, unless they exist.
+
+    Raises:
+        StorageError: the results folder is full or read-only.
+    """
+    folder = corpus.ngrams_dir
+    with translated(folder), FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.exists():
+            return
+        temporary = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        train = corpus.split("train").texts
+        vocabulary = _vocabulary(train, corpus.words(2**31), progress)
+        (temporary / "vocabulary.txt").write_bytes(b"\n".join(vocabulary.ngrams.to_pylist()))
+        np.save(temporary / "orders.npy", vocabulary.orders)
+        for number, name in enumerate(SPLITS):
+            if progress:
+                progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
+            _write_split(temporary / name, corpus.split(name).texts, vocabulary, n_threads)
+        temporary.replace(folder)
+
+
+def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> NgramTexts:
+    """The distinct n-grams of new texts; `ngrams` is the vocabulary in order of its ids, from 2."""
+    encode = make_ngram_encoder([ngram.encode() for ngram in ngrams], order=order)
+    rows = [encode(text) for text in texts]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32, count=offsets[-1])
+    orders = [0] * FIRST_WORD_ID + [ngram.count(" ") + 1 for ngram in ngrams]
+    return NgramTexts(ids, offsets, np.array(orders, dtype=np.uint8))
+
+
+def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | None) -> _Vocabulary:
+    """The n-grams of the training split that occur at least `MIN_COUNT` times, at most
+    `MAX_NGRAMS`: the most frequent. If no word occurs so often, all n-grams are taken.
+    """
+    counts = np.bincount(train.ids, minlength=FIRST_WORD_ID + len(words))
+    min_count = MIN_COUNT
+    if len(words) and counts[FIRST_WORD_ID] < MIN_COUNT:
+        logger.warning("no word of the training texts occurs twice; all their n-grams are kept")
+        min_count = 1
+    # The ids are ordered by frequency, so the words that occur often enough are a prefix.
+    n_ids = FIRST_WORD_ID + int(np.count_nonzero(counts[FIRST_WORD_ID:] >= min_count))
+    n_ids = min(n_ids, 2**WORD_BITS)
+    frequent: dict[int, tuple[Keys, Keys]] = {
+        1: (np.arange(FIRST_WORD_ID, n_ids, dtype=np.int64), counts[FIRST_WORD_ID:n_ids])
+    }
+    for order in range(2, MAX_ORDER + 1):
+        if progress:
+            progress("counting n-grams", (order - 1) / (MAX_ORDER + len(SPLITS)))
+        frequent[order] = _frequent_keys(train, n_ids, order=order, min_count=min_count)
+    return _most_frequent(frequent, pa.array([word.encode() for word in words], pa.large_binary()))
+
+
+def _frequent_keys(
+    texts: TokenizedTexts, n_ids: int, *, order: int, min_count: int
+) -> tuple[Keys, Keys]:
+    """The keys of the n-grams that occur at least `min_count` times, sorted, and their counts.
+
+    One sort of all keys needs 8 bytes a token and no table: 1 GB for 116 million tokens.
+    """
+    keys = np.empty(len(texts.ids), dtype=np.int64)
+    n = 0
+    for first, last in _chunks(texts):
+        chunk, _ = _keys_of(texts, first, last, order=order, n_ids=n_ids)
+        keys[n : n + len(chunk)] = chunk
+        n += len(chunk)
+    keys = keys[:n]
+    keys.sort()
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[:n])
+    counts = np.diff(starts, append=n)
+    often = counts >= min_count
+    return keys[starts[often]], counts[often]
+
+
+def _keys_of(
+    texts: TokenizedTexts, first: int, last: int, *, order: int, n_ids: int
+) -> tuple[Keys, npt.NDArray[np.int64]]:
+    """The keys of all n-grams of the texts `first` to `last`, and the index of each one's text
+    after `first`. N-grams with a word whose id is unknown, or `n_ids` or more, are left out.
+    """
+    bounds = texts.offsets[first : last + 1]
+    ids = np.asarray(texts.ids[bounds[0] : bounds[-1]], dtype=np.int64)
+    text_of = np.repeat(np.arange(last - first), np.diff(bounds))
+    is_known = (ids >= FIRST_WORD_ID) & (ids < n_ids)
+    n = max(len(ids) - order + 1, 0)
+    keys = np.zeros(n, dtype=np.int64)
+    inside = text_of[:n] == text_of[order - 1 :] if n else np.zeros(0, dtype=bool)
+    for word in range(order):
+        keys <<= WORD_BITS
+        keys |= ids[word : word + n]
+        inside &= is_known[word : word + n]
+    return keys[inside], text_of[:n][inside]
+
+
+def _most_frequent(frequent: dict[int, tuple[Keys, Keys]], words: pa.Array) -> _Vocabulary:
+    """The vocabulary of the most frequent n-grams, ordered by count, and equally frequent n-grams
+    by their text, the greater first, as Keras orders them.
+    """
+    counts = np.concatenate([counts for _, counts in frequent.values()])
+    if len(counts) > MAX_NGRAMS:
+        # Only n-grams as frequent as the last one that is kept must be compared by their text.
+        smallest = np.partition(counts, len(counts) - MAX_NGRAMS)[len(counts) - MAX_NGRAMS]
+        frequent = {
+            order: (keys[counts >= smallest], counts[counts >= smallest])
+            for order, (keys, counts) in frequent.items()
+        }
+    texts = pa.chunked_array([_texts(keys, order, words) for order, (keys, _) in frequent.items()])
+    counts = np.concatenate([counts for _, counts in frequent.values()])
+    table = pa.table({"count": counts, "ngram": texts})
+    rows = pc.sort_indices(
+        table, sort_keys=[("count", "descending"), ("ngram", "descending")]
+    ).to_numpy()[:MAX_NGRAMS]
+    ids = np.zeros(len(counts), dtype=np.int32)
+    ids[rows] = np.arange(FIRST_WORD_ID, FIRST_WORD_ID + len(rows), dtype=np.int32)
+    ends = np.cumsum([len(keys) for keys, _ in frequent.values()])
+    by_order: dict[int, tuple[Keys, Ids]] = {}
+    orders = np.zeros(FIRST_WORD_ID + len(rows), dtype=np.uint8)
+    for (order, (keys, _)), end in zip(frequent.items(), ends.tolist(), strict=True):
+        of_order = ids[end - len(keys) : end]
+        by_order[order] = keys[of_order > 0], of_order[of_order > 0]
+        orders[by_order[order][1]] = order
+    return _Vocabulary(texts.combine_chunks().take(pa.array(rows)), orders, by_order)
+
+
+def _texts(keys: Keys, order: int, words: pa.Array) -> pa.Array:
+    """The n-grams of these keys in UTF-8: their words, joined by spaces."""
+    places = [
+        (keys >> (WORD_BITS * (order - 1 - word)) & (2**WORD_BITS - 1)) - FIRST_WORD_ID
+        for word in range(order)
+    ]
+    parts = [words.take(pa.array(place)) for place in places]
+    separator = pa.scalar(b" ", pa.large_binary())
+    return pc.binary_join_element_wise(*parts, separator) if order > 1 else parts[0]
+
+
+def _write_split(
+    folder: Path, texts: TokenizedTexts, vocabulary: _Vocabulary, n_threads: int | None
+) -> None:
+    """Write the distinct n-grams of each text, in order of their ids."""
+    folder.mkdir()
+    counts = []
+    with (
+        (folder / "ids.bin").open("wb") as file,
+        ThreadPoolExecutor(n_threads or available_cores()) as threads,
+    ):
+        chunks = threads.map(lambda chunk: _distinct(texts, chunk, vocabulary), _chunks(texts))
+        for ids, lengths in chunks:
+            file.write(ids.data)
+            counts.append(lengths)
+    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *counts])
+    np.save(folder / "offsets.npy", np.cumsum(lengths))
+
+
+def _distinct(
+    texts: TokenizedTexts, chunk: tuple[int, int], vocabulary: _Vocabulary
+) -> tuple[Ids, npt.NDArray[np.int64]]:
+    """The ids of the distinct n-grams of a chunk of texts, text after text, and their number in
+    each text.
+    """
+    first, last = chunk
+    pairs = []
+    for order, (known, ids) in vocabulary.keys.items():
+        if not len(known):
+            continue
+        keys, text_of = _keys_of(texts, first, last, order=order, n_ids=2**WORD_BITS)
+        places = np.searchsorted(known, keys)
+        places[places == len(known)] = 0
+        hits = known[places] == keys
+        pairs.append(text_of[hits] << 32 | ids[places[hits]])
+    # `np.unique` needs several times as long as a sort here.
+    sorted_pairs = np.sort(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
+    is_first = np.concatenate([[True], sorted_pairs[1:] != sorted_pairs[:-1]])
+    distinct = sorted_pairs[is_first[: len(sorted_pairs)]]
+    lengths = np.bincount(distinct >> 32, minlength=last - first)
+    return (distinct & (2**32 - 1)).astype(np.int32), lengths
+
+
+def _chunks(texts: TokenizedTexts) -> Iterator[tuple[int, int]]:
+    """The first and the end of each range of texts with about `CHUNK_TOKENS` tokens together."""
+    numbers = texts.offsets[:-1] // CHUNK_TOKENS
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return itertools.pairwise([*starts.tolist(), len(texts)])

@@ -1,0 +1,126 @@
+"""N-grams weighted by how unequally the classes use them: a linear model as a Keras graph.
+
+The source is Wang and Manning (2012), "Baselines and Bigrams: Simple, Good Sentiment and Topic
+Classification". There the weight of an n-gram is a trained factor times its log-count ratio.
+"""
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+RATIOS = "log_count_ratios"
+
+
+def ngram_logits(
+    ngrams: keras.KerasTensor, *, vocab_size: int, n_outputs: int, dropout: float = 0.0
+) -> keras.KerasTensor:
+    """The sum of the weights of a text's n-grams over the square root of their number.
+
+    The weight of an n-gram is a trained factor, which starts at 1, times its log-count ratio, which
+    `fit_ratios` sets. The ratios start at 1.
+
+    Args:
+        ngrams: int32 ids of the distinct n-grams of each text, (batch, n); 0 is padding.
+        vocab_size: number of ids, padding and unknown included.
+        n_outputs: 1 for two classes, else the number of classes.
+        dropout: share of a text's n-grams that are left out in training.
+
+    Returns:
+        float32 tensor of shape (batch, n_outputs).
+    """
+    ratios = keras.layers.Embedding(
+        vocab_size, n_outputs, embeddings_initializer="ones", trainable=False, name=RATIOS
+    )(ngrams)
+    factors = keras.layers.Embedding(
+        vocab_size, n_outputs, embeddings_initializer="ones", name="ngram_factors"
+    )(ngrams)
+    present = keras.ops.expand_dims(keras.ops.cast(keras.ops.not_equal(ngrams, 0), "float32"), -1)
+    number = keras.ops.maximum(keras.ops.sum(present, axis=1), 1.0)
+    if dropout:
+        present = keras.layers.Dropout(dropout, name="ngram_dropout")(present)
+    weights = keras.layers.Multiply()([ratios, factors, present])
+    return keras.ops.divide(keras.ops.sum(weights, axis=1), keras.ops.sqrt(number))
+
+
+def ngram_classifier(
+    *,
+    vocab_size: int,
+    dropout: float = 0.0,
+    learning_rate: float = 5e-3,
+    n_classes: int = 2,
+) -> keras.Model:
+    """A compiled classifier of n-grams.
+
+    The model's input "ngrams" is int32 ids (batch, n) of the distinct n-grams of each text, 0 for
+    padding. Its output is float32: (batch, 1), the probability of class 1, for two classes;
+    (batch, n_classes) for more.
+
+    Args:
+        vocab_size: number of n-gram ids, padding and unknown included.
+        dropout: share of a text's n-grams that are left out in training.
+        learning_rate: Adam's. With 0.001 the model is not trained after five epochs.
+        n_classes: number of classes.
+    """
+    n_outputs = 1 if n_classes == 2 else n_classes
+    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+    logits = ngram_logits(ngrams, vocab_size=vocab_size, n_outputs=n_outputs, dropout=dropout)
+    outputs = keras.layers.Dense(
+        n_outputs,
+        activation="sigmoid" if n_classes == 2 else "softmax",
+        kernel_initializer="identity",
+        name="probabilities",
+    )(logits)
+    model = keras.Model(ngrams, outputs, name="ngrams")
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="binary_crossentropy" if n_classes == 2 else "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def fit_ratios(
+    model: keras.Model,
+    batches: Iterable[npt.NDArray[np.int32]],
+    labels: npt.NDArray[np.int64],
+    *,
+    n_classes: int = 2,
+) -> None:
+    """Set the log-count ratios of a model that has `ngram_logits`.
+
+    The ratio of an n-gram is log((p / Σp) / (q / Σq)). p is 1 + the number of the class's texts
+    with the n-gram, q is 1 + the number of all other texts with it. With two classes the ratio is
+    that of class 1; with more, each class has its column.
+
+    Args:
+        model: its layer named `RATIOS` gets the ratios.
+        batches: the n-grams of the training texts, int32 (n_rows, n), in the order of `labels`.
+        labels: class numbers, int64 (n_texts,).
+        n_classes: number of classes.
+    """
+    layer = model.get_layer(RATIOS)
+    counts = np.ones((n_classes, layer.input_dim))
+    first = 0
+    for batch in batches:
+        of_batch = labels[first : first + len(batch)]
+        first += len(batch)
+        for label in range(n_classes):
+            ids = batch[of_batch == label].ravel()
+            counts[label] += np.bincount(ids, minlength=layer.input_dim)
+    classes = [1] if n_classes == 2 else range(n_classes)
+    ratios = np.stack([_log_count_ratio(counts, label) for label in classes], axis=1)
+    layer.set_weights([ratios.astype(np.float32)])
+
+
+def _log_count_ratio(counts: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]:
+    """The ratio of each id, float64 (n_ids,), from the counts of each class, (n_classes, n_ids).
+
+    Padding and unknown n-grams have the ratio 0.
+    """
+    counts = counts[:, 2:]
+    p = counts[label]
+    q = counts.sum(axis=0) - p - (len(counts) - 2)  # 1 + the number of the other classes' texts
+    ratio = np.log(p / p.sum()) - np.log(q / q.sum())
+    return np.concatenate([np.zeros(2), ratio])
