@@ -221,6 +221,7 @@ def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
     path.write_text(next(token.content for token in tokens(SPACES) if token.info == "python"))
     space = declare(path, n_classes=2)
     assert [item.name for item in space.searched] == ["vocab_size", "sequence_length", "units"]
+    assert len(space.starting_points) == 2
     assert load_hypermodel(path)
 
 

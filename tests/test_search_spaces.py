@@ -13,15 +13,9 @@ import pytest
 
 from tests.paths import ROOT
 from tuning.documents import structure, unstructure
+from tuning.spaces.files import list_spaces
 from tuning.spaces.hyperparameters import defaults, from_params, suggest
-from tuning.spaces.loading import (
-    REQUIRED,
-    SearchSpace,
-    build,
-    declare,
-    list_spaces,
-    load_hypermodel,
-)
+from tuning.spaces.loading import REQUIRED, SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import Hyperparameter, Value, Values
 from tuning.training.architecture import input_names
 
@@ -140,6 +134,16 @@ def test_space_builds_and_gives_probabilities(path: Path, n_classes: int, at: st
     assert ((outputs >= 0) & (outputs <= 1)).all()
     if outputs.shape[1] > 1:
         np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+
+
+@every_file
+@every_count
+def test_space_builds_at_its_starting_points(path: Path, n_classes: int) -> None:
+    space = declare(path, n_classes=n_classes)
+    known = [item.name for item in space.hyperparameters]
+    for point in space.starting_points:
+        _, model = build(load_hypermodel(path), point, known=known)
+        assert output_of(model).shape[0] == 3
 
 
 @every_file

@@ -139,6 +139,11 @@ def test_tune_refuses_a_wrong_flag(
             "pass",
             ["vocab_size", "always declare", "hp.Fixed"],
         ),
+        (
+            "hypermodel = Tiny()\n",
+            "hypermodel = Tiny()\nstarting_points = [{}, {'lstm_units': 5}]\n",
+            ["Starting point 2", "'lstm_units'", "2 to 4", "gives 5"],
+        ),
     ],
 )
 def test_tune_refuses_a_wrong_space(
@@ -344,6 +349,19 @@ def test_spaces_lists_ranges_and_defaults(run_cli: Run) -> None:
         words in out
         for words in ("baseline_lstm", "masked_lstm", "2000 to 40000, log", "33807", "truncating")
     )
+
+
+def test_spaces_lists_the_number_of_starting_points(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "search_spaces").mkdir()
+    points = "starting_points = [{'vocab_size': 20}, {}, {'lstm_units': 4}]\n"
+    for name, text in (("mine", TINY_SPACE + points), ("tiny", TINY_SPACE)):
+        (tmp_path / "search_spaces" / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    out = run_cli("spaces").out
+    assert "mine  2 starting points  /" in out
+    assert "tiny  0 starting points  /" in out
 
 
 def test_help_of_every_command_is_its_docstring() -> None:

@@ -39,7 +39,8 @@ from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
 from tuning.results import ResultsDir, read_json
 from tuning.search.tune import Outcome
-from tuning.spaces.loading import find_space, load_hypermodel
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import load_hypermodel
 from tuning.study.prepare import prepare_corpus
 from tuning.study.record import read_record
 from tuning.study.study import recorded_config

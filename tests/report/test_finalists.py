@@ -1,5 +1,7 @@
 """The table of a confirmation's finalists."""
 
+from dataclasses import replace
+
 from tests.confirmations import begin, on_front, play
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
@@ -40,3 +42,18 @@ def test_column_in_which_nothing_stands_is_left_out() -> None:
 def test_front_has_the_other_objectives() -> None:
     confirmation, _ = play(on_front((0.9, 50), (0.5, 40)), lambda trial, seed: 0.9)
     assert [row["other objectives"] for row in table_of(confirmation)] == ["50", "40"]
+
+
+def test_baseline_and_starting_points_are_named() -> None:
+    confirmation = begin(0.9, 0.8, 0.7)
+    first, second, baseline = confirmation.finalists
+    finalists = [first, replace(second, starting_point=3), baseline]
+    confirmation, _ = play(
+        replace(confirmation, finalists=finalists), lambda trial, seed: 0.9 - trial / 100
+    )
+    labels = [row["trial"] for row in table_of(confirmation)]
+    assert labels == [
+        str(first.trial),
+        f"{second.trial} (starting point 3)",
+        f"{baseline.trial} (baseline)",
+    ]

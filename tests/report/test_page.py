@@ -34,7 +34,7 @@ from tuning.report.page import page as page_of
 from tuning.report.page import write_report
 from tuning.report.plots import report_figures
 from tuning.report.sentences import verdict
-from tuning.report.tables import best_rows, record_rows, trials_table
+from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.hyperparameters import suggest
@@ -564,6 +564,36 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
     assert row[header.index("units")] == str(
         next(v for k, v in study.trials[0].params.items() if k.startswith("units"))
     )
+
+
+def test_report_names_the_trials_of_starting_points() -> None:
+    study = many_trials(8)
+    numbered = [
+        create_trial(
+            value=None if trial.state == TrialState.PRUNED else 0.95,
+            state=trial.state,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={**trial.user_attrs, "baseline": False, "starting_point": number},
+            intermediate_values=trial.intermediate_values,
+        )
+        for number, trial in enumerate(study.trials[2:4], start=1)
+    ]
+    study.add_trials(numbered)
+    summary = summarize(study, metric="val_accuracy")
+    labels = [row[0] for row in best_rows(summary, MANY_SPACE)[1]]
+    assert labels[0] == "9 (starting point 2)"
+    states = [row[1] for row in trial_rows(summary, MANY_SPACE)[1]]
+    assert states[7:] == [
+        "complete",
+        "pruned after epoch 1 (starting point 1)",
+        "complete (starting point 2)",
+    ]
+    assert "is trial 9 (starting point 2) with val_accuracy 0.9500" in verdict(summary)
+    rows = trials_table(summary).to_csv(index=False).splitlines()
+    column = rows[0].split(",").index("starting_point")
+    cells = [row.split(",")[column] for row in rows[1:]]
+    assert cells == [*[""] * 8, "1", "2"]
 
 
 def test_report_builds_the_cache_again(

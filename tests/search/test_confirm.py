@@ -264,10 +264,11 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
 
     add(0.5, 30, baseline=True)
     add(0.9, 9_000)
-    add(0.8, 9_001)
+    add(0.8, 9_001, starting_point=1)
     add(0.9, 9_000, same_as=1)
     found = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
     assert {one.trial: one.same for one in found} == {0: [], 1: [3], 2: []}
+    assert {one.trial: one.starting_point for one in found} == {0: None, 1: None, 2: 1}
     few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
     assert [one.trial for one in few] == [1, 0]
 

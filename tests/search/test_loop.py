@@ -103,10 +103,9 @@ def make(tmp_path: Path) -> Make:
     def made(script: Scripts, *, n_workers: int = 1, pruner: str = "none", **changes: Any) -> Run:
         config = replace(
             CONFIG,
-            sampler="random",
             pruner=pruner,
             train=TrainConfig(epochs=EPOCHS, patience=EPOCHS),
-            **changes.pop("config", {}),
+            **{"sampler": "random", **changes.pop("config", {})},
         )
         study = optuna.create_study(direction="maximize")
         texts = SimpleNamespace(lengths=np.array([3, 5]))
@@ -460,6 +459,107 @@ def test_duplicates_of_a_trial_that_fails_fail_for_its_reason(make: Make) -> Non
     assert [t.user_attrs.get("reason") for t in run.trials[1:3]] == ["NaN loss", "NaN loss"]
     assert "it is the same as trial 1" in run.session.folder.error_path(2).read_text()
     assert run.is_empty
+
+
+POINTS = (
+    {"vocab_size": 20, "sequence_length": 8},
+    {"vocab_size": 30, "sequence_length": 8},
+)
+
+
+def with_points(sampler: str = "random") -> dict[str, Any]:
+    """Return the changes that give a session a space with starting points, and a sampler."""
+    return {"space": replace(SPACE, starting_points=POINTS), "config": {"sampler": sampler}}
+
+
+def vocab_sizes(run: Run) -> list[int]:
+    return [trial.params["vocab_size"] for trial in run.trials]
+
+
+def numbers(run: Run) -> list[int | None]:
+    return [trial.user_attrs.get("starting_point") for trial in run.trials]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "qmc"])
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_starting_points_are_trained_right_after_the_baseline(
+    n_workers: int, sampler: str, make: Make
+) -> None:
+    run = make(trains, n_workers=n_workers, **with_points(sampler))
+    assert run.go(5) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE"] * 5
+    assert vocab_sizes(run)[:3] == [10, 20, 30]
+    assert numbers(run) == [None, 1, 2, None, None]
+    assert len(set(vocab_sizes(run))) == 5
+
+
+def test_grid_searches_each_starting_point_once(make: Make) -> None:
+    space = SearchSpace(
+        "grid",
+        (
+            Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=40, step=10),
+            Hyperparameter(name="sequence_length", kind="fixed", default=8),
+        ),
+        starting_points=POINTS,
+    )
+    run = make(trains, space=space, config={"sampler": "grid"})
+    assert run.go(20) is SearchEnd.EXHAUSTED
+    assert vocab_sizes(run) == [10, 20, 30, 40]
+    assert numbers(run) == [None, 1, 2, None]
+
+
+def test_starting_points_count_as_trials_and_a_later_call_trains_the_rest(make: Make) -> None:
+    run = make(trains, **with_points())
+    assert run.go(2) is SearchEnd.FINISHED
+    assert vocab_sizes(run) == [10, 20]
+    again = Run(run.session, run.pool)
+    assert again.go(4) is SearchEnd.FINISHED
+    assert numbers(again) == [None, 1, 2, None]
+
+
+def test_starting_point_that_is_lost_is_queued_again_as_one(make: Make) -> None:
+    run = make(after_the_baseline(says(None)), **with_points())
+    assert run.go(3) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert numbers(run) == [None, 1, 1, 2]
+
+
+def test_starting_point_that_can_not_be_trained_is_not_queued_again(make: Make) -> None:
+    fails = says(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
+    run = make(after_the_baseline(fails), **with_points())
+    assert run.go(3) is SearchEnd.FINISHED
+    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert numbers(run) == [None, 1, 2, None]
+
+
+def test_duplicate_of_a_starting_point_is_none_itself(make: Make) -> None:
+    run = make(trains, **with_points())
+    same_as_the_first(run, n=1)
+    assert run.go(4) is SearchEnd.FINISHED
+    (duplicate,) = (trial for trial in run.trials if "same_as" in trial.user_attrs)
+    assert duplicate.params == run.trials[1].params
+    assert "starting_point" not in duplicate.user_attrs
+
+
+def test_starting_point_is_pruned_as_any_other_trial(make: Make) -> None:
+    run = make(by_value([0.9, 0.1, 0.8, 0.7]), pruner="asha", **with_points())
+    assert run.go(4) is SearchEnd.FINISHED
+    assert run.states()[:2] == ["COMPLETE", "PRUNED"]
+    assert numbers(run)[1] == 1
+
+
+def test_line_of_a_trial_says_that_it_is_a_starting_point(make: Make) -> None:
+    run = make(trains, **with_points())
+    events: list[str] = []
+    run.on_change = lambda progressed: events.append(progressed.event)
+    run.go(4)
+    started = [event for event in events if " starts" in event]
+    assert started[:3] == [
+        "trial 0 starts: vocab_size 10",
+        "trial 1 starts (starting point 1): vocab_size 20",
+        "trial 2 starts (starting point 2): vocab_size 30",
+    ]
+    assert started[3].startswith("trial 3 starts: ")
 
 
 def test_study_has_no_more_trials_than_asked_for_with_any_number_of_workers(make: Make) -> None:

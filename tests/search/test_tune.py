@@ -42,6 +42,22 @@ def test_trial_0_is_the_baseline(copied: Setting) -> None:
     assert trial.user_attrs["baseline"] is True
 
 
+def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> None:
+    end = "\nhypermodel = Tiny()\n"
+    setting.edit_space(end, f"{end}starting_points = [{{'vocab_size': 20}}, {{'lstm_units': 4}}]\n")
+    setting.tune(2)
+    setting.edit_space("{'vocab_size': 20}, {'lstm_units': 4}", "{'lstm_units': 3}")
+    outcome = setting.tune(3)
+    assert [point["vocab_size"] for point in outcome.space.starting_points] == [20, 30]
+    trials = setting.study().trials
+    assert [(t.params["vocab_size"], t.params["lstm_units"]) for t in trials] == [
+        (30, 2),
+        (20, 2),
+        (30, 4),
+    ]
+    assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2]
+
+
 GAINS_A_METRIC = """
     def fit(self, hp, model, *arguments, **options):
         model.compile(optimizer="adam", loss=model.loss, metrics=[keras.metrics.Precision(name="precision")])

@@ -9,14 +9,8 @@ import pytest
 
 from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.loading import (
-    SearchSpace,
-    build,
-    declare,
-    find_space,
-    list_spaces,
-    load_hypermodel,
-)
+from tuning.spaces.files import find_space, list_spaces
+from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.training.loops import try_fit
 
@@ -415,6 +409,70 @@ hypermodel = Narrower()
         by_name["vocab_size"].high,
         by_name["sequence_length"].high,
     ) == (20, 25, 16)
+
+
+POINTS = '[{"vocab_size": 20}, {}, {"sequence_length": 4}]'
+RESOLVED = (
+    {"n_classes": 2, "vocab_size": 20, "sequence_length": 8},
+    {"n_classes": 2, "vocab_size": 30, "sequence_length": 4},
+)
+AS_ATTRIBUTE = DECLARED.replace("    def decl", f"    starting_points = {POINTS}\n\n    def decl")
+AS_METHOD = DECLARED.replace(
+    "    def decl", f"    def starting_points(self):\n        return {POINTS}\n\n    def decl"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [AS_ATTRIBUTE, AS_METHOD, f"{DECLARED}\nstarting_points = {POINTS}\n"],
+    ids=["attribute", "method", "module"],
+)
+def test_declare_reads_starting_points(tmp_path: Path, text: str) -> None:
+    assert declare(write(tmp_path, text), n_classes=2).starting_points == RESOLVED
+
+
+def test_declare_reads_starting_points_beside_a_build_function(tmp_path: Path) -> None:
+    text = f"{BUILD}\n\nstarting_points = [{{'units': 5}}]\n"
+    (point,) = declare(write(tmp_path, text), n_classes=2).starting_points
+    assert point == {"n_classes": 2, "vocab_size": 10, "sequence_length": 8, "units": 5}
+
+
+def test_starting_points_of_the_hypermodel_come_before_those_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{AS_ATTRIBUTE}\nstarting_points = []\n")
+    assert declare(path, n_classes=2).starting_points == RESOLVED
+
+
+def test_declare_refuses_wrong_starting_point(tmp_path: Path) -> None:
+    path = write(tmp_path, AS_ATTRIBUTE.replace('"vocab_size": 20', '"vocab_size": 99'))
+    with pytest.raises(
+        SpaceError,
+        match=r"Starting point 1 of mine must give 'vocab_size' .* 10 to 40; it gives 99",
+    ):
+        declare(path, n_classes=2)
+
+
+def test_starting_points_that_raise_give_their_traceback(tmp_path: Path) -> None:
+    path = write(tmp_path, AS_METHOD.replace(f"return {POINTS}", "return 1 / 0"))
+    with pytest.raises(
+        SpaceBug, match="failed while reading its starting points: ZeroDivisionError"
+    ) as raised:
+        declare(path, n_classes=2)
+    assert "in starting_points" in raised.value.traceback
+
+
+def test_fingerprint_stays_when_starting_points_change(tmp_path: Path) -> None:
+    without = declare(write(tmp_path, DECLARED), n_classes=2)
+    space = declare(write(tmp_path, AS_ATTRIBUTE), n_classes=2)
+    assert space.fingerprint == without.fingerprint
+
+
+def test_space_without_starting_points_is_stored_without_them(tmp_path: Path) -> None:
+    assert "starting_points" not in unstructure(declare(write(tmp_path, DECLARED), n_classes=2))
+
+
+def test_starting_points_round_trip_through_json(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, AS_ATTRIBUTE), n_classes=2)
+    assert structure(json.loads(json.dumps(unstructure(space))), SearchSpace) == space
 
 
 def test_fingerprint_changes_with_a_range(tmp_path: Path) -> None:

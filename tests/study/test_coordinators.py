@@ -27,8 +27,9 @@ from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
-from tuning.report.tables import coordinator_sentences
+from tuning.report.sentences import coordinator_sentences
 from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.search import proposals
 from tuning.search.open_trials import OpenTrial
 from tuning.search.progress import Progressed
 from tuning.search.proposals import Proposals
@@ -313,6 +314,56 @@ def test_grid_point_of_another_coordinator_is_not_queued_again(
     assert trial is not None
     assert len(points) == 2
     assert points[0] != points[1]
+
+
+POINTS = tuple(
+    {"vocab_size": size, "sequence_length": 8, "cell": "gru"} for size in (10, 20, 30, 40)
+)
+
+
+def with_points(writer: StudyWriter) -> StudyWriter:
+    """Return a writer of the same coordinator whose space has starting points."""
+    session = replace(writer.session, space=replace(SPACE, starting_points=POINTS))
+    return StudyWriter(session, writer.coordinators)
+
+
+def test_each_starting_point_is_queued_once_over_two_coordinators(shared: Shared) -> None:
+    first, second = (with_points(shared.writer(own)) for own in (FIRST_COORDINATOR, "a"))
+    start(first)
+    start(second)
+    asked = [Proposals(writer).ask(n_trials=9) for writer in (second, first) * 3]
+    assert [trial and trial.values for trial in asked][1:5] == [*POINTS]
+    trials = load_study_of(shared).trials
+    assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2, 3, 4, None]
+    assert trials[0].user_attrs["baseline"] is True
+
+
+@pytest.mark.parametrize("killed_in", ["claim_trial", "make_sampler"])
+def test_starting_point_is_trained_once_though_its_coordinator_is_killed(
+    killed_in: str, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator is killed right after it has queued the point, or before it has drawn its
+    values.
+    """
+    writer = with_points(shared.writer())
+    start(writer)
+    assert Proposals(writer).ask(n_trials=9)
+    with monkeypatch.context() as patched:
+        patched.delattr(proposals, killed_in)
+        with pytest.raises(NameError):
+            Proposals(writer).ask(n_trials=9)
+    writer = with_points(shared.writer())
+    start(writer)
+    while Proposals(writer).ask(n_trials=6):
+        pass
+    trials = [t for t in load_study_of(shared).trials if t.state == TrialState.RUNNING]
+    by_point = {t.user_attrs.get("starting_point", 0): t.params for t in trials}
+    for number, point in enumerate(POINTS, start=1):
+        assert (by_point[number]["vocab_size"], by_point[number]["cell"]) == (
+            point["vocab_size"],
+            point["cell"],
+        )
+    assert sum("starting_point" in t.user_attrs for t in trials) == len(POINTS)
 
 
 def test_grid_is_not_exhausted_while_a_failed_point_is_queued(shared: Shared) -> None:

@@ -112,6 +112,23 @@ def test_qmc_walks_optuna_s_sequence_in_a_space_without_conditions() -> None:
     assert [t.params for t in qmc_trials(SPACE, 16)] == [t.params for t in theirs.trials]
 
 
+def test_qmc_keeps_its_sequence_for_trials_without_values_of_their_own() -> None:
+    """Two trials are queued with their values after the baseline."""
+    study = optuna.create_study()
+    queued = [{"vocab_size": size, "cell": "lstm"} for size in (10, 20, 30)]
+    for params in queued:
+        study.enqueue_trial(params)
+    for number in range(11):
+        study.sampler = make_sampler(
+            "qmc", space=SPACE, trials=study.trials, metric="val_loss", seed=3, draw_index=number
+        )
+        trial = study.ask()
+        suggest(trial, SPACE.hyperparameters)
+        study.tell(trial, 0.0)
+    params = [trial.params for trial in study.trials]
+    assert params == [*queued, *(t.params for t in qmc_trials(SPACE, 8)[1:])]
+
+
 def test_qmc_proposes_fresh_points_while_all_trials_fail() -> None:
     wide = SearchSpace(
         "wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),)

@@ -53,8 +53,10 @@ def data_card(
 
 
 def spaces() -> None:
-    """List the search spaces with their hyperparameters, ranges and defaults."""
+    """List the search spaces: hyperparameters, ranges, defaults and number of starting points."""
     from tuning.search.tune import declared_spaces
 
     for name, (path, space) in declared_spaces(n_classes=2).items():
-        console.print(space_table(f"{escape(name)}  [dim]{escape(str(path))}[/]", space))
+        n = len(space.starting_points)
+        points = f"{n} starting point{'' if n == 1 else 's'}"
+        console.print(space_table(f"{escape(name)}  {points}  [dim]{escape(str(path))}[/]", space))

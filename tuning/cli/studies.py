@@ -95,8 +95,8 @@ def status(
 
 def _print_status(found: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
     from tuning.confirmation.rounds import Confirmation
-    from tuning.report.sentences import verdict
-    from tuning.report.tables import clock_sentence, coordinator_sentences, counts_sentence
+    from tuning.report.sentences import coordinator_sentences, verdict
+    from tuning.report.tables import clock_sentence, counts_sentence
 
     console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:

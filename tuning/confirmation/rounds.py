@@ -21,6 +21,7 @@ from typing import ClassVar, Self
 
 from tuning import documents
 from tuning.config import sign
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
 from tuning.results import StudyDir
 
@@ -39,6 +40,8 @@ class Finalist:
         search_value: the trial's value in the search.
         seconds: expected worker seconds of one repeat.
         is_baseline: whether the configuration is the defaults of the search space.
+        starting_point: number of the search space's starting point that the trial trained; None for
+            any other trial.
         is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
             reference to compare with, and is never chosen.
         costs: values of the study's other objectives, which no seed changes.
@@ -56,6 +59,7 @@ class Finalist:
     search_value: float
     seconds: float
     is_baseline: bool = False
+    starting_point: int | None = field(default=None, metadata=OMIT_DEFAULT)
     is_over_limit: bool = False
     costs: list[float] = field(default_factory=list)
     epochs: int = 1

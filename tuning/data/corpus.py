@@ -7,7 +7,6 @@ is a prefix of a larger one. No TensorFlow runs.
 """
 
 import contextlib
-import io
 import logging
 import shutil
 from collections.abc import Iterable
@@ -24,16 +23,25 @@ from tuning.data.arrow_tokenizer import (
     CHUNK_BYTES,
     ChunkWords,
     map_chunks,
+    npy_header,
     number_words,
     tokenize,
 )
-from tuning.data.data_card import CARD_NAME, DataCard, DataSource, checksums_of, describe, read_card
+from tuning.data.data_card import (
+    CARD_NAME,
+    DataCard,
+    DataSource,
+    checksums_of,
+    describe,
+    is_whole,
+    read_card,
+    write_card,
+)
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
-from tuning.documents import unstructure
 from tuning.errors import StorageError
-from tuning.results import read_json, translated, write_json
+from tuning.results import translated
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +205,7 @@ def build_corpus(
     with translated(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
-            if not _is_whole(folder, splits):
+            if not is_whole(folder, splits):
                 temporary = folder.with_name(folder.name + ".tmp")
                 shutil.rmtree(temporary, ignore_errors=True)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -207,7 +215,7 @@ def build_corpus(
             card = Corpus(folder).card
             described = replace(card, **vars(source)) if source else card
             if described != card:  # The same texts may be read from another place.
-                _write_card(folder, described)
+                write_card(folder, described)
     return Corpus(folder)
 
 
@@ -226,7 +234,7 @@ def _write_corpus(
             tokenize, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes
         )
         with contextlib.closing(tokenized), (folder / f"{name}.ids.npy").open("wb") as file:
-            file.write(_header(0))
+            file.write(npy_header(0))
             for tokens in tokenized:
                 file.write(tokens.ids.data)
                 of_split.append(
@@ -247,32 +255,7 @@ def _write_corpus(
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenized %d texts", done)
     card = describe(splits, chunks, numbers["validation"], n_words=len(words))
-    _write_card(folder, replace(card, checksums=checksums_of(folder)))
-
-
-def _write_card(folder: Path, card: DataCard) -> None:
-    """Write the data card; keys that a newer version has written stay in it."""
-    path = folder / CARD_NAME
-    newer = read_json(path) if path.exists() else {}
-    write_json(path, {**newer, **unstructure(card)})
-
-
-def _is_whole(folder: Path, splits: SplitReviews) -> bool:
-    """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s
-    for 400 MB.
-    """
-    if not Corpus(folder).is_written:
-        return False
-    try:
-        card = Corpus(folder).card
-        n_rows = {name: len(frame) for name, frame in splits.frames.items()}
-        whole = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
-        whole = whole and card.checksums in (None, checksums_of(folder))
-    except StorageError:
-        whole = False
-    if not whole:
-        logger.warning("%s does not hold what was written to it, and is made again", folder)
-    return whole
+    write_card(folder, replace(card, checksums=checksums_of(folder)))
 
 
 def _renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:
@@ -282,28 +265,12 @@ def _renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np
     """
     n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
     with path.open("r+b") as file:
-        file.write(_header(n_tokens))
+        file.write(npy_header(n_tokens))
         for chunk, new in zip(chunks, numbers, strict=True):
             place = file.tell()
             ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
             file.seek(place)
             file.write(new[ids].data)
-
-
-def _header(n_tokens: int) -> bytes:
-    """The header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
-    `n_tokens`, because NumPy reserves space for an array that grows.
-    """
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer,
-        {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.int32)),
-            "fortran_order": False,
-            "shape": (n_tokens,),
-        },
-    )
-    return buffer.getvalue()
 
 
 def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,11 @@ from tuning import documents
 from tuning.data.arrow_tokenizer import ChunkWords
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
-from tuning.documents import OMIT_DEFAULT
+from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
+from tuning.results import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 CARD_NAME = "data_card.json"
 REFERENCE_NAME = "linear_reference.json"  # the scores of a linear model on the same splits
@@ -141,3 +145,28 @@ def checksums_of(folder: Path) -> dict[str, int]:
                     checksum = zlib.crc32(block, checksum)
             checksums[path.name] = checksum
     return checksums
+
+
+def write_card(folder: Path, card: DataCard) -> None:
+    """Write the data card; keys that a newer version has written stay in it."""
+    path = folder / CARD_NAME
+    newer = read_json(path) if path.exists() else {}
+    write_json(path, {**newer, **unstructure(card)})
+
+
+def is_whole(folder: Path, splits: SplitReviews) -> bool:
+    """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s
+    for 400 MB.
+    """
+    if not (folder / CARD_NAME).exists():
+        return False
+    try:
+        card = read_card(folder)
+        n_rows = {name: len(frame) for name, frame in splits.frames.items()}
+        whole = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
+        whole = whole and card.checksums in (None, checksums_of(folder))
+    except StorageError:
+        whole = False
+    if not whole:
+        logger.warning("%s does not hold what was written to it, and is made again", folder)
+    return whole

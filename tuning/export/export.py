@@ -35,7 +35,8 @@ from tuning.export.retraining import Trained, retrain
 from tuning.export.versions import next_number, publish, recover
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir, StudyDir, translated, write_text
-from tuning.spaces.loading import SearchSpace, declare, find_space, require_same_space
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import SearchSpace, declare, require_same_space
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_ngrams, require_same_data
 from tuning.study.record import read_record

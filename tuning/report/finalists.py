@@ -27,7 +27,7 @@ def finalist_rows(
     ]
     table = [
         [
-            f"{finalist.trial} (baseline)" if finalist.is_baseline else str(finalist.trial),
+            f"{finalist.trial}{_role(finalist)}",
             f"{finalist.search_value:.4f}",
             *([_costs(finalist)] if confirmation.has_costs else []),
             *(_repeat(finalist, seed) for seed in seeds),
@@ -39,6 +39,13 @@ def finalist_rows(
     if not any(row[-1] for row in table):
         return header[:-1], [row[:-1] for row in table]
     return header, table
+
+
+def _role(finalist: Finalist) -> str:
+    if finalist.is_baseline:
+        return " (baseline)"
+    number = finalist.starting_point
+    return "" if number is None else f" (starting point {number})"
 
 
 def _costs(finalist: Finalist) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+from optuna.trial import FrozenTrial
 from scipy import stats
 
 from tuning.config import sign
@@ -15,8 +16,14 @@ from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import Comparison
 from tuning.evaluation.statistics import LEVEL
-from tuning.study.summary import Summary, best_of
-from tuning.study.trials import busy_seconds, is_over_limit, is_pruned_early, value_of
+from tuning.study.summary import CoordinatorStatus, Summary, best_of
+from tuning.study.trials import (
+    busy_seconds,
+    is_over_limit,
+    is_pruned_early,
+    starting_point_text,
+    value_of,
+)
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
@@ -43,11 +50,7 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
             else ""
         )
         return f"No trial is complete yet.{over}"
-    value = f"{summary.metric} {value_of(best):.4f}"
-    text = (
-        f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number}"
-        f" with {value}"
-    )
+    text = _best_text(best, summary)
     if baseline is None:
         return f"{text}; the baseline is not complete yet.{newer}"
     if best is baseline:
@@ -61,6 +64,14 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
         f"{text}, against {value_of(baseline):.4f} of the baseline (trial {baseline.number}{over}),"
         f" a difference of {change:+.4f}. Each is one training with one seed on the validation"
         f" split, so a small difference may be chance.{_front_sentence(summary)}{newer}"
+    )
+
+
+def _best_text(best: FrozenTrial, summary: Summary) -> str:
+    role = starting_point_text(best)
+    return (
+        f"The best of the search, of {summary.n_finished} finished trials, is trial {best.number}"
+        f"{f' ({role})' if role else ''} with {summary.metric} {value_of(best):.4f}"
     )
 
 
@@ -303,3 +314,14 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
     if change.excludes_zero:
         return f"Against the baseline{over} it has {interval}{more}."
     return f"It is not distinguishable from the baseline{over} on these data: {interval}{more}."
+
+
+def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
+    """Return a sentence per coordinator of a study, if it had more than one."""
+    if len(coordinators) < 2:
+        return []
+    return [
+        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
+        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
+        for entry in coordinators
+    ]

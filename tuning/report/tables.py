@@ -20,8 +20,14 @@ from tuning.results import no_formula
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
-from tuning.study.summary import PHASES, Best, CoordinatorStatus, Summary, best_of
-from tuning.study.trials import is_pruned_early, value_of, values_of
+from tuning.study.summary import PHASES, Best, Summary, best_of
+from tuning.study.trials import (
+    STARTING_POINT,
+    is_pruned_early,
+    starting_point_text,
+    value_of,
+    values_of,
+)
 
 N_TABLE = 5
 # A trial's attribute → the title of its column.
@@ -51,14 +57,20 @@ def trials_table(summary: Summary) -> pd.DataFrame:
                 **seconds,
             }
         )
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows]
     )
+    if STARTING_POINT in table:
+        table[STARTING_POINT] = table[STARTING_POINT].astype("Int64")  # 2 and not 2.0
+    return table
 
 
 def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
-    """Return a trial's number, with its role if it is the baseline or the confirmed best."""
+    """Return a trial's number, with its role if it is the baseline, a starting point or the
+    confirmed best.
+    """
     roles = ["baseline"] if trial is summary.baseline else []
+    roles += filter(None, [starting_point_text(trial)])
     roles += ["confirmed best"] if best and best.is_confirmed and trial is best.trial else []
     return f"trial {trial.number} ({', '.join(roles)})" if roles else f"trial {trial.number}"
 
@@ -139,6 +151,8 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
         )
         if is_pruned_early(trial) and trial.intermediate_values:
             why = f" after epoch {max(trial.intermediate_values)}"
+        role = starting_point_text(trial)
+        why += f" ({role})" if role else ""
         values = [trial.params.get(name) for name in names]
         cells = ["" if value is None else value_text(value) for value in values]
         rows.append(
@@ -173,17 +187,6 @@ def counts_sentence(summary: Summary) -> str:
         f" {summary.counts['fail']} failed{f' ({reasons})' if reasons else ''},"
         f" {summary.counts['running'] - summary.n_paused} running, {summary.n_paused} paused."
     )
-
-
-def coordinator_sentences(coordinators: list[CoordinatorStatus]) -> list[str]:
-    """Return a sentence per coordinator of a study, if it had more than one."""
-    if len(coordinators) < 2:
-        return []
-    return [
-        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
-        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
-        for entry in coordinators
-    ]
 
 
 def clock_sentence(summary: Summary) -> str:

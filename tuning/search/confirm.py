@@ -20,7 +20,8 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.search.finalists import DEFAULT_TERMS, Terms, begin
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
-from tuning.spaces.loading import SearchSpace, find_space, require_same_space
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.lock import study_lock
 from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory, require_same_data
 from tuning.study.record import read_record
@@ -89,13 +90,7 @@ def confirm(
         _require_finished(summarize(study, metric=config.metric))
         with study_lock(folder):
             start_early(workers.pool, log_path=folder.log_path)
-            corpus = prepare_corpus(config, results=results, progress=hooks.progress)[0]
-            fingerprint = read_record(folder).data_fingerprint
-            require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
-            prepare_ngrams(corpus, space, progress=hooks.progress)
-            release_memory()
-            if hooks.progress:
-                hooks.progress("starting the workers", 0.0)
+            corpus = _prepare(config, space, results, hooks.progress)
             with workers.open(folder.log_path) as (pool, limits), signals() as interrupt:
                 session = Session(
                     study=study,
@@ -114,6 +109,24 @@ def confirm(
     finally:
         close_study(study)
     return confirmation
+
+
+def _prepare(
+    config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
+) -> Corpus:
+    """Return the tokenized data of the study's search, with the n-grams that its models may take.
+
+    Raises:
+        StudyError: the data have changed since the search.
+    """
+    corpus, _ = prepare_corpus(config, results=results, progress=progress)
+    fingerprint = read_record(results.study(config.study)).data_fingerprint
+    require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
+    prepare_ngrams(corpus, space, progress=progress)
+    release_memory()
+    if progress:
+        progress("starting the workers", 0.0)
+    return corpus
 
 
 def confirm_within(

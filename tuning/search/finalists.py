@@ -17,6 +17,7 @@ from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
 from tuning.study.trials import (
+    STARTING_POINT,
     busy_seconds,
     costs_of,
     is_over_limit,
@@ -166,6 +167,7 @@ def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -
         seconds=busy_seconds(trial.user_attrs["seconds"]) * best_epoch / n_epochs,
         epochs=best_epoch,
         costs=[*costs_of(trial)],
+        starting_point=trial.user_attrs.get(STARTING_POINT),
         same=[t.number for t in same if t is not trial],
     )
 

@@ -24,7 +24,7 @@ from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.study.coordinators import Coordinators, is_at_work
-from tuning.study.trials import values_of
+from tuning.study.trials import starting_point_text, values_of
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
@@ -215,7 +215,8 @@ class Search:
             self._open.configurations.add(opened.number, opened.values)
             self._train(worker, opened, resume=False)
             values = describe(opened.values, self._space)
-            self._notify(f"trial {opened.number} starts: {values}")
+            role = starting_point_text(self._writer.summary.trials[opened.number])
+            self._notify(f"trial {opened.number} starts{f' ({role})' if role else ''}: {values}")
             return True
         self._open.wait_for(opened, first)
         self._ends.write(opened, partial(self._writer.wait_for, opened, first))

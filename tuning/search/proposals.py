@@ -11,10 +11,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.search.open_trials import TAKEN, OpenTrial
 from tuning.search.writer import DEATH_LIMIT, DEATHS, StudyWriter, is_unproven
-from tuning.spaces.hyperparameters import suggest
+from tuning.spaces.hyperparameters import suggest, to_params
 from tuning.study.coordinators import COORDINATOR, is_at_work
 from tuning.study.optuna_internals import claim_trial, storage_of
 from tuning.study.samplers import grid_points, make_sampler, next_draw_index
+from tuning.study.trials import STARTING_POINT
 
 
 class Proposals:
@@ -25,6 +26,7 @@ class Proposals:
         is_grid = self._config.sampler == "grid"
         self._grid = grid_points(self._space, seed=self._config.seed) if is_grid else []
         self._has_no_point = False
+        self._starting_points = dict(enumerate(self._space.starting_points, start=1))
 
     @property
     def is_exhausted(self) -> bool:
@@ -49,7 +51,7 @@ class Proposals:
             trials, counts = writer.summary.trials, writer.summary.counts
             if sum(counts[state.name.lower()] for state in TAKEN) >= n_trials or self._must_wait():
                 return None
-            is_queued = counts["waiting"] > 0
+            is_queued = counts["waiting"] > 0 or self._queue_starting_point(trials)
             if self._config.sampler == "grid" and not is_queued:
                 is_queued = self._queue_grid_point(trials)
                 if not is_queued:
@@ -64,6 +66,21 @@ class Proposals:
         writer.reread(opened)
         opened.storage_seconds = time.perf_counter() - started
         return opened
+
+    def _queue_starting_point(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Queue the first starting point that no trial has; return whether there was one.
+
+        The points are queued one by one under the `slot_lock`, so each is queued once, whichever
+        coordinator asks and whenever one dies.
+        """
+        if self._starting_points:
+            for trial in trials:
+                self._starting_points.pop(trial.user_attrs.get(STARTING_POINT, 0), None)
+        for number, point in self._starting_points.items():
+            params = to_params(point, self._space.hyperparameters)
+            self._writer.study.enqueue_trial(params, user_attrs={STARTING_POINT: number})
+            return True
+        return False
 
     def _queue_grid_point(self, trials: Sequence[FrozenTrial]) -> bool:
         """Queue the first point of the grid that no trial has; return whether a point is left."""

@@ -24,7 +24,8 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
-from tuning.spaces.loading import SearchSpace, find_space, list_spaces, source_sha256
+from tuning.spaces.files import find_space, list_spaces, source_sha256
+from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
     DEAD_SECONDS,
     FIRST_COORDINATOR,
@@ -120,20 +121,19 @@ def tune(
         TuningError: what a user can correct. All finished trials are kept.
     """
     budget, workers, hooks = budget or Budget(), workers or Workers(), hooks or TuneHooks()
-    started = time.monotonic()
-    folder = results.study(config.study)
+    started, folder = time.monotonic(), results.study(config.study)
     space_path = find_space(config.space)
     with study_lock(folder), contextlib.ExitStack() as stack:
         own = _coordinator(folder, space_path)
         start_early(workers.pool, log_path=folder.log_path)
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
-        space = _declared(pool, space_path, config, n_classes=len(corpus.card.class_names))
-        prepare_ngrams(corpus, space, progress=hooks.progress)
+        space = _prepare_space(pool, space_path, config, corpus, hooks.progress)
         with storage_errors(storage_url):
             study = open_study(
                 results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
             )
+            space = recorded_space(folder)  # The file's starting points may have changed since.
             session = Session(
                 study=study,
                 config=config,
@@ -177,15 +177,19 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
     return corpus
 
 
-def _declared(pool: AnyPool, path: Path, config: StudyConfig, *, n_classes: int) -> SearchSpace:
-    """Return the search space that a worker reads from its file.
+def _prepare_space(
+    pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
+) -> SearchSpace:
+    """Return the search space that a worker reads from its file, after building the n-grams that
+    its models may take.
 
     Raises:
         SpaceError: the sampler is a grid, and the space has none. Nothing has been written then.
     """
-    space = declared_space(pool, path, n_classes=n_classes)
+    space = declared_space(pool, path, n_classes=len(corpus.card.class_names))
     if config.sampler == "grid":
         grid_points(space, seed=config.seed)
+    prepare_ngrams(corpus, space, progress=progress)
     return space
 
 

@@ -22,6 +22,7 @@ from tuning.study.coordinators import COORDINATOR, Coordinators, requested_n_tri
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import Summary, summarize
+from tuning.study.trials import STARTING_POINT
 from tuning.training.result import Epoch, FitResult
 
 # Reasons that may pass: a trial that failed for one of them is queued again.
@@ -45,6 +46,7 @@ DEATH_LIMIT = 3
 # Attributes that a duplicate does not take over from the trial of the same configuration.
 OWN_ATTRIBUTES = (
     "baseline",
+    STARTING_POINT,
     "n_lost",
     DEATHS,
     FURTHEST,
@@ -201,7 +203,8 @@ class StudyWriter:
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
         if reason not in RETRIED or n_lost >= LOST_LIMIT:
             return
-        kept = {n: attributes[n] for n in ("baseline", DEATHS, FURTHEST) if attributes.get(n)}
+        names = ("baseline", STARTING_POINT, DEATHS, FURTHEST)
+        kept = {name: attributes[name] for name in names if attributes.get(name)}
         retry_of = attributes.get(RETRY_OF, number)
         self.study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: retry_of})
 

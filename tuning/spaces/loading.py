@@ -11,15 +11,18 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tuning.documents import unstructure
+from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
+from tuning.spaces.files import source_sha256
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
+from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
 
 if TYPE_CHECKING:
     import keras
@@ -38,15 +41,17 @@ class SearchSpace:
     """A declared search space as data: its hyperparameters in order of declaration.
 
     `source_sha256` is that of the file, which may change although the hyperparameters do not.
+    `starting_points` contains the values of all active hyperparameters for each starting point.
     """
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
     source_sha256: str = ""
+    starting_points: tuple[Values, ...] = field(default=(), metadata=OMIT_DEFAULT)
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits over the declared hyperparameters."""
+        """12 hex digits over the declared hyperparameters. The starting points do not count."""
         text = json.dumps([unstructure(item) for item in self.hyperparameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -61,60 +66,29 @@ class SearchSpace:
         return [item for item in self.hyperparameters if item.kind != "fixed"]
 
 
-def spaces_dirs() -> list[Path]:
-    """The folders that contain search spaces: the one here, then the one beside this package."""
-    return [Path("search_spaces").absolute(), Path(__file__).resolve().parents[2] / "search_spaces"]
-
-
-def list_spaces() -> dict[str, Path]:
-    """The file of each space by its name; the first folder wins."""
-    files: dict[str, Path] = {}
-    for folder in spaces_dirs():
-        for path in sorted(folder.glob("*.py")):
-            if not path.name.startswith("_"):
-                files.setdefault(path.stem, path)
-    return files
-
-
-def find_space(name: str) -> Path:
-    """The file of a space that is given by its name or its path.
-
-    Raises:
-        SpaceError: it does not exist; the message lists the known names.
-    """
-    path = Path(name).expanduser()
-    if path.suffix == ".py":
-        if path.is_file():
-            return path.absolute()
-        raise SpaceError(f"--space must name a file that exists; there is no {name!r}.")
-    known = list_spaces()
-    if name not in known:
-        raise SpaceError(
-            f"--space must be one of {', '.join(sorted(known))}, or a path ending in .py; received"
-            f" {name!r}."
-        )
-    return known[name].absolute()
-
-
-def source_sha256(path: Path) -> str:
-    """SHA-256 of a space's file; the file is not executed."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """Execute a space's file and return its `hypermodel`.
+
+    A hypermodel without `starting_points` gets those of the file.
 
     Raises:
         SpaceBug: the file raises.
         SpaceError: it defines neither `hypermodel` nor `build(hp)`.
     """
-    import keras_tuner
-
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec and spec.loader  # for mypy: a .py file has both
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # `dataclass` searches for the module here
     run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
+    hypermodel = _hypermodel_of(module, path)
+    adopt_points(hypermodel, module)
+    return hypermodel
+
+
+def _hypermodel_of(module: ModuleType, path: Path) -> keras_tuner.HyperModel:
+    """Return the `hypermodel` of a module that has been executed, or one around its `build`."""
+    import keras_tuner
+
     defined = getattr(module, "hypermodel", None) or getattr(module, "build", None)
     if isinstance(defined, type) and issubclass(defined, keras_tuner.HyperModel):
         defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
@@ -160,8 +134,8 @@ def declare(
     hypermodel that overrides `fit`, because `fit` may declare hyperparameters too.
 
     Raises:
-        SpaceError: a required hyperparameter is missing, a default is outside its range, or Optuna
-            can't express a range.
+        SpaceError: a required hyperparameter is missing, a default is outside its range, Optuna
+            can't express a range, or a starting point is no configuration of the space.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -172,7 +146,9 @@ def declare(
         hp = _explore(hypermodel, hp, try_fit)
     space = SearchSpace(path.stem, declared(hp), source_sha256(path))
     check(space)
-    return space
+    points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
+    resolved = resolve_points(points, space.hyperparameters, space=space.name)
+    return replace(space, starting_points=resolved)
 
 
 def _explore(

@@ -12,6 +12,8 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+# Attribute of a trial that trains a starting point of the search space: its number, from 1.
+STARTING_POINT = "starting_point"
 
 
 def busy_seconds(seconds: Mapping[str, float]) -> float:
@@ -48,6 +50,12 @@ def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
         SpaceError: the trial has no value for a hyperparameter of the space.
     """
     return from_params(trial.params, space.hyperparameters)
+
+
+def starting_point_text(trial: FrozenTrial) -> str:
+    """Return "starting point 2" for a trial of a starting point; empty for any other trial."""
+    number = trial.user_attrs.get(STARTING_POINT)
+    return "" if number is None else f"starting point {number}"
 
 
 def is_pruned_early(trial: FrozenTrial) -> bool:

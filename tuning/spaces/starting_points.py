@@ -1,0 +1,121 @@
+"""The starting points of a search space: configurations that are known to be good, which a study
+trains right after the baseline.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+from tuning.errors import SpaceError
+from tuning.spaces.hyperparameters import defaults
+from tuning.spaces.ranges import Hyperparameter, Value, Values
+
+STARTING_POINTS = "starting_points"  # attribute of a hypermodel, or of the module of its file
+
+
+def adopt_points(hypermodel: object, module: object) -> None:
+    """Give a hypermodel without starting points those of the module of its file, if there are
+    any.
+    """
+    if hasattr(module, STARTING_POINTS) and not hasattr(hypermodel, STARTING_POINTS):
+        setattr(hypermodel, STARTING_POINTS, getattr(module, STARTING_POINTS))
+
+
+def points_of(hypermodel: object) -> Any:
+    """Return what a hypermodel gives as its starting points, by an attribute or a method; None
+    where it has neither.
+    """
+    points = getattr(hypermodel, STARTING_POINTS, None)
+    return points() if callable(points) else points
+
+
+def resolve_points(
+    points: Any, hyperparameters: Sequence[Hyperparameter], *, space: str
+) -> tuple[Values, ...]:
+    """Return the values of all active hyperparameters for each starting point.
+
+    A point contains only the values that differ from the defaults. A point that is equal to the
+    baseline or to an earlier point is left out.
+
+    Args:
+        points: a list of dicts, hyperparameter name → value; None for no points.
+        space: the name of the search space, for error messages.
+
+    Raises:
+        SpaceError: `points` is no list of dicts; or a name is unknown, a hyperparameter is not
+            active under the point, or a value is not in its range.
+    """
+    if not isinstance(points, list | tuple | None):
+        raise SpaceError(
+            f"starting_points of {space} must be a list of dicts; it is {reprlib.repr(points)}."
+        )
+    kept = [defaults(hyperparameters)]
+    for number, point in enumerate(points or (), start=1):
+        values = _resolve(point, hyperparameters, name=f"Starting point {number} of {space}")
+        if values not in kept:
+            kept.append(values)
+    return tuple(kept[1:])
+
+
+def _resolve(point: Any, hyperparameters: Sequence[Hyperparameter], *, name: str) -> Values:
+    """Return the values of all hyperparameters that are active under a point."""
+    if not isinstance(point, dict):
+        raise SpaceError(
+            f"{name} must be a dict of hyperparameter names and values; it is"
+            f" {reprlib.repr(point)}."
+        )
+    known = list(dict.fromkeys(item.name for item in hyperparameters))
+    for key, value in point.items():
+        if key not in known:
+            raise SpaceError(
+                f"{name} must name hyperparameters of the space; it gives {key!r} the value"
+                f" {value!r}, and the space has {', '.join(known)}."
+            )
+    values: Values = {}
+    for item in hyperparameters:
+        if item.is_active(values):
+            is_named = item.name in point
+            values[item.name] = (
+                _legal(item, point[item.name], name=name) if is_named else item.default
+            )
+    for key, value in point.items():
+        if key not in values:
+            raise SpaceError(
+                f"{name} must name hyperparameters that are active under it; it gives {key!r} the"
+                f" value {value!r}, and {_where(key, hyperparameters, values)}."
+            )
+    return values
+
+
+def _legal(item: Hyperparameter, value: Any, *, name: str) -> Value:
+    """Return a value in the type of its hyperparameter.
+
+    Raises:
+        SpaceError: the value is not in the range, or not on a step.
+    """
+    allowed = (item.default,) if item.kind == "fixed" else item.choices
+    if isinstance(value, bool | int | float | str):
+        for choice in allowed:
+            # True == 1 in Python, but a boolean is no number here.
+            if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+                return choice
+        if not allowed and not isinstance(value, bool) and item.is_legal(value):
+            return int(value) if item.kind == "int" else float(value)
+    range_text = f"fixed at {item.default}" if item.kind == "fixed" else item.range_text()
+    raise SpaceError(
+        f"{name} must give {item.name!r} a value in its range, {range_text}; it gives {value!r}."
+    )
+
+
+def _where(name: str, hyperparameters: Sequence[Hyperparameter], values: Values) -> str:
+    """Return where a hyperparameter is active, and the values of its parents under a point."""
+    declared = [item.conditions for item in hyperparameters if item.name == name]
+    scopes = [
+        " and ".join(f"{parent} is {'/'.join(map(str, allowed))}" for parent, allowed in conditions)
+        for conditions in declared
+    ]
+    parents = dict.fromkeys(parent for conditions in declared for parent, _ in conditions)
+    here = [f"{parent} is {values.get(parent, 'not active')}" for parent in parents]
+    return f"{name!r} is active only where {' or '.join(scopes)}; here {' and '.join(here)}"
