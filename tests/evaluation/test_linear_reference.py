@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +303,13 @@ def test_reading_the_scores_does_not_load_scikit_learn() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "False"
+
+
+def test_three_classes_have_scores(tmp_path: Path) -> None:
+    splits = splits_of(90)
+    for frame in splits.frames.values():
+        frame["label"] = np.arange(len(frame)) % 3
+        frame["text"] = [("bad item", "good item", "odd item")[label] for label in frame["label"]]
+    corpus = build_corpus(tmp_path / "abc", replace(splits, class_names=("a", "b", "c")))
+    reference = fit_linear_reference(corpus)
+    assert reference.scores["accuracy"] == reference.scores["auc"] == 1
