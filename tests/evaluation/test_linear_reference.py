@@ -58,13 +58,16 @@ def fit() -> Iterator[BackgroundFit]:
 
 
 def child_of(parent: psutil.Process) -> psutil.Process:
-    """Return the process that trains; others may be running too."""
-    (child,) = (
-        child
-        for child in parent.children()
-        if "tuning.evaluation.linear_reference" in child.cmdline()
-    )
-    return child
+    """Return the process that trains; others may be running too. A new process has no command line
+    for a moment.
+    """
+    end = time.monotonic() + END_SECONDS
+    while time.monotonic() < end:
+        for child in parent.children():
+            if "tuning.evaluation.linear_reference" in child.cmdline():
+                return child
+        time.sleep(0.05)
+    raise AssertionError("no process trains")
 
 
 def wait_for(fit: BackgroundFit) -> LinearReference | None:
@@ -242,8 +245,10 @@ def test_process_ends_when_its_parent_is_killed(number: int, corpus: Corpus) -> 
     ):
         assert parent.stdout
         assert parent.stdout.readline() == "started\n"
-        child = child_of(psutil.Process(parent.pid))
-        parent.send_signal(number)
+        try:
+            child = child_of(psutil.Process(parent.pid))
+        finally:
+            parent.send_signal(number)
         parent.wait(END_SECONDS)
         wait_until_dead(child.pid)
 
