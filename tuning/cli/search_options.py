@@ -27,7 +27,7 @@ NewStudy = Annotated[
         "--study",
         help=(
             "Name of the study (default: search space and data set, as in"
-            " baseline_lstm-movie_reviews)."
+            " reviews-movie_reviews)."
         ),
     ),
 ]

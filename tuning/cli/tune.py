@@ -167,7 +167,7 @@ def tune(
 
 
 def default_study(space: str | None, data: str | None) -> str:
-    """The name of a study of this search space and data set: `baseline_lstm-movie_reviews`."""
+    """The name of a study of this search space and data set: `reviews-movie_reviews`."""
     stem = Path((data or DataConfig.data).removeprefix("tfds:")).name.split(".")[0] or "data"
     safe = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in stem)
     return f"{Path(space or StudyConfig.space).stem}-{safe}"[:100]
