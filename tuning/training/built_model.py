@@ -91,6 +91,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         ValueError: the checkpoint is of another model.
     """
     hp, model = build(hypermodel, job.values, known=job.known)
+    prediction.checked_inputs(model, job.values)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
