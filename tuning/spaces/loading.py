@@ -32,6 +32,7 @@ REQUIRED = ("vocab_size", "sequence_length")
 NGRAMS = "ngrams"
 # The smallest value of each hyperparameter that cuts the data.
 SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
+MAX_ORDER = 3  # maximum number of words of an n-gram
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
 _T = TypeVar("_T")
 
@@ -210,6 +211,9 @@ def check(space: SearchSpace) -> None:
             raise SpaceError(
                 f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
             )
+        high = max(item.choices, default=item.default if item.high is None else item.high)
+        if item.name == NGRAMS and high not in (1, 2, MAX_ORDER):
+            raise SpaceError(f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {high!r}.")
 
 
 def build(
