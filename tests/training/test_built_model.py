@@ -169,9 +169,7 @@ def test_space_with_ngrams_whose_model_takes_token_ids_is_refused(
 
 
 class Features(keras_tuner.HyperModel):
-    """A model with a preprocessing layer of Keras, which `adapt` adapts to features of the texts.
-
-    """
+    """A model with a preprocessing layer of Keras, which `adapt` adapts to features of the texts."""
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")

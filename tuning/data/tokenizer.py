@@ -28,7 +28,7 @@ def load_tokenizer(
     folder: str | Path,
 ) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
     """The tokenizer of an export: a function from texts to rows of ids, by the name of the model's
-    input: "ids" has `sequence_length` columns, "ngrams" one more than the text with the most n-grams.
+    input: "ids" has `sequence_length` columns, "ngrams" one more than a text has n-grams at most.
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)

@@ -1,8 +1,8 @@
 """An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM.
 
 The lengths of the texts replace the masks, so the graph has no loop over time. The input is the
-token ids `ids`, or `ngrams`, int32 (batch, length), padded with 0 after the text. The output is `probabilities`,
-float32 (batch, n_classes).
+token ids `ids`, or `ngrams`, int32 (batch, length), padded with 0 after the text. The output is
+`probabilities`, float32 (batch, n_classes).
 """
 
 from __future__ import annotations

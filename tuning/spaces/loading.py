@@ -211,9 +211,15 @@ def check(space: SearchSpace) -> None:
             raise SpaceError(
                 f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
             )
-        high = max(item.choices, default=item.default if item.high is None else item.high)
-        if item.name == NGRAMS and high not in (1, 2, MAX_ORDER):
-            raise SpaceError(f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {high!r}.")
+        bounds = item.choices or [
+            item.default,
+            *(b for b in (item.low, item.high) if b is not None),
+        ]
+        for words in bounds if item.name == NGRAMS else ():
+            if words not in range(1, MAX_ORDER + 1):
+                raise SpaceError(
+                    f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {words!r}."
+                )
 
 
 def build(

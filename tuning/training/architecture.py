@@ -53,8 +53,8 @@ def is_graph(model: keras.Model) -> bool:
 
 
 def input_names(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of a model's inputs, in the order of `model.inputs`. If a model was made with
-    a dictionary of inputs, the names are its keys.
+    """Return the names of a model's inputs, in the order of `model.inputs`. If a model was made
+    with a dictionary of inputs, the names are its keys.
 
     A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
     text, and may take its token ids as a second input. Every other model takes token ids.
