@@ -378,7 +378,7 @@ def test_declare_refuses_default_outside_its_range(tmp_path: Path) -> None:
         ),
         (
             'Int("sequence_length", 4, 16, default=8)',
-            'Choice("ngrams", [1.5, 2])',
+            'Choice("ngrams", [1.5, 2.0])',
             "ngrams must be 1, 2 or 3 words; mine allows 1.5",
         ),
     ],
