@@ -160,7 +160,7 @@ def _expand(call: Call) -> Value:
     return _as_tokens(call.value)
 
 
-def _compare(call: Call) -> Value:
+def _comparison(call: Call) -> Value:
     """`x != 0` and `x > 0`: true where `x` marks the words."""
     value, other = call.inputs
     require(isinstance(value, Tokens) and other == 0)
@@ -262,8 +262,8 @@ RULES: dict[type, Callable[[Call], Value]] = {
     keras.layers.Average: _elementwise,
     core.Cast: _cast,
     numpy.ExpandDims: _expand,
-    numpy.NotEqual: _compare,
-    numpy.Greater: _compare,
+    numpy.NotEqual: _comparison,
+    numpy.Greater: _comparison,
     numpy.Where: _where,
     numpy.Multiply: _multiply,
     numpy.Minimum: _extreme,
