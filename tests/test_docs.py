@@ -234,6 +234,9 @@ def test_ranges_in_the_documents_are_those_of_the_spaces() -> None:
         "cnn",
         "bilstm_pooling",
         "gru",
+        "ngrams",
+        "wide_deep",
+        "reviews",
     ):
         space = declare(ROOT / "search_spaces" / f"{name}.py", n_classes=2)
         for item in space.searched:
