@@ -1,0 +1,163 @@
+"""Plotly figures of a comparison: accuracy against each cost, and the learning speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from tuning.comparison.document import ComparedReference, Comparison
+from tuning.comparison.standings import Standing
+from tuning.evaluation.statistics import pareto_front
+from tuning.report.figures import LAYOUT
+
+# Colors of spaces, in their order, that differ on white and on black, also for readers who can't
+# tell red from green (Okabe and Ito, 2008; black and yellow are left out).
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a94a0")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up")
+REFERENCE_COLOR = "#8a94a0"
+FIGURE_HEIGHT = 340
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost that accuracy is drawn against.
+
+    Args:
+        attribute: name of the attribute of a `Standing`.
+        title: title of the figure.
+        unit: title of the axis.
+    """
+
+    attribute: str
+    title: str
+    unit: str
+
+    def of(self, standing: Standing) -> float | None:
+        value: float | None = getattr(standing, self.attribute)
+        return value
+
+
+COSTS = (
+    Cost("seconds", "Accuracy and training time", "seconds of one training"),
+    Cost("n_parameters", "Accuracy and size", "parameters"),
+    Cost("latency_ms", "Accuracy and latency", "milliseconds for a text"),
+)
+
+
+def color_of(number: int) -> str:
+    """The color of a space in every figure and in the table."""
+    return COLORS[number % len(COLORS)]
+
+
+def symbol_of(number: int) -> str:
+    """The marker of a space. Spaces of the same color have different markers."""
+    return SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
+
+
+def cost_figure(
+    cost: Cost, standings: Sequence[Standing], references: Sequence[ComparedReference]
+) -> go.Figure:
+    """Draw the confirmed accuracy of each space over a cost, with its interval, and the front: the
+    spaces that no other space beats in accuracy at the same or a lower cost.
+
+    A reference is a dashed line, with a cross at its training time.
+    """
+    figure = go.Figure(layout={**LAYOUT, "height": FIGURE_HEIGHT, "showlegend": False})
+    drawn = [
+        (number, x, one)
+        for number, one in enumerate(standings)
+        if one.accuracy is not None and (x := cost.of(one)) is not None
+    ]
+    front = pareto_front(
+        sorted(drawn, key=lambda point: (-_mean(point[2]), point[1])), lambda point: (point[1],)
+    )
+    if len(front) > 1:
+        ordered = sorted(front, key=lambda point: point[1])
+        figure.add_scatter(
+            x=[x for _, x, _ in ordered],
+            y=[_mean(one) for _, _, one in ordered],
+            mode="lines",
+            line={"shape": "hv", "width": 1.5, "dash": "dot", "color": REFERENCE_COLOR},
+            hoverinfo="skip",
+            name="front",
+        )
+    for number, x, one in drawn:
+        _add_point(figure, number, x, one)
+    for reference in references:
+        _add_reference(figure, reference)
+        if cost.attribute == "seconds":
+            figure.add_scatter(
+                x=[reference.seconds],
+                y=[reference.accuracy],
+                mode="markers",
+                marker={"symbol": "x", "size": 9, "color": REFERENCE_COLOR},
+                name=reference.name,
+                hovertemplate=f"{reference.seconds:.3g} s, {reference.accuracy:.4f}",
+            )
+    figure.update_xaxes(title=cost.unit, type="log", dtick="D1", exponentformat="SI")
+    figure.update_yaxes(title="validation accuracy")
+    return figure
+
+
+def _mean(standing: Standing) -> float:
+    assert standing.accuracy is not None  # for mypy: only confirmed spaces are drawn
+    return standing.accuracy.value
+
+
+def _add_point(figure: go.Figure, number: int, x: float, standing: Standing) -> None:
+    accuracy = standing.accuracy
+    assert accuracy is not None  # for mypy: only confirmed spaces are drawn
+    figure.add_scatter(
+        x=[x],
+        y=[accuracy.value],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [accuracy.high - accuracy.value],
+            "arrayminus": [accuracy.value - accuracy.low],
+            "thickness": 1.5,
+        },
+        mode="markers",
+        marker={"size": 11, "color": color_of(number), "symbol": symbol_of(number)},
+        name=standing.name,
+        hovertemplate=f"{x:,.4g}, {accuracy}",
+    )
+
+
+def _add_reference(figure: go.Figure, reference: ComparedReference) -> None:
+    figure.add_hline(
+        y=reference.accuracy,
+        line={"dash": "dash", "width": 1.5, "color": REFERENCE_COLOR},
+        annotation={
+            "text": f"{reference.name}, {reference.accuracy:.4f}",
+            "font": {"size": 11},
+            "xanchor": "left",
+            "x": 0,
+        },
+        annotation_position="top left",
+    )
+
+
+def learning_speed(comparison: Comparison) -> go.Figure:
+    """Draw the best validation accuracy of each search so far against the clock of that search."""
+    figure = go.Figure(layout={**LAYOUT, "height": 420})
+    for number, space in enumerate(comparison.spaces):
+        if not space.curve:
+            continue
+        last = space.curve[-1][1]
+        points = [*space.curve, (max(space.seconds, space.curve[-1][0]), last)]
+        figure.add_scatter(
+            x=[seconds / 60 for seconds, _ in points],
+            y=[value for _, value in points],
+            mode="lines+markers",
+            line={"shape": "hv", "color": color_of(number)},
+            marker={"size": 5, "symbol": symbol_of(number)},
+            name=space.name,
+        )
+    for reference in comparison.references:
+        _add_reference(figure, reference)
+    figure.update_xaxes(title="minutes of the search", rangemode="tozero")
+    figure.update_yaxes(title="best validation accuracy so far")
+    return figure
