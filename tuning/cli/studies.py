@@ -130,7 +130,7 @@ def _run_comparison(
     storage_url: str,
     workers: session.Workers,
 ) -> Comparison:
-    """Run a comparison, show its progress, write its page after each space, and print its result."""
+    """Run a comparison, write its page after each space, and print its progress and its result."""
     from tuning.comparison import run
     from tuning.comparison.page import read_standings, write_page
     from tuning.comparison.standings import verdict

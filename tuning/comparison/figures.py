@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -18,6 +20,8 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 REFERENCE_COLOR = "#8a94a0"
 FIGURE_HEIGHT = 340
+MARGIN = 1.25  # factor between the outermost values and the ends of a logarithmic axis
+MIN_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def cost_figure(
     for number, x, one in drawn:
         _add_point(figure, number, x, one)
     for reference in references:
-        _add_reference(figure, reference)
+        _add_reference(figure, reference, side="top left")
         if cost.attribute == "seconds":
             figure.add_scatter(
                 x=[reference.seconds],
@@ -96,9 +100,41 @@ def cost_figure(
                 name=reference.name,
                 hovertemplate=f"{reference.seconds:.3g} s, {reference.accuracy:.4f}",
             )
-    figure.update_xaxes(title=cost.unit, type="log", dtick="D1", exponentformat="SI")
+    xs = [x for _, x, _ in drawn]
+    if cost.attribute == "seconds":
+        xs += [reference.seconds for reference in references]
+    figure.update_xaxes(title=cost.unit, type="log", **_log_axis(xs))
     figure.update_yaxes(title="validation accuracy")
     return figure
+
+
+def _log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """The range and the ticks of a logarithmic axis; Plotly's own ticks are digits without their
+    power of ten.
+    """
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return {}
+    low, high = min(positive) / MARGIN, max(positive) * MARGIN
+    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+        ticks = [digit * 10.0**power for power in powers for digit in digits]
+        inside = sorted({tick for tick in ticks if low <= tick <= high})
+        if len(inside) >= MIN_TICKS:
+            break
+    return {
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": inside,
+        "ticktext": [_short(tick) for tick in inside],
+    }
+
+
+def _short(value: float) -> str:
+    """A number as a tick: 0.5, 20, 700k, 1.5M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{suffix}"
+    return f"{value:.3g}"
 
 
 def _mean(standing: Standing) -> float:
@@ -126,17 +162,15 @@ def _add_point(figure: go.Figure, number: int, x: float, standing: Standing) -> 
     )
 
 
-def _add_reference(figure: go.Figure, reference: ComparedReference) -> None:
+def _add_reference(figure: go.Figure, reference: ComparedReference, *, side: str) -> None:
     figure.add_hline(
         y=reference.accuracy,
         line={"dash": "dash", "width": 1.5, "color": REFERENCE_COLOR},
         annotation={
             "text": f"{reference.name}, {reference.accuracy:.4f}",
             "font": {"size": 11},
-            "xanchor": "left",
-            "x": 0,
         },
-        annotation_position="top left",
+        annotation_position=side,
     )
 
 
@@ -157,7 +191,7 @@ def learning_speed(comparison: Comparison) -> go.Figure:
             name=space.name,
         )
     for reference in comparison.references:
-        _add_reference(figure, reference)
+        _add_reference(figure, reference, side="bottom right")
     figure.update_xaxes(title="minutes of the search", rangemode="tozero")
     figure.update_yaxes(title="best validation accuracy so far")
     return figure

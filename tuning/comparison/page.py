@@ -23,7 +23,6 @@ from tuning.comparison.standings import (
 )
 from tuning.evaluation.statistics import Interval
 from tuning.report.html_plots import plot_html
-from tuning.report.html_tables import table
 from tuning.report.page import appearance
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.ranges import value_text
@@ -89,7 +88,11 @@ def page(comparison: Comparison, standings: Sequence[Standing], *, name: str) ->
         failures=[
             (space.name, space.failure) for space in comparison.spaces if space.failure is not None
         ],
-        configurations=table(*_configurations(standings)),
+        configurations=[
+            (one.name, one.trial, _configuration(one), one.space.study)
+            for one in standings
+            if one.trial is not None
+        ],
         references=[(one.name, one.about) for one in comparison.references],
         command=command(comparison, name=name),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -174,18 +177,9 @@ def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.3g} s"
 
 
-def _configurations(standings: Sequence[Standing]) -> tuple[list[str], list[list[str]]]:
-    """The best configuration of each space, and the command that shows its study."""
-    found = [
-        [
-            one.name,
-            "" if one.trial is None else str(one.trial),
-            ", ".join(f"{name} {value_text(value)}" for name, value in one.values.items()),
-            f"make report STUDY={one.space.study}",
-        ]
-        for one in standings
-    ]
-    return ["space", "trial", "configuration", "its report"], found
+def _configuration(standing: Standing) -> str:
+    """The hyperparameters of a space's best trial in one line."""
+    return ", ".join(f"{name} {value_text(value)}" for name, value in standing.values.items())
 
 
 def command(comparison: Comparison, *, name: str) -> str:

@@ -258,12 +258,14 @@ def _tied_sentence(ranking: Ranking) -> str:
 
 
 def _behind_sentence(ranking: Ranking) -> str:
-    behind = _list(_gap(one, ranking) for one in ranking.clearly_behind)
+    behind = _list(
+        f"{one.name} by {ranking.behind[one.space.study]}" for one in ranking.clearly_behind
+    )
     return f"Behind it: {behind}." if behind else ""
 
 
 def _gap(standing: Standing, ranking: Ranking) -> str:
-    """How far a space is behind the best, with its interval."""
+    """How far a tied space is behind the best, with its interval."""
     gap = ranking.behind[standing.space.study]
     if math.isnan(gap.value):
         return f"{standing.name} (no shared seed)"
