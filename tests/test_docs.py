@@ -227,8 +227,15 @@ def test_space_of_the_contract_s_example_works(tmp_path: Path) -> None:
 
 def test_ranges_in_the_documents_are_those_of_the_spaces() -> None:
     table = section(SPACES, "Hyperparameters")
-    for file in ("baseline_lstm.py", "masked_lstm.py"):
-        space = declare(ROOT / "search_spaces" / file, n_classes=2)
+    for name in (
+        "baseline_lstm",
+        "masked_lstm",
+        "mean_embedding",
+        "cnn",
+        "bilstm_pooling",
+        "gru",
+    ):
+        space = declare(ROOT / "search_spaces" / f"{name}.py", n_classes=2)
         for item in space.searched:
             if item.low is not None:
                 assert f"{item.low:,g} to {item.high:,g}" in table, item

@@ -162,7 +162,7 @@ def test_stored_study_is_resumed(stored: Path, run_cli: Callable[..., Ran]) -> N
     assert trial_rows(stored) == expected_rows()
     for number in range(14):
         assert_epochs(stored, number)
-    assert cached(stored) == before
+    assert cached(stored).items() >= before.items()
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_new_study_of_the_same_seed_repeats_the_stored_values(
     for number in range(3):
         n_epochs = len(read_csv(again / "trials" / f"{number:04d}" / "history.csv"))
         assert_epochs(again, number, n_epochs=n_epochs)
-    assert cached(stored) == before
+    assert cached(stored).items() >= before.items()
 
 
 @pytest.mark.slow

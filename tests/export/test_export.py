@@ -25,8 +25,9 @@ from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
+from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
-from tuning.evaluation.references import LINEAR, MAJORITY
+from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import evaluations_of
 from tuning.export import export, retraining
 from tuning.export.formats import HOSTILE_TEXTS
@@ -41,6 +42,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel
 from tuning.study.prepare import prepare_corpus
+from tuning.study.record import read_record
 from tuning.study.study import recorded_config
 from tuning.training import fit
 from tuning.training.result import Epoch, FitResult, TrainingJob
@@ -77,7 +79,7 @@ def test_manifest_holds_what_a_reader_asks_for(
     assert manifest.epochs == best.user_attrs["best_epoch"]
     assert set(manifest.scores) == {"best", "baseline"}
     assert manifest.export_number == 1
-    assert set(manifest.references) == {MAJORITY, LINEAR}
+    assert set(manifest.references) == {MAJORITY, LINEAR, NGRAMS}
     for scores in (manifest.scores | manifest.references).values():
         assert {
             "accuracy",
@@ -90,7 +92,7 @@ def test_manifest_holds_what_a_reader_asks_for(
         assert all(low <= high for low, high in scores.test_intervals.values())
         assert set(scores.test_f1_by_class) == {"negative", "positive"}
         assert np.array(scores.test_confusion_matrix).sum() == manifest.n_rows["test"]
-    assert {LINEAR, MAJORITY} <= set(manifest.comparisons)
+    assert {LINEAR, MAJORITY, NGRAMS} <= set(manifest.comparisons)
     values = read_json(exported / "export.json", version=2)
     # The mistakes are texts of the data, which an export does not contain.
     assert "mistakes" not in values
@@ -328,6 +330,9 @@ def test_only_the_export_reads_the_test_split(
     finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, _ = finished
+    record = read_record(results.study("s"))
+    # Finding the n-grams of the test texts reads the split too, but not its labels.
+    build_ngrams(Corpus(results.cache_dir(record.data_fingerprint)))
     read: list[str] = []
     split = Corpus.split
 

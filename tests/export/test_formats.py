@@ -34,12 +34,19 @@ from tuning.export.formats import (
     pipeline_probabilities,
     write_formats,
 )
+from tuning.export.manifest import WrittenFormats
 from tuning.export.parity import check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
 from tuning.inference.load import fastest_format
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, Format
-from tuning.models import lstm_classifier
+from tuning.models import (
+    bilstm_pooling_classifier,
+    cnn_classifier,
+    gru_classifier,
+    lstm_classifier,
+    mean_embedding_classifier,
+)
 from tuning.training.architecture import ensure_built
 
 # The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to
@@ -339,6 +346,52 @@ def test_every_style_of_model_has_every_format(
         name for name, export_format in FORMATS.items() if export_format.tolerance is not None
     ]
     assert all(result.forms[FORMATS[name].path].max_difference <= 1e-5 for name in float_formats)
+
+
+CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
+    "mean_embedding": mean_embedding_classifier,
+    "cnn": lambda **sizes: cnn_classifier(filters=3, **sizes),
+    "bilstm_pooling": lambda **sizes: bilstm_pooling_classifier(lstm_units=3, **sizes),
+    "gru": lambda **sizes: gru_classifier(gru_units=3, **sizes),
+}
+
+
+def formats_of_classifier(
+    name: str, reviews: Reviews, folder: Path, **options: Any
+) -> WrittenFormats:
+    """Write the exports of a tiny classifier of `tuning.models`."""
+    sizes = {"vocab_size": ROWS, "embedding_dim": WIDTH}
+    return write_formats(
+        folder,
+        spread(CLASSIFIERS[name](**sizes, **options)),
+        {"vocab_size": ROWS, "sequence_length": LENGTH},
+        reviews.corpus,
+        test_texts=reviews.splits.frames["test"]["text"].tolist(),
+        test_labels=labels_of(reviews),
+    )
+
+
+@pytest.mark.usefixtures("onnx_alone")
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifier_has_an_onnx_format(name: str, reviews: Reviews, tmp_path: Path) -> None:
+    result = formats_of_classifier(name, reviews, tmp_path)
+    assert (list(result.forms), result.left_out, result.limits) == (["model.onnx"], {}, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word_dropout", [0.0, 0.2])
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifier_has_every_format_but_the_h5_of_operations(
+    name: str, word_dropout: float, reviews: Reviews, tmp_path: Path
+) -> None:
+    """Keras can't read an operation between layers, such as a mask, from `.h5`."""
+    is_chain = name == "gru" and not word_dropout
+    result = formats_of_classifier(name, reviews, tmp_path, word_dropout=word_dropout)
+    assert set(result.left_out) == (set() if is_chain else {"model.h5"})
+    assert set(result.forms) | set(result.left_out) == {
+        export_format.path for export_format in FORMATS.values()
+    }
+    assert result.limits == []
 
 
 class Padded(keras.layers.Layer):

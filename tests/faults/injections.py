@@ -169,10 +169,11 @@ def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def corrupt_cache(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A file of tokenized data is not what was written: it is made again."""
+    """A file of tokenized data is not what was written: it is made again. Lock files are empty."""
     call.kill_all()
     folder = setting.results.cache_dir(read_json(setting.study.config_path)["data_fingerprint"])
-    victim = rng.choice(sorted(folder.iterdir()))
+    files = (path for path in folder.iterdir() if path.is_file() and path.stat().st_size)
+    victim = rng.choice(sorted(files))
     data = bytearray(victim.read_bytes())
     place = rng.randrange(len(data))
     data[place] ^= 0xFF

@@ -1,16 +1,28 @@
-"""The results of a confirmation, and its plan, in sentences."""
+"""The results of a confirmation, its plan, and the linear model, in sentences."""
 
+import json
+import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from tests.commands import Ran
 from tests.confirmations import SEEDS, begin, finalists, on_front, play, pruned, with_repeats
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation
-from tuning.report.sentences import missed_sentences, plan, sentences
+from tuning.data.data_card import REFERENCE_NAME
+from tuning.documents import write
+from tuning.evaluation.linear_reference import LinearReference
+from tuning.report.page import write_report
+from tuning.report.sentences import behind_linear, missed_sentences, plan, sentences
+from tuning.results import ResultsDir, read_json
+from tuning.search.tune import Outcome
 
 
 @pytest.mark.parametrize(
@@ -160,3 +172,90 @@ def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
         assert estimates is not None
         texts.append(sentences(confirmation, estimates)[0])
     assert sum("is better than the baseline" in text for text in texts) / len(texts) <= limit
+
+
+# The linear model
+
+
+def reference(value: float, metric: str = "accuracy") -> LinearReference:
+    return LinearReference(about="words & pairs", scores={metric: value}, seconds=1.0)
+
+
+def confirmed(value: float, n_seeds: int = 3, metric: str = "val_accuracy") -> Confirmation:
+    """Return a confirmation whose best, trial 3, has a mean of `value` over three seeds."""
+    worse = value - 0.2 if metric == "val_accuracy" else value + 0.2
+    changes = [-0.001, 0.0, 0.001][:n_seeds]
+    return with_repeats(
+        {3: [value + change for change in changes], 0: [worse + change for change in changes]},
+        metric=metric,
+    )
+
+
+@pytest.fixture
+def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
+    """Return a copy of the study "s" whose data have a linear model with the accuracy 0.9876."""
+    results = ResultsDir(tmp_path / "results")
+    shutil.copytree(finished[0].path, results.path)
+    fingerprint = read_json(results.study("s").config_path)["data_fingerprint"]
+    write(results.cache_dir(fingerprint) / REFERENCE_NAME, reference(0.9876))
+    return results
+
+
+def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values() -> None:
+    sentence = behind_linear(reference(0.889), confirmed(0.8))
+    assert re.search(r"trial 3, is behind .* val_accuracy 0\.8000 against 0\.8890\.", sentence)
+    assert "make tune TRIALS=N" in sentence and "make spaces" in sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "n_seeds"), [(0.9, 3), (0.889, 3), (0.8, 2)], ids=["ahead", "equal", "too few seeds"]
+)
+def test_no_warning(value: float, n_seeds: int) -> None:
+    assert behind_linear(reference(0.889), confirmed(value, n_seeds)) == ""
+
+
+def test_no_warning_without_a_confirmation_or_a_linear_model() -> None:
+    assert behind_linear(reference(0.889), None) == ""
+    assert behind_linear(None, confirmed(0.8)) == ""
+
+
+@pytest.mark.parametrize(("value", "is_behind"), [(0.4, True), (0.2, False)])
+def test_lower_loss_is_ahead(value: float, is_behind: bool) -> None:
+    found = behind_linear(reference(0.3, "loss"), confirmed(value, metric="val_loss"))
+    assert ("is behind" in found) is is_behind
+
+
+def test_other_metric_is_not_compared() -> None:
+    assert behind_linear(reference(0.9), confirmed(0.1, metric="val_auc")) == ""
+
+
+def test_report_shows_the_linear_model_before_the_confirmation(results: ResultsDir) -> None:
+    def first_section() -> str:
+        url = results.storage_url(None)
+        page, _ = write_report(results, results.study("s"), storage_url=url)
+        return page.read_text(encoding="utf-8").partition("<h2>")[0]
+
+    first = first_section()
+    assert "on words &amp; pairs) has a validation accuracy of 0.9876" in first
+    assert "is behind" not in first
+    confirmed(0.5).save(results.study("s"))
+    assert "is behind the linear model" in first_section()
+
+
+def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..., Ran]) -> None:
+    before = run_cli("status", "--study", "s").out
+    assert "on words & pairs) has a validation accuracy of 0.9876" in before
+    assert "is behind" not in before
+    confirmed(0.5).save(results.study("s"))
+    assert "is behind the linear model" in run_cli("status", "--study", "s").out
+    values = json.loads(run_cli("status", "--study", "s", "--json").out)
+    assert values["linear_model_value"] == 0.9876
+
+
+def test_study_without_a_linear_model_has_no_sentence_about_it(
+    results: ResultsDir, run_cli: Callable[..., Ran]
+) -> None:
+    for path in results.path.rglob(REFERENCE_NAME):
+        path.unlink()
+    assert "linear model" not in run_cli("status", "--study", "s").out
+    assert json.loads(run_cli("status", "--study", "s", "--json").out)["linear_model_value"] is None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
@@ -15,9 +16,10 @@ from optuna.trial import TrialState
 from tests.commands import start, tune_command, wait_for
 from tests.studies import Setting
 from tuning.config import DataConfig, TrainConfig
+from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError, StudyError
-from tuning.results import ResultsDir, read_history
+from tuning.results import ResultsDir, read_history, read_json
 from tuning.search import open_trials
 from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, configure
@@ -463,8 +465,8 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
     )
     names = (
         "study metric n_complete n_pruned n_failed n_running n_paused best_trial best_is_confirmed"
-        " best_value best_mean best_params best_trial_of_the_search baseline_value coordinators"
-        " seconds_by_phase overhead_share n_tokens fingerprints"
+        " best_value best_mean best_params best_trial_of_the_search baseline_value linear_model_value"
+        " coordinators seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(unstructure(status)) == names.split()
     study = copied.study()
@@ -547,6 +549,28 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Sett
     assert [t.state.name for t in trials] == ["FAIL", "WAITING"]
     assert trials[0].user_attrs["reason"] == "interrupted"
     assert trials[1].system_attrs["fixed_params"] == trials[0].params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_search_that_ends_leaves_no_process_of_the_linear_model(
+    copied: Setting, number: signal.Signals
+) -> None:
+    slow_down(copied, 1)
+    fingerprint = read_json(copied.folder.config_path)["data_fingerprint"]
+    # The process waits for the lock as long as the test has it.
+    with FileLock(copied.results.cache_dir(fingerprint) / f"{REFERENCE_NAME}.lock"):
+        process = start_tune(copied, 10)
+        wait_for(process, "trial 8 starts")
+        (child,) = (
+            child
+            for child in psutil.Process(process.pid).children()
+            if "tuning.evaluation.linear_reference" in child.cmdline()
+        )
+        os.kill(process.pid, number)
+        process.communicate(timeout=60)
+        psutil.wait_procs([child], timeout=20)
+        assert not child.is_running()
 
 
 @pytest.mark.slow

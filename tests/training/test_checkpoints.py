@@ -15,6 +15,13 @@ from tests.styles import STYLES
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
+from tuning.models import (
+    TrainingOptions,
+    bilstm_pooling_classifier,
+    cnn_classifier,
+    gru_classifier,
+    mean_embedding_classifier,
+)
 from tuning.training import checkpoints
 from tuning.training.fit import fit
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
@@ -87,8 +94,40 @@ def train(
     return fit(hypermodel or Model(), job, **split, on_epoch=on_epoch, idle_seconds=idle_seconds)
 
 
+def assert_goes_on(hypermodel: keras_tuner.HyperModel, path: Path) -> None:
+    """Assert that a training that pauses after two epochs ends as one that never paused."""
+    model, whole = train(hypermodel=hypermodel)
+    _, paused = train(pause_at(2), hypermodel=hypermodel, checkpoint=path)
+    assert paused.paused
+    resumed_model, resumed = train(hypermodel=hypermodel, checkpoint=path, resume=True)
+    assert [epoch.metrics for epoch in resumed.history] == [
+        epoch.metrics for epoch in whole.history
+    ]
+    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
     return lambda done: Answer.PAUSE if done.number == epoch else Answer.GO_ON
+
+
+class Options(keras_tuner.HyperModel):
+    """A classifier of `tuning.models` with every option switched on."""
+
+    def __init__(self, make: Callable[..., keras.Model]) -> None:
+        super().__init__()
+        self._make = make
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return self._make(
+            vocab_size=30,
+            embedding_dim=3,
+            dropout=0.2,
+            word_dropout=0.2,
+            training=TrainingOptions(
+                learning_rate=0.02, label_smoothing=0.1, weight_decay=0.1, ema_momentum=0.9
+            ),
+        )
 
 
 @pytest.mark.parametrize(
@@ -124,6 +163,21 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        mean_embedding_classifier,
+        cnn_classifier,
+        pytest.param(bilstm_pooling_classifier, marks=pytest.mark.slow),
+        pytest.param(gru_classifier, marks=pytest.mark.slow),
+    ],
+)
+def test_classifier_with_every_option_goes_on_from_its_checkpoint(
+    make: Callable[..., keras.Model], tmp_path: Path
+) -> None:
+    assert_goes_on(Options(make), tmp_path / "checkpoint.npz")
+
+
+@pytest.mark.parametrize(
     "masked",
     [pytest.param(False, marks=pytest.mark.slow), True],
     ids=["unmasked", "masked"],
@@ -135,17 +189,7 @@ def test_every_style_of_model_goes_on_from_its_checkpoint(
     """The styles include models without an input shape, and an optimizer that replaces the weights
     by averages at the end of a training.
     """
-    hypermodel = Style(style, masked=masked)
-    model, whole = train(hypermodel=hypermodel)
-    path = tmp_path / "checkpoint.npz"
-    _, paused = train(pause_at(2), hypermodel=hypermodel, checkpoint=path)
-    assert paused.paused
-    resumed_model, resumed = train(hypermodel=hypermodel, checkpoint=path, resume=True)
-    assert [epoch.metrics for epoch in resumed.history] == [
-        epoch.metrics for epoch in whole.history
-    ]
-    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_goes_on(Style(style, masked=masked), tmp_path / "checkpoint.npz")
 
 
 class Noisy(keras.layers.Layer):

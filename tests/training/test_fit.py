@@ -19,11 +19,12 @@ from numba.core.dispatcher import Dispatcher
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import SpaceBug
+from tuning.evaluation.metrics import score
 from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
-from tuning.training import loops
+from tuning.training import loops, padding
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import View, WordView
 from tuning.training.fit import fit
@@ -235,6 +236,25 @@ def overshooting(metric: str) -> tuple[keras.Model, FitResult]:
     model, result = run(lambda hp: mean(rate=15.0), epochs=4, metric=metric, seed=2)
     assert 1 < result.best_epoch < len(result.history)
     return model, result
+
+
+@pytest.mark.parametrize("use_ema", [False, True], ids=["weights", "averages"])
+def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there(
+    use_ema: bool,
+) -> None:
+    def build(hp: Any) -> keras.Model:
+        model = mean()
+        optimizer = keras.optimizers.Adam(0.05, use_ema=use_ema, ema_momentum=0.9)
+        model.compile(optimizer, "binary_crossentropy", run_eagerly=True)
+        return model
+
+    _, result = run(build, epochs=3)
+    losses = []
+    for epochs in (1, 2, 3):
+        model, _ = run(build, epochs=epochs)
+        probabilities = predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2)
+        losses.append(score(VALIDATION.labels, probabilities)["loss"])
+    np.testing.assert_allclose([epoch["val_loss"] for epoch in metrics_of(result)], losses)
 
 
 @pytest.mark.parametrize(("metric", "choose"), [("val_loss", min), ("val_auc", max)])
@@ -663,10 +683,7 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    monkeypatch.setattr(
-        "tuning.training.architecture._PADDING_INVARIANT",
-        (layers.InputLayer, layers.Embedding, Widths, layers.GlobalAveragePooling1D, layers.Dense),
-    )
+    monkeypatch.setitem(padding._LAYERS, Widths, padding._dropout)
     short = make_texts(longest=4)
     run(
         lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),

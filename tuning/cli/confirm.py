@@ -23,7 +23,7 @@ from tuning.cli.search_options import (
     Workers,
     chosen_workers,
 )
-from tuning.cli.tables import print_confirmation
+from tuning.cli.tables import print_confirmation, warn_if_behind
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
@@ -88,8 +88,10 @@ def confirm(
 
     The same command continues a confirmation that was stopped.
     """
+    from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.search import confirm as confirming
     from tuning.search.finalists import Terms
+    from tuning.study.record import read_record
 
     chosen = chosen_workers(
         workers,
@@ -114,6 +116,8 @@ def confirm(
     )
     with logging_to(folder):
         confirmation = run_confirmation(lambda hooks: confirm_study(hooks=hooks))
+        corpus_dir = root.cache_dir(read_record(folder).data_fingerprint)
+        warn_if_behind(read_linear_reference(corpus_dir), confirmation)
     if not confirmation.is_over:
         raise typer.Exit(INTERRUPTED)
 

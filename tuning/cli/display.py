@@ -28,10 +28,13 @@ from tuning.results import visible
 
 if TYPE_CHECKING:
     from tuning.data.corpus import Corpus
+    from tuning.evaluation.linear_reference import LinearReference
     from tuning.search.progress import Progressed
     from tuning.spaces.loading import SearchSpace
 
 PLAIN_SECONDS = 10  # between two plain lines about the rows of a file
+WAIT_SECONDS = 60  # maximum time that a finished search waits for the linear model
+TICK_SECONDS = 0.1  # between two looks at its process
 
 
 @contextlib.contextmanager
@@ -99,6 +102,47 @@ class SearchDisplay:
         elif state.event:
             trials = f"{state.summary.n_finished}/{state.n_trials}"
             console.print(escape(f"[{trials}] {state.event}{_time_left(state)}"))
+
+
+class LinearDisplay:
+    """The linear model of a search, which is trained in a process of its own: its value is printed
+    once, when it is known.
+    """
+
+    def __init__(self, metric: str) -> None:
+        from tuning.evaluation.linear_reference import BackgroundFit
+
+        self._metric, self._fit = metric, BackgroundFit()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._fit.close()
+
+    @property
+    def reference(self) -> LinearReference | None:
+        """The model's scores; None while they are not known."""
+        return self._fit.reference
+
+    def start(self, corpus: Corpus) -> None:
+        """Print the stored value of the corpus, or start the training."""
+        self._fit.start(corpus.folder)
+        self.show()
+
+    def show(self) -> None:
+        """Print the value if it has become known."""
+        reference = self._fit.poll()
+        if reference:
+            console.print(escape(reference.sentence(self._metric)))
+
+    def wait(self, is_interrupted: Callable[[], bool]) -> None:
+        """Wait up to a minute for the end of the training, and print the value."""
+        end = time.monotonic() + WAIT_SECONDS
+        self.show()
+        while self._fit.is_running and time.monotonic() < end and not is_interrupted():
+            time.sleep(TICK_SECONDS)
+            self.show()
 
 
 def _time_left(state: Progressed) -> str:

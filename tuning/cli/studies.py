@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -224,6 +225,7 @@ def status(
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
     else:
         _print_status(found, summary, space, folder=folder)
+        _print_linear(root.cache_dir(found.fingerprints["data"]), folder, summary.metric)
 
 
 def _print_status(found: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
@@ -239,6 +241,17 @@ def _print_status(found: Status, summary: Summary, space: SearchSpace, *, folder
     console.print(clock_sentence(summary))
     for sentence in coordinator_sentences(found.coordinators):
         console.print(escape(printable(sentence, 200)))
+
+
+def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
+    """Print what is known of the linear model of a study's data."""
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.evaluation.linear_reference import read_linear_reference
+    from tuning.report.sentences import linear_sentences
+
+    reference = read_linear_reference(corpus_dir)
+    for sentence in linear_sentences(reference, Confirmation.load(folder), metric=metric):
+        console.print(escape(sentence))
 
 
 def clean(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.cli.console import console, duration, printable
+from tuning.cli.console import console, duration, printable, warn
 from tuning.results import StudyDir
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.data_card import DataCard
+    from tuning.evaluation.linear_reference import LinearReference
     from tuning.export.manifest import FullManifest
     from tuning.search.tune import Outcome
     from tuning.spaces.loading import SearchSpace
@@ -66,6 +67,15 @@ def print_confirmation(confirmation: Confirmation) -> None:
     console.print(table)
     for line in sentences(confirmation, estimates):
         console.print(escape(line))
+
+
+def warn_if_behind(reference: LinearReference | None, confirmation: Confirmation) -> None:
+    """Print a warning if the confirmed best is behind the linear model."""
+    from tuning.report.sentences import behind_linear
+
+    sentence = behind_linear(reference, confirmation)
+    if sentence:
+        warn(sentence)
 
 
 def _budget_too_small(confirmation: Confirmation) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from tuning.cli.confirm import INTERRUPTED, run_confirmation
 from tuning.cli.console import console
-from tuning.cli.display import SearchDisplay
+from tuning.cli.display import LinearDisplay, SearchDisplay
 from tuning.cli.logs import logging_to
 from tuning.cli.options import (
     RESULTS,
@@ -54,7 +54,7 @@ from tuning.cli.search_options import (
     chosen_workers,
     objective_flags,
 )
-from tuning.cli.tables import print_next, print_outcome
+from tuning.cli.tables import print_next, print_outcome, warn_if_behind
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir, safe_name
@@ -63,8 +63,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuning.confirmation.rounds import Confirmation
+    from tuning.data.corpus import Corpus
+    from tuning.search.progress import Progressed
     from tuning.search.session import Session
     from tuning.search.tune import Outcome
+    from tuning.spaces.loading import SearchSpace
 
 
 def tune(
@@ -138,9 +141,10 @@ def tune(
     )
     if join:
         _fetch_study(folder, flags, study=study, storage=storage)
+    config = searching.configure(folder.name, flags, folder)
     search = partial(
         searching.tune,
-        searching.configure(folder.name, flags, folder),
+        config,
         root,
         storage_url=root.storage_url(storage),
         budget=searching.Budget(n_trials=n_trials, timeout_seconds=timeout_seconds),
@@ -149,7 +153,9 @@ def tune(
         **given(dead_seconds=dead_seconds),
     )
     with logging_to(folder):
-        is_complete = _search_and_confirm(search, confirms=confirm_best and not join)
+        is_complete = _search_and_confirm(
+            search, metric=config.metric, confirms=confirm_best and not join
+        )
     if not is_complete:
         raise typer.Exit(INTERRUPTED)
     if join:
@@ -186,7 +192,7 @@ def _fetch_study(
     fetch_study(folder, storage_url=storage, moved=flags)
 
 
-def _search_and_confirm(search: Callable[..., Outcome], *, confirms: bool) -> bool:
+def _search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms: bool) -> bool:
     """Run a search and show its progress and outcome; then confirm its best, with the same workers.
 
     Returns:
@@ -198,21 +204,30 @@ def _search_and_confirm(search: Callable[..., Outcome], *, confirms: bool) -> bo
     from tuning.search.tune import TuneHooks
 
     confirmations: list[Confirmation] = []
-    with contextlib.ExitStack() as shown:
+    with contextlib.ExitStack() as shown, LinearDisplay(metric) as linear:
         display = shown.enter_context(SearchDisplay())
+
+        def start(corpus: Corpus, space: SearchSpace) -> None:
+            display.start(corpus, space)
+            linear.start(corpus)
+
+        def change(state: Progressed) -> None:
+            linear.show()
+            display.change(state)
 
         def then(session: Session, outcome: Outcome) -> None:
             shown.close()
             print_outcome(outcome, Confirmation.load(session.folder))
             if confirms and _can_be_confirmed(outcome):
-                confirmations.append(
-                    run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))
-                )
+                confirmation = run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))
+                confirmations.append(confirmation)
+                linear.wait(lambda: session.interrupt.requested)
+                warn_if_behind(linear.reference, confirmation)
 
         hooks = TuneHooks(
             progress=display.prepare,
-            on_start=display.start,
-            on_change=display.change,
+            on_start=start,
+            on_change=change,
             then=then,
             drawing=DashboardDrawing(),
         )

@@ -22,6 +22,7 @@ from tuning.results import read_json, write_json
 logger = logging.getLogger(__name__)
 
 CARD_NAME = "data_card.json"
+REFERENCE_NAME = "linear_reference.json"  # the scores of a linear model on the same splits
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 

@@ -13,6 +13,7 @@ from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
+from tuning.evaluation.ngram_model import NgramReference
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
     PastEvaluation,
@@ -44,7 +45,7 @@ class ChosenTrial:
 
 def describe_scores(
     trained: dict[str, Trained],
-    compared: dict[str, Reference],
+    compared: dict[str, Reference | NgramReference],
     evaluation: TestEvaluation,
     summary: Summary,
     *,

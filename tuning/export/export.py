@@ -18,11 +18,11 @@ from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
-from tuning.evaluation.references import Reference, references
+from tuning.evaluation.ngram_model import NgramReference, ngram_reference, split_of
+from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import (
     BEST,
-    Classifier,
     TestEvaluation,
     evaluate_on_test_split,
     evaluations_of,
@@ -98,7 +98,7 @@ def _export(
     prepare_ngrams(corpus, space, progress=progress)
     trained = _retrain(chosen, space, corpus, progress=progress)
     test_texts = splits.frames["test"]["text"].tolist()
-    compared = _references(splits, test_texts, progress)
+    compared = _references(splits, corpus, test_texts, progress)
     evaluation = _evaluate(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
@@ -169,15 +169,25 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
 
 
 def _references(
-    splits: SplitReviews, test_texts: list[str], progress: Progress | None
-) -> dict[str, Reference]:
+    splits: SplitReviews, corpus: Corpus, test_texts: list[str], progress: Progress | None
+) -> dict[str, Reference | NgramReference]:
     if progress:
         progress("training the reference models", 0.0)
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
-    return references(train, validation, test_texts, n_classes=len(splits.class_names))
+    n_classes = len(splits.class_names)
+    tuned = ngram_reference(
+        split_of(corpus, "train"),
+        split_of(corpus, "validation"),
+        orders=corpus.ngram_orders,
+        n_classes=n_classes,
+    )
+    return {
+        **references(train, validation, test_texts, n_classes=n_classes),
+        NGRAMS: tuned,
+    }
 
 
 def _retrain(
@@ -205,7 +215,7 @@ def _retrain(
 def _evaluate(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
-    compared: dict[str, Reference],
+    compared: dict[str, Reference | NgramReference],
     *,
     corpus: Corpus,
     test_texts: list[str],
@@ -217,11 +227,8 @@ def _evaluate(
     class_names = corpus.card.class_names
     n_classes = len(class_names)
 
-    def of_reference(reference: Reference) -> Classifier:
-        return lambda texts: reference.probabilities
-
     classifiers = {role: model.classifier(n_classes) for role, model in trained.items()} | {
-        name: of_reference(reference) for name, reference in compared.items()
+        name: reference.classify for name, reference in compared.items()
     }
     return evaluate_on_test_split(
         chosen.study,

@@ -2,6 +2,8 @@
 
 import keras
 
+from tuning.models.classifier import TrainingOptions, class_layer, compile_classifier
+
 
 def lstm_classifier(
     *,
@@ -34,22 +36,13 @@ def lstm_classifier(
         masked: whether the LSTM skips the padding.
         n_classes: number of classes.
     """
-    is_binary = n_classes == 2
     model = keras.Sequential(
         [
             keras.Input((None,), dtype="int32", name="ids"),
             keras.layers.Embedding(vocab_size, embedding_dim, mask_zero=masked),
             keras.layers.LSTM(lstm_units, dropout=dropout, recurrent_dropout=recurrent_dropout),
-            (
-                keras.layers.Dense(1, activation="sigmoid")
-                if is_binary
-                else keras.layers.Dense(n_classes, activation="softmax")
-            ),
+            class_layer(n_classes),
         ]
     )
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy" if is_binary else "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
+    training = TrainingOptions(learning_rate=learning_rate)
+    return compile_classifier(model, n_classes=n_classes, training=training)

@@ -16,6 +16,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
+from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
@@ -24,7 +25,13 @@ from tuning.report.html_plots import plot_html, plotly_script
 from tuning.report.html_tables import WIDTHS, narrow, pairs, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.plots import report_figures
-from tuning.report.sentences import comparison, missed_sentences, saved_sentence, verdict
+from tuning.report.sentences import (
+    comparison,
+    linear_sentences,
+    missed_sentences,
+    saved_sentence,
+    verdict,
+)
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
@@ -66,7 +73,16 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     )
     write_text(
         folder.report_path,
-        page(study, summary, config=config, space=space, folder=folder, record=record, card=card),
+        page(
+            study,
+            summary,
+            config=config,
+            space=space,
+            folder=folder,
+            record=record,
+            card=card,
+            linear=read_linear_reference(cache.folder),
+        ),
     )
     close_study(study)
     return folder.report_path, folder.trials_csv_path
@@ -81,8 +97,9 @@ def page(
     folder: StudyDir,
     record: StudyRecord,
     card: DataCard,
+    linear: LinearReference | None = None,
 ) -> str:
-    """Return the whole page as HTML."""
+    """Return the whole page as HTML. `linear` is the linear model of the study's data."""
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     names = list(dict.fromkeys(item.name for item in space.searched))
     *plots, cost_plot = _plots(study, summary, space, confirmation)
@@ -92,9 +109,9 @@ def page(
         "page.html",
         study=summary.study,
         space=space.name,
-        data_name=config.data.data,
-        metric=config.metric,
+        config=config,
         verdict=verdict(summary, confirmation),
+        linear=linear_sentences(linear, confirmation, metric=config.metric),
         finalists=_finalists(confirmation),
         test=_test(test) if test else None,
         n_best=min(N_TABLE, len(summary.ranked)),

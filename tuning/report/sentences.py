@@ -13,6 +13,7 @@ from tuning.config import sign
 from tuning.confirmation.estimates import RESOLUTION, Estimates, estimate
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation
+from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import Comparison
 from tuning.evaluation.statistics import LEVEL
 from tuning.study.summary import CoordinatorStatus, Summary, best_of
@@ -101,6 +102,37 @@ def comparison(name: str, result: Comparison, *, trial: int) -> str:
     return (
         f"The exported model (trial {trial}) can't be distinguished from the {name} on the test"
         f" split: {size}."
+    )
+
+
+def linear_sentences(
+    reference: LinearReference | None, confirmation: Confirmation | None, *, metric: str
+) -> list[str]:
+    """Return what is known of the linear model of a study's data: its value of the study's metric,
+    and a warning if the confirmed best is behind it.
+    """
+    if reference is None:
+        return []
+    behind = behind_linear(reference, confirmation)
+    return [reference.sentence(metric), *([behind] if behind else [])]
+
+
+def behind_linear(reference: LinearReference | None, confirmation: Confirmation | None) -> str:
+    """Return a warning if the confirmed best is behind the linear model on the validation split;
+    empty if not, or if nothing is confirmed.
+    """
+    estimates = estimate(confirmation) if confirmation else None
+    if reference is None or confirmation is None or estimates is None:
+        return ""
+    best, metric = estimates.best.trial, confirmation.metric
+    mean = estimates.means[best].value
+    if not estimates.is_confirmed or not reference.is_ahead_of(mean, metric):
+        return ""
+    return (
+        f"The confirmed best, trial {best}, is behind the linear model on the validation split:"
+        f" {metric} {mean:.4f} against {reference.value(metric):.4f}. Continue the search with more"
+        " trials (make tune TRIALS=N), search another space (make spaces lists them), or use the"
+        " linear model."
     )
 
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
+from tuning.evaluation.linear_reference import read_linear_reference
 from tuning.evaluation.statistics import Interval, pareto_front
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
@@ -214,6 +215,8 @@ class Status:
     Attributes:
         best_mean: the corrected mean of the best trial's repeats on fresh seeds; None without
             repeats.
+        linear_model_value: the value of the linear model on the same validation split; None while
+            it is not known.
         n_tokens: number of tokens that all trials have trained on.
     """
 
@@ -231,6 +234,7 @@ class Status:
     best_params: Values | None
     best_trial_of_the_search: int | None
     baseline_value: float | None
+    linear_model_value: float | None
     coordinators: list[CoordinatorStatus]
     seconds_by_phase: dict[str, float]
     overhead_share: float | None
@@ -253,6 +257,7 @@ def status_of(
     coordinators = heartbeats_of(study)
     close_study(study)
     best, baseline = best_of(summary, Confirmation.load(folder)), summary.baseline
+    linear = read_linear_reference(results.cache_dir(record.data_fingerprint))
     status = Status(
         study=folder.name,
         metric=config.metric,
@@ -268,6 +273,7 @@ def status_of(
         best_params=best.trial.params if best else None,
         best_trial_of_the_search=summary.best.number if summary.best else None,
         baseline_value=value_of(baseline) if baseline else None,
+        linear_model_value=linear.value(config.metric) if linear else None,
         coordinators=[
             CoordinatorStatus(coordinator=name, **asdict(heartbeat))
             for name, heartbeat in sorted(coordinators.items())

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras.src.models.functional import Functional
-from keras.src.ops.numpy import NotEqual
 
 from tuning.errors import SpaceBug
+from tuning.training import padding
 
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
@@ -22,25 +21,6 @@ GRAPHS = (keras.Sequential, Functional)
 
 # Names of a model's inputs. An input with another name than `NGRAMS` takes token ids.
 IDS, NGRAMS = "ids", "ngrams"
-
-# Layers whose output for masked texts does not depend on the number of padding columns after the
-# text.
-_PADDING_INVARIANT = (
-    keras.layers.Embedding,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.LSTM,
-    keras.layers.GRU,
-    keras.layers.Bidirectional,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.Dense,
-    keras.layers.Activation,
-)
-# Keras' own activations read one position at a time. A user's function may be a softmax over all
-# positions.
-_ACTIVATIONS = frozenset(
-    value for value in vars(keras.activations).values() if inspect.isfunction(value)
-)
 
 
 def input_names(model: keras.Model) -> tuple[str, ...]:
@@ -75,7 +55,7 @@ def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
     if all(layer.built for layer in model._flatten_layers()):
         return
     if type(model) is keras.Sequential and not model.built:
-        _add_input(model, None if _are_padding_invariant(model.layers) else sequence_length)
+        _add_input(model, None if padding.takes_any_length(model.layers) else sequence_length)
     else:
         output_of(model, sequence_length=sequence_length)
 
@@ -107,93 +87,16 @@ def _add_input(model: keras.Sequential, length: int | None) -> None:
 
 
 def ignores_padding(model: keras.Model) -> bool:
-    """Return whether a model's output is independent of the padding after a text: an `Embedding`
-    masks the padding, and all other layers honor the mask.
+    """Return whether a model's output is independent of the padding after a text.
 
-    The result is True only for a `Sequential` or functional model of which every operation is a
-    layer in `_PADDING_INVARIANT`, with options under which that layer honors the mask.
+    The result is True only for a `Sequential` or functional model whose inputs have no fixed
+    length, and of which every operation is known to skip the padding (`padding.is_ignored`).
     """
-    if type(model) not in GRAPHS or len(model.inputs) != 1 or model.inputs[0].shape[1:] != (None,):
+    if type(model) not in GRAPHS or any(ids.shape[1:] != (None,) for ids in model.inputs):
         return False
-    graph = model._functional if type(model) is keras.Sequential else model
-    layers = [
-        operation
-        for operation in graph.operations
-        if not _is_padding_mask(operation, model.inputs[0])
-    ]
-    return _are_padding_invariant(layers) and all(_gets_one_tensor(layer) for layer in layers)
-
-
-def _gets_one_tensor(operation: Any) -> bool:
-    """Return whether every call of an operation has one tensor, and no other argument than a mask.
-
-    Keras drops the mask of a call with several tensors, such as an initial state.
-    """
-    calls = [node.arguments for node in operation._inbound_nodes if node.input_tensors]
-    return all(
-        len(call.args) == 1 and not set(call.kwargs) - {"mask", "training"} for call in calls
-    )
-
-
-def _is_padding_mask(operation: Any, ids: keras.KerasTensor) -> bool:
-    """Return whether an operation is `ids != 0`, the mask that Keras adds for an `Embedding`."""
-    calls = [node.arguments.args for node in operation._inbound_nodes]
-    return type(operation) is NotEqual and all(call[0] is ids and call[1] == 0 for call in calls)
-
-
-def _are_padding_invariant(layers: Sequence[Any]) -> bool:
-    embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
-    return (
-        len(embeddings) == 1
-        and embeddings[0].mask_zero
-        and all(_is_padding_invariant(layer) for layer in layers)
-    )
-
-
-def _is_padding_invariant(layer: Any) -> bool:
-    """Return whether the output of a layer is independent of the padding.
-
-    A layer with an activity regularizer is not, because its penalty includes the padding.
-    """
-    if type(layer) is keras.layers.InputLayer:
-        return True
-    listed = (
-        type(layer) in _PADDING_INVARIANT
-        and layer.activity_regularizer is None
-        and layer.supports_masking
-    )
-    return bool(listed and _honors_the_mask(layer))
-
-
-def _honors_the_mask(layer: Any) -> bool:
-    if type(layer) is keras.layers.Bidirectional:
-        directions = (layer.forward_layer, layer.backward_layer)
-        return not layer.forward_layer.go_backwards and all(
-            type(direction) in _RECURRENT and _takes_any_length(direction)
-            for direction in directions
-        )
-    if type(layer) in _RECURRENT:
-        # With both options Keras reverses the sequence but not its mask.
-        is_reversed = layer.go_backwards and layer.return_sequences
-        return _takes_any_length(layer) and not is_reversed
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    activation = getattr(layer, "activation", None)
-    return (
-        channels_last
-        and getattr(layer, "noise_shape", None) is None
-        and (activation is None or activation in _ACTIVATIONS)
-    )
-
-
-_RECURRENT = (keras.layers.LSTM, keras.layers.GRU)
-
-
-def _takes_any_length(layer: Any) -> bool:
-    """Return whether a recurrent layer has Keras' own activations and takes texts of any length: a
-    layer that is stateful or unrolled needs a fixed length.
-    """
-    stock = layer.activation in _ACTIVATIONS and layer.recurrent_activation in _ACTIVATIONS
-    return stock and not layer.stateful and not layer.unroll and layer.activity_regularizer is None
+    if len(model.inputs) != len(input_names(model)):
+        return False
+    return padding.is_ignored(model._functional if type(model) is keras.Sequential else model)
 
 
 def is_stock(model: keras.Model) -> bool:

@@ -4,9 +4,10 @@ and stops the training where the answer to the epoch or the patience requires th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +62,9 @@ class Validation:
 class EvaluationCallback(keras.callbacks.Callback):
     """Evaluate the model after each epoch, record the result, and stop the training.
 
-    `state` is the model's state at a pause. The state is copied before `fit` ends, because at the
-    end of `fit` an optimizer with `use_ema=True` replaces the weights by their moving averages.
+    At the end of `fit`, an optimizer with `use_ema=True` replaces the weights by their moving
+    averages. Each epoch is therefore evaluated with the averages, and `state`, the model's state at
+    a pause, is copied before `fit` ends.
     """
 
     def __init__(
@@ -102,7 +104,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         validation = self._validation
         if validation.view is None or validation.texts is None:
             return []
-        probabilities = predict(self._trained, validation.view, n_classes=validation.n_classes)
+        with final_weights(self._trained):
+            probabilities = predict(self._trained, validation.view, n_classes=validation.n_classes)
         if not np.isfinite(probabilities).all():
             raise Infeasible(
                 FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {epoch + 1}"
@@ -144,3 +147,21 @@ class EvaluationCallback(keras.callbacks.Callback):
             or not result.best_epoch
             or direction * value > direction * result.best_value
         )
+
+
+@contextlib.contextmanager
+def final_weights(model: keras.Model) -> Iterator[None]:
+    """A context in which a model has the weights that it would have if its training ended now: the
+    moving averages of the weights if the optimizer has `use_ema=True`.
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not (getattr(optimizer, "use_ema", False) and optimizer.built):
+        yield
+        return
+    weights = [np.array(variable) for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(value)

@@ -1,0 +1,49 @@
+"""A bidirectional LSTM with the maximum and the mean over the words.
+
+Conneau et al. 2017, "Supervised Learning of Universal Sentence Representations from Natural
+Language Inference Data", have one or the other.
+"""
+
+import keras
+import keras_tuner
+
+from tuning.models import TrainingOptions, bilstm_pooling_classifier
+
+
+class BidirectionalLSTMPooling(keras_tuner.HyperModel):
+    """Every word reaches the output directly, however long the text is."""
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)
+        hp.Int("sequence_length", 64, 512, step=32, default=256)
+        hp.Int("embedding_dim", 16, 128, sampling="log", default=64)
+        hp.Int("lstm_units", 16, 64, sampling="log", default=48)
+        hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.3)
+        hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
+        hp.Choice("batch_size", [32, 64, 128, 256], default=64)
+        hp.Choice("truncating", ["pre", "post"], default="pre")
+        # Each of these options is off at 0.
+        hp.Float("word_dropout", 0.0, 0.3, step=0.05, default=0.0)
+        hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
+        hp.Choice("weight_decay", [0.0, 0.001, 0.01, 0.1], default=0.0)
+        hp.Choice("ema_momentum", [0.0, 0.99, 0.999], default=0.0)
+        hp.Fixed("n_classes", 2)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return bilstm_pooling_classifier(
+            vocab_size=hp.get("vocab_size"),
+            embedding_dim=hp.get("embedding_dim"),
+            lstm_units=hp.get("lstm_units"),
+            dropout=hp.get("dropout"),
+            word_dropout=hp.get("word_dropout"),
+            n_classes=hp.get("n_classes"),
+            training=TrainingOptions(
+                learning_rate=hp.get("learning_rate"),
+                label_smoothing=hp.get("label_smoothing"),
+                weight_decay=hp.get("weight_decay"),
+                ema_momentum=hp.get("ema_momentum"),
+            ),
+        )
+
+
+hypermodel = BidirectionalLSTMPooling(name="bilstm_pooling")

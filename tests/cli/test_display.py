@@ -1,0 +1,91 @@
+"""What a search prints about the linear model of its data."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.confirmations import with_repeats
+from tests.texts import make_reviews
+from tuning.cli import display
+from tuning.cli.display import LinearDisplay
+from tuning.cli.tables import warn_if_behind
+from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.data_card import REFERENCE_NAME
+from tuning.data.splits import SplitReviews
+from tuning.documents import write
+from tuning.evaluation.linear_reference import BackgroundFit, LinearReference
+
+REFERENCE = LinearReference(about="words", scores={"accuracy": 0.889}, seconds=1.0)
+BAR = "A linear model (logistic regression on words) has a validation accuracy of 0.8890"
+
+
+class Slow(BackgroundFit):
+    """A training that never ends."""
+
+    def start(self, folder: Path) -> None:
+        pass
+
+    @property
+    def is_running(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    frame = make_reviews(100).rename(columns={"review_body": "text"})
+    frame["label"] = (frame["star_rating"] >= 3).astype(int)
+    frames = dict.fromkeys(("train", "validation", "test"), frame)
+    return build_corpus(tmp_path / "abc", SplitReviews(frames, ("a", "b"), 0, "abc"))
+
+
+def test_stored_value_is_printed_at_the_start_and_only_once(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(corpus.folder / REFERENCE_NAME, REFERENCE)
+    with LinearDisplay("val_accuracy") as linear:
+        linear.start(corpus)
+        assert capsys.readouterr().out.startswith(BAR)
+        linear.show()
+        linear.wait(lambda: False)
+    assert capsys.readouterr().out == ""
+    assert linear.reference == REFERENCE
+
+
+def test_value_is_printed_when_it_is_known(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LinearDisplay("val_f1") as linear:
+        linear.start(corpus)
+        assert capsys.readouterr().out == ""
+        linear.wait(lambda: False)
+        assert linear.reference is not None
+        assert f"a validation F1 of {linear.reference.scores['f1']:.4f}" in capsys.readouterr().out
+
+
+def test_interrupted_search_does_not_wait(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
+    started = time.monotonic()
+    with LinearDisplay("val_accuracy") as linear:
+        linear.start(corpus)
+        linear.wait(lambda: True)
+    assert time.monotonic() - started < 1
+
+
+def test_search_does_not_wait_forever(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
+    monkeypatch.setattr(display, "WAIT_SECONDS", 0.2)
+    with LinearDisplay("val_accuracy") as linear:
+        linear.start(corpus)
+        linear.wait(lambda: False)
+    assert linear.reference is None
+
+
+@pytest.mark.parametrize(("value", "warned"), [(0.8, True), (0.9, False)])
+def test_warning_is_printed_where_the_confirmed_best_is_behind(
+    value: float, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warn_if_behind(REFERENCE, with_repeats({3: [value] * 3, 0: [0.5] * 3}))
+    err = capsys.readouterr().err
+    assert (err != "") is warned
+    assert err.startswith("warning: The confirmed best, trial 3, is behind") or not warned

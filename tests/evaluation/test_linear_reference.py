@@ -1,0 +1,320 @@
+"""The linear model of a corpus: its stored scores, its process, and the sentence about it."""
+
+import logging
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from filelock import FileLock
+
+from tests.paths import ROOT
+from tests.texts import make_reviews
+from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.data_card import REFERENCE_NAME
+from tuning.data.splits import SplitReviews
+from tuning.evaluation.linear_reference import (
+    BackgroundFit,
+    LinearReference,
+    fit_linear_reference,
+    read_linear_reference,
+)
+from tuning.evaluation.metrics import score
+from tuning.evaluation.ngram_model import split_of, tune_ngram_model
+
+REFERENCE = LinearReference(
+    about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0
+)
+END_SECONDS = 60  # maximum time that a test waits for a process
+
+
+def splits_of(n: int) -> SplitReviews:
+    frames = {}
+    for seed, name in enumerate(("train", "validation", "test")):
+        reviews = make_reviews(n, seed=seed)
+        label = (reviews["star_rating"] >= 3).to_numpy().astype(np.int64)
+        frames[name] = pd.DataFrame({"text": reviews["review_body"], "label": label})
+    return SplitReviews(frames, ("negative", "positive"), 0, "abc")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return build_corpus(tmp_path / "cache" / "abc", splits_of(100))
+
+
+@pytest.fixture
+def fit() -> Iterator[BackgroundFit]:
+    made = BackgroundFit()
+    yield made
+    made.close()
+
+
+def child_of(parent: psutil.Process) -> psutil.Process:
+    """Return the process that trains; others may be running too. A new process has no command line
+    for a moment.
+    """
+    end = time.monotonic() + END_SECONDS
+    while time.monotonic() < end:
+        for child in parent.children():
+            if "tuning.evaluation.linear_reference" in child.cmdline():
+                return child
+        time.sleep(0.05)
+    raise AssertionError("no process trains")
+
+
+def wait_for(fit: BackgroundFit) -> LinearReference | None:
+    """Return the scores when the process has ended."""
+    end = time.monotonic() + END_SECONDS
+    while fit.is_running and time.monotonic() < end:
+        reference = fit.poll()
+        if reference:
+            return reference
+        time.sleep(0.05)
+    return None
+
+
+def wait_until_dead(pid: int) -> None:
+    end = time.monotonic() + END_SECONDS
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end, pid
+        time.sleep(0.05)
+
+
+def lock_of(corpus: Corpus) -> FileLock:
+    """Return the lock without which the process trains nothing."""
+    return FileLock(corpus.folder / f"{REFERENCE_NAME}.lock")
+
+
+def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
+    reference = fit_linear_reference(corpus)
+    tuned = tune_ngram_model(
+        split_of(corpus, "train"),
+        split_of(corpus, "validation"),
+        orders=corpus.ngram_orders,
+        n_classes=2,
+    )
+    labels = corpus.split("validation").labels
+    assert reference.scores == pytest.approx(score(labels, tuned.probabilities))
+    assert (reference.about, reference.scores["accuracy"]) == (tuned.about, tuned.accuracy)
+    assert tuned.accuracy > 0.9
+
+
+def test_stored_scores_are_read_and_nothing_is_trained(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fit_linear_reference(corpus)
+    monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
+    assert fit_linear_reference(corpus) == first == read_linear_reference(corpus.folder)
+
+
+def test_test_split_has_no_influence(tmp_path: Path) -> None:
+    scores = []
+    for name in ("first", "second"):
+        splits = splits_of(100)
+        if name == "second":
+            splits.frames["test"]["label"] = 1 - splits.frames["test"]["label"]
+            splits.frames["test"]["text"] = "other"
+        scores.append(fit_linear_reference(build_corpus(tmp_path / name, splits)).scores)
+    assert scores[0] == scores[1]
+
+
+def test_undefined_score_is_none(tmp_path: Path) -> None:
+    """The validation split has one class, so AUC is not defined."""
+    splits = splits_of(60)
+    splits.frames["validation"]["label"] = 1
+    corpus = build_corpus(tmp_path / "abc", splits)
+    reference = fit_linear_reference(corpus)
+    assert reference.scores["auc"] is None
+    assert read_linear_reference(corpus.folder) == reference
+
+
+def test_training_split_with_one_class_has_scores(tmp_path: Path) -> None:
+    splits = splits_of(60)
+    splits.frames["train"]["label"] = 1
+    reference = fit_linear_reference(build_corpus(tmp_path / "abc", splits))
+    assert reference.scores["accuracy"] == 0.5
+
+
+def test_texts_without_a_common_word_have_scores(tmp_path: Path) -> None:
+    splits = splits_of(60)
+    for name, frame in splits.frames.items():
+        frame["text"] = [f"{name}{number}" for number in range(len(frame))]
+    reference = fit_linear_reference(build_corpus(tmp_path / "abc", splits))
+    assert reference.scores["accuracy"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 1, "about": 3}'])
+def test_broken_file_is_replaced(
+    text: str, corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = corpus.folder / REFERENCE_NAME
+    path.write_text(text)
+    assert read_linear_reference(corpus.folder) is None
+    assert str(path) in caplog.text
+    assert fit_linear_reference(corpus) == read_linear_reference(corpus.folder)
+
+
+def test_corpus_that_is_built_again_keeps_its_scores(corpus: Corpus) -> None:
+    first = fit_linear_reference(corpus)
+    again = build_corpus(corpus.folder, splits_of(100))
+    assert read_linear_reference(again.folder) == first
+
+
+def test_process_gives_its_scores_once(corpus: Corpus, fit: BackgroundFit) -> None:
+    with lock_of(corpus):
+        # The process can't end before the lock is free, so neither call waits for it.
+        fit.start(corpus.folder)
+        assert fit.poll() is None
+    found = wait_for(fit)
+    assert found is not None
+    assert found == fit.reference == read_linear_reference(corpus.folder)
+    assert fit.poll() is None
+
+
+def test_next_start_reads_the_stored_scores(corpus: Corpus, fit: BackgroundFit) -> None:
+    stored = fit_linear_reference(corpus)
+    fit.start(corpus.folder)
+    assert not fit.is_running
+    assert fit.poll() == stored
+    assert fit.poll() is None
+
+
+def test_failure_is_a_sentence_in_the_log(
+    tmp_path: Path, fit: BackgroundFit, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit.start(tmp_path / "no corpus")
+    assert wait_for(fit) is None
+    assert fit.reference is None and not fit.is_running
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "the linear model is not trained: " in record.message
+    assert "no corpus" in record.message and "\n" not in record.message
+
+
+def test_killed_process_is_a_sentence_in_the_log(
+    corpus: Corpus, fit: BackgroundFit, caplog: pytest.LogCaptureFixture
+) -> None:
+    with lock_of(corpus):
+        fit.start(corpus.folder)
+        child = child_of(psutil.Process())
+        child.kill()
+        assert wait_for(fit) is None
+    assert "ended with signal 9" in caplog.text
+
+
+def test_close_ends_the_process(corpus: Corpus, fit: BackgroundFit) -> None:
+    with lock_of(corpus):
+        fit.start(corpus.folder)
+        child = child_of(psutil.Process())
+        fit.close()
+        wait_until_dead(child.pid)
+    assert not fit.is_running
+    assert read_linear_reference(corpus.folder) is None
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from tuning.evaluation.linear_reference import BackgroundFit
+
+fit = BackgroundFit()
+fit.start(Path(sys.argv[1]))
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_process_ends_when_its_parent_is_killed(number: int, corpus: Corpus) -> None:
+    with (
+        lock_of(corpus),
+        subprocess.Popen(
+            [sys.executable, "-c", PARENT, str(corpus.folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as parent,
+    ):
+        assert parent.stdout
+        assert parent.stdout.readline() == "started\n"
+        try:
+            child = child_of(psutil.Process(parent.pid))
+        finally:
+            parent.send_signal(number)
+        parent.wait(END_SECONDS)
+        wait_until_dead(child.pid)
+
+
+def test_ctrl_c_of_the_terminal_does_not_end_the_process(
+    corpus: Corpus, fit: BackgroundFit
+) -> None:
+    """The process ends with its parent, which may still write the state of its trials."""
+    with lock_of(corpus):
+        fit.start(corpus.folder)
+        child = child_of(psutil.Process())
+        end = time.monotonic() + END_SECONDS
+        while child.nice() == psutil.Process().nice() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert child.nice() > psutil.Process().nice()
+        child.send_signal(signal.SIGINT)
+    assert wait_for(fit) is not None
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("val_accuracy", "a validation accuracy of 0.8000: the bar"),
+        ("val_f1", "a validation F1 of 0.7000"),
+        ("val_loss", "a validation loss of 0.4000"),
+        ("val_auc", "a validation accuracy of 0.8000"),
+    ],
+)
+def test_sentence_has_the_metric_of_the_study_or_the_accuracy(metric: str, words: str) -> None:
+    assert words in REFERENCE.sentence(metric)
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "expected"),
+    [
+        (0.79, "val_accuracy", True),
+        (0.8, "val_accuracy", False),
+        (0.81, "val_accuracy", False),
+        (0.41, "val_loss", True),
+        (0.39, "val_loss", False),
+        (0.1, "val_auc", False),
+        (math.nan, "val_accuracy", False),
+    ],
+)
+def test_model_is_ahead_where_its_value_is_better(
+    value: float, metric: str, expected: bool
+) -> None:
+    assert REFERENCE.is_ahead_of(value, metric) is expected
+
+
+def test_reading_the_scores_does_not_load_scikit_learn() -> None:
+    code = (
+        "import sys, tuning.evaluation.linear_reference, tuning.search.tune, tuning.cli.tune,"
+        " tuning.study.summary, tuning.cli.display; print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_three_classes_have_scores(tmp_path: Path) -> None:
+    splits = splits_of(90)
+    for frame in splits.frames.values():
+        frame["label"] = np.arange(len(frame)) % 3
+        frame["text"] = [("bad item", "good item", "odd item")[label] for label in frame["label"]]
+    corpus = build_corpus(tmp_path / "abc", replace(splits, class_names=("a", "b", "c")))
+    reference = fit_linear_reference(corpus)
+    assert reference.scores["accuracy"] == reference.scores["auc"] == 1

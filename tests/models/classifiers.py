@@ -1,0 +1,24 @@
+"""Texts for tiny classifiers, and weights with which they tell these texts apart."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+IDS = np.array([[2, 3, 4, 5, 6], [5, 0, 0, 0, 0], [1, 7, 0, 0, 0], [0] * 5], dtype=np.int32)
+
+
+def padded(ids: Any) -> Any:
+    """Return the same texts with three more columns of padding."""
+    return np.pad(ids, ((0, 0), (0, 3)))
+
+
+def spread(model: keras.Model) -> keras.Model:
+    """Enlarge the weights of a model, and return the model.
+
+    The optimizer and the random states of the layers are not changed.
+    """
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(weight + rng.normal(0, 0.8, weight.shape))
+    return model

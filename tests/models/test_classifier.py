@@ -1,0 +1,63 @@
+"""The last layer, the loss and the optimizer of every classifier."""
+
+import keras
+import numpy as np
+import pytest
+
+from tuning.models import TrainingOptions
+from tuning.models.classifier import class_layer, compile_classifier
+from tuning.training.targets import label_encoder
+
+
+def classifier(n_classes: int = 2, **options: float) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 3)(ids))
+    model = keras.Model(ids, class_layer(n_classes)(x))
+    return compile_classifier(model, n_classes=n_classes, training=TrainingOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "loss"), [(2, "binary_crossentropy"), (3, "sparse_categorical_crossentropy")]
+)
+def test_options_are_off_by_default(n_classes: int, loss: str) -> None:
+    model = classifier(n_classes)
+    optimizer = model.optimizer
+    assert model.loss == loss
+    assert type(optimizer) is keras.optimizers.Adam
+    assert (optimizer.weight_decay, optimizer.use_ema) == (None, False)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_labels_have_the_encoding_of_the_loss(n_classes: int, label_smoothing: float) -> None:
+    model = classifier(n_classes, label_smoothing=label_smoothing)
+    encode = label_encoder(model, n_classes=n_classes, sequence_length=4)
+    labels = encode(np.arange(n_classes))
+    is_one_hot = n_classes > 2 and label_smoothing > 0
+    columns = {2: (2, 1), 3: (3, 3) if is_one_hot else (3,)}[n_classes]
+    assert labels.shape == columns
+    model.train_on_batch(np.ones((n_classes, 4), np.int32), labels)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_label_smoothing_makes_a_sure_answer_cost_more(n_classes: int) -> None:
+    labels = np.array([[1.0]]) if n_classes == 2 else np.array([[0.0, 1.0, 0.0]])
+    sure = np.array([[0.999]]) if n_classes == 2 else np.array([[0.0005, 0.999, 0.0005]])
+    smooth = classifier(n_classes, label_smoothing=0.2).loss
+    assert float(smooth(labels, sure)) > 0.5
+
+
+def test_weight_decay_spares_embeddings_and_biases() -> None:
+    model = classifier(weight_decay=0.1, learning_rate=0.5)
+    before = [np.array(weight) for weight in model.trainable_weights]
+    model.optimizer.apply([np.zeros_like(weight) for weight in before], model.trainable_weights)
+    shares = [np.array(v) / w for v, w in zip(model.trainable_weights[:2], before[:2], strict=True)]
+    np.testing.assert_allclose(shares[0], 1)
+    np.testing.assert_allclose(shares[1], 1 - 0.1 * 0.5, rtol=1e-6)
+    assert not model.optimizer._use_weight_decay(model.layers[-1].bias)
+
+
+def test_ema_momentum_averages_the_weights() -> None:
+    optimizer = classifier(ema_momentum=0.9).optimizer
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)

@@ -1,0 +1,88 @@
+"""Operations on words: the padding changes nothing, and whole words are dropped."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tuning.models.words import (
+    drop_words,
+    is_word,
+    max_over_words,
+    mean_over_words,
+    zero_padding,
+)
+
+IDS = np.array([[2, 3, 4, 0], [5, 0, 0, 0], [0, 0, 0, 0]], dtype=np.int32)
+VECTORS = np.arange(24, dtype=np.float32).reshape(3, 4, 2) - 12
+
+
+def dropping(rate: float) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    return keras.Model(ids, drop_words(ids, rate))
+
+
+def test_is_word_is_false_at_the_padding() -> None:
+    np.testing.assert_array_equal(np.asarray(is_word(IDS))[..., 0], IDS != 0)
+
+
+def test_zero_padding_leaves_the_words() -> None:
+    found = np.asarray(zero_padding(VECTORS, is_word(IDS)))
+    np.testing.assert_array_equal(found, VECTORS * (IDS != 0)[..., None])
+
+
+def test_mean_over_words_counts_the_words_alone() -> None:
+    found = np.asarray(mean_over_words(VECTORS, is_word(IDS)))
+    np.testing.assert_allclose(found, [VECTORS[0, :3].mean(axis=0), VECTORS[1, 0], [0, 0]])
+
+
+def test_max_over_words_skips_the_padding() -> None:
+    found = np.asarray(max_over_words(VECTORS, is_word(IDS), lowest=-99.0))
+    np.testing.assert_array_equal(found, [VECTORS[0, :3].max(axis=0), VECTORS[1, 0], [-99, -99]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    values=arrays(np.float32, (2, 5, 3), elements=st.floats(-1, 1, width=32)),
+    lengths=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    more=st.integers(1, 6),
+)
+def test_pooling_is_the_same_with_more_padding(
+    values: Any, lengths: tuple[int, int], more: int
+) -> None:
+    ids = (np.arange(5) < np.array(lengths)[:, None]).astype(np.int32)
+    longer = np.pad(ids, ((0, 0), (0, more)))
+    noise = np.pad(values, ((0, 0), (0, more), (0, 0)), constant_values=7)
+    for pool in (mean_over_words, lambda x, words: max_over_words(x, words, lowest=-1.0)):
+        np.testing.assert_allclose(
+            pool(noise, is_word(longer)), pool(values, is_word(ids)), atol=1e-6
+        )
+
+
+def test_drop_words_of_rate_0_adds_nothing() -> None:
+    ids = keras.Input((None,), dtype="int32")
+    assert drop_words(ids, 0.0) is ids
+
+
+def test_drop_words_makes_a_share_of_the_words_unknown_and_no_padding() -> None:
+    ids = np.pad(np.full((50, 80), 7, np.int32), ((0, 0), (0, 20)))
+    dropped = np.asarray(dropping(0.25)(ids, training=True))
+    assert (dropped[:, 80:] == 0).all()
+    assert set(np.unique(dropped[:, :80])) == {1, 7}
+    assert np.mean(dropped[:, :80] == 1) == pytest.approx(0.25, abs=0.03)
+
+
+def test_drop_words_draws_anew_in_every_step() -> None:
+    model = dropping(0.5)
+    ids = np.full((4, 30), 7, np.int32)
+    first, second = (np.asarray(model(ids, training=True)) for _ in range(2))
+    assert (first != second).any()
+
+
+def test_drop_words_changes_nothing_outside_of_training() -> None:
+    np.testing.assert_array_equal(dropping(0.9).predict_on_batch(IDS), IDS)

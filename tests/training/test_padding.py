@@ -1,0 +1,193 @@
+"""Graphs of operations that skip the padding, graphs that read it, and random graphs: a graph that
+is said to ignore the padding gives the same with more of it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuning.models.words import drop_words, is_word, max_over_words, mean_over_words, zero_padding
+from tuning.training.architecture import ignores_padding
+
+layers, ops = keras.layers, keras.ops
+ROWS, WIDTH = 9, 3
+IDS = np.array([[2, 3, 4, 5, 6], [5, 0, 0, 0, 0], [1, 7, 8, 0, 0], [0] * 5], dtype=np.int32)
+
+
+def over(
+    body: Callable[[Any, Any], Any], *, mask_zero: bool = False, rate: float = 0.0
+) -> keras.Model:
+    """Return a model of `body`, a function from vectors and `is_word` to a row for each text."""
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(ROWS, WIDTH, mask_zero=mask_zero)(drop_words(ids, rate))
+    return keras.Model(ids, layers.Dense(2, activation="softmax")(body(x, is_word(ids))))
+
+
+def difference(model: keras.Model) -> float:
+    """Return how much more padding changes the outputs. The weights are large, so that a value
+    that is read at the padding makes a difference.
+    """
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(0.3, 1, weight.shape))
+    longer = np.pad(IDS, ((0, 0), (0, 4)))
+    return float(np.abs(np.asarray(model(longer)) - np.asarray(model(IDS))).max())
+
+
+def convolution(activation: str | None = "relu", **options: Any) -> layers.Layer:
+    return layers.Conv1D(4, 3, **{"padding": "same", "activation": activation, **options})
+
+
+def both_ways(**options: Any) -> layers.Layer:
+    return layers.Bidirectional(layers.LSTM(2, return_sequences=True, **options))
+
+
+PADDING_IS_IGNORED: dict[str, Callable[[], keras.Model]] = {
+    "mean": lambda: over(mean_over_words),
+    "mean with dropped words": lambda: over(mean_over_words, rate=0.3),
+    "sum of products": lambda: over(lambda x, w: ops.sum(x * ops.cast(w, "float32"), axis=1)),
+    "sum over the last axis but one": lambda: over(
+        lambda x, w: ops.sum(zero_padding(x, w), axis=-2)
+    ),
+    "convolution": lambda: over(
+        lambda x, w: max_over_words(convolution()(zero_padding(x, w)), w, lowest=0.0)
+    ),
+    "causal convolution": lambda: over(
+        lambda x, w: mean_over_words(
+            convolution(None, padding="causal", dilation_rate=2)(zero_padding(x, w)), w
+        )
+    ),
+    "two convolutions": lambda: over(
+        lambda x, w: mean_over_words(
+            convolution()(zero_padding(convolution()(zero_padding(x, w)), w)), w
+        )
+    ),
+    "maximum of an LSTM": lambda: over(
+        lambda x, w: max_over_words(both_ways()(x), w, lowest=-1.0), mask_zero=True
+    ),
+    "maximum above a bound": lambda: over(
+        lambda x, w: ops.max(ops.where(w, ops.maximum(x, -0.2), -0.2), axis=1)
+    ),
+    "LSTM after dropped words": lambda: over(
+        lambda x, w: layers.LSTM(2)(x), mask_zero=True, rate=0.3
+    ),
+    "rows side by side": lambda: over(
+        lambda x, w: layers.Concatenate()(
+            [mean_over_words(x, w), ops.sum(ops.cast(w, "float32"), axis=1)]
+        )
+    ),
+    "states of an LSTM": lambda: over(
+        lambda x, w: layers.LSTM(2, return_state=True)(x)[1], mask_zero=True
+    ),
+}
+PADDING_IS_READ: dict[str, Callable[[], keras.Model]] = {
+    "sum over all": lambda: over(lambda x, w: ops.sum(x, axis=1)),
+    "maximum over all": lambda: over(lambda x, w: ops.max(x, axis=1)),
+    "maximum with zeros": lambda: over(lambda x, w: ops.max(zero_padding(x, w), axis=1)),
+    "maximum of an LSTM with a padding above its outputs": lambda: over(
+        lambda x, w: max_over_words(both_ways()(x), w, lowest=0.0), mask_zero=True
+    ),
+    "LSTM with another activation": lambda: over(
+        lambda x, w: max_over_words(both_ways(activation="linear")(x), w, lowest=-1.0),
+        mask_zero=True,
+    ),
+    "sum of a filling": lambda: over(lambda x, w: ops.sum(ops.where(w, x, -1.0), axis=1)),
+    "branches in the other order": lambda: over(lambda x, w: ops.sum(ops.where(w, 0.0, x), axis=1)),
+    "convolution over the embedding of the padding": lambda: over(
+        lambda x, w: mean_over_words(convolution()(x), w)
+    ),
+    "convolution over a convolution": lambda: over(
+        lambda x, w: mean_over_words(convolution()(convolution()(zero_padding(x, w))), w)
+    ),
+    "pooling of a convolution with strides": lambda: over(
+        lambda x, w: ops.max(convolution(strides=2)(zero_padding(x, w)), axis=1)
+    ),
+    "convolution without its edges": lambda: over(
+        lambda x, w: ops.max(
+            layers.Conv1D(4, 2, padding="valid", activation="relu")(zero_padding(x, w)), axis=1
+        )
+    ),
+    "mean with the padding in the count": lambda: over(
+        lambda x, w: ops.divide(
+            ops.sum(zero_padding(x, w), axis=1), ops.sum(ops.ones_like(x), axis=1)
+        )
+    ),
+    "LSTM without a mask": lambda: over(lambda x, w: layers.LSTM(2)(zero_padding(x, w))),
+    "mask that is only sometimes a mask": lambda: over(
+        lambda x, w: ops.max(ops.where(ops.greater(x, 0.1), x, -9.0), axis=1)
+    ),
+    "maximum over the columns": lambda: over(
+        lambda x, w: ops.max(ops.where(w, ops.maximum(x, 0.0), 0.0), axis=1, keepdims=True)[:, 0]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDING_IS_IGNORED)
+def test_graph_that_skips_the_padding_is_recognized(name: str) -> None:
+    model = PADDING_IS_IGNORED[name]()
+    assert ignores_padding(model)
+    assert difference(model) < 1e-5
+
+
+@pytest.mark.parametrize("name", PADDING_IS_READ)
+def test_graph_that_may_read_the_padding_is_refused(name: str) -> None:
+    assert not ignores_padding(PADDING_IS_READ[name]())
+
+
+@pytest.mark.parametrize("name", ["sum over all", "sum of a filling", "LSTM without a mask"])
+def test_refused_graph_gives_something_else_with_more_padding(name: str) -> None:
+    assert difference(PADDING_IS_READ[name]()) > 1e-3
+
+
+def test_loaded_model_is_recognized_like_the_saved_one(tmp_path: Any) -> None:
+    model = PADDING_IS_IGNORED["mean with dropped words"]()
+    model.save(tmp_path / "model.keras")
+    assert ignores_padding(keras.models.load_model(tmp_path / "model.keras"))
+
+
+STEPS: dict[str, Callable[[Any, Any], Any]] = {
+    "dense": lambda x, w: layers.Dense(WIDTH)(x),
+    "relu": lambda x, w: layers.Activation("relu")(x),
+    "tanh": lambda x, w: layers.Activation("tanh")(x),
+    "softmax": lambda x, w: layers.Activation("softmax")(x),
+    "convolution": lambda x, w: layers.Conv1D(WIDTH, 2, padding="same")(x),
+    "rectified convolution": lambda x, w: layers.Conv1D(
+        WIDTH, 3, padding="causal", activation="relu"
+    )(x),
+    "zeros": zero_padding,
+    "fill": lambda x, w: ops.where(w, x, -1.0),
+    "swap": lambda x, w: ops.where(w, 1.0, x),
+    "where": lambda x, w: ops.where(ops.greater(x, 0), x, -0.5),
+    "times mask": lambda x, w: ops.multiply(x, ops.cast(w, "float32")),
+    "square": lambda x, w: ops.multiply(x, x),
+    "upper": lambda x, w: ops.minimum(x, 0.3),
+    "lower": lambda x, w: ops.maximum(x, -0.3),
+    "dropout": lambda x, w: layers.Dropout(0.2)(x),
+    "sign": lambda x, w: ops.cast(ops.not_equal(x, 0), "float32"),
+}
+POOLS: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": lambda x, w: ops.sum(x, axis=1),
+    "max": lambda x, w: ops.max(x, axis=1),
+    "mean": mean_over_words,
+}
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=5), pool=st.sampled_from(sorted(POOLS))
+)
+def test_random_graph_that_is_said_to_ignore_padding_does(steps: list[str], pool: str) -> None:
+    def body(x: Any, words: Any) -> Any:
+        for step in steps:
+            x = STEPS[step](x, words)
+        return POOLS[pool](x, words)
+
+    model = over(body)
+    if ignores_padding(model):
+        assert difference(model) < 1e-5

@@ -1,0 +1,203 @@
+"""The linear model that a search has to beat: its scores on the validation split, stored beside the
+corpus, and the process of its own in which it is trained while the search runs.
+
+```
+fit = BackgroundFit()
+fit.start(corpus.folder)    returns at once; trains nothing if the scores are stored
+fit.poll()                  the scores, once, as soon as they are known
+fit.close()                 ends the process if it runs
+```
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from tuning import documents
+from tuning.config import sign
+from tuning.data.corpus import Corpus
+from tuning.data.data_card import REFERENCE_NAME
+from tuning.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+# The process gets a quarter of a core that a worker uses too: 10 s of work take 40 s.
+NICENESS = 5
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearReference:
+    """A linear model, tuned on the validation split and trained on the training split.
+
+    Attributes:
+        about: a description of the model.
+        scores: its scores on the validation split by name; None where a score is not defined.
+        seconds: the time for tuning.
+    """
+
+    about: str
+    scores: dict[str, float | None]
+    seconds: float
+
+    def value(self, metric: str) -> float | None:
+        """The model's value of a study's metric, such as `val_accuracy`; None if unknown."""
+        return self.scores.get(metric.removeprefix("val_"))
+
+    def sentence(self, metric: str) -> str:
+        """The model's value of a study's metric, or its accuracy if that value is not known."""
+        value, name = self.value(metric), metric.removeprefix("val_").replace("_", " ")
+        if value is None:
+            value, name = self.scores["accuracy"], "accuracy"
+        name = {"auc": "AUC", "f1": "F1"}.get(name, name)
+        return (
+            f"A linear model (logistic regression on {self.about}) has a validation {name} of"
+            f" {value:.4f}: the bar for this search."
+        )
+
+    def is_ahead_of(self, value: float, metric: str) -> bool:
+        """Whether the model's value of a metric is known, and better than another value."""
+        own = self.value(metric)
+        return own is not None and sign(metric) * own > sign(metric) * value
+
+
+def read_linear_reference(folder: Path) -> LinearReference | None:
+    """The stored scores of a corpus in `folder`; None if there are none, or if the file can't be
+    read: the next search replaces it.
+    """
+    path = folder / REFERENCE_NAME
+    if not path.exists():
+        return None
+    try:
+        return documents.read(
+            path, LinearReference, error=StorageError, remedy="The next `make tune` replaces it."
+        )
+    except StorageError as error:
+        logger.warning("%s", error)
+        return None
+
+
+def fit_linear_reference(corpus: Corpus) -> LinearReference:
+    """The stored scores of a corpus; without them, train the model and store its scores. One
+    process at a time trains.
+    """
+    # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
+    from tuning.evaluation.metrics import score
+    from tuning.evaluation.ngram_model import split_of, tune_ngram_model
+
+    path, started = corpus.folder / REFERENCE_NAME, time.monotonic()
+    with FileLock(path.with_name(path.name + ".lock")):
+        stored = read_linear_reference(corpus.folder)
+        if stored is None:
+            tuned = tune_ngram_model(
+                split_of(corpus, "train", n_threads=1),
+                split_of(corpus, "validation"),
+                orders=corpus.ngram_orders,
+                n_classes=len(corpus.card.class_names),
+            )
+            scores = score(tuned.labels, tuned.probabilities)
+            stored = LinearReference(
+                about=tuned.about,
+                scores={n: None if math.isnan(value) else value for n, value in scores.items()},
+                seconds=round(time.monotonic() - started, 1),
+            )
+            documents.write(path, stored)
+    return stored
+
+
+class BackgroundFit:
+    """The training of a corpus' linear model in a process with low priority. `close` ends the
+    process; it also ends when this process dies.
+    """
+
+    def __init__(self) -> None:
+        self.reference: LinearReference | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path()
+        self._is_new = False
+
+    def start(self, folder: Path) -> None:
+        """Read the stored scores of the corpus in `folder`, or start the process."""
+        self._folder = folder
+        if self._read():
+            return
+        paths = [str(ROOT), os.environ.get("PYTHONPATH")]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tuning.evaluation.linear_reference", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        except OSError as error:  # too many processes, or no memory
+            logger.warning("the linear model is not trained: %s", error)
+
+    def poll(self) -> LinearReference | None:
+        """The scores when they have become known since the last call; else None. A failure is
+        logged.
+        """
+        if self._process and self._process.poll() is not None:
+            status, (_, errors) = self._process.returncode, self._process.communicate()
+            self._process = None
+            if not self._read():
+                logger.warning("the linear model is not trained: %s", _reason(status, errors))
+        is_new, self._is_new = self._is_new, False
+        return self.reference if is_new else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs, or its end was not polled yet."""
+        return self._process is not None
+
+    def _read(self) -> bool:
+        self.reference = read_linear_reference(self._folder)
+        self._is_new = self.reference is not None
+        return self._is_new
+
+    def close(self) -> None:
+        """End the process if it runs."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _reason(status: int, errors: bytes) -> str:
+    """Why the process failed: the last line that it wrote, or how it ended."""
+    if status < 0:
+        return f"its process ended with signal {-status}"
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"its process ended with exit status {status}"
+
+
+def _end_with_parent() -> None:
+    """End this process when the other end of its standard input is closed: its parent has died."""
+    # The buffer of `sys.stdin` has a lock, which must be free when this process ends by itself.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+def main(folder: str) -> None:
+    """The body of the process."""
+    # Ctrl-C reaches all processes of a terminal. The parent ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(NICENESS)
+    fit_linear_reference(Corpus(Path(folder)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

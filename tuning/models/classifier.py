@@ -1,0 +1,73 @@
+"""What all classifiers have in common: the last layer, and the loss with the optimizer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+def class_layer(n_classes: int) -> keras.layers.Dense:
+    """The last layer of a classifier: the probability of class 1 for two classes, or one
+    probability for each class.
+    """
+    if n_classes == 2:
+        return keras.layers.Dense(1, activation="sigmoid")
+    return keras.layers.Dense(n_classes, activation="softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a classifier is trained. Every option but the learning rate is off at 0.
+
+    Args:
+        learning_rate: Adam's.
+        label_smoothing: share of each label that is spread evenly over all classes.
+        weight_decay: share of each weight that is subtracted in a step, times the learning rate
+            (Loshchilov and Hutter 2019). Embeddings and biases do not decay.
+        ema_momentum: momentum of the moving average of the weights. The averages replace the
+            weights at the end of the training.
+    """
+
+    learning_rate: float = 1e-3
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+    ema_momentum: float = 0.0
+
+
+DEFAULT_TRAINING = TrainingOptions()
+
+
+def compile_classifier(
+    model: keras.Model, *, n_classes: int, training: TrainingOptions
+) -> keras.Model:
+    """Compile a model that ends in `class_layer`, and return it.
+
+    The loss takes class numbers. With label smoothing and more than two classes it takes one-hot
+    labels, because Keras' loss for class numbers has no label smoothing.
+    """
+    optimizer = keras.optimizers.Adam(
+        training.learning_rate,
+        weight_decay=training.weight_decay or None,
+        use_ema=training.ema_momentum > 0,
+        ema_momentum=training.ema_momentum,
+    )
+    # Keras' layers give these names to their variables.
+    optimizer.exclude_from_weight_decay(var_names=["embeddings", "bias"])
+    loss = _loss(n_classes, training.label_smoothing)
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    return model
+
+
+def _loss(n_classes: int, label_smoothing: float) -> Any:
+    """The cross-entropy: its name without label smoothing, otherwise Keras' loss object."""
+    if n_classes == 2:
+        return (
+            keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
+            if label_smoothing
+            else "binary_crossentropy"
+        )
+    return (
+        keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+        if label_smoothing
+        else "sparse_categorical_crossentropy"
+    )
