@@ -74,32 +74,12 @@ def cost_figure(
         for number, one in enumerate(standings)
         if one.accuracy is not None and (x := cost.of(one)) is not None
     ]
-    front = pareto_front(
-        sorted(drawn, key=lambda point: (-_mean(point[2]), point[1])), lambda point: (point[1],)
-    )
-    if len(front) > 1:
-        ordered = sorted(front, key=lambda point: point[1])
-        figure.add_scatter(
-            x=[x for _, x, _ in ordered],
-            y=[_mean(one) for _, _, one in ordered],
-            mode="lines",
-            line={"shape": "hv", "width": 1.5, "dash": "dot", "color": REFERENCE_COLOR},
-            hoverinfo="skip",
-            name="front",
-        )
+    _add_front(figure, [(x, _mean(one)) for _, x, one in drawn])
     for number, x, one in drawn:
         _add_point(figure, number, x, one)
-    for reference in references:
-        _add_reference(figure, reference, side="top left")
-        if cost.attribute == "seconds":
-            figure.add_scatter(
-                x=[reference.seconds],
-                y=[reference.accuracy],
-                mode="markers",
-                marker={"symbol": "x", "size": 9, "color": REFERENCE_COLOR},
-                name=reference.name,
-                hovertemplate=f"{reference.seconds:.3g} s, {reference.accuracy:.4f}",
-            )
+    _add_references(figure, references, side="left")
+    if cost.attribute == "seconds":
+        _add_training_times(figure, references)
     xs = [x for _, x, _ in drawn]
     if cost.attribute == "seconds":
         xs += [reference.seconds for reference in references]
@@ -137,6 +117,33 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _add_front(figure: go.Figure, points: Sequence[tuple[float, float]]) -> None:
+    """Draw the front of points (cost, accuracy) as steps, if it has more than one point."""
+    best_first = sorted(points, key=lambda point: (-point[1], point[0]))
+    front = sorted(pareto_front(best_first, lambda point: (point[0],)))
+    if len(front) > 1:
+        figure.add_scatter(
+            x=[x for x, _ in front],
+            y=[y for _, y in front],
+            mode="lines",
+            line={"shape": "hv", "width": 1.5, "dash": "dot", "color": REFERENCE_COLOR},
+            hoverinfo="skip",
+            name="front",
+        )
+
+
+def _add_training_times(figure: go.Figure, references: Sequence[ComparedReference]) -> None:
+    for reference in references:
+        figure.add_scatter(
+            x=[reference.seconds],
+            y=[reference.accuracy],
+            mode="markers",
+            marker={"symbol": "x", "size": 9, "color": REFERENCE_COLOR},
+            name=reference.name,
+            hovertemplate=f"{reference.seconds:.3g} s, {reference.accuracy:.4f}",
+        )
+
+
 def _mean(standing: Standing) -> float:
     assert standing.accuracy is not None  # for mypy: only confirmed spaces are drawn
     return standing.accuracy.value
@@ -162,16 +169,26 @@ def _add_point(figure: go.Figure, number: int, x: float, standing: Standing) -> 
     )
 
 
-def _add_reference(figure: go.Figure, reference: ComparedReference, *, side: str) -> None:
-    figure.add_hline(
-        y=reference.accuracy,
-        line={"dash": "dash", "width": 1.5, "color": REFERENCE_COLOR},
-        annotation={
-            "text": f"{reference.name}, {reference.accuracy:.4f}",
-            "font": {"size": 11},
-        },
-        annotation_position=side,
-    )
+def _add_references(
+    figure: go.Figure, references: Sequence[ComparedReference], *, side: str
+) -> None:
+    """Draw each reference as a dashed line, with the text of the best above its line and of the
+    others below, so that close lines keep their texts apart. Narrow figures, whose texts are on the
+    left, have room for the accuracy alone.
+    """
+    best_first = sorted(references, key=lambda one: -one.accuracy)
+    for number, reference in enumerate(best_first):
+        figure.add_hline(
+            y=reference.accuracy,
+            line={"dash": "dash", "width": 1.5, "color": REFERENCE_COLOR},
+            annotation={
+                "text": f"{reference.accuracy:.4f}"
+                if side == "left"
+                else f"{reference.name}, {reference.accuracy:.4f}",
+                "font": {"size": 11},
+            },
+            annotation_position=f"{'bottom' if number else 'top'} {side}",
+        )
 
 
 def learning_speed(comparison: Comparison) -> go.Figure:
@@ -190,8 +207,7 @@ def learning_speed(comparison: Comparison) -> go.Figure:
             marker={"size": 5, "symbol": symbol_of(number)},
             name=space.name,
         )
-    for reference in comparison.references:
-        _add_reference(figure, reference, side="bottom right")
+    _add_references(figure, comparison.references, side="right")
     figure.update_xaxes(title="minutes of the search", rangemode="tozero")
     figure.update_yaxes(title="best validation accuracy so far")
     return figure

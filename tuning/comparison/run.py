@@ -1,5 +1,5 @@
-"""One call of `make compare`: prepare the data, train the linear reference, then search and confirm
-one space after the other, each in a study of its own.
+"""One call of `make compare`: prepare the data, train the linear references, then search and
+confirm one space after the other, each in a study of its own.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ from tuning.search.finalists import Terms
 from tuning.search.progress import Progressed
 from tuning.search.session import Drawing, NoDrawing, Session, Workers
 from tuning.search.tune import Budget, Outcome, TuneHooks, tune
-from tuning.spaces.files import find_space
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import set_n_trials
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory
+from tuning.study.prepare import prepare_corpus, release_memory
 from tuning.study.summary import best_of, summarize
 from tuning.study.trials import values_of
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import ModelRefused
-from tuning.workers.pool import Pool, declared_space
 
 logger = logging.getLogger(__name__)
 
@@ -121,45 +119,30 @@ class _Call:
     hooks: CompareHooks
 
     def prepare(self) -> None:
-        """Read and tokenize the data, train the reference, and declare all spaces before the first
-        search, so that no space pays for what all of them use.
+        """Read and tokenize the data, and train the references, before the first search: no space
+        pays for the tokens and n-grams that others use too.
         """
         config = self.comparison.config_of(self.comparison.spaces[0])
         progress = self.hooks.progress
         corpus, splits = prepare_corpus(config, results=self.results, progress=progress)
         self.comparison = on_data(self.comparison, corpus.fingerprint, name=self.folder.name)
         if not self.comparison.references:
-            progress("training the linear reference", 0.0)
-            self.comparison = replace(self.comparison, references=[linear_reference(splits)])
+            progress("training the linear references", 0.0)
+            references = linear_references(corpus, splits)
+            self.comparison = replace(self.comparison, references=references)
         self.comparison.save(self.folder)
         del splits
         release_memory()
         for reference in self.comparison.references:
             self.hooks.on_line(
-                f"{reference.name} has {reference.accuracy:.4f} validation accuracy: the bar for"
+                f"{reference.name} has {reference.accuracy:.4f} validation accuracy: a bar for"
                 " every space."
             )
-        if self.comparison.unfinished:
-            self._declare(corpus)
-
-    def _declare(self, corpus: Corpus) -> None:
-        """Declare each unfinished space, and build the n-grams if one of them takes them."""
-        self.hooks.progress("reading the search spaces", 0.0)
-        n_classes = len(corpus.card.class_names)
-        with Pool(1, log_path=self.folder.log_path) as pool:
-            for space in self.comparison.unfinished:
-                try:
-                    declared = declared_space(pool, find_space(space.space), n_classes=n_classes)
-                except SpaceError as error:
-                    self._fail(space, str(error))
-                    continue
-                self._keep(replace(space, failure=None))
-                prepare_ngrams(corpus, declared, progress=self.hooks.progress)
 
     def search(self) -> None:
         """Search and confirm each unfinished space, until the user interrupts one."""
         for space in self.comparison.unfinished:
-            if space.failure is None and not self._search_one(space):
+            if not self._search_one(replace(space, failure=None)):
                 return
             self.hooks.on_change(self.comparison)
 
@@ -283,23 +266,28 @@ class _Search:
         self._progress(self._label, min(self._seconds() / (60 * self._minutes), 1.0))
 
 
-def linear_reference(splits: SplitReviews) -> ComparedReference:
-    """Train the linear model on the training split and score it on the validation split."""
+def linear_references(corpus: Corpus, splits: SplitReviews) -> list[ComparedReference]:
+    """Train two linear models on the training split and score them on the validation split: TF-IDF,
+    and the tuned model that `make tune` names as its bar.
+    """
     # Imported here because scikit-learn's linear models take a second to import.
-    from tuning.evaluation.references import LINEAR, linear_model
+    from tuning.evaluation.linear_reference import fit_linear_reference
+    from tuning.evaluation.references import LINEAR, NGRAMS, linear_model
 
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
-    # The third argument are the texts to label; those of the test split are not looked at.
-    found = linear_model(train, validation, validation[0], n_classes=len(splits.class_names))
-    return ComparedReference(
-        name=LINEAR,
-        about=found.about,
-        accuracy=found.validation_accuracy,
-        seconds=round(found.seconds, 2),
-    )
+    # The third argument is the texts to label. Those of the test split are not read here.
+    plain = linear_model(train, validation, validation[0], n_classes=len(splits.class_names))
+    tuned = fit_linear_reference(corpus)
+    found = [(LINEAR, plain.about, plain.validation_accuracy, plain.seconds)]
+    if (accuracy := tuned.value("val_accuracy")) is not None:
+        found.append((NGRAMS, f"logistic regression on {tuned.about}", accuracy, tuned.seconds))
+    return [
+        ComparedReference(name=name, about=about, accuracy=accuracy, seconds=round(seconds, 2))
+        for name, about, accuracy, seconds in found
+    ]
 
 
 def best_value(progressed: Progressed) -> float | None:

@@ -192,11 +192,11 @@ def verdict(comparison: Comparison, standings: Sequence[Standing]) -> list[str]:
     ranking = rank_spaces(standings)
     if ranking is None:
         return [f"No space has a confirmed best yet. {_incomplete(standings)}".strip()]
-    references = [_reference_sentence(reference, ranking) for reference in comparison.references]
-    others = [_tied_sentence(ranking), _behind_sentence(ranking), _incomplete(standings)]
-    return [
-        text for text in (_choice(ranking), _best_sentence(ranking), *references, *others) if text
-    ]
+    texts = [_choice(ranking), _best_sentence(ranking)]
+    if comparison.references:
+        texts.append(_references_sentence(comparison.references, ranking))
+    texts += [_tied_sentence(ranking), _behind_sentence(ranking), _incomplete(standings)]
+    return [text for text in texts if text]
 
 
 def _choice(ranking: Ranking) -> str:
@@ -272,14 +272,15 @@ def _gap(standing: Standing, ranking: Ranking) -> str:
     return f"{standing.name} (behind by {gap})"
 
 
-def _reference_sentence(reference: ComparedReference, ranking: Ranking) -> str:
-    best = ranking.best.accuracy
+def _references_sentence(references: Sequence[ComparedReference], ranking: Ranking) -> str:
+    """The best of the references beside the best space."""
+    reference, best = max(references, key=lambda one: one.accuracy), ranking.best.accuracy
     assert best is not None  # for mypy: ranked spaces have a mean
-    bar = f"{reference.name} has {reference.accuracy:.4f}"
+    bar = f"The best linear reference ({reference.name}) has {reference.accuracy:.4f}"
     if best.low > reference.accuracy:
         return f"{bar}, below the interval of {ranking.best.name}."
     if best.high < reference.accuracy:
-        return f"{bar}: the linear model is ahead of every space."
+        return f"{bar}: it is ahead of every space."
     return f"{bar}, inside the interval of {ranking.best.name}."
 
 
