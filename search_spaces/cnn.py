@@ -3,10 +3,12 @@
 Kim 2014, "Convolutional Neural Networks for Sentence Classification", has the maximum alone.
 """
 
+from functools import partial
+
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, cnn_classifier
+from tuning.models import TrainingOptions, cnn_features, words_classifier
 
 
 class CNN(keras_tuner.HyperModel):
@@ -20,7 +22,7 @@ class CNN(keras_tuner.HyperModel):
         hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.3)
         hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
         hp.Choice("batch_size", [32, 64, 128, 256], default=64)
-        hp.Choice("truncating", ["pre", "post"], default="pre")
+        hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
         # Each of these options is off at 0.
         hp.Float("word_dropout", 0.0, 0.3, step=0.05, default=0.0)
         hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
@@ -29,12 +31,16 @@ class CNN(keras_tuner.HyperModel):
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        return cnn_classifier(
+        features = partial(
+            cnn_features,
             vocab_size=hp.get("vocab_size"),
             embedding_dim=hp.get("embedding_dim"),
             filters=hp.get("filters"),
             dropout=hp.get("dropout"),
             word_dropout=hp.get("word_dropout"),
+        )
+        return words_classifier(
+            features,
             n_classes=hp.get("n_classes"),
             training=TrainingOptions(
                 learning_rate=hp.get("learning_rate"),

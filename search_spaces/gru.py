@@ -2,10 +2,12 @@
 Encoder-Decoder for Statistical Machine Translation").
 """
 
+from functools import partial
+
 import keras
 import keras_tuner
 
-from tuning.models import TrainingOptions, gru_classifier
+from tuning.models import TrainingOptions, gru_features, words_classifier
 
 
 class MaskedGRU(keras_tuner.HyperModel):
@@ -19,7 +21,7 @@ class MaskedGRU(keras_tuner.HyperModel):
         hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.2)
         hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
         hp.Choice("batch_size", [32, 64, 128, 256], default=128)
-        hp.Choice("truncating", ["pre", "post"], default="pre")
+        hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
         # Each of these options is off at 0.
         hp.Float("word_dropout", 0.0, 0.3, step=0.05, default=0.0)
         hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.0)
@@ -28,12 +30,16 @@ class MaskedGRU(keras_tuner.HyperModel):
         hp.Fixed("n_classes", 2)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        return gru_classifier(
+        features = partial(
+            gru_features,
             vocab_size=hp.get("vocab_size"),
             embedding_dim=hp.get("embedding_dim"),
             gru_units=hp.get("gru_units"),
             dropout=hp.get("dropout"),
             word_dropout=hp.get("word_dropout"),
+        )
+        return words_classifier(
+            features,
             n_classes=hp.get("n_classes"),
             training=TrainingOptions(
                 learning_rate=hp.get("learning_rate"),

@@ -7,7 +7,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from tuning.models import fit_ratios, ngram_classifier
+from tuning.models import TrainingOptions, fit_ratios, ngram_classifier
 
 
 class Ngrams(keras_tuner.HyperModel):
@@ -26,8 +26,8 @@ class Ngrams(keras_tuner.HyperModel):
         return ngram_classifier(
             vocab_size=hp.get("ngram_vocab_size"),
             dropout=hp.get("ngram_dropout"),
-            learning_rate=hp.get("learning_rate"),
             n_classes=hp.get("n_classes"),
+            training=TrainingOptions(learning_rate=hp.get("learning_rate")),
         )
 
     def adapt(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.classifiers import classifier
 from tests.paths import ROOT
 from tests.styles import ROWS as STYLE_ROWS
 from tests.styles import STYLES
@@ -41,11 +43,11 @@ from tuning.inference.load import fastest_format
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, Format
 from tuning.models import (
-    bilstm_pooling_classifier,
-    cnn_classifier,
-    gru_classifier,
+    bilstm_features,
+    cnn_features,
+    gru_features,
     lstm_classifier,
-    mean_embedding_classifier,
+    mean_features,
 )
 from tuning.training.architecture import ensure_built
 
@@ -349,10 +351,10 @@ def test_every_style_of_model_has_every_format(
 
 
 CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
-    "mean_embedding": mean_embedding_classifier,
-    "cnn": lambda **sizes: cnn_classifier(filters=3, **sizes),
-    "bilstm_pooling": lambda **sizes: bilstm_pooling_classifier(lstm_units=3, **sizes),
-    "gru": lambda **sizes: gru_classifier(gru_units=3, **sizes),
+    "mean_embedding": partial(classifier, mean_features),
+    "cnn": partial(classifier, cnn_features, filters=3),
+    "bilstm_pooling": partial(classifier, bilstm_features, lstm_units=3),
+    "gru": partial(classifier, gru_features, gru_units=3),
 }
 
 

@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.classifiers import IDS, padded, spread
+from tests.models.classifiers import IDS, classifier, padded, spread
 from tuning.export.onnx_graph import chain
-from tuning.models import gru_classifier
+from tuning.models import gru_features
 from tuning.training.architecture import ignores_padding
 
 
 def tiny(**changes: Any) -> keras.Model:
     keras.utils.set_random_seed(0)
     sizes = {"vocab_size": 9, "embedding_dim": 3, "gru_units": 2}
-    return spread(gru_classifier(**{**sizes, **changes}))
+    return spread(classifier(gru_features, **{**sizes, **changes}))
 
 
 @pytest.mark.parametrize("word_dropout", [0.0, 0.3])

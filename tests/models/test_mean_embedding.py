@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.classifiers import IDS, padded, spread
-from tuning.models import mean_embedding_classifier
+from tests.models.classifiers import IDS, classifier, padded, spread
+from tuning.models import mean_features
 from tuning.training.architecture import ignores_padding
 
 
 def tiny(**changes: Any) -> keras.Model:
     keras.utils.set_random_seed(0)
     sizes = {"vocab_size": 9, "embedding_dim": 3}
-    return spread(mean_embedding_classifier(**{**sizes, **changes}))
+    return spread(classifier(mean_features, **{**sizes, **changes}))
 
 
 @pytest.mark.parametrize("word_dropout", [0.0, 0.3])

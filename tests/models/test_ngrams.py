@@ -69,4 +69,4 @@ def test_ratios_are_not_trained_and_the_factors_are() -> None:
         for name, old in before.items()
         for new in [model.get_layer(name).get_weights()]
     }
-    assert same == {RATIOS: True, "ngram_factors": False, "probabilities": False}
+    assert same == {RATIOS: True, "ngram_weights": False, "ngram_logits": False}

@@ -1,23 +1,27 @@
-"""Model builders: functions from numbers to a compiled Keras model.
+"""Model builders: functions from numbers to a compiled Keras model, or to the features that a
+classifier reads.
 
 Imports Keras alone: neither `hp` nor `trial` is an argument.
 """
 
-from tuning.models.bilstm_pooling import bilstm_pooling_classifier
-from tuning.models.classifier import TrainingOptions
-from tuning.models.cnn import cnn_classifier
-from tuning.models.gru import gru_classifier
+from tuning.models.bilstm_pooling import bilstm_features
+from tuning.models.classifier import TrainingOptions, words_classifier
+from tuning.models.cnn import cnn_features
+from tuning.models.gru import gru_features
 from tuning.models.lstm import lstm_classifier
-from tuning.models.mean_embedding import mean_embedding_classifier
+from tuning.models.mean_embedding import mean_features
 from tuning.models.ngrams import fit_ratios, ngram_classifier
+from tuning.models.wide_deep import wide_deep_classifier
 
 __all__ = [
     "TrainingOptions",
-    "bilstm_pooling_classifier",
-    "cnn_classifier",
+    "bilstm_features",
+    "cnn_features",
     "fit_ratios",
-    "gru_classifier",
+    "gru_features",
     "lstm_classifier",
-    "mean_embedding_classifier",
+    "mean_features",
     "ngram_classifier",
+    "wide_deep_classifier",
+    "words_classifier",
 ]

@@ -1,5 +1,6 @@
 """What all classifiers have in common: the last layer, and the loss with the optimizer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,11 @@ def class_layer(n_classes: int) -> keras.layers.Dense:
     if n_classes == 2:
         return keras.layers.Dense(1, activation="sigmoid")
     return keras.layers.Dense(n_classes, activation="softmax")
+
+
+def class_activation(n_classes: int) -> keras.layers.Activation:
+    """The activation of `class_layer`, for a model that computes the logits itself."""
+    return keras.layers.Activation("sigmoid" if n_classes == 2 else "softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,26 @@ class TrainingOptions:
 
 
 DEFAULT_TRAINING = TrainingOptions()
+
+
+def words_classifier(
+    features: Callable[[keras.KerasTensor], keras.KerasTensor],
+    *,
+    n_classes: int = 2,
+    training: TrainingOptions = DEFAULT_TRAINING,
+) -> keras.Model:
+    """A compiled classifier of features of the words, whose input and output are those of
+    `lstm_classifier`.
+
+    Args:
+        features: a function from token ids, int32 (batch, length), to float32 (batch, n), such as
+            `functools.partial(cnn_features, vocab_size=30_000)`.
+        n_classes: number of classes.
+        training: learning rate, label smoothing, weight decay and moving average.
+    """
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    model = keras.Model(ids, class_layer(n_classes)(features(ids)))
+    return compile_classifier(model, n_classes=n_classes, training=training)
 
 
 def compile_classifier(

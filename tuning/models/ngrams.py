@@ -10,75 +10,82 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from tuning.models.classifier import TrainingOptions, class_activation, compile_classifier
+
 RATIOS = "log_count_ratios"
+# With a learning rate of 0.001 the model is not trained after five epochs.
+DEFAULT_NGRAM_TRAINING = TrainingOptions(learning_rate=5e-3)
 
 
 def ngram_logits(
-    ngrams: keras.KerasTensor, *, vocab_size: int, n_outputs: int, dropout: float = 0.0
+    ngrams: keras.KerasTensor,
+    *,
+    vocab_size: int,
+    n_outputs: int,
+    dropout: float = 0.0,
+    rate: float = 1.0,
 ) -> keras.KerasTensor:
     """The sum of the weights of a text's n-grams over the square root of their number.
 
-    The weight of an n-gram is a trained factor, which starts at 1, times its log-count ratio, which
-    `fit_ratios` sets. The ratios start at 1.
+    The weight of an n-gram is its log-count ratio, which `fit_ratios` sets and which starts at 1,
+    times 1 + `rate` × a trained number, which starts at 0.
 
     Args:
         ngrams: int32 ids of the distinct n-grams of each text, (batch, n); 0 is padding.
         vocab_size: number of ids, padding and unknown included.
         n_outputs: 1 for two classes, else the number of classes.
         dropout: share of a text's n-grams that are left out in training.
+        rate: how many times faster than at the optimizer's learning rate the weights are trained.
 
     Returns:
         float32 tensor of shape (batch, n_outputs).
     """
+    ops = keras.ops
     ratios = keras.layers.Embedding(
         vocab_size, n_outputs, embeddings_initializer="ones", trainable=False, name=RATIOS
     )(ngrams)
-    factors = keras.layers.Embedding(
-        vocab_size, n_outputs, embeddings_initializer="ones", name="ngram_factors"
+    trained = keras.layers.Embedding(
+        vocab_size, n_outputs, embeddings_initializer="zeros", name="ngram_weights"
     )(ngrams)
-    present = keras.ops.expand_dims(keras.ops.cast(keras.ops.not_equal(ngrams, 0), "float32"), -1)
-    number = keras.ops.maximum(keras.ops.sum(present, axis=1), 1.0)
+    present = ops.expand_dims(ops.cast(ops.not_equal(ngrams, 0), "float32"), -1)
+    number = ops.maximum(ops.sum(present, axis=1), 1.0)
     if dropout:
         present = keras.layers.Dropout(dropout, name="ngram_dropout")(present)
-    weights = keras.layers.Multiply()([ratios, factors, present])
-    return keras.ops.divide(keras.ops.sum(weights, axis=1), keras.ops.sqrt(number))
+    start = ops.sum(ops.multiply(ratios, present), axis=1)
+    change = ops.sum(ops.multiply(ops.multiply(ratios, present), trained), axis=1)
+    return ops.divide(ops.add(start, ops.multiply(change, rate)), ops.sqrt(number))
+
+
+def scaled(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """The logits times trained numbers that start at 1, plus a bias, (batch, n_outputs)."""
+    return keras.layers.Dense(logits.shape[-1], kernel_initializer="identity", name="ngram_logits")(
+        logits
+    )
 
 
 def ngram_classifier(
     *,
     vocab_size: int,
     dropout: float = 0.0,
-    learning_rate: float = 5e-3,
     n_classes: int = 2,
+    training: TrainingOptions = DEFAULT_NGRAM_TRAINING,
 ) -> keras.Model:
     """A compiled classifier of n-grams.
 
     The model's input "ngrams" is int32 ids (batch, n) of the distinct n-grams of each text, 0 for
-    padding. Its output is float32: (batch, 1), the probability of class 1, for two classes;
-    (batch, n_classes) for more.
+    padding. Its output is that of `lstm_classifier`.
 
     Args:
         vocab_size: number of n-gram ids, padding and unknown included.
         dropout: share of a text's n-grams that are left out in training.
-        learning_rate: Adam's. With 0.001 the model is not trained after five epochs.
         n_classes: number of classes.
+        training: learning rate, label smoothing, weight decay and moving average.
     """
-    n_outputs = 1 if n_classes == 2 else n_classes
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+    n_outputs = 1 if n_classes == 2 else n_classes
     logits = ngram_logits(ngrams, vocab_size=vocab_size, n_outputs=n_outputs, dropout=dropout)
-    outputs = keras.layers.Dense(
-        n_outputs,
-        activation="sigmoid" if n_classes == 2 else "softmax",
-        kernel_initializer="identity",
-        name="probabilities",
-    )(logits)
-    model = keras.Model(ngrams, outputs, name="ngrams")
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy" if n_classes == 2 else "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
+    model = keras.Model(ngrams, class_activation(n_classes)(scaled(logits)), name="ngrams")
+    return compile_classifier(model, n_classes=n_classes, training=training)
 
 
 def fit_ratios(

@@ -1,0 +1,73 @@
+"""N-grams beside a network that reads the words: a linear model for what phrases say, and a network
+for the rest (Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems").
+"""
+
+from functools import partial
+
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from tuning.models import (
+    TrainingOptions,
+    bilstm_features,
+    cnn_features,
+    fit_ratios,
+    mean_features,
+    wide_deep_classifier,
+)
+
+
+class WideDeep(keras_tuner.HyperModel):
+    """`deep` chooses the network beside the n-grams."""
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        hp.Choice("deep", ["mean_embedding", "cnn", "bilstm_pooling"], default="cnn")
+        hp.Int("ngrams", 1, 3, default=3)
+        hp.Int("ngram_vocab_size", 20_000, 500_000, sampling="log", default=350_000)
+        hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
+        hp.Float("ngram_rate", 1.0, 20.0, sampling="log", default=5.0)
+        hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)
+        hp.Int("sequence_length", 64, 512, step=32, default=256)
+        hp.Int("embedding_dim", 16, 128, sampling="log", default=64)
+        with hp.conditional_scope("deep", ["cnn"]):
+            hp.Int("filters", 16, 128, sampling="log", default=48)
+        with hp.conditional_scope("deep", ["bilstm_pooling"]):
+            hp.Int("lstm_units", 16, 64, sampling="log", default=32)
+        hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.3)
+        hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3)
+        hp.Choice("batch_size", [32, 64, 128, 256], default=64)
+        hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
+        hp.Fixed("n_classes", 2)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return wide_deep_classifier(
+            self._features(hp),
+            ngram_vocab_size=hp.get("ngram_vocab_size"),
+            ngram_dropout=hp.get("ngram_dropout"),
+            ngram_rate=hp.get("ngram_rate"),
+            n_classes=hp.get("n_classes"),
+            training=TrainingOptions(learning_rate=hp.get("learning_rate")),
+        )
+
+    def _features(self, hp: keras_tuner.HyperParameters) -> partial[keras.KerasTensor]:
+        sizes = {name: hp.get(name) for name in ("vocab_size", "embedding_dim", "dropout")}
+        if hp.get("deep") == "cnn":
+            return partial(cnn_features, filters=hp.get("filters"), **sizes)
+        if hp.get("deep") == "bilstm_pooling":
+            return partial(bilstm_features, lstm_units=hp.get("lstm_units"), **sizes)
+        return partial(mean_features, **sizes)
+
+    def adapt(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        x: tf.data.Dataset,
+        y: np.ndarray,
+    ) -> None:
+        ngrams = (batch["ngrams"] for batch in x.as_numpy_iterator())
+        fit_ratios(model, ngrams, y, n_classes=hp.get("n_classes"))
+
+
+hypermodel = WideDeep(name="wide_deep")

@@ -1,0 +1,74 @@
+"""N-grams beside features of the words."""
+
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.classifiers import IDS, padded, spread
+from tuning.models import (
+    TrainingOptions,
+    bilstm_features,
+    cnn_features,
+    mean_features,
+    wide_deep_classifier,
+)
+from tuning.models.ngrams import RATIOS
+from tuning.training.architecture import ignores_padding, input_names
+
+NGRAMS = np.array([[2, 3, 4], [5, 0, 0], [2, 6, 0], [0, 0, 0]], np.int32)
+FEATURES = {
+    "mean": mean_features,
+    "cnn": partial(cnn_features, filters=2),
+    "bilstm": partial(bilstm_features, lstm_units=2),
+}
+
+
+def tiny(name: str = "mean", **options: Any) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    features = partial(FEATURES[name], vocab_size=9, embedding_dim=3)
+    return spread(wide_deep_classifier(features, ngram_vocab_size=7, **options))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", FEATURES)
+def test_output_is_the_same_with_more_padding(name: str, n_classes: int) -> None:
+    model = tiny(name, n_classes=n_classes)
+    assert input_names(model) == ("ids", "ngrams")
+    outputs = model.predict_on_batch({"ids": IDS, "ngrams": NGRAMS})
+    assert ignores_padding(model)
+    more = model.predict_on_batch({"ids": padded(IDS), "ngrams": padded(padded(NGRAMS))})
+    np.testing.assert_allclose(more, outputs, atol=1e-6)
+    assert outputs.shape == ((len(IDS), 1) if n_classes == 2 else (len(IDS), n_classes))
+
+
+def test_logit_is_the_sum_of_both_parts() -> None:
+    model = tiny()
+    parts = keras.Model(
+        model.inputs, [model.get_layer(name).output for name in ("ngram_logits", "word_logits")]
+    )
+    wide, deep = parts.predict_on_batch([IDS, NGRAMS])
+    outputs = np.asarray(model.predict_on_batch([IDS, NGRAMS]))
+    np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-(wide + deep))), rtol=1e-5)
+
+
+def test_rate_makes_the_ngrams_learn_faster() -> None:
+    changes = {}
+    for rate in (1.0, 5.0):
+        keras.utils.set_random_seed(0)
+        training = TrainingOptions(learning_rate=1e-3)
+        features = partial(mean_features, vocab_size=9, embedding_dim=3)
+        model = wide_deep_classifier(
+            features, ngram_vocab_size=7, ngram_rate=rate, training=training
+        )
+        logits = keras.Model(model.inputs, model.get_layer("ngram_logits").input)
+        before = logits.predict_on_batch([IDS, NGRAMS])
+        labels = np.array([[1.0], [0.0], [1.0], [0.0]], np.float32)
+        model.train_on_batch([IDS, NGRAMS], labels)
+        changes[rate] = np.abs(logits.predict_on_batch([IDS, NGRAMS]) - before).max()
+    # Adam's first step is the learning rate for every weight.
+    np.testing.assert_allclose(changes[5.0], 5 * changes[1.0], rtol=1e-3)
+    (ratios,) = model.get_layer(RATIOS).get_weights()
+    assert (ratios == 1).all()
