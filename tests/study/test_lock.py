@@ -55,9 +55,9 @@ def test_folder_of_a_study_that_was_never_created_is_removed(folder: StudyDir) -
 
 
 def test_comparison_keeps_its_log_after_an_error(folder: StudyDir) -> None:
+    write_text(folder.comparison_path, "{}")
+    write_text(folder.log_path, "a line")
     with pytest.raises(StudyError, match="no space"), study_lock(folder):
-        write_text(folder.comparison_path, "{}")
-        write_text(folder.log_path, "a line")
         raise StudyError("no space")
     assert folder.comparison_path.exists()
     assert folder.log_path.exists()
