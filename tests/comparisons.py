@@ -6,6 +6,8 @@ from tuning.comparison.document import ComparedReference, ComparedSpace, Compari
 from tuning.comparison.standings import Standing
 from tuning.config import DataConfig
 from tuning.evaluation.statistics import mean_interval
+from tuning.search.progress import Progressed
+from tuning.study.summary import Summary
 
 REFERENCES = [
     ComparedReference(
@@ -82,4 +84,18 @@ def comparison_of(standings: list[Standing]) -> Comparison:
         spaces=[one.space for one in standings],
         data_fingerprint="0123456789abcdef",
         references=REFERENCES,
+    )
+
+
+def progressed(values: dict[int, list[float]]) -> Progressed:
+    """A search whose running trials have these values of their epochs."""
+    return Progressed(
+        summary=Summary.of("s", "val_accuracy", []),
+        n_trials=9,
+        epochs=5,
+        running={},
+        values=values,
+        n_paused=0,
+        elapsed_seconds=1.0,
+        seconds_left=None,
     )

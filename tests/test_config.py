@@ -44,7 +44,7 @@ def test_differences_of_a_config_and_its_json_are_none(config: StudyConfig) -> N
 def test_study_config_defaults_are_the_baseline() -> None:
     config = StudyConfig(study="s")
     assert (config.space, config.metric, config.sampler, config.pruner) == (
-        "baseline_lstm",
+        "reviews",
         "val_accuracy",
         "tpe",
         "asha",

@@ -26,6 +26,7 @@ from tests.texts import make_reviews
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import encode, open_corpus
 from tuning.data.data_card import read_card
+from tuning.data.ngrams import encode_ngrams
 from tuning.data.stream import stream_rows
 from tuning.data.tables import read_files
 from tuning.errors import TuningError
@@ -191,6 +192,9 @@ def test_texts_to_predict() -> None:
     def check(texts: list[str]) -> None:
         found = encode(texts, ["good", "bad"])
         assert len(found.lengths) == len(texts)
+        ngrams = encode_ngrams(texts, ["good", "good bad"], order=2)
+        assert len(ngrams.lengths) == len(texts)
+        assert set(ngrams.ids.tolist()) <= {2, 3}
 
     check()
 

@@ -12,8 +12,9 @@ PACKAGE = ROOT / "tuning"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
-# Maximum number of modules in a package, and of lines of a function without its docstring.
-MAX_MODULES, MAX_FUNCTION_LINES = 12, 40
+# Maximum number of modules in a package, of lines of a module, and of lines of a function without
+# its docstring.
+MAX_MODULES, MAX_MODULE_LINES, MAX_FUNCTION_LINES = 12, 300, 40
 
 # For each package, the packages that its modules may import. All packages may import the modules
 # directly in `tuning`.
@@ -142,6 +143,11 @@ def test_package_says_what_it_owns_and_is_small(name: str) -> None:
     init = PACKAGE / name / "__init__.py"
     assert ast.get_docstring(ast.parse(init.read_text()))
     assert len([path for path in (PACKAGE / name).glob("*.py") if path != init]) <= MAX_MODULES
+
+
+def test_modules_are_short() -> None:
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert not {name: length for name, length in lengths.items() if length > MAX_MODULE_LINES}
 
 
 def test_functions_are_short() -> None:

@@ -108,7 +108,7 @@ class StudyConfig:
     refuses_unknown_keys: ClassVar[bool] = True
 
     study: str
-    space: str = "baseline_lstm"
+    space: str = "reviews"
     metric: str = "val_accuracy"
     costs: tuple[str, ...] = ()
     max_parameters: int | None = None

@@ -11,26 +11,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import create_trial
 
 from tests.commands import Ran, start, wait_for
-from tests.studies import CONFIG, SPACE, TINY_SPACE, session_of
+from tests.comparisons import progressed
+from tests.studies import TINY_SPACE
 from tests.texts import make_reviews
 from tuning.comparison import run as running
+from tuning.comparison import search as searching
 from tuning.comparison.document import ComparedReference, Comparison, Request
-from tuning.comparison.run import CompareHooks, best_value, close_search, compare
+from tuning.comparison.run import CompareHooks, compare
 from tuning.comparison.standings import standing_of
 from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.progress import Progressed
 from tuning.search.tune import Budget, TuneHooks
-from tuning.study.coordinators import requested_n_trials
-from tuning.study.summary import Summary, summarize
+from tuning.study.summary import Summary
 
 Run = Callable[..., Ran]
 NAME = "compare-reviews"
@@ -82,19 +81,6 @@ class Searches:
         hooks.then(SimpleNamespace(config=config), SimpleNamespace(ended=ended, summary=summary))  # type: ignore[arg-type]
 
 
-def progressed(values: dict[int, list[float]]) -> Progressed:
-    return Progressed(
-        summary=Summary.of("s", "val_accuracy", []),
-        n_trials=9,
-        epochs=5,
-        running={},
-        values=values,
-        n_paused=0,
-        elapsed_seconds=1.0,
-        seconds_left=None,
-    )
-
-
 @pytest.fixture
 def searches(monkeypatch: pytest.MonkeyPatch) -> Searches:
     fakes = Searches()
@@ -103,13 +89,16 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> Searches:
         "prepare_corpus": fakes.prepare,
         "linear_references": fakes.references,
         "tune": fakes.tune,
+    }.items():
+        monkeypatch.setattr(running, name, value)
+    for name, value in {
         "close_search": lambda session: None,
         "confirm_within": lambda *arguments, **options: over,
         "best_values": lambda session, confirmation: {},
         "measured_latency": lambda session, values: 1.5,
         "time": fakes.clock,
     }.items():
-        monkeypatch.setattr(running, name, value)
+        monkeypatch.setattr(searching, name, value)
     return fakes
 
 
@@ -217,31 +206,6 @@ def test_hooks_are_called_after_each_space(folder: StudyDir, searches: Searches)
     assert n_over == [1, 2]
     assert lines[0] == "linear has 0.8000 validation accuracy: a bar for every space."
     assert lines[2].startswith("ngrams, space 2 of 2: searching until 10 min are over")
-
-
-def test_best_value_counts_running_and_ended_trials() -> None:
-    assert best_value(progressed({})) is None
-    assert best_value(progressed({3: [0.5, 0.7], 4: [0.6]})) == 0.7
-    ended = create_trial(value=0.9, intermediate_values={1: 0.9, 2: 0.8})
-    summary = Summary.of("s", "val_accuracy", [ended])
-    assert best_value(replace(progressed({3: [0.7]}), summary=summary)) == 0.9
-
-
-def test_close_search_prunes_what_is_paused(tmp_path: Path) -> None:
-    study = optuna.create_study(direction="maximize")
-    study.add_trial(create_trial(value=0.8))
-    paused = study.ask()
-    paused.report(0.6, step=1)
-    results = ResultsDir(tmp_path)
-    session = session_of(study, CONFIG, SPACE, results)
-    checkpoint = session.folder.checkpoint_path(paused.number)
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.touch()
-    close_search(session)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
-    assert not checkpoint.exists()
-    assert requested_n_trials(study) == 2
-    assert summarize(study, metric="val_accuracy").counts["running"] == 0
 
 
 def spaces_of(tmp_path: Path) -> tuple[Path, str]:

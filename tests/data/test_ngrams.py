@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import shutil
 from pathlib import Path
 
 import keras
@@ -102,7 +103,7 @@ def test_ngrams_of_fewer_words_are_a_part_of_those_of_more(tmp_path: Path) -> No
     assert corpus.ngrams(order=1, vocab_size=99) == ["good", "not", "at", "all"]
     assert corpus.ngrams(order=1, vocab_size=4) == ["good", "not"]
     view = NgramView(ngrams_of(corpus, "train"), 1, 4)
-    assert view.batch(np.arange(4)).tolist() == [[2, 3], [2, 3], [3, 0], [2, 0]]
+    assert view.batch(np.arange(4)).tolist() == [[2, 3, 0], [2, 3, 0], [3, 0, 0], [2, 0, 0]]
 
 
 def test_chunks_and_threads_do_not_change_the_ngrams(
@@ -144,6 +145,28 @@ def test_ngrams_are_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
     monkeypatch.setattr(ngrams_module, "_vocabulary", None)
     build_ngrams(corpus)  # would raise if it counted again
+
+
+@pytest.mark.parametrize("name", ["train/ids.bin", "orders.npy", "vocabulary.txt", "test"])
+@pytest.mark.parametrize("how", ["removed", "changed"])
+def test_damaged_ngrams_are_built_again(
+    name: str, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = ngram_corpus(tmp_path, TRAIN, OTHER)
+    expected = lists(ngrams_of(corpus, "train"))
+    path = corpus.ngrams_dir / name
+    if how == "changed" and path.is_file():
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    elif path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+    assert len(corpus.split("train").labels) == len(TRAIN)
+    with caplog.at_level(logging.WARNING):
+        build_ngrams(corpus)
+    assert "does not hold what was written to it" in caplog.text
+    assert lists(ngrams_of(corpus, "train")) == expected
+    assert corpus.ngrams(order=3, vocab_size=4) == ["good", "not"]
 
 
 def test_splits_together_have_the_ngrams_of_both(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tuning.evaluation.linear_reference import (
     read_linear_reference,
 )
 from tuning.evaluation.metrics import score
-from tuning.evaluation.ngram_model import split_of, tune_ngram_model
+from tuning.evaluation.ngram_tuning import split_of, tune_ngram_model
 
 REFERENCE = LinearReference(
     about="words", scores={"accuracy": 0.8, "f1": 0.7, "loss": 0.4, "auc": None}, seconds=1.0
@@ -111,7 +111,7 @@ def test_stored_scores_are_read_and_nothing_is_trained(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fit_linear_reference(corpus)
-    monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
+    monkeypatch.setattr("tuning.evaluation.ngram_tuning.tune_ngram_model", None)
     assert fit_linear_reference(corpus) == first == read_linear_reference(corpus.folder)
 
 

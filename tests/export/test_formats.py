@@ -25,6 +25,7 @@ from tests.styles import STYLES
 from tests.texts import make_reviews
 from tuning.config import DataConfig
 from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.documents import unstructure
@@ -33,13 +34,14 @@ from tuning.export import formats
 from tuning.export.formats import (
     HOSTILE_TEXTS,
     accuracy_change,
+    model_input,
     pipeline_probabilities,
     write_formats,
 )
 from tuning.export.manifest import WrittenFormats
 from tuning.export.parity import check_parity
 from tuning.export.writers import Source, raw_text_model, write_format
-from tuning.inference.load import fastest_format
+from tuning.inference.load import fastest_format, load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, Format
 from tuning.models import (
@@ -48,6 +50,7 @@ from tuning.models import (
     gru_features,
     lstm_classifier,
     mean_features,
+    ngram_classifier,
 )
 from tuning.training.architecture import ensure_built
 
@@ -94,7 +97,9 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Reviews:
     folder = tmp_path_factory.mktemp("corpus")
     make_reviews().to_csv(folder / "r.csv", index=False)
     splits = split_reviews(load_reviews(DataConfig(data=str(folder / "r.csv"))), seed=0)
-    return Reviews(splits, build_corpus(folder / splits.fingerprint, splits))
+    corpus = build_corpus(folder / splits.fingerprint, splits)
+    build_ngrams(corpus)
+    return Reviews(splits, corpus)
 
 
 def spread(model: keras.Model) -> keras.Model:
@@ -571,3 +576,126 @@ def test_copy_of_the_tokenizer_is_importable_beside_the_vocabulary(tmp_path: Pat
         [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == {"ids": [[1, 3, 2], [0, 0, 0]]}
+
+
+def ngram_layers(*layers: keras.layers.Layer) -> keras.Model:
+    """Return a chain of layers for n-grams, which ends with the probability of class 1."""
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32", name="ngrams"),
+            *layers,
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+def words_and_ngrams(*, words_first: bool) -> keras.Model:
+    """Return a model of token ids, of which the padding is masked, and n-grams."""
+    words = keras.Input((None,), dtype="int32", name="words")
+    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+    x = keras.layers.LSTM(3)(keras.layers.Embedding(ROWS, WIDTH, mask_zero=True)(words))
+    bag = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(ROWS, WIDTH)(ngrams))
+    inputs = [words, ngrams] if words_first else [ngrams, words]
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()([x, bag]))
+    return keras.Model(inputs, outputs)
+
+
+def embedding(*, masked: bool) -> keras.layers.Layer:
+    return keras.layers.Embedding(ROWS, WIDTH, mask_zero=masked)
+
+
+NGRAM_MODELS: dict[str, Callable[[], keras.Model]] = {
+    "log-count ratios": lambda: ngram_classifier(vocab_size=ROWS),
+    "maximum": lambda: ngram_layers(embedding(masked=False), keras.layers.GlobalMaxPooling1D()),
+    "LSTM": lambda: ngram_layers(embedding(masked=True), keras.layers.LSTM(3)),
+    "words and n-grams": lambda: words_and_ngrams(words_first=True),
+    "n-grams and words": lambda: words_and_ngrams(words_first=False),
+}
+NGRAM_VALUES = {
+    "vocab_size": ROWS,
+    "sequence_length": LENGTH,
+    "truncating": "middle",
+    "ngrams": 2,
+    "ngram_vocab_size": ROWS,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NGRAM_MODELS)
+def test_every_model_of_ngrams_has_every_format(
+    kind: str, reviews: Reviews, tmp_path: Path
+) -> None:
+    test = reviews.splits.frames["test"]["text"].tolist()
+    result = write_formats(
+        tmp_path,
+        spread(NGRAM_MODELS[kind]()),
+        NGRAM_VALUES,
+        reviews.corpus,
+        test_texts=test,
+        test_labels=labels_of(reviews),
+    )
+    assert set(result.forms) == {export_format.path for export_format in FORMATS.values()}, (
+        result.left_out
+    )
+    assert (tmp_path / "ngrams.txt").exists()
+    assert (tmp_path / "vocabulary.txt").exists() is ("words" in kind)
+
+
+@pytest.mark.parametrize("format_name", ["keras", "h5", "onnx"])
+@pytest.mark.parametrize("kind", NGRAM_MODELS)
+def test_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
+    kind: str, format_name: str, reviews: Reviews, tmp_path: Path
+) -> None:
+    """The texts are predicted in one batch and alone, the empty text too."""
+    model = spread(NGRAM_MODELS[kind]())
+    inputs = model_input(model, NGRAM_VALUES)
+    source = Source.of(model, inputs, reviews.corpus)
+    formats._write_vocabularies(tmp_path, source)
+    write_format(format_name, source, tmp_path / FORMATS[format_name].path)
+    texts = [*HOSTILE_TEXTS[:3], *reviews.texts[-3:]]
+    expected = pipeline_probabilities(source, NGRAM_VALUES, texts)
+    run = load_unverified(tmp_path, format_name, inputs=inputs, n_classes=2)
+    np.testing.assert_allclose(run(texts), expected, atol=1e-5)
+    alone = np.concatenate([run([text]) for text in texts])
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+    assert len(np.unique(expected[:, 1].round(5))) > 3
+
+
+# This code runs the model as the page of the export says, with NumPy and the runtime alone.
+AS_THE_PAGE_SAYS = """
+import json, sys
+sys.path = [path for path in sys.path if path] + ["."]
+import numpy as np
+from tokenizer import load_tokenizer
+inputs = load_tokenizer(".")(json.load(sys.stdin))
+arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
+import onnxruntime
+print(json.dumps(onnxruntime.InferenceSession("model.onnx").run(["probabilities"], arrays)[0].tolist()))
+assert not {"tuning", "keras", "tensorflow"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("kind", ["log-count ratios", "LSTM", "n-grams and words"])
+def test_tokenizer_of_the_export_gives_what_the_model_takes(
+    kind: str, reviews: Reviews, tmp_path: Path
+) -> None:
+    model = spread(NGRAM_MODELS[kind]())
+    inputs = model_input(model, NGRAM_VALUES)
+    source = Source.of(model, inputs, reviews.corpus)
+    formats._write_vocabularies(tmp_path, source)
+    write_format("onnx", source, tmp_path / "model.onnx")
+    (tmp_path / "export.json").write_text(json.dumps({"input": unstructure(inputs)}))
+    done = subprocess.run(
+        [sys.executable, "-c", AS_THE_PAGE_SAYS],
+        input=json.dumps(list(HOSTILE_TEXTS)),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = pipeline_probabilities(source, NGRAM_VALUES, list(HOSTILE_TEXTS))
+    answer = np.array(json.loads(done.stdout))
+    if answer.shape[1] == 1:
+        answer = np.concatenate([1 - answer, answer], axis=1)
+    np.testing.assert_allclose(answer, expected, atol=1e-5)

@@ -148,6 +148,30 @@ def test_card_says(manifest: FullManifest, sentence: str) -> None:
     assert sentence in model_card(manifest)
 
 
+@pytest.mark.parametrize("ngrams", [0, 3])
+def test_card_says_what_a_model_reads(manifest: FullManifest, ngrams: int) -> None:
+    sizes = {"ngrams": ngrams, "ngram_vocab_size": 1_002} if ngrams else {}
+    inputs = ModelInput(vocab_size=12, sequence_length=9, truncating="middle", **sizes)
+    card = model_card(replace(manifest, input=inputs))
+    assert "Only the first and the last words, in all 9 words, of a longer text are used" in card
+    assert "The vocabulary has 10 words" in card
+    assert ("words, pairs and triples of words a text contains, at most the 1,000" in card) is (
+        ngrams == 3
+    )
+    assert ("`ngrams.txt` contains the n-grams" in card) is (ngrams == 3)
+
+
+def test_card_of_a_model_of_ngrams_alone_names_no_words(manifest: FullManifest) -> None:
+    inputs = ModelInput(
+        vocab_size=0, sequence_length=0, truncating="pre", ngrams=1, ngram_vocab_size=12
+    )
+    card = model_card(replace(manifest, input=inputs))
+    assert "which words a text contains, at most the 10 most frequent" in card
+    assert "The vocabulary has" not in card
+    assert "longer text" not in card
+    assert "vocabulary.txt" not in card
+
+
 def test_card_says_that_nothing_was_confirmed(manifest: FullManifest) -> None:
     search = replace(manifest.search, corrected_mean=None, repeats={}, is_baseline=True)
     card = model_card(replace(manifest, search=search))

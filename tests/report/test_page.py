@@ -229,6 +229,19 @@ def test_rate_of_dropout_is_not_raised_to_one() -> None:
     assert declarations([advice]) == 'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)'
 
 
+def test_number_of_words_of_an_ngram_is_not_raised_above_three() -> None:
+    item = Hyperparameter(name="ngrams", kind="int", default=3, low=1, high=3)
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(
+        create_trial(
+            value=1.0,
+            params={"ngrams": 3},
+            distributions={"ngrams": optuna.distributions.IntDistribution(1, 3)},
+        )
+    )
+    assert near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))) == []
+
+
 def test_ranges_that_the_data_can_not_fill_are_named() -> None:
     card = replace(CARD, n_words=3_000, length_percentiles={"99": 133})
     space = SearchSpace(

@@ -15,8 +15,9 @@ from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.errors import StudyError
 from tuning.export.export import best_trial, named_trial
+from tuning.report.confirmation import sentences
 from tuning.report.page import write_report
-from tuning.report.sentences import sentences, verdict
+from tuning.report.sentences import verdict
 from tuning.report.tables import trial_rows
 from tuning.results import ResultsDir, read_json
 from tuning.search.confirm import confirm

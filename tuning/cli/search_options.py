@@ -26,8 +26,7 @@ NewStudy = Annotated[
     typer.Option(
         "--study",
         help=(
-            "Name of the study (default: search space and data set, as in"
-            " baseline_lstm-movie_reviews)."
+            "Name of the study (default: search space and data set, as in reviews-movie_reviews)."
         ),
     ),
 ]

@@ -50,8 +50,7 @@ def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) ->
 def print_confirmation(confirmation: Confirmation) -> None:
     """Print the finalists with their repeats, and the verdict."""
     from tuning.confirmation.estimates import estimate
-    from tuning.report.finalists import finalist_rows
-    from tuning.report.sentences import sentences
+    from tuning.report.confirmation import finalist_rows, sentences
 
     estimates = estimate(confirmation)
     if estimates is None:

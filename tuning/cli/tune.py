@@ -167,7 +167,7 @@ def tune(
 
 
 def default_study(space: str | None, data: str | None) -> str:
-    """The name of a study of this search space and data set: `baseline_lstm-movie_reviews`."""
+    """The name of a study of this search space and data set: `reviews-movie_reviews`."""
     return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
 
 

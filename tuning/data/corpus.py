@@ -140,13 +140,17 @@ class Corpus:
         return orders
 
     def _ngrams(self, split: str) -> NgramTexts | None:
-        if not self.ngrams_dir.exists():
+        """The n-grams of a split; None if they were not built, or if a file of theirs is missing or
+        damaged: a space that takes no n-grams does not need them.
+        """
+        try:
+            offsets = np.load(self.ngrams_dir / split / "offsets.npy")
+            path = self.ngrams_dir / split / "ids.bin"
+            # A file without content can't be mapped.
+            ids = np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32)
+            return NgramTexts(ids, offsets, self.ngram_orders)
+        except (OSError, ValueError, EOFError):
             return None
-        offsets = np.load(self.ngrams_dir / split / "offsets.npy")
-        path = self.ngrams_dir / split / "ids.bin"
-        # A file without content can't be mapped.
-        ids = np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32)
-        return NgramTexts(ids, offsets, self.ngram_orders)
 
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
         """The n-grams of at most `order` words with the ids 2, 3, … of a vocabulary of `vocab_size`

@@ -136,15 +136,17 @@ def describe(
 
 def checksums_of(folder: Path) -> dict[str, int]:
     """The CRC-32 of each file of a corpus, except its card."""
-    checksums = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".npy", ".txt"):
-            with path.open("rb") as file:
-                checksum = 0
-                while block := file.read(CHECKSUM_BYTES):
-                    checksum = zlib.crc32(block, checksum)
-            checksums[path.name] = checksum
-    return checksums
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".txt"))
+    return {path.name: checksum_of(path) for path in paths}
+
+
+def checksum_of(path: Path) -> int:
+    """The CRC-32 of a file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(CHECKSUM_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def write_card(folder: Path, card: DataCard) -> None:

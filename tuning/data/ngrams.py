@@ -25,10 +25,12 @@ from filelock import FileLock
 
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
+from tuning.data.data_card import checksum_of
 from tuning.data.files import Progress
 from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
+from tuning.errors import StorageError
 from tuning.hardware import available_cores
-from tuning.results import translated
+from tuning.results import read_json, translated, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ MAX_NGRAMS = 1_000_000
 # An n-gram is a number of 63 bits: 21 bits for the id of each word.
 WORD_BITS = 21
 CHUNK_TOKENS = 2_000_000
+CHECKSUMS = "checksums.json"
 
 Ids = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.int64]
@@ -64,15 +67,17 @@ class _Vocabulary:
 def build_ngrams(
     corpus: Corpus, *, n_threads: int | None = None, progress: Progress | None = None
 ) -> None:
-    """Write the n-grams of a corpus beside its token ids, unless they exist.
+    """Write the n-grams of a corpus beside its token ids, unless they exist and their files are as
+    they were written.
 
     Raises:
         StorageError: the results folder is full or read-only.
     """
     folder = corpus.ngrams_dir
     with translated(folder), FileLock(folder.with_name(folder.name + ".lock")):
-        if folder.exists():
+        if _is_whole(folder):
             return
+        shutil.rmtree(folder, ignore_errors=True)
         temporary = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -84,7 +89,27 @@ def build_ngrams(
             if progress:
                 progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
             _write_split(temporary / name, corpus.split(name).texts, vocabulary, n_threads)
+        write_json(temporary / CHECKSUMS, _checksums(temporary))
         temporary.replace(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the n-grams are there, and their files are those that were written."""
+    if not folder.exists():
+        return False
+    try:
+        whole = bool(read_json(folder / CHECKSUMS) == _checksums(folder))
+    except StorageError:
+        whole = False
+    if not whole:
+        logger.warning("%s does not hold what was written to it, and is made again", folder)
+    return whole
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """The CRC-32 of each file of the n-grams."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".npy", ".bin", ".txt"))
+    return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
 
 
 def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> NgramTexts:

@@ -28,14 +28,14 @@ def load_tokenizer(
     folder: str | Path,
 ) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
     """The tokenizer of an export: a function from texts to rows of ids, by the name of the model's
-    input: "ids" has `sequence_length` columns, "ngrams" as many as the text with the most n-grams.
+    input: "ids" has `sequence_length` columns, "ngrams" one more than a text has n-grams at most.
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)
 
     def tokenize(texts: Sequence[str]) -> dict[str, list[list[int]]]:
         rows = {name: [encode(text) for text in texts] for name, encode in encoders.items()}
-        widths = {name: max([1, *map(len, rows[name])]) for name in rows}
+        widths = {name: width(name, rows[name]) for name in rows}
         if "ids" in widths:
             widths["ids"] = int(inputs["sequence_length"])
         return {name: [padded(row, widths[name]) for row in rows[name]] for name in rows}
@@ -119,6 +119,13 @@ def truncated(tokens: list[bytes], sequence_length: int, truncating: str) -> lis
         return tokens[:sequence_length]
     n_last = sequence_length if truncating == "pre" else sequence_length // 2
     return tokens[: sequence_length - n_last] + tokens[len(tokens) - n_last :]
+
+
+def width(name: str, rows: Sequence[list[int]]) -> int:
+    """The number of columns that hold the rows of an input. Every row of n-grams ends with padding,
+    because the output of a model must not depend on whether a text has padding.
+    """
+    return max([0, *map(len, rows)]) + 1 if name == "ngrams" else max([1, *map(len, rows)])
 
 
 def padded(ids: list[int], length: int) -> list[int]:

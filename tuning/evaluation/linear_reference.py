@@ -94,7 +94,7 @@ def fit_linear_reference(corpus: Corpus) -> LinearReference:
     """
     # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
     from tuning.evaluation.metrics import score
-    from tuning.evaluation.ngram_model import split_of, tune_ngram_model
+    from tuning.evaluation.ngram_tuning import split_of, tune_ngram_model
 
     path, started = corpus.folder / REFERENCE_NAME, time.monotonic()
     with FileLock(path.with_name(path.name + ".lock")):

@@ -1,5 +1,5 @@
 """Reference classifiers to compare a tuned model with, which train in seconds: the majority class,
-and TF-IDF with logistic regression. `ngram_model` has the third one, which is tuned further.
+and TF-IDF with logistic regression. `ngram_tuning` has the third one, which is tuned further.
 """
 
 from __future__ import annotations

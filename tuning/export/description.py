@@ -13,7 +13,7 @@ from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
-from tuning.evaluation.ngram_model import NgramReference
+from tuning.evaluation.ngram_tuning import NgramReference
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
     PastEvaluation,

@@ -18,7 +18,7 @@ from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.errors import StudyError
-from tuning.evaluation.ngram_model import NgramReference, ngram_reference, split_of
+from tuning.evaluation.ngram_tuning import NgramReference, ngram_reference, split_of
 from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.test_split import (

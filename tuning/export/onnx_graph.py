@@ -1,8 +1,8 @@
 """An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM.
 
 The lengths of the texts replace the masks, so the graph has no loop over time. The input is the
-token ids `ids`, int32 (batch, length), padded with 0 after the text. The output is `probabilities`,
-float32 (batch, n_classes).
+token ids `ids`, or `ngrams`, int32 (batch, length), padded with 0 after the text. The output is
+`probabilities`, float32 (batch, n_classes).
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
 
 
 def write_graph(
-    layers: list[keras.layers.Layer], *, length: int | None, n_classes: int
+    layers: list[keras.layers.Layer],
+    *,
+    length: int | None,
+    n_classes: int,
+    input_name: str = "ids",
 ) -> onnx.ModelProto:
     """Return the graph of a chain of layers for ids with `length` columns; None means any number of
     columns.
@@ -69,7 +73,7 @@ def write_graph(
     Raises:
         Unsupported: if this module can't write a layer or an option of a layer.
     """
-    graph = _Graph()
+    graph = _Graph(input_name)
     for layer in layers:
         graph.add(layer)
     if graph.value is None or graph.is_sequence:
@@ -82,7 +86,7 @@ def write_graph(
         )
     graph.node("Identity", [graph.value], outputs=("probabilities",))
     ids = helper.make_tensor_value_info(
-        "ids", onnx.TensorProto.INT32, ["batch", length or "length"]
+        input_name, onnx.TensorProto.INT32, ["batch", length or "length"]
     )
     probabilities = helper.make_tensor_value_info(
         "probabilities", onnx.TensorProto.FLOAT, ["batch", n_classes]
@@ -102,7 +106,8 @@ class _Graph:
     width).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, input_name: str) -> None:
+        self.input_name = input_name
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.value: str | None = None
@@ -152,11 +157,11 @@ class _Graph:
         write(layer)
 
     def _embedding(self, layer: keras.layers.Embedding) -> None:
-        by_time = self.node("Transpose", ["ids"], perm=[1, 0])
+        by_time = self.node("Transpose", [self.input_name], perm=[1, 0])
         self.value = self.node("Gather", [self.constant(layer.get_weights()[0]), by_time])
         self.width = int(layer.output_dim)
         if layer.mask_zero:
-            padding = self.node("Equal", ["ids", self.constant(np.int32(0))])
+            padding = self.node("Equal", [self.input_name, self.constant(np.int32(0))])
             here = self.node("Cast", [self.node("Not", [padding])], to=onnx.TensorProto.INT32)
             self.lengths = self.node("ReduceSum", [here, self.axes(1)], keepdims=0)
             rows = self.node(

@@ -4,6 +4,7 @@ checks the written files.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -21,7 +23,14 @@ from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inference.manifest import ModelInput
-from tuning.training.architecture import IDS, NGRAMS, as_graph, ignores_padding, input_names
+from tuning.training.architecture import (
+    IDS,
+    NGRAMS,
+    as_graph,
+    ignores_padding,
+    input_names,
+    is_graph,
+)
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,9 @@ class Source:
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
         """Return the output of `graph` for its inputs, which are named "ids" and "ngrams"."""
-        by_name = {
-            name: arrays[NGRAMS if name == NGRAMS else IDS] for name in input_names(self.model)
-        }
-        one, *others = by_name.values()
-        return self.graph(by_name if others else one, **options)
+        names = input_names(self.model)
+        tensors = [arrays[NGRAMS if name == NGRAMS else IDS] for name in names]
+        return self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
 
     def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
         """Return the specifications of the inputs; `length` is the number of token ids."""
@@ -141,13 +148,13 @@ def _token_ids(source: Source, text: Any) -> Any:
 
 def _ngram_ids(source: Source, text: Any) -> Any:
     """Return the ids of the distinct n-grams of each text, with 0 in the place of unknown n-grams
-    and of repetitions.
+    and of repetitions, and at least one 0.
     """
     ops = keras.ops
     ids = keras.layers.TextVectorization(
         vocabulary=source.ngrams, ngrams=source.inputs.ngrams, name="tokenize_ngrams"
     )(text)
-    ids = ops.sort(ops.pad(ids, [[0, 0], [1, 0]]), axis=1)
+    ids = ops.sort(ops.pad(ids, [[0, 0], [2, 0]]), axis=1)
     is_first = ops.not_equal(ids[:, 1:], ids[:, :-1])
     is_known = ops.greater_equal(ids[:, 1:], FIRST_WORD_ID)
     return ops.cast(ops.where(ops.logical_and(is_first, is_known), ids[:, 1:], 0), "int32")
@@ -198,26 +205,55 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
 
 def _write_h5(source: Source, path: Path) -> None:
-    """Write `.h5`. A chain of layers is written as a `Sequential`, because Keras 3.15 writes the
-    mask of a functional model as an operation that it can't read from `.h5`.
+    """Write `.h5`. A chain of layers is written as a `Sequential`, any other graph as a functional
+    model with the inputs "ids" and "ngrams", in this order.
     """
     layers, model = chain(source.graph), source.graph
     if layers is not None:
-        (ids,) = model.inputs
-        model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name="ids"), *layers])
+        (ids,), name = model.inputs, NGRAMS if source.inputs.ngrams else IDS
+        model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name=name), *layers])
+    elif is_graph(model):
+        model = _with_inputs_by_role(source)
     model.save(path, include_optimizer=False)
+    if layers is None and is_graph(model):
+        # Keras 3.15 writes operations, such as the mask of an `Embedding`, without their module,
+        # and can't read them. It reads the configuration that it writes to `.keras` files.
+        config = {"class_name": "Functional", "config": model.get_config()}
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config)
+
+
+def _with_inputs_by_role(source: Source) -> keras.Model:
+    """Return a functional model of the same layers whose inputs are "ids" and "ngrams"."""
+    inputs = {
+        NGRAMS if name == NGRAMS else IDS: tensor
+        for name, tensor in zip(input_names(source.model), source.graph.inputs, strict=True)
+    }
+    named = {
+        role: keras.Input(inputs[role].shape[1:], dtype=inputs[role].dtype, name=role)
+        for role in (IDS, NGRAMS)
+        if role in inputs
+    }
+    outputs = source.graph.call([named[role] for role in inputs])
+    return keras.Model(list(named.values()), outputs, name=source.graph.name)
 
 
 def _write_onnx(source: Source, path: Path) -> None:
     """Write ONNX: this project's own graph if the layers are a chain of supported layers, otherwise
     the graph of tf2onnx, which computes masks in loops over time.
     """
-    length = None if ignores_padding(source.model) else source.inputs.sequence_length
+    of_any_length = ignores_padding(source.model) or not source.inputs.vocab_size
+    length = None if of_any_length else source.inputs.sequence_length
     try:
         layers = chain(source.graph)
         if layers is None:
             raise Unsupported("The layers must form a chain.")
-        graph = write_graph(layers, length=length, n_classes=len(source.class_names))
+        graph = write_graph(
+            layers,
+            length=length,
+            n_classes=len(source.class_names),
+            input_name=IDS if source.inputs.vocab_size else NGRAMS,
+        )
     except Unsupported:
         import tf2onnx
 

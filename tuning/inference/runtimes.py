@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuning.data.tokenizer import make_encoders, padded
+from tuning.data.tokenizer import make_encoders, padded, width
 from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
 
@@ -96,8 +96,8 @@ class Tokenizer:
         arrays = {}
         for name, encode in self._encoders.items():
             rows = [encode(text) for text in texts]
-            width = widths[name] or max(1, *map(len, rows))
-            arrays[name] = np.array([padded(row, width) for row in rows], dtype=np.int32)
+            n = widths[name] or width(name, rows)
+            arrays[name] = np.array([padded(row, n) for row in rows], dtype=np.int32)
         return arrays
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.data.tokenizer import FIRST_WORD_ID
-from tuning.spaces.loading import SearchSpace
+from tuning.spaces.loading import MAX_ORDER, NGRAMS, SearchSpace
 from tuning.spaces.ranges import Hyperparameter, value_text
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import values_of
@@ -197,7 +197,7 @@ def _lower(item: Hyperparameter) -> float:
 
 def _higher(item: Hyperparameter) -> float:
     """The new upper bound: 2 * high for a logarithmic range, high + (high - low) for a linear
-    range, and at most `MAX_DROPOUT` for a dropout rate.
+    range, and at most `MAX_DROPOUT` for a dropout rate and `MAX_ORDER` for n-grams.
     """
     assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
     if item.log:
@@ -205,6 +205,8 @@ def _higher(item: Hyperparameter) -> float:
     wanted = item.high + (item.high - item.low)
     if "dropout" in item.name:
         wanted = max(min(wanted, MAX_DROPOUT), item.high)
+    if item.name == NGRAMS:
+        wanted = max(min(wanted, MAX_ORDER), item.high)
     if item.step:
         return item.high + math.floor((wanted - item.high) / item.step + 1e-9) * item.step
     return wanted

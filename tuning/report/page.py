@@ -20,7 +20,7 @@ from tuning.evaluation.linear_reference import LinearReference, read_linear_refe
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, named_entries
-from tuning.report.finalists import finalist_rows
+from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.html_plots import plot_html, plotly_script
 from tuning.report.html_tables import WIDTHS, narrow, pairs, table
 from tuning.report.next_ranges import advise, declarations
@@ -28,7 +28,6 @@ from tuning.report.plots import report_figures
 from tuning.report.sentences import (
     comparison,
     linear_sentences,
-    missed_sentences,
     saved_sentence,
     verdict,
 )

@@ -32,6 +32,7 @@ REQUIRED = ("vocab_size", "sequence_length")
 NGRAMS = "ngrams"
 # The smallest value of each hyperparameter that cuts the data.
 SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
+MAX_ORDER = 3  # maximum number of words of an n-gram
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
 _T = TypeVar("_T")
 
@@ -210,6 +211,15 @@ def check(space: SearchSpace) -> None:
             raise SpaceError(
                 f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
             )
+        bounds = item.choices or [
+            item.default,
+            *(b for b in (item.low, item.high) if b is not None),
+        ]
+        for words in bounds if item.name == NGRAMS else ():
+            if words not in range(1, MAX_ORDER + 1):
+                raise SpaceError(
+                    f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {words!r}."
+                )
 
 
 def build(

@@ -23,22 +23,49 @@ GRAPHS = (keras.Sequential, Functional)
 IDS, NGRAMS = "ids", "ngrams"
 
 
-def input_names(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of a model's inputs, in their order.
+def is_graph(model: keras.Model) -> bool:
+    """Return whether the layers of a model form a graph. They also do in a subclass that passes its
+    inputs and outputs to `keras.Model` and has no `call` of its own.
+    """
+    return type(model) in GRAPHS or (
+        isinstance(model, Functional) and type(model).call is Functional.call
+    )
 
-    A `Sequential` or functional model with an input named "ngrams" takes the n-grams of a text, and
-    may take its token ids as a second input. Every other model takes token ids.
+
+def input_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of a model's inputs, in the order of `model.inputs`. If a model was made
+    with a dictionary of inputs, the names are its keys.
+
+    A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
+    text, and may take its token ids as a second input. Every other model takes token ids.
 
     Raises:
-        SpaceBug: the model takes n-grams and has more than one other input.
+        SpaceBug: the model has more inputs than token ids and n-grams, or takes a fixed number of
+            n-grams.
     """
-    names = tuple(tensor.name for tensor in model.inputs) if type(model) in GRAPHS else ()
-    if NGRAMS not in names:
+    # A Sequential without an input shape has no inputs.
+    if not is_graph(model) or not getattr(model, "inputs", None):
         return (IDS,)
-    if len(names) > 2:
+    struct = getattr(model, "_inputs_struct", None)  # a Sequential has none
+    # Keras orders the inputs of a dictionary by their keys.
+    names = (
+        tuple(sorted(struct))
+        if isinstance(struct, dict)
+        else tuple(tensor.name for tensor in model.inputs)
+    )
+    if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
         raise SpaceBug(
             "A model must take token ids, n-grams (an input named 'ngrams') or both; this one has"
-            f" the inputs {', '.join(names)}.",
+            f" the inputs {', '.join(map(repr, names))}.",
+            traceback="",
+        )
+    if NGRAMS not in names:
+        return (IDS,)
+    shape = model.inputs[names.index(NGRAMS)].shape
+    if shape[1:] != (None,):
+        raise SpaceBug(
+            "The input named 'ngrams' must have the shape (None,), because the number of n-grams"
+            f" differs between texts; this one has the shape {shape[1:]}.",
             traceback="",
         )
     return names
@@ -134,7 +161,7 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     returned if Keras can't trace its `call`, or if it has weights outside its layers, because a
     functional model would contain those weights as constants.
     """
-    if type(model) in GRAPHS:
+    if is_graph(model):
         return keras.Model(model.inputs, model.outputs, name=model.name)
     ids = keras.Input((sequence_length,), dtype="int32", name="ids")
     try:

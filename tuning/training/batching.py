@@ -149,7 +149,8 @@ class NgramView:
 
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Return the n-grams of these rows, int32 array of shape (n_rows, width): ascending ids,
-        then 0. The width is that of the row with the most n-grams, and at least 1.
+        then 0. The width is one more than the number of n-grams of any row, so that every row ends
+        with padding: a maximum over the columns must not depend on whether a text is the longest.
         """
         lengths = self.lengths_of(rows)
         starts = np.cumsum(lengths) - lengths
@@ -158,7 +159,7 @@ class NgramView:
         is_kept = ids != 0
         row_of = np.repeat(np.arange(len(rows)), lengths)[is_kept]
         n_kept = np.bincount(row_of, minlength=len(rows))
-        batch = np.zeros((len(rows), max(int(n_kept.max(initial=0)), 1)), dtype=np.int32)
+        batch = np.zeros((len(rows), int(n_kept.max(initial=0)) + 1), dtype=np.int32)
         column = np.arange(len(row_of)) - np.repeat(np.cumsum(n_kept) - n_kept, n_kept)
         batch[row_of, column] = ids[is_kept]
         return batch

@@ -4,6 +4,7 @@ training is resumed.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class BuiltModel:
             return
         view = prediction.make_view(self.model, self.job.values, train.texts)
         batches = in_order(view)
+        before = _configs(self.model)
         x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
         returned = run_user_code(
             lambda: adapt(self.hp, self.model, x, np.asarray(train.labels)),
@@ -74,12 +76,31 @@ class BuiltModel:
                 f" returned {returned!r}.",
                 traceback="",
             )
+        changed = [name for name, config in _configs(self.model).items() if config != before[name]]
+        if changed:
+            raise SpaceBug(
+                "adapt(hp, model, x, y) must change nothing but the values of variables, because a"
+                " training that was paused and an export restore these alone; it changed the"
+                f" configuration of {', '.join(changed)}. Configure the layers in build(hp).",
+                traceback="",
+            )
+        # Functions that adapt called were traced with what a layer had before.
+        self.model.train_function = self.model.test_function = self.model.predict_function = None
         check_declared(self.hp, self.job.known)
 
     def encode(self, split: LabeledTexts) -> EncodedSplit:
         """Return a split as the model takes it."""
         view = prediction.make_view(self.model, self.job.values, split.texts)
         return EncodedSplit(view, self.encode_labels(split.labels))
+
+
+def _configs(model: keras.Model) -> dict[str, str]:
+    """Return the configuration of each layer that has one, by the layer's name."""
+    configs = {}
+    for layer in model._flatten_layers(include_self=False):
+        with contextlib.suppress(NotImplementedError):
+            configs[layer.name] = repr(layer.get_config())
+    return configs
 
 
 def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
@@ -91,6 +112,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         ValueError: the checkpoint is of another model.
     """
     hp, model = build(hypermodel, job.values, known=job.known)
+    prediction.checked_inputs(model, job.values)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
@@ -99,6 +121,10 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     result = FitResult()
     if job.checkpoint and job.resume:
         result = structure(checkpoints.load(Path(job.checkpoint), model), FitResult)
+        for layer in model._flatten_layers(include_self=False):
+            # This layer computes with constants, which it makes from its variables.
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()
     result.n_parameters = int(model.count_params())
     if job.measure_latency and result.latency_ms is None:
         result.latency_ms = run_user_code(

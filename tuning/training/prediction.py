@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tuning.data.corpus import TokenizedTexts
 from tuning.data.tokenizer import UNKNOWN_ID
-from tuning.errors import SpaceBug
+from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.loading import run_user_code
 from tuning.training.architecture import NGRAMS, ignores_padding, input_names
@@ -35,23 +35,39 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
         SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
             declares n-grams that no input takes.
     """
-    names = input_names(model)
-    if "ngrams" in values and NGRAMS not in names:
-        raise SpaceBug(
-            "A space must declare 'ngrams' only for models that take n-grams; this configuration"
-            " declares 'ngrams', but its model has no input named 'ngrams'.",
-            traceback="",
-        )
     return View(
         {
             name: _ngram_view(values, texts) if name == NGRAMS else _word_view(model, values, texts)
-            for name in names
+            for name in checked_inputs(model, values)
         }
     )
 
 
+def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of a model's inputs.
+
+    Raises:
+        SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
+            declares n-grams that no input takes.
+    """
+    names = input_names(model)
+    if NGRAMS in values and NGRAMS not in names:
+        raise SpaceBug(
+            "A space must declare 'ngrams' only for models that take n-grams; this configuration"
+            " declares 'ngrams', but its model has no input named 'ngrams'. Make the model with"
+            " keras.Input((None,), dtype='int32', name='ngrams'); a model with its own call takes"
+            " token ids only.",
+            traceback="",
+        )
+    for name in names:
+        if name == NGRAMS:
+            _require(values, NGRAMS, "ngram_vocab_size", for_what="with an input named 'ngrams'")
+        else:
+            _require(values, "vocab_size", "sequence_length", for_what="that takes token ids")
+    return names
+
+
 def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts) -> WordView:
-    _require(values, "vocab_size", "sequence_length", for_what="that takes token ids")
     return WordView(
         texts,
         vocab_size=int(values["vocab_size"]),
@@ -62,8 +78,11 @@ def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTe
 
 
 def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
-    _require(values, "ngrams", "ngram_vocab_size", for_what="with an input named 'ngrams'")
-    assert texts.ngrams is not None  # They are built for every space that declares "ngrams".
+    if texts.ngrams is None:  # They are built for every space that declares "ngrams".
+        raise StorageError(
+            "The cache of the tokenized data must hold the n-grams; they were removed. Run `make"
+            " tune` again to build them."
+        )
     return NgramView(
         texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
     )
