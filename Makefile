@@ -1,6 +1,7 @@
 # Every recipe is one command. If a variable is empty, the command uses its own default.
 STUDY   ?=
 SPACE   ?=
+SPACES  ?=
 DATA    ?=
 TEXT    ?=
 LABEL   ?=
@@ -50,7 +51,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-scale-out bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-scale-out bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -63,6 +64,10 @@ tune: $(VENV)/.installed
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
 	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(pool_flags)
+
+## compare: search each of SPACES for the same MINUTES, confirm the best of each, and write one page
+compare: $(VENV)/.installed
+	$(PYTHON) -m tuning compare $(study_flags) $(data_flags) $(call flag,SPACES,--spaces) $(call flag,MINUTES,--minutes) $(pool_flags)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password
 dashboard: $(VENV)/.installed

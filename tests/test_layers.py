@@ -37,6 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "study",
         "workers",
     },
+    "comparison": {
+        "data",
+        "spaces",
+        "evaluation",
+        "confirmation",
+        "study",
+        "report",
+        "workers",
+        "search",
+    },
     "inference": {"data", "evaluation"},
     "export": {
         "data",
@@ -192,7 +202,7 @@ def test_workers_import_no_optuna() -> None:
 
 
 def test_coordinator_imports_no_keras() -> None:
-    for path in modules("study", "confirmation", "report", "search"):
+    for path in modules("study", "confirmation", "report", "search", "comparison"):
         assert not outside(path) & {"keras", "tensorflow", "keras_tuner"}, path
 
 

@@ -11,6 +11,7 @@ from tests.paths import ROOT
 VARIABLES = {
     "STUDY": ("tune", "--study"),
     "SPACE": ("tune", "--space"),
+    "SPACES": ("compare", "--spaces"),
     "DATA": ("tune", "--data"),
     "TEXT": ("tune", "--text-column"),
     "LABEL": ("tune", "--label-column"),
@@ -112,6 +113,7 @@ def test_text_of_predict_is_the_text_itself() -> None:
     "target",
     [
         "tune",
+        "compare",
         "dashboard",
         "report",
         "export-best",
@@ -139,6 +141,13 @@ def test_bench_and_its_parts_take_the_same_variables(part: str) -> None:
     assert arguments_of(target, *(f"{name}=" for name in VARIABLES)) == [part or "all"]
     for name, flag in variables.items():
         assert arguments_of(target, f"{name}=it's $1") == [part or "all", flag, "it's $1"]
+
+
+def test_compare_takes_its_variables() -> None:
+    assert arguments_of("compare", "SPACES=cnn ngrams", "MINUTES=5", "SEED=1", "WORKERS=2") == [
+        "compare",
+        *("--seed", "1", "--spaces", "cnn ngrams", "--minutes", "5", "--workers", "2"),
+    ]
 
 
 def test_second_call_does_not_install_again() -> None:

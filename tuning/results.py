@@ -17,6 +17,11 @@ SCHEMA_VERSION = 1
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def safe_name(text: str) -> str:
+    """Return a text as a part of a study's name: each other character becomes `_`."""
+    return "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in text)
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn an `OSError` of the block into a `StorageError` that names `path` and a remedy."""
@@ -186,6 +191,14 @@ class StudyDir:
     @property
     def confirmation_path(self) -> Path:
         return self.path / "confirmation.json"
+
+    @property
+    def comparison_path(self) -> Path:
+        return self.path / "comparison.json"
+
+    @property
+    def comparison_page_path(self) -> Path:
+        return self.path / "comparison.html"
 
     @property
     def test_path(self) -> Path:

@@ -21,6 +21,7 @@ from tests.paths import ROOT
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
 from tuning.cli import app, console, display, tune
+from tuning.comparison.document import DEFAULT_MINUTES, ComparedSpace, Comparison
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import DEFAULT_SHARE
 from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
@@ -155,6 +156,51 @@ def test_tune_refuses_a_wrong_space(
     check_refused(run_cli("tune", "--data", reviews_csv, "--space", space, "--workers", 1), *words)
     assert not list((tmp_path / "results").glob("*/study.json"))
     assert not (tmp_path / "results" / "optuna.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], ["--spaces", "2 search spaces", "received 'none'"]),
+        (["--spaces", "ngrams"], ["--spaces", "2 search spaces", "'ngrams'"]),
+        (["--spaces", "ngrams cnn ngrams"], ["--spaces", "once", "'ngrams' twice"]),
+        (["--spaces", "ngrams nothing"], ["--spaces", "baseline_lstm", "'nothing'"]),
+        (["--spaces", "ngrams cnn", "--minutes", "0"], ["--minutes", "more than 0", "received 0"]),
+        (["--spaces", "ngrams cnn", "--workers", "0"], ["--workers", "received 0"]),
+        (["--spaces", "ngrams cnn", "--seed", "-1"], ["seed", "received -1"]),
+        (["--spaces", "ngrams cnn", "--study", "a/b"], ["name", "'a/b'"]),
+        (["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
+    ],
+)
+def test_compare_refuses_a_wrong_flag(
+    flags: list[object], words: list[str], run_cli: Run, tmp_path: Path
+) -> None:
+    check_refused(run_cli("compare", *flags), *words)
+    assert not (tmp_path / "results").exists()
+
+
+def test_interrupted_comparison_is_exit_130_and_has_its_page(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces = [ComparedSpace(space="ngrams", study="compare-movie_reviews-ngrams", seconds=9.0)]
+    stopped = Comparison(minutes=1, seed=0, data=DataConfig(), spaces=spaces)
+    monkeypatch.setattr("tuning.comparison.run.compare", lambda *flags, **options: stopped)
+    ran = run_cli("compare", "--spaces", "ngrams cnn")
+    assert ran.code == 130
+    assert "ngrams (not finished)" in ran.out
+    assert "Interrupted; the same command continues the comparison." in ran.out
+    assert (tmp_path / "results" / "compare-movie_reviews" / "comparison.html").exists()
+
+
+def test_compare_refuses_other_data_than_before(run_cli: Run, tmp_path: Path) -> None:
+    folder = ResultsDir(tmp_path / "results").study("compare-reviews")
+    spaces = [ComparedSpace(space="ngrams", study="compare-reviews-ngrams")]
+    data = DataConfig(data="reviews.csv")
+    Comparison(minutes=1, seed=0, data=data, spaces=spaces, data_fingerprint="ffff").save(folder)
+    path = tmp_path / "reviews.csv"
+    make_reviews(80).to_csv(path, index=False)
+    ran = run_cli("compare", "--data", path)
+    check_refused(ran, "Comparison 'compare-reviews'", "ffff", "start another comparison")
 
 
 def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(
@@ -399,6 +445,7 @@ def test_help_of_every_option_is_a_sentence_with_its_default(command: str, flag:
         ("--dead-seconds", DEAD_SECONDS),
         ("--epochs", TrainConfig.epochs),
         ("--metric", StudyConfig.metric),
+        ("--minutes", DEFAULT_MINUTES),
         ("--n-trials", DEFAULT_TRIALS),
         ("--pool", PoolChoice.pool),
         ("--positive-from", DataConfig.positive_from),

@@ -13,7 +13,7 @@ from tuning.cli.confirm import INTERRUPTED, confirm
 from tuning.cli.console import error_console
 from tuning.cli.data import data_card, spaces
 from tuning.cli.exports import export_best, predict, serve
-from tuning.cli.studies import clean, dashboard, report, status
+from tuning.cli.studies import clean, compare, dashboard, report, status
 from tuning.cli.tune import tune
 from tuning.errors import SpaceBug, TuningError
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _command in (
-    *(tune, confirm, dashboard, report, export_best, predict, serve),
+    *(tune, confirm, compare, dashboard, report, export_best, predict, serve),
     *(status, clean, data_card, spaces),
 ):
     app.command()(_command)

@@ -1,4 +1,4 @@
-"""The commands about studies: `dashboard`, `report`, `status` and `clean`."""
+"""The commands about studies: `compare`, `dashboard`, `report`, `status` and `clean`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,151 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tuning.cli.confirm import INTERRUPTED
 from tuning.cli.console import console, printable, server_url, warn
-from tuning.cli.options import HOST, RESULTS, Host, Results, Storage, Study
+from tuning.cli.display import steps
+from tuning.cli.logs import logging_to
+from tuning.cli.options import (
+    HOST,
+    RESULTS,
+    Data,
+    DataDir,
+    DropStars,
+    Host,
+    LabelColumn,
+    PositiveFrom,
+    Results,
+    Storage,
+    Study,
+    TextColumn_,
+    data_flags,
+)
+from tuning.cli.search_options import Pool, RayAddress, Seed, Workers, chosen_workers
 from tuning.cli.tables import best_table, removable_table
+from tuning.cli.tune import data_stem
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
+    from tuning.comparison.document import Comparison, Request
+    from tuning.search import session
     from tuning.spaces.loading import SearchSpace
     from tuning.study.summary import Status, Summary
 
 DEFAULT_PORT = 8080
+
+
+def compare(
+    *,
+    spaces: Annotated[
+        str | None,
+        typer.Option(
+            "--spaces",
+            help=(
+                "Search spaces, separated by spaces: names in search_spaces/ or paths of files"
+                " (default: those of the comparison)."
+            ),
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="Duration of the search of each space, in minutes (default 10).",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study",
+            help="Name of the comparison (default: of the data set, as in compare-movie_reviews).",
+        ),
+    ] = None,
+    data: Data = None,
+    text_column: TextColumn_ = None,
+    label_column: LabelColumn = None,
+    data_dir: DataDir = None,
+    positive_from: PositiveFrom = None,
+    drop_stars: DropStars = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    pool: Pool = "process",
+    ray_address: RayAddress = None,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
+    """Search several search spaces for the same time, confirm the best of each, and compare them.
+
+    Each search space gets a study of its own. The same command continues a comparison that was
+    stopped, and adds search spaces or minutes to it.
+    """
+    from tuning.comparison.document import Request
+
+    request = Request(
+        spaces=(spaces or "").split(),
+        minutes=minutes,
+        seed=seed,
+        data=data_flags(
+            data=data,
+            text_column=text_column,
+            label_column=label_column,
+            data_dir=data_dir,
+            positive_from=positive_from,
+            drop_stars=drop_stars,
+        ),
+    )
+    chosen = chosen_workers(
+        workers,
+        pool=pool,
+        ray_address=ray_address,
+        cpus_per_worker=None,
+        gpus_per_worker=None,
+        trial_seconds=None,
+        trial_memory_mb=None,
+        silent_seconds=None,
+    )
+    root = ResultsDir(results)
+    folder = root.study(study or f"compare-{data_stem(data)}"[:60])
+    comparison = _run_comparison(
+        folder, request, root, storage_url=root.storage_url(storage), workers=chosen
+    )
+    if any(not space.is_over and space.failure is None for space in comparison.spaces):
+        console.print("Interrupted; the same command continues the comparison.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _run_comparison(
+    folder: StudyDir,
+    request: Request,
+    root: ResultsDir,
+    *,
+    storage_url: str,
+    workers: session.Workers,
+) -> Comparison:
+    """Run a comparison, write its page after each space, and print its progress and its result."""
+    from tuning.comparison import run
+    from tuning.comparison.page import read_standings, write_page
+    from tuning.comparison.standings import verdict
+    from tuning.report.dashboard import DashboardDrawing
+
+    def write(comparison: Comparison) -> None:
+        write_page(comparison, read_standings(comparison, root, storage_url=storage_url), folder)
+
+    with steps() as progress, logging_to(folder):
+        hooks = run.CompareHooks(
+            progress=progress,
+            on_line=lambda line: console.print(escape(line)),
+            on_change=write,
+            drawing=DashboardDrawing(),
+        )
+        comparison = run.compare(
+            folder, request, root, storage_url=storage_url, workers=workers, hooks=hooks
+        )
+    standings = read_standings(comparison, root, storage_url=storage_url)
+    page = write_page(comparison, standings, folder)
+    for sentence in verdict(comparison, standings):
+        console.print(escape(sentence))
+    console.print(escape(f"Comparison: {page}"))
+    return comparison
 
 
 def dashboard(

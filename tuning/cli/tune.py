@@ -57,7 +57,7 @@ from tuning.cli.search_options import (
 from tuning.cli.tables import print_next, print_outcome, warn_if_behind
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,9 +168,14 @@ def tune(
 
 def default_study(space: str | None, data: str | None) -> str:
     """The name of a study of this search space and data set: `reviews-movie_reviews`."""
-    stem = Path((data or DataConfig.data).removeprefix("tfds:")).name.split(".")[0] or "data"
-    safe = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in stem)
-    return f"{Path(space or StudyConfig.space).stem}-{safe}"[:100]
+    return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
+
+
+def data_stem(data: str | None) -> str:
+    """The name of a data set in the names of studies: `reviews` for `data/reviews.csv.gz`."""
+    return safe_name(
+        Path((data or DataConfig.data).removeprefix("tfds:")).name.split(".")[0] or "data"
+    )
 
 
 def _fetch_study(

@@ -126,7 +126,7 @@ def page(
         data=pairs(data_rows(card)),
         record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        **_appearance(),
+        **appearance(),
     )
 
 
@@ -140,8 +140,8 @@ def _plots(
     ]
 
 
-def _appearance() -> dict[str, Any]:
-    """What all reports have in common: widths of columns, Plotly's script and its themes."""
+def appearance() -> dict[str, Any]:
+    """What all pages have in common: widths of columns, Plotly's script and its themes."""
     return {
         "widths": WIDTHS,
         "plotly_script": plotly_script(),

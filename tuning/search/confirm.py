@@ -130,7 +130,11 @@ def _prepare(
 
 
 def confirm_within(
-    session: Session, terms: Terms = DEFAULT_TERMS, *, hooks: ConfirmHooks | None = None
+    session: Session,
+    terms: Terms = DEFAULT_TERMS,
+    *,
+    min_complete: int = MIN_COMPLETE,
+    hooks: ConfirmHooks | None = None,
 ) -> Confirmation:
     """Train the best configurations and the baseline on fresh seeds, with the workers of a session.
 
@@ -139,11 +143,11 @@ def confirm_within(
     for. Every configuration that has repeats stays among the finalists.
 
     Raises:
-        StudyError: fewer than three completed trials, or a trial in the middle.
+        StudyError: fewer than `min_complete` completed trials, or a trial in the middle.
     """
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
-    _require_finished(summary)
+    _require_finished(summary, min_complete=min_complete)
     confirmation = begin(summary, session, terms)
     hooks.on_start(confirmation, len(session.pool.workers))
     return _Repeats(session, confirmation, hooks.on_change).run()
@@ -157,11 +161,11 @@ def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: 
     return path
 
 
-def _require_finished(summary: Summary) -> None:
+def _require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> None:
     n_complete = summary.counts["complete"]
-    if n_complete < MIN_COMPLETE:
+    if n_complete < min_complete:
         raise StudyError(
-            f"A confirmation must have {MIN_COMPLETE} completed trials or more to choose from;"
+            f"A confirmation must have {min_complete} completed trials or more to choose from;"
             f" {summary.study!r} has {n_complete}. Type `make tune` to go on."
         )
     if summary.counts["running"]:

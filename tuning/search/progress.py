@@ -30,12 +30,19 @@ MIN_EPOCHS_LEFT = 0.5
 
 @dataclass(frozen=True)
 class Progressed:
-    """A search as it stands now. `running` maps a trial's number to its finished epochs."""
+    """A search as it stands now.
+
+    Attributes:
+        running: trial number → finished epochs.
+        values: trial number → values of the metric after the finished epochs of a running trial,
+            which `summary` may lack.
+    """
 
     summary: Summary
     n_trials: int
     epochs: int
     running: dict[int, int]
+    values: dict[int, list[float]]
     n_paused: int
     elapsed_seconds: float
     seconds_left: float | None
@@ -77,6 +84,10 @@ class ProgressReporter:
                 n_trials=n_trials,
                 epochs=self._epochs,
                 running=running,
+                values={
+                    opened.number: [epoch.metrics[summary.metric] for epoch in opened.history]
+                    for opened in trials.dispatcher.running
+                },
                 n_paused=len(trials.paused),
                 elapsed_seconds=now - self._started,
                 seconds_left=left,

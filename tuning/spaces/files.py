@@ -23,8 +23,8 @@ def list_spaces() -> dict[str, Path]:
     return files
 
 
-def find_space(name: str) -> Path:
-    """The file of a space that is given by its name or its path.
+def find_space(name: str, *, flag: str = "--space") -> Path:
+    """The file of a space that is given by its name or its path; `flag` names the flag in errors.
 
     Raises:
         SpaceError: it does not exist; the message lists the known names.
@@ -33,11 +33,11 @@ def find_space(name: str) -> Path:
     if path.suffix == ".py":
         if path.is_file():
             return path.absolute()
-        raise SpaceError(f"--space must name a file that exists; there is no {name!r}.")
+        raise SpaceError(f"{flag} must name a file that exists; there is no {name!r}.")
     known = list_spaces()
     if name not in known:
         raise SpaceError(
-            f"--space must be one of {', '.join(sorted(known))}, or a path ending in .py; received"
+            f"{flag} must be one of {', '.join(sorted(known))}, or a path ending in .py; received"
             f" {name!r}."
         )
     return known[name].absolute()

@@ -1,0 +1,169 @@
+"""The search and the confirmation of one space of a comparison, and its best model's latency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from optuna.trial import TrialState
+
+from tuning.comparison.document import ComparedSpace
+from tuning.confirmation.rounds import Confirmation
+from tuning.data.files import Progress
+from tuning.errors import StudyError
+from tuning.outcomes import SearchEnd
+from tuning.search.confirm import ConfirmHooks, confirm_within
+from tuning.search.finalists import Terms
+from tuning.search.progress import Progressed
+from tuning.search.session import Session
+from tuning.search.tune import Outcome
+from tuning.spaces.ranges import Values
+from tuning.study.coordinators import set_n_trials
+from tuning.study.summary import best_of, summarize
+from tuning.study.trials import values_of
+from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
+from tuning.workers.messages import ModelRefused
+
+# Time of a search whose minutes were over when its process was killed: it is only closed.
+NO_SECONDS = 0.001
+# Minimum time between two writes of the document that have no new best value, in seconds.
+SAVE_SECONDS = 1.0
+# A slow model may have a single complete trial. That is enough for a comparison with other models.
+MIN_COMPLETE = 1
+
+
+class SpaceSearch:
+    """The search and the confirmation of one space. Its seconds count from this object's making.
+
+    Args:
+        keep: writes a new state of the space.
+    """
+
+    def __init__(
+        self,
+        space: ComparedSpace,
+        minutes: float,
+        keep: Callable[[ComparedSpace], None],
+        progress: Progress,
+    ) -> None:
+        self.space, self._minutes = space, minutes
+        self._write, self._progress = keep, progress
+        self._before = space.seconds
+        self._started = self._saved = time.monotonic()
+        self._label = space.name
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that the search may still take."""
+        if self.space.is_searched:
+            return NO_SECONDS
+        return max(60 * self._minutes - self._seconds(), NO_SECONDS)
+
+    def prepare(self, label: str, share: float) -> None:
+        """Show a step of the preparation."""
+        self._show(label)
+
+    def change(self, progressed: Progressed) -> None:
+        """Keep the time and the best value of a search, and show them."""
+        self._show(progressed.event)
+        if self.space.is_searched:
+            return
+        changed = self.space.at(self._seconds(), best_value(progressed))
+        now = time.monotonic()
+        if changed.curve != self.space.curve or now - self._saved >= SAVE_SECONDS:
+            self._saved = now
+            self._keep(changed)
+
+    def confirm(self, session: Session, outcome: Outcome) -> None:
+        """Confirm the best of a search that is over, and measure its latency.
+
+        Raises:
+            StudyError: no trial is complete.
+        """
+        if outcome.ended == SearchEnd.INTERRUPTED:
+            return
+        if not self.space.is_searched:
+            self._keep(replace(self.space.at(self._seconds(), None), is_searched=True))
+        close_search(session)
+        if not outcome.summary.counts["complete"]:
+            raise StudyError(
+                f"A search must complete a trial in its {self._minutes:g} min; this one trained"
+                f" {len(outcome.summary.trials)} in part. Give every space more with MINUTES."
+            )
+        confirmation = confirm_within(
+            session,
+            Terms(n_pruned=0),
+            min_complete=MIN_COMPLETE,
+            hooks=ConfirmHooks(on_change=lambda event, _: self._show(event)),
+        )
+        if confirmation.is_over:
+            latency = measured_latency(session, best_values(session, confirmation))
+            # Without a latency the user has interrupted its measurement.
+            self._keep(replace(self.space, is_over=latency is not None, latency_ms=latency))
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def _keep(self, space: ComparedSpace) -> None:
+        self.space = space
+        self._write(space)
+
+    def _show(self, event: str) -> None:
+        self._label = f"{self.space.name}: {event}" if event else self._label
+        self._progress(self._label, min(self._seconds() / (60 * self._minutes), 1.0))
+
+
+def best_value(progressed: Progressed) -> float | None:
+    """Return the best value of the metric after any epoch of any trial; None before the first."""
+    values = [value for of_trial in progressed.values.values() for value in of_trial]
+    for trial in progressed.summary.trials:
+        values += trial.intermediate_values.values()
+    return max(values, default=None)
+
+
+def close_search(session: Session) -> None:
+    """Prune the trials that are paused when the time is up, because a confirmation must follow a
+    finished search, and set the study's number of trials to those that it has.
+    """
+    study = session.study
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.PRUNED)
+        session.folder.checkpoint_path(trial.number).unlink(missing_ok=True)
+    summary = summarize(study, metric=session.config.metric)
+    set_n_trials(study, max(summary.n_finished, 1))
+
+
+def best_values(session: Session, confirmation: Confirmation) -> Values:
+    """Return the configuration of a study's best trial.
+
+    Raises:
+        StudyError: no trial is complete.
+    """
+    summary = summarize(session.study, metric=session.config.metric)
+    best = best_of(summary, confirmation)
+    trial = best.trial if best else summary.require_complete("a comparison")
+    return values_of(trial, session.space)
+
+
+def measured_latency(session: Session, values: Values) -> float | None:
+    """Return the latency of a configuration's model for a single text in milliseconds, measured by
+    a worker while the others wait; None if the user interrupts the measurement.
+
+    Raises:
+        StudyError: the worker did not answer with a latency.
+    """
+    request = session.train_request(values)
+    # Every model has more than 0 parameters: it is built and measured, and then not trained.
+    job = replace(request.job, limits={"n_parameters": 0}, measure_latency=True)
+    dispatcher: Dispatcher[str] = Dispatcher(session.pool, session.limits)
+    is_asked = False
+    while not session.interrupt.requested:
+        for worker in dispatcher.free()[: 0 if is_asked else 1]:
+            dispatcher.start(worker, "latency", replace(request, job=job))
+            is_asked = True
+        for _, message in dispatcher.events(TICK_SECONDS):
+            if isinstance(message, ModelRefused):
+                return message.result.latency_ms
+            raise StudyError(f"The latency of the best model must be measured; got {message!r}.")
+    return None

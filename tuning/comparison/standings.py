@@ -1,0 +1,296 @@
+"""What each space of a comparison reached, which spaces can't be distinguished from the best, and
+which of these to choose.
+
+Imports neither Keras nor Plotly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tuning.comparison.document import ComparedReference, ComparedSpace, Comparison
+from tuning.confirmation.estimates import RESOLUTION, estimate
+from tuning.confirmation.rounds import Confirmation
+from tuning.evaluation.statistics import Interval, mean_interval
+from tuning.results import ResultsDir
+from tuning.spaces.ranges import Values
+from tuning.study.storage import close_study
+from tuning.study.study import load_study, recorded_config
+from tuning.study.summary import summarize
+from tuning.study.trials import value_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What one space of a comparison reached.
+
+    Attributes:
+        n_trials: number of finished trials of its study.
+        trial: number of its best trial, the confirmed best if there is one.
+        accuracy: the corrected mean validation accuracy of that trial's repeats on fresh seeds;
+            None while fewer than three seeds are shared by the finalists.
+        search_value: the best validation accuracy of the search.
+        repeats: validation accuracy of the best trial by fresh seed.
+        seconds: duration of one training of the best trial.
+        n_parameters: number of its parameters.
+        latency_ms: its latency for a single text.
+        values: its configuration.
+    """
+
+    space: ComparedSpace
+    n_trials: int = 0
+    trial: int | None = None
+    accuracy: Interval | None = None
+    search_value: float | None = None
+    repeats: dict[int, float] = field(default_factory=dict)
+    seconds: float | None = None
+    n_parameters: int | None = None
+    latency_ms: float | None = None
+    values: Values = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.space.name
+
+    @property
+    def state(self) -> str:
+        """Why the space has no confirmed best; empty if it has one."""
+        if self.space.failure is not None:
+            return "failed"
+        if self.accuracy is not None:
+            return ""
+        if self.space.is_over:
+            return "not confirmed"
+        return "not finished" if self.space.seconds else "not started"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The confirmed spaces of a comparison in their order.
+
+    Attributes:
+        ranked: the confirmed spaces, the best mean first.
+        behind: for each space but the best, how far it is behind the best on the seeds that both
+            have repeats on, by the name of its study; its bounds are NaN with fewer than two seeds.
+    """
+
+    ranked: list[Standing]
+    behind: dict[str, Interval]
+
+    @property
+    def best(self) -> Standing:
+        return self.ranked[0]
+
+    @property
+    def tied(self) -> list[Standing]:
+        """The spaces that can't be distinguished from the best: their interval contains 0."""
+        return [one for one in self.ranked[1:] if not self.is_behind(one)]
+
+    @property
+    def clearly_behind(self) -> list[Standing]:
+        """The spaces whose interval lies above 0."""
+        return [one for one in self.ranked[1:] if self.is_behind(one)]
+
+    @property
+    def choices(self) -> list[Standing]:
+        """The best, and the tied spaces that are at most `RESOLUTION` behind it by their mean.
+
+        A tied space that is further behind has too few or too different repeats to be taken for as
+        good as the best.
+        """
+        near = [one for one in self.tied if self.behind[one.space.study].value <= RESOLUTION]
+        return [self.best, *near]
+
+    @property
+    def smallest(self) -> Standing:
+        """The choice with the fewest parameters."""
+        return min(self.choices, key=lambda one: one.n_parameters or 0)
+
+    @property
+    def fastest(self) -> Standing | None:
+        """The choice with the lowest latency; None if the latency of a choice is not known."""
+        latencies = [one.latency_ms for one in self.choices]
+        if None in latencies:
+            return None
+        return min(self.choices, key=lambda one: one.latency_ms or 0.0)
+
+    def is_behind(self, standing: Standing) -> bool:
+        return self.behind[standing.space.study].low > 0
+
+
+def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) -> Standing:
+    """Read what a space reached from its study.
+
+    Raises:
+        StudyError: the study has a folder, and is not in the storage.
+    """
+    folder = results.study(space.study)
+    if not folder.config_path.exists():
+        return Standing(space=space)
+    study = load_study(results, folder, storage_url=storage_url)
+    summary = summarize(study, metric=recorded_config(folder).metric)
+    close_study(study)
+    best = summary.best
+    if best is None:
+        return Standing(space=space, n_trials=summary.n_finished)
+    confirmation = Confirmation.load(folder)
+    estimates = estimate(confirmation) if confirmation else None
+    is_confirmed = estimates is not None and estimates.is_confirmed and space.is_over
+    finalist = estimates.best if estimates and is_confirmed else None
+    number = finalist.trial if finalist else best.number
+    trial = next(t for t in summary.trials if t.number == number)
+    found = Standing(
+        space=space,
+        n_trials=summary.n_finished,
+        trial=number,
+        search_value=value_of(best),
+        n_parameters=trial.user_attrs.get("n_parameters"),
+        latency_ms=space.latency_ms,
+        values=trial.params,
+    )
+    if estimates is None or finalist is None:
+        return found
+    return replace(
+        found,
+        accuracy=estimates.means[finalist.trial],
+        repeats={seed: value for seed, value in finalist.repeats.items() if value is not None},
+        seconds=finalist.seconds,
+    )
+
+
+def rank_spaces(standings: Sequence[Standing]) -> Ranking | None:
+    """Order the confirmed spaces by their means, and compare each with the best on shared seeds.
+
+    The difference of two spaces is the mean of their differences on the seeds that both have
+    repeats on, with Student's interval of paired differences.
+
+    Returns:
+        The ranking; None if no space is confirmed.
+    """
+    confirmed = [(one.accuracy.value, one) for one in standings if one.accuracy is not None]
+    if not confirmed:
+        return None
+    ranked = [
+        one for _, one in sorted(confirmed, key=lambda pair: (-pair[0], pair[1].n_parameters or 0))
+    ]
+    best = ranked[0]
+    return Ranking(ranked, {one.space.study: difference(best, one) for one in ranked[1:]})
+
+
+def difference(first: Standing, second: Standing) -> Interval:
+    """Return how far the first space is ahead of the second on the seeds that both have."""
+    shared = sorted(set(first.repeats) & set(second.repeats))
+    if not shared:
+        return Interval(math.nan, math.nan, math.nan)
+    return mean_interval([first.repeats[seed] - second.repeats[seed] for seed in shared])
+
+
+def verdict(comparison: Comparison, standings: Sequence[Standing]) -> list[str]:
+    """Return the result of a comparison in sentences: what to choose first, then why."""
+    ranking = rank_spaces(standings)
+    if ranking is None:
+        return [f"No space has a confirmed best yet. {_incomplete(standings)}".strip()]
+    texts = [_choice(ranking), _best_sentence(ranking)]
+    if comparison.references:
+        texts.append(_references_sentence(comparison.references, ranking))
+    texts += [_tied_sentence(ranking), _behind_sentence(ranking), _incomplete(standings)]
+    return [text for text in texts if text]
+
+
+def _choice(ranking: Ranking) -> str:
+    """What to choose: the smallest and the fastest of the spaces that are as good as the best."""
+    smallest, fastest = ranking.smallest, ranking.fastest
+    if len(ranking.ranked) == 1:
+        return f"{ranking.best.name} is the only space with a confirmed best."
+    if len(ranking.choices) == 1:
+        return f"Choose {ranking.best.name}: no other space was shown to be as good."
+    if fastest is None:
+        return f"Choose {smallest.name}: {_size(smallest)}, the smallest of {_names(ranking)}."
+    if fastest is smallest:
+        return (
+            f"Choose {smallest.name}: {_size(smallest)} and {_speed(smallest)}, the smallest and"
+            f" fastest of {_names(ranking)}."
+        )
+    return (
+        f"Choose {smallest.name} where size matters ({_size(smallest)}), and {fastest.name} where"
+        f" speed matters ({_speed(fastest)}): they are the smallest and the fastest of"
+        f" {_names(ranking)}."
+    )
+
+
+def _names(ranking: Ranking) -> str:
+    return f"the {len(ranking.choices)} spaces that can't be distinguished from the best"
+
+
+def _size(standing: Standing) -> str:
+    return f"{standing.n_parameters or 0:,} parameters"
+
+
+def _speed(standing: Standing) -> str:
+    return f"{standing.latency_ms or 0.0:.2g} ms a text"
+
+
+def _best_sentence(ranking: Ranking) -> str:
+    best = ranking.best
+    return (
+        f"{best.name} has the best mean: {best.accuracy} validation accuracy over"
+        f" {len(best.repeats)} fresh seeds."
+    )
+
+
+def _tied_sentence(ranking: Ranking) -> str:
+    if not ranking.tied:
+        return ""
+    tied = _list(_gap(one, ranking) for one in ranking.tied)
+    text = f"Not distinguishable from it on shared seeds: {tied}."
+    far = [one for one in ranking.tied if one not in ranking.choices]
+    if far:
+        studies = _list(
+            f"`make confirm STUDY={one.space.study} SEEDS=10`" for one in (ranking.best, *far)
+        )
+        text += (
+            f" {_list(one.name for one in far)} may still be worse: more seeds would tell"
+            f" ({studies}, then this command again)."
+        )
+    return text
+
+
+def _behind_sentence(ranking: Ranking) -> str:
+    behind = _list(
+        f"{one.name} by {ranking.behind[one.space.study]}" for one in ranking.clearly_behind
+    )
+    return f"Behind it: {behind}." if behind else ""
+
+
+def _gap(standing: Standing, ranking: Ranking) -> str:
+    """How far a tied space is behind the best, with its interval."""
+    gap = ranking.behind[standing.space.study]
+    if math.isnan(gap.value):
+        return f"{standing.name} (no shared seed)"
+    return f"{standing.name} (behind by {gap})"
+
+
+def _references_sentence(references: Sequence[ComparedReference], ranking: Ranking) -> str:
+    """The best of the references beside the best space."""
+    reference, best = max(references, key=lambda one: one.accuracy), ranking.best.accuracy
+    assert best is not None  # for mypy: ranked spaces have a mean
+    bar = f"The best linear reference ({reference.name}) has {reference.accuracy:.4f}"
+    if best.low > reference.accuracy:
+        return f"{bar}, below the interval of {ranking.best.name}."
+    if best.high < reference.accuracy:
+        return f"{bar}: it is ahead of every space."
+    return f"{bar}, inside the interval of {ranking.best.name}."
+
+
+def _incomplete(standings: Sequence[Standing]) -> str:
+    """The spaces that have no confirmed best."""
+    missing = [f"{one.name} ({one.state})" for one in standings if one.state]
+    return f"Without a confirmed best: {_list(missing)}." if missing else ""
+
+
+def _list(words: Iterable[str]) -> str:
+    """Words in a sentence: "a, b and c"; empty for none."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
