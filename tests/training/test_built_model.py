@@ -200,12 +200,12 @@ def test_adapt_that_configures_a_layer_is_refused(
     splits: tuple[LabeledTexts, LabeledTexts],
 ) -> None:
     def freeze(hp: Any, model: keras.Model, x: Any, y: Any) -> None:
-        model.get_layer("ngram_factors").trainable = False
+        model.get_layer("ngram_weights").trainable = False
 
     train, validation = splits
     hypermodel = Hyper()
     hypermodel.adapt = freeze  # type: ignore[method-assign]
-    with pytest.raises(SpaceBug, match=r"it changed the configuration of ngram_factors\."):
+    with pytest.raises(SpaceBug, match=r"it changed the configuration of ngram_weights\."):
         fit(hypermodel, JOB, train=train, validation=validation)
 
 

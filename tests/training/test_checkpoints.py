@@ -3,6 +3,7 @@ training without a pause.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
 from tuning.models import (
     TrainingOptions,
-    bilstm_pooling_classifier,
-    cnn_classifier,
-    gru_classifier,
-    mean_embedding_classifier,
+    bilstm_features,
+    cnn_features,
+    gru_features,
+    mean_features,
+    words_classifier,
 )
 from tuning.training import checkpoints
 from tuning.training.fit import fit
@@ -114,16 +116,16 @@ def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
 class Options(keras_tuner.HyperModel):
     """A classifier of `tuning.models` with every option switched on."""
 
-    def __init__(self, make: Callable[..., keras.Model]) -> None:
+    def __init__(self, features: Callable[..., Any]) -> None:
         super().__init__()
-        self._make = make
+        self._features = features
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        return self._make(
-            vocab_size=30,
-            embedding_dim=3,
-            dropout=0.2,
-            word_dropout=0.2,
+        features = partial(
+            self._features, vocab_size=30, embedding_dim=3, dropout=0.2, word_dropout=0.2
+        )
+        return words_classifier(
+            features,
             training=TrainingOptions(
                 learning_rate=0.02, label_smoothing=0.1, weight_decay=0.1, ema_momentum=0.9
             ),
@@ -163,18 +165,18 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
 
 
 @pytest.mark.parametrize(
-    "make",
+    "features",
     [
-        mean_embedding_classifier,
-        cnn_classifier,
-        pytest.param(bilstm_pooling_classifier, marks=pytest.mark.slow),
-        pytest.param(gru_classifier, marks=pytest.mark.slow),
+        mean_features,
+        cnn_features,
+        pytest.param(bilstm_features, marks=pytest.mark.slow),
+        pytest.param(gru_features, marks=pytest.mark.slow),
     ],
 )
 def test_classifier_with_every_option_goes_on_from_its_checkpoint(
-    make: Callable[..., keras.Model], tmp_path: Path
+    features: Callable[..., Any], tmp_path: Path
 ) -> None:
-    assert_goes_on(Options(make), tmp_path / "checkpoint.npz")
+    assert_goes_on(Options(features), tmp_path / "checkpoint.npz")
 
 
 @pytest.mark.parametrize(

@@ -358,7 +358,7 @@ def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"values": {}, "known": ()}, "KeyError: "),
+        ({"values": {**VALUES, "sequence_length": "long"}}, "ValueError: invalid literal"),
         ({"values": {**VALUES, "vocab_size": 2}}, "ValueError: vocab_size"),
     ],
     ids=["before_training", "in_training"],
