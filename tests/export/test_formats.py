@@ -388,17 +388,12 @@ def test_classifier_has_an_onnx_format(name: str, reviews: Reviews, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("word_dropout", [0.0, 0.2])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifier_has_every_format_but_the_h5_of_operations(
+def test_classifier_has_every_format(
     name: str, word_dropout: float, reviews: Reviews, tmp_path: Path
 ) -> None:
-    """Keras can't read an operation between layers, such as a mask, from `.h5`."""
-    is_chain = name == "gru" and not word_dropout
     result = formats_of_classifier(name, reviews, tmp_path, word_dropout=word_dropout)
-    assert set(result.left_out) == (set() if is_chain else {"model.h5"})
-    assert set(result.forms) | set(result.left_out) == {
-        export_format.path for export_format in FORMATS.values()
-    }
-    assert result.limits == []
+    assert result.left_out == {} and result.limits == []
+    assert set(result.forms) == {export_format.path for export_format in FORMATS.values()}
 
 
 class Padded(keras.layers.Layer):
