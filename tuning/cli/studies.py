@@ -219,16 +219,16 @@ def status(
 
     root = ResultsDir(results)
     folder = root.existing(study)
-    found, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
+    facts, summary, space = status_of(root, folder, storage_url=root.storage_url(storage))
     if as_json:
-        values = documents.unstructure(found)
+        values = documents.unstructure(facts)
         sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
     else:
-        _print_status(found, summary, space, folder=folder)
-        _print_linear(root.cache_dir(found.fingerprints["data"]), folder, summary.metric)
+        _print_status(facts, summary, space, folder=folder)
+        _print_linear(root.cache_dir(facts.fingerprints["data"]), folder, summary.metric)
 
 
-def _print_status(found: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
+def _print_status(facts: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
     from tuning.confirmation.rounds import Confirmation
     from tuning.report.sentences import coordinator_sentences, verdict
     from tuning.report.tables import clock_sentence, counts_sentence
@@ -239,7 +239,7 @@ def _print_status(found: Status, summary: Summary, space: SearchSpace, *, folder
         console.print(best_table(summary, space, confirmation))
         console.print(escape(verdict(summary, confirmation)))
     console.print(clock_sentence(summary))
-    for sentence in coordinator_sentences(found.coordinators):
+    for sentence in coordinator_sentences(facts.coordinators):
         console.print(escape(printable(sentence, 200)))
 
 

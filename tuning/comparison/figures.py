@@ -70,13 +70,13 @@ def cost_figure(
     """
     figure = go.Figure(layout={**LAYOUT, "height": FIGURE_HEIGHT, "showlegend": False})
     drawn = [
-        (number, x, one)
-        for number, one in enumerate(standings)
-        if one.accuracy is not None and (x := cost.of(one)) is not None
+        (number, x, standing)
+        for number, standing in enumerate(standings)
+        if standing.accuracy is not None and (x := cost.of(standing)) is not None
     ]
-    _add_front(figure, [(x, _mean(one)) for _, x, one in drawn])
-    for number, x, one in drawn:
-        _add_point(figure, number, x, one)
+    _add_front(figure, [(x, _mean(standing)) for _, x, standing in drawn])
+    for number, x, standing in drawn:
+        _add_point(figure, number, x, standing)
     _add_references(figure, references, side="left")
     if cost.attribute == "seconds":
         _add_training_times(figure, references)
@@ -176,7 +176,7 @@ def _add_references(
     others below, so that close lines keep their texts apart. Narrow figures, whose texts are on the
     left, have room for the accuracy alone.
     """
-    best_first = sorted(references, key=lambda one: -one.accuracy)
+    best_first = sorted(references, key=lambda standing: -standing.accuracy)
     for number, reference in enumerate(best_first):
         figure.add_hline(
             y=reference.accuracy,

@@ -71,7 +71,7 @@ def page(comparison: Comparison, standings: Sequence[Standing], *, name: str) ->
     figures = [
         (cost.title, plot_html(cost_figure(cost, standings, comparison.references)))
         for cost in COSTS
-        if ranking and any(cost.of(one) is not None for one in ranking.ranked)
+        if ranking and any(cost.of(standing) is not None for standing in ranking.ranked)
     ]
     has_curve = any(space.curve for space in comparison.spaces)
     return render(
@@ -89,11 +89,11 @@ def page(comparison: Comparison, standings: Sequence[Standing], *, name: str) ->
             (space.name, space.failure) for space in comparison.spaces if space.failure is not None
         ],
         configurations=[
-            (one.name, one.trial, _configuration(one), one.space.study)
-            for one in standings
-            if one.trial is not None
+            (standing.name, standing.trial, _configuration(standing), standing.space.study)
+            for standing in standings
+            if standing.trial is not None
         ],
-        references=[(one.name, one.about) for one in comparison.references],
+        references=[(entry.name, entry.about) for entry in comparison.references],
         command=command(comparison, name=name),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **appearance(),
@@ -117,27 +117,29 @@ def rows(
     """The rows of the page's table: the confirmed spaces, best first, the references between them
     by their accuracy, then the spaces without a confirmed best.
     """
-    colors = {one.space.study: color_of(number) for number, one in enumerate(standings)}
+    colors = {standing.space.study: color_of(number) for number, standing in enumerate(standings)}
     ranked = ranking.ranked if ranking else []
     placed = [
-        (one.accuracy.value, _row(one, colors[one.space.study], ranking))
-        for one in ranked
-        if one.accuracy is not None
+        (standing.accuracy.value, _row(standing, colors[standing.space.study], ranking))
+        for standing in ranked
+        if standing.accuracy is not None
     ]
     for reference in comparison.references:
         cells = _cells(f"{reference.accuracy:.4f}", "", _seconds(reference.seconds), "", "", "")
         placed.append((reference.accuracy, Row(reference.name, "", False, cells)))
     placed.sort(key=lambda pair: -pair[0])
-    others = [one for one in standings if one.accuracy is None]
-    return [row for _, row in placed] + [_row(one, colors[one.space.study], None) for one in others]
+    others = [standing for standing in standings if standing.accuracy is None]
+    return [row for _, row in placed] + [
+        _row(standing, colors[standing.space.study], None) for standing in others
+    ]
 
 
 def _row(standing: Standing, color: str, ranking: Ranking | None) -> Row:
     if standing.accuracy is not None:
         accuracy = str(standing.accuracy)
     else:
-        found = standing.search_value
-        searched = "" if found is None else f", {found:.4f} in the search"
+        value = standing.search_value
+        searched = "" if value is None else f", {value:.4f} in the search"
         accuracy = f"{standing.state}{searched}"
     behind = ""
     if ranking is not None:

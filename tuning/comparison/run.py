@@ -130,7 +130,7 @@ class _Call:
     def _search_one(self, space: ComparedSpace) -> bool:
         """Search and confirm one space; return False if the user has interrupted that."""
         comparison = self.comparison
-        number = 1 + [one.study for one in comparison.spaces].index(space.study)
+        number = 1 + [entry.study for entry in comparison.spaces].index(space.study)
         self.hooks.on_line(
             f"{space.name}, space {number} of {len(comparison.spaces)}: searching until"
             f" {comparison.minutes:g} min are over, then confirming (study {space.study})."
@@ -181,10 +181,10 @@ def linear_references(corpus: Corpus, splits: SplitReviews) -> list[ComparedRefe
     # The third argument is the texts to label. Those of the test split are not read here.
     plain = linear_model(train, validation, validation[0], n_classes=len(splits.class_names))
     tuned = fit_linear_reference(corpus)
-    found = [(LINEAR, plain.about, plain.validation_accuracy, plain.seconds)]
+    fitted = [(LINEAR, plain.about, plain.validation_accuracy, plain.seconds)]
     if (accuracy := tuned.value("val_accuracy")) is not None:
-        found.append((NGRAMS, f"logistic regression on {tuned.about}", accuracy, tuned.seconds))
+        fitted.append((NGRAMS, f"logistic regression on {tuned.about}", accuracy, tuned.seconds))
     return [
         ComparedReference(name=name, about=about, accuracy=accuracy, seconds=round(seconds, 2))
-        for name, about, accuracy, seconds in found
+        for name, about, accuracy, seconds in fitted
     ]

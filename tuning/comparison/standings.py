@@ -28,12 +28,12 @@ class Standing:
 
     Attributes:
         n_trials: number of finished trials of its study.
-        trial: number of its best trial, the confirmed best if there is one.
+        trial: number of its best trial, the confirmed best if there is standing.
         accuracy: the corrected mean validation accuracy of that trial's repeats on fresh seeds;
             None while fewer than three seeds are shared by the finalists.
         search_value: the best validation accuracy of the search.
         repeats: validation accuracy of the best trial by fresh seed.
-        seconds: duration of one training of the best trial.
+        seconds: duration of standing training of the best trial.
         n_parameters: number of its parameters.
         latency_ms: its latency for a single text.
         values: its configuration.
@@ -86,12 +86,12 @@ class Ranking:
     @property
     def tied(self) -> list[Standing]:
         """The spaces that can't be distinguished from the best: their interval contains 0."""
-        return [one for one in self.ranked[1:] if not self.is_behind(one)]
+        return [standing for standing in self.ranked[1:] if not self.is_behind(standing)]
 
     @property
     def clearly_behind(self) -> list[Standing]:
         """The spaces whose interval lies above 0."""
-        return [one for one in self.ranked[1:] if self.is_behind(one)]
+        return [standing for standing in self.ranked[1:] if self.is_behind(standing)]
 
     @property
     def choices(self) -> list[Standing]:
@@ -100,21 +100,25 @@ class Ranking:
         A tied space that is further behind has too few or too different repeats to be taken for as
         good as the best.
         """
-        near = [one for one in self.tied if self.behind[one.space.study].value <= RESOLUTION]
+        near = [
+            standing
+            for standing in self.tied
+            if self.behind[standing.space.study].value <= RESOLUTION
+        ]
         return [self.best, *near]
 
     @property
     def smallest(self) -> Standing:
         """The choice with the fewest parameters."""
-        return min(self.choices, key=lambda one: one.n_parameters or 0)
+        return min(self.choices, key=lambda standing: standing.n_parameters or 0)
 
     @property
     def fastest(self) -> Standing | None:
         """The choice with the lowest latency; None if the latency of a choice is not known."""
-        latencies = [one.latency_ms for one in self.choices]
+        latencies = [standing.latency_ms for standing in self.choices]
         if None in latencies:
             return None
-        return min(self.choices, key=lambda one: one.latency_ms or 0.0)
+        return min(self.choices, key=lambda standing: standing.latency_ms or 0.0)
 
     def is_behind(self, standing: Standing) -> bool:
         return self.behind[standing.space.study].low > 0
@@ -141,7 +145,7 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
     finalist = estimates.best if estimates and is_confirmed else None
     number = finalist.trial if finalist else best.number
     trial = next(t for t in summary.trials if t.number == number)
-    found = Standing(
+    searched = Standing(
         space=space,
         n_trials=summary.n_finished,
         trial=number,
@@ -151,9 +155,9 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
         values=trial.params,
     )
     if estimates is None or finalist is None:
-        return found
+        return searched
     return replace(
-        found,
+        searched,
         accuracy=estimates.means[finalist.trial],
         repeats={seed: value for seed, value in finalist.repeats.items() if value is not None},
         seconds=finalist.seconds,
@@ -169,14 +173,21 @@ def rank_spaces(standings: Sequence[Standing]) -> Ranking | None:
     Returns:
         The ranking; None if no space is confirmed.
     """
-    confirmed = [(one.accuracy.value, one) for one in standings if one.accuracy is not None]
+    confirmed = [
+        (standing.accuracy.value, standing)
+        for standing in standings
+        if standing.accuracy is not None
+    ]
     if not confirmed:
         return None
     ranked = [
-        one for _, one in sorted(confirmed, key=lambda pair: (-pair[0], pair[1].n_parameters or 0))
+        standing
+        for _, standing in sorted(confirmed, key=lambda pair: (-pair[0], pair[1].n_parameters or 0))
     ]
     best = ranked[0]
-    return Ranking(ranked, {one.space.study: difference(best, one) for one in ranked[1:]})
+    return Ranking(
+        ranked, {standing.space.study: difference(best, standing) for standing in ranked[1:]}
+    )
 
 
 def difference(first: Standing, second: Standing) -> Interval:
@@ -243,15 +254,16 @@ def _best_sentence(ranking: Ranking) -> str:
 def _tied_sentence(ranking: Ranking) -> str:
     if not ranking.tied:
         return ""
-    tied = _list(_gap(one, ranking) for one in ranking.tied)
+    tied = _list(_gap(standing, ranking) for standing in ranking.tied)
     text = f"Not distinguishable from it on shared seeds: {tied}."
-    far = [one for one in ranking.tied if one not in ranking.choices]
+    far = [standing for standing in ranking.tied if standing not in ranking.choices]
     if far:
         studies = _list(
-            f"`make confirm STUDY={one.space.study} SEEDS=10`" for one in (ranking.best, *far)
+            f"`make confirm STUDY={standing.space.study} SEEDS=10`"
+            for standing in (ranking.best, *far)
         )
         text += (
-            f" {_list(one.name for one in far)} may still be worse: more seeds would tell"
+            f" {_list(standing.name for standing in far)} may still be worse: more seeds would tell"
             f" ({studies}, then this command again)."
         )
     return text
@@ -259,7 +271,8 @@ def _tied_sentence(ranking: Ranking) -> str:
 
 def _behind_sentence(ranking: Ranking) -> str:
     behind = _list(
-        f"{one.name} by {ranking.behind[one.space.study]}" for one in ranking.clearly_behind
+        f"{standing.name} by {ranking.behind[standing.space.study]}"
+        for standing in ranking.clearly_behind
     )
     return f"Behind it: {behind}." if behind else ""
 
@@ -274,7 +287,7 @@ def _gap(standing: Standing, ranking: Ranking) -> str:
 
 def _references_sentence(references: Sequence[ComparedReference], ranking: Ranking) -> str:
     """The best of the references beside the best space."""
-    reference, best = max(references, key=lambda one: one.accuracy), ranking.best.accuracy
+    reference, best = max(references, key=lambda standing: standing.accuracy), ranking.best.accuracy
     assert best is not None  # for mypy: ranked spaces have a mean
     bar = f"The best linear reference ({reference.name}) has {reference.accuracy:.4f}"
     if best.low > reference.accuracy:
@@ -286,7 +299,7 @@ def _references_sentence(references: Sequence[ComparedReference], ranking: Ranki
 
 def _incomplete(standings: Sequence[Standing]) -> str:
     """The spaces that have no confirmed best."""
-    missing = [f"{one.name} ({one.state})" for one in standings if one.state]
+    missing = [f"{standing.name} ({standing.state})" for standing in standings if standing.state]
     return f"Without a confirmed best: {_list(missing)}." if missing else ""
 
 

@@ -78,11 +78,11 @@ class NgramModel:
         columns = [regression.probabilities(matrix) for regression in self.regressions]
         if len(columns) == 1:
             columns = [1 - columns[0], columns[0]]
-        found = np.stack(columns, axis=1) if columns else np.ones((matrix.shape[0], 1))
+        scores = np.stack(columns, axis=1) if columns else np.ones((matrix.shape[0], 1))
         probabilities = np.zeros((matrix.shape[0], n_classes))
         # The regressions of several classes are independent, so their sum is not 1.
-        probabilities[:, self.classes] = found / np.maximum(
-            found.sum(axis=1, keepdims=True), np.finfo(float).tiny
+        probabilities[:, self.classes] = scores / np.maximum(
+            scores.sum(axis=1, keepdims=True), np.finfo(float).tiny
         )
         return probabilities
 
