@@ -28,12 +28,12 @@ class Standing:
 
     Attributes:
         n_trials: number of finished trials of its study.
-        trial: number of its best trial, the confirmed best if there is standing.
+        trial: number of its best trial, the confirmed best if there is one.
         accuracy: the corrected mean validation accuracy of that trial's repeats on fresh seeds;
             None while fewer than three seeds are shared by the finalists.
         search_value: the best validation accuracy of the search.
         repeats: validation accuracy of the best trial by fresh seed.
-        seconds: duration of standing training of the best trial.
+        seconds: duration of one training of the best trial.
         n_parameters: number of its parameters.
         latency_ms: its latency for a single text.
         values: its configuration.
