@@ -1,5 +1,7 @@
 """Tuning of the linear model on n-grams, and the model as a reference."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,14 @@ from tests.evaluation.ngrams import (
 )
 from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.evaluation import ngram_model, ngram_tuning
-from tuning.evaluation.ngram_model import NgramSettings, Weighting, columns_of, fit, indicators
+from tuning.evaluation.ngram_model import (
+    NgramModel,
+    NgramSettings,
+    Weighting,
+    columns_of,
+    fit,
+    indicators,
+)
 from tuning.evaluation.ngram_tuning import (
     FIRST_STRENGTH,
     STRENGTHS,
@@ -166,3 +175,20 @@ def test_many_classes_take_fewer_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_model_repeats_itself() -> None:
     assert np.array_equal(tuned().probabilities, tuned().probabilities)
+
+
+def test_seconds_include_the_training_on_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each training lasts one second of a clock that only trainings advance."""
+    n_trainings = 0
+
+    def counted(*arguments: Any) -> NgramModel:
+        nonlocal n_trainings
+        n_trainings += 1
+        return fit(*arguments)
+
+    monkeypatch.setattr(ngram_tuning, "fit", counted)
+    monkeypatch.setattr(ngram_tuning.time, "monotonic", lambda: float(n_trainings))
+    reference = ngram_reference(
+        (TRAIN, LABELS[0]), (VALIDATION, LABELS[1]), orders=ORDERS, n_classes=2
+    )
+    assert reference.seconds == n_trainings > 1

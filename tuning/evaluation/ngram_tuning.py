@@ -98,11 +98,12 @@ def ngram_reference(
     tuned = tune_ngram_model(train, validation, orders=orders, n_classes=n_classes)
     settings, (texts, labels) = tuned.model.settings, _join(*_parts(train, validation))
     columns = columns_of(orders, settings.order)
+    model = fit(indicators(texts, columns), labels, columns, settings)
     return NgramReference(
         about=f"{tuned.about}, {len(texts):,} texts",
         validation_accuracy=tuned.accuracy,
         seconds=time.monotonic() - started,
-        model=fit(indicators(texts, columns), labels, columns, settings),
+        model=model,
         columns=columns,
         n_classes=n_classes,
     )
