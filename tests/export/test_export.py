@@ -397,6 +397,7 @@ def test_retraining_trains_the_epochs_that_its_manifest_states(
     assert [*dict.fromkeys(shares)] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
+@pytest.mark.slow
 def test_best_and_baseline_are_retrained_side_by_side_and_load_as_they_were_trained(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:

@@ -42,6 +42,7 @@ def test_trial_0_is_the_baseline(copied: Setting) -> None:
     assert trial.user_attrs["baseline"] is True
 
 
+@pytest.mark.slow
 def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> None:
     end = "\nhypermodel = Tiny()\n"
     setting.edit_space(end, f"{end}starting_points = [{{'vocab_size': 20}}, {{'lstm_units': 4}}]\n")

@@ -131,6 +131,7 @@ def load_study_of(shared: Shared) -> optuna.Study:
     return study
 
 
+@pytest.mark.slow
 def test_number_of_slots_is_exact_over_concurrent_processes(shared: Shared) -> None:
     shared.writer()
     context = multiprocessing.get_context("spawn")

@@ -168,7 +168,7 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
     "features",
     [
         mean_features,
-        cnn_features,
+        pytest.param(cnn_features, marks=pytest.mark.slow),
         pytest.param(bilstm_features, marks=pytest.mark.slow),
         pytest.param(gru_features, marks=pytest.mark.slow),
     ],

@@ -178,7 +178,7 @@ POOLS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=5), pool=st.sampled_from(sorted(POOLS))
 )
