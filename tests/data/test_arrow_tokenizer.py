@@ -1,5 +1,5 @@
-"""Texts in chunks: no text is lost or moved, whatever the sizes of the chunks and the number of
-threads. They become the tokens that `TextVectorization` would make of each text.
+"""Texts in chunks: no text is lost or moved for any size of the chunks and any number of threads,
+and the tokens are those of `TextVectorization`.
 """
 
 import itertools
@@ -18,7 +18,7 @@ _LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
 
 
 def one_by_one(text: str) -> list[bytes]:
-    """The tokens of one text, the slow way."""
+    """Return the tokens of one text, computed word by word."""
     return text.encode().translate(_LOWER, b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'").split()
 
 

@@ -1,4 +1,6 @@
-"""Tokenized once: the ids of TextVectorization, the cache on disk, and what the data card says."""
+"""The tokenized data set: its ids are those of TextVectorization, its files are written once, and
+its data card describes it.
+"""
 
 import filecmp
 import itertools
@@ -192,7 +194,7 @@ def test_fingerprint_is_the_name_of_the_folder(corpus: Corpus) -> None:
 
 
 def tokenized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that the texts are added to when they are tokenized."""
+    """Return a list to which each chunk of texts is added when it is tokenized."""
     texts: list[str] = []
     monkeypatch.setattr(
         corpus_module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk)
@@ -428,7 +430,9 @@ def test_card_is_versioned_json(corpus: Corpus) -> None:
 def test_every_write_of_a_data_card_is_made_under_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also that of another source of the same texts, which another process may be reading."""
+    """The card is also written for another source of the same texts. Another process may read the
+    card at that moment.
+    """
     written = []
     write = results.write_bytes
 

@@ -1,4 +1,6 @@
-"""Tables out of files: every format plain and gzipped, and what a broken file is told."""
+"""Tables that are read from files: every format, plain and gzipped, and the messages about broken
+files.
+"""
 
 import gzip
 import json
@@ -55,9 +57,7 @@ WRITERS: dict[str, Callable[[list[dict[str, str]]], bytes]] = {
 
 
 def save(path: Path, content: bytes | str) -> str:
-    """Write a file, packed where its name ends in .gz, and give its path as
-    `read_files` takes it.
-    """
+    """Write a file, gzipped if its name ends in .gz, and return its path as `read_files` takes it."""
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
     return str(path)

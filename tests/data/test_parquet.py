@@ -20,7 +20,7 @@ LONG = "a" * 1_000_000
 
 
 def dictionary_bomb(n_rows: int) -> pyarrow.Table:
-    """One text of a megabyte, in each row."""
+    """Return a file whose rows all contain the same text of a megabyte."""
     indices = pyarrow.array(np.zeros(n_rows, np.int32))
     return pyarrow.table({"text": pyarrow.DictionaryArray.from_arrays(indices, [LONG])})
 
@@ -46,7 +46,7 @@ def test_dictionary_that_unpacks_to_five_gigabytes_is_refused(tmp_path: Path) ->
 
 
 def test_rows_stored_as_one_run_are_refused(tmp_path: Path) -> None:
-    """40,000,000 numbers, 320 MB, in a few kilobytes."""
+    """The file stores 40,000,000 numbers, which are 320 MB, in a few kilobytes."""
     table = pyarrow.table(
         {"stars": np.zeros(4_000_000, np.int64), "text": pyarrow.nulls(4_000_000, pyarrow.string())}
     )
@@ -61,7 +61,7 @@ def test_rows_stored_as_one_run_are_refused(tmp_path: Path) -> None:
 
 
 def lying(data: bytes) -> bytes:
-    """The file with metadata that say of each column and row group that it is 1,000 bytes long."""
+    """Return the file with metadata that give 1,000 bytes as the size of each column and row group."""
     group = pyarrow.parquet.ParquetFile(pyarrow.py_buffer(data)).metadata.row_group(0)
     for size in {group.total_byte_size, group.column(0).total_uncompressed_size}:
         true, rest = b"", 2 * size
@@ -102,7 +102,7 @@ def test_size_is_measured_and_not_read_from_the_metadata(
 def test_values_that_repeat_a_long_text_are_unpacked_a_few_at_a_time(
     options: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Together they need more memory than the child may have."""
+    """All values together need more memory than the child process may have."""
     monkeypatch.setattr(parquet, "BATCH_BYTES", 2**26)
     n_rows = 300
     path = written(tmp_path / "bomb.parquet", pyarrow.table({"text": [LONG] * n_rows}), **options)
@@ -205,7 +205,7 @@ def test_file_without_rows_has_its_columns(tmp_path: Path) -> None:
 
 
 def test_footer_with_a_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
-    """Every thirtieth byte, because each file is read by a process."""
+    """Only every thirtieth byte is changed, because each file is read by a process of its own."""
     table = pyarrow.table({"text": [f"text {number}" for number in range(9)], "stars": range(9)})
     path = written(tmp_path / "changed.parquet", table, store_schema=False)
     good = path.read_bytes()

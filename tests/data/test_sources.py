@@ -1,4 +1,4 @@
-"""From a source's name to texts and classes."""
+"""The texts and classes of each kind of source."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Train, validation and test: shares, strata, seeds, and no text in two of them."""
+"""The splits train, validation and test: shares, strata and seeds. No text is in two splits."""
 
 import string
 from dataclasses import replace
@@ -32,7 +32,7 @@ def plain(n: int = 200, *, n_classes: int = 2) -> Reviews:
 
 
 def split_of(splits: SplitReviews) -> dict[str, set[str]]:
-    """The splits in which each distinct text stands."""
+    """Return the splits that contain each distinct text."""
     found: dict[str, set[str]] = {}
     for name, frame in splits.frames.items():
         for text in frame["text"]:
@@ -107,8 +107,8 @@ def test_another_seed_gives_another_split() -> None:
 
 
 def test_splits_of_a_data_set_stay_as_they_are() -> None:
-    """The fingerprint covers which text stands in which split; a study whose data get another one
-    can't go on.
+    """The fingerprint depends on the split of each text. A study whose data get another fingerprint
+    can't continue.
     """
     extra = ["Déjà vu!", "😀 ok", "日本語、テスト", "don't_stop"]
     frame = make_reviews()
@@ -144,7 +144,7 @@ def test_shares_are_of_distinct_texts() -> None:
 
 
 def test_texts_of_emoji_or_punctuation_alone_are_distinct() -> None:
-    """Each of 40 such texts stands in three rows; folding drops all their characters."""
+    """Each of 40 such texts is in three rows. Folding removes all their characters."""
     texts = [*(chr(0x1F600 + number) for number in range(38)), "!!!", "..."]
     assert {fold(text) for text in texts} == {""}
     rows = [*texts, *(f" {text}\n" for text in texts), *texts]

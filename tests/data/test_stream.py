@@ -1,4 +1,6 @@
-"""Rows of files of every format, one after the other: what can't be read is named and kept."""
+"""Rows of files of every format, read one after the other. Rows that can't be read are named and
+kept.
+"""
 
 import gzip
 import json

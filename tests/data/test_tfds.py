@@ -1,5 +1,5 @@
-"""TensorFlow Datasets: data sets that its own code wrote to disk, read back; and those that are not
-to be had.
+"""TensorFlow Datasets: data sets that its own code has written to disk, and data sets that can't be
+downloaded.
 """
 
 import http.server
@@ -98,7 +98,7 @@ def run_script(source: str, *arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two prepared data sets."""
+    """Return a folder with two prepared data sets."""
     folder = tmp_path_factory.mktemp("tfds")
     dump = folder / "dump.tsv"
     rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
@@ -114,7 +114,7 @@ def amazon(data_dir: Path) -> Reviews:
 
 @dataclass(frozen=True)
 class Read:
-    """A data set that was read, the table that it was made from, and the progress of reading it."""
+    """A data set that was read, the table from which it was written, and the progress of reading."""
 
     reviews: Reviews
     frame: pd.DataFrame
@@ -146,12 +146,12 @@ class Refusing(http.server.BaseHTTPRequestHandler):
         self.send_error(404)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def offline() -> Iterator[None]:
-    """Each download ends at a server on this machine that has nothing."""
+    """Redirect each download to a server on this machine that has no file."""
     with (
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server,
         pytest.MonkeyPatch.context() as patch,
@@ -247,7 +247,7 @@ def test_unknown_configuration_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def withdrawn(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What asking for Amazon's data set in an empty folder says, and after how many seconds."""
+    """Return the message for Amazon's data set in an empty folder, and the seconds until it came."""
     return refusal(AMAZON, tmp_path_factory.mktemp("empty"))
 
 

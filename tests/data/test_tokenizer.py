@@ -1,5 +1,5 @@
-"""The tokenizer that each export holds gives the ids of the training pipeline, with the standard
-library alone.
+"""The tokenizer in each export returns the ids of the training pipeline, and needs only the
+standard library.
 """
 
 import ast

@@ -1,4 +1,6 @@
-"""Metrics by hand and by scikit-learn, and outputs that are no probabilities."""
+"""Metrics compared with scikit-learn and with values computed by hand, and outputs that are not
+probabilities.
+"""
 
 import math
 

@@ -38,7 +38,7 @@ def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
 
 
 def test_linear_model_is_trained_on_train_and_validation() -> None:
-    """A word that only the validation split has decides a test text."""
+    """A word that occurs only in the validation split decides a test text."""
     train = (["good", "bad"] * 10, np.array([1, 0] * 10))
     validation = (["splendid", "bad"] * 10, np.array([1, 0] * 10))
     found = linear_model(train, validation, ["splendid"], n_classes=2)
@@ -67,7 +67,7 @@ def test_linear_model_repeats_itself() -> None:
 
 
 def rare(n: int, *, every: int) -> tuple[list[str], np.ndarray]:
-    """Texts of three classes, of which the last has every 100th text, at places that an even
+    """Return texts of three classes. Every 100th text has the last class, at places that an even
     spacing misses.
     """
     labels = np.array([2 if number % every == 1 else number // 2 % 2 for number in range(n)])
@@ -80,7 +80,7 @@ def rare(n: int, *, every: int) -> tuple[list[str], np.ndarray]:
 def test_linear_model_of_a_part_keeps_every_class(
     monkeypatch: pytest.MonkeyPatch, n_classes: int
 ) -> None:
-    """Of 1,200 texts with 12 of the rare class, 100 are taken; a class without a text gets the
+    """100 of 1,200 texts are taken; 12 texts have the rare class. A class without a text has the
     probability 0.
     """
     monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 100)
@@ -94,7 +94,7 @@ def test_linear_model_of_a_part_keeps_every_class(
 
 
 def test_linear_model_spreads_its_columns_over_all_classes() -> None:
-    """Classes 0 and 2 have no text: what the model says of class 3 stands in its fourth column."""
+    """Classes 0 and 2 have no text, so the probability of class 3 is in the fourth column."""
     train, validation = ((["good", "bad"] * n, np.array([3, 1] * n)) for n in (10, 4))
     found = linear_model(train, validation, ["good", "bad"], n_classes=4)
     assert found.probabilities.argmax(axis=1).tolist() == [3, 1]

@@ -1,4 +1,4 @@
-"""Intervals and paired tests against scipy's and scikit-learn's own."""
+"""Intervals and paired tests, compared with scipy's and scikit-learn's own."""
 
 import math
 
@@ -22,7 +22,7 @@ from tuning.evaluation.statistics import (
 def sample(
     n: int, *, n_classes: int = 2, seed: int = 0, skill: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of all classes, and probabilities that know them a little."""
+    """Return labels of all classes, and probabilities that are slightly better than chance."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)])
     logits = rng.normal(size=(n, n_classes)).round(1) + skill * np.eye(n_classes)[labels]

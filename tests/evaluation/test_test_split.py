@@ -1,4 +1,4 @@
-"""Evaluations on the test split: which are recorded, and when."""
+"""Evaluations on the test split: which evaluations are recorded, and when."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The fused Adam against Keras' own: the same weights and the same state."""
+"""The fused Adam gives the same weights and the same state as Keras' own."""
 
 import math
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from tuning.kernels.fuse import fused as fused_kernels
 
 
 def train(optimizer: keras.optimizers.Optimizer, *, fused: bool) -> list[np.ndarray]:
-    """Weights and optimizer state after 20 steps of a model with an embedding whose ids repeat and
-    whose last rows never occur.
+    """Return the weights and the optimizer's state after 20 steps of a model with an embedding.
+    Some ids are repeated, and the last rows never occur.
     """
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
@@ -66,7 +66,7 @@ def test_weights_and_state_are_those_of_keras(optimizer: Callable[[], Any]) -> N
 
 
 def test_model_that_is_compiled_anew_while_it_is_fused_is_left_as_it_is() -> None:
-    """As a hypermodel's own `fit` in two phases does."""
+    """A hypermodel's own `fit` compiles its model again if it trains in two phases."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     assert fuse(model)

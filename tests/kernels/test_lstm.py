@@ -1,5 +1,5 @@
-"""The kernel against Keras' own LSTM: outputs, gradients, weights after 50 steps, and the terms
-under which it runs.
+"""The kernel compared with Keras' own LSTM: outputs, gradients, weights after 50 steps, and the
+conditions under which the kernel runs.
 """
 
 import gc
@@ -35,7 +35,7 @@ ROWS = 30
 
 
 def ids(*, n: int, length: int, full: bool = False, seed: int = 0) -> np.ndarray:
-    """Right-padded ids; the first row is all padding unless `full`."""
+    """Return right-padded ids. Unless `full` is set, the first row contains only padding."""
     rng = np.random.default_rng(seed)
     x = rng.integers(1, ROWS, (n, length)).astype(np.int32)
     if not full:
@@ -50,7 +50,7 @@ def labels(n: int) -> np.ndarray:
 
 
 def pair(build: Callable[[], keras.Model], n_layers: int = 1) -> tuple[keras.Model, keras.Model]:
-    """The stock model, and one of the same weights with its LSTM layers fused."""
+    """Return Keras' model, and a model with the same weights whose LSTM layers are fused."""
     models = []
     for _ in range(2):
         keras.backend.clear_session()
@@ -74,7 +74,9 @@ def make(
 
 
 def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> list[np.ndarray]:
-    """Of a loss that weighs every output, by input (where it is real) and weights."""
+    """Return the gradients of a loss that weights every output, for the input (if it is real) and
+    the weights.
+    """
     inputs = tf.constant(x)
     weights = [v.value for v in model.trainable_variables]
     with tf.GradientTape() as tape:
@@ -89,11 +91,9 @@ def gradients(model: keras.Model, x: np.ndarray, *, training: bool = False) -> l
 
 
 def vectors(*, dtype: str = "float32") -> np.ndarray:
-    """Inputs (60, 9, 3) that are masked in every way: all, at the beginning, at the end, in the
-    middle, not at all.
-
-    The last columns of the batch are done with before the first ones, one of them late, so that
-    steps leave columns out and take them up.
+    """Return inputs (60, 9, 3) that are masked completely, at the beginning, at the end, in the
+    middle, or not at all. The last rows of the batch end before the first rows, and one of them
+    ends late, so that the number of rows in a step falls and rises.
     """
     x = np.random.default_rng(0).normal(size=(60, 9, 3)).astype(dtype)
     for row in range(12, 60):
@@ -146,7 +146,9 @@ def test_layer_is_that_of_keras(
     go_backwards: bool,
     recurrent_dropout: float,
 ) -> None:
-    """Outputs, gradients in training (the same dropout masks), and weights after steps of Adam."""
+    """Compares the outputs, the gradients in training (with the same dropout masks) and the weights
+    after steps of Adam.
+    """
     if bidirectional and go_backwards:
         pytest.skip("Bidirectional has a half of each direction")
     options = {
@@ -210,7 +212,7 @@ def test_weights_after_50_steps_are_those_of_keras(
 def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
     batch: int, length: int, features: int, units: int, n_dropout: int, seed: int
 ) -> None:
-    """Central differences in double precision, over shapes, masks and dropout."""
+    """Compares with central differences in double precision, for many shapes, masks and dropouts."""
     rng = np.random.default_rng(seed)
     width = features + 1 + units
     x, weights = rng.normal(size=(length, features, batch)), rng.normal(size=(width, 4 * units)) / 2
@@ -257,7 +259,7 @@ def new_reserve(arguments: Arguments) -> Reserve:
 
 
 def test_gradient_outside_training_is_that_of_keras() -> None:
-    """No reserve is kept then: the kernel runs once more."""
+    """Outside training the kernel keeps no reserve, and runs once more for the gradient."""
     models = pair(lambda: make(masked=True))
     x = ids(n=6, length=9)
     for stock, fused in zip(*(gradients(model, x) for model in models), strict=True):
@@ -279,7 +281,7 @@ def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:
 
 
 def test_initial_state_is_that_of_keras() -> None:
-    """Also where a masked text has no token: its output is 0, its state the initial one."""
+    """A masked text without a token has the output 0 and the initial state."""
 
     def build() -> keras.Model:
         inputs, h, c = keras.Input((None, 3)), keras.Input((4,)), keras.Input((4,))
@@ -376,8 +378,8 @@ def test_step_leaves_out_the_padding_of_a_batch_with_its_longest_texts_first() -
 
 
 def test_nothing_of_a_trained_model_is_kept() -> None:
-    """TensorFlow keeps what `tf.custom_gradient` registers for as long as the process lives, with
-    the graph and the kernel's memory.
+    """TensorFlow keeps the functions of `tf.custom_gradient` until the process ends, and with them
+    the graph and the memory of the kernel.
     """
 
     def kept() -> tuple[int, int]:

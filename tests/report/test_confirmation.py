@@ -60,8 +60,8 @@ def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) 
 
 
 def test_best_with_a_lower_corrected_mean_than_the_baseline_says_so() -> None:
-    """Trial 1 is ahead by a hair, and drawn to the mean of all finalists, which is below the
-    baseline.
+    """The mean of trial 1 is slightly higher, and its correction moves it to the mean of all
+    finalists, which is lower than the baseline.
     """
     confirmation = with_repeats(
         {
@@ -136,7 +136,7 @@ def test_plan_of_a_budget_that_pays_nothing_is_empty() -> None:
 
 
 def null_confirmation(rng: np.random.Generator, *, n: int) -> Confirmation:
-    """A confirmation of `n` finalists that are exactly as good as the baseline."""
+    """Return a confirmation of `n` finalists that are exactly as good as the baseline."""
     confirmation = begin(*rng.normal(0.8, 0.01, n + 1))
     shifts = rng.normal(0, 0.01, 6)
     return play(
@@ -150,8 +150,9 @@ def null_confirmation(rng: np.random.Generator, *, n: int) -> Confirmation:
 def test_finalists_as_good_as_the_baseline_are_seldom_called_better(
     n: int, n_confirmations: int, limit: float
 ) -> None:
-    """In 2.5 % of confirmations, though the best of them was picked; Student's interval would call
-    about 9 % of five finalists better. `make bench-confirmation` measures it to a tenth of that.
+    """The best of the finalists is called better in 2.5 % of the confirmations. Student's interval
+    would call about 9 % of five finalists better. `make bench-confirmation` measures the share ten
+    times as exactly.
     """
     rng = np.random.default_rng(0)
     texts = []

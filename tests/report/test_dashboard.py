@@ -125,7 +125,7 @@ def test_page_in_chromium_shows_the_trials_and_the_best_value(
 def test_trial_that_violates_a_constraint_is_never_the_best(
     finished: tuple[ResultsDir, Outcome], served: str
 ) -> None:
-    """Of a study that is not this program's: its best trial by value violates a constraint of
+    """The study was not made by this program. Its best trial by value violates a constraint of
     Optuna 5.
     """
     study = optuna.create_study(
@@ -149,7 +149,7 @@ def get(url: str) -> str:
 
 @contextlib.contextmanager
 def serving(results: ResultsDir, *, host: str = HOST) -> Iterator[str]:
-    """The Dashboard's address on loopback while it serves these results."""
+    """Give the Dashboard's address on loopback while it serves these results."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
@@ -164,13 +164,13 @@ def serving(results: ResultsDir, *, host: str = HOST) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
-    """The Dashboard's address while it serves the finished study."""
+    """Give the Dashboard's address while it serves the finished study."""
     with serving(finished[0]) as address:
         yield address
 
 
 def status_under(served: str, name: str) -> int:
-    """The answer to a request that names this host."""
+    """Return the status of the answer to a request with this host name."""
     try:
         with urllib.request.urlopen(
             urllib.request.Request(f"{served}/api/studies", headers={"Host": name}), timeout=20

@@ -1,5 +1,5 @@
-"""The figures of a study: from how many trials they are drawn, and where they show
-pruned trials.
+"""The figures of a study: the number of trials from which they are drawn, and the place of pruned
+trials in them.
 """
 
 import math
@@ -21,8 +21,8 @@ from tuning.study.summary import summarize
 
 
 def figures_of(n_complete: int) -> dict[str, tuple[str, go.Figure | None]]:
-    """Sentence and figure by title, of a study with so many completed trials and as many pruned
-    ones.
+    """Return the sentence and the figure by title, for a study with `n` completed trials and as
+    many pruned trials.
     """
     study = many_trials(2 * n_complete)
     return {
@@ -105,8 +105,8 @@ def test_slices_of_many_hyperparameters_are_those_of_eight() -> None:
 
 
 def stopped_study(n_complete: int = 6) -> optuna.Study:
-    """Completed trials, then one that was pruned after its second epoch, one over a limit, and a
-    copy of the pruned one.
+    """Return a study with completed trials, a trial that was pruned after its second epoch, a trial
+    over a limit, and a copy of the pruned trial.
     """
     study = optuna.create_study(direction="maximize")
     kinds = CategoricalDistribution(["a", "b"])

@@ -1,4 +1,4 @@
-"""Tables of the page: columns that fit it, long texts folded."""
+"""Tables of the page: columns that fit the page, and long texts that are folded."""
 
 import re
 

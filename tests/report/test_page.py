@@ -1,4 +1,4 @@
-"""The page and the table."""
+"""The report's page and its tables."""
 
 import csv
 import html
@@ -64,7 +64,7 @@ def page(finished: tuple[ResultsDir, Outcome]) -> str:
 
 
 class Checker(HTMLParser):
-    """What a page loads from elsewhere, and its headings."""
+    """Collects what a page loads from other addresses, and its headings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -422,7 +422,7 @@ WIDE_SPACE = SearchSpace(
 
 
 def wide_study() -> optuna.Study:
-    """Trials of 25 hyperparameters: completed ones, pruned ones, failed ones."""
+    """Return a study of 25 hyperparameters with completed, pruned and failed trials."""
     study, drawn = optuna.create_study(direction="maximize"), optuna.create_study()
     states = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
     for number in range(16):
@@ -456,8 +456,8 @@ def wide_study() -> optuna.Study:
 
 
 def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
-    """The page of that study, confirmed on 20 seeds, and looked at with four models and long
-    reviews.
+    """Return the page of that study after a confirmation on 20 seeds and evaluations of four models
+    on long reviews.
     """
     summary = summarize(wide_study(), metric="val_balanced_accuracy")
     finalists = [

@@ -46,7 +46,7 @@ def client() -> Iterator[TestClient]:
 
 
 def detail(answer: httpx.Response) -> str:
-    """The sentence of a refusal: one, with an end, without a traceback."""
+    """Return the message of a refusal, after checking that it is one sentence without a traceback."""
     sentence = answer.json()["detail"]
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -226,7 +226,7 @@ def test_open_server_takes_addresses_and_the_names_it_was_told(host: str) -> Non
 
 
 def test_starlette_s_host_check_takes_no_addresses_without_all_names() -> None:
-    """The reason why `guard` has a check of its own."""
+    """This is the reason why `guard` has a check of its own."""
 
     def status(allowed: list[str], host: str) -> int:
         checked = TrustedHostMiddleware(
@@ -321,7 +321,7 @@ def test_model_that_fails_is_no_end_of_the_server() -> None:
 
 
 class Loaded(HTMLParser):
-    """What a page loads, and the handlers and styles in its tags."""
+    """Collects what a page loads, and the handlers and styles in its tags."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -413,7 +413,9 @@ def test_host_that_is_not_here_says_so() -> None:
 
 @pytest.fixture(scope="module")
 def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
-    """`python -m tuning serve` with a real model; its last line of output says that it listens."""
+    """Start `python -m tuning serve` with a real model. The last line of its output says that the
+    server listens.
+    """
     command = [
         sys.executable,
         "-m",
@@ -440,7 +442,9 @@ def address(process: subprocess.Popen[str]) -> str:
 
 
 def said(address: str, data: bytes) -> bytes:
-    """What comes back for these bytes, until the server closes or nothing more comes."""
+    """Return the bytes that the server sends for these bytes, until it closes the connection or
+    sends nothing more.
+    """
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         with contextlib.suppress(ConnectionError):  # it may hang up before it has read all
@@ -492,7 +496,7 @@ def test_process_outlives_what_is_no_request(
     "data", [HEAD, HEAD + b"Content-Length: 50\r\n\r\n{"], ids=["headers", "body"]
 )
 def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: str) -> None:
-    """With the limit that users have: 10 seconds."""
+    """The limit is that of users: 10 seconds."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as client:
         client.sendall(data)
@@ -503,7 +507,9 @@ def test_process_refuses_a_request_that_does_not_arrive(data: bytes, address: st
 def test_sigterm_ends_the_process_after_the_answers(
     process: subprocess.Popen[str], address: str
 ) -> None:
-    """The last test of this process: those before it left no traceback either."""
+    """This is the last test of the process. Its log must not contain a traceback of an earlier
+    test.
+    """
     assert httpx.get(f"{address}/health").json()["status"] == "ok"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0

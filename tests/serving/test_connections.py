@@ -1,5 +1,5 @@
-"""Slow, silent and many clients over real sockets: the time and the memory of each are limited, and
-none shuts the others out.
+"""Slow, silent and many clients over real sockets: the time and the memory of each client are
+limited, and no client blocks the others.
 """
 
 import asyncio
@@ -41,7 +41,9 @@ def address() -> Iterator[str]:
 
 @contextlib.contextmanager
 def clients(address: str) -> Iterator[Connect]:
-    """A function that connects a client and sends its bytes; all clients are closed at the end."""
+    """Give a function that connects a client and sends its bytes. All clients are closed at the
+    end.
+    """
     host, port = address.removeprefix("http://").split(":")
     with contextlib.ExitStack() as stack:
 
@@ -60,8 +62,8 @@ def connect(address: str) -> Iterator[Connect]:
 
 
 def until_closed(client: socket.socket) -> bytes:
-    """All bytes that the server sends before it closes the connection; a server that keeps it open
-    fails the test.
+    """Return all bytes that the server sends before it closes the connection. The test fails if the
+    server keeps the connection open.
     """
     answer = b""
     with contextlib.suppress(
@@ -83,7 +85,7 @@ def send_until_answered(client: socket.socket, data: bytes) -> None:
 
 
 def read_answer(client: socket.socket) -> bytes:
-    """One answer with a body of JSON."""
+    """Return one answer with a body of JSON."""
     answer = b""
     while not answer.endswith(b"}"):
         part = client.recv(65536)
@@ -93,7 +95,7 @@ def read_answer(client: socket.socket) -> bytes:
 
 
 def refusal(answer: bytes) -> tuple[int, str]:
-    """The status and the sentence of an answer after which the server closes."""
+    """Return the status and the message of an answer after which the server closes the connection."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     assert {
@@ -182,7 +184,9 @@ def test_byte_now_and_then_gives_no_more_time(
 def test_connection_without_a_request_is_closed_without_an_answer(
     data: bytes, monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
-    """Empty lines may precede a request; they are no request and give no more time."""
+    """Empty lines may precede a request. They are not a request, and the server does not wait
+    longer for them.
+    """
     monkeypatch.setattr(connections, "REQUEST_SECONDS", REQUEST_SECONDS)
     client = connect(data)
     if data:

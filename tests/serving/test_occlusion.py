@@ -1,4 +1,4 @@
-"""Words that are hidden, and what the label loses without them."""
+"""Hidden words, and the probability that the label loses without them."""
 
 from dataclasses import replace
 

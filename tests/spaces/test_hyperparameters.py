@@ -1,4 +1,6 @@
-"""KerasTuner's hyperparameters as Optuna's: the mapping, the way back, grids and JSON."""
+"""KerasTuner's hyperparameters as Optuna's distributions: the mapping in both directions, grids and
+JSON.
+"""
 
 import contextlib
 import json
@@ -50,13 +52,13 @@ def one(declare: Callable[[HP], object]) -> Hyperparameter:
 
 
 def ask(space: Space, *, seed: int = 0) -> tuple[optuna.Trial, Values]:
-    """A trial of a random study in memory, and the values it was given."""
+    """Return a trial of a random study in memory, and its suggested values."""
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
     return trial, suggest(trial, space)
 
 
 def cells(hp: HP) -> None:
-    """Two cells, each with a range of its own under one name."""
+    """Declare two cells, each with its own range under the same name."""
     hp.Choice("cell", ["lstm", "gru", "none"])
     with hp.conditional_scope("cell", ["lstm"]):
         hp.Int("units", 8, 64, default=32)
@@ -415,7 +417,9 @@ def declare_all(hp: HP, declarations: list[Declaration]) -> HP:
 
 @st.composite
 def ranges(draw: st.DrawFn) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    """A method of `HyperParameters` and its arguments after the name: every row of the mapping."""
+    """Draw a method of `HyperParameters` and its arguments after the name, for every row of the
+    mapping.
+    """
     low, n, step = draw(st.integers(-5, 50)), draw(st.integers(0, 20)), draw(st.integers(1, 7))
     above = max(low, 1)  # logarithms start above 0
     hundredths = round(low / 100, 2)
@@ -444,7 +448,7 @@ def ranges(draw: st.DrawFn) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
 
 @st.composite
 def declarations(draw: st.DrawFn) -> list[Declaration]:
-    """Hyperparameters without a condition, under one, and twice under two."""
+    """Draw hyperparameters without a condition, under one condition, and under two conditions."""
     found: list[Declaration] = []
     for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
         for only_for in draw(

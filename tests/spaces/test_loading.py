@@ -1,4 +1,4 @@
-"""Search-space files: found, loaded, declared, checked, built."""
+"""Files of search spaces: how they are found, loaded, declared, checked and built."""
 
 import json
 from pathlib import Path
