@@ -86,12 +86,12 @@ class Ranking:
     @property
     def tied(self) -> list[Standing]:
         """The spaces that can't be distinguished from the best: their interval contains 0."""
-        return [standing for standing in self.ranked[1:] if not self.is_behind(standing)]
+        return [entry for entry in self.ranked[1:] if not self.is_behind(entry)]
 
     @property
     def clearly_behind(self) -> list[Standing]:
         """The spaces whose interval lies above 0."""
-        return [standing for standing in self.ranked[1:] if self.is_behind(standing)]
+        return [entry for entry in self.ranked[1:] if self.is_behind(entry)]
 
     @property
     def choices(self) -> list[Standing]:
@@ -100,28 +100,24 @@ class Ranking:
         A tied space that is further behind has too few or too different repeats to be taken for as
         good as the best.
         """
-        near = [
-            standing
-            for standing in self.tied
-            if self.behind[standing.space.study].value <= RESOLUTION
-        ]
+        near = [entry for entry in self.tied if self.behind[entry.space.study].value <= RESOLUTION]
         return [self.best, *near]
 
     @property
     def smallest(self) -> Standing:
         """The choice with the fewest parameters."""
-        return min(self.choices, key=lambda standing: standing.n_parameters or 0)
+        return min(self.choices, key=lambda entry: entry.n_parameters or 0)
 
     @property
     def fastest(self) -> Standing | None:
         """The choice with the lowest latency; None if the latency of a choice is not known."""
-        latencies = [standing.latency_ms for standing in self.choices]
+        latencies = [entry.latency_ms for entry in self.choices]
         if None in latencies:
             return None
-        return min(self.choices, key=lambda standing: standing.latency_ms or 0.0)
+        return min(self.choices, key=lambda entry: entry.latency_ms or 0.0)
 
-    def is_behind(self, standing: Standing) -> bool:
-        return self.behind[standing.space.study].low > 0
+    def is_behind(self, entry: Standing) -> bool:
+        return self.behind[entry.space.study].low > 0
 
 
 def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) -> Standing:
@@ -173,21 +169,15 @@ def rank_spaces(standings: Sequence[Standing]) -> Ranking | None:
     Returns:
         The ranking; None if no space is confirmed.
     """
-    confirmed = [
-        (standing.accuracy.value, standing)
-        for standing in standings
-        if standing.accuracy is not None
-    ]
+    confirmed = [(entry.accuracy.value, entry) for entry in standings if entry.accuracy is not None]
     if not confirmed:
         return None
     ranked = [
-        standing
-        for _, standing in sorted(confirmed, key=lambda pair: (-pair[0], pair[1].n_parameters or 0))
+        entry
+        for _, entry in sorted(confirmed, key=lambda pair: (-pair[0], pair[1].n_parameters or 0))
     ]
     best = ranked[0]
-    return Ranking(
-        ranked, {standing.space.study: difference(best, standing) for standing in ranked[1:]}
-    )
+    return Ranking(ranked, {entry.space.study: difference(best, entry) for entry in ranked[1:]})
 
 
 def difference(first: Standing, second: Standing) -> Interval:
@@ -235,12 +225,12 @@ def _names(ranking: Ranking) -> str:
     return f"the {len(ranking.choices)} spaces that can't be distinguished from the best"
 
 
-def _size(standing: Standing) -> str:
-    return f"{standing.n_parameters or 0:,} parameters"
+def _size(entry: Standing) -> str:
+    return f"{entry.n_parameters or 0:,} parameters"
 
 
-def _speed(standing: Standing) -> str:
-    return f"{standing.latency_ms or 0.0:.2g} ms a text"
+def _speed(entry: Standing) -> str:
+    return f"{entry.latency_ms or 0.0:.2g} ms a text"
 
 
 def _best_sentence(ranking: Ranking) -> str:
@@ -254,16 +244,15 @@ def _best_sentence(ranking: Ranking) -> str:
 def _tied_sentence(ranking: Ranking) -> str:
     if not ranking.tied:
         return ""
-    tied = _list(_gap(standing, ranking) for standing in ranking.tied)
+    tied = _list(_gap(entry, ranking) for entry in ranking.tied)
     text = f"Not distinguishable from it on shared seeds: {tied}."
-    far = [standing for standing in ranking.tied if standing not in ranking.choices]
+    far = [entry for entry in ranking.tied if entry not in ranking.choices]
     if far:
         studies = _list(
-            f"`make confirm STUDY={standing.space.study} SEEDS=10`"
-            for standing in (ranking.best, *far)
+            f"`make confirm STUDY={entry.space.study} SEEDS=10`" for entry in (ranking.best, *far)
         )
         text += (
-            f" {_list(standing.name for standing in far)} may still be worse: more seeds would tell"
+            f" {_list(entry.name for entry in far)} may still be worse: more seeds would tell"
             f" ({studies}, then this command again)."
         )
     return text
@@ -271,23 +260,22 @@ def _tied_sentence(ranking: Ranking) -> str:
 
 def _behind_sentence(ranking: Ranking) -> str:
     behind = _list(
-        f"{standing.name} by {ranking.behind[standing.space.study]}"
-        for standing in ranking.clearly_behind
+        f"{entry.name} by {ranking.behind[entry.space.study]}" for entry in ranking.clearly_behind
     )
     return f"Behind it: {behind}." if behind else ""
 
 
-def _gap(standing: Standing, ranking: Ranking) -> str:
+def _gap(entry: Standing, ranking: Ranking) -> str:
     """How far a tied space is behind the best, with its interval."""
-    gap = ranking.behind[standing.space.study]
+    gap = ranking.behind[entry.space.study]
     if math.isnan(gap.value):
-        return f"{standing.name} (no shared seed)"
-    return f"{standing.name} (behind by {gap})"
+        return f"{entry.name} (no shared seed)"
+    return f"{entry.name} (behind by {gap})"
 
 
 def _references_sentence(references: Sequence[ComparedReference], ranking: Ranking) -> str:
     """The best of the references beside the best space."""
-    reference, best = max(references, key=lambda standing: standing.accuracy), ranking.best.accuracy
+    reference, best = max(references, key=lambda entry: entry.accuracy), ranking.best.accuracy
     assert best is not None  # for mypy: ranked spaces have a mean
     bar = f"The best linear reference ({reference.name}) has {reference.accuracy:.4f}"
     if best.low > reference.accuracy:
@@ -299,7 +287,7 @@ def _references_sentence(references: Sequence[ComparedReference], ranking: Ranki
 
 def _incomplete(standings: Sequence[Standing]) -> str:
     """The spaces that have no confirmed best."""
-    missing = [f"{standing.name} ({standing.state})" for standing in standings if standing.state]
+    missing = [f"{entry.name} ({entry.state})" for entry in standings if entry.state]
     return f"Without a confirmed best: {_list(missing)}." if missing else ""
 
 
