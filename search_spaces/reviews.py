@@ -118,11 +118,8 @@ class Reviews(keras_tuner.HyperModel):
         x: tf.data.Dataset,
         y: np.ndarray,
     ) -> None:
-        if hp.get("architecture") not in NGRAMS:
-            return
-        batches = x.as_numpy_iterator()
-        ngrams = (batch["ngrams"] if isinstance(batch, dict) else batch for batch in batches)
-        fit_ratios(model, ngrams, y, n_classes=hp.get("n_classes"))
+        if hp.get("architecture") in NGRAMS:
+            fit_ratios(model, x.as_numpy_iterator(), y, n_classes=hp.get("n_classes"))
 
 
 hypermodel = Reviews(name="reviews")

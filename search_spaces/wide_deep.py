@@ -66,8 +66,7 @@ class WideDeep(keras_tuner.HyperModel):
         x: tf.data.Dataset,
         y: np.ndarray,
     ) -> None:
-        ngrams = (batch["ngrams"] for batch in x.as_numpy_iterator())
-        fit_ratios(model, ngrams, y, n_classes=hp.get("n_classes"))
+        fit_ratios(model, x.as_numpy_iterator(), y, n_classes=hp.get("n_classes"))
 
 
 hypermodel = WideDeep(name="wide_deep")

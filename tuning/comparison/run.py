@@ -5,6 +5,7 @@ confirm one space after the other, each in a study of its own.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -172,16 +173,16 @@ def linear_references(corpus: Corpus, splits: SplitReviews) -> list[ComparedRefe
     """
     # Imported here because scikit-learn's linear models take a second to import.
     from tuning.evaluation.linear_reference import fit_linear_reference
-    from tuning.evaluation.references import LINEAR, NGRAMS, linear_model
+    from tuning.evaluation.references import LINEAR, NGRAMS, tune_linear_model
 
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
     )
-    # The third argument is the texts to label. Those of the test split are not read here.
-    plain = linear_model(train, validation, validation[0], n_classes=len(splits.class_names))
+    started = time.monotonic()
+    plain = tune_linear_model(train, validation)
+    fitted = [(LINEAR, plain.about, plain.accuracy, time.monotonic() - started)]
     tuned = fit_linear_reference(corpus)
-    fitted = [(LINEAR, plain.about, plain.validation_accuracy, plain.seconds)]
     if (accuracy := tuned.value("val_accuracy")) is not None:
         fitted.append((NGRAMS, f"logistic regression on {tuned.about}", accuracy, tuned.seconds))
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,15 +161,24 @@ def is_whole(folder: Path, splits: SplitReviews) -> bool:
     """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s
     for 400 MB.
     """
-    if not (folder / CARD_NAME).exists():
-        return False
-    try:
+
+    def is_of_these_texts() -> bool:
         card = read_card(folder)
         n_rows = {name: len(frame) for name, frame in splits.frames.items()}
-        whole = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
-        whole = whole and card.checksums in (None, checksums_of(folder))
+        same = (card.class_names, card.n_rows) == ([*splits.class_names], n_rows)
+        return same and card.checksums in (None, checksums_of(folder))
+
+    return (folder / CARD_NAME).exists() and passes(is_of_these_texts, folder)
+
+
+def passes(check: Callable[[], bool], folder: Path) -> bool:
+    """Return whether a check of a folder's files is true. The log names a folder that fails it: the
+    caller builds the folder again. A file that can't be read fails the check.
+    """
+    try:
+        passed = check()
     except StorageError:
-        whole = False
-    if not whole:
-        logger.warning("%s does not hold what was written to it, and is made again", folder)
-    return whole
+        passed = False
+    if not passed:
+        logger.warning("%s does not hold what was written to it, and is built again", folder)
+    return passed

@@ -25,10 +25,9 @@ from filelock import FileLock
 
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
-from tuning.data.data_card import checksum_of
+from tuning.data.data_card import checksum_of, passes
 from tuning.data.files import Progress
 from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
-from tuning.errors import StorageError
 from tuning.hardware import available_cores
 from tuning.results import read_json, translated, write_json
 
@@ -95,15 +94,9 @@ def build_ngrams(
 
 def _is_whole(folder: Path) -> bool:
     """Whether the n-grams are there, and their files are those that were written."""
-    if not folder.exists():
-        return False
-    try:
-        whole = bool(read_json(folder / CHECKSUMS) == _checksums(folder))
-    except StorageError:
-        whole = False
-    if not whole:
-        logger.warning("%s does not hold what was written to it, and is made again", folder)
-    return whole
+    return folder.exists() and passes(
+        lambda: bool(read_json(folder / CHECKSUMS) == _checksums(folder)), folder
+    )
 
 
 def _checksums(folder: Path) -> dict[str, int]:

@@ -89,6 +89,42 @@ def linear_model(
     A class without texts in both splits has the probability 0.
     """
     started = time.monotonic()
+    tuned = tune_linear_model(train, validation)
+    both, labels = tuned.texts, tuned.labels
+    model = make_pipeline(tuned.vectorizer, _classifier(tuned.strength, labels))
+    final = _fit(model, both, labels)
+    probabilities = np.zeros((len(test_texts), n_classes))
+    probabilities[:, final.classes_] = final.predict_proba(list(test_texts))
+    about = f"{tuned.about}, {len(both):,} texts"
+    return Reference(about, tuned.accuracy, probabilities, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class TunedLinearModel:
+    """The settings of the linear model that were chosen by validation.
+
+    Attributes:
+        vectorizer: fitted to the training texts, until it is fitted again.
+        strength: the C with the highest validation accuracy.
+        accuracy: that of the model trained on the training split alone.
+        texts, labels: the part of train + validation that the model uses.
+    """
+
+    vectorizer: TfidfVectorizer
+    strength: float
+    accuracy: float
+    texts: Sequence[str]
+    labels: Labels
+
+    @property
+    def about(self) -> str:
+        """A description of the model with the texts that its vectorizer is fitted to."""
+        n_terms = len(self.vectorizer.vocabulary_)
+        return f"words and pairs of words, {n_terms:,} terms, C = {self.strength:g} by validation"
+
+
+def tune_linear_model(train: Split, validation: Split) -> TunedLinearModel:
+    """Choose the C of the linear model by its validation accuracy."""
     share = min(MAX_TEXTS / (len(train[0]) + len(validation[0])), 1.0)
     train, validation = _part(train, share), _part(validation, share)
     vectorizer = TfidfVectorizer(
@@ -106,14 +142,7 @@ def linear_model(
     best = max(STRENGTHS, key=lambda strength: (accuracies[strength], -strength))
     both = [*train[0], *validation[0]]
     labels = np.concatenate([train[1], validation[1]])
-    final = _fit(make_pipeline(vectorizer, _classifier(best, labels)), both, labels)
-    probabilities = np.zeros((len(test_texts), n_classes))
-    probabilities[:, final.classes_] = final.predict_proba(list(test_texts))
-    about = (
-        f"words and pairs of words, {len(vectorizer.vocabulary_):,} terms, C = {best:g} by"
-        f" validation, {len(both):,} texts"
-    )
-    return Reference(about, accuracies[best], probabilities, time.monotonic() - started)
+    return TunedLinearModel(vectorizer, best, accuracies[best], both, labels)
 
 
 def _part(split: Split, share: float) -> Split:

@@ -90,7 +90,7 @@ def ngram_classifier(
 
 def fit_ratios(
     model: keras.Model,
-    batches: Iterable[npt.NDArray[np.int32]],
+    batches: Iterable[npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]],
     labels: npt.NDArray[np.int64],
     *,
     n_classes: int = 2,
@@ -103,7 +103,8 @@ def fit_ratios(
 
     Args:
         model: its layer named `RATIOS` gets the ratios.
-        batches: the n-grams of the training texts, int32 (n_rows, n), in the order of `labels`.
+        batches: the model's input for the training texts, in the order of `labels`: the n-grams,
+            int32 (n_rows, n), or a dictionary that has them under "ngrams".
         labels: class numbers, int64 (n_texts,).
         n_classes: number of classes.
     """
@@ -111,10 +112,11 @@ def fit_ratios(
     counts = np.ones((n_classes, layer.input_dim))
     first = 0
     for batch in batches:
-        of_batch = labels[first : first + len(batch)]
-        first += len(batch)
+        ngrams = batch["ngrams"] if isinstance(batch, dict) else batch
+        of_batch = labels[first : first + len(ngrams)]
+        first += len(ngrams)
         for label in range(n_classes):
-            ids = batch[of_batch == label].ravel()
+            ids = ngrams[of_batch == label].ravel()
             counts[label] += np.bincount(ids, minlength=layer.input_dim)
     classes = [1] if n_classes == 2 else range(n_classes)
     ratios = np.stack([_log_count_ratio(counts, label) for label in classes], axis=1)

@@ -13,6 +13,7 @@ of three epochs, Amazon reviews). If the model does not mask the padding, every 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ EVALUATION_BATCH_SIZE = 512
 
 TRUNCATING = ("pre", "post", "middle")
 
+_T = TypeVar("_T")
 Rows = npt.NDArray[np.int64]
 Batch = npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]
 
@@ -207,12 +209,18 @@ class View:
 
     def batch(self, rows: Rows) -> Batch:
         """Return the model's input for these rows: int32 arrays of shape (n_rows, width)."""
-        arrays = {name: view.batch(rows) for name, view in self.inputs.items()}
-        return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+        return as_input({name: view.batch(rows) for name, view in self.inputs.items()})
 
     def array(self) -> Batch:
         """Return the model's input for all texts."""
         return self.batch(np.arange(len(self)))
+
+
+def as_input(parts: dict[str, _T]) -> dict[str, _T] | _T:
+    """Return the input of a model from the part of each of its inputs: the part itself if there is
+    one, else the dictionary.
+    """
+    return parts if len(parts) > 1 else next(iter(parts.values()))
 
 
 def _lengths_of(texts: TokenizedTexts, rows: Rows) -> npt.NDArray[np.int64]:

@@ -50,8 +50,9 @@ class BuiltModel:
         """The batch size of the configuration, or of the study if it is not searched."""
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
-    def adapt(self, train: LabeledTexts) -> None:
-        """Call the hypermodel's `adapt(hp, model, x, y)`, if it has one, with the training split.
+    def adapt(self, view: View, labels: Labels) -> None:
+        """Call the hypermodel's `adapt(hp, model, x, y)`, if it has one, with the view and the
+        class numbers of the training split.
 
         `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the class
         numbers, int64 (n,).
@@ -62,12 +63,11 @@ class BuiltModel:
         adapt = getattr(self.hypermodel, "adapt", None)
         if adapt is None:
             return
-        view = prediction.make_view(self.model, self.job.values, train.texts)
         batches = in_order(view)
         before = _configs(self.model)
         x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
         returned = run_user_code(
-            lambda: adapt(self.hp, self.model, x, np.asarray(train.labels)),
+            lambda: adapt(self.hp, self.model, x, np.asarray(labels)),
             doing="adapting the model to the training texts",
         )
         if returned is not None and returned is not self.model:

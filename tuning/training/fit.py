@@ -73,9 +73,9 @@ def fit(
         built = build_model(hypermodel, job)
         timings.lap("build")
         _check_limits(built, timings)
-        if not job.resume:
-            built.adapt(train)
         train_split = built.encode(train)
+        if not job.resume:
+            built.adapt(train_split.view, train.labels)
         validation_split = built.encode(validation) if validation else None
         _describe_batches(built, train_split)
         timings.lap("view")

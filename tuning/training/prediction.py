@@ -19,7 +19,15 @@ from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.loading import run_user_code
 from tuning.training.architecture import NGRAMS, ignores_padding, input_names
-from tuning.training.batching import Batch, NgramView, Rows, View, WordView, evaluation_batches
+from tuning.training.batching import (
+    Batch,
+    NgramView,
+    Rows,
+    View,
+    WordView,
+    as_input,
+    evaluation_batches,
+)
 
 # Numbers of calls that measure the latency of a single review. They take 0.3 s at 10 ms a call.
 N_CALLS, N_WARM_UP_CALLS = 30, 3
@@ -111,7 +119,7 @@ def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int)
         )
         for name in input_names(model)
     }
-    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+    return as_input(arrays)
 
 
 def dataset(
@@ -138,7 +146,7 @@ def dataset(
             yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
 
     specs = {name: tf.TensorSpec((None, width), tf.int32) for name, width in view.widths.items()}
-    inputs = specs if len(specs) > 1 else next(iter(specs.values()))
+    inputs = as_input(specs)
     signature = (
         inputs
         if labels is None
