@@ -24,6 +24,7 @@ SEEDS   ?=
 SHARE   ?=
 PRUNED  ?=
 TRIAL   ?=
+ENSEMBLE ?=
 YES     ?=
 JOIN    ?=
 OBJECTIVES     ?=
@@ -79,7 +80,7 @@ report: $(VENV)/.installed
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed
-	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,DATA,--data)
+	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) $(call flag,DATA,--data)
 
 ## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported model
 predict: $(VENV)/.installed

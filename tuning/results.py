@@ -217,6 +217,10 @@ class StudyDir:
     def checkpoint_path(self, number: int) -> Path:
         return self.path / "trials" / f"{number:04d}" / "checkpoint.npz"
 
+    def repeat_path(self, number: int, seed: int) -> Path:
+        """The trained model of a confirmation's repeat of a trial on a seed."""
+        return self.path / "repeats" / f"{number:04d}-{seed}.npz"
+
     def confusion_path(self, number: int) -> Path:
         return self.path / "trials" / f"{number:04d}" / "confusion_matrix.svg"
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.export.models import (
+    LENGTH,
+    NGRAM_MODELS,
+    ROWS,
+    WIDTH,
+    Reviews,
+    bidirectional,
+    build,
+    labels_of,
+    spread,
+)
 from tests.models.classifiers import classifier
 from tests.paths import ROOT
 from tests.styles import ROWS as STYLE_ROWS
 from tests.styles import STYLES
-from tests.texts import make_reviews
-from tuning.config import DataConfig
-from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.ngrams import build_ngrams
-from tuning.data.sources import load_reviews
-from tuning.data.splits import SplitReviews, split_reviews
+from tuning.data.corpus import Corpus
 from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.export import formats
@@ -48,16 +54,10 @@ from tuning.models import (
     bilstm_features,
     cnn_features,
     gru_features,
-    lstm_classifier,
     mean_features,
-    ngram_classifier,
 )
 from tuning.training.architecture import ensure_built
 
-# The model has so many rows because LiteRT does not round tensors of fewer than 1,024 numbers to
-# int8.
-LENGTH, ROWS = 9, 300
-WIDTH = 4
 KINDS = ("baseline", "masked", "bidirectional")
 CASES = [
     (kind, dropout, n_classes) for kind in KINDS for dropout in (0.0, 0.3) for n_classes in (2, 5)
@@ -78,62 +78,6 @@ answer = {name: load_unverified(Path(name), request["format"], inputs=inputs, n_
           for name, n in request["n_classes"].items()}
 json.dump(answer, sys.stdout)
 """
-
-
-@dataclass(frozen=True)
-class Reviews:
-    """The tiny corpus, and the texts on which every format is tried."""
-
-    splits: SplitReviews
-    corpus: Corpus
-
-    @property
-    def texts(self) -> list[str]:
-        return [*HOSTILE_TEXTS, *self.splits.frames["test"]["text"]]
-
-
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory: pytest.TempPathFactory) -> Reviews:
-    folder = tmp_path_factory.mktemp("corpus")
-    make_reviews().to_csv(folder / "r.csv", index=False)
-    splits = split_reviews(load_reviews(DataConfig(data=str(folder / "r.csv"))), seed=0)
-    corpus = build_corpus(folder / splits.fingerprint, splits)
-    build_ngrams(corpus)
-    return Reviews(splits, corpus)
-
-
-def spread(model: keras.Model) -> keras.Model:
-    """Enlarge the weights, so that different ids give different probabilities; return the model."""
-    rng = np.random.default_rng(0)
-    model.set_weights([w + rng.normal(0, 0.8, w.shape) for w in model.get_weights()])
-    return model
-
-
-def bidirectional(*, n_classes: int, dropout: float = 0.0) -> keras.Model:
-    text = keras.Input((None,), dtype="int32")
-    x = keras.layers.Embedding(ROWS, WIDTH, mask_zero=True)(text)
-    x = keras.layers.Bidirectional(keras.layers.LSTM(3, return_sequences=True, dropout=dropout))(x)
-    x = keras.layers.GlobalAveragePooling1D()(x)
-    model = keras.Model(text, keras.layers.Dense(n_classes, activation="softmax")(x))
-    model.compile("adam", "sparse_categorical_crossentropy")
-    return model
-
-
-def build(kind: str, dropout: float, n_classes: int) -> keras.Model:
-    if kind == "bidirectional":
-        return spread(bidirectional(n_classes=n_classes, dropout=dropout))
-    recurrent = dropout if kind == "baseline" else 0.0
-    sizes = {"vocab_size": ROWS, "embedding_dim": WIDTH, "lstm_units": 3}
-    masked = kind == "masked"
-    return spread(
-        lstm_classifier(
-            **sizes,
-            dropout=dropout,
-            recurrent_dropout=recurrent,
-            masked=masked,
-            n_classes=n_classes,
-        )
-    )
 
 
 INPUT = ModelInput(vocab_size=ROWS, sequence_length=LENGTH, truncating="pre")
@@ -298,10 +242,6 @@ def test_classify_tells_the_winner_of_serving_default(
     winners = [f"class {winner}".encode() for winner in probabilities.argmax(axis=1)]
     assert classified["label"].numpy().tolist() == winners
     np.testing.assert_array_equal(classified["probability"].numpy(), probabilities.max(axis=1))
-
-
-def labels_of(reviews: Reviews) -> Any:
-    return reviews.splits.frames["test"]["label"].to_numpy()
 
 
 @pytest.mark.usefixtures("onnx_alone")
@@ -573,39 +513,6 @@ def test_copy_of_the_tokenizer_is_importable_beside_the_vocabulary(tmp_path: Pat
     assert json.loads(done.stdout) == {"ids": [[1, 3, 2], [0, 0, 0]]}
 
 
-def ngram_layers(*layers: keras.layers.Layer) -> keras.Model:
-    """Return a chain of layers for n-grams, which ends with the probability of class 1."""
-    return keras.Sequential(
-        [
-            keras.Input((None,), dtype="int32", name="ngrams"),
-            *layers,
-            keras.layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-
-
-def words_and_ngrams(*, words_first: bool) -> keras.Model:
-    """Return a model of token ids, of which the padding is masked, and n-grams."""
-    words = keras.Input((None,), dtype="int32", name="words")
-    ngrams = keras.Input((None,), dtype="int32", name="ngrams")
-    x = keras.layers.LSTM(3)(keras.layers.Embedding(ROWS, WIDTH, mask_zero=True)(words))
-    bag = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(ROWS, WIDTH)(ngrams))
-    inputs = [words, ngrams] if words_first else [ngrams, words]
-    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()([x, bag]))
-    return keras.Model(inputs, outputs)
-
-
-def embedding(*, masked: bool) -> keras.layers.Layer:
-    return keras.layers.Embedding(ROWS, WIDTH, mask_zero=masked)
-
-
-NGRAM_MODELS: dict[str, Callable[[], keras.Model]] = {
-    "log-count ratios": lambda: ngram_classifier(vocab_size=ROWS),
-    "maximum": lambda: ngram_layers(embedding(masked=False), keras.layers.GlobalMaxPooling1D()),
-    "LSTM": lambda: ngram_layers(embedding(masked=True), keras.layers.LSTM(3)),
-    "words and n-grams": lambda: words_and_ngrams(words_first=True),
-    "n-grams and words": lambda: words_and_ngrams(words_first=False),
-}
 NGRAM_VALUES = {
     "vocab_size": ROWS,
     "sequence_length": LENGTH,

@@ -20,7 +20,7 @@ from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import SpaceError, StudyError
-from tuning.export.export import best_trial
+from tuning.export.description import best_trial
 from tuning.search import confirm as confirming
 from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
 from tuning.search.finalists import Terms, finalists_of

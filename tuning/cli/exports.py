@@ -49,6 +49,17 @@ def export_best(
             ),
         ),
     ] = None,
+    ensemble: Annotated[
+        str | None,
+        typer.Option(
+            "--ensemble",
+            help=(
+                "Export the mean of several trained models of the confirmation instead of a single"
+                " model: auto, or how many times a model is chosen, 2 to 20 (default: a single"
+                " model)."
+            ),
+        ),
+    ] = None,
     data: MovedData = None,
     data_dir: MovedDataDir = None,
     storage: Storage = None,
@@ -67,9 +78,11 @@ def export_best(
             folder,
             storage_url=root.storage_url(storage),
             number=trial,
+            ensemble=ensemble,
             # another place of the same data; the fingerprint of the data is compared
             moved=given(data=data, data_dir=data_dir),
             progress=progress,
+            warn=warn,
         )
     print_test_scores(manifest)
     print_formats(manifest, folder)

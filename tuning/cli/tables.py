@@ -93,7 +93,7 @@ def print_test_scores(manifest: FullManifest) -> None:
     """
     from tuning.evaluation.scores import ModelScores
     from tuning.evaluation.statistics import interval_text
-    from tuning.evaluation.test_split import BEST, named_entries
+    from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
     from tuning.report.sentences import comparison
 
     table = Table(
@@ -111,8 +111,11 @@ def print_test_scores(manifest: FullManifest) -> None:
         epochs = str(model.epochs) if isinstance(model, ModelScores) else ""
         table.add_row(escape(name), epochs, accuracy, *cells)
     console.print(table)
+    exported = exported_name(manifest)
+    for sentence in ensemble_sentences(manifest):
+        console.print(escape(sentence))
     for name, difference in manifest.comparisons.items():
-        console.print(escape(comparison(name, difference, trial=manifest.scores[BEST].trial)))
+        console.print(escape(comparison(name, difference, exported=exported)))
     if len(manifest.test_looks) > 1:
         earlier = ", ".join(look.when for look in manifest.test_looks[:-1])
         console.print(

@@ -237,7 +237,7 @@ def _search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms
 
 def _can_be_confirmed(outcome: Outcome) -> bool:
     """Whether a search is ready for its confirmation; the reason is printed if it is not."""
-    from tuning.search.confirm import MIN_COMPLETE
+    from tuning.search.finalists import MIN_COMPLETE
 
     if outcome.ended == "interrupted":
         return False

@@ -101,15 +101,51 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnsembleMember:
+    """A model of an ensemble: the repeat of a trial on a seed, trained for `epochs` epochs, and its
+    weight in the mean.
+    """
+
+    trial: int
+    seed: int
+    weight: float
+    epochs: int
+    hyperparameters: dict[str, bool | int | float | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """The number of parameters of a model, and its milliseconds for one text."""
+
+    n_parameters: int
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleFacts:
+    """An exported ensemble beside the confirmed best alone.
+
+    `validation_difference` is the accuracy of an ensemble minus the mean accuracy of the repeats of
+    the confirmed best, on texts of the validation split that its members were not chosen on.
+    """
+
+    members: list[EnsembleMember]
+    validation_difference: Interval
+    size: ModelSize
+    size_of_best: ModelSize
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitScores:
     """The scores of a study's models and of the references on the test split, and every evaluation
-    on that split so far.
+    on that split so far. `ensemble` describes the exported model if it is one.
     """
 
     scores: dict[str, ModelScores]
     references: dict[str, ReferenceScores]
     comparisons: dict[str, Comparison]
     test_looks: list[PastEvaluation]
+    ensemble: EnsembleFacts | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

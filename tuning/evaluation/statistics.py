@@ -135,11 +135,13 @@ def accuracy_difference(
     Args:
         labels: int64 (n,).
         first: (n, n_classes), the probabilities of the first classifier.
-        second: (n, n_classes), the probabilities of the second classifier.
+        second: (n, n_classes), the probabilities of the second classifier; or (n_models, n,
+            n_classes), of several classifiers whose mean accuracy is subtracted.
         seed: seed of the resamples.
         n_resamples: number of resamples.
     """
-    change = _correct(labels, first).astype(np.float64) - _correct(labels, second)
+    seconds = second.reshape(-1, *first.shape)
+    change = _correct(labels, first) - _correct(labels, seconds).mean(axis=0)
     resampled = _bootstrap(change, np.mean, seed=seed, n_resamples=n_resamples)
     return Interval(float(change.mean()), *bootstrap_bounds(resampled))
 
@@ -170,7 +172,7 @@ def mcnemar(labels: Labels, first: Array, second: Array) -> McNemar:
 
 
 def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
-    correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
+    correct: npt.NDArray[np.bool_] = probabilities.argmax(axis=-1) == labels
     return correct
 
 

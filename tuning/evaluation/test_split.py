@@ -19,6 +19,7 @@ from tuning.errors import StudyError
 from tuning.evaluation.metrics import Array, Labels, confusion
 from tuning.evaluation.scores import (
     Comparison,
+    EnsembleFacts,
     Mistake,
     PastEvaluation,
     ScoreInterval,
@@ -30,6 +31,7 @@ from tuning.evaluation.statistics import accuracy_difference, mcnemar, score_int
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 20
 BEST = "best"  # the name of the exported model
+SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
 
 Classifier = Callable[[TokenizedTexts], Array]
 
@@ -72,6 +74,12 @@ def named_entries(document: SplitScores) -> dict[str, Scores]:
     the baseline.
     """
     scores = document.scores
+    if document.ensemble:
+        ensemble = {f"exported {ensemble_name(document.ensemble)}": scores[BEST]}
+        single = {
+            f"{name}, trial {entry.trial}": entry for name, entry in scores.items() if name != BEST
+        }
+        return {**ensemble, **single, **document.references}
     is_baseline = "baseline" in scores and scores["baseline"].trial == scores[BEST].trial
     names = {name: "exported model" if name == BEST else name for name in scores}
     models = (
@@ -83,6 +91,49 @@ def named_entries(document: SplitScores) -> dict[str, Scores]:
         **{f"{name}, trial {entry.trial}": entry for name, entry in models.items()},
         **document.references,
     }
+
+
+def exported_name(document: SplitScores) -> str:
+    """The exported model as the subject of a sentence."""
+    if document.ensemble:
+        return f"The exported {ensemble_name(document.ensemble)}"
+    return f"The exported model (trial {document.scores[BEST].trial})"
+
+
+def ensemble_sentences(document: SplitScores) -> list[str]:
+    """Return the members of an exported ensemble, what it adds to the confirmed best alone on the
+    validation split, and its size beside that of the confirmed best; empty if the exported model is
+    no ensemble.
+    """
+    facts = document.ensemble
+    if facts is None:
+        return []
+    best_trial = document.scores[SINGLE].trial
+    members = ", ".join(
+        f"trial {member.trial} with seed {member.seed} ({member.weight:.0%})"
+        for member in facts.members
+    )
+    change, size, size_of_best = facts.validation_difference, facts.size, facts.size_of_best
+    interval = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    if change.low > 0:
+        result = f"is better than trial {best_trial} alone by {interval} accuracy"
+    elif change.high < 0:
+        result = f"is worse than trial {best_trial} alone: {interval} accuracy"
+    else:
+        result = f"can't be distinguished from trial {best_trial} alone: {interval} accuracy"
+    return [
+        f"The ensemble is the mean of {members}.",
+        f"On the validation split, such an ensemble {result}, by cross-fitting: the members were"
+        " chosen on one half of the texts and measured on the other.",
+        f"It has {size.n_parameters:,} parameters and takes {size.latency_ms:.1f} ms for one text;"
+        f" trial {best_trial} alone has {size_of_best.n_parameters:,} and takes"
+        f" {size_of_best.latency_ms:.1f} ms.",
+    ]
+
+
+def ensemble_name(ensemble: EnsembleFacts) -> str:
+    """An ensemble with its number of models."""
+    return f"ensemble of {len(ensemble.members)} models"
 
 
 def evaluate_on_test_split(
@@ -104,14 +155,16 @@ def evaluate_on_test_split(
         study: records the evaluation.
         corpus: the tokenized data.
         classifiers: functions from the split's texts to class probabilities (n_texts, n_classes),
-            by the names of the models; one of them is `BEST`.
+            by the names of the models; one of them is `BEST`. A model with two names has one
+            function.
         trials: the numbers of the models that are trials, by name.
         test_texts: the split's texts, for `mistakes`.
         class_names: the names of the classes.
         seed: seed of the intervals.
     """
     test = corpus.split("test")
-    predictions = {name: classify(test.texts) for name, classify in classifiers.items()}
+    by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
+    predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
@@ -126,7 +179,7 @@ def evaluate_on_test_split(
             **vars(mcnemar(test.labels, best, probabilities)),
         )
         for name, probabilities in predictions.items()
-        if trials.get(name) != trials[BEST]
+        if classifiers[name] is not classifiers[BEST]
     }
     mistakes = mistakes_of(test.labels, best, test_texts, class_names)
     return TestEvaluation(entries, comparisons, mistakes, test.labels)

@@ -13,6 +13,7 @@ from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
+from tuning.errors import StudyError
 from tuning.evaluation.ngram_tuning import NgramReference
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
@@ -21,7 +22,7 @@ from tuning.evaluation.scores import (
     ScoreInterval,
     SplitScores,
 )
-from tuning.evaluation.test_split import TestEvaluation
+from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation
 from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
@@ -30,6 +31,9 @@ from tuning.study.record import StudyRecord
 from tuning.study.study import describe_versions, git_commit
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
+
+# Number of trials that the message of an unknown trial names.
+N_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,39 @@ class ChosenTrial:
     summary: Summary = field(kw_only=True)
     config: StudyConfig = field(kw_only=True)
     folder: StudyDir = field(kw_only=True)
+
+
+def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
+    """Return the trial to export: the confirmed best.
+
+    The best trial of the search is returned if no trial is confirmed, or if a trial that ended
+    after the confirmation is better.
+
+    Raises:
+        StudyError: if no trial is complete.
+    """
+    best = best_of(summary, Confirmation.load(folder))
+    return best.trial if best else summary.require_complete("an export")
+
+
+def named_trial(summary: Summary, number: int) -> FrozenTrial:
+    """Return the trial with this number.
+
+    Raises:
+        StudyError: if the trial is not complete.
+    """
+    trial = next((t for t in summary.ranked if t.number == number), None)
+    if trial is None:
+        known = ", ".join(
+            str(t.number)
+            for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED])
+        )
+        raise StudyError(
+            f"--trial must be the number of a completed trial of {summary.study!r} that keeps the"
+            f" study's limits ({f'for example {known}' if known else 'there is no such trial'});"
+            f" received {number}."
+        )
+    return trial
 
 
 def describe_scores(
@@ -100,7 +137,7 @@ def describe_search(chosen: ChosenTrial) -> SearchFacts:
 
 def describe_export(
     chosen: ChosenTrial,
-    best: Trained,
+    trained: dict[str, Trained],
     card: DataCard,
     record: StudyRecord,
     *,
@@ -108,8 +145,12 @@ def describe_export(
     scores: SplitScores,
     formats: WrittenFormats,
 ) -> FullManifest:
-    """Return the manifest of an export, without the digests of its files."""
-    config = chosen.config
+    """Return the manifest of an export, without the digests of its files. The trial, the
+    hyperparameters and the epochs are those of the confirmed best if the exported model is an
+    ensemble.
+    """
+    config, exported = chosen.config, trained[BEST]
+    best = trained.get(SINGLE, exported)
     return FullManifest(
         **vars(scores),
         **vars(formats),
@@ -125,7 +166,7 @@ def describe_export(
         hyperparameters=best.values,
         epochs=best.epochs,
         seed=config.seed,
-        input=model_input(best.model, best.values),
+        input=model_input(exported.model, exported.values),
         n_rows=card.n_rows,
         data_card=card.facts,
         majority_share=card.majority_share,

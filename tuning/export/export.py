@@ -6,28 +6,41 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
-
 from tuning import documents
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
-from tuning.errors import StudyError
+from tuning.errors import ArgumentError
 from tuning.evaluation.ngram_tuning import NgramReference, ngram_reference, split_of
 from tuning.evaluation.references import NGRAMS, Reference, references
-from tuning.evaluation.scores import TestDocument
+from tuning.evaluation.scores import EnsembleFacts, SplitScores, TestDocument
 from tuning.evaluation.test_split import (
     BEST,
+    SINGLE,
     TestEvaluation,
     evaluate_on_test_split,
     evaluations_of,
 )
-from tuning.export.description import ChosenTrial, describe_export, describe_scores
+from tuning.export.description import (
+    ChosenTrial,
+    best_trial,
+    describe_export,
+    describe_scores,
+    named_trial,
+)
+from tuning.export.ensemble import (
+    choose_members,
+    confirmed_trial,
+    describe_ensemble,
+    parse_size,
+    train_ensemble,
+)
 from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
@@ -39,16 +52,13 @@ from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare, require_same_space
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_ngrams, require_same_data
-from tuning.study.record import read_record
+from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import Summary, best_of, summarize
+from tuning.study.summary import summarize
 from tuning.training import loops
 
 logger = logging.getLogger(__name__)
-
-
-N_NAMED = 10
 
 
 def export_best(
@@ -57,74 +67,120 @@ def export_best(
     *,
     storage_url: str,
     number: int | None = None,
+    ensemble: str | None = None,
     moved: dict[str, str] | None = None,
     progress: Progress | None = None,
+    warn: Callable[[str], None] = logger.warning,
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and return the manifest.
 
     The exported trial is the confirmed best, or the best trial of the search if no trial is
-    confirmed. `number` names another trial to export.
+    confirmed. `number` names another trial to export. `ensemble` is the size of an ensemble to
+    export, or "auto"; `warn` is called with a sentence if the ensemble adds nothing, and the
+    confirmed best is exported.
     `moved` names the present place of the study's data (keys `data` and `data_dir`). If an export
     fails or is killed, the earlier export is unchanged, and a test split evaluation that the export
     has made stays recorded.
 
     Raises:
-        StudyError: if no trial is complete, or if the data or the search space changed after the
-            search.
+        ArgumentError: if `ensemble` is not valid, or if both `number` and `ensemble` are given.
+        StudyError: if no trial is complete, if the data or the search space changed after the
+            search, or if the confirmation has kept no trained models for an ensemble.
         ExportError: if a format that takes raw text can't be loaded, or if its probabilities differ
             from those of the trained model.
     """
+    if ensemble is not None:
+        parse_size(ensemble)
+        if number is not None:
+            raise ArgumentError(
+                "--trial and --ensemble must not be given together: the members of an ensemble are"
+                " chosen from the trials of the confirmation."
+            )
     config, space = recorded_config(folder), recorded_space(folder)
     moved_data: dict[str, Any] = dict(moved or {})
     config = replace(config, data=replace(config.data, **moved_data))
     study = load_study(results, folder, storage_url=storage_url)
     try:
         summary = summarize(study, metric=config.metric)
+        if ensemble is not None:
+            number = confirmed_trial(folder)
         trial = best_trial(summary, folder) if number is None else named_trial(summary, number)
         chosen = ChosenTrial(trial, study=study, summary=summary, config=config, folder=folder)
         with export_lock(folder):
             recover(folder.best_dir)
-            return _export(chosen, space, results=results, progress=progress)
+            return _export(
+                chosen, space, results=results, ensemble=ensemble, progress=progress, warn=warn
+            )
     finally:
         close_study(study)
 
 
 def _export(
-    chosen: ChosenTrial, space: SearchSpace, *, results: ResultsDir, progress: Progress | None
+    chosen: ChosenTrial,
+    space: SearchSpace,
+    *,
+    results: ResultsDir,
+    ensemble: str | None,
+    progress: Progress | None,
+    warn: Callable[[str], None],
 ) -> FullManifest:
     config, folder, record = chosen.config, chosen.folder, read_record(chosen.folder)
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
     require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
     prepare_ngrams(corpus, space, progress=progress)
+    members = choose_members(chosen, corpus, size=ensemble, warn=warn) if ensemble else None
     trained = _retrain(chosen, space, corpus, progress=progress)
+    facts = None
+    if members:
+        trained, facts = _with_ensemble(chosen, members, space, trained, corpus=corpus)
     test_texts = splits.frames["test"]["text"].tolist()
     compared = _references(splits, corpus, test_texts, progress)
     evaluation = _evaluate(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
-    scores = describe_scores(
-        trained, compared, evaluation, chosen.summary, evaluations=evaluations_of(chosen.study)
+    evaluations = evaluations_of(chosen.study)
+    scores = replace(
+        describe_scores(trained, compared, evaluation, chosen.summary, evaluations=evaluations),
+        ensemble=facts,
     )
-    temporary = _empty_folder(folder.best_dir.with_name("best.tmp"))
+    manifest = _write(
+        chosen, trained, corpus, scores, record=record, test_texts=test_texts, progress=progress
+    )
+    # The mistakes are texts of the data. Therefore the export does not contain them.
+    documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
+    return manifest
+
+
+def _write(
+    chosen: ChosenTrial,
+    trained: dict[str, Trained],
+    corpus: Corpus,
+    scores: SplitScores,
+    *,
+    record: StudyRecord,
+    test_texts: list[str],
+    progress: Progress | None,
+) -> FullManifest:
+    """Write and check every format, and put the new export in the place of the earlier one."""
+    best_dir = chosen.folder.best_dir
+    temporary = _empty_folder(best_dir.with_name("best.tmp"))
     formats = write_formats(
         temporary,
         trained[BEST].model,
         trained[BEST].values,
         corpus,
         test_texts=test_texts,
-        test_labels=evaluation.labels,
+        test_labels=corpus.split("test").labels,
         progress=progress,
     )
-    number = next_number(folder.best_dir)
+    number = next_number(best_dir)
     manifest = describe_export(
-        chosen, trained[BEST], corpus.card, record, number=number, scores=scores, formats=formats
+        chosen, trained, corpus.card, record, number=number, scores=scores, formats=formats
     )
     write_text(temporary / CARD, model_card(manifest))
     manifest = replace(manifest, files=digests(temporary))
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
-    publish(temporary, folder.best_dir, number=number)
-    # The mistakes are texts of the data. Therefore the export does not contain them.
-    documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
+    publish(temporary, best_dir, number=number)
     return manifest
 
 
@@ -133,39 +189,6 @@ def _empty_folder(path: Path) -> Path:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
     return path
-
-
-def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
-    """Return the trial to export: the confirmed best.
-
-    The best trial of the search is returned if no trial is confirmed, or if a trial that ended
-    after the confirmation is better.
-
-    Raises:
-        StudyError: if no trial is complete.
-    """
-    best = best_of(summary, Confirmation.load(folder))
-    return best.trial if best else summary.require_complete("an export")
-
-
-def named_trial(summary: Summary, number: int) -> FrozenTrial:
-    """Return the trial with this number.
-
-    Raises:
-        StudyError: if the trial is not complete.
-    """
-    trial = next((t for t in summary.ranked if t.number == number), None)
-    if trial is None:
-        known = ", ".join(
-            str(t.number)
-            for t in (summary.front if summary.has_costs else summary.ranked[:N_NAMED])
-        )
-        raise StudyError(
-            f"--trial must be the number of a completed trial of {summary.study!r} that keeps the"
-            f" study's limits ({f'for example {known}' if known else 'there is no such trial'});"
-            f" received {number}."
-        )
-    return trial
 
 
 def _references(
@@ -212,6 +235,25 @@ def _retrain(
     return {name: by_number[trial.number] for name, trial in trials.items()}
 
 
+def _with_ensemble(
+    chosen: ChosenTrial,
+    members: Ensemble,
+    space: SearchSpace,
+    trained: dict[str, Trained],
+    *,
+    corpus: Corpus,
+) -> tuple[dict[str, Trained], EnsembleFacts]:
+    """Return the retrained models with the ensemble as the exported model, and the ensemble's
+    description.
+    """
+    single = trained.pop(BEST)
+    ensemble, described = train_ensemble(
+        chosen, members, space, space_path=find_space(chosen.config.space), corpus=corpus
+    )
+    facts = describe_ensemble(chosen, members, described, trained=ensemble, single=single)
+    return {BEST: ensemble, SINGLE: single, **trained}, facts
+
+
 def _evaluate(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
@@ -227,7 +269,8 @@ def _evaluate(
     class_names = corpus.card.class_names
     n_classes = len(class_names)
 
-    classifiers = {role: model.classifier(n_classes) for role, model in trained.items()} | {
+    of_models = {id(model): model.classifier(n_classes) for model in trained.values()}
+    classifiers = {role: of_models[id(model)] for role, model in trained.items()} | {
         name: reference.classify for name, reference in compared.items()
     }
     return evaluate_on_test_split(

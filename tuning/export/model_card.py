@@ -12,7 +12,7 @@ import yaml
 
 from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import BEST, named_entries
+from tuning.evaluation.test_split import BEST, ensemble_sentences, named_entries
 from tuning.export.manifest import FullManifest, MeasuredFormat
 from tuning.inference.runtimes import TOKEN_IDS
 from tuning.spaces.ranges import value_text
@@ -95,7 +95,26 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
             (name, measured.form.removesuffix("_int8"), _packages(measured, manifest.versions))
             for name, measured in formats.items()
         ],
+        **_ensemble(manifest),
         "has_token_ids": any(measured.takes == TOKEN_IDS for measured in formats.values()),
+    }
+
+
+def _ensemble(manifest: FullManifest) -> dict[str, Any]:
+    """Return what the template says of an ensemble; without one, `members` is empty."""
+    members = manifest.ensemble.members if manifest.ensemble else []
+    return {
+        "ensemble_sentences": ensemble_sentences(manifest),
+        "members": [
+            {
+                **{name: getattr(member, name) for name in ("trial", "seed", "weight", "epochs")},
+                "values": ", ".join(
+                    f"`{name}` {value_text(value)}"
+                    for name, value in sorted(member.hyperparameters.items())
+                ),
+            }
+            for member in members
+        ],
     }
 
 

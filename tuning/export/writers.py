@@ -70,7 +70,9 @@ class Source:
         """Return the output of `graph` for its inputs, which are named "ids" and "ngrams"."""
         names = input_names(self.model)
         tensors = [arrays[NGRAMS if name == NGRAMS else IDS] for name in names]
-        return self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
+        output = self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
+        # A functional model that was made with a list of outputs gives a list for symbolic tensors.
+        return output[0] if isinstance(output, list) else output
 
     def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
         """Return the specifications of the inputs; `length` is the number of token ids."""
@@ -78,10 +80,10 @@ class Source:
         widths |= {NGRAMS: None} if self.inputs.ngrams else {}
         return [tf.TensorSpec((n_rows, n), tf.int32, name=name) for name, n in widths.items()]
 
-    def probabilities(self, output: tf.Tensor) -> tf.Tensor:
+    def probabilities(self, output: Any) -> Any:
         """Return the model's output with a column for each class, of shape (batch, n_classes)."""
         alone = len(self.class_names) == 2 and output.shape[-1] == 1
-        return tf.concat([1 - output, output], axis=1) if alone else output
+        return keras.ops.concatenate([1 - output, output], axis=1) if alone else output
 
 
 def write_format(format_name: str, source: Source, path: Path) -> None:
@@ -141,9 +143,7 @@ def _token_ids(source: Source, text: Any) -> Any:
         output_sequence_length=length if truncating == "post" else None,
         name="tokenize",
     )(text)
-    if truncating == "post":
-        return ids
-    return _without_excess(ids, length, n_first=0 if truncating == "pre" else length - length // 2)
+    return ids if truncating == "post" else without_excess(ids, length, truncating)
 
 
 def _ngram_ids(source: Source, text: Any) -> Any:
@@ -160,20 +160,23 @@ def _ngram_ids(source: Source, text: Any) -> Any:
     return ops.cast(ops.where(ops.logical_and(is_first, is_known), ids[:, 1:], 0), "int32")
 
 
-def _without_excess(ids: Any, sequence_length: int, *, n_first: int) -> Any:
-    """Return the first `n_first` and then the last ids of each row, int32 (batch, sequence_length),
-    padded with 0 after the text.
+def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
+    """Return at most `sequence_length` ids of each row, int32 (batch, sequence_length), padded with
+    0 after the text. `truncating` is the part of a longer text that is dropped.
 
     The id 0 must occur in the padding only.
     """
     ops = keras.ops
+    n_last = {"pre": sequence_length, "middle": sequence_length // 2, "post": 0}[truncating]
+    n_first = sequence_length - n_last
     ids = ops.pad(ids, [[0, 0], [0, sequence_length]])
     lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1, keepdims=True)
-    excess = ops.maximum(ops.subtract(lengths, sequence_length), 0)
+    missing = ops.minimum(ops.subtract(sequence_length, lengths), 0)
     columns = np.arange(sequence_length, dtype=np.int32)[None, :]
     # The columns from `n_first` on show ids that are as many columns later as the row is too long.
     later = (columns >= n_first).astype(np.int32)
-    positions = ops.add(ops.multiply(excess, later), columns)
+    # Keras writes a sum with a row as `BiasAdd`, which LiteRT does not have for integers.
+    positions = ops.subtract(columns, ops.multiply(missing, later))
     return ops.cast(ops.take_along_axis(ids, positions, axis=1), "int32")
 
 

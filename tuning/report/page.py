@@ -19,7 +19,7 @@ from tuning.data.data_card import DataCard
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import BEST, named_entries
+from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
 from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.html_plots import plot_html, plotly_script
 from tuning.report.html_tables import WIDTHS, narrow, pairs, table
@@ -191,8 +191,11 @@ def _test(test: TestDocument) -> dict[str, Any]:
     n_times = len(test.test_looks)
     return {
         "comparisons": [
-            comparison(name, values, trial=test.scores[BEST].trial)
-            for name, values in test.comparisons.items()
+            *ensemble_sentences(test),
+            *(
+                comparison(name, values, exported=exported_name(test))
+                for name, values in test.comparisons.items()
+            ),
         ],
         "scores": table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "

@@ -75,11 +75,11 @@ def _front_sentence(summary: Summary) -> str:
     return f" On the Pareto front: trials {numbers}. make export-best TRIAL=N takes one of them."
 
 
-def comparison(name: str, result: Comparison, *, trial: int) -> str:
+def comparison(name: str, result: Comparison, *, exported: str) -> str:
     """Return a sentence that compares the exported model with another model on the test split.
 
     `result` is the comparison with the model `name`: the difference of the accuracies and the
-    p-value. `trial` is the trial of the exported model.
+    p-value. `exported` is the exported model as the subject of the sentence.
     """
     change = result.accuracy_difference
     size = (
@@ -87,15 +87,10 @@ def comparison(name: str, result: Comparison, *, trial: int) -> str:
         f" p = {result.p_value:.2g}"
     )
     if change.low > 0:
-        return (
-            f"The exported model (trial {trial}) is ahead of the {name} on the test split: {size}."
-        )
+        return f"{exported} is ahead of the {name} on the test split: {size}."
     if change.high < 0:
-        return f"The exported model (trial {trial}) is behind the {name} on the test split: {size}."
-    return (
-        f"The exported model (trial {trial}) can't be distinguished from the {name} on the test"
-        f" split: {size}."
-    )
+        return f"{exported} is behind the {name} on the test split: {size}."
+    return f"{exported} can't be distinguished from the {name} on the test split: {size}."
 
 
 def linear_sentences(

@@ -14,10 +14,17 @@ from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
-from tuning.errors import SpaceBug, StudyError
+from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.finalists import DEFAULT_TERMS, Terms, begin
+from tuning.search.finalists import (
+    DEFAULT_TERMS,
+    MIN_COMPLETE,
+    Terms,
+    begin,
+    require_finished,
+    trim_repeats,
+)
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.files import find_space
@@ -27,7 +34,7 @@ from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory,
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import Summary, summarize
+from tuning.study.summary import summarize
 from tuning.study.trials import busy_seconds
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -44,8 +51,6 @@ from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
 
-# Minimum number of completed trials of a search that is confirmed.
-MIN_COMPLETE = 3
 # A repeat fails whose worker died or fell silent this many times.
 MAX_LOST = 2
 
@@ -87,7 +92,7 @@ def confirm(
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
     try:
-        _require_finished(summarize(study, metric=config.metric))
+        require_finished(summarize(study, metric=config.metric))
         with study_lock(folder):
             start_early(workers.pool, log_path=folder.log_path)
             corpus = _prepare(config, space, results, hooks.progress)
@@ -147,7 +152,7 @@ def confirm_within(
     """
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
-    _require_finished(summary, min_complete=min_complete)
+    require_finished(summary, min_complete=min_complete)
     confirmation = begin(summary, session, terms)
     hooks.on_start(confirmation, len(session.pool.workers))
     return _Repeats(session, confirmation, hooks.on_change).run()
@@ -159,20 +164,6 @@ def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: 
     declared = declared_space(pool, path, n_classes=len(corpus.card.class_names))
     require_same_space(declared, space, path=path, doing="A confirmation")
     return path
-
-
-def _require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> None:
-    n_complete = summary.counts["complete"]
-    if n_complete < min_complete:
-        raise StudyError(
-            f"A confirmation must have {min_complete} completed trials or more to choose from;"
-            f" {summary.study!r} has {n_complete}. Type `make tune` to go on."
-        )
-    if summary.counts["running"]:
-        raise StudyError(
-            f"A confirmation must follow a finished search; {summary.counts['running']} trials of"
-            f" {summary.study!r} were stopped in the middle. Type `make tune` to go on with them."
-        )
 
 
 @dataclass(frozen=True)
@@ -233,7 +224,12 @@ class _Repeats:
         job = replace(request.job, seed=repeat.seed)
         if self._is_fresh(repeat):
             epochs = finalist.epochs
-            job = replace(job, train=replace(job.train, epochs=epochs, patience=epochs))
+            path = self._session.folder.repeat_path(repeat.trial, repeat.seed)
+            job = replace(
+                job,
+                train=replace(job.train, epochs=epochs, patience=epochs),
+                weights=str(path.absolute()),
+            )
         return replace(request, job=job)
 
     def _finalist(self, repeat: _Repeat) -> Finalist:
@@ -267,6 +263,7 @@ class _Repeats:
         else:
             event = self._fail(repeat, FailureReason.BUG)
         self._save()
+        trim_repeats(self._session.folder, self._confirmation)
         logger.info(event)
         self._on_change(event, self._confirmation)
 

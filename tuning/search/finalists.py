@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
@@ -11,8 +12,9 @@ from optuna.trial import FrozenTrial
 from tuning.config import sign
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.errors import ArgumentError
-from tuning.search.open_trials import key
+from tuning.errors import ArgumentError, StudyError
+from tuning.results import StudyDir, translated
+from tuning.search.open_trials import MAX_CHECKPOINT_BYTES, key
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
@@ -26,6 +28,8 @@ from tuning.study.trials import (
     values_of,
 )
 
+# Minimum number of completed trials of a search that is confirmed.
+MIN_COMPLETE = 3
 DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 
 
@@ -62,6 +66,25 @@ class Terms:
 
 
 DEFAULT_TERMS = Terms()
+
+
+def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> None:
+    """Check that a search can be confirmed.
+
+    Raises:
+        StudyError: fewer than `min_complete` completed trials, or a trial in the middle.
+    """
+    n_complete = summary.counts["complete"]
+    if n_complete < min_complete:
+        raise StudyError(
+            f"A confirmation must have {min_complete} completed trials or more to choose from;"
+            f" {summary.study!r} has {n_complete}. Type `make tune` to go on."
+        )
+    if summary.counts["running"]:
+        raise StudyError(
+            f"A confirmation must follow a finished search; {summary.counts['running']} trials of"
+            f" {summary.study!r} were stopped in the middle. Type `make tune` to go on with them."
+        )
 
 
 def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
@@ -190,3 +213,25 @@ def pruned_sample(
         )
         for trial in (pruned[number] for number in drawn)
     ]
+
+
+def trim_repeats(folder: StudyDir, confirmation: Confirmation) -> None:
+    """Remove trained models of repeats until all take at most `MAX_CHECKPOINT_BYTES`, those of the
+    finalists with the lowest mean first, and of one finalist the latest seed first.
+    """
+    towards = sign(confirmation.metric)
+    repeated = [finalist for finalist in confirmation.finalists if finalist.repeat_values]
+    ranked = sorted(repeated, key=lambda f: towards * statistics.mean(f.repeat_values))
+    sizes = {
+        path: path.stat().st_size
+        for finalist in ranked
+        for seed in reversed([*finalist.repeats])
+        if (path := folder.repeat_path(finalist.trial, seed)).exists()
+    }
+    total = sum(sizes.values())
+    for path, n_bytes in sizes.items():
+        if total <= MAX_CHECKPOINT_BYTES:
+            return
+        total -= n_bytes
+        with translated(path):
+            path.unlink()

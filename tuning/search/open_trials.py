@@ -19,7 +19,8 @@ from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher
 
 TAKEN = (*ENDED, TrialState.RUNNING)  # the states of a trial that holds a slot of the study
-# Maximum total size of the checkpoints of all paused trials. 30,000 words of 64 numbers with Adam's
+# Maximum total size of the checkpoints of all paused trials, and of the trained models of a
+# confirmation. 30,000 words of 64 numbers with Adam's
 # state are 23 MB.
 MAX_CHECKPOINT_BYTES = 2 * 2**30
 

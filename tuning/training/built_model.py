@@ -121,10 +121,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     result = FitResult()
     if job.checkpoint and job.resume:
         result = structure(checkpoints.load(Path(job.checkpoint), model), FitResult)
-        for layer in model._flatten_layers(include_self=False):
-            # This layer computes with constants, which it makes from its variables.
-            if isinstance(layer, keras.layers.Normalization):
-                layer.finalize_state()
+        finalize_layers(model)
     result.n_parameters = int(model.count_params())
     if job.measure_latency and result.latency_ms is None:
         result.latency_ms = run_user_code(
@@ -138,3 +135,11 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         job=job,
         result=result,
     )
+
+
+def finalize_layers(model: keras.Model) -> None:
+    """Make the layers of a model whose variables were assigned compute with the new values."""
+    for layer in model._flatten_layers(include_self=False):
+        # This layer computes with constants, which it makes from its variables.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()

@@ -1,5 +1,5 @@
 """The state of a training at the end of an epoch, in one file: the weights, the variables of the
-optimizer, the random states and the result so far.
+optimizer, the random states and the result so far. Also the files of trained models.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 GLOBAL_SEED = "global_seed_generator"
 # Name of the array of a checkpoint that contains the result so far, as JSON.
 RESULT = "seen"
+# Name of the array of a trained model's file that contains its probabilities.
+PROBABILITIES = "probabilities"
 
 
 def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
@@ -54,22 +56,68 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
         ValueError: the checkpoint does not have as many arrays as the model has variables.
     """
     model.optimizer.build(model.trainable_variables)
-    state = _variables(model)
     with np.load(path, allow_pickle=False) as saved:
-        n_saved = len([name for name in saved.files if name.isdigit()])
-        if n_saved != len(state):
-            raise ValueError(
-                f"A checkpoint must fit its model; {path} has {n_saved} arrays, the model"
-                f" {len(state)}."
-            )
+        _assign(saved, _variables(model), path=path)
         if GLOBAL_SEED in saved.files:
             from keras.src.random.seed_generator import global_seed_generator
 
             global_seed_generator().state.assign(saved[GLOBAL_SEED])
-        for number, variable in enumerate(state):
-            variable.assign(saved[f"{number:03d}"])
         result: dict[str, Any] = json.loads(saved[RESULT].tobytes())
     return result
+
+
+def save_trained(path: Path, model: keras.Model, probabilities: Array | None) -> None:
+    """Write the variables of a trained model, without its optimizer, and its probabilities for the
+    validation split, (n_texts, n_classes), as float32.
+
+    Raises:
+        StorageError: the disk is full or the folder is read-only.
+    """
+    state = {f"{number:03d}": np.array(value) for number, value in enumerate(model.variables)}
+    if probabilities is not None:
+        state[PROBABILITIES] = probabilities.astype(np.float32)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **state)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_trained(path: Path, model: keras.Model) -> None:
+    """Assign the variables in a file of `save_trained` to a new model of the same configuration,
+    whose layers are built.
+
+    Raises:
+        ValueError: the file does not have as many arrays as the model has variables.
+    """
+    with np.load(path, allow_pickle=False) as saved:
+        _assign(saved, model.variables, path=path)
+
+
+def read_probabilities(path: Path) -> Array | None:
+    """Return the probabilities in a file of `save_trained`, float32 (n_texts, n_classes); None if
+    the file is missing, is damaged or has none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            probabilities: Array = saved[PROBABILITIES]
+            return probabilities
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
+    """Assign the numbered arrays of an opened file to variables.
+
+    Raises:
+        ValueError: the file does not have as many arrays as there are variables.
+    """
+    n_saved = len([name for name in saved.files if name.isdigit()])
+    if n_saved != len(variables):
+        raise ValueError(
+            f"A checkpoint must fit its model; {path} has {n_saved} arrays, the model"
+            f" {len(variables)}."
+        )
+    for number, variable in enumerate(variables):
+        variable.assign(saved[f"{number:03d}"])
 
 
 def read_history(path: Path) -> list[Epoch] | None:

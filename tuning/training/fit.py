@@ -12,7 +12,6 @@ import ctypes
 import logging
 import resource
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -25,9 +24,9 @@ from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import has_own_fit
-from tuning.training import checkpoints
+from tuning.training import checkpoints, prediction
 from tuning.training.batching import padding_share, training_batches
-from tuning.training.built_model import BuiltModel, EncodedSplit, build_model
+from tuning.training.built_model import BuiltModel, EncodedSplit, build_model, finalize_layers
 from tuning.training.callback import EvaluationCallback, Timings, Validation
 from tuning.training.loops import train_epochs
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible, OverLimit, TrainingJob
@@ -93,6 +92,8 @@ def fit(
     _complete(built, train_split, timings)
     if built.result.paused:
         built.result.paused = _save_checkpoint(built, callback.state)
+    if job.weights:
+        _save_trained(built, validation_split)
     return built.model, built.result
 
 
@@ -105,7 +106,10 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(job.seed)
-    return build_model(hypermodel, replace(job, checkpoint=job.weights, resume=True)).model
+    model = build_model(hypermodel, job).model
+    checkpoints.load_trained(Path(job.weights or ""), model)
+    finalize_layers(model)
+    return model
 
 
 def _prepare_process(seed: int) -> None:
@@ -161,6 +165,18 @@ def _save_checkpoint(built: BuiltModel, state: dict[str, Array]) -> bool:
         logger.warning("The training was stopped instead of paused: %s", error)
         return False
     return True
+
+
+def _save_trained(built: BuiltModel, validation: EncodedSplit | None) -> None:
+    """Save the trained model in `job.weights`. A `fit` of the hypermodel's own may have changed the
+    weights after the last epoch, so the model predicts again.
+    """
+    probabilities = (
+        prediction.predict(built.model, validation.view, n_classes=built.job.n_classes)
+        if validation
+        else None
+    )
+    checkpoints.save_trained(Path(built.job.weights or ""), built.model, probabilities)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,8 @@ class TrainingJob:
         resume: whether the training starts from `checkpoint`.
         with_validation: whether to train on the training and the validation split together. In
             that case no epoch is evaluated, and every epoch is trained.
-        weights: path of the file in which the trained model's weights are saved.
+        weights: path of the file in which the trained model's variables are saved, with its
+            probabilities for the validation split.
     """
 
     values: Values

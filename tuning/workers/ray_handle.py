@@ -92,7 +92,8 @@ class RayWorker:
         self.pid: int | None = None
         self.failure = ""
         self._ray, self._files = ray, files
-        self._checkpoint: Path | None = None  # The coordinator's file for the trial's checkpoint.
+        # The coordinator's file for the checkpoint or for the trained model.
+        self._checkpoint: Path | None = None
         self._measured: Measured | None = None
         self._measuring: Any = None
         remote = ray.remote(
@@ -131,7 +132,8 @@ class RayWorker:
             # The usage of the previous trial must not count for this trial.
             self._measured = self._measuring = None
             corpus = self._files.corpus(message.corpus)
-            self._checkpoint = Path(message.job.checkpoint) if message.job.checkpoint else None
+            path = message.job.checkpoint or message.job.weights
+            self._checkpoint = Path(path) if path else None
             if self._checkpoint and message.job.resume:
                 checkpoint = self._checkpoint.read_bytes()
         text = encode(message).decode()
@@ -220,7 +222,7 @@ class RayWorker:
         self.failure, self.awaited = one_line(error), {}
 
     def _unpack(self, text: str, checkpoint: bytes | None) -> Response:
-        """Return a message, and write the checkpoint that came with it.
+        """Return a message, and write the checkpoint or the trained model that came with it.
 
         If the disk has no space for the checkpoint, `paused` of the message's result becomes False.
         """
@@ -229,7 +231,7 @@ class RayWorker:
             try:
                 write_bytes(self._checkpoint, checkpoint)
             except StorageError as error:
-                logger.warning("The training was stopped instead of paused: %s", error)
+                logger.warning("The file of a training was not kept: %s", error)
                 if isinstance(message, TrainingEnded):
                     message.result.paused = False
         return message

@@ -109,8 +109,11 @@ class Actor:
             message = replace(message, path=self._write_source(message.path, source))
         elif isinstance(message, Train) and source is not None:
             job = message.job
+            # A training has either a checkpoint or the file of its trained model.
             if job.checkpoint:
                 job = replace(job, checkpoint=str(self._checkpoint))
+            elif job.weights:
+                job = replace(job, weights=str(self._checkpoint))
             space_path = self._write_source(message.space_path, source)
             message = replace(message, space_path=space_path, job=job)
         if checkpoint is not None:
@@ -121,7 +124,7 @@ class Actor:
 
     def get(self) -> tuple[str, bytes | None]:
         """Wait for the worker's next message. Return it as JSON, with the checkpoint of a trial
-        that is paused.
+        that is paused, or the file of a trained model that is kept.
         """
         return self._outbox.get()
 
@@ -153,8 +156,8 @@ class Actor:
                     message=message.message.replace(node_path, coordinator_path),
                     traceback=message.traceback.replace(node_path, coordinator_path),
                 )
-        is_paused = isinstance(message, TrainingEnded) and message.result.paused
-        checkpoint = self._checkpoint.read_bytes() if is_paused else None
+        has_file = isinstance(message, TrainingEnded) and self._checkpoint.exists()
+        checkpoint = self._checkpoint.read_bytes() if has_file else None
         # A resumed training has loaded its checkpoint before it sends its first message.
         self._checkpoint.unlink(missing_ok=True)
         self._outbox.put((encode(message).decode(), checkpoint))

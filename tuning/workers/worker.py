@@ -233,13 +233,13 @@ class _WorkerState:
         return SpaceDeclared(space)
 
     def _train(self, message: Train) -> Response:
-        from tuning.training import checkpoints, fit
+        from tuning.training import fit
 
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         train, validation = self._open(message.corpus)
         job = message.job
         try:
-            model, result = fit.fit(
+            _, result = fit.fit(
                 self._load(message.space_path),
                 job,
                 train=train + validation if job.with_validation else train,
@@ -251,8 +251,6 @@ class _WorkerState:
             return ModelRefused(error.result)
         except Infeasible as error:
             return TrainingFailed(error.reason, str(error))
-        if job.weights:
-            checkpoints.save(Path(job.weights), checkpoints.state_of(model), result)
         return TrainingEnded(result)
 
     def _on_epoch(self, epoch: Epoch) -> Answer:

@@ -1,0 +1,322 @@
+"""Ensembles as one model: their probabilities are the mean of those of their members, each with its
+own vocabulary, length and n-grams.
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.export.models import (
+    LENGTH,
+    NGRAM_MODELS,
+    ROWS,
+    Reviews,
+    bidirectional,
+    build,
+    labels_of,
+    spread,
+)
+from tests.stored_documents import full_manifest
+from tests.studies import Setting
+from tuning.confirmation.rounds import Confirmation
+from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.test_split import SINGLE
+from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
+from tuning.export.export import export_best
+from tuning.export.formats import model_input, pipeline_probabilities, write_formats
+from tuning.export.writers import Source
+from tuning.inference.load import classify
+from tuning.inference.runtimes import FORMATS
+from tuning.report.page import write_report
+from tuning.search.confirm import ConfirmHooks, confirm
+from tuning.search.finalists import Terms, trim_repeats
+from tuning.spaces.ranges import Values
+from tuning.study.prepare import prepare_corpus
+from tuning.training.checkpoints import PROBABILITIES, read_probabilities
+
+Make = Callable[[], tuple[keras.Model, Values]]
+
+
+def words(kind: str, *, vocab_size: int, length: int, truncating: str) -> Make:
+    def make() -> tuple[keras.Model, Values]:
+        values: Values = {
+            "vocab_size": vocab_size,
+            "sequence_length": length,
+            "truncating": truncating,
+        }
+        return build(kind, 0.0, 2), values
+
+    return make
+
+
+def ngrams(kind: str, *, order: int, rows: int) -> Make:
+    def make() -> tuple[keras.Model, Values]:
+        words: Values = {"vocab_size": ROWS, "sequence_length": LENGTH} if "words" in kind else {}
+        return spread(NGRAM_MODELS[kind]()), {**words, "ngrams": order, "ngram_vocab_size": rows}
+
+    return make
+
+
+MEMBERS: dict[str, list[Make]] = {
+    "one length": [
+        words("masked", vocab_size=40, length=LENGTH, truncating="pre"),
+        words("baseline", vocab_size=ROWS, length=LENGTH, truncating="pre"),
+    ],
+    "ends of a text": [
+        words("masked", vocab_size=ROWS, length=5, truncating="pre"),
+        words("baseline", vocab_size=25, length=LENGTH, truncating="post"),
+        words("bidirectional", vocab_size=ROWS, length=7, truncating="middle"),
+    ],
+    "middles": [
+        words("masked", vocab_size=ROWS, length=5, truncating="middle"),
+        words("baseline", vocab_size=ROWS, length=LENGTH, truncating="middle"),
+    ],
+    "orders of n-grams": [
+        ngrams("log-count ratios", order=1, rows=30),
+        ngrams("maximum", order=2, rows=120),
+        ngrams("log-count ratios", order=3, rows=50),
+    ],
+    "words beside n-grams": [
+        ngrams("log-count ratios", order=2, rows=80),
+        words("masked", vocab_size=40, length=6, truncating="pre"),
+        ngrams("n-grams and words", order=1, rows=ROWS),
+    ],
+}
+
+
+def members_of(kinds: list[Make]) -> tuple[list[WeightedModel], list[Values]]:
+    weights = [0.5, 0.25, 0.25] if len(kinds) == 3 else [0.75, 0.25]
+    models, configurations = [], []
+    for number, (make, weight) in enumerate(zip(kinds, weights, strict=True)):
+        keras.backend.clear_session()  # The names of layers are the same, as after a retraining.
+        model, values = make()
+        models.append(WeightedModel(model, model_input(model, values), weight, f"member_{number}"))
+        configurations.append(values)
+    return models, configurations
+
+
+def expected_of(models: list[WeightedModel], values: list[Values], reviews: Reviews) -> Any:
+    """Return the weighted mean of the members' probabilities, each with its own view."""
+    return sum(
+        item.weight
+        * pipeline_probabilities(
+            Source.of(item.model, item.inputs, reviews.corpus), own, reviews.texts
+        )
+        for item, own in zip(models, values, strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", MEMBERS)
+def test_ensemble_gives_the_mean_of_its_members(kind: str, reviews: Reviews) -> None:
+    models, values = members_of(MEMBERS[kind])
+    common = common_input([item.inputs for item in models], reviews.corpus)
+    model = average(models, common, reviews.corpus)
+    source = Source.of(model, common, reviews.corpus)
+    probabilities = pipeline_probabilities(source, values_of_input(common), reviews.texts)
+    np.testing.assert_allclose(probabilities, expected_of(models, values, reviews), atol=1e-6)
+    assert len(np.unique(probabilities[:, 1].round(6))) > 20
+    assert model_input(model, values_of_input(common)) == common
+
+
+def test_ensemble_of_more_than_two_classes(
+    reviews: Reviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [
+        spread(bidirectional(n_classes=5)),
+        build("masked", 0.0, 5),
+    ]
+    values: Values = {"vocab_size": ROWS, "sequence_length": LENGTH}
+    members = [
+        WeightedModel(model, model_input(model, values), 0.5, f"member_{number}")
+        for number, model in enumerate(models)
+    ]
+    card = replace(reviews.corpus.card, class_names=[*"abcde"])
+    monkeypatch.setattr(type(reviews.corpus), "card", card)
+    common = common_input([item.inputs for item in members], reviews.corpus)
+    model = average(members, common, reviews.corpus)
+    ids = np.random.default_rng(0).integers(0, ROWS, (6, LENGTH)).astype(np.int32)
+    expected = np.mean([member.predict_on_batch(ids) for member in models], axis=0)
+    np.testing.assert_allclose(model.predict_on_batch(ids), expected, atol=1e-6)
+
+
+def test_common_input_contains_every_input(reviews: Reviews) -> None:
+    """For any two inputs, an id of the smaller vocabulary is an id of the common vocabulary."""
+    orders = reviews.corpus.ngram_orders
+    for first, second in itertools.product([1, 2, 3], repeat=2):
+        inputs = [
+            replace(INPUT, ngrams=first, ngram_vocab_size=20),
+            replace(INPUT, ngrams=second, ngram_vocab_size=50),
+        ]
+        common = common_input(inputs, reviews.corpus)
+        all_ngrams = set(
+            reviews.corpus.ngrams(order=common.ngrams, vocab_size=common.ngram_vocab_size)
+        )
+        for item in inputs:
+            own = reviews.corpus.ngrams(order=item.ngrams, vocab_size=item.ngram_vocab_size)
+            assert set(own) <= all_ngrams
+        assert common.ngram_vocab_size <= len(orders)
+
+
+INPUT = model_input(
+    keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.layers.Embedding(ROWS, 2)]),
+    {"vocab_size": ROWS, "sequence_length": LENGTH},
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ends of a text", "words beside n-grams"])
+def test_every_format_carries_an_ensemble(kind: str, reviews: Reviews, tmp_path: Path) -> None:
+    models, _ = members_of(MEMBERS[kind])
+    common = common_input([item.inputs for item in models], reviews.corpus)
+    written = write_formats(
+        tmp_path,
+        average(models, common, reviews.corpus),
+        values_of_input(common),
+        reviews.corpus,
+        test_texts=reviews.splits.frames["test"]["text"].tolist(),
+        test_labels=labels_of(reviews),
+    )
+    assert set(written.forms) == {export_format.path for export_format in FORMATS.values()}, (
+        written.left_out
+    )
+
+
+def confirm_study(setting: Setting, **terms: Any) -> Confirmation:
+    return confirm(
+        setting.results,
+        setting.folder,
+        storage_url=setting.results.storage_url(None),
+        terms=Terms(**{"top": 2, "n_seeds": 2, "share": 20.0, "n_pruned": 0, **terms}),
+        hooks=ConfirmHooks(),
+    )
+
+
+def export(setting: Setting, ensemble: str, **options: Any) -> Any:
+    return export_best(
+        setting.results,
+        setting.folder,
+        storage_url=setting.results.storage_url(None),
+        ensemble=ensemble,
+        **options,
+    )
+
+
+def make_errors_differ(setting: Setting) -> None:
+    """Write probabilities to the kept models with which each is wrong for other texts."""
+    labels = prepare_corpus(setting.config, results=setting.results)[0].split("validation").labels
+    paths = sorted((setting.folder.path / "repeats").glob("*.npz"))
+    for number, path in enumerate(paths):
+        with np.load(path) as saved:
+            arrays = dict(saved)
+        of_label = np.where(np.arange(len(labels)) % len(paths) == number, 0.3, 0.9)
+        positive = np.where(labels == 1, of_label, 1 - of_label)
+        arrays[PROBABILITIES] = np.stack([1 - positive, positive], axis=1).astype(np.float32)
+        np.savez(path, **arrays)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_ensemble_of_a_confirmed_study_is_exported_and_described(copied: Setting) -> None:
+    confirmation = confirm_study(copied)
+    make_errors_differ(copied)
+    manifest = export(copied, "4")
+    assert manifest.ensemble is not None
+    members = manifest.ensemble.members
+    assert len(members) > 1
+    assert sum(member.weight for member in members) == pytest.approx(1)
+    known = {(f.trial, seed) for f in confirmation.finalists for seed in f.repeats}
+    assert {(member.trial, member.seed) for member in members} <= known
+    assert list(manifest.scores)[:2] == ["best", SINGLE]
+    assert SINGLE in manifest.comparisons
+    assert len(manifest.test_looks) == 1
+    size, alone = manifest.ensemble.size, manifest.ensemble.size_of_best
+    assert size.n_parameters > alone.n_parameters
+    # The folder predicts without the study, and the pages name the members.
+    assert full_manifest(copied.folder.best_dir) == manifest
+    assert len(list(classify(copied.folder.best_dir, ["great lovely", "bad"]))) == 2
+    card = (copied.folder.best_dir / "README.md").read_text()
+    write_report(copied.results, copied.folder, storage_url=copied.results.storage_url(None))
+    page = copied.folder.report_path.read_text()
+    for member in members:
+        assert f"trial {member.trial} with seed {member.seed}" in card
+        assert f"trial {member.trial} with seed {member.seed}" in page
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_kept_models_give_the_values_of_the_confirmation(copied: Setting) -> None:
+    """A kept model is the model that the repeat measured: its accuracy is the repeat's value."""
+    confirmation = confirm_study(copied)
+    corpus, _ = prepare_corpus(copied.config, results=copied.results)
+    labels = corpus.split("validation").labels
+    n_kept = 0
+    for finalist in confirmation.finalists:
+        for seed, value in finalist.repeats.items():
+            probabilities = read_probabilities(copied.folder.repeat_path(finalist.trial, seed))
+            assert probabilities is not None
+            assert np.mean(probabilities.argmax(axis=1) == labels) == pytest.approx(value)
+            n_kept += 1
+    assert n_kept >= 4
+
+
+@pytest.mark.slow
+def test_models_beyond_the_limit_are_removed_and_the_best_stay(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirmation = confirm_study(copied)
+    best = max((f for f in confirmation.finalists), key=lambda f: np.mean(f.repeat_values))
+    paths = sorted((copied.folder.path / "repeats").glob("*.npz"))
+    limit = max(path.stat().st_size for path in paths) * 2
+    monkeypatch.setattr("tuning.search.finalists.MAX_CHECKPOINT_BYTES", limit)
+    trim_repeats(copied.folder, confirmation)
+    kept = sorted((copied.folder.path / "repeats").glob("*.npz"))
+    assert 1 <= len(kept) < len(paths)
+    assert sum(path.stat().st_size for path in kept) <= limit
+    assert copied.folder.repeat_path(best.trial, min(best.repeats)) in kept
+
+
+@pytest.mark.parametrize("size", ["1", "0", "21", "-2", "two", "1.5", "", "²"])
+def test_size_of_an_ensemble_that_is_none_is_refused(size: str, copied: Setting) -> None:
+    with pytest.raises(ArgumentError, match="auto or a whole number from 2 to 20"):
+        export(copied, size)
+
+
+def test_trial_beside_an_ensemble_is_refused(copied: Setting) -> None:
+    with pytest.raises(ArgumentError, match="must not be given together"):
+        export(copied, "auto", number=0)
+
+
+def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:
+    with pytest.raises(StudyError, match="make confirm STUDY=s"):
+        export(copied, "auto")
+
+
+@pytest.mark.slow
+def test_ensemble_of_repeats_whose_models_were_removed_is_refused(copied: Setting) -> None:
+    confirm_study(copied)
+    for path in (copied.folder.path / "repeats").glob("*.npz"):
+        path.unlink()
+    with pytest.raises(StudyError, match=r"kept 0 models.*make confirm SEEDS=3"):
+        export(copied, "auto")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_ensemble_of_equal_models_is_the_confirmed_best_alone(copied: Setting) -> None:
+    confirmation = confirm_study(copied)
+    first, *others = sorted((copied.folder.path / "repeats").glob("*.npz"))
+    for path in others:
+        shutil.copy(first, path)
+    warnings: list[str] = []
+    manifest = export(copied, "auto", warn=warnings.append)
+    assert confirmation.is_over
+    assert manifest.ensemble is None
+    assert set(manifest.scores) == {"best", "baseline"}
+    assert len(warnings) == 1 and "alone" in warnings[0]

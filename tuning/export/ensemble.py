@@ -1,0 +1,221 @@
+"""The ensemble of an export: which kept repeats of the confirmation it has, its model, and its
+description.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tuning.config import exceeded
+from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
+from tuning.confirmation.estimates import estimate
+from tuning.confirmation.rounds import Confirmation
+from tuning.data.corpus import Corpus
+from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
+from tuning.export.description import ChosenTrial
+from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
+from tuning.export.formats import model_input
+from tuning.export.retraining import Trained
+from tuning.results import StudyDir
+from tuning.spaces.loading import SearchSpace, load_hypermodel
+from tuning.study.summary import Summary
+from tuning.training import fit
+from tuning.training.checkpoints import read_probabilities
+from tuning.training.prediction import latency_ms
+from tuning.workers.messages import train_request
+
+AUTO = "auto"
+MIN_STEPS, MAX_STEPS = 2, 20
+
+
+@dataclass(frozen=True)
+class TrainedEnsemble(Trained):
+    """An ensemble of trained models. `trial` is the confirmed best, and `epochs` the number of
+    epochs of all members together; no member is trained again, so `seconds` is 0.
+    """
+
+    def model_scores(self, summary: Summary, scores: Scores) -> ModelScores:
+        """Return the scores on the test split. The search has no value of an ensemble."""
+        return ModelScores(
+            **vars(scores), trial=self.trial.number, epochs=self.epochs, seconds=self.seconds
+        )
+
+
+def parse_size(text: str) -> int | None:
+    """Return the number of steps that `--ensemble` asks for; None for "auto".
+
+    Raises:
+        ArgumentError: the text is neither "auto" nor a whole number from 2 to 20.
+    """
+    if text == AUTO:
+        return None
+    if text.isascii() and text.isdigit() and MIN_STEPS <= int(text) <= MAX_STEPS:
+        return int(text)
+    raise ArgumentError(
+        f"--ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS} (make:"
+        f" ENSEMBLE=); received {text!r}. An export without --ensemble is a single model."
+    )
+
+
+def confirmed_trial(folder: StudyDir) -> int:
+    """Return the number of the trial that leads a study's confirmation.
+
+    Raises:
+        StudyError: the study has no confirmation with repeats.
+    """
+    confirmation = Confirmation.load(folder)
+    estimates = estimate(confirmation) if confirmation else None
+    if estimates is None:
+        raise StudyError(
+            f"An ensemble must have repeats of a confirmation to choose from; {folder.name!r} has"
+            f" none. Type `make confirm STUDY={folder.name}` first."
+        )
+    return estimates.best.trial
+
+
+def choose_members(
+    chosen: ChosenTrial, corpus: Corpus, *, size: str, warn: Callable[[str], None]
+) -> Ensemble | None:
+    """Choose the members of an ensemble from the kept repeats of a study's confirmation.
+
+    Args:
+        chosen: the confirmed best, with which the ensemble is compared.
+        corpus: the tokenized data.
+        size: number of steps of the choice, or "auto".
+        warn: called with a sentence if the ensemble adds nothing.
+
+    Returns:
+        The ensemble. None if a single repeat was chosen, or if the size is "auto" and the ensemble
+        is not better than the confirmed best.
+
+    Raises:
+        ArgumentError: `size` is not valid.
+        StudyError: no trained model of the confirmed best was kept.
+    """
+    n_steps, number = parse_size(size), chosen.trial.number
+    validation = corpus.split("validation")
+    shape = len(validation.labels), len(corpus.card.class_names)
+    repeats = _kept_repeats(chosen.folder, shape=shape)
+    if not any(repeat.trial == number for repeat in repeats):
+        raise StudyError(
+            "An ensemble must have trained models of the confirmed best; the confirmation of"
+            f" {chosen.folder.name!r} has kept {len(repeats)} models, and none of trial {number}."
+            f" Type `make confirm SEEDS={_n_seeds(chosen.folder) + 1}` to train one more seed and"
+            " keep its models."
+        )
+    ensemble = choose_ensemble(
+        repeats, validation.labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
+    )
+    reason = ""
+    if len(ensemble.members) == 1:
+        reason = "a single repeat has the lowest cross-entropy"
+    elif n_steps is None and not ensemble.difference.value > 0:
+        reason = f"its cross-fitted difference to trial {number} is {ensemble.difference}"
+    if reason:
+        warn(
+            "An ensemble of these repeats adds nothing on the validation split:"
+            f" {reason}. The export is trial {number} alone."
+        )
+        return None
+    return ensemble
+
+
+def train_ensemble(
+    chosen: ChosenTrial, ensemble: Ensemble, space: SearchSpace, *, space_path: Path, corpus: Corpus
+) -> tuple[TrainedEnsemble, list[EnsembleMember]]:
+    """Return an ensemble as one model, made of the trained models that the confirmation has kept,
+    and its members.
+    """
+    finalists = {finalist.trial: finalist for finalist in _confirmation(chosen.folder).finalists}
+    hypermodel = load_hypermodel(space_path)
+    members, models = [], []
+    for member in ensemble.members:
+        finalist = finalists[member.trial]
+        request = train_request(
+            chosen.config, finalist.values, space=space, space_path=space_path, corpus=corpus
+        )
+        path = chosen.folder.repeat_path(member.trial, member.seed)
+        job = replace(request.job, seed=member.seed, weights=str(path))
+        model = fit.load_trained(hypermodel, job)
+        name = f"trial_{member.trial}_seed_{member.seed}"
+        models.append(
+            WeightedModel(model, model_input(model, finalist.values), member.weight, name)
+        )
+        members.append(
+            EnsembleMember(**vars(member), epochs=finalist.epochs, hyperparameters=finalist.values)
+        )
+    common = common_input([item.inputs for item in models], corpus)
+    trained = TrainedEnsemble(
+        chosen.trial,
+        values_of_input(common),
+        epochs=sum(member.epochs for member in members),
+        model=average(models, common, corpus),
+        seconds=0.0,
+    )
+    return trained, members
+
+
+def describe_ensemble(
+    chosen: ChosenTrial,
+    ensemble: Ensemble,
+    members: list[EnsembleMember],
+    *,
+    trained: TrainedEnsemble,
+    single: Trained,
+) -> EnsembleFacts:
+    """Return what the manifest says of an ensemble.
+
+    Raises:
+        StudyError: the ensemble is larger or slower than the study's limits allow.
+    """
+    size, size_of_best = (
+        ModelSize(
+            n_parameters=int(model.model.count_params()),
+            latency_ms=round(latency_ms(model.model, model.values), 3),
+        )
+        for model in (trained, single)
+    )
+    over = exceeded(chosen.config.limits, vars(size))
+    if over:
+        name, limit = next(iter(over.items()))
+        raise StudyError(
+            f"An ensemble must keep the study's limits; its {name} is {vars(size)[name]:,} and the"
+            f" limit is {limit:,}. Ask for fewer models (ENSEMBLE=2), or export the confirmed best"
+            " alone."
+        )
+    return EnsembleFacts(
+        members=members,
+        validation_difference=ensemble.difference,
+        size=size,
+        size_of_best=size_of_best,
+    )
+
+
+def _confirmation(folder: StudyDir) -> Confirmation:
+    confirmation = Confirmation.load(folder)
+    if confirmation is None:  # `confirmed_trial` has read the file.
+        raise StudyError(f"{folder.confirmation_path} must exist; the file was removed.")
+    return confirmation
+
+
+def _n_seeds(folder: StudyDir) -> int:
+    return len(_confirmation(folder).seeds)
+
+
+def _kept_repeats(folder: StudyDir, *, shape: tuple[int, int]) -> list[Repeat]:
+    """Return the repeats whose trained model was kept, with probabilities of this shape. A
+    finalist over a limit of the study is left out.
+    """
+    kept = [
+        Repeat(finalist.trial, seed, probabilities)
+        for finalist in _confirmation(folder).finalists
+        if not finalist.is_over_limit
+        for seed, value in finalist.repeats.items()
+        if value is not None
+        and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
+        is not None
+    ]
+    return [repeat for repeat in kept if repeat.probabilities.shape == shape]

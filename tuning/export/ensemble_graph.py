@@ -1,0 +1,138 @@
+"""An ensemble as one Keras model: the mean of the class probabilities of several trained models,
+each of which takes its own view of the same token ids and n-grams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from tuning.data.corpus import Corpus
+from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
+from tuning.export.writers import Source, without_excess
+from tuning.inference.manifest import ModelInput
+from tuning.spaces.ranges import Values
+from tuning.training.architecture import IDS, NGRAMS
+
+
+@dataclass(frozen=True)
+class WeightedModel:
+    """A trained model of an ensemble, how texts become its input, and its weight."""
+
+    model: keras.Model
+    inputs: ModelInput
+    weight: float
+    name: str
+
+
+def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
+    """Return an input from which each of these inputs can be made.
+
+    The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
+    is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
+    input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
+    """
+    of_words = [item for item in inputs if item.vocab_size]
+    of_ngrams = [item for item in inputs if item.ngrams]
+    parts = {item.truncating for item in of_words}
+    length = max((item.sequence_length for item in of_words), default=0)
+    order = max((item.ngrams for item in of_ngrams), default=0)
+    orders = _orders(corpus, order) if of_ngrams else np.zeros(0, np.uint8)
+    return ModelInput(
+        vocab_size=max((item.vocab_size for item in of_words), default=0),
+        sequence_length=length if len(parts) < 2 else 2 * length,
+        truncating="middle" if len(parts) > 1 else next(iter(parts), "pre"),
+        ngrams=order,
+        ngram_vocab_size=max((_n_rows(orders, item) for item in of_ngrams), default=0),
+    )
+
+
+def values_of_input(inputs: ModelInput) -> Values:
+    """Return an input as the hyperparameters that describe a model's input."""
+    words: Values = {
+        "vocab_size": inputs.vocab_size,
+        "sequence_length": inputs.sequence_length,
+        "truncating": inputs.truncating,
+    }
+    ngrams: Values = {"ngrams": inputs.ngrams, "ngram_vocab_size": inputs.ngram_vocab_size}
+    return {**(words if inputs.vocab_size else {}), **(ngrams if inputs.ngrams else {})}
+
+
+def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus) -> keras.Model:
+    """Return a model whose output is the weighted mean of the class probabilities of these models,
+    (batch, n_classes).
+
+    Its inputs are those of `common`: "ids", int32 (batch, sequence_length), and "ngrams", int32
+    (batch, n_ngrams).
+    """
+    arrays = {}
+    if common.vocab_size:
+        arrays[IDS] = keras.Input((common.sequence_length,), dtype="int32", name=IDS)
+    if common.ngrams:
+        arrays[NGRAMS] = keras.Input((None,), dtype="int32", name=NGRAMS)
+    orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
+    terms = []
+    for item in models:
+        source = Source.of(item.model, item.inputs, corpus)
+        source.graph.name = item.name  # The layers of a Keras model need different names.
+        own = {}
+        if item.inputs.vocab_size:
+            own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
+        if item.inputs.ngrams:
+            own[NGRAMS] = _own_ngrams(arrays[NGRAMS], orders, common, item)
+        terms.append(source.probabilities(source.call(own)) * item.weight)
+    return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
+
+
+def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
+    """Return the token ids as a model of the ensemble takes them."""
+    ops = keras.ops
+    if (own.sequence_length, own.truncating) != (common.sequence_length, common.truncating):
+        ids = without_excess(ids, own.sequence_length, own.truncating)
+    return (
+        ids
+        if own.vocab_size == common.vocab_size
+        else ops.where(ops.less(ids, own.vocab_size), ids, UNKNOWN_ID)
+    )
+
+
+def _own_ngrams(
+    ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, item: WeightedModel
+) -> Any:
+    """Return the ids of the n-grams as a model of the ensemble takes them: 0 in the place of those
+    that its vocabulary does not contain.
+    """
+    ops, own = keras.ops, item.inputs
+    if own.ngrams != common.ngrams:
+        # An n-gram of lower order has another rank among the n-grams of lower order.
+        is_kept = orders[: common.ngram_vocab_size - FIRST_WORD_ID] <= own.ngrams
+        ranks = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
+        table = np.concatenate([np.zeros(FIRST_WORD_ID), ranks])[:, None]
+        layer = keras.layers.Embedding(
+            common.ngram_vocab_size, 1, trainable=False, name=f"{item.name}_ngrams"
+        )
+        layer.build()
+        # Numbers up to 2^24 are exact in float32.
+        layer.set_weights([table.astype(np.float32)])
+        ngrams = ops.cast(ops.squeeze(layer(ngrams), -1), "int32")
+    return ops.where(ops.less(ngrams, own.ngram_vocab_size), ngrams, 0)
+
+
+def _orders(corpus: Corpus, order: int) -> npt.NDArray[np.uint8]:
+    """Return the number of words of each n-gram of at most `order` words, the most frequent first,
+    uint8 (n_ngrams,).
+    """
+    orders = corpus.ngram_orders[FIRST_WORD_ID:]
+    return orders[orders <= order]
+
+
+def _n_rows(orders: npt.NDArray[np.uint8], inputs: ModelInput) -> int:
+    """Return how many rows of a vocabulary with these orders contain all n-grams of an input."""
+    (places,) = np.nonzero(orders <= inputs.ngrams)
+    n_kept = min(inputs.ngram_vocab_size - FIRST_WORD_ID, len(places))
+    return int(places[n_kept - 1]) + 1 + FIRST_WORD_ID if n_kept else FIRST_WORD_ID + 1
