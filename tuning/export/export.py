@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,16 @@ def _export(
     require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
     prepare_ngrams(corpus, space, progress=progress)
     members = choose_members(chosen, corpus, size=ensemble, warn=warn) if ensemble else None
-    trained = _retrain(chosen, space, corpus, progress=progress)
-    facts = None
+    test_texts = splits.frames["test"]["text"].tolist()
+    # The worker that ends first leaves a core free, which the references use.
+    with ThreadPoolExecutor(1) as beside:
+        fitted = beside.submit(_references, splits, corpus, test_texts)
+        trained = _retrain(chosen, space, corpus, progress=progress)
+        if progress:
+            progress("training the reference models", 0.0)
+    compared, facts = fitted.result(), None
     if members:
         trained, facts = _with_ensemble(chosen, members, space, trained, corpus=corpus)
-    test_texts = splits.frames["test"]["text"].tolist()
-    compared = _references(splits, corpus, test_texts, progress)
     evaluation = _evaluate(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
@@ -192,10 +197,8 @@ def _empty_folder(path: Path) -> Path:
 
 
 def _references(
-    splits: SplitReviews, corpus: Corpus, test_texts: list[str], progress: Progress | None
+    splits: SplitReviews, corpus: Corpus, test_texts: list[str]
 ) -> dict[str, Reference | NgramReference]:
-    if progress:
-        progress("training the reference models", 0.0)
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])

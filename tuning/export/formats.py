@@ -5,7 +5,10 @@ reason.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -30,6 +33,8 @@ from tuning.training.architecture import NGRAMS, input_names, is_stock
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
+# Number of formats that are checked at the same time.
+N_CHECKS = 2
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
 # model has classes of the search space.
 REQUIRED = ("keras", "saved_model")
@@ -78,22 +83,20 @@ def write_formats(
     _write_vocabularies(folder, source)
     texts, labels = parity_texts(test_texts, test_labels)
     expected = pipeline_probabilities(source, values, texts)
+    check = partial(_check, folder, inputs=inputs, texts=texts, labels=labels, expected=expected)
+    outcomes = _write_and_check(folder, source, check, progress)
     written: dict[str, MeasuredFormat] = {}
     left_out: dict[str, str] = {}
-    for number, (name, export_format) in enumerate(FORMATS.items()):
-        if progress:
-            progress(f"writing and checking {export_format.path}", number / len(FORMATS))
-        path = folder / export_format.path
+    for name, outcome in outcomes.items():
+        path = folder / FORMATS[name].path
         try:
-            written[export_format.path] = _write_and_check(
-                folder, name, source, inputs=inputs, texts=texts, labels=labels, expected=expected
-            )
+            written[FORMATS[name].path] = outcome.result()
         except ExportError as error:
             _remove(path)
             # Keras can't load a class of the search space, so such a model has no `keras` format.
             if name in REQUIRED and (name != "keras" or is_stock(source.graph)):
                 raise
-            left_out[export_format.path] = str(error).replace(f"{folder.absolute()}/", "")
+            left_out[FORMATS[name].path] = str(error).replace(f"{folder.absolute()}/", "")
     return WrittenFormats(
         forms=written,
         left_out=left_out,
@@ -148,8 +151,38 @@ def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str],
 
 def _write_and_check(
     folder: Path,
-    name: str,
     source: Source,
+    check: Callable[[str], MeasuredFormat],
+    progress: Progress | None,
+) -> dict[str, Future[MeasuredFormat]]:
+    """Write each format and check it; return the outcome of each by its name.
+
+    The checks run in processes of their own, so the next format is written meanwhile.
+    """
+    outcomes: dict[str, Future[MeasuredFormat]] = {}
+    with ThreadPoolExecutor(N_CHECKS) as checks:
+        for number, name in enumerate(FORMATS):
+            if progress:
+                progress(f"writing and checking {FORMATS[name].path}", number / len(FORMATS))
+            try:
+                _write(folder, name, source)
+            except ExportError as error:
+                outcomes[name] = Future()
+                outcomes[name].set_exception(error)
+            else:
+                outcomes[name] = checks.submit(check, name)
+    return outcomes
+
+
+def _write(folder: Path, name: str, source: Source) -> None:
+    path = folder / FORMATS[name].path
+    with translated(path):
+        write_format(name, source, path)
+
+
+def _check(
+    folder: Path,
+    name: str,
     *,
     inputs: ModelInput,
     texts: list[str],
@@ -157,9 +190,6 @@ def _write_and_check(
     expected: Array,
 ) -> MeasuredFormat:
     export_format = FORMATS[name]
-    path = folder / export_format.path
-    with translated(path):
-        write_format(name, source, path)
     probabilities, measurements = check_parity(
         folder, name, inputs=inputs, texts=texts, expected=expected
     )
@@ -169,7 +199,7 @@ def _write_and_check(
         form=name,
         takes=export_format.takes,
         needs=list(export_format.needs),
-        bytes=_size(path),
+        bytes=_size(folder / export_format.path),
         accuracy=accuracy_change(labels, probabilities[n_hostile:], expected[n_hostile:])
         if export_format.tolerance is None
         else None,
