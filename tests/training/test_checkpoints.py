@@ -2,6 +2,7 @@
 training without a pause.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -276,3 +277,36 @@ def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
         assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (
             3 * result.n_parameters + 100
         )
+
+
+def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "0007-1.npz"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    probabilities = np.random.default_rng(0).random((20, 2)).astype(np.float32)
+    checkpoints.save_trained(path, model, probabilities)
+    data = path.read_bytes()
+    damaged = [data[:n] for n in range(0, len(data), 50)]
+    for place in range(0, len(data), 3):
+        for bit in (1, 8, 128):
+            changed = bytearray(data)
+            changed[place] ^= bit
+            damaged.append(bytes(changed))
+    n_none = 0
+    for content in damaged:
+        path.write_bytes(content)
+        found = checkpoints.read_probabilities(path)
+        n_none += found is None
+        assert found is None or np.array_equal(found, probabilities)
+        with contextlib.suppress(ValueError):
+            checkpoints.load_trained(path, model)
+    assert n_none > 100
+
+
+def test_file_with_a_single_array_is_no_trained_model(tmp_path: Path) -> None:
+    np.save(tmp_path / "0007-1.npy", np.ones(3))
+    path = (tmp_path / "0007-1.npy").rename(tmp_path / "0007-1.npz")
+    assert checkpoints.read_probabilities(path) is None
+    with pytest.raises(ValueError, match="damaged or of another model"):
+        checkpoints.load_trained(path, keras.Sequential([keras.layers.Dense(1)]))
