@@ -164,6 +164,26 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
         assert common.ngram_vocab_size <= len(orders)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: Reviews) -> None:
+    """The policy that the last member has set applies to all layers that are made after it."""
+
+    def mixed() -> tuple[keras.Model, Values]:
+        keras.config.set_dtype_policy(policy)
+        return ngrams("maximum", order=2, rows=ROWS)()
+
+    try:
+        models, values = members_of([ngrams("maximum", order=3, rows=ROWS), mixed])
+        common = common_input([item.inputs for item in models], reviews.corpus)
+        model = average(models, common, reviews.corpus)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    source = Source.of(model, common, reviews.corpus)
+    probabilities = pipeline_probabilities(source, values_of_input(common), reviews.texts)
+    np.testing.assert_allclose(probabilities, expected_of(models, values, reviews), atol=1e-6)
+    assert model.output.dtype == "float32"
+
+
 INPUT = model_input(
     keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.layers.Embedding(ROWS, 2)]),
     {"vocab_size": ROWS, "sequence_length": LENGTH},
