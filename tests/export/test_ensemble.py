@@ -328,6 +328,16 @@ def test_ensemble_of_repeats_whose_models_were_removed_is_refused(copied: Settin
 
 
 @pytest.mark.slow
+def test_confirmation_goes_on_if_no_model_can_be_kept(copied: Setting) -> None:
+    (copied.folder.path / "repeats").write_text("a file in the place of the folder")
+    confirmation = confirm_study(copied)
+    assert all(len(finalist.repeat_values) == 2 for finalist in confirmation.finalists[:2])
+    assert not any(finalist.failures for finalist in confirmation.finalists)
+    with pytest.raises(StudyError, match="kept 0 models"):
+        export(copied, "auto")
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_ensemble_of_equal_models_is_the_confirmed_best_alone(copied: Setting) -> None:
     confirmation = confirm_study(copied)
