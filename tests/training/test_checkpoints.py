@@ -17,6 +17,7 @@ from tests.styles import STYLES
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
+from tuning.evaluation.metrics import score
 from tuning.models import (
     TrainingOptions,
     bilstm_features,
@@ -25,8 +26,8 @@ from tuning.models import (
     mean_features,
     words_classifier,
 )
-from tuning.training import checkpoints
-from tuning.training.fit import fit
+from tuning.training import checkpoints, prediction
+from tuning.training.fit import fit, load_trained
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 VALUES = {"vocab_size": 30, "sequence_length": 9}
@@ -277,6 +278,55 @@ def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
         assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (
             3 * result.n_parameters + 100
         )
+
+
+class RestoresTheFirstEpoch(Plain):
+    """A hypermodel whose own `fit` ends with the weights of the first epoch."""
+
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *data: Any,
+        callbacks: list[Any],
+        **options: Any,
+    ) -> Any:
+        first = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: kept.append(model.get_weights())
+        )
+        kept: list[Any] = []
+        history = model.fit(*data, callbacks=[*callbacks, first], **options)
+        model.set_weights(kept[0])
+        return history
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "hypermodel",
+    [
+        Model(),
+        RestoresTheFirstEpoch(),
+        Options(mean_features),
+        *(Style(style, masked=True) for style in STYLES),
+    ],
+)
+def test_kept_model_gives_the_probabilities_that_were_kept_with_it(
+    hypermodel: keras_tuner.HyperModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "0007-3.npz"
+    _, result = train(hypermodel=hypermodel, weights=str(path))
+    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, weights=str(path))
+    model = load_trained(hypermodel, job)
+    split = texts(21)
+    view = prediction.make_view(model, VALUES, split.texts)
+    probabilities = prediction.predict(model, view, n_classes=2)
+    kept = checkpoints.read_probabilities(path)
+    assert kept is not None
+    np.testing.assert_allclose(probabilities, kept, atol=1e-6)
+    measured = 0 if isinstance(hypermodel, RestoresTheFirstEpoch) else -1
+    assert score(split.labels, kept)["loss"] == pytest.approx(
+        result.history[measured].metrics["val_loss"], abs=1e-5
+    )
 
 
 def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
