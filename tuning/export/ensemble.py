@@ -4,6 +4,7 @@ description.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,7 +191,8 @@ def _load_kept(
     texts = corpus.split("validation").texts
     view = prediction.make_view(model, job.values, texts)
     probabilities = prediction.predict(model, view, n_classes=job.n_classes)
-    difference = float(np.abs(probabilities - read_probabilities(path)).max())
+    kept = read_probabilities(path)
+    difference = math.inf if kept is None else float(np.abs(probabilities - kept).max())
     if not difference <= MAX_DIFFERENCE:
         fault = f"gives probabilities that differ by up to {difference:.3f}"
         raise StudyError(refusal.format(path=path, fault=fault))
