@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 import pytest
@@ -18,6 +19,7 @@ from typer.core import TyperGroup, TyperOption
 
 from tests.commands import Ran, tune_command
 from tests.paths import ROOT
+from tests.stored_documents import EXPORT, RESULTS
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
 from tuning.cli import app, console, display, tune
@@ -569,6 +571,31 @@ def test_escape_in_a_column_s_name_does_not_reach_the_terminal(
     ran = run_cli("tune", "--data", path)
     assert ran.code == 1
     assert "\x1b" not in ran.err
+
+
+def test_warning_of_an_export_is_not_written_to_the_log(
+    run_cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a model is trained, standard error is the study's log."""
+    shutil.copytree(RESULTS.path, tmp_path / "results")
+    log = tmp_path / "results" / "stored" / "tuning.log"
+
+    def is_logged() -> bool:
+        return os.path.samestat(os.fstat(2), log.stat())
+
+    def exported(*arguments: Any, warn: Callable[[str], None], **options: Any) -> Any:
+        assert is_logged()
+        warn("An ensemble adds nothing.")
+        return EXPORT
+
+    monkeypatch.setattr("tuning.export.export.export_best", exported)
+    printed: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        "tuning.cli.exports.warn", lambda message: printed.append((message, is_logged()))
+    )
+    done = run_cli("export-best", "--study", "stored", "--ensemble", "auto")
+    assert done.code == 0
+    assert printed == [("An ensemble adds nothing.", False)]
 
 
 def test_predict_labels_a_text(run_cli: Run, onnx_export: Path) -> None:

@@ -25,8 +25,10 @@ from tests.export.models import (
 )
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
+from tuning.confirmation.ensemble import Ensemble, Member
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.export import export_best
@@ -39,7 +41,7 @@ from tuning.search.confirm import ConfirmHooks, confirm
 from tuning.search.finalists import Terms, trim_repeats
 from tuning.spaces.ranges import Values
 from tuning.study.prepare import prepare_corpus
-from tuning.training.checkpoints import PROBABILITIES, read_probabilities
+from tuning.training.checkpoints import read_probabilities
 
 Make = Callable[[], tuple[keras.Model, Values]]
 
@@ -164,6 +166,26 @@ def test_common_input_contains_every_input(reviews: Reviews) -> None:
         assert common.ngram_vocab_size <= len(orders)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_of_members_leaves_the_mean_exact(policy: str, reviews: Reviews) -> None:
+    """The policy that the last member has set applies to all layers that are made after it."""
+
+    def mixed() -> tuple[keras.Model, Values]:
+        keras.config.set_dtype_policy(policy)
+        return ngrams("maximum", order=2, rows=ROWS)()
+
+    try:
+        models, values = members_of([ngrams("maximum", order=3, rows=ROWS), mixed])
+        common = common_input([item.inputs for item in models], reviews.corpus)
+        model = average(models, common, reviews.corpus)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    source = Source.of(model, common, reviews.corpus)
+    probabilities = pipeline_probabilities(source, values_of_input(common), reviews.texts)
+    np.testing.assert_allclose(probabilities, expected_of(models, values, reviews), atol=1e-6)
+    assert model.output.dtype == "float32"
+
+
 INPUT = model_input(
     keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.layers.Embedding(ROWS, 2)]),
     {"vocab_size": ROWS, "sequence_length": LENGTH},
@@ -208,24 +230,24 @@ def export(setting: Setting, ensemble: str, **options: Any) -> Any:
     )
 
 
-def make_errors_differ(setting: Setting) -> None:
-    """Write probabilities to the kept models with which each is wrong for other texts."""
-    labels = prepare_corpus(setting.config, results=setting.results)[0].split("validation").labels
-    paths = sorted((setting.folder.path / "repeats").glob("*.npz"))
-    for number, path in enumerate(paths):
-        with np.load(path) as saved:
-            arrays = dict(saved)
-        of_label = np.where(np.arange(len(labels)) % len(paths) == number, 0.3, 0.9)
-        positive = np.where(labels == 1, of_label, 1 - of_label)
-        arrays[PROBABILITIES] = np.stack([1 - positive, positive], axis=1).astype(np.float32)
-        np.savez(path, **arrays)
+def choose(monkeypatch: pytest.MonkeyPatch, confirmation: Confirmation) -> list[tuple[int, int]]:
+    """Make the first repeat of each finalist a member of every ensemble; return the members."""
+    repeats = [(finalist.trial, min(finalist.repeats)) for finalist in confirmation.finalists]
+    members = tuple(Member(trial, seed, 1 / len(repeats)) for trial, seed in repeats)
+    chosen = Ensemble(members, Interval(0.02, 0.01, 0.03))
+    monkeypatch.setattr(
+        "tuning.export.ensemble.choose_ensemble", lambda *arguments, **options: chosen
+    )
+    return repeats
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_ensemble_of_a_confirmed_study_is_exported_and_described(copied: Setting) -> None:
+def test_ensemble_of_a_confirmed_study_is_exported_and_described(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     confirmation = confirm_study(copied)
-    make_errors_differ(copied)
+    choose(monkeypatch, confirmation)
     manifest = export(copied, "4")
     assert manifest.ensemble is not None
     members = manifest.ensemble.members
@@ -304,6 +326,46 @@ def test_ensemble_of_repeats_whose_models_were_removed_is_refused(copied: Settin
     for path in (copied.folder.path / "repeats").glob("*.npz"):
         path.unlink()
     with pytest.raises(StudyError, match=r"kept 0 models.*make confirm SEEDS=3"):
+        export(copied, "auto")
+
+
+@pytest.mark.slow
+def test_kept_model_of_another_search_space_file_is_refused(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ranges are those of the search, so that a single model could be exported."""
+    (trial, seed), *_ = choose(monkeypatch, confirm_study(copied))
+    source = Path(copied.config.space).read_text()
+    for edit in ("arguments['lstm_units'] += 1", "arguments['masked'] = True"):
+        Path(copied.config.space).write_text(source)
+        copied.edit_space(
+            "hypermodel = Tiny()",
+            "made = lstm_classifier\n\n\ndef lstm_classifier(**arguments):\n"
+            f"    {edit}\n    return made(**arguments)\n\n\nhypermodel = Tiny()",
+        )
+        with pytest.raises(StudyError, match=rf"{trial:04d}-{seed}\.npz .* Restore the search"):
+            export(copied, "4")
+
+
+@pytest.mark.slow
+def test_damaged_kept_model_is_refused(copied: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    (trial, seed), *_ = choose(monkeypatch, confirm_study(copied))
+    path = copied.folder.repeat_path(trial, seed)
+    data = bytearray(path.read_bytes())
+    data[200] ^= 8  # A weight of the first layer.
+    path.write_bytes(data)
+    assert read_probabilities(path) is not None
+    with pytest.raises(StudyError, match=rf"{path.name} is damaged"):
+        export(copied, "4")
+
+
+@pytest.mark.slow
+def test_confirmation_goes_on_if_no_model_can_be_kept(copied: Setting) -> None:
+    (copied.folder.path / "repeats").write_text("a file in the place of the folder")
+    confirmation = confirm_study(copied)
+    assert all(len(finalist.repeat_values) == 2 for finalist in confirmation.finalists[:2])
+    assert not any(finalist.failures for finalist in confirmation.finalists)
+    with pytest.raises(StudyError, match="kept 0 models"):
         export(copied, "auto")
 
 

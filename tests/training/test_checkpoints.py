@@ -2,6 +2,7 @@
 training without a pause.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.styles import STYLES
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
+from tuning.evaluation.metrics import score
 from tuning.models import (
     TrainingOptions,
     bilstm_features,
@@ -24,8 +26,8 @@ from tuning.models import (
     mean_features,
     words_classifier,
 )
-from tuning.training import checkpoints
-from tuning.training.fit import fit
+from tuning.training import checkpoints, prediction
+from tuning.training.fit import fit, load_trained
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 VALUES = {"vocab_size": 30, "sequence_length": 9}
@@ -276,3 +278,85 @@ def test_checkpoint_is_of_arrays_alone(tmp_path: Path) -> None:
         assert sum(saved[name].nbytes for name in saved.files if name != "seen") < 4 * (
             3 * result.n_parameters + 100
         )
+
+
+class RestoresTheFirstEpoch(Plain):
+    """A hypermodel whose own `fit` ends with the weights of the first epoch."""
+
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *data: Any,
+        callbacks: list[Any],
+        **options: Any,
+    ) -> Any:
+        first = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: kept.append(model.get_weights())
+        )
+        kept: list[Any] = []
+        history = model.fit(*data, callbacks=[*callbacks, first], **options)
+        model.set_weights(kept[0])
+        return history
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "hypermodel",
+    [
+        Model(),
+        RestoresTheFirstEpoch(),
+        Options(mean_features),
+        *(Style(style, masked=True) for style in STYLES),
+    ],
+)
+def test_kept_model_gives_the_probabilities_that_were_kept_with_it(
+    hypermodel: keras_tuner.HyperModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "0007-3.npz"
+    _, result = train(hypermodel=hypermodel, weights=str(path))
+    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, weights=str(path))
+    model = load_trained(hypermodel, job)
+    split = texts(21)
+    view = prediction.make_view(model, VALUES, split.texts)
+    probabilities = prediction.predict(model, view, n_classes=2)
+    kept = checkpoints.read_probabilities(path)
+    assert kept is not None
+    np.testing.assert_allclose(probabilities, kept, atol=1e-6)
+    measured = 0 if isinstance(hypermodel, RestoresTheFirstEpoch) else -1
+    assert score(split.labels, kept)["loss"] == pytest.approx(
+        result.history[measured].metrics["val_loss"], abs=1e-5
+    )
+
+
+def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "0007-1.npz"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    probabilities = np.random.default_rng(0).random((20, 2)).astype(np.float32)
+    checkpoints.save_trained(path, model, probabilities)
+    data = path.read_bytes()
+    damaged = [data[:n] for n in range(0, len(data), 50)]
+    for place in range(0, len(data), 3):
+        for bit in (1, 8, 128):
+            changed = bytearray(data)
+            changed[place] ^= bit
+            damaged.append(bytes(changed))
+    n_none = 0
+    for content in damaged:
+        path.write_bytes(content)
+        found = checkpoints.read_probabilities(path)
+        n_none += found is None
+        assert found is None or np.array_equal(found, probabilities)
+        with contextlib.suppress(ValueError):
+            checkpoints.load_trained(path, model)
+    assert n_none > 100
+
+
+def test_file_with_a_single_array_is_no_trained_model(tmp_path: Path) -> None:
+    np.save(tmp_path / "0007-1.npy", np.ones(3))
+    path = (tmp_path / "0007-1.npy").rename(tmp_path / "0007-1.npz")
+    assert checkpoints.read_probabilities(path) is None
+    with pytest.raises(ValueError, match="damaged or of another model"):
+        checkpoints.load_trained(path, keras.Sequential([keras.layers.Dense(1)]))

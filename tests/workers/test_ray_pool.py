@@ -17,11 +17,15 @@ from optuna.trial import TrialState
 
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.faults.study import alive_in_session
-from tests.studies import Setting
+from tests.studies import Setting, workers_of
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
 from tuning.errors import PoolError
+from tuning.search.confirm import confirm
+from tuning.search.finalists import Terms
 from tuning.search.progress import Progressed
+from tuning.study.prepare import prepare_corpus
+from tuning.training.checkpoints import read_probabilities
 from tuning.workers import ray_cluster, ray_handle
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pools import PoolChoice
@@ -85,6 +89,32 @@ def test_study_is_the_same_over_both_pools(
     assert seen(setting) == seen(here)
     assert any("goes on after epoch 1" in event for event in events)
     assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
+
+
+@pytest.mark.slow
+def test_trained_models_of_a_confirmation_are_kept_on_the_coordinators_disk(
+    copied: Setting, over_ray: dict[str, Any]
+) -> None:
+    confirmation = confirm(
+        copied.results,
+        copied.folder,
+        storage_url=copied.results.storage_url(None),
+        terms=Terms(top=2, n_seeds=2, share=20.0, n_pruned=0),
+        workers=workers_of(over_ray["n_workers"], pool=over_ray["pool"]),
+    )
+    corpus, _ = prepare_corpus(copied.config, results=copied.results)
+    labels = corpus.split("validation").labels
+    repeats = {
+        copied.folder.repeat_path(finalist.trial, seed): value
+        for finalist in confirmation.finalists
+        for seed, value in finalist.repeats.items()
+    }
+    assert len(repeats) >= 4
+    assert {*copied.folder.path.glob("repeats/*")} == {*repeats}
+    for path, value in repeats.items():
+        probabilities = read_probabilities(path)
+        assert probabilities is not None
+        assert np.mean(probabilities.argmax(axis=1) == labels) == pytest.approx(value)
 
 
 @pytest.mark.slow

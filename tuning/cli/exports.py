@@ -70,6 +70,7 @@ def export_best(
 
     root = ResultsDir(results)
     folder = root.existing(study)
+    warnings: list[str] = []  # They are printed after standard error has left the log.
     with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
         from tuning.export import export
 
@@ -82,8 +83,10 @@ def export_best(
             # another place of the same data; the fingerprint of the data is compared
             moved=given(data=data, data_dir=data_dir),
             progress=progress,
-            warn=warn,
+            warn=warnings.append,
         )
+    for message in warnings:
+        warn(message)
     print_test_scores(manifest)
     print_formats(manifest, folder)
     console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')

@@ -4,9 +4,14 @@ description.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
 
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
@@ -22,13 +27,16 @@ from tuning.export.retraining import Trained
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.summary import Summary
-from tuning.training import fit
+from tuning.training import fit, prediction
 from tuning.training.checkpoints import read_probabilities
-from tuning.training.prediction import latency_ms
+from tuning.training.result import TrainingJob
 from tuning.workers.messages import train_request
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
+# Maximum difference between a probability of a kept model and the one that was kept with it. A GPU
+# and a CPU may differ by 1e-3.
+MAX_DIFFERENCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,9 @@ def train_ensemble(
 ) -> tuple[TrainedEnsemble, list[EnsembleMember]]:
     """Return an ensemble as one model, made of the trained models that the confirmation has kept,
     and its members.
+
+    Raises:
+        StudyError: a kept model is damaged, or is not a model of the present search space file.
     """
     finalists = {finalist.trial: finalist for finalist in _confirmation(chosen.folder).finalists}
     hypermodel = load_hypermodel(space_path)
@@ -139,7 +150,7 @@ def train_ensemble(
         )
         path = chosen.folder.repeat_path(member.trial, member.seed)
         job = replace(request.job, seed=member.seed, weights=str(path))
-        model = fit.load_trained(hypermodel, job)
+        model = _load_kept(hypermodel, job, corpus=corpus)
         name = f"trial_{member.trial}_seed_{member.seed}"
         models.append(
             WeightedModel(model, model_input(model, finalist.values), member.weight, name)
@@ -158,6 +169,36 @@ def train_ensemble(
     return trained, members
 
 
+def _load_kept(
+    hypermodel: keras_tuner.HyperModel, job: TrainingJob, *, corpus: Corpus
+) -> keras.Model:
+    """Return a kept model after a check that its probabilities are those that were kept with it.
+
+    Raises:
+        StudyError: the file is damaged, or the search space builds another model.
+    """
+    path = Path(job.weights or "")
+    refusal = (
+        "A kept model must give the probabilities that it gave in the confirmation; {path} {fault}."
+        " Restore the search space of the confirmation, or delete {path} to choose among the other"
+        " models."
+    )
+    try:
+        model = fit.load_trained(hypermodel, job)
+    except ValueError as error:
+        fault = "is damaged, or the search space now builds another model"
+        raise StudyError(refusal.format(path=path, fault=fault)) from error
+    texts = corpus.split("validation").texts
+    view = prediction.make_view(model, job.values, texts)
+    probabilities = prediction.predict(model, view, n_classes=job.n_classes)
+    kept = read_probabilities(path)
+    difference = math.inf if kept is None else float(np.abs(probabilities - kept).max())
+    if not difference <= MAX_DIFFERENCE:
+        fault = f"gives probabilities that differ by up to {difference:.3f}"
+        raise StudyError(refusal.format(path=path, fault=fault))
+    return model
+
+
 def describe_ensemble(
     chosen: ChosenTrial,
     ensemble: Ensemble,
@@ -174,7 +215,7 @@ def describe_ensemble(
     size, size_of_best = (
         ModelSize(
             n_parameters=int(model.model.count_params()),
-            latency_ms=round(latency_ms(model.model, model.values), 3),
+            latency_ms=round(prediction.latency_ms(model.model, model.values), 3),
         )
         for model in (trained, single)
     )

@@ -85,7 +85,9 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
             own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
         if item.inputs.ngrams:
             own[NGRAMS] = _own_ngrams(arrays[NGRAMS], orders, common, item)
-        terms.append(source.probabilities(source.call(own)) * item.weight)
+        # A member of mixed precision has float16, of which a sum has errors of 1e-3.
+        output = keras.ops.cast(source.call(own), "float32")
+        terms.append(source.probabilities(output) * item.weight)
     return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
 
 
@@ -113,11 +115,15 @@ def _own_ngrams(
         is_kept = orders[: common.ngram_vocab_size - FIRST_WORD_ID] <= own.ngrams
         ranks = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
         table = np.concatenate([np.zeros(FIRST_WORD_ID), ranks])[:, None]
+        # Numbers up to 2^24 are exact in float32. A member may have set another global policy.
         layer = keras.layers.Embedding(
-            common.ngram_vocab_size, 1, trainable=False, name=f"{item.name}_ngrams"
+            common.ngram_vocab_size,
+            1,
+            trainable=False,
+            dtype="float32",
+            name=f"{item.name}_ngrams",
         )
         layer.build()
-        # Numbers up to 2^24 are exact in float32.
         layer.set_weights([table.astype(np.float32)])
         ngrams = ops.cast(ops.squeeze(layer(ngrams), -1), "int32")
     return ops.where(ops.less(ngrams, own.ngram_vocab_size), ngrams, 0)

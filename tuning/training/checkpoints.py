@@ -27,6 +27,17 @@ GLOBAL_SEED = "global_seed_generator"
 RESULT = "seen"
 # Name of the array of a trained model's file that contains its probabilities.
 PROBABILITIES = "probabilities"
+# Errors of NumPy for a file that is missing, damaged or of another kind. A `RuntimeError` comes
+# from flags of the ZIP format, a `TypeError` from a file with a single array.
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+)
 
 
 def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
@@ -86,10 +97,16 @@ def load_trained(path: Path, model: keras.Model) -> None:
     whose layers are built.
 
     Raises:
-        ValueError: the file does not have as many arrays as the model has variables.
+        ValueError: the file is missing, is damaged, or is of another model.
     """
-    with np.load(path, allow_pickle=False) as saved:
-        _assign(saved, model.variables, path=path)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            _assign(saved, model.variables, path=path)
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path} must contain the variables of the model; it is missing, damaged or of another"
+            " model."
+        ) from error
 
 
 def read_probabilities(path: Path) -> Array | None:
@@ -97,10 +114,11 @@ def read_probabilities(path: Path) -> Array | None:
     the file is missing, is damaged or has none.
     """
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        # NumPy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             probabilities: Array = saved[PROBABILITIES]
             return probabilities
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return None
 
 
@@ -125,10 +143,10 @@ def read_history(path: Path) -> list[Epoch] | None:
     is no checkpoint.
     """
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             history = json.loads(saved[RESULT].tobytes())["history"]
             return [Epoch(**epoch) for epoch in history]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return None
 
 

@@ -170,13 +170,18 @@ def _save_checkpoint(built: BuiltModel, state: dict[str, Array]) -> bool:
 def _save_trained(built: BuiltModel, validation: EncodedSplit | None) -> None:
     """Save the trained model in `job.weights`. A `fit` of the hypermodel's own may have changed the
     weights after the last epoch, so the model predicts again.
+
+    If the disk has no space for a model that was trained to be evaluated, the model is not kept.
     """
-    probabilities = (
-        prediction.predict(built.model, validation.view, n_classes=built.job.n_classes)
-        if validation
-        else None
-    )
-    checkpoints.save_trained(Path(built.job.weights or ""), built.model, probabilities)
+    path = Path(built.job.weights or "")
+    if validation is None:
+        checkpoints.save_trained(path, built.model, None)
+        return
+    probabilities = prediction.predict(built.model, validation.view, n_classes=built.job.n_classes)
+    try:
+        checkpoints.save_trained(path, built.model, probabilities)
+    except StorageError as error:
+        logger.warning("A trained model was not kept: %s", error)
 
 
 @contextlib.contextmanager
