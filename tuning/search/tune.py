@@ -65,6 +65,8 @@ class Budget:
         n_trials: number of finished trials of the study in all; None: as many as the last call
             asked for.
         timeout_seconds: maximum duration of the call; None: no limit.
+        ends_paused: whether trials that are paused when the time is up are pruned. Otherwise the
+            next call continues them.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -72,6 +74,7 @@ class Budget:
 
     n_trials: int | None = None
     timeout_seconds: float | None = None
+    ends_paused: bool = False
 
     def __post_init__(self) -> None:
         n_trials, seconds = self.n_trials, self.timeout_seconds
@@ -207,11 +210,10 @@ def _search(
     _annotate(session, with_figures=False)
     try:
         search = Search(session, coordinators, on_change=hooks.on_change)
-        left = budget.timeout_seconds
-        if left is not None:
-            left -= time.monotonic() - started
+        seconds, spent = budget.timeout_seconds, time.monotonic() - started
+        left = None if seconds is None else seconds - spent
         n_trials = _n_trials(study, budget.n_trials, joins=own != FIRST_COORDINATOR)
-        ended = search.run(n_trials=n_trials, timeout_seconds=left)
+        ended = search.run(n_trials, timeout_seconds=left, ends_paused=budget.ends_paused)
         summary = summarize(study, metric=session.config.metric)
         outcome = Outcome(summary, session.space, ended, search.n_trials)
         hooks.then(session, outcome)
