@@ -23,6 +23,7 @@ from tuning.evaluation.metrics import score
 from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
+from tuning.models.words import is_word, mean_over_words
 from tuning.spaces.ranges import Values
 from tuning.training import loops, padding_rules
 from tuning.training.architecture import ignores_padding
@@ -378,6 +379,53 @@ def test_fit_output_that_is_nan_is_infeasible() -> None:
     with pytest.raises(Infeasible, match="NaN loss: the training loss is nan in epoch 1") as raised:
         run(nan_model)
     assert raised.value.reason == "NaN loss"
+
+
+def functional(pooled: Callable[[Any, Any], Any]) -> keras.Model:
+    """Return a compiled functional model with a mask and a function that pools the embeddings."""
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(VOCAB_SIZE, 3, mask_zero=True)(ids)
+    model = keras.Model(ids, layers.Dense(1, "sigmoid")(pooled(ids, x)))
+    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    return model
+
+
+def with_an_empty_text(texts: LabeledTexts) -> LabeledTexts:
+    """Return the texts with a text without tokens at their end."""
+    nothing = TokenizedTexts(np.empty(0, np.int32), np.zeros(2, np.int64))
+    return texts + LabeledTexts(nothing, np.zeros(1, np.int64))
+
+
+STRANGERS: list[Callable[[], keras.Model]] = [
+    lambda: mean(masked=True),
+    lambda: functional(lambda ids, x: layers.GlobalAveragePooling1D()(x)),
+]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("make", STRANGERS, ids=["sequential", "functional"])
+def test_fit_masked_mean_names_the_texts_without_words(
+    make: Callable[[], keras.Model], split: str
+) -> None:
+    splits = {"train": TRAIN, "validation": VALIDATION}
+    run(lambda hp: make(), epochs=1, **splits)
+    splits[split] = with_an_empty_text(splits[split])
+    with pytest.raises(SpaceBug, match=r"without words.* splits have 1\. .*mean_over_words"):
+        run(lambda hp: make(), epochs=1, **splits)
+
+
+def test_fit_nan_for_another_reason_does_not_name_texts_without_words() -> None:
+    with pytest.raises(Infeasible, match="NaN loss"):
+        run(lambda hp: mean(rate=float("nan")), train=with_an_empty_text(TRAIN), epochs=2)
+
+
+def test_fit_mean_over_words_takes_texts_without_words() -> None:
+    _, result = run(
+        lambda hp: functional(lambda ids, x: mean_over_words(x, is_word(ids))),
+        train=with_an_empty_text(TRAIN),
+        validation=with_an_empty_text(VALIDATION),
+    )
+    assert all(math.isfinite(epoch.metrics["val_loss"]) for epoch in result.history)
 
 
 def test_fit_weights_that_turn_nan_are_infeasible() -> None:
