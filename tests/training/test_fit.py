@@ -542,6 +542,30 @@ def test_own_fit_out_of_memory_is_infeasible() -> None:
         run(Large(lambda hp: mean()))
 
 
+def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_bytes = 4 * LENGTH * (len(TRAIN.labels) + len(VALIDATION.labels))
+    hypermodel = OwnFit()
+    monkeypatch.setattr(loops, "memory_left", lambda: 2 * n_bytes - 1)
+    with pytest.raises(Infeasible, match=r"out of memory: .*in which every text is as wide as"):
+        run(hypermodel, epochs=1)
+    assert not hypermodel.given
+    monkeypatch.setattr(loops, "memory_left", lambda: 2 * n_bytes)
+    run(hypermodel, epochs=1)
+    assert hypermodel.given
+
+
+def test_own_fit_warns_of_large_arrays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(OwnFit(), epochs=1)
+    assert not caplog.messages
+    monkeypatch.setattr(loops, "LARGE_BYTES", 1_000)
+    run(OwnFit(), epochs=1)
+    assert "gets whole arrays" in caplog.text
+
+
 def test_own_fit_that_raises_gives_its_traceback() -> None:
     with pytest.raises(SpaceBug, match="failed while fitting: ValueError") as raised:
         run(OwnFit(batch_size=-1))
