@@ -38,7 +38,7 @@ from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
 from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory
 from tuning.study.samplers import grid_points
-from tuning.study.storage import close_study, storage_errors
+from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.workers.pool import AnyPool, Pool, declared_space
@@ -128,7 +128,7 @@ def tune(
     space_path = find_space(config.space)
     with study_lock(folder), contextlib.ExitStack() as stack:
         own = _coordinator(folder, space_path)
-        start_early(workers.pool, log_path=folder.log_path)
+        start_early(workers.pool)
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
         space = _prepare_space(pool, space_path, config, corpus, hooks.progress)
@@ -177,6 +177,7 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
     release_memory()
     if progress:
         progress("starting the workers", 0.0)
+    import_late_modules()
     return corpus
 
 
