@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import IO
 
 from tuning.results import translated
 
@@ -24,14 +23,15 @@ class _Output:
     """
 
     def __init__(self) -> None:
-        self._file: IO[bytes] | None = None
+        self._descriptor: int | None = None
         self._n_copied = 0
 
     @property
     def descriptor(self) -> int:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
-        return self._file.fileno()
+        if self._descriptor is None:
+            with tempfile.TemporaryFile() as file:
+                self._descriptor = os.dup(file.fileno())
+        return self._descriptor
 
     def copy(self, log_path: Path) -> None:
         """Append what was written since the last copy to a file."""
