@@ -199,7 +199,7 @@ def event_seconds(session: Session, *, n_trials: int) -> list[float]:
 
     search = Search(session, Coordinators(session.study), on_change=keep_time)
     events.append(time.perf_counter())
-    search.run(n_trials=n_trials, timeout_seconds=None)
+    search.run(n_trials, timeout_seconds=None)
     return events
 
 

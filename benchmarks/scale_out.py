@@ -229,7 +229,7 @@ def simulate(
         )
         running = Search(session, Coordinators(study, n_workers=n_workers))
         started, began = time.perf_counter(), clock.now()
-        running.run(n_trials=n_before + n_measured, timeout_seconds=None)
+        running.run(n_before + n_measured, timeout_seconds=None)
         coordinator_seconds, seconds = time.perf_counter() - started, clock.now() - began
         close_study(study)
     # At the end of a study no trial is left for some workers. That time is not in `idle_seconds`,

@@ -1,6 +1,7 @@
 """The part of a machine that a control group grants, read from folders with the kernel's layout."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,21 @@ def test_available_cores_are_those_of_this_process() -> None:
 def test_share_of_memory_is_that_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "memory_limit", lambda: 10 * 2**30)
     assert with_memory(TrialLimits(), n_workers=2).memory_mb == pytest.approx(0.9 * 10 * 2**10 / 2)
+
+
+def test_memory_left_is_that_of_the_process_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = (2**31, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limit)
+    monkeypatch.setattr(hardware, "allocated_memory", lambda: 2**30)
+    assert hardware.memory_left() == 2**30
+    monkeypatch.setattr(hardware, "allocated_memory", lambda: 2**32)
+    assert hardware.memory_left() == 0
+    limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert hardware.memory_left() is None
+
+
+def test_allocated_memory_grows_with_an_array() -> None:
+    before = hardware.allocated_memory()
+    array = bytearray(2**26)
+    after = hardware.allocated_memory()
+    assert before and after and after - before >= len(array)

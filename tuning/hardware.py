@@ -7,7 +7,9 @@ service, whose group lies deeper, nor that of a group between. It also rounds up
 1.5 cores would start two training processes. psutil reads no limits of control groups.
 """
 
+import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,27 @@ def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
             yield (folder / name).read_text().strip()
         if folder == groups:
             return
+
+
+def allocated_memory() -> int | None:
+    """The writable memory, in bytes, that this process has allocated, as `RLIMIT_DATA` counts it;
+    None if the system does not tell it (systems other than Linux).
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def memory_left() -> int | None:
+    """The memory, in bytes, that this process may still allocate under its `RLIMIT_DATA`; None if
+    it has no such limit.
+    """
+    limit, allocated = resource.getrlimit(resource.RLIMIT_DATA)[0], allocated_memory()
+    if limit == resource.RLIM_INFINITY or allocated is None:
+        return None
+    return max(limit - allocated, 0)
 
 
 def available_cores() -> int:

@@ -63,6 +63,20 @@ def test_value_is_printed_when_it_is_known(
         assert f"a validation F1 of {linear.reference.scores['f1']:.4f}" in capsys.readouterr().out
 
 
+def test_training_starts_at_its_call_alone_and_once(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Path] = []
+    monkeypatch.setattr(Slow, "start", lambda self, folder: started.append(folder))
+    monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
+    with LinearDisplay("val_accuracy") as linear:
+        linear.start(corpus)
+        assert started == []
+        linear.train()
+        linear.train()
+        assert started == [corpus.folder]
+
+
 def test_interrupted_search_does_not_wait(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
     started = time.monotonic()

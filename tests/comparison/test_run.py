@@ -58,6 +58,7 @@ class Searches:
         self.errors: dict[str, Exception] = {}
         self.stops: dict[str, float] = {}
         self.n_references = 0
+        self.n_trials: list[int] = []
         self.fingerprint = "0123456789ab"
 
     def prepare(self, config: StudyConfig, **options: Any) -> tuple[Any, Any]:
@@ -71,6 +72,7 @@ class Searches:
         self, config: StudyConfig, results: Any, *, budget: Budget, hooks: TuneHooks, **_: Any
     ) -> None:
         name, seconds = config.study.removeprefix(f"{NAME}-"), budget.timeout_seconds or 0.0
+        assert budget.ends_paused
         self.calls.append((name, round(seconds, 2)))
         if name in self.errors:
             raise self.errors[name]
@@ -78,7 +80,11 @@ class Searches:
         hooks.on_change(progressed({0: [0.5, 0.75]}))
         ended = SearchEnd.INTERRUPTED if name in self.stops else SearchEnd.TIMEOUT
         summary = Summary.of(config.study, config.metric, [create_trial(value=0.75)])
-        hooks.then(SimpleNamespace(config=config), SimpleNamespace(ended=ended, summary=summary))  # type: ignore[arg-type]
+        session: Any = SimpleNamespace(config=config, study=None)
+        hooks.then(session, SimpleNamespace(ended=ended, summary=summary))  # type: ignore[arg-type]
+
+    def set_n_trials(self, study: Any, n_trials: int) -> None:
+        self.n_trials.append(n_trials)
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> Searches:
     }.items():
         monkeypatch.setattr(running, name, value)
     for name, value in {
-        "close_search": lambda session: None,
+        "set_n_trials": fakes.set_n_trials,
         "confirm_within": lambda *arguments, **options: over,
         "best_values": lambda session, confirmation: {},
         "measured_latency": lambda session, values: 1.5,
@@ -119,6 +125,7 @@ def test_every_space_gets_the_same_minutes(folder: StudyDir, searches: Searches)
     found = call(folder, spaces=TWO, minutes=2)
     assert searches.calls == [("baseline_lstm", 120.0), ("ngrams", 120.0)]
     assert found.unfinished == []
+    assert searches.n_trials == [1, 1]
     assert found == Comparison.load(folder)
     assert [(one.seconds, one.curve, one.latency_ms) for one in found.spaces] == [
         (120.0, [(120.0, 0.75)], 1.5)

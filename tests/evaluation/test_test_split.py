@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.errors import ExportError
 from tuning.evaluation.test_split import BEST, evaluate_on_test_split, evaluations_of
 
 TEXTS = ["good", "bad", "good", "bad"]
@@ -44,4 +45,13 @@ def test_model_that_fails_on_the_test_texts_records_no_evaluation() -> None:
     study = optuna.create_study()
     with pytest.raises(MemoryError):
         evaluate_with(study, broken)
+    assert evaluations_of(study) == []
+
+
+def test_model_that_gives_nan_is_refused_before_its_evaluation_is_recorded() -> None:
+    study = optuna.create_study()
+    outputs = np.eye(2)[LABELS]
+    outputs[1] = np.nan
+    with pytest.raises(ExportError, match=r"'reference' gives NaN for 1 of 4 texts.*'bad'"):
+        evaluate_with(study, lambda texts: outputs)
     assert evaluations_of(study) == []

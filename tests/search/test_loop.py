@@ -91,8 +91,10 @@ class Run:
     def states(self) -> list[str]:
         return [trial.state.name for trial in self.trials]
 
-    def go(self, n_trials: int, *, timeout_seconds: float | None = None) -> SearchEnd:
-        return self.search.run(n_trials=n_trials, timeout_seconds=timeout_seconds)
+    def go(
+        self, n_trials: int, *, timeout_seconds: float | None = None, ends_paused: bool = False
+    ) -> SearchEnd:
+        return self.search.run(n_trials, timeout_seconds=timeout_seconds, ends_paused=ends_paused)
 
 
 Make = Callable[..., Run]
@@ -374,23 +376,42 @@ def test_interrupted_trial_is_paused_or_queued_again(can_pause: bool, make: Make
     assert run.states().count("COMPLETE") == 3
 
 
-def test_search_whose_time_is_up_pauses_its_trial(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def end_the_time(run: Run, monkeypatch: pytest.MonkeyPatch, *, after: str) -> None:
+    """Make 1,001 seconds pass after the event that begins with `after`."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(loop, "time", clock)
-    run = make(after_the_baseline(trains))
 
     def on_change(progressed: Any) -> None:
-        if progressed.event.startswith("trial 1 epoch 2"):
+        if progressed.event.startswith(after):
             clock.now = 1_001.0
 
     run.on_change = on_change
+
+
+def test_search_whose_time_is_up_pauses_its_trial(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(after_the_baseline(trains))
+    end_the_time(run, monkeypatch, after="trial 1 epoch 2")
     assert run.go(3, timeout_seconds=1_000) is SearchEnd.TIMEOUT
     assert run.states() == ["COMPLETE", "RUNNING"]
     assert run.trials[1].user_attrs["paused"]
     # The time limit was reached during the third epoch.
     assert len(run.trials[1].intermediate_values) == 3
+
+
+def test_search_that_ends_paused_trials_prunes_them_and_their_duplicates(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(trains, n_workers=3)
+    for values in ({"vocab_size": 10}, {"vocab_size": 500}, {"vocab_size": 500}):
+        run.session.study.enqueue_trial(values)
+    end_the_time(run, monkeypatch, after="trial 1 epoch 2")
+    assert run.go(5, timeout_seconds=1_000, ends_paused=True) is SearchEnd.TIMEOUT
+    assert run.states() == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert run.trials[2].user_attrs["same_as"] == 1
+    assert not any(run.session.folder.checkpoint_path(number).exists() for number in range(3))
+    assert run.is_empty
 
 
 def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None:

@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.texts import word_view
-from tuning.data.corpus import TokenizedTexts
+from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.training.batching import (
     EVALUATION_BATCH_SIZE,
+    NgramView,
     Rows,
     View,
+    WordView,
     evaluation_batches,
     padding_share,
     training_batches,
@@ -304,3 +306,22 @@ def test_padding_share_is_that_of_the_arrays(trims: bool) -> None:
     batches = training_batches(view, batch_size=16, seed=0, epoch=1)
     ids = [view.batch(rows).ravel() for rows in batches]
     assert padding_share(view, batches) == pytest.approx((np.concatenate(ids) == 0).mean())
+
+
+@pytest.mark.parametrize("trims", [False, True])
+def test_array_bytes_are_those_of_the_array(trims: bool) -> None:
+    words = texts_of([[2, 3, 4, 9], [], [2] * 30])
+    # The n-grams 3 and 4 have two words, and n-grams from 5 on are not in the vocabulary.
+    of_words = texts_of([[2, 3, 4, 5, 6], [], [2, 4]])
+    orders = np.array([0, 0, 1, 2, 2, 1, 1], dtype=np.uint8)
+    ngrams = NgramTexts(of_words.ids, of_words.offsets, orders)
+    view = View(
+        {
+            "ids": WordView(words, vocab_size=5, sequence_length=8, trims=trims),
+            "ngrams": NgramView(ngrams, order=2, vocab_size=5),
+        }
+    )
+    arrays = view.array()
+    assert isinstance(arrays, dict)
+    assert arrays["ngrams"].shape == (3, 4)
+    assert view.array_bytes == sum(array.nbytes for array in arrays.values())

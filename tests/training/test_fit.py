@@ -23,6 +23,7 @@ from tuning.evaluation.metrics import score
 from tuning.kernels import adam, lstm_numba, lstm_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
+from tuning.models.words import is_word, mean_over_words
 from tuning.spaces.ranges import Values
 from tuning.training import loops, padding_rules
 from tuning.training.architecture import ignores_padding
@@ -380,6 +381,53 @@ def test_fit_output_that_is_nan_is_infeasible() -> None:
     assert raised.value.reason == "NaN loss"
 
 
+def functional(pooled: Callable[[Any, Any], Any]) -> keras.Model:
+    """Return a compiled functional model with a mask and a function that pools the embeddings."""
+    ids = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(VOCAB_SIZE, 3, mask_zero=True)(ids)
+    model = keras.Model(ids, layers.Dense(1, "sigmoid")(pooled(ids, x)))
+    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    return model
+
+
+def with_an_empty_text(texts: LabeledTexts) -> LabeledTexts:
+    """Return the texts with a text without tokens at their end."""
+    nothing = TokenizedTexts(np.empty(0, np.int32), np.zeros(2, np.int64))
+    return texts + LabeledTexts(nothing, np.zeros(1, np.int64))
+
+
+STRANGERS: list[Callable[[], keras.Model]] = [
+    lambda: mean(masked=True),
+    lambda: functional(lambda ids, x: layers.GlobalAveragePooling1D()(x)),
+]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("make", STRANGERS, ids=["sequential", "functional"])
+def test_fit_masked_mean_names_the_texts_without_words(
+    make: Callable[[], keras.Model], split: str
+) -> None:
+    splits = {"train": TRAIN, "validation": VALIDATION}
+    run(lambda hp: make(), epochs=1, **splits)
+    splits[split] = with_an_empty_text(splits[split])
+    with pytest.raises(SpaceBug, match=r"without words.* splits have 1\. .*mean_over_words"):
+        run(lambda hp: make(), epochs=1, **splits)
+
+
+def test_fit_nan_for_another_reason_does_not_name_texts_without_words() -> None:
+    with pytest.raises(Infeasible, match="NaN loss"):
+        run(lambda hp: mean(rate=float("nan")), train=with_an_empty_text(TRAIN), epochs=2)
+
+
+def test_fit_mean_over_words_takes_texts_without_words() -> None:
+    _, result = run(
+        lambda hp: functional(lambda ids, x: mean_over_words(x, is_word(ids))),
+        train=with_an_empty_text(TRAIN),
+        validation=with_an_empty_text(VALIDATION),
+    )
+    assert all(math.isfinite(epoch.metrics["val_loss"]) for epoch in result.history)
+
+
 def test_fit_weights_that_turn_nan_are_infeasible() -> None:
     # The loss of the only batch is finite, but the step after this batch is not finite.
     with pytest.raises(Infeasible, match="NaN loss"):
@@ -492,6 +540,30 @@ def test_own_fit_out_of_memory_is_infeasible() -> None:
 
     with pytest.raises(Infeasible, match="out of memory: a table of 9 GB"):
         run(Large(lambda hp: mean()))
+
+
+def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_bytes = 4 * LENGTH * (len(TRAIN.labels) + len(VALIDATION.labels))
+    hypermodel = OwnFit()
+    monkeypatch.setattr(loops, "memory_left", lambda: 2 * n_bytes - 1)
+    with pytest.raises(Infeasible, match=r"out of memory: .*in which every text is as wide as"):
+        run(hypermodel, epochs=1)
+    assert not hypermodel.given
+    monkeypatch.setattr(loops, "memory_left", lambda: 2 * n_bytes)
+    run(hypermodel, epochs=1)
+    assert hypermodel.given
+
+
+def test_own_fit_warns_of_large_arrays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(OwnFit(), epochs=1)
+    assert not caplog.messages
+    monkeypatch.setattr(loops, "LARGE_BYTES", 1_000)
+    run(OwnFit(), epochs=1)
+    assert "gets whole arrays" in caplog.text
 
 
 def test_own_fit_that_raises_gives_its_traceback() -> None:

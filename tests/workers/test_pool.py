@@ -34,9 +34,10 @@ from tuning.workers.messages import (
     TrainingEnded,
     TrainingFailed,
 )
-from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space, start_server
+from tuning.workers.pool import AnyPool, AnyWorker, Pool, declared_space
 from tuning.workers.ray_cluster import Shares, join_cluster
 from tuning.workers.ray_pool import RayPool
+from tuning.workers.server import start_server
 from tuning.workers.worker import raise_error
 
 pytestmark = pytest.mark.alone
@@ -544,5 +545,45 @@ def test_start_server_leaves_the_environment_as_it_was(
         monkeypatch.delenv("PYTHONPATH", raising=False)
     else:
         monkeypatch.setenv("PYTHONPATH", path)
-    start_server(tmp_path / "tuning.log")
+    start_server()
     assert os.environ.get("PYTHONPATH") == path
+
+
+def test_output_of_the_server_goes_to_the_log_of_the_study(tmp_path: Path) -> None:
+    """The server writes before the study has a folder, and its output is copied once."""
+    code = f"""
+import multiprocessing
+import os
+from pathlib import Path
+
+from tuning.workers import server
+
+multiprocessing.set_forkserver_preload = lambda names: None
+server.start_server()
+os.write(server._output.descriptor, b"a line of the server" + os.linesep.encode())
+log = Path({str(tmp_path)!r}) / "tuning.log"
+server.copy_server_output(log)
+server.copy_server_output(log)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert (tmp_path / "tuning.log").read_text().count("a line of the server") == 1
+
+
+def test_command_starts_the_server_before_it_imports_the_search(tmp_path: Path) -> None:
+    code = f"""
+import sys
+
+from tuning.cli import app
+from tuning.workers import server
+
+
+def start_server():
+    assert not {{"optuna", "pandas", "numpy", "tensorflow"}} & set(sys.modules)
+    sys.exit(7)
+
+
+server.start_server = start_server
+app.app(["tune", "--results", {str(tmp_path)!r}])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert ran.returncode == 7

@@ -27,6 +27,8 @@ from tuning.cli.tables import card_table
 from tuning.results import visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuning.data.corpus import Corpus
     from tuning.evaluation.linear_reference import LinearReference
     from tuning.search.progress import Progressed
@@ -113,6 +115,7 @@ class LinearDisplay:
         from tuning.evaluation.linear_reference import BackgroundFit
 
         self._metric, self._fit = metric, BackgroundFit()
+        self._folder: Path | None = None  # The corpus, until the training is started.
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +129,23 @@ class LinearDisplay:
         return self._fit.reference
 
     def start(self, corpus: Corpus) -> None:
-        """Print the stored value of the corpus, or start the training."""
-        self._fit.start(corpus.folder)
-        self.show()
+        """Print the stored value of the corpus, if it has one."""
+        from tuning.data.data_card import REFERENCE_NAME
+
+        self._folder = corpus.folder
+        if (corpus.folder / REFERENCE_NAME).exists():
+            self.train()
+            self.show()
+
+    def train(self) -> None:
+        """Start the training, unless it was started before or the value is stored.
+
+        A search calls this after its first epoch: a training beside the start of the first trials
+        would delay it.
+        """
+        folder, self._folder = self._folder, None
+        if folder:
+            self._fit.start(folder)
 
     def show(self) -> None:
         """Print the value if it has become known."""
@@ -138,6 +155,7 @@ class LinearDisplay:
 
     def wait(self, is_interrupted: Callable[[], bool]) -> None:
         """Wait up to a minute for the end of the training, and print the value."""
+        self.train()
         end = time.monotonic() + WAIT_SECONDS
         self.show()
         while self._fit.is_running and time.monotonic() < end and not is_interrupted():

@@ -66,7 +66,7 @@ def export_best(
     results: Results = RESULTS,
 ) -> None:
     """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
-    from tuning.workers.pool import stderr_to
+    from tuning.workers.server import stderr_to
 
     root = ResultsDir(results)
     folder = root.existing(study)
@@ -161,7 +161,7 @@ def predict(
 def _predict_text(folder: Path, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, problem_of
     from tuning.inference import load as predicting
-    from tuning.workers.pool import stderr_to
+    from tuning.workers.server import stderr_to
 
     problem = problem_of(text)
     if problem:
@@ -194,7 +194,7 @@ def _predict_file(
     from tuning.data.stream import stream_rows
     from tuning.inference import label_files
     from tuning.inference import load as predicting
-    from tuning.workers.pool import stderr_to
+    from tuning.workers.server import stderr_to
 
     if output is None and not as_json:
         output = label_files.default_output(pattern)

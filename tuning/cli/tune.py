@@ -112,6 +112,11 @@ def tune(
     A study keeps the data, search space, objective, seed, sampler, pruner and epochs that it was
     created with. For an existing study these are the defaults, and other values are refused.
     """
+    from tuning.workers.server import start_server
+
+    if pool == "process":
+        # The first trial waits for the import of Keras in the server, so that it begins first.
+        start_server()
     from tuning.search import tune as searching
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
@@ -212,11 +217,14 @@ def _search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms
             linear.start(corpus)
 
         def change(state: Progressed) -> None:
+            if any(state.running.values()):
+                linear.train()
             linear.show()
             display.change(state)
 
         def then(session: Session, outcome: Outcome) -> None:
             shown.close()
+            linear.train()
             print_outcome(outcome, Confirmation.load(session.folder))
             if confirms and _can_be_confirmed(outcome):
                 confirmation = run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))

@@ -148,7 +148,9 @@ class _Call:
                 comparison.config_of(space),
                 self.results,
                 storage_url=self.storage_url,
-                budget=Budget(n_trials=MAX_TRIALS, timeout_seconds=search.seconds_left),
+                budget=Budget(
+                    n_trials=MAX_TRIALS, timeout_seconds=search.seconds_left, ends_paused=True
+                ),
                 workers=self.workers,
                 hooks=hooks,
             )

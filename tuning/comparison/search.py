@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from optuna.trial import TrialState
-
 from tuning.comparison.document import ComparedSpace
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.files import Progress
@@ -25,7 +23,7 @@ from tuning.study.trials import values_of
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import ModelRefused
 
-# Time of a search whose minutes were over when its process was killed: it is only closed.
+# Time of a search whose minutes were over when its process was killed: its paused trials are ended.
 NO_SECONDS = 0.001
 # Minimum time between two writes of the document that have no new best value, in seconds.
 SAVE_SECONDS = 1.0
@@ -85,7 +83,8 @@ class SpaceSearch:
             return
         if not self.space.is_searched:
             self._keep(replace(self.space.at(self._seconds(), None), is_searched=True))
-        close_search(session)
+        # A confirmation must follow a search that has all of its trials.
+        set_n_trials(session.study, max(outcome.summary.n_finished, 1))
         if not outcome.summary.counts["complete"]:
             raise StudyError(
                 f"A search must complete a trial in its {self._minutes:g} min; this one trained"
@@ -120,18 +119,6 @@ def best_value(progressed: Progressed) -> float | None:
     for trial in progressed.summary.trials:
         values += trial.intermediate_values.values()
     return max(values, default=None)
-
-
-def close_search(session: Session) -> None:
-    """Prune the trials that are paused when the time is up, because a confirmation must follow a
-    finished search, and set the study's number of trials to those that it has.
-    """
-    study = session.study
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.PRUNED)
-        session.folder.checkpoint_path(trial.number).unlink(missing_ok=True)
-    summary = summarize(study, metric=session.config.metric)
-    set_n_trials(study, max(summary.n_finished, 1))
 
 
 def best_values(session: Session, confirmation: Confirmation) -> Values:

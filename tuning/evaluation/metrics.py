@@ -7,6 +7,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
+# What a user can do if a model gives NaN for texts without words.
+NAN_REMEDY = (
+    "A GlobalAveragePooling1D with a mask, for example, divides by the number of words, which is 0:"
+    " compute the mean with mean_over_words(x, is_word(ids)) of tuning.models.words, or remove"
+    " these texts from the data."
+)
 N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
 
 

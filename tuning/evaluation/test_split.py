@@ -15,8 +15,8 @@ import optuna
 
 from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.documents import structure, unstructure
-from tuning.errors import StudyError
-from tuning.evaluation.metrics import Array, Labels, confusion
+from tuning.errors import ExportError, StudyError
+from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
 from tuning.evaluation.scores import (
     Comparison,
     EnsembleFacts,
@@ -30,6 +30,7 @@ from tuning.evaluation.statistics import accuracy_difference, mcnemar, score_int
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
 N_MISTAKES = 20
+MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
 
@@ -161,10 +162,15 @@ def evaluate_on_test_split(
         test_texts: the split's texts, for `mistakes`.
         class_names: the names of the classes.
         seed: seed of the intervals.
+
+    Raises:
+        ExportError: a model gives NaN for a text.
     """
     test = corpus.split("test")
     by_classifier = {id(classify): classify(test.texts) for classify in classifiers.values()}
     predictions = {name: by_classifier[id(classify)] for name, classify in classifiers.items()}
+    for name, probabilities in predictions.items():
+        _require_numbers(name, probabilities, test_texts)
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
@@ -183,6 +189,22 @@ def evaluate_on_test_split(
     }
     mistakes = mistakes_of(test.labels, best, test_texts, class_names)
     return TestEvaluation(entries, comparisons, mistakes, test.labels)
+
+
+def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> None:
+    """Refuse NaN, which would count as a prediction of the first class.
+
+    Raises:
+        ExportError: a model gives NaN for a text.
+    """
+    rows = np.flatnonzero(np.isnan(probabilities).any(axis=1))
+    if len(rows):
+        raise ExportError(
+            f"A model must give probabilities for every text of the test split; the model {name!r}"
+            f" gives NaN for {len(rows)} of {len(texts)} texts, the first of which is"
+            f" {texts[rows[0]][:MAX_SHOWN]!r}. {NAN_REMEDY} If the ranges of the search space stay"
+            " as they are, the mended space can be exported without a new search."
+        )
 
 
 def describe(

@@ -94,7 +94,7 @@ def confirm(
     try:
         require_finished(summarize(study, metric=config.metric))
         with study_lock(folder):
-            start_early(workers.pool, log_path=folder.log_path)
+            start_early(workers.pool)
             corpus = _prepare(config, space, results, hooks.progress)
             with workers.open(folder.log_path) as (pool, limits), signals() as interrupt:
                 session = Session(

@@ -155,6 +155,11 @@ class TrialEnds:
         event = f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}"
         self._close(opened, partial(self._writer.prune, opened), event=event)
 
+    def prune_paused(self, why: str) -> None:
+        """End all paused trials."""
+        for opened in [*self._open.paused.values()]:
+            self.prune(opened, why)
+
     def prune_beyond_promotion(self) -> None:
         """End the paused trials that can't go on any more."""
         for opened in self._open.beyond_promotion():

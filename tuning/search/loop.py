@@ -57,13 +57,17 @@ class Search:
         self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=epochs)
         self.n_trials = 0
         self._deadline: float | None = None
+        self._ends_paused = False
         self._progress = ProgressReporter(session, on_change)
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
-    def run(self, *, n_trials: int, timeout_seconds: float | None) -> SearchEnd:
+    def run(
+        self, n_trials: int, *, timeout_seconds: float | None, ends_paused: bool = False
+    ) -> SearchEnd:
         """Search until `n_trials` trials are finished in all or the time is up; return why the
-        search ended.
+        search ended. `ends_paused`: trials that are paused when the time is up are pruned.
         """
+        self._ends_paused = ends_paused
         self.n_trials = self._open.rungs.n_trials = n_trials
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
@@ -121,6 +125,8 @@ class Search:
         if self._dispatcher.running or not self._has_nothing_to_wait_for():
             return None
         if self._time_is_up() and self._writer.summary.n_finished < self.n_trials:
+            if self._ends_paused:
+                self._ends.prune_paused("because the time is up")
             return SearchEnd.TIMEOUT
         if self._coordinators.has_others:
             self._coordinators.read_heartbeats()
@@ -128,8 +134,7 @@ class Search:
         others = self._writer.running_elsewhere()
         if any(is_at_work(t) and not self._coordinators.is_abandoned(t) for t in others):
             return None
-        for opened in [*self._open.paused.values()]:
-            self._ends.prune(opened, "with all trials at its rung")
+        self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
             return SearchEnd.FINISHED
         if take_over(self._writer, paused=True) or others:  # the others prune their paused trials

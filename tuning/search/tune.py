@@ -38,7 +38,7 @@ from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
 from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory
 from tuning.study.samplers import grid_points
-from tuning.study.storage import close_study, storage_errors
+from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.workers.pool import AnyPool, Pool, declared_space
@@ -65,6 +65,8 @@ class Budget:
         n_trials: number of finished trials of the study in all; None: as many as the last call
             asked for.
         timeout_seconds: maximum duration of the call; None: no limit.
+        ends_paused: whether trials that are paused when the time is up are pruned. Otherwise the
+            next call continues them.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -72,6 +74,7 @@ class Budget:
 
     n_trials: int | None = None
     timeout_seconds: float | None = None
+    ends_paused: bool = False
 
     def __post_init__(self) -> None:
         n_trials, seconds = self.n_trials, self.timeout_seconds
@@ -125,7 +128,7 @@ def tune(
     space_path = find_space(config.space)
     with study_lock(folder), contextlib.ExitStack() as stack:
         own = _coordinator(folder, space_path)
-        start_early(workers.pool, log_path=folder.log_path)
+        start_early(workers.pool)
         corpus = _prepare(config, results, hooks.progress)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
         space = _prepare_space(pool, space_path, config, corpus, hooks.progress)
@@ -174,6 +177,7 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
     release_memory()
     if progress:
         progress("starting the workers", 0.0)
+    import_late_modules()
     return corpus
 
 
@@ -207,11 +211,10 @@ def _search(
     _annotate(session, with_figures=False)
     try:
         search = Search(session, coordinators, on_change=hooks.on_change)
-        left = budget.timeout_seconds
-        if left is not None:
-            left -= time.monotonic() - started
+        seconds, spent = budget.timeout_seconds, time.monotonic() - started
+        left = None if seconds is None else seconds - spent
         n_trials = _n_trials(study, budget.n_trials, joins=own != FIRST_COORDINATOR)
-        ended = search.run(n_trials=n_trials, timeout_seconds=left)
+        ended = search.run(n_trials, timeout_seconds=left, ends_paused=budget.ends_paused)
         summary = summarize(study, metric=session.config.metric)
         outcome = Outcome(summary, session.space, ended, search.n_trials)
         hooks.then(session, outcome)

@@ -149,10 +149,26 @@ class NgramView:
         ids = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
         return np.where(ids < self.vocab_size, ids, 0).astype(np.int32)
 
+    def width(self, rows: Rows) -> int:
+        """Return the number of columns of a batch of these rows."""
+        _, n_kept = self._kept(rows)
+        return int(n_kept.max(initial=0)) + 1
+
     def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
         """Return the n-grams of these rows, int32 array of shape (n_rows, width): ascending ids,
         then 0. The width is one more than the number of n-grams of any row, so that every row ends
         with padding: a maximum over the columns must not depend on whether a text is the longest.
+        """
+        ids, n_kept = self._kept(rows)
+        batch = np.zeros((len(rows), int(n_kept.max(initial=0)) + 1), dtype=np.int32)
+        row_of = np.repeat(np.arange(len(rows)), n_kept)
+        column = np.arange(len(row_of)) - np.repeat(np.cumsum(n_kept) - n_kept, n_kept)
+        batch[row_of, column] = ids
+        return batch
+
+    def _kept(self, rows: Rows) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Return the n-grams of these rows that the vocabulary contains, row after row, and their
+        number in each row.
         """
         lengths = self.lengths_of(rows)
         starts = np.cumsum(lengths) - lengths
@@ -160,11 +176,7 @@ class NgramView:
         ids = self._ids[self.texts.ids[places]]
         is_kept = ids != 0
         row_of = np.repeat(np.arange(len(rows)), lengths)[is_kept]
-        n_kept = np.bincount(row_of, minlength=len(rows))
-        batch = np.zeros((len(rows), int(n_kept.max(initial=0)) + 1), dtype=np.int32)
-        column = np.arange(len(row_of)) - np.repeat(np.cumsum(n_kept) - n_kept, n_kept)
-        batch[row_of, column] = ids[is_kept]
-        return batch
+        return ids[is_kept], np.bincount(row_of, minlength=len(rows))
 
 
 @dataclass(frozen=True)
@@ -214,6 +226,13 @@ class View:
     def array(self) -> Batch:
         """Return the model's input for all texts."""
         return self.batch(np.arange(len(self)))
+
+    @property
+    def array_bytes(self) -> int:
+        """The size of `array()`, whose rows are all as wide as the longest one."""
+        rows = np.arange(len(self))
+        n_columns = sum(view.width(rows) for view in self.inputs.values())
+        return len(self) * n_columns * np.dtype(np.int32).itemsize
 
 
 def as_input(parts: dict[str, _T]) -> dict[str, _T] | _T:

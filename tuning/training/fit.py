@@ -12,16 +12,18 @@ import ctypes
 import logging
 import resource
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import keras_tuner
+import numpy as np
 import tensorflow as tf
 
 from tuning.config import exceeded
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
-from tuning.evaluation.metrics import Array
+from tuning.evaluation.metrics import NAN_REMEDY, Array
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import has_own_fit
 from tuning.training import checkpoints, prediction
@@ -64,11 +66,13 @@ def fit(
     Raises:
         Infeasible: the loss or a metric is not finite, or memory runs out.
         OverLimit: the model is larger or slower than `job.limits` allow; nothing is trained.
-        SpaceBug: the search space's code raises.
+        SpaceBug: the search space's code raises, or its model gives NaN for the texts without
+            words.
     """
     timings = Timings({"idle": idle_seconds})
     _prepare_process(job.seed)
-    with _infeasible_errors():
+    splits = [split for split in (train, validation) if split]
+    with _nan_explained(hypermodel, job, splits), _infeasible_errors():
         built = build_model(hypermodel, job)
         timings.lap("build")
         _check_limits(built, timings)
@@ -199,6 +203,41 @@ def _infeasible_errors() -> Iterator[None]:
         if isinstance(bug.__cause__, tf.errors.ResourceExhaustedError):
             raise _out_of_memory(bug.__cause__) from bug
         raise
+
+
+@contextlib.contextmanager
+def _nan_explained(
+    hypermodel: keras_tuner.HyperModel, job: TrainingJob, splits: list[LabeledTexts]
+) -> Iterator[None]:
+    """Raise a `SpaceBug` in the place of an `Infeasible` for NaN if the cause is that the model
+    can't take texts without words. Then no configuration of the model can be trained.
+    """
+    try:
+        yield
+    except Infeasible as error:
+        n_empty = sum(int(np.count_nonzero(split.texts.lengths == 0)) for split in splits)
+        is_nan = error.reason is FailureReason.NAN_LOSS
+        if not (is_nan and n_empty and _gives_nan_without_words(hypermodel, job, splits)):
+            raise
+        raise SpaceBug(
+            "A model must take texts without words, such as texts of punctuation alone; this model"
+            f" gives NaN for them, and the training and validation splits have {n_empty}."
+            f" {NAN_REMEDY}",
+            traceback="",
+        ) from error
+
+
+def _gives_nan_without_words(
+    hypermodel: keras_tuner.HyperModel, job: TrainingJob, splits: list[LabeledTexts]
+) -> bool:
+    """Return whether a model of this configuration gives NaN for a text without words before it is
+    trained.
+    """
+    _prepare_process(job.seed)
+    built = build_model(hypermodel, replace(job, resume=False, measure_latency=False))
+    split = next(split for split in splits if (split.texts.lengths == 0).any())
+    row = np.flatnonzero(split.texts.lengths == 0)[:1]
+    return bool(np.isnan(built.model.predict_on_batch(built.encode(split).view.batch(row))).any())
 
 
 def _out_of_memory(error: Exception) -> Infeasible:

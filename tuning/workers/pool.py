@@ -10,9 +10,8 @@ import contextlib
 import importlib.util
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from multiprocessing import connection as mp_connection
-from multiprocessing import forkserver
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
@@ -21,10 +20,10 @@ import psutil
 
 from tuning.errors import ArgumentError, SpaceError
 from tuning.hardware import available_cores
-from tuning.results import translated
 from tuning.spaces.loading import SearchSpace
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
+from tuning.workers.server import copy_server_output, start_server
 from tuning.workers.worker import Measured, WorkerSettings, measured
 
 # Maximum time to wait for the end of a worker's process.
@@ -152,14 +151,20 @@ class Pool:
         if n_workers < 1:
             raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
         n_threads = max((n_cores or available_cores()) // n_workers, 1)
-        start_server(log_path)
+        self._log_path = log_path
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        start_server()
         settings = [
             WorkerSettings(
                 number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb
             )
             for number in range(n_workers)
         ]
-        self.workers = [Worker(worker_settings) for worker_settings in settings]
+        try:
+            # The start of the first worker waits until the fork server has loaded Keras.
+            self.workers = [Worker(worker_settings) for worker_settings in settings]
+        finally:
+            copy_server_output(log_path)
 
     def wait(self, timeout_seconds: float) -> list[tuple[Worker, Response | None]]:
         """Return the messages that arrive within the time, each with its worker. The message of a
@@ -198,6 +203,7 @@ class Pool:
     ) -> None:
         for worker in self.workers:
             worker.stop()
+        copy_server_output(self._log_path)
 
 
 def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
@@ -239,54 +245,6 @@ def available_gpus() -> int:
     if visible is None:
         return n_gpus
     return min(n_gpus, len([name for name in visible.split(",") if name.strip()]))
-
-
-def start_server(log_path: Path) -> None:
-    """Start the process from which workers are forked, unless it runs already. The process imports
-    Keras while the coordinator goes on.
-    """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    multiprocessing.set_forkserver_preload(["tuning.workers.forkserver"])
-    with worker_environment(), stderr_to(log_path):
-        forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def worker_environment() -> Iterator[None]:
-    """Set the environment variables that workers inherit: TensorFlow logs errors only, and this
-    package can be imported from every working directory.
-    """
-    root = str(Path(__file__).resolve().parents[2])
-    old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, old]))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        yield
-    finally:
-        if old is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = old
-
-
-@contextlib.contextmanager
-def stderr_to(path: Path) -> Iterator[None]:
-    """Redirect the standard error of this process to a file. A child process that is started
-    meanwhile inherits it, and TensorFlow's start-up lines go to the file.
-
-    Raises:
-        StorageError: the file can't be written.
-    """
-    with translated(path):
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    saved = os.dup(2)
-    try:
-        os.dup2(log, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(log)
 
 
 def _receive(connection: Any) -> Response | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from tuning.errors import ArgumentError
 from tuning.hardware import available_cores
 from tuning.workers.limits import MIN_MEMORY_MB, TrialLimits, with_memory
-from tuning.workers.pool import AnyPool, Pool, available_gpus, start_server
+from tuning.workers.pool import AnyPool, Pool, available_gpus
+from tuning.workers.server import start_server
 
 POOLS = ("process", "ray")
 
@@ -67,12 +68,12 @@ class PoolChoice:
             )
 
 
-def start_early(choice: PoolChoice, *, log_path: Path) -> None:
+def start_early(pool: PoolChoice) -> None:
     """Start the process from which workers are forked, if the choice needs it. Keras is loaded
     there while the coordinator prepares the data.
     """
-    if choice.pool == "process":
-        start_server(log_path)
+    if pool.pool == "process":
+        start_server()
 
 
 def default_workers() -> int:
@@ -99,7 +100,6 @@ def open_pool(
     if choice.pool == "process":
         n_workers = n_workers or default_workers()
         limits = with_memory(limits, n_workers=n_workers)
-        # The start of the pool waits until the fork server has loaded Keras.
         with Pool(n_workers, log_path=log_path, memory_mb=limits.memory_mb) as pool:
             yield pool, limits
         return

@@ -17,7 +17,8 @@ from typing import Any
 
 from tuning.errors import PoolError
 from tuning.hardware import available_cores
-from tuning.workers.pool import available_gpus, stderr_to, worker_environment
+from tuning.workers.pool import available_gpus
+from tuning.workers.server import stderr_to, worker_environment
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ import psutil
 
 from tuning.data.corpus import LabeledTexts, open_corpus
 from tuning.errors import SpaceBug, TuningError
+from tuning.hardware import allocated_memory
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (
     Declare,
@@ -181,11 +182,10 @@ def _limit_memory(memory_mb: float) -> None:
     The limit applies to the writable memory that the process allocates from now on. Keras alone has
     reserved some GiB before that it never uses.
     """
+    allocated = allocated_memory()
+    if allocated is None:
+        return
     with contextlib.suppress(OSError, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        allocated = next(
-            int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")
-        )
         resource.setrlimit(
             resource.RLIMIT_DATA,
             (allocated + int(memory_mb * 2**20), resource.getrlimit(resource.RLIMIT_DATA)[1]),

@@ -1,0 +1,107 @@
+"""The start of the fork server, from which workers are forked.
+
+A command starts the server before it imports anything else, because the server needs seconds to
+import Keras: `tuning.workers.forkserver` is what it imports. This module imports little, therefore.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+
+from tuning.results import translated
+
+
+class _Output:
+    """The standard error of the fork server, in a temporary file: the server starts before a
+    command knows whether the study has a folder.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._n_copied = 0
+
+    @property
+    def descriptor(self) -> int:
+        if self._descriptor is None:
+            with tempfile.TemporaryFile() as file:
+                self._descriptor = os.dup(file.fileno())
+        return self._descriptor
+
+    def copy(self, log_path: Path) -> None:
+        """Append what was written since the last copy to a file."""
+        size = os.fstat(self.descriptor).st_size
+        text = os.pread(self.descriptor, size - self._n_copied, self._n_copied)
+        self._n_copied = size
+        with translated(log_path), log_path.open("ab") as log:
+            log.write(text)
+
+
+_output = _Output()
+
+
+def start_server() -> None:
+    """Start the fork server unless it runs already. It imports Keras while the caller goes on."""
+    multiprocessing.set_forkserver_preload(["tuning.workers.forkserver"])
+    with worker_environment(), _stderr_to(_output.descriptor):
+        forkserver.ensure_running()
+
+
+def copy_server_output(log_path: Path) -> None:
+    """Append what the fork server has written to its standard error to a study's log.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    _output.copy(log_path)
+
+
+@contextlib.contextmanager
+def worker_environment() -> Iterator[None]:
+    """Set the environment variables that workers inherit: TensorFlow logs errors only, and this
+    package can be imported from every working directory.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    old = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, old]))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        yield
+    finally:
+        if old is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = old
+
+
+@contextlib.contextmanager
+def stderr_to(path: Path) -> Iterator[None]:
+    """Redirect the standard error of this process to a file. A child process that is started
+    meanwhile inherits it, and TensorFlow's start-up lines go to the file.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    with translated(path):
+        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        with _stderr_to(log):
+            yield
+    finally:
+        os.close(log)
+
+
+@contextlib.contextmanager
+def _stderr_to(descriptor: int) -> Iterator[None]:
+    saved = os.dup(2)
+    try:
+        os.dup2(descriptor, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
