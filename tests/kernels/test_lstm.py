@@ -162,6 +162,8 @@ def test_layer_is_that_of_keras(
     models = pair(
         lambda: layered(masked=masked, bidirectional=bidirectional, **options), 1 + bidirectional
     )
+    # Keras' graph takes longer to trace than its layer takes without one.
+    models[0].run_eagerly = True
     x = vectors()
     results = []
     for model in models:
