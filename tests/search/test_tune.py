@@ -643,6 +643,7 @@ def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # its 12 starts take both cores
 def test_study_killed_ten_times_equals_the_uninterrupted_one(
     setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path
 ) -> None:
