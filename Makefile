@@ -52,7 +52,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-step bench-scale bench-scale-out bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -117,6 +117,10 @@ bench-throughput: $(VENV)/.installed-bench
 ## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner reaches in MINUTES
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
+
+## bench-fasttext: compare the default search with fastText's autotune after the same MINUTES, on any DATA
+bench-fasttext: $(VENV)/.installed-bench
+	$(PYTHON) -m benchmarks fasttext $(bench_flags)
 
 ## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products alone
 bench-step: $(VENV)/.installed-bench

@@ -22,6 +22,7 @@ _NAMES = {
     "ours": "this program",
     "kerastuner_random": "KerasTuner RandomSearch",
     "optuna_script": "Optuna script",
+    "fasttext": "fastText's autotune",
 }
 
 
@@ -75,6 +76,7 @@ def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Fig
     functions = {
         "throughput": _throughput,
         "time-to-accuracy": _time_to_accuracy,
+        "fasttext": _fasttext,
         "step": _step,
         "scale": _scale,
         "scale-out": _scale_out,
@@ -115,6 +117,25 @@ def _time_to_accuracy(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
             ),
             figure,
         )
+    ]
+
+
+def _fasttext(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
+    accuracies, seconds = (go.Figure(layout={**_LAYOUT, "barmode": "group"}) for _ in range(2))
+    for name, side in record.get("sides", {}).items():
+        accuracies.add_bar(
+            name=_NAMES[name],
+            x=["validation", "test"],
+            y=[side["validation_accuracy"], side["test_accuracy"]],
+        )
+        seconds.add_bar(
+            name=_NAMES[name], x=["wall", "CPU"], y=[side["seconds"], side["cpu_seconds"]]
+        )
+    accuracies.update_yaxes(title="accuracy")
+    seconds.update_yaxes(title="seconds")
+    return [
+        ("Accuracy of the best configuration on the splits.", accuracies),
+        ("Wall and CPU time of the search and of the training of its best.", seconds),
     ]
 
 

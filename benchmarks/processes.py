@@ -2,6 +2,7 @@
 modules.
 """
 
+import contextlib
 import os
 import resource
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 _T = TypeVar("_T")
 
@@ -31,6 +34,19 @@ def _log_to(path: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def cpu_seconds() -> float:
+    """The CPU seconds of this process and of all its descendants so far, also of those that ended
+    and whose parents have waited for them.
+    """
+    seconds = 0.0
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = process.cpu_times()
+            seconds += used.user + used.system + used.children_user + used.children_system
+    return seconds
 
 
 def peak_memory_gib() -> float:

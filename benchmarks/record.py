@@ -22,7 +22,7 @@ from tuning.hardware import available_cores
 from tuning.results import read_json, write_json
 from tuning.study.study import describe_versions, git_commit
 
-PEERS = ("optuna-integration", "tensorboard", "torch")
+PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard", "torch")
 
 
 def machine() -> dict[str, Any]:

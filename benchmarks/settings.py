@@ -7,6 +7,9 @@ from typing import TypeVar
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError
 
+# Default duration of the search of each side, in minutes, by part.
+MINUTES = {"time-to-accuracy": 30.0, "fasttext": 5.0}
+
 _T = TypeVar("_T")
 
 
@@ -15,21 +18,25 @@ class Settings:
     """The settings of one call.
 
     `tiny` chooses sizes that take seconds, to try the command. Its figures mean nothing, and its
-    files have other names.
+    files have other names. `minutes` is None if each part uses its own default.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     n_workers: int = 1
-    minutes: float = 30.0
+    minutes: float | None = None
     tiny: bool = False
     folder: Path = Path("results/bench")
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0:
+        if self.minutes is not None and self.minutes <= 0:
             raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
         if self.n_workers < 1:
             raise ArgumentError(f"--workers must be 1 or more; received {self.n_workers}.")
+
+    def minutes_of(self, part: str) -> float:
+        """The duration of the search of each side of a part, in minutes."""
+        return MINUTES[part] if self.minutes is None else self.minutes
 
     @property
     def log_path(self) -> Path:

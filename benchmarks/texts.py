@@ -26,17 +26,18 @@ class Texts:
     validation_labels: npt.NDArray[np.int64]
 
 
-def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
+def load_split(data: DataConfig, *, seed: int, any_classes: bool = False) -> SplitReviews:
     """The split that `tuning.search.tune` makes of the same data and seed.
 
     Raises:
-        DataError: the data can't be used, or do not have two classes, which the peers are written
-            for.
+        DataError: the data can't be used, or do not have two classes, which most peers are written
+            for, unless `any_classes`.
     """
     splits = split_reviews(load_reviews(data), seed=seed)
-    if len(splits.class_names) != 2:
+    if len(splits.class_names) != 2 and not any_classes:
         raise DataError(
-            f"make bench needs data of two classes; {data.data!r} has {len(splits.class_names)}."
+            "make bench needs data of two classes, and only make bench-fasttext takes more;"
+            f" {data.data!r} has {len(splits.class_names)}."
         )
     return splits
 

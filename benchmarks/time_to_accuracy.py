@@ -39,7 +39,8 @@ def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """The accuracy of every epoch of both tuners, the target, and every epoch of this program."""
-    budget_seconds = settings.minutes * 60
+    minutes = settings.minutes_of("time-to-accuracy")
+    budget_seconds = minutes * 60
     epochs = settings.size(EPOCHS, tiny=1)
     points: dict[str, Points] = {}
     texts = peer_texts(splits)
@@ -50,14 +51,11 @@ def measure(
         "budget_seconds": budget_seconds,
     }
     for name, tuner in TUNERS.items():
-        show(f"KerasTuner, {tuner}, {settings.minutes:g} minutes")
+        show(f"KerasTuner, {tuner}, {minutes:g} minutes")
         points[name] = in_fresh_process(_peer_search, tuner=tuner, texts=texts, **shared)
     target = target_of(points)
     if target is not None:
-        show(
-            f"this program, until validation accuracy {target[0]:.4f} or {settings.minutes:g}"
-            " minutes"
-        )
+        show(f"this program, until validation accuracy {target[0]:.4f} or {minutes:g} minutes")
         own: dict[str, Any] = {
             "data": settings.data,
             "n_workers": settings.n_workers,
@@ -70,7 +68,7 @@ def measure(
             {"ratio_time_to_accuracy": ratio},
             notes={"ratio_time_to_accuracy": note} if note else None,
         ),
-        "minutes": settings.minutes,
+        "minutes": minutes,
         "epochs": epochs,
         "target": None if target is None else target[0],
         "kerastuner_seconds": None if target is None else target[1],

@@ -33,7 +33,14 @@ TINY_SPACE = """
 import keras
 import keras_tuner
 
-from tuning.models import lstm_classifier
+from tuning import models
+
+
+def lstm_classifier(**options):
+    model = models.lstm_classifier(**options)
+    # A graph takes longer to trace than these trainings take without one.
+    model.run_eagerly = True
+    return model
 
 
 class Tiny(keras_tuner.HyperModel):

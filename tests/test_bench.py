@@ -5,17 +5,20 @@ size.
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import (
     confirmation,
     coordinator,
+    fasttext,
     rows,
     scale,
     scale_out,
@@ -33,6 +36,7 @@ from benchmarks.floor import floor_flops
 from benchmarks.goals import GOALS, PARTS, figures
 from benchmarks.goals import rows as table_rows
 from benchmarks.page import write_page
+from benchmarks.processes import cpu_seconds
 from benchmarks.record import describe, newest_records, record_path, write_record
 from benchmarks.settings import Settings
 from benchmarks.texts import load_split, peer_texts, resample
@@ -46,6 +50,12 @@ needs_peers = pytest.mark.skipif(
         importlib.util.find_spec("tensorboard") and importlib.util.find_spec("optuna_integration")
     ),
     reason="the peers are in the extra bench; `make test-slow` installs it",
+)
+
+
+needs_fasttext = pytest.mark.skipif(
+    not importlib.util.find_spec("fasttext"),
+    reason="fastText is in the extra bench; `make test-slow` installs it",
 )
 
 
@@ -239,8 +249,10 @@ def test_peers_get_the_rows_of_the_program_s_split(splits: SplitReviews) -> None
 
 
 def test_data_of_three_classes_are_refused(reviews_csv: Path) -> None:
+    data = DataConfig(data=str(reviews_csv), positive_from=0)
     with pytest.raises(DataError, match="two classes"):
-        load_split(DataConfig(data=str(reviews_csv), positive_from=0), seed=0)
+        load_split(data, seed=0)
+    assert len(load_split(data, seed=0, any_classes=True).class_names) > 2
 
 
 def test_past_trials_look_like_real_ones() -> None:
@@ -397,6 +409,77 @@ def test_search_ends_at_the_epoch_that_reaches_the_target(settings: Settings) ->
     points = time_to_accuracy.search_until(target=0.4, **arguments)
     assert time_to_accuracy.reached(points, 0.4)
     assert not any(time_to_accuracy.reached([point], 0.4) for point in points[:-1])
+
+
+def test_minutes_are_those_of_the_part_unless_the_call_names_them() -> None:
+    assert [Settings().minutes_of(part) for part in ("time-to-accuracy", "fasttext")] == [30, 5]
+    assert Settings(minutes=2).minutes_of("fasttext") == 2
+
+
+def test_fasttext_without_its_package_gives_no_figure(
+    settings: Settings, splits: SplitReviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    found = fasttext.measure(settings, splits, show=print)
+    record = kept(settings, splits, "fasttext", found)
+    assert record["fasttext_accuracy_gain"]["note"] == "fastText is not installed"
+
+
+def test_cpu_seconds_include_those_of_a_child() -> None:
+    before = cpu_seconds()
+    code = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert cpu_seconds() - before >= 0.45  # the system counts hundredths of a second
+
+
+@pytest.mark.slow
+def test_search_without_a_complete_trial_asks_for_more_minutes(settings: Settings) -> None:
+    with pytest.raises(ArgumentError, match=r"^--minutes must be enough .*; received 0\.001\.$"):
+        fasttext.search(data=settings.data, seed=0, seconds=0.06, n_trials=2, n_workers=1)
+
+
+@needs_fasttext
+def test_fasttext_gets_the_words_and_labels_of_each_split() -> None:
+    from benchmarks.peers import fasttext_peer
+
+    train = ["Good, good!\nFILM", "bad film"] * 20, np.array([1, 0] * 20)
+    found = fasttext_peer.autotune(
+        train=train,
+        validation=(["good"], np.array([1])),
+        test=(["GOOD.", "bad?", "bad"], np.array([1, 0, 1])),
+        seconds=1,
+        seed=0,
+        n_threads=1,
+    )
+    assert found["validation_accuracy"] == 1
+    assert found["test_accuracy"] == pytest.approx(2 / 3)
+    assert found["seconds"] >= 1 and set(found["parameters"]) == set(fasttext_peer.PARAMETERS)
+
+
+@needs_fasttext
+def test_fasttext_reads_a_split_in_random_order(tmp_path: Path) -> None:
+    from benchmarks.peers import fasttext_peer
+
+    texts = [f"Film, {number}!\nGOOD" for number in range(20)]
+    fasttext_peer.write_lines(tmp_path / "a.txt", texts, np.repeat([0, 1], 10), seed=0)
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    expected = [f"__label__{number // 10} film {number} good" for number in range(20)]
+    assert sorted(lines) == sorted(expected) and lines != expected
+
+
+@pytest.mark.slow
+@needs_fasttext
+def test_fasttext_compares_both_sides_on_the_same_splits(
+    settings: Settings, splits: SplitReviews
+) -> None:
+    found = fasttext.measure(replace(settings, minutes=2), splits, show=print)
+    record = kept(settings, splits, "fasttext", found)
+    own, peer = record["sides"]["ours"], record["sides"]["fasttext"]
+    gain = 100 * (own["test_accuracy"] - peer["test_accuracy"])
+    assert record["fasttext_accuracy_gain"]["value"] == pytest.approx(gain, abs=1e-4)
+    assert own["n_trials"] == 2
+    for side in (own, peer):
+        assert 0 < side["validation_accuracy"] <= 1 and side["cpu_seconds"] > 0
 
 
 @pytest.mark.slow

@@ -128,7 +128,9 @@ def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
     assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE"))) == [target]
 
 
-@pytest.mark.parametrize("part", ["", "throughput", "time-to-accuracy", "step", "scale", "serving"])
+@pytest.mark.parametrize(
+    "part", ["", "throughput", "time-to-accuracy", "fasttext", "step", "scale", "serving"]
+)
 def test_bench_and_its_parts_take_the_same_variables(part: str) -> None:
     target = f"bench-{part}" if part else "bench"
     variables = {

@@ -58,7 +58,7 @@ def _end(item: Hyperparameter, *, upper: bool) -> Value:
 def output_of(model: keras.Model) -> np.ndarray[Any, Any]:
     ids = np.array([[2, 3, 4, 0, 0], [1, 2, 0, 0, 0], [2, 2, 2, 2, 2]], dtype=np.int32)
     names = input_names(model)
-    return np.asarray(model.predict_on_batch(ids if len(names) == 1 else dict.fromkeys(names, ids)))
+    return np.asarray(model(ids if len(names) == 1 else dict.fromkeys(names, ids)))
 
 
 def test_list_spaces_holds_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

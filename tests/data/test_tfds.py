@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.shared import shared_folder
 from tuning.config import DataConfig
 from tuning.data import sources
 from tuning.data.sources import Reviews, load_reviews, to_classes
@@ -99,12 +100,14 @@ def run_script(source: str, *arguments: object) -> None:
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with two prepared data sets."""
-    folder = tmp_path_factory.mktemp("tfds")
-    dump = folder / "dump.tsv"
-    rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
-    dump.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-    run_script(WRITE, folder, dump, N_TRAIN, N_TEST, N_UNLABELED)
-    return folder
+
+    def prepare(folder: Path) -> None:
+        dump = folder / "dump.tsv"
+        rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
+        dump.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+        run_script(WRITE, folder, dump, N_TRAIN, N_TEST, N_UNLABELED)
+
+    return shared_folder(tmp_path_factory, "tfds", prepare)
 
 
 @pytest.fixture(scope="module")

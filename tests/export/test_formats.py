@@ -543,7 +543,14 @@ def test_every_model_of_ngrams_has_every_format(
     assert (tmp_path / "vocabulary.txt").exists() is ("words" in kind)
 
 
-@pytest.mark.parametrize("format_name", ["keras", "h5", "onnx"])
+@pytest.mark.parametrize(
+    "format_name",
+    [
+        pytest.param("keras", marks=pytest.mark.slow),
+        pytest.param("h5", marks=pytest.mark.slow),
+        "onnx",
+    ],
+)
 @pytest.mark.parametrize("kind", NGRAM_MODELS)
 def test_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     kind: str, format_name: str, reviews: Reviews, tmp_path: Path

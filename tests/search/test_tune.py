@@ -28,8 +28,6 @@ from tuning.study.summary import PHASES, status_of
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import Pool
 
-pytestmark = pytest.mark.alone
-
 
 def test_trial_0_is_the_baseline(copied: Setting) -> None:
     trial = copied.study().trials[0]
@@ -70,7 +68,7 @@ hypermodel = Tiny()
 
 
 @pytest.mark.slow
-def test_metrics_of_some_epochs_alone_stand_in_the_history(setting: Setting) -> None:
+def test_metrics_that_only_some_epochs_have_are_in_the_history(setting: Setting) -> None:
     """Keras evaluates every second epoch, so the logs of the first and third epoch do not contain
     `val_precision`.
     """
@@ -110,7 +108,7 @@ def test_trial_keeps_every_metric_of_every_epoch(copied: Setting) -> None:
 
 
 @pytest.mark.slow
-def test_trial_can_be_made_again(
+def test_trial_can_be_repeated(
     setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path
 ) -> None:
     again = Setting(tmp_path / "again", reviews_csv, tiny_space)
@@ -155,7 +153,9 @@ class Planned(keras_tuner.HyperModel):
         output = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros", bias_initializer=bias)
         pooled = [keras.layers.Embedding(10, 2), keras.layers.GlobalAveragePooling1D()]
         model = keras.Sequential([keras.Input((None,), dtype="int32"), *pooled, output])
-        model.compile(keras.optimizers.SGD(1e-9), "binary_crossentropy", metrics=["accuracy"])
+        model.compile(
+            keras.optimizers.SGD(1e-9), "binary_crossentropy", metrics=["accuracy"], run_eagerly=True
+        )
         return model
 
 
@@ -167,7 +167,7 @@ hypermodel = Planned
     "n_workers",
     [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)],
 )
-def test_configuration_is_trained_once_and_its_twins_are_told_the_same(
+def test_configuration_is_trained_once_and_its_duplicates_get_the_same_result(
     setting: Setting, n_workers: int
 ) -> None:
     """There are six values and ten trials. Each value is trained once, in any order."""
@@ -204,8 +204,8 @@ def test_configuration_is_trained_once_and_its_twins_are_told_the_same(
     assert sum("epoch 1:" in event for event in trained) == len(biases) - 1
 
 
-def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Setting) -> None:
-    """Otherwise the stream of draws would lose a place."""
+def test_duplicate_of_a_retried_trial_has_its_own_draw_index(setting: Setting) -> None:
+    """Otherwise the seed stream would lose a draw index."""
     Path(setting.config.space).write_text(PLANNED)
     setting.tune(1)
     study = setting.study()
@@ -213,10 +213,10 @@ def test_twin_of_a_trial_that_was_made_again_has_a_place_of_its_own(setting: Set
     study.enqueue_trial({"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1})
     study.enqueue_trial({"bias": 0.0})
     setting.tune(3)
-    first, twin = setting.study().trials[1:]
+    first, duplicate = setting.study().trials[1:]
     assert first.user_attrs[RETRY_OF] == 0
-    assert twin.user_attrs["same_as"] == 1
-    assert RETRY_OF not in twin.user_attrs and "n_lost" not in twin.user_attrs
+    assert duplicate.user_attrs["same_as"] == 1
+    assert RETRY_OF not in duplicate.user_attrs and "n_lost" not in duplicate.user_attrs
 
 
 @pytest.mark.slow
@@ -265,6 +265,7 @@ def test_trial_paused_longest_makes_room_for_others(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_killed_coordinator_loses_no_paused_trial(setting: Setting) -> None:
     """A trial that was running again returns to its checkpoint, and ends as a trial that never
     paused.
@@ -333,6 +334,7 @@ def slow_down(setting: Setting, seconds: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Setting) -> None:
     slow_down(setting, 3)
     outcome = setting.tune(
@@ -351,6 +353,7 @@ def test_timeout_pauses_running_trials_and_the_next_call_goes_on(setting: Settin
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> None:
     slow_down(setting, 3)
     line = "    def build(self, hp):\n"
@@ -367,7 +370,7 @@ def test_timeout_queues_a_trial_again_that_can_not_pause(setting: Setting) -> No
     assert setting.study().trials[1].user_attrs["baseline"] is True
 
 
-def test_clock_of_a_trial_is_complete(finished: tuple[ResultsDir, Outcome]) -> None:
+def test_timings_of_a_trial_are_complete(finished: tuple[ResultsDir, Outcome]) -> None:
     _, outcome = finished
     trial = outcome.summary.trials[1]
     assert tuple(sorted(trial.user_attrs["seconds"])) == tuple(sorted(PHASES))
@@ -510,6 +513,7 @@ def slow_setting(setting: Setting) -> Setting:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_cleanly_and_the_same_command_goes_on(
     slow_setting: Setting, number: signal.Signals
@@ -534,7 +538,8 @@ def test_interrupt_ends_cleanly_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Setting) -> None:
+@pytest.mark.alone
+def test_second_interrupt_ends_at_once_and_the_trial_is_queued_again(setting: Setting) -> None:
     # The build takes longer than the maximum time for the end of an epoch.
     slow_down(setting, 30)
     process = start_tune(setting, 2)
@@ -553,6 +558,7 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_made_again(setting: Sett
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_search_that_ends_leaves_no_process_of_the_linear_model(
     copied: Setting, number: signal.Signals
@@ -575,6 +581,7 @@ def test_search_that_ends_leaves_no_process_of_the_linear_model(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_killed_coordinator_leaves_no_ghost_and_no_worker(
     slow_setting: Setting, running_below: Callable[[int], list[int]]
 ) -> None:
@@ -636,6 +643,7 @@ def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # its 12 starts take both cores
 def test_study_killed_ten_times_equals_the_uninterrupted_one(
     setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path
 ) -> None:
@@ -669,6 +677,7 @@ def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("code", "limits", "reason", "n_tries"),
     [
@@ -722,7 +731,7 @@ def test_bug_fails_its_trial_alone_when_the_study_is_to_keep_going(setting: Sett
     assert "AssertionError" in setting.folder.error_path(1).read_text()
 
 
-def test_second_owner_is_told_who_the_first_is(setting: Setting) -> None:
+def test_second_process_is_refused_with_the_name_of_the_first(setting: Setting) -> None:
     def again(corpus: object, space: object) -> None:
         with pytest.raises(StudyError, match=rf"locked by process {os.getpid()} on .* since 20"):
             setting.tune(1)

@@ -45,7 +45,7 @@ from tuning.study.coordinators import (
     identify,
 )
 from tuning.study.storage import close_study
-from tuning.study.study import fetch_study, load_study, open_study
+from tuning.study.study import fetch_study, load_study, open_study, recorded_config
 from tuning.study.summary import status_of
 
 N_PARAMS = 4  # of the tiny space
@@ -520,18 +520,17 @@ def test_joining_refuses_another_space_file_before_it_runs_any_of_it(
 
 
 def test_joining_a_study_whose_creator_was_killed_before_its_search_says_so(
-    setting: Setting, tmp_path: Path
+    copied: Setting, tmp_path: Path
 ) -> None:
-    setting.tune(1)
     with (
-        contextlib.closing(sqlite3.connect(setting.results.database_path)) as connection,
+        contextlib.closing(sqlite3.connect(copied.results.database_path)) as connection,
         connection,
     ):
         connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (N_TRIALS,))
-    url, other = setting.results.storage_url(None), ResultsDir(tmp_path / "other")
+    url, other = copied.results.storage_url(None), ResultsDir(tmp_path / "other")
     fetch_study(other.study("s"), storage_url=url, moved={})
     with pytest.raises(StudyError, match="must have begun"):
-        tune_with(setting.config, other, storage_url=url, n_workers=1)
+        tune_with(recorded_config(other.study("s")), other, storage_url=url, n_workers=1)
 
 
 @pytest.mark.parametrize(

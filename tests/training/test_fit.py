@@ -2,9 +2,8 @@
 or fails under the stated conditions.
 """
 
-import gc
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,19 +56,6 @@ def make_texts(
 
 
 TRAIN, VALIDATION = make_texts(seed=1), make_texts(30, seed=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _frozen() -> Iterator[None]:
-    """Freeze the objects that the import of TensorFlow created.
-
-    Each training begins with a garbage collection, which takes 0.2 s longer if it visits these
-    objects.
-    """
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Hyper(keras_tuner.HyperModel):

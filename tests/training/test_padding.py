@@ -178,6 +178,7 @@ POOLS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=5), pool=st.sampled_from(sorted(POOLS))

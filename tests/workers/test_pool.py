@@ -40,8 +40,6 @@ from tuning.workers.ray_pool import RayPool
 from tuning.workers.server import start_server
 from tuning.workers.worker import raise_error
 
-pytestmark = pytest.mark.alone
-
 # A worker that has not answered after this time is assumed to hang.
 ANSWER_SECONDS = 60.0
 
@@ -299,7 +297,7 @@ def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus:
     assert len({worker.pid for worker in pool.workers}) == 2
 
 
-def test_worker_stops_when_it_is_told(pool: AnyPool, quick: Path, corpus: Path) -> None:
+def test_worker_stops_when_the_reply_is_stop(pool: AnyPool, quick: Path, corpus: Path) -> None:
     messages = train_one(pool, training(quick, corpus), answer=Answer.STOP)
     assert len(messages) == 2
     assert result_of(messages).stopped

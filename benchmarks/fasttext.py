@@ -1,0 +1,152 @@
+"""The accuracy of this program's default search and of fastText's autotune after the same minutes.
+
+Both sides search on the same training and validation splits. Then the best configuration of each
+side is scored on the test split, after a training on the training split alone. Each side runs alone
+in a fresh process with the whole machine. The measured times favor the peer: its time begins when
+its texts are in memory, this program's before it reads the file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from benchmarks import ours
+from benchmarks.goals import figures
+from benchmarks.processes import cpu_seconds, in_fresh_process
+from benchmarks.settings import Settings
+from tuning.config import SPLITS, DataConfig, StudyConfig
+from tuning.data.corpus import Corpus
+from tuning.data.splits import SplitReviews
+from tuning.errors import ArgumentError
+from tuning.results import ResultsDir
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import SearchSpace
+from tuning.study.record import read_record
+from tuning.study.trials import value_of, values_of
+from tuning.workers.messages import train_request
+
+MANY_TRIALS = 10_000  # more than fit in the time, which ends the search
+FIGURE = "fasttext_accuracy_gain"
+
+
+def measure(
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """The scores and times of both sides, and the difference of the accuracies on the test split in
+    percentage points.
+    """
+    minutes = settings.minutes_of("fasttext")
+    if importlib.util.find_spec("fasttext") is None:
+        return figures({FIGURE: None}, notes={FIGURE: "fastText is not installed"})
+    shared: dict[str, Any] = {"seed": settings.seed, "log_path": settings.log_path}
+    show(f"this program, {minutes:g} minutes")
+    own = in_fresh_process(
+        search,
+        data=settings.data,
+        seconds=minutes * 60,
+        n_trials=settings.size(MANY_TRIALS, tiny=2),
+        n_workers=settings.n_workers,
+        **shared,
+    )
+    show(f"fastText's autotune, {minutes:g} minutes")
+    texts: dict[str, Any] = {
+        name: (splits.frames[name]["text"].tolist(), splits.frames[name]["label"].to_numpy())
+        for name in SPLITS
+    }
+    peer = in_fresh_process(
+        _autotune,
+        seconds=settings.size(round(minutes * 60), tiny=2),
+        n_threads=settings.n_workers,
+        **texts,
+        **shared,
+    )
+    return {
+        **figures({FIGURE: 100 * (own["test_accuracy"] - peer["test_accuracy"])}),
+        "minutes": minutes,
+        "sides": {"ours": own, "fasttext": peer},
+    }
+
+
+def _autotune(**arguments: Any) -> dict[str, Any]:
+    from benchmarks.peers import fasttext_peer
+
+    return fasttext_peer.autotune(**arguments)
+
+
+def search(
+    *, data: DataConfig, seed: int, seconds: float, n_trials: int, n_workers: int
+) -> dict[str, Any]:
+    """Search with the defaults of `tune`, and score the best trial on the test split.
+
+    Returns:
+        `validation_accuracy` and `test_accuracy`; `seconds` and `cpu_seconds` of the whole call of
+        `tune`, its workers included, with the training of the best configuration; `n_trials`; and
+        the `parameters` of the best configuration.
+
+    Raises:
+        ArgumentError: no trial is complete after `seconds`.
+    """
+    config = StudyConfig(study="fasttext", seed=seed, data=data)
+    started, cpu_started = time.perf_counter(), cpu_seconds()
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = ours.search(
+            config,
+            folder=Path(folder),
+            n_trials=n_trials,
+            n_workers=n_workers,
+            timeout_seconds=seconds,
+        )
+        best = outcome.summary.best
+        if best is None:
+            raise ArgumentError(
+                "--minutes must be enough for a complete trial, which fastText is compared with;"
+                f" received {seconds / 60:g}."
+            )
+        results = ResultsDir(Path(folder))
+        fingerprint = read_record(results.study(config.study)).data_fingerprint
+        corpus = Corpus(results.cache_dir(fingerprint))
+        test_accuracy = _test_accuracy(best, config, outcome.space, corpus)
+    return {
+        "validation_accuracy": value_of(best),
+        "test_accuracy": test_accuracy,
+        "seconds": round(time.perf_counter() - started, 3),
+        "cpu_seconds": round(cpu_seconds() - cpu_started, 3),
+        "n_trials": len(outcome.summary.trials),
+        "parameters": values_of(best, outcome.space),
+    }
+
+
+def _test_accuracy(
+    trial: FrozenTrial, config: StudyConfig, space: SearchSpace, corpus: Corpus
+) -> float:
+    """Train a trial's configuration on the training split, for the trial's best number of epochs
+    and with its seed, and score the model on the test split.
+    """
+    from tuning.spaces.loading import load_hypermodel
+    from tuning.training import fit, prediction
+
+    path = find_space(config.space)
+    request = train_request(
+        config, values_of(trial, space), space=space, space_path=path, corpus=corpus
+    )
+    epochs = int(trial.user_attrs["best_epoch"])
+    job = replace(request.job, train=replace(config.train, epochs=epochs, patience=epochs))
+    model, _ = fit.fit(
+        load_hypermodel(path),
+        job,
+        train=corpus.split("train"),
+        validation=corpus.split("validation"),
+    )
+    test = corpus.split("test")
+    view = prediction.make_view(model, job.values, test.texts)
+    probabilities = prediction.predict(model, view, n_classes=job.n_classes)
+    return float(np.mean(probabilities.argmax(axis=1) == test.labels))

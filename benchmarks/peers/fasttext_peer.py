@@ -1,0 +1,84 @@
+"""fastText as its users tune it: `train_supervised` with `autotuneValidationFile`, which tries
+configurations until its time is over and trains the best one again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.processes import cpu_seconds
+from tuning.data.tokenizer import split
+
+LABEL = "__label__"
+# The parameters that autotune searches.
+PARAMETERS = ("lr", "dim", "epoch", "minn", "maxn", "wordNgrams", "bucket")
+
+Labels = npt.NDArray[np.int64]
+Split = tuple[Sequence[str], Labels]
+
+
+def autotune(
+    *, train: Split, validation: Split, test: Split, seconds: int, seed: int, n_threads: int
+) -> dict[str, Any]:
+    """Search for the best configuration on the validation split, and score its model on it and on
+    the test split. Only the texts of the training split are trained.
+
+    Returns:
+        `validation_accuracy` and `test_accuracy`; `seconds` and `cpu_seconds` of the search with
+        the training of the best configuration, which begin when the texts are in memory; and the
+        `parameters` of the best configuration.
+    """
+    started, cpu_started = time.perf_counter(), cpu_seconds()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"train": Path(folder) / "train.txt", "validation": Path(folder) / "validation.txt"}
+        for path, (texts, labels) in zip(paths.values(), (train, validation), strict=True):
+            write_lines(path, texts, labels, seed=seed)
+        model = fasttext.train_supervised(
+            str(paths["train"]),
+            autotuneValidationFile=str(paths["validation"]),
+            autotuneDuration=seconds,
+            seed=seed,
+            thread=n_threads,
+            verbose=0,
+        )
+    used, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
+    best = model.f.getArgs()
+    return {
+        "validation_accuracy": accuracy(model, *validation),
+        "test_accuracy": accuracy(model, *test),
+        "seconds": round(used, 3),
+        "cpu_seconds": round(cpu_used, 3),
+        "parameters": {name: getattr(best, name) for name in PARAMETERS},
+    }
+
+
+def write_lines(path: Path, texts: Sequence[str], labels: Labels, *, seed: int) -> None:
+    """Write a split as fastText reads it, in random order: fastText does not shuffle, and learns
+    nothing useful from a file whose texts are sorted by label.
+    """
+    order = np.random.default_rng(seed).permutation(len(texts))
+    lines = [f"{LABEL}{labels[row]} {line(texts[row])}\n" for row in order]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def line(text: str) -> str:
+    """A text as a line of fastText: its words as this program splits them, which are lower case and
+    without punctuation.
+    """
+    return b" ".join(split(text)).decode()
+
+
+def accuracy(model: Any, texts: Sequence[str], labels: Labels) -> float:
+    """The share of the texts whose most probable label is theirs."""
+    predicted, _ = model.predict([line(text) for text in texts])
+    names = [f"{LABEL}{number}" for number in labels]
+    right = [first[:1] == [name] for first, name in zip(predicted, names, strict=True)]
+    return float(np.mean(right))
