@@ -115,17 +115,18 @@ def _own_ngrams(
         is_kept = orders[: common.ngram_vocab_size - FIRST_WORD_ID] <= own.ngrams
         ranks = np.where(is_kept, np.cumsum(is_kept) + FIRST_WORD_ID - 1, 0)
         table = np.concatenate([np.zeros(FIRST_WORD_ID), ranks])[:, None]
-        # Numbers up to 2^24 are exact in float32. A member may have set another global policy.
+        # Integers, because LiteRT's int8 weights would round numbers of any other kind.
         layer = keras.layers.Embedding(
             common.ngram_vocab_size,
             1,
+            embeddings_initializer="zeros",
             trainable=False,
-            dtype="float32",
+            dtype="int32",
             name=f"{item.name}_ngrams",
         )
         layer.build()
-        layer.set_weights([table.astype(np.float32)])
-        ngrams = ops.cast(ops.squeeze(layer(ngrams), -1), "int32")
+        layer.set_weights([table.astype(np.int32)])
+        ngrams = ops.squeeze(layer(ngrams), -1)
     return ops.where(ops.less(ngrams, own.ngram_vocab_size), ngrams, 0)
 
 
