@@ -54,7 +54,7 @@ def fit(
         hypermodel: the search space.
         job: the configuration and the settings.
         train: the training split.
-        validation: the validation split. None: all `job.train.epochs` epochs are trained, and
+        validation: the validation split. None: all epochs are trained (`BuiltModel.n_epochs`), and
             `on_epoch` gets the training metrics.
         on_epoch: is called after each epoch; its answer decides whether the training goes on.
         idle_seconds: time for which the process has waited for this training.
@@ -85,6 +85,7 @@ def fit(
             n_classes=job.n_classes,
             metric=job.metric,
             patience=job.train.patience,
+            n_epochs=built.n_epochs,
             on_epoch=on_epoch,
         )
         callback = EvaluationCallback(built.model, evaluation, built.result, timings)
