@@ -72,6 +72,11 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     return names if NGRAMS in names or names == (TOKENS,) else (IDS,)
 
 
+def role_of(name: str) -> str:
+    """Return what an input of this name takes: "ids", "ngrams" or "tokens"."""
+    return name if name in (NGRAMS, TOKENS) else IDS
+
+
 def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
     """Create the variables of a model that was built without an input shape, such as a subclassed
     model or a `Sequential` without `keras.Input`.
