@@ -1,7 +1,9 @@
 """The tokenizer of a preset as a `tokenizers.Tokenizer`, which needs no Keras.
 
 A Hugging Face folder contains such a tokenizer. The tokenizers of KerasHub's own presets are made
-of their vocabulary: WordPiece (BERT, DistilBERT, ELECTRA) and byte pairs (RoBERTa).
+of their vocabulary: WordPiece (BERT, DistilBERT, ELECTRA) and byte pairs (RoBERTa). They give the
+same ids but for rare characters: here Unicode's white space, such as a no-break space, also
+separates the words of WordPiece, as in BERT's own tokenizer.
 """
 
 from __future__ import annotations
@@ -64,11 +66,17 @@ def _word_piece(tokenizer: Any) -> Any:
             continuing_subword_prefix=tokenizer.suffix_indicator,
         )
     )
-    made.normalizer = normalizers.BertNormalizer(
+    normalizer = normalizers.BertNormalizer(
         clean_text=False,
         handle_chinese_chars=tokenizer.split_on_cjk,
         strip_accents=tokenizer.strip_accents,
         lowercase=tokenizer.lowercase,
+    )
+    # KerasHub brings lower case into Unicode's form NFKC.
+    made.normalizer = (
+        normalizers.Sequence([normalizers.NFKC(), normalizer])
+        if tokenizer.lowercase
+        else normalizer
     )
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return made
