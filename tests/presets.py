@@ -13,7 +13,7 @@ VOCABULARY = (
     *sorted({word.lower() for word in (*GOOD, *BAD, *FILLER)}),
     *("un", "##able", "##s", "日", "é", "e"),
 )
-SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+SIZES = {"num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
 BYTE_PAIRS = ("Ġ t", "h e", "Ġt he", "g r", "gr e", "Ġ a", "e r")
 
 
@@ -35,14 +35,14 @@ def byte_pairs() -> Any:
     return keras_hub.models.RobertaTokenizer(vocabulary=vocabulary, merges=list(BYTE_PAIRS))
 
 
-def write_bert(folder: Path, *, max_length: int = 256) -> Path:
-    """Write a BERT of two layers with its WordPiece tokenizer in KerasHub's format."""
+def write_bert(folder: Path, *, num_layers: int = 2) -> Path:
+    """Write a BERT with its WordPiece tokenizer in KerasHub's format."""
     import keras
     import keras_hub
 
     keras.utils.set_random_seed(0)
     encoder = keras_hub.models.BertBackbone(
-        vocabulary_size=len(VOCABULARY), max_sequence_length=max_length, **SIZES
+        vocabulary_size=len(VOCABULARY), max_sequence_length=256, num_layers=num_layers, **SIZES
     )
     rng = np.random.default_rng(0)
     for weight in encoder.weights:  # With Keras' own first weights all texts are nearly equal.
