@@ -86,7 +86,7 @@ def main(preset: str, folder: str) -> None:
     try:
         encoder = _fetch(preset, Path(folder))
     except SpaceError as error:
-        print(json.dumps({"error": str(error)}))
+        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
         return
     write_json(Path(folder) / ENCODER, asdict(encoder))
 
