@@ -24,7 +24,7 @@ from tuning.export.writers import Source
 from tuning.inference import runtimes
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMATS, format_of
+from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of
 from tuning.models import transformer_classifier
 from tuning.pretrained.tokens import build_tokens
 
@@ -119,7 +119,7 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     assert np.ptp(expected[:, 0]) > 0.1
     for name, known in FORMATS.items():
         found = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
-        tolerance = 0.05 if known.tolerance is None else 1e-5
+        tolerance = 0.05 if known.tolerance is None else ENCODER_TOLERANCE
         np.testing.assert_allclose(found, expected, atol=tolerance, err_msg=name)
 
 

@@ -70,7 +70,7 @@ def check_parity(
     request = {"input": unstructure(inputs), "n_classes": expected.shape[1], "texts": texts}
     results = _run_process(folder, format_name, json.dumps(request), n_texts=len(texts))
     in_batch, alone = np.array(results.pop("probabilities")), np.array(results.pop("alone"))
-    path, tolerance = FORMATS[format_name].path, FORMATS[format_name].tolerance
+    path, tolerance = FORMATS[format_name].path, format_of(format_name, inputs).tolerance
     largest = 0.0
     for how, probabilities in (("in a batch", in_batch), ("alone", alone)):
         # If the trained model gives NaN, the format must give NaN.
