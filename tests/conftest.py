@@ -139,6 +139,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultsDir, Outc
     return results, Outcome(summary, space_of_study, "finished", 8)
 
 
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny BERT, which tests must not change."""
+    pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+    from tests.presets import write_bert
+
+    return write_bert(tmp_path_factory.mktemp("preset") / "tiny_bert")
+
+
 @pytest.fixture
 def copied(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Setting:
     """Return a copy of the study "s" that a test may change."""

@@ -21,12 +21,13 @@ MAX_MODULES, MAX_MODULE_LINES, MAX_FUNCTION_LINES = 12, 300, 40
 MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
     "spaces": set(),
+    "pretrained": {"data"},
     "models": set(),
     "kernels": set(),
     "evaluation": {"data"},
     "confirmation": {"evaluation"},
-    "training": {"data", "spaces", "evaluation", "kernels"},
-    "study": {"data", "spaces", "evaluation", "confirmation"},
+    "training": {"data", "spaces", "evaluation", "kernels", "pretrained"},
+    "study": {"data", "spaces", "evaluation", "confirmation", "pretrained"},
     "report": {"data", "spaces", "evaluation", "confirmation", "study"},
     "workers": {"data", "spaces", "kernels", "training"},
     "search": {
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "workers",
         "study",
         "inference",
+        "pretrained",
     },
     "serving": {"data", "evaluation", "inference"},
 }
@@ -214,6 +216,17 @@ def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
         name.split(".")[0]
         for name in imports_of(PACKAGE / "workers" / "ray_cluster.py", lazy=False)
     }
+
+
+def test_keras_hub_is_loaded_only_where_it_is_used() -> None:
+    """The function of `tokenizer.py` that needs KerasHub runs in the child process of `preset.py`."""
+    assert [name_of(path) for path in MODULES if "keras_hub" in outside(path)] == [
+        "models/transformer.py",
+        "pretrained/preset.py",
+        "pretrained/tokenizer.py",
+    ]
+    for path in MODULES:
+        assert "keras_hub" not in imports_of(path, lazy=False)
 
 
 def test_optuna_and_keras_tuner_meet_in_hyperparameters_alone() -> None:

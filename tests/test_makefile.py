@@ -12,6 +12,7 @@ VARIABLES = {
     "STUDY": ("tune", "--study"),
     "SPACE": ("tune", "--space"),
     "SPACES": ("compare", "--spaces"),
+    "PRESET": ("tune", "--preset"),
     "DATA": ("tune", "--data"),
     "TEXT": ("tune", "--text-column"),
     "LABEL": ("tune", "--label-column"),
@@ -43,7 +44,10 @@ def make(*arguments: str) -> str:
     # `-o` skips the targets that install packages. Other tests run them.
     installed = [
         word
-        for name in ("installed", "installed-dev", "installed-serve", "installed-bench")
+        for name in (
+            *("installed", "installed-dev", "installed-serve", "installed-bench"),
+            "installed-pretrained",
+        )
         for word in ("-o", f".venv/.{name}")
     ]
     command = ["make", "--no-print-directory", "-n", *installed, *arguments]
@@ -160,11 +164,31 @@ def test_recipes_can_fail() -> None:
     assert not re.search(r"\|\| *(true|:)|^\t-", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_preset_installs_its_packages() -> None:
+    packages = "--requirement requirements-pretrained.lock"
+    command = ["make", "-n", "-o", ".venv/.installed", "-W", "requirements-pretrained.lock"]
+    for target, installs in (
+        (["tune", "PRESET=x"], True),
+        (["install-pretrained"], True),
+        (["tune"], False),
+    ):
+        done = subprocess.run(
+            [*command, *target], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert (packages in done.stdout) == installs
+
+
+def test_lock_files_leave_out_large_packages_that_nothing_calls() -> None:
+    for path in ROOT.glob("requirements*.lock"):
+        assert not re.search(r"^(torch|tensorflow-text)==", path.read_text(), re.MULTILINE)
+
+
 def test_lock_files_name_hashes_and_no_index() -> None:
     for name in (
         "requirements.lock",
         "requirements-dev.lock",
         "requirements-serve.lock",
+        "requirements-pretrained.lock",
         "requirements-bench.lock",
     ):
         text = (ROOT / name).read_text()

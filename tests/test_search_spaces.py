@@ -15,8 +15,9 @@ from tests.paths import ROOT
 from tuning.documents import structure, unstructure
 from tuning.spaces.files import list_spaces
 from tuning.spaces.hyperparameters import defaults, from_params, suggest
-from tuning.spaces.loading import REQUIRED, SearchSpace, build, declare, load_hypermodel
+from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import Hyperparameter, Value, Values
+from tuning.spaces.required import REQUIRED
 from tuning.training.architecture import input_names
 
 FILES = sorted((ROOT / "search_spaces").glob("*.py"))
@@ -29,6 +30,13 @@ every_count = pytest.mark.parametrize("n_classes", N_CLASSES, ids=["2_classes", 
 
 def hyperparameters_of(path: Path, *, n_classes: int = 2) -> tuple[Hyperparameter, ...]:
     return declare(path, n_classes=n_classes).hyperparameters
+
+
+@pytest.fixture
+def without_network(path: Path, request: pytest.FixtureRequest) -> str | None:
+    """Return the tiny preset for a space that takes one: KerasHub would download the default."""
+    takes_preset = bool(declare(path, n_classes=2).presets)
+    return str(request.getfixturevalue("tiny_preset")) if takes_preset else None
 
 
 def at_end(space: tuple[Hyperparameter, ...], *, upper: bool) -> Values:
@@ -76,7 +84,7 @@ def test_space_has_a_docstring(path: Path) -> None:
 def test_space_declares_the_required_names_always(path: Path) -> None:
     space = declare(path, n_classes=2)
     always = {item.name for item in space.hyperparameters if not item.conditions}
-    assert set(REQUIRED) <= always or space.takes_ngrams
+    assert set(REQUIRED) <= always or space.takes_ngrams or space.presets
 
 
 @every_file
@@ -84,7 +92,8 @@ def test_space_declares_before_it_builds(path: Path) -> None:
     hp = keras_tuner.HyperParameters()
     load_hypermodel(path).declare_hyperparameters(hp)
     names = {item.name for item in hp.space}
-    assert set(REQUIRED) <= names or {"ngrams", "ngram_vocab_size"} <= names
+    required = (REQUIRED, ("ngrams", "ngram_vocab_size"), ("preset", "sequence_length"))
+    assert any(set(together) <= names for together in required)
 
 
 @every_file
@@ -124,8 +133,10 @@ def test_space_round_trips_through_json(path: Path) -> None:
 @every_file
 @every_count
 @pytest.mark.parametrize("at", ["defaults", "lower_end", "upper_end"])
-def test_space_builds_and_gives_probabilities(path: Path, n_classes: int, at: str) -> None:
-    space = hyperparameters_of(path, n_classes=n_classes)
+def test_space_builds_and_gives_probabilities(
+    path: Path, n_classes: int, at: str, without_network: str | None
+) -> None:
+    space = declare(path, n_classes=n_classes, preset=without_network).hyperparameters
     values = defaults(space) if at == "defaults" else at_end(space, upper=at == "upper_end")
     keras.utils.set_random_seed(0)
     _, model = build(load_hypermodel(path), values, known=[item.name for item in space])
@@ -138,8 +149,10 @@ def test_space_builds_and_gives_probabilities(path: Path, n_classes: int, at: st
 
 @every_file
 @every_count
-def test_space_builds_at_its_starting_points(path: Path, n_classes: int) -> None:
-    space = declare(path, n_classes=n_classes)
+def test_space_builds_at_its_starting_points(
+    path: Path, n_classes: int, without_network: str | None
+) -> None:
+    space = declare(path, n_classes=n_classes, preset=without_network)
     known = [item.name for item in space.hyperparameters]
     for point in space.starting_points:
         _, model = build(load_hypermodel(path), point, known=known)
@@ -149,9 +162,9 @@ def test_space_builds_at_its_starting_points(path: Path, n_classes: int) -> None
 @every_file
 @every_count
 def test_space_model_predicts_the_same_once_saved_and_loaded(
-    path: Path, n_classes: int, tmp_path: Path
+    path: Path, n_classes: int, tmp_path: Path, without_network: str | None
 ) -> None:
-    space = hyperparameters_of(path, n_classes=n_classes)
+    space = declare(path, n_classes=n_classes, preset=without_network).hyperparameters
     keras.utils.set_random_seed(0)
     _, model = build(load_hypermodel(path), at_end(space, upper=False))
     model.save(tmp_path / "model.keras")
@@ -160,9 +173,11 @@ def test_space_model_predicts_the_same_once_saved_and_loaded(
 
 
 @every_file
-def test_space_works_with_keras_tuner_alone(path: Path) -> None:
+def test_space_works_with_keras_tuner_alone(path: Path, without_network: str | None) -> None:
     hypermodel = load_hypermodel(path)
     hp = keras_tuner.HyperParameters()
+    if without_network:
+        hp.Fixed("preset", without_network)
     hypermodel.declare_hyperparameters(hp)
     declared_names = {item.name for item in hp.space}
     model = hypermodel.build(hp)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
 
 METRICS = ("val_accuracy", "val_balanced_accuracy", "val_f1", "val_auc", "val_loss")
@@ -103,6 +104,7 @@ class StudyConfig:
     `costs` are minimized beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
+    `preset` is the value of the hyperparameter of this name; None: the search space's own.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -116,6 +118,7 @@ class StudyConfig:
     sampler: str = "tpe"
     pruner: str = "asha"
     seed: int = 0
+    preset: str | None = field(default=None, metadata=OMIT_DEFAULT)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

@@ -399,6 +399,33 @@ def test_declare_n_classes_of_the_data_overrules_the_space(tmp_path: Path, text:
     assert (by_name["n_classes"].kind, by_name["n_classes"].default) == ("fixed", 5)
 
 
+PRESET = """
+
+def build(hp):
+    hp.Int("sequence_length", 4, 16, default=8)
+    hp.Choice("preset", ["one", "two"])
+    return model()
+"""
+
+
+def test_declare_reads_the_presets_of_a_space(tmp_path: Path) -> None:
+    assert declare(write(tmp_path, PRESET), n_classes=2).presets == ["one", "two"]
+    assert declare(write(tmp_path, DECLARED), n_classes=2).presets == []
+
+
+def test_declare_preset_of_the_study_overrules_the_space(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, PRESET), n_classes=2, preset="three")
+    assert space.presets == ["three"]
+    assert space.fingerprint != declare(write(tmp_path, PRESET), n_classes=2).fingerprint
+    hp, _ = build(load_hypermodel(tmp_path / "mine.py"), {"preset": "three"})
+    assert hp.get("preset") == "three"
+
+
+def test_declare_refuses_a_preset_for_a_space_that_takes_none(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"declares 'preset', such as transformer; mine declares"):
+        declare(write(tmp_path, DECLARED), n_classes=2, preset="three")
+
+
 def test_declare_narrower_subclass_keeps_its_own_range(tmp_path: Path) -> None:
     narrower = """
 

@@ -17,9 +17,9 @@ from tuning.training.batching import (
     View,
     WordView,
     evaluation_batches,
-    padding_share,
     training_batches,
 )
+from tuning.training.fit import padding_share
 
 
 def texts_of(rows: list[list[int]]) -> TokenizedTexts:

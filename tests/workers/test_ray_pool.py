@@ -19,7 +19,7 @@ from tests.commands import Ran, start, tune_command, wait_for
 from tests.faults.study import alive_in_session
 from tests.studies import Setting, workers_of
 from tuning.config import TrainConfig
-from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
@@ -342,6 +342,24 @@ def test_splits_come_back_as_they_were_taken_apart() -> None:
     for again in (train, validation):
         assert again.texts.ids is ids and again.texts.offsets is offsets and again.labels is labels
         assert again.texts.ngrams is None
+
+
+def test_tokens_come_back_as_they_were_taken_apart() -> None:
+    ids, offsets, labels = np.array([2, 3, 1, 4], np.int32), np.array([0, 3, 4]), np.array([1, 0])
+    tokens = {
+        name: PresetTexts(np.array(numbers, np.int32), np.array([0, 2, 3]), (number,), (8, 9))
+        for number, (name, numbers) in enumerate(
+            {"hf://a/b.c": [5, 6, 7], "/d e": [3, 2, 1]}.items()
+        )
+    }
+    split = LabeledTexts(TokenizedTexts(ids, offsets, presets=tokens), labels)
+    for again in splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")}):
+        assert list(again.texts.presets) == list(tokens)
+        for name, expected in tokens.items():
+            found = again.texts.presets[name]
+            assert found.ids.tolist() == expected.ids.tolist()
+            assert found.offsets.tolist() == expected.offsets.tolist()
+            assert (found.first, found.last) == (expected.first, expected.last)
 
 
 def test_ngrams_come_back_as_they_were_taken_apart() -> None:

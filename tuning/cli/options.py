@@ -115,6 +115,16 @@ SplitSeed = Annotated[
         help=f"Random seed of the data split: an integer, 0 or more (default {StudyConfig.seed}).",
     ),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help=(
+            "Pretrained encoder of a search space such as transformer: a folder, an address such as"
+            " hf://NAME/MODEL, or a name in KerasHub's list (default: the search space's own)."
+        ),
+    ),
+]
 Host = Annotated[
     str,
     typer.Option(

@@ -20,6 +20,7 @@ from tuning.cli.options import (
     DropStars,
     LabelColumn,
     PositiveFrom,
+    Preset,
     Results,
     Storage,
     TextColumn_,
@@ -74,6 +75,7 @@ def tune(
     *,
     study: NewStudy = None,
     space: Space = None,
+    preset: Preset = None,
     data: Data = None,
     text_column: TextColumn_ = None,
     label_column: LabelColumn = None,
@@ -121,6 +123,7 @@ def tune(
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
     flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
+    flags |= given(preset=preset and preset_place(preset))
     if objectives is not None:
         flags |= objective_flags(objectives, metric=metric, pruner=pruner)
     data_values = data_flags(
@@ -174,6 +177,14 @@ def tune(
 def default_study(space: str | None, data: str | None) -> str:
     """The name of a study of this search space and data set: `reviews-movie_reviews`."""
     return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
+
+
+def preset_place(preset: str) -> str:
+    """A preset as a study records it: the absolute path of a folder, or the name or address as it
+    is.
+    """
+    folder = Path(preset).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else preset
 
 
 def data_stem(data: str | None) -> str:

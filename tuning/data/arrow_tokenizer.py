@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,12 @@ class Tokens:
     ids: npt.NDArray[np.int32]
     lengths: npt.NDArray[np.int64]
 
+    def numbers(self, vocabulary: list[str]) -> npt.NDArray[np.int32]:
+        """The id of each token, int32 (n_tokens,); `vocabulary` is in order of its ids, from 2."""
+        index = {word.encode(): number for number, word in enumerate(vocabulary, FIRST_WORD_ID)}
+        ids = [index.get(word, UNKNOWN_ID) for word in self.words.to_pylist()]
+        return np.array(ids, dtype=np.int32)[self.ids]
+
 
 def tokenize(texts: pd.Series | list[str]) -> Tokens:
     """Split a chunk of texts into tokens, as `keras.layers.TextVectorization` does by default."""
@@ -80,6 +87,12 @@ class ChunkWords:
     words: pa.Array
     counts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tokens: Tokens) -> Self:
+        """The words of a chunk with these tokens."""
+        counts = np.bincount(tokens.ids, minlength=len(tokens.words))
+        return cls(tokens.words, counts, tokens.lengths)
 
 
 def number_words(
@@ -183,3 +196,25 @@ def npy_header(n_tokens: int) -> bytes:
         },
     )
     return buffer.getvalue()
+
+
+def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:
+    """Replace the ids of a file, which number the words of each chunk, by ids of the vocabulary.
+
+    The file is not mapped into memory: if the disk is full, writing to a map ends the process.
+    """
+    n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
+    with path.open("r+b") as file:
+        file.write(npy_header(n_tokens))
+        for chunk, new in zip(chunks, numbers, strict=True):
+            place = file.tell()
+            ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
+            file.seek(place)
+            file.write(new[ids].data)
+
+
+def map_ids(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """The ids in a folder of a split, on a memory map, and the offsets of its texts."""
+    offsets, path = np.load(folder / "offsets.npy"), folder / "ids.bin"
+    # A file without content can't be mapped.
+    return np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32), offsets

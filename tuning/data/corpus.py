@@ -7,9 +7,10 @@ is a prefix of a larger one. No TensorFlow runs.
 """
 
 import contextlib
+import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -23,8 +24,10 @@ from tuning.data.arrow_tokenizer import (
     CHUNK_BYTES,
     ChunkWords,
     map_chunks,
+    map_ids,
     npy_header,
     number_words,
+    renumber,
     tokenize,
 )
 from tuning.data.data_card import (
@@ -39,7 +42,7 @@ from tuning.data.data_card import (
 )
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
-from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
+from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import StorageError
 from tuning.results import translated
 
@@ -54,21 +57,25 @@ class TokenizedTexts:
         ids: int32 (n_tokens,); 1 is an unknown word, 2 the most frequent word; 0 does not occur.
         offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
         ngrams: the n-grams of the same texts; None if they were not built.
+        presets: the tokens of the same texts by the name of the preset that they are for.
     """
 
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     ngrams: "NgramTexts | None" = field(default=None, kw_only=True)
+    presets: "Mapping[str, PresetTexts]" = field(default_factory=dict, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __add__(self, other: Self) -> Self:
+        both = self.presets.keys() & other.presets.keys()
         return replace(
             self,
             ids=np.concatenate([self.ids, other.ids]),
             offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
             ngrams=self.ngrams + other.ngrams if self.ngrams and other.ngrams else None,
+            presets={name: self.presets[name] + other.presets[name] for name in both},
         )
 
     @property
@@ -86,6 +93,18 @@ class NgramTexts(TokenizedTexts):
     """
 
     orders: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PresetTexts(TokenizedTexts):
+    """The tokens of a preset of n texts without special tokens; an id is the preset's plus one.
+
+    Attributes:
+        first, last: the special tokens before and after each text.
+    """
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -124,7 +143,7 @@ class Corpus:
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
         return LabeledTexts(
-            TokenizedTexts(ids, offsets, ngrams=self._ngrams(name)),
+            TokenizedTexts(ids, offsets, ngrams=self._ngrams(name), presets=self._presets(name)),
             np.load(self.folder / f"{name}.labels.npy"),
         )
 
@@ -144,13 +163,24 @@ class Corpus:
         damaged: a space that takes no n-grams does not need them.
         """
         try:
-            offsets = np.load(self.ngrams_dir / split / "offsets.npy")
-            path = self.ngrams_dir / split / "ids.bin"
-            # A file without content can't be mapped.
-            ids = np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32)
-            return NgramTexts(ids, offsets, self.ngram_orders)
+            return NgramTexts(*map_ids(self.ngrams_dir / split), self.ngram_orders)
         except (OSError, ValueError, EOFError):
             return None
+
+    @property
+    def presets_dir(self) -> Path:
+        """The folder that `pretrained.tokens.build_tokens` writes, by preset."""
+        return self.folder / "presets"
+
+    def _presets(self, split: str) -> dict[str, PresetTexts]:
+        """The tokens of a split by preset; a preset whose files are damaged is left out."""
+        presets = {}
+        for path in sorted(self.presets_dir.glob("*/preset.json")):
+            with contextlib.suppress(OSError, ValueError, EOFError, KeyError, TypeError):
+                preset = json.loads(path.read_bytes())
+                special = tuple(preset["first"]), tuple(preset["last"])
+                presets[preset["name"]] = PresetTexts(*map_ids(path.parent / split), *special)
+        return presets
 
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
         """The n-grams of at most `order` words with the ids 2, 3, … of a vocabulary of `vocab_size`
@@ -166,18 +196,13 @@ class Corpus:
         padding and unknown.
         """
         text = (self.folder / "vocabulary.txt").read_bytes().decode()
-        words = text.split("\n") if text else []
-        return words[: max(vocab_size - FIRST_WORD_ID, 0)]
+        return (text.split("\n") if text else [])[: max(vocab_size - FIRST_WORD_ID, 0)]
 
 
 def encode(texts: Iterable[str], words: list[str]) -> TokenizedTexts:
     """Token ids of new texts; `words` is the vocabulary in order of its ids, from 2."""
-    index = {word.encode(): number for number, word in enumerate(words, start=FIRST_WORD_ID)}
     tokens = tokenize(list(texts))
-    numbers = np.array(
-        [index.get(word, UNKNOWN_ID) for word in tokens.words.to_pylist()], dtype=np.int32
-    )
-    return TokenizedTexts(numbers[tokens.ids], _offsets([tokens.lengths]))
+    return TokenizedTexts(tokens.numbers(words), _offsets([tokens.lengths]))
 
 
 def build_corpus(
@@ -241,13 +266,7 @@ def _write_corpus(
             file.write(npy_header(0))
             for tokens in tokenized:
                 file.write(tokens.ids.data)
-                of_split.append(
-                    ChunkWords(
-                        tokens.words,
-                        np.bincount(tokens.ids, minlength=len(tokens.words)),
-                        tokens.lengths,
-                    )
-                )
+                of_split.append(ChunkWords.of(tokens))
                 done += len(tokens.lengths)
                 if progress:
                     progress("tokenizing", done / total)
@@ -255,26 +274,11 @@ def _write_corpus(
         np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
-        _renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
+        renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenized %d texts", done)
     card = describe(splits, chunks, numbers["validation"], n_words=len(words))
     write_card(folder, replace(card, checksums=checksums_of(folder)))
-
-
-def _renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:
-    """Replace the ids of a file, which number the words of each chunk, by ids of the vocabulary.
-
-    The file is not mapped into memory: if the disk is full, writing to a map ends the process.
-    """
-    n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
-    with path.open("r+b") as file:
-        file.write(npy_header(n_tokens))
-        for chunk, new in zip(chunks, numbers, strict=True):
-            place = file.tell()
-            ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
-            file.seek(place)
-            file.write(new[ids].data)
 
 
 def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

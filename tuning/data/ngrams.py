@@ -88,20 +88,24 @@ def build_ngrams(
             if progress:
                 progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
             _write_split(temporary / name, corpus.split(name).texts, vocabulary, n_threads)
-        write_json(temporary / CHECKSUMS, _checksums(temporary))
+        write_json(temporary / CHECKSUMS, files_checksums(temporary))
         temporary.replace(folder)
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether the n-grams are there, and their files are those that were written."""
     return folder.exists() and passes(
-        lambda: bool(read_json(folder / CHECKSUMS) == _checksums(folder)), folder
+        lambda: bool(read_json(folder / CHECKSUMS) == files_checksums(folder)), folder
     )
 
 
-def _checksums(folder: Path) -> dict[str, int]:
-    """The CRC-32 of each file of the n-grams."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".npy", ".bin", ".txt"))
+def files_checksums(folder: Path) -> dict[str, int]:
+    """The CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in (".npy", ".bin", ".txt") or path.name == "tokenizer.json"
+    )
     return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
 
 

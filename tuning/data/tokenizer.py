@@ -1,5 +1,5 @@
 """From texts to the ids that an exported model takes; each export contains a copy of this file.
-Only Python's standard library is needed.
+Only Python's standard library is needed, and the package `tokenizers` for a pretrained model.
 
 The ids equal those of `keras.layers.TextVectorization` with its defaults: ASCII letters become
 lower case, ASCII punctuation is removed, and ASCII white space separates words. The word in the
@@ -9,12 +9,14 @@ first line of `vocabulary.txt` has the id 2; 1 is an unknown word, 0 the padding
     tokenize(["I love it"])  # {"ids": [[9, 106, 10, 0, 0, …]]}
 
 A model may take n-grams: the ids of the distinct n-grams of a text, ascending, without unknown
-n-grams, from `ngrams.txt`, with padding after them.
+n-grams, from `ngrams.txt`, with padding after them. A pretrained model takes tokens: the ids of the
+tokenizer in `tokenizer.json`, each plus one, with its special tokens and then padding.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 PADDING_ID, UNKNOWN_ID, FIRST_WORD_ID = 0, 1, 2
 WHITE_SPACE = b"\t\n\x0b\x0c\r "
@@ -22,13 +24,15 @@ PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
 LOWER = bytes(range(65)) + bytes(range(97, 123)) + bytes(range(91, 256))
 
 Encoder = Callable[[str], list[int]]
+_T = TypeVar("_T")
 
 
 def load_tokenizer(
     folder: str | Path,
 ) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
     """The tokenizer of an export: a function from texts to rows of ids, by the name of the model's
-    input: "ids" has `sequence_length` columns, "ngrams" one more than a text has n-grams at most.
+    input: "ids" has `sequence_length` columns, "ngrams" one more than a text has n-grams at most,
+    "tokens" as many as the longest text.
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)
@@ -51,9 +55,10 @@ def make_encoders(
     truncating: str,
     ngrams: int = 0,
     ngram_vocab_size: int = 0,
+    preset: str = "",
 ) -> dict[str, Encoder]:
     """A function from a text to its ids for each input of an export's model: "ids" if `vocab_size`
-    is not 0, "ngrams" if `ngrams` is not 0.
+    is not 0, "ngrams" if `ngrams` is not 0, "tokens" if the model has a preset.
     """
     encoders = {}
     if vocab_size:
@@ -67,6 +72,10 @@ def make_encoders(
         lines = (folder / "ngrams.txt").read_bytes().split(b"\n")
         vocabulary = lines[: ngram_vocab_size - FIRST_WORD_ID]
         encoders["ngrams"] = make_ngram_encoder(vocabulary, order=ngrams)
+    if preset:
+        encoders["tokens"] = make_preset_encoder(
+            folder / "tokenizer.json", sequence_length=sequence_length, truncating=truncating
+        )
     return encoders
 
 
@@ -106,12 +115,56 @@ def make_ngram_encoder(vocabulary: Sequence[bytes], *, order: int) -> Encoder:
     return encode
 
 
+def make_preset_encoder(path: Path, *, sequence_length: int, truncating: str) -> Encoder:
+    """A function from a text to its tokens, at most `sequence_length` with the special tokens
+    before and after the text: the ids of the tokenizer in a file of the package `tokenizers`, each
+    plus one, so that 0 is the padding of every model.
+    """
+    tokenizer = load_preset_tokenizer(path)
+    first, last = special_tokens(tokenizer)
+
+    def encode(text: str) -> list[int]:
+        ids = [n + 1 for n in tokenizer.encode(as_utf8(text), add_special_tokens=False).ids]
+        kept = truncated(ids, sequence_length - len(first) - len(last), truncating)
+        return [*first, *kept, *last]
+
+    return encode
+
+
+def load_preset_tokenizer(path: Path) -> Any:
+    """The `tokenizers.Tokenizer` in a file. It neither cuts nor pads a text, and the name of a
+    special token in a text is text.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids plus one of the special tokens that a tokenizer adds before and after a text."""
+    encoding = tokenizer.encode("a")
+    is_special = encoding.special_tokens_mask
+    start = is_special.index(0) if 0 in is_special else len(is_special)
+    end = len(is_special) - (is_special[::-1].index(0) if 0 in is_special else 0)
+    ids = [n + 1 for n in encoding.ids]
+    return ids[:start], ids[end:]
+
+
+def as_utf8(text: str) -> str:
+    """A text with a question mark in the place of each lone surrogate."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def split(text: str) -> list[bytes]:
     """The tokens of a text."""
     return text.encode("utf-8", "replace").translate(LOWER, PUNCTUATION).split()
 
 
-def truncated(tokens: list[bytes], sequence_length: int, truncating: str) -> list[bytes]:
+def truncated(tokens: list[_T], sequence_length: int, truncating: str) -> list[_T]:
     """The tokens that are left of a text, at most `sequence_length`."""
     if len(tokens) <= sequence_length:
         return tokens

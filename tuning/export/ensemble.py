@@ -16,7 +16,7 @@ import numpy as np
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
@@ -26,6 +26,7 @@ from tuning.export.formats import model_input
 from tuning.export.retraining import Trained
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace, load_hypermodel
+from tuning.spaces.ranges import Value
 from tuning.study.summary import Summary
 from tuning.training import fit, prediction
 from tuning.training.checkpoints import read_probabilities
@@ -106,7 +107,7 @@ def choose_members(
     n_steps, number = parse_size(size), chosen.trial.number
     validation = corpus.split("validation")
     shape = len(validation.labels), len(corpus.card.class_names)
-    repeats = _kept_repeats(chosen.folder, shape=shape)
+    repeats = _kept_repeats(chosen, shape=shape)
     if not any(repeat.trial == number for repeat in repeats):
         raise StudyError(
             "An ensemble must have trained models of the confirmed best; the confirmation of"
@@ -246,17 +247,27 @@ def _n_seeds(folder: StudyDir) -> int:
     return len(_confirmation(folder).seeds)
 
 
-def _kept_repeats(folder: StudyDir, *, shape: tuple[int, int]) -> list[Repeat]:
-    """Return the repeats whose trained model was kept, with probabilities of this shape. A
-    finalist over a limit of the study is left out.
+def _kept_repeats(chosen: ChosenTrial, *, shape: tuple[int, int]) -> list[Repeat]:
+    """Return the repeats whose trained model was kept, with probabilities of this shape.
+
+    A finalist over a limit of the study is left out. So is one that does not take the same tokens
+    of a preset as the chosen trial: their cuts at different lengths can't be made from one input.
     """
+    folder, finalists = chosen.folder, _confirmation(chosen.folder).finalists
+    best = next(finalist for finalist in finalists if finalist.trial == chosen.trial.number)
     kept = [
         Repeat(finalist.trial, seed, probabilities)
-        for finalist in _confirmation(folder).finalists
-        if not finalist.is_over_limit
+        for finalist in finalists
+        if not finalist.is_over_limit and _tokens(finalist) == _tokens(best)
         for seed, value in finalist.repeats.items()
         if value is not None
         and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
         is not None
     ]
     return [repeat for repeat in kept if repeat.probabilities.shape == shape]
+
+
+def _tokens(finalist: Finalist) -> tuple[Value | None, ...]:
+    """Return which tokens of a preset a finalist takes; empty if it takes none."""
+    names = ("preset", "sequence_length", "truncating") if "preset" in finalist.values else ()
+    return tuple(finalist.values.get(name) for name in names)

@@ -17,7 +17,7 @@ from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.export.writers import Source, without_excess
 from tuning.inference.manifest import ModelInput
 from tuning.spaces.ranges import Values
-from tuning.training.architecture import IDS, NGRAMS
+from tuning.training.architecture import IDS, NGRAMS, TOKENS
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
     is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
+    Models that take the tokens of a preset have one input, which is returned.
     """
+    if inputs[0].preset:
+        return inputs[0]
     of_words = [item for item in inputs if item.vocab_size]
     of_ngrams = [item for item in inputs if item.ngrams]
     parts = {item.truncating for item in of_words}
@@ -54,6 +57,12 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
 
 def values_of_input(inputs: ModelInput) -> Values:
     """Return an input as the hyperparameters that describe a model's input."""
+    if inputs.preset:
+        return {
+            "preset": inputs.preset,
+            "sequence_length": inputs.sequence_length,
+            "truncating": inputs.truncating,
+        }
     words: Values = {
         "vocab_size": inputs.vocab_size,
         "sequence_length": inputs.sequence_length,
@@ -68,9 +77,11 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     (batch, n_classes).
 
     Its inputs are those of `common`: "ids", int32 (batch, sequence_length), and "ngrams", int32
-    (batch, n_ngrams).
+    (batch, n_ngrams), or "tokens", int32 (batch, n_tokens).
     """
     arrays = {}
+    if common.preset:
+        arrays[TOKENS] = keras.Input((None,), dtype="int32", name=TOKENS)
     if common.vocab_size:
         arrays[IDS] = keras.Input((common.sequence_length,), dtype="int32", name=IDS)
     if common.ngrams:
@@ -80,7 +91,7 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     for item in models:
         source = Source.of(item.model, item.inputs, corpus)
         source.graph.name = item.name  # The layers of a Keras model need different names.
-        own = {}
+        own = {TOKENS: arrays[TOKENS]} if common.preset else {}
         if item.inputs.vocab_size:
             own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
         if item.inputs.ngrams:

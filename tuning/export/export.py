@@ -52,7 +52,7 @@ from tuning.results import ResultsDir, StudyDir, translated, write_text
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare, require_same_space
 from tuning.study.lock import export_lock
-from tuning.study.prepare import prepare_corpus, prepare_ngrams, require_same_data
+from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -128,7 +128,7 @@ def _export(
     config, folder, record = chosen.config, chosen.folder, read_record(chosen.folder)
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
     require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
-    prepare_ngrams(corpus, space, progress=progress)
+    prepare_views(corpus, space, config, progress=progress)
     members = choose_members(chosen, corpus, size=ensemble, warn=warn) if ensemble else None
     test_texts = splits.frames["test"]["text"].tolist()
     # The worker that ends first leaves a core free, which the references use.
@@ -221,7 +221,9 @@ def _retrain(
 ) -> dict[str, Trained]:
     """Retrain the chosen trial and the baseline; if both are the same trial, retrain it once."""
     space_path = find_space(chosen.config.space)
-    _same_space(space_path, space, n_classes=len(corpus.card.class_names))
+    _same_space(
+        space_path, space, n_classes=len(corpus.card.class_names), preset=chosen.config.preset
+    )
     trials = {BEST: chosen.trial}
     if chosen.summary.baseline is not None:
         trials["baseline"] = chosen.summary.baseline
@@ -287,8 +289,8 @@ def _evaluate(
     )
 
 
-def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int) -> None:
-    now = declare(path, n_classes=n_classes, try_fit=loops.try_fit)
+def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int, preset: str | None) -> None:
+    now = declare(path, n_classes=n_classes, preset=preset, try_fit=loops.try_fit)
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
         logger.warning(

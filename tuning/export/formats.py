@@ -25,16 +25,25 @@ from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormat
 from tuning.export.parity import check_parity
 from tuning.export.writers import Source, write_format
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMATS, NGRAM_VOCABULARY, VOCABULARY
+from tuning.inference.runtimes import (
+    FORMATS,
+    NGRAM_VOCABULARY,
+    PRESET_TOKENIZER,
+    VOCABULARY,
+    format_of,
+)
+from tuning.pretrained.tokens import encode_tokens
 from tuning.results import translated
 from tuning.spaces.ranges import Values
 from tuning.training import prediction
-from tuning.training.architecture import NGRAMS, input_names, is_stock
+from tuning.training.architecture import NGRAMS, TOKENS, input_names, is_stock
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
 # Number of formats that are checked at the same time.
 N_CHECKS = 2
+# The same for a pretrained encoder, which takes up to a second for a text.
+N_ENCODER_TEXTS = 200
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
 # model has classes of the search space.
 REQUIRED = ("keras", "saved_model")
@@ -81,7 +90,8 @@ def write_formats(
     inputs = model_input(model, values)
     source = Source.of(model, inputs, corpus)
     _write_vocabularies(folder, source)
-    texts, labels = parity_texts(test_texts, test_labels)
+    n_texts = N_ENCODER_TEXTS if inputs.preset else N_PARITY_TEXTS
+    texts, labels = parity_texts(test_texts, test_labels, n_texts=n_texts)
     expected = pipeline_probabilities(source, values, texts)
     check = partial(_check, folder, inputs=inputs, texts=texts, labels=labels, expected=expected)
     outcomes = _write_and_check(folder, source, check, progress)
@@ -112,6 +122,8 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
             (folder / VOCABULARY).write_bytes("\n".join(source.words).encode())
         if source.inputs.ngrams:
             (folder / NGRAM_VOCABULARY).write_bytes("\n".join(source.ngrams).encode())
+        if source.inputs.preset:
+            shutil.copyfile(source.tokenizer, folder / PRESET_TOKENIZER)
         shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
 
 
@@ -127,25 +139,26 @@ def _nan_limits(texts: list[str], expected: Array) -> list[str]:
 def model_input(model: keras.Model, values: Values) -> ModelInput:
     """Return how texts become the input of a model with these hyperparameters."""
     names = input_names(model)
-    takes_ids = names != (NGRAMS,)
-    takes_ngrams = NGRAMS in names
+    takes_tokens, takes_ngrams = names == (TOKENS,), NGRAMS in names
+    takes_ids = names != (NGRAMS,) and not takes_tokens
     return ModelInput(
         vocab_size=int(values["vocab_size"]) if takes_ids else 0,
-        sequence_length=int(values["sequence_length"]) if takes_ids else 0,
+        sequence_length=int(values["sequence_length"]) if takes_ids or takes_tokens else 0,
         truncating=str(values.get("truncating", "pre")),
         ngrams=int(values["ngrams"]) if takes_ngrams else 0,
         ngram_vocab_size=int(values["ngram_vocab_size"]) if takes_ngrams else 0,
+        preset=str(values["preset"]) if takes_tokens else "",
     )
 
 
-def parity_texts(test_texts: list[str], test_labels: Labels) -> tuple[list[str], Labels]:
+def parity_texts(
+    test_texts: list[str], test_labels: Labels, *, n_texts: int = N_PARITY_TEXTS
+) -> tuple[list[str], Labels]:
     """Return the texts of a parity check, and the labels of the texts from the test split.
 
     The hostile texts come first. Texts from all parts of the test split follow.
     """
-    rows = np.unique(
-        np.linspace(0, len(test_texts) - 1, min(len(test_texts), N_PARITY_TEXTS)).astype(int)
-    )
+    rows = np.unique(np.linspace(0, len(test_texts) - 1, min(len(test_texts), n_texts)).astype(int))
     return [*HOSTILE_TEXTS, *(test_texts[row] for row in rows)], test_labels[rows]
 
 
@@ -189,7 +202,7 @@ def _check(
     labels: Labels,
     expected: Array,
 ) -> MeasuredFormat:
-    export_format = FORMATS[name]
+    export_format = format_of(name, inputs)
     probabilities, measurements = check_parity(
         folder, name, inputs=inputs, texts=texts, expected=expected
     )
@@ -239,6 +252,9 @@ def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> 
     if source.inputs.ngrams:
         ngrams = encode_ngrams(texts, source.ngrams, order=source.inputs.ngrams)
         tokens = replace(tokens, ngrams=ngrams)
+    if source.inputs.preset:
+        presets = {source.inputs.preset: encode_tokens(source.tokenizer, texts)}
+        tokens = replace(tokens, presets=presets)
     view = prediction.make_view(source.model, values, tokens)
     return prediction.predict(source.model, view, n_classes=len(source.class_names))
 

@@ -25,6 +25,8 @@ PACKAGES = {
     "keras": "keras",
     "onnxruntime": "onnxruntime",
     "ai_edge_litert": "ai-edge-litert",
+    "keras_hub": "keras-hub",
+    "tokenizers": "tokenizers",
 }
 FORMAT_COLUMNS = (
     "format",
@@ -92,7 +94,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         "int8": _int8(formats),
         "left_out": manifest.left_out.items(),
         "loading": [
-            (name, measured.form.removesuffix("_int8"), _packages(measured, manifest.versions))
+            (name, _snippet(measured), _packages(measured, manifest.versions))
             for name, measured in formats.items()
         ],
         **_ensemble(manifest),
@@ -175,6 +177,13 @@ def _int8(formats: Mapping[str, MeasuredFormat]) -> dict[str, str] | None:
         "change": interval_text(accuracy.change, accuracy.change_low, accuracy.change_high),
         "same_labels": f"{accuracy.same_label_share:.2%}",
     }
+
+
+def _snippet(measured: MeasuredFormat) -> str:
+    """Return the name of the code that loads a format: that of `.h5` for Keras and token ids."""
+    if measured.takes == TOKEN_IDS and measured.form in ("keras", "saved_model"):
+        return "h5" if measured.form == "keras" else "saved_model_of_ids"
+    return measured.form.removesuffix("_int8")
 
 
 def _packages(measured: MeasuredFormat, versions: dict[str, str]) -> list[str]:

@@ -28,9 +28,9 @@ from tuning.errors import ExportError, TuningError
 from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
-from tuning.inference.runtimes import FORMATS
+from tuning.inference.runtimes import FORMATS, format_of
 
-RUNTIMES = ("tensorflow", "keras", "onnxruntime", "ai_edge_litert")
+RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")
 # Packages that no format may need.
 TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")
 # Maximum seconds of a parity check. The slowest measured check took a minute, on a busy machine.
@@ -81,7 +81,7 @@ def check_parity(
     }
     results = _run_process(folder, format_name, json.dumps(request), n_texts=len(texts))
     in_batch, alone = np.array(results.pop("probabilities")), np.array(results.pop("alone"))
-    path, tolerance = FORMATS[format_name].path, FORMATS[format_name].tolerance
+    path, tolerance = FORMATS[format_name].path, format_of(format_name, inputs).tolerance
     largest = 0.0
     for how, probabilities, places in (
         ("in a batch", in_batch, np.arange(len(texts))),
@@ -149,11 +149,12 @@ def _run_process(folder: Path, format_name: str, request: str, *, n_texts: int) 
 
 def main(folder: str, format_name: str) -> None:
     """Run the parity check in the new process."""
+    request = json.load(sys.stdin)
+    needs = format_of(format_name, structure(request["input"], ModelInput)).needs
     for module in (*RUNTIMES, *TRAINING):
-        if module not in FORMATS[format_name].needs:
+        if module not in needs:
             # Importing such a module raises ImportError.
             sys.modules[module] = None  # type: ignore[assignment]
-    request = json.load(sys.stdin)
     texts = request["texts"]
     started = time.perf_counter()
     try:

@@ -23,13 +23,17 @@ from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import OPSET, Unsupported, chain, write_graph
 from tuning.inference.manifest import ModelInput
+from tuning.inference.runtimes import PRESET_TOKENIZER
+from tuning.pretrained.tokens import tokens_dir
 from tuning.training.architecture import (
     IDS,
     NGRAMS,
+    TOKENS,
     as_graph,
     ignores_padding,
     input_names,
     is_graph,
+    role_of,
 )
 
 
@@ -38,7 +42,7 @@ class Source:
     """A trained model, and the values from which its exports are written.
 
     `words` and `ngrams` are those of the ids 2, 3, …; a list is empty if the model does not take
-    them.
+    them. `tokenizer` is the file of a pretrained encoder's tokenizer.
     """
 
     model: keras.Model
@@ -46,17 +50,16 @@ class Source:
     words: list[str]
     ngrams: list[str]
     class_names: list[str]
+    tokenizer: Path = Path()
 
     @classmethod
     def of(cls, model: keras.Model, inputs: ModelInput, corpus: Corpus) -> Source:
         """Return the source of a model that was trained on this corpus."""
-        words = corpus.words(inputs.vocab_size)
-        ngrams = (
-            corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
-            if inputs.ngrams
-            else []
-        )
-        return cls(model, inputs, words, ngrams, corpus.card.class_names)
+        words, ngrams = corpus.words(inputs.vocab_size), []
+        if inputs.ngrams:
+            ngrams = corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
+        tokenizer = tokens_dir(corpus, inputs.preset) / PRESET_TOKENIZER
+        return cls(model, inputs, words, ngrams, corpus.card.class_names, tokenizer)
 
     @cached_property
     def graph(self) -> keras.Model:
@@ -67,9 +70,8 @@ class Source:
         return as_graph(self.model, sequence_length=self.inputs.sequence_length)
 
     def call(self, arrays: Mapping[str, Any], **options: Any) -> Any:
-        """Return the output of `graph` for its inputs, which are named "ids" and "ngrams"."""
-        names = input_names(self.model)
-        tensors = [arrays[NGRAMS if name == NGRAMS else IDS] for name in names]
+        """Return the output of `graph` for its inputs, which are named by their roles."""
+        tensors = [arrays[role_of(name)] for name in input_names(self.model)]
         output = self.graph(tensors if len(tensors) > 1 else tensors[0], **options)
         # A functional model that was made with a list of outputs gives a list for symbolic tensors.
         return output[0] if isinstance(output, list) else output
@@ -78,6 +80,7 @@ class Source:
         """Return the specifications of the inputs; `length` is the number of token ids."""
         widths = {IDS: length} if self.inputs.vocab_size else {}
         widths |= {NGRAMS: None} if self.inputs.ngrams else {}
+        widths |= {TOKENS: length} if self.inputs.preset else {}
         return [tf.TensorSpec((n_rows, n), tf.int32, name=name) for name, n in widths.items()]
 
     def probabilities(self, output: Any) -> Any:
@@ -125,8 +128,11 @@ def raw_text_model(source: Source) -> keras.Model:
     """Return the model with a `TextVectorization` layer before it, made of Keras' own layers and
     operations.
 
-    The input is strings of shape (batch,). The output is the output of the model.
+    The input is strings of shape (batch,). The output is the output of the model. A pretrained
+    encoder is returned as it is, because Keras has no layer for its tokenizer.
     """
+    if source.inputs.preset:
+        return source.graph
     text = keras.Input((), dtype="string", name="text")
     arrays = {}
     if source.inputs.vocab_size:
@@ -181,18 +187,20 @@ def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
 
 
 def _write_saved_model(source: Source, path: Path) -> None:
-    """Write a SavedModel with two signatures, whose input `text` is strings of shape (batch,).
+    """Write a SavedModel with two signatures, whose input is strings `text` (batch,), or `tokens`.
 
     `serving_default` returns `probabilities` (batch, n_classes). `classify` returns `label`, a
     string, and its `probability`, both of shape (batch,).
     """
     raw, names = raw_text_model(source), tf.constant(source.class_names)
+    specs = [tf.TensorSpec((None,), tf.string, name="text")]
+    specs = source.specs(None, length=None) if source.inputs.preset else specs
 
-    def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": source.probabilities(raw(text, training=False))}
+    def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": source.probabilities(raw(inputs, training=False))}
 
-    def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = serve(text)["probabilities"]
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = serve(inputs)["probabilities"]
         return {
             "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
             "probability": tf.reduce_max(probabilities, axis=1),
@@ -201,9 +209,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(raw)
     for name, function in (("serving_default", serve), ("classify", classify)):
-        archive.add_endpoint(
-            name, function, input_signature=[tf.TensorSpec((None,), tf.string, name="text")]
-        )
+        archive.add_endpoint(name, function, input_signature=specs)
     archive.write_out(str(path), verbose=False)
 
 
@@ -227,14 +233,14 @@ def _write_h5(source: Source, path: Path) -> None:
 
 
 def _with_inputs_by_role(source: Source) -> keras.Model:
-    """Return a functional model of the same layers whose inputs are "ids" and "ngrams"."""
+    """Return a functional model of the same layers whose inputs are named by their roles."""
     inputs = {
-        NGRAMS if name == NGRAMS else IDS: tensor
+        role_of(name): tensor
         for name, tensor in zip(input_names(source.model), source.graph.inputs, strict=True)
     }
     named = {
         role: keras.Input(inputs[role].shape[1:], dtype=inputs[role].dtype, name=role)
-        for role in (IDS, NGRAMS)
+        for role in (IDS, NGRAMS, TOKENS)
         if role in inputs
     }
     outputs = source.graph.call([named[role] for role in inputs])

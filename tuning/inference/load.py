@@ -16,8 +16,10 @@ from tuning.inference.manifest import Manifest, ModelInput, read_manifest, verif
 from tuning.inference.runtimes import (
     FORMATS,
     NGRAM_VOCABULARY,
+    PRESET_TOKENIZER,
     TOKEN_IDS,
     VOCABULARY,
+    format_of,
     load_format,
 )
 
@@ -74,8 +76,10 @@ def load(
 
 def _vocabularies(format_name: str, inputs: ModelInput) -> list[str]:
     """Return the names of the files that the tokenizer of a format reads."""
-    if FORMATS[format_name].takes != TOKEN_IDS:
+    if format_of(format_name, inputs).takes != TOKEN_IDS:
         return []
+    if inputs.preset:
+        return [PRESET_TOKENIZER]
     of_words = [VOCABULARY] if inputs.vocab_size else []
     return [*of_words, NGRAM_VOCABULARY] if inputs.ngrams else of_words
 

@@ -28,7 +28,8 @@ class ModelInput:
     and `truncating` the part of a longer text that is dropped ("pre", "post" or "middle"); both
     numbers are 0 for a model that takes no token ids. `ngrams` is the maximum number of words of
     its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
-    model that takes no n-grams.
+    model that takes no n-grams. `preset` is the pretrained encoder of a model that takes the
+    tokens of the tokenizer in the export, and empty for any other model.
     """
 
     vocab_size: int
@@ -36,6 +37,7 @@ class ModelInput:
     truncating: str
     ngrams: int = field(default=0, metadata=OMIT_DEFAULT)
     ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
+    preset: str = field(default="", metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from tuning.data.tokenizer import make_encoders, padded, width
 from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
 
-VOCABULARY, NGRAM_VOCABULARY = "vocabulary.txt", "ngrams.txt"
+VOCABULARY, NGRAM_VOCABULARY, PRESET_TOKENIZER = "vocabulary.txt", "ngrams.txt", "tokenizer.json"
+# Maximum difference of the probabilities of a pretrained encoder; that of a tiny one was 1.3e-6.
+ENCODER_TOLERANCE = 1e-4
 RAW_TEXT, TOKEN_IDS = "raw text", "token ids"
 
 Outputs = Callable[[Sequence[str]], Any]
@@ -47,6 +49,23 @@ FORMATS = {
 }
 
 
+def format_of(format_name: str, inputs: ModelInput) -> Format:
+    """Return a format of a model with these inputs. No format contains the tokenizer of a
+    pretrained encoder, so all of them take token ids, and Keras loads the encoder with KerasHub.
+    The tolerance is larger, because padding changes how the sums of an encoder are rounded.
+    """
+    known = FORMATS[format_name]
+    if not inputs.preset:
+        return known
+    keras_hub = ("keras_hub",) if "keras" in known.needs else ()
+    return replace(
+        known,
+        takes=TOKEN_IDS,
+        needs=(*known.needs, *keras_hub, "tokenizers"),
+        tolerance=None if known.tolerance is None else ENCODER_TOLERANCE,
+    )
+
+
 def load_format(
     folder: Path, format_name: str, *, inputs: ModelInput, n_threads: int | None = None
 ) -> Outputs:
@@ -57,14 +76,16 @@ def load_format(
     Raises:
         ExportError: if the runtime is not installed, or can't load the format.
     """
-    path = folder / FORMATS[format_name].path
-    if format_name == "keras":
-        return _load_keras(path)
-    if format_name == "saved_model":
-        return _load_saved_model(path)
+    path, takes = folder / FORMATS[format_name].path, format_of(format_name, inputs).takes
+    if takes == RAW_TEXT:
+        return _load_keras(path) if format_name == "keras" else _load_saved_model(path)
+    if inputs.preset:
+        _runtime("tokenizers")
     tokenizer = Tokenizer(folder, inputs)
-    if format_name == "h5":
-        return _load_h5(path, tokenizer)
+    if format_name in ("keras", "h5"):
+        return _load_keras_of_ids(path, tokenizer, preset=inputs.preset)
+    if format_name == "saved_model":
+        return _load_saved_model_of_ids(path, tokenizer)
     return (
         _load_onnx(path, tokenizer, n_threads)
         if format_name == "onnx"
@@ -76,7 +97,7 @@ class Tokenizer:
     """The tokenizer of an export, for batches of texts.
 
     `widths` is the number of columns of each input of the model, by its name: that of a longest
-    text for "ids", and None, which is that of a batch's longest text, for "ngrams".
+    text for "ids" and "tokens", and None, which is that of a batch's longest text, for "ngrams".
     """
 
     def __init__(self, folder: Path, inputs: ModelInput) -> None:
@@ -84,7 +105,7 @@ class Tokenizer:
             lambda: make_encoders(folder, **vars(inputs)), folder, content="the vocabulary"
         )
         self.widths = {
-            name: inputs.sequence_length if name == "ids" else None for name in self._encoders
+            name: None if name == "ngrams" else inputs.sequence_length for name in self._encoders
         }
 
     def batch(
@@ -119,8 +140,24 @@ def _strings(tf: Any, texts: Sequence[str]) -> Any:
     return tf.constant([text.encode("utf-8", "replace") for text in texts])
 
 
-def _load_h5(path: Path, tokenizer: Tokenizer) -> Outputs:
+def _load_saved_model_of_ids(path: Path, tokenizer: Tokenizer) -> Outputs:
+    tf = _runtime("tensorflow")
+    loaded = _loaded(lambda: tf.saved_model.load(str(path)), path)
+    serve = _loaded(lambda: loaded.signatures["serving_default"], path)
+    widths = dict.fromkeys(tokenizer.widths)
+
+    def run(texts: Sequence[str]) -> Any:
+        arrays = tokenizer.batch(texts, widths=widths)
+        tensors = {name: tf.constant(array) for name, array in arrays.items()}
+        return serve(**tensors)["probabilities"].numpy()
+
+    return run
+
+
+def _load_keras_of_ids(path: Path, tokenizer: Tokenizer, *, preset: str) -> Outputs:
     keras = _runtime("keras")
+    if preset:
+        _runtime("keras_hub")  # It registers the classes of the encoder.
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
 
     def run(texts: Sequence[str]) -> Any:

@@ -11,6 +11,7 @@ from tuning.models.gru import gru_features
 from tuning.models.lstm import lstm_classifier
 from tuning.models.mean_embedding import mean_features
 from tuning.models.ngrams import fit_ratios, ngram_classifier
+from tuning.models.transformer import fit_schedule, transformer_classifier
 from tuning.models.wide_deep import wide_deep_classifier
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "bilstm_features",
     "cnn_features",
     "fit_ratios",
+    "fit_schedule",
     "gru_features",
     "lstm_classifier",
     "mean_features",
     "ngram_classifier",
+    "transformer_classifier",
     "wide_deep_classifier",
     "words_classifier",
 ]

@@ -79,12 +79,12 @@ def compile_classifier(
     )
     # Keras' layers give these names to their variables.
     optimizer.exclude_from_weight_decay(var_names=["embeddings", "bias"])
-    loss = _loss(n_classes, training.label_smoothing)
+    loss = loss_of(n_classes, training.label_smoothing)
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
     return model
 
 
-def _loss(n_classes: int, label_smoothing: float) -> Any:
+def loss_of(n_classes: int, label_smoothing: float = 0.0) -> Any:
     """The cross-entropy: its name without label smoothing, otherwise Keras' loss object."""
     if n_classes == 2:
         return (

@@ -15,8 +15,9 @@ from scipy import stats
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.data.tokenizer import FIRST_WORD_ID
-from tuning.spaces.loading import MAX_ORDER, NGRAMS, SearchSpace
+from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, value_text
+from tuning.spaces.required import MAX_ORDER, NGRAMS
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import values_of
 

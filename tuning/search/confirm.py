@@ -30,7 +30,7 @@ from tuning.search.writer import COUNTED, describe
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory, require_same_data
+from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, require_same_data
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -119,7 +119,7 @@ def confirm(
 def _prepare(
     config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
 ) -> Corpus:
-    """Return the tokenized data of the study's search, with the n-grams that its models may take.
+    """Return the tokenized data of the study's search, with what else its models may take.
 
     Raises:
         StudyError: the data have changed since the search.
@@ -127,7 +127,7 @@ def _prepare(
     corpus, _ = prepare_corpus(config, results=results, progress=progress)
     fingerprint = read_record(results.study(config.study)).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
-    prepare_ngrams(corpus, space, progress=progress)
+    prepare_views(corpus, space, config, progress=progress)
     release_memory()
     if progress:
         progress("starting the workers", 0.0)
@@ -161,7 +161,9 @@ def confirm_within(
 def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
     """The file of a study's space, which must still declare what it declared."""
     path = find_space(config.space)
-    declared = declared_space(pool, path, n_classes=len(corpus.card.class_names))
+    declared = declared_space(
+        pool, path, n_classes=len(corpus.card.class_names), preset=config.preset
+    )
     require_same_space(declared, space, path=path, doing="A confirmation")
     return path
 

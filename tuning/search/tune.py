@@ -36,7 +36,7 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_ngrams, release_memory
+from tuning.study.prepare import prepare_corpus, prepare_views, release_memory
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
@@ -184,16 +184,17 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
 def _prepare_space(
     pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
 ) -> SearchSpace:
-    """Return the search space that a worker reads from its file, after building the n-grams that
-    its models may take.
+    """Return the search space that a worker reads from its file, after building the n-grams and
+    the tokens that its models may take.
 
     Raises:
-        SpaceError: the sampler is a grid, and the space has none. Nothing has been written then.
+        SpaceError: the sampler is a grid, and the space has none, or a preset can't be used. No
+            study has been written then.
     """
-    space = declared_space(pool, path, n_classes=len(corpus.card.class_names))
+    space = declared_space(pool, path, n_classes=len(corpus.card.class_names), preset=config.preset)
     if config.sampler == "grid":
         grid_points(space, seed=config.seed)
-    prepare_ngrams(corpus, space, progress=progress)
+    prepare_views(corpus, space, config, progress=progress)
     return space
 
 

@@ -22,17 +22,13 @@ from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.files import source_sha256
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
+from tuning.spaces.required import NGRAMS, PRESET, check
 from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
 
 if TYPE_CHECKING:
     import keras
     import keras_tuner
 
-REQUIRED = ("vocab_size", "sequence_length")
-NGRAMS = "ngrams"
-# The smallest value of each hyperparameter that cuts the data.
-SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
-MAX_ORDER = 3  # maximum number of words of an n-gram
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
 _T = TypeVar("_T")
 
@@ -60,6 +56,12 @@ class SearchSpace:
     def takes_ngrams(self) -> bool:
         """Whether a model of this space may take n-grams."""
         return any(item.name == NGRAMS for item in self.hyperparameters)
+
+    @property
+    def presets(self) -> list[str]:
+        """The presets whose tokens a model of this space may take."""
+        items = [item for item in self.hyperparameters if item.name == PRESET]
+        return list(dict.fromkeys(str(v) for item in items for v in item.choices or [item.default]))
 
     @property
     def searched(self) -> list[Hyperparameter]:
@@ -123,6 +125,7 @@ def declare(
     path: Path,
     *,
     n_classes: int,
+    preset: str | None = None,
     try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None,
 ) -> SearchSpace:
     """Read the hyperparameters that a space declares.
@@ -131,12 +134,14 @@ def declare(
     with each conditional scope active, as KerasTuner explores a space.
 
     `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
-    because the first declaration of a name wins. `try_fit` is called after each build of a
-    hypermodel that overrides `fit`, because `fit` may declare hyperparameters too.
+    because the first declaration of a name wins. `preset` replaces the values of the hyperparameter
+    of this name. `try_fit` is called after each build of a hypermodel that overrides `fit`, because
+    `fit` may declare hyperparameters too.
 
     Raises:
         SpaceError: a required hyperparameter is missing, a default is outside its range, Optuna
-            can't express a range, or a starting point is no configuration of the space.
+            can't express a range, a starting point is no configuration of the space, or the space
+            takes no `preset`.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -146,10 +151,30 @@ def declare(
     if len(hp.space) == 1:
         hp = _explore(hypermodel, hp, try_fit)
     space = SearchSpace(path.stem, declared(hp), source_sha256(path))
+    if preset is not None:
+        space = _with_preset(space, preset)
     check(space)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
     resolved = resolve_points(points, space.hyperparameters, space=space.name)
     return replace(space, starting_points=resolved)
+
+
+def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
+    """Return a space whose hyperparameter `preset` has this value.
+
+    Raises:
+        SpaceError: the space has no such hyperparameter.
+    """
+    if not space.presets:
+        raise SpaceError(
+            f"--preset must be given for a space that declares 'preset', such as transformer;"
+            f" {space.name} declares none."
+        )
+    changed = tuple(
+        replace(item, kind="fixed", default=preset, choices=()) if item.name == PRESET else item
+        for item in space.hyperparameters
+    )
+    return replace(space, hyperparameters=changed)
 
 
 def _explore(
@@ -182,44 +207,6 @@ def _activate(hp: Any, scope: Any) -> None:
     for item in hp.space:
         if hp.is_active(item):
             hp.values.setdefault(item.name, chosen.get(item.name, item.default))
-
-
-def check(space: SearchSpace) -> None:
-    """Refuse a space without the hyperparameters that cut the data before a model is built.
-
-    In a space that declares `ngrams`, some models take no token ids, so `vocab_size` and
-    `sequence_length` may be missing or conditional there.
-
-    Raises:
-        SpaceError: `vocab_size` or `sequence_length` is missing, conditional or too small.
-    """
-    by_name = {item.name: item for item in space.hyperparameters}
-    for name in () if space.takes_ngrams else REQUIRED:
-        item = by_name.get(name)
-        if item is None or item.conditions:
-            raise SpaceError(
-                f"A space must always declare {' and '.join(REQUIRED)}; {space.name}"
-                f" {'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed"
-                " where it is not searched."
-            )
-    for item in space.hyperparameters:
-        smallest = SMALLEST.get(item.name)
-        if smallest is None:
-            continue
-        low = min(item.choices, default=item.default if item.low is None else item.low)
-        if not isinstance(low, int | float) or low < smallest:
-            raise SpaceError(
-                f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
-            )
-        bounds = item.choices or [
-            item.default,
-            *(b for b in (item.low, item.high) if b is not None),
-        ]
-        for words in bounds if item.name == NGRAMS else ():
-            if words not in range(1, MAX_ORDER + 1):
-                raise SpaceError(
-                    f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {words!r}."
-                )
 
 
 def build(

@@ -13,7 +13,8 @@ from tuning.data.files import Progress
 from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
-from tuning.errors import StudyError
+from tuning.errors import SpaceError, StudyError
+from tuning.pretrained.tokens import PresetCard, build_tokens
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 
@@ -55,15 +56,49 @@ def prepare_corpus(
     )
 
 
-def prepare_ngrams(corpus: Corpus, space: SearchSpace, *, progress: Progress | None = None) -> None:
-    """Build the n-grams of a corpus, or use the cache, if models of the space may take them.
+def prepare_views(
+    corpus: Corpus, space: SearchSpace, config: StudyConfig, *, progress: Progress | None = None
+) -> None:
+    """Build the n-grams of a corpus, and its tokens for presets, or use the cache, if models of the
+    space may take them. The texts are read again for a preset that is new.
 
     Raises:
+        SpaceError: a preset can't be used, or not with the lengths of the space.
         StorageError: the results folder is full or read-only.
     """
     if space.takes_ngrams:
         build_ngrams(corpus, progress=progress)
-        release_memory()
+    for preset in space.presets:
+        card = build_tokens(
+            corpus, preset, texts=lambda: _texts(config, progress), progress=progress
+        )
+        _check_lengths(space, card)
+    release_memory()
+
+
+def _texts(config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
+    """The texts of each split."""
+    splits = split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
+    return {name: frame["text"].tolist() for name, frame in splits.frames.items()}
+
+
+def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
+    """Refuse a space whose models may get more tokens than a preset takes, or none of a text.
+
+    Raises:
+        SpaceError: an end of the range of `sequence_length` is beyond the preset's limits.
+    """
+    smallest = len(card.first) + len(card.last) + 1
+    largest = card.max_length or 2**31
+    for item in space.hyperparameters:
+        lengths = item.choices or [item.default, *(b for b in (item.low, item.high) if b)]
+        for length in lengths if item.name == "sequence_length" else []:
+            if not smallest <= float(length) <= largest:
+                raise SpaceError(
+                    f"sequence_length must be from {smallest} to {largest} for the preset"
+                    f" {card.name!r}; {space.name} allows {length}. Copy the space and change its"
+                    " range."
+                )
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:

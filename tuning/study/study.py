@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,14 @@ PACKAGES = (
     "onnxruntime",
     "ai-edge-litert",
 )
+OPTIONAL_PACKAGES = ("keras-hub", "tokenizers")  # of the extra `pretrained`
 
 
 def describe_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    optional = [name for name in OPTIONAL_PACKAGES if find_spec(name.replace("-", "_"))]
+    names = (*PACKAGES, *optional)
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def git_commit(folder: Path) -> str | None:

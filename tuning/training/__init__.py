@@ -1,4 +1,4 @@
 """One training: the view of the data, the model, its epochs, its checkpoint.
 
-Imports data, evaluation, kernels, spaces and the modules directly in `tuning`.
+Imports data, evaluation, kernels, pretrained, spaces and the modules directly in `tuning`.
 """

@@ -19,8 +19,8 @@ from tuning.training import padding
 # in its own `call`.
 GRAPHS = (keras.Sequential, Functional)
 
-# Names of a model's inputs. An input with another name than `NGRAMS` takes token ids.
-IDS, NGRAMS = "ids", "ngrams"
+# Names of a model's inputs. An input with another name takes token ids.
+IDS, NGRAMS, TOKENS = "ids", "ngrams", "tokens"
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -37,11 +37,12 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     with a dictionary of inputs, the names are its keys.
 
     A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
-    text, and may take its token ids as a second input. Every other model takes token ids.
+    text, and may take its token ids as a second input. A model with a single input named "tokens"
+    takes the tokens of a preset. Every other model takes token ids.
 
     Raises:
         SpaceBug: the model has more inputs than token ids and n-grams, or takes a fixed number of
-            n-grams.
+            n-grams or tokens.
     """
     # A Sequential without an input shape has no inputs.
     if not is_graph(model) or not getattr(model, "inputs", None):
@@ -55,20 +56,25 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     )
     if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
         raise SpaceBug(
-            "A model must take token ids, n-grams (an input named 'ngrams') or both; this one has"
-            f" the inputs {', '.join(map(repr, names))}.",
+            "A model must take token ids, n-grams (an input named 'ngrams') or both, or the tokens"
+            f" of a preset; this one has the inputs {', '.join(map(repr, names))}.",
             traceback="",
         )
-    if NGRAMS not in names:
-        return (IDS,)
-    shape = model.inputs[names.index(NGRAMS)].shape
-    if shape[1:] != (None,):
-        raise SpaceBug(
-            "The input named 'ngrams' must have the shape (None,), because the number of n-grams"
-            f" differs between texts; this one has the shape {shape[1:]}.",
-            traceback="",
-        )
-    return names
+    for name in (NGRAMS, TOKENS):
+        shape = model.inputs[names.index(name)].shape[1:] if name in names else (None,)
+        if shape != (None,):
+            raise SpaceBug(
+                f"The input named {name!r} must have the shape (None,), because the number of"
+                f" {'n-grams' if name == NGRAMS else name} differs between texts; this one has the"
+                f" shape {shape}.",
+                traceback="",
+            )
+    return names if NGRAMS in names or names == (TOKENS,) else (IDS,)
+
+
+def role_of(name: str) -> str:
+    """Return what an input of this name takes: "ids", "ngrams" or "tokens"."""
+    return name if name in (NGRAMS, TOKENS) else IDS
 
 
 def ensure_built(model: keras.Model, *, sequence_length: int) -> None:

@@ -1,13 +1,12 @@
-"""One trial's view of a corpus: token ids, limited to `vocab_size` and `sequence_length`, and the
-n-grams of the texts, in batches.
+"""One trial's view of a corpus: token ids, limited to `vocab_size` and `sequence_length`, the
+n-grams of the texts, and the tokens of a preset (`pretrained.view`), in batches.
 
 The texts of a training batch are drawn at random. If the model masks the padding, each batch is
 padded to its own longest text and sorted with the longest text first, and the LSTM kernel skips the
 padding (`kernels.lstm_numba`). Batches of texts of similar length would contain little padding
 without a kernel, but they lower the accuracy: by 0.0025 ± 0.0011, 0.0088 ± 0.0029 and -0.0009 ±
 0.0013 for a `sequence_length` of 200, 160 and 100 (mean and standard error of six seeds, the best
-of three epochs, Amazon reviews). If the model does not mask the padding, every batch has
-`sequence_length` columns.
+of three epochs, Amazon reviews). Any other model gets batches of `sequence_length` columns.
 """
 
 from collections.abc import Mapping
@@ -20,8 +19,11 @@ import numpy.typing as npt
 
 from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.data.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
+from tuning.pretrained.view import TokenView, by_length, cut
 
 EVALUATION_BATCH_SIZE = 512
+# The attention of an encoder needs memory for each pair of tokens.
+ENCODER_BATCH_SIZE = 64
 
 TRUNCATING = ("pre", "post", "middle")
 
@@ -186,13 +188,13 @@ class View:
     A model with one input gets arrays, a model with several inputs gets dictionaries of arrays.
     """
 
-    inputs: Mapping[str, WordView | NgramView]
+    inputs: Mapping[str, WordView | NgramView | TokenView]
 
     def __len__(self) -> int:
         return len(self._first.texts)
 
     @property
-    def _first(self) -> WordView | NgramView:
+    def _first(self) -> WordView | NgramView | TokenView:
         return next(iter(self.inputs.values()))
 
     @property
@@ -218,6 +220,18 @@ class View:
     def sorts(self) -> bool:
         """Whether training batches are sorted with the longest text first, for the LSTM kernel."""
         return self._first.fixed_width is None and isinstance(self._first, WordView)
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether the texts of a training batch have similar lengths: a pretrained encoder computes
+        the padding too.
+        """
+        return isinstance(self._first, TokenView)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Number of texts of a batch that is not trained."""
+        return ENCODER_BATCH_SIZE if self.is_grouped else EVALUATION_BATCH_SIZE
 
     def batch(self, rows: Rows) -> Batch:
         """Return the model's input for these rows: int32 arrays of shape (n_rows, width)."""
@@ -251,15 +265,19 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
     """Return the rows of each batch of one epoch.
 
     Every row occurs once, in an order that is drawn from `seed` and `epoch`. If the view sorts, the
-    rows of a batch are in order of length, with the longest text first.
+    rows of a batch are in order of length, with the longest text first. If the view is grouped, the
+    texts of a batch have similar lengths (`by_length`).
 
     Raises:
         ValueError: `batch_size < 1`.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; received {batch_size}.")
-    rows = np.random.default_rng([seed, epoch]).permutation(len(view))
-    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    draw = np.random.default_rng([seed, epoch])
+    rows = draw.permutation(len(view))
+    if view.is_grouped:
+        return by_length(rows, view.lengths_of, batch_size=batch_size, draw=draw)
+    batches = cut(rows, batch_size)
     return (
         [batch[np.argsort(-view.lengths_of(batch), kind="stable")] for batch in batches]
         if view.sorts
@@ -268,8 +286,8 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
 
 
 def evaluation_batches(view: View) -> list[Rows]:
-    """Return the rows of batches of `EVALUATION_BATCH_SIZE` texts. Every row occurs once, in order
-    of length if the view trims, and in the order of the texts otherwise.
+    """Return the rows of batches for an evaluation. Every row occurs once, in order of length if
+    the view trims, and in the order of the texts otherwise.
     """
     if not view.trims:
         return in_order(view)
@@ -278,15 +296,5 @@ def evaluation_batches(view: View) -> list[Rows]:
 
 
 def in_order(view: View) -> list[Rows]:
-    """Return the rows of batches of `EVALUATION_BATCH_SIZE` texts, in the order of the texts."""
-    starts = range(0, len(view), EVALUATION_BATCH_SIZE)
-    return [np.arange(start, min(start + EVALUATION_BATCH_SIZE, len(view))) for start in starts]
-
-
-def padding_share(view: View, batches: list[Rows]) -> float:
-    """Return the share of padding among the token ids of these batches, with the padding that a
-    kernel skips; 0 for a model without token ids.
-    """
-    words = next((part for part in view.inputs.values() if isinstance(part, WordView)), None)
-    n_ids = sum(words.width(rows) * len(rows) for rows in batches) if words else 0
-    return 1 - float(words.lengths.sum()) / n_ids if words and n_ids else 0.0
+    """Return the rows of batches for an evaluation, in the order of the texts."""
+    return cut(np.arange(len(view)), view.evaluation_batch_size)

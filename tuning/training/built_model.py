@@ -50,6 +50,14 @@ class BuiltModel:
         """The batch size of the configuration, or of the study if it is not searched."""
         return int(self.job.values.get("batch_size", self.job.train.batch_size))
 
+    @property
+    def n_epochs(self) -> int:
+        """Maximum number of epochs: that of the study, or that of the configuration if it is
+        smaller.
+        """
+        n_epochs = self.job.train.epochs
+        return min(n_epochs, int(self.job.values.get("max_epochs", n_epochs)))
+
     def adapt(self, view: View, labels: Labels) -> None:
         """Call the hypermodel's `adapt(hp, model, x, y)`, if it has one, with the view and the
         class numbers of the training split.

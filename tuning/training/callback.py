@@ -48,6 +48,7 @@ class Validation:
         texts: the validation split with its labels, or None as for `view`.
         metric: Keras' log name of the metric that decides which epoch is the best.
         patience: the training stops after this number of epochs without a better value of `metric`.
+        n_epochs: the training stops after this number of epochs.
         on_epoch: is called after each epoch; its answer decides whether the training goes on.
     """
 
@@ -56,6 +57,7 @@ class Validation:
     n_classes: int
     metric: str
     patience: int
+    n_epochs: int
     on_epoch: Callable[[Epoch], Answer]
 
 
@@ -128,8 +130,11 @@ class EvaluationCallback(keras.callbacks.Callback):
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics, result.confusion = epoch.metrics, matrix
         answer = validation.on_epoch(epoch)
-        is_over = epoch.number - result.best_epoch >= validation.patience
-        # A training whose patience has run out ends here; a pause would have nothing to resume.
+        is_over = (
+            epoch.number - result.best_epoch >= validation.patience
+            or epoch.number >= validation.n_epochs
+        )
+        # Such a training ends here; a pause would have nothing to resume.
         result.paused = answer is Answer.PAUSE and not is_over
         result.stopped = result.paused or answer is Answer.STOP
         if result.paused:

@@ -25,9 +25,10 @@ from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import NAN_REMEDY, Array
 from tuning.outcomes import FailureReason
+from tuning.pretrained.view import TokenView
 from tuning.spaces.loading import has_own_fit
 from tuning.training import checkpoints, prediction
-from tuning.training.batching import padding_share, training_batches
+from tuning.training.batching import Rows, View, WordView, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit, build_model, finalize_layers
 from tuning.training.callback import EvaluationCallback, Timings, Validation
 from tuning.training.loops import train_epochs
@@ -55,7 +56,7 @@ def fit(
         hypermodel: the search space.
         job: the configuration and the settings.
         train: the training split.
-        validation: the validation split. None: all `job.train.epochs` epochs are trained, and
+        validation: the validation split. None: all epochs are trained (`BuiltModel.n_epochs`), and
             `on_epoch` gets the training metrics.
         on_epoch: is called after each epoch; its answer decides whether the training goes on.
         idle_seconds: time for which the process has waited for this training.
@@ -88,6 +89,7 @@ def fit(
             n_classes=job.n_classes,
             metric=job.metric,
             patience=job.train.patience,
+            n_epochs=built.n_epochs,
             on_epoch=on_epoch,
         )
         callback = EvaluationCallback(built.model, evaluation, built.result, timings)
@@ -138,6 +140,16 @@ def _describe_batches(built: BuiltModel, train: EncodedSplit) -> None:
     )
     built.result.padding_share = padding_share(train.view, batches)
     built.result.ignores_padding = train.view.trims
+
+
+def padding_share(view: View, batches: list[Rows]) -> float:
+    """Return the share of padding among the token ids of these batches, with the padding that a
+    kernel skips; 0 for a model without token ids.
+    """
+    parts = view.inputs.values()
+    words = next((part for part in parts if isinstance(part, WordView | TokenView)), None)
+    n_ids = sum(words.width(rows) * len(rows) for rows in batches) if words else 0
+    return 1 - float(words.lengths.sum()) / n_ids if words and n_ids else 0.0
 
 
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:

@@ -79,7 +79,7 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     model.fit(
         data,
         initial_epoch=n_trained_epochs,
-        epochs=job.train.epochs,
+        epochs=built.n_epochs,
         shuffle=False,
         verbose=0,
         callbacks=[callback],
@@ -116,7 +116,7 @@ def _hypermodel_fit(
             x,
             y,
             validation_data=validation_data,
-            epochs=built.job.train.epochs,
+            epochs=built.n_epochs,
             verbose=0,
             callbacks=[callback],
         ),

@@ -17,8 +17,10 @@ from tuning.data.corpus import TokenizedTexts
 from tuning.data.tokenizer import UNKNOWN_ID
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
+from tuning.pretrained.view import TokenView
 from tuning.spaces.loading import run_user_code
-from tuning.training.architecture import NGRAMS, ignores_padding, input_names
+from tuning.spaces.required import PRESET
+from tuning.training.architecture import NGRAMS, TOKENS, ignores_padding, input_names
 from tuning.training.batching import (
     Batch,
     NgramView,
@@ -41,14 +43,18 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
 
     Raises:
         SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
-            declares n-grams that no input takes.
+            declares n-grams or a preset that no input takes.
     """
-    return View(
-        {
-            name: _ngram_view(values, texts) if name == NGRAMS else _word_view(model, values, texts)
-            for name in checked_inputs(model, values)
-        }
-    )
+    return View({name: _part(name, model, values, texts) for name in checked_inputs(model, values)})
+
+
+def _part(
+    name: str, model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts
+) -> WordView | NgramView | TokenView:
+    """Return the view of one input."""
+    if name == NGRAMS:
+        return _ngram_view(values, texts)
+    return _token_view(values, texts) if name == TOKENS else _word_view(model, values, texts)
 
 
 def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,20 +62,23 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
 
     Raises:
         SpaceBug: the configuration lacks a hyperparameter that an input of the model needs, or
-            declares n-grams that no input takes.
+            declares n-grams or a preset that no input takes.
     """
     names = input_names(model)
-    if NGRAMS in values and NGRAMS not in names:
-        raise SpaceBug(
-            "A space must declare 'ngrams' only for models that take n-grams; this configuration"
-            " declares 'ngrams', but its model has no input named 'ngrams'. Make the model with"
-            " keras.Input((None,), dtype='int32', name='ngrams'); a model with its own call takes"
-            " token ids only.",
-            traceback="",
-        )
+    for declared, name, what in ((NGRAMS, NGRAMS, "n-grams"), (PRESET, TOKENS, "its tokens")):
+        if declared in values and name not in names:
+            raise SpaceBug(
+                f"A space must declare {declared!r} only for models that take {what}; this"
+                f" configuration declares {declared!r}, but its model has no input named {name!r}."
+                f" Make the model with keras.Input((None,), dtype='int32', name={name!r}); a model"
+                " with its own call takes token ids only.",
+                traceback="",
+            )
     for name in names:
         if name == NGRAMS:
             _require(values, NGRAMS, "ngram_vocab_size", for_what="with an input named 'ngrams'")
+        elif name == TOKENS:
+            _require(values, PRESET, "sequence_length", for_what="with an input named 'tokens'")
         else:
             _require(values, "vocab_size", "sequence_length", for_what="that takes token ids")
     return names
@@ -93,6 +102,20 @@ def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
         )
     return NgramView(
         texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
+    )
+
+
+def _token_view(values: Mapping[str, Any], texts: TokenizedTexts) -> TokenView:
+    tokens = texts.presets.get(str(values[PRESET]))
+    if tokens is None:  # They are built for every preset that a space declares.
+        raise StorageError(
+            "The cache of the tokenized data must hold the tokens of the preset"
+            f" {values[PRESET]!r}; they were removed. Run `make tune` again to build them."
+        )
+    return TokenView(
+        tokens,
+        sequence_length=int(values["sequence_length"]),
+        truncating=str(values.get("truncating", "pre")),
     )
 
 

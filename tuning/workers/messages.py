@@ -29,6 +29,7 @@ class Declare:
 
     path: str
     n_classes: int
+    preset: str | None = None
 
 
 @dataclass(frozen=True)

@@ -221,13 +221,15 @@ def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
     return answer
 
 
-def declared_space(pool: AnyPool, path: Path, *, n_classes: int) -> SearchSpace:
+def declared_space(
+    pool: AnyPool, path: Path, *, n_classes: int, preset: str | None = None
+) -> SearchSpace:
     """Return the search space that a file declares.
 
     Raises:
         TuningError: the search space's code raised or ended the worker.
     """
-    answer = pool.call(Declare(str(path), n_classes))
+    answer = pool.call(Declare(str(path), n_classes, preset))
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 

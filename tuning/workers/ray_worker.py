@@ -22,23 +22,26 @@ import numpy.typing as npt
 import psutil
 
 from tuning import __version__
-from tuning.data.corpus import LabeledTexts, NgramTexts, TokenizedTexts
+from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, measured, prepare, serve
 
 SPLITS = ("train", "validation")  # The splits that a worker reads.
+PRESET_ARRAYS = ("ids", "offsets", "first", "last")
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return a split as arrays for Ray's object store: the token ids, the n-grams if they were
-    built, and the labels, with the name of the split in their names. A memory-mapped array is
-    converted to a plain array.
+    """Return a split as arrays for Ray's object store: the token ids, the n-grams and the tokens of
+    presets if they were built, and the labels, with the name of the split in their names. A
+    memory-mapped array is converted to a plain array.
     """
     texts, ngrams = split.texts, split.texts.ngrams
     arrays = {"ids": texts.ids, "offsets": texts.offsets, "labels": split.labels}
     if ngrams is not None:
         arrays |= {f"ngrams.{key}": getattr(ngrams, key) for key in ("ids", "offsets", "orders")}
+    for preset, tokens in texts.presets.items():
+        arrays |= {f"{key}.of.{preset}": getattr(tokens, key) for key in PRESET_ARRAYS}
     return {f"{name}.{key}": np.asarray(array) for key, array in arrays.items()}
 
 
@@ -47,7 +50,10 @@ def splits_of(arrays: Arrays) -> Splits:
     train, validation = (
         LabeledTexts(
             TokenizedTexts(
-                arrays[f"{name}.ids"], arrays[f"{name}.offsets"], ngrams=_ngrams_of(arrays, name)
+                arrays[f"{name}.ids"],
+                arrays[f"{name}.offsets"],
+                ngrams=_ngrams_of(arrays, name),
+                presets=_presets_of(arrays, name),
             ),
             arrays[f"{name}.labels"],
         )
@@ -59,6 +65,15 @@ def splits_of(arrays: Arrays) -> Splits:
 def _ngrams_of(arrays: Arrays, split: str) -> NgramTexts | None:
     keys = [f"{split}.ngrams.{key}" for key in ("ids", "offsets", "orders")]
     return NgramTexts(*(arrays[key] for key in keys)) if keys[0] in arrays else None
+
+
+def _presets_of(arrays: Arrays, split: str) -> dict[str, PresetTexts]:
+    start = f"{split}.ids.of."
+    presets = {}
+    for preset in [key.removeprefix(start) for key in arrays if key.startswith(start)]:
+        ids, offsets, first, last = (arrays[f"{split}.{key}.of.{preset}"] for key in PRESET_ARRAYS)
+        presets[preset] = PresetTexts(ids, offsets, tuple(first.tolist()), tuple(last.tolist()))
+    return presets
 
 
 class Actor:

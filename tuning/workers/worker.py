@@ -229,7 +229,12 @@ class _WorkerState:
         from tuning.spaces.loading import declare
         from tuning.training.loops import try_fit
 
-        space = declare(Path(message.path), n_classes=message.n_classes, try_fit=try_fit)
+        space = declare(
+            Path(message.path),
+            n_classes=message.n_classes,
+            preset=message.preset,
+            try_fit=try_fit,
+        )
         return SpaceDeclared(space)
 
     def _train(self, message: Train) -> Response:

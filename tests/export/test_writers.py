@@ -1,0 +1,162 @@
+"""Exports of a fine-tuned encoder: the tokenizer travels with the model."""
+
+import json
+import runpy
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.models.classifiers import spread
+from tests.paths import ROOT
+from tests.texts import make_reviews
+from tuning.config import DataConfig
+from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.sources import load_reviews
+from tuning.data.splits import SplitReviews, split_reviews
+from tuning.errors import ExportError
+from tuning.export.formats import HOSTILE_TEXTS, model_input, pipeline_probabilities, write_formats
+from tuning.export.writers import Source
+from tuning.inference import runtimes
+from tuning.inference.load import load_unverified
+from tuning.inference.manifest import ModelInput
+from tuning.inference.runtimes import ENCODER_TOLERANCE, FORMATS, format_of
+from tuning.models import transformer_classifier
+from tuning.pretrained.tokens import build_tokens
+
+INPUT = ModelInput(vocab_size=0, sequence_length=24, truncating="middle", preset="tiny")
+
+# This code predicts with an export in a process without Keras and without the study.
+ALONE = """
+import json, sys
+for module in ("tensorflow", "keras", "keras_hub", "keras_tuner", "optuna"):
+    sys.modules[module] = None
+import numpy as np, onnxruntime
+from tokenizer import load_tokenizer
+arrays = {name: np.array(rows, dtype=np.int32) for name, rows in load_tokenizer(".")(json.load(sys.stdin)).items()}
+print(json.dumps(onnxruntime.InferenceSession("model.onnx").run(["probabilities"], arrays)[0].tolist()))
+"""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned encoder, its configuration, and its data."""
+
+    model: Any
+    values: dict[str, Any]
+    corpus: Corpus
+    splits: SplitReviews
+
+    @property
+    def test_texts(self) -> list[str]:
+        return [str(text) for text in self.splits.frames["test"]["text"]]
+
+    def write(self, folder: Path) -> Any:
+        labels = self.splits.frames["test"]["label"].to_numpy()
+        return write_formats(
+            folder,
+            self.model,
+            self.values,
+            self.corpus,
+            test_texts=self.test_texts,
+            test_labels=labels,
+        )
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    folder = tmp_path_factory.mktemp("corpus")
+    make_reviews().to_csv(folder / "r.csv", index=False)
+    splits = split_reviews(load_reviews(DataConfig(data=str(folder / "r.csv"))), seed=0)
+    corpus = build_corpus(folder / splits.fingerprint, splits)
+    texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
+    build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
+    model = spread(transformer_classifier(str(tiny_preset)))
+    values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
+    return Tuned(model, values, corpus, splits)
+
+
+def described(folder: Path, tuned: Tuned) -> None:
+    """Write the part of the manifest that the tokenizer of an export reads."""
+    inputs = {**vars(model_input(tuned.model, tuned.values))}
+    (folder / "export.json").write_text(json.dumps({"input": inputs}))
+
+
+@pytest.mark.usefixtures("onnx_alone")
+def test_onnx_predicts_raw_text_without_keras(tuned: Tuned, tmp_path: Path) -> None:
+    result = tuned.write(tmp_path)
+    assert result.left_out == {}
+    onnx = result.forms["model.onnx"]
+    assert onnx.max_difference <= 1e-5
+    assert (onnx.takes, onnx.needs) == ("token ids", ["onnxruntime", "tokenizers"])
+    described(tmp_path, tuned)
+    texts = ["great phone", "[SEP] awful [PAD]", ""]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        cwd=tmp_path,
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    source = Source.of(tuned.model, model_input(tuned.model, tuned.values), tuned.corpus)
+    expected = pipeline_probabilities(source, tuned.values, texts)
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path: Path) -> None:
+    result = tuned.write(tmp_path)
+    assert set(result.forms) == {known.path for known in FORMATS.values()}, result.left_out
+    inputs = model_input(tuned.model, tuned.values)
+    source = Source.of(tuned.model, inputs, tuned.corpus)
+    texts = [*HOSTILE_TEXTS, *tuned.test_texts]
+    expected = pipeline_probabilities(source, tuned.values, texts)
+    assert np.ptp(expected[:, 0]) > 0.1
+    for name, known in FORMATS.items():
+        found = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
+        tolerance = 0.05 if known.tolerance is None else ENCODER_TOLERANCE
+        np.testing.assert_allclose(found, expected, atol=tolerance, err_msg=name)
+
+
+def test_input_of_a_fine_tuned_encoder_names_its_preset(tuned: Tuned) -> None:
+    inputs = model_input(tuned.model, tuned.values)
+    assert inputs == ModelInput(
+        vocab_size=0, sequence_length=24, truncating="middle", preset=tuned.values["preset"]
+    )
+
+
+def test_formats_of_an_encoder_take_tokens_and_need_the_tokenizer() -> None:
+    assert {name: format_of(name, INPUT).needs for name in FORMATS} == {
+        "keras": ("tensorflow", "keras", "keras_hub", "tokenizers"),
+        "saved_model": ("tensorflow", "tokenizers"),
+        "h5": ("tensorflow", "keras", "keras_hub", "tokenizers"),
+        "onnx": ("onnxruntime", "tokenizers"),
+        "litert": ("ai_edge_litert", "tokenizers"),
+        "litert_int8": ("ai_edge_litert", "tokenizers"),
+    }
+    assert {format_of(name, INPUT).takes for name in FORMATS} == {"token ids"}
+
+
+def test_missing_tokenizers_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ExportError, match=r"needs the package tokenizers"):
+        runtimes.load_format(tmp_path, "onnx", inputs=INPUT)
+
+
+def test_tokenizer_of_the_export_pads_to_the_longest_text(tuned: Tuned, tmp_path: Path) -> None:
+    described(tmp_path, tuned)
+    source = Source.of(tuned.model, model_input(tuned.model, tuned.values), tuned.corpus)
+    (tmp_path / "tokenizer.json").write_bytes(source.tokenizer.read_bytes())
+    module = runpy.run_path(str(ROOT / "tuning" / "data" / "tokenizer.py"))
+    tokenize = module["load_tokenizer"](tmp_path)
+    assert [len(row) for row in tokenize(["great phone", ""])["tokens"]] == [4, 4]
+    assert tokenize([""])["tokens"] == [[3, 4]]
+    (row,) = tokenize(["great " * 100])["tokens"]
+    assert (len(row), row[0], row[-1]) == (24, 3, 4)

@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.classifiers import padded, spread
+from tuning.errors import SpaceError
+from tuning.models import fit_schedule, transformer_classifier
+from tuning.models.transformer import WarmUp, load_encoder
+
+pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+
+TOKENS = np.array([[3, 20, 25, 30, 4], [3, 4, 0, 0, 0], [3, 40, 4, 0, 0]], dtype=np.int32)
+
+
+@pytest.mark.parametrize(("n_classes", "n_columns"), [(2, 1), (5, 5)])
+def test_output_is_probabilities(tiny_preset: Path, n_classes: int, n_columns: int) -> None:
+    outputs = transformer_classifier(str(tiny_preset), n_classes=n_classes)(TOKENS).numpy()
+    assert outputs.shape == (3, n_columns)
+    assert ((outputs >= 0) & (outputs <= 1)).all()
+
+
+def test_output_does_not_depend_on_the_padding(tiny_preset: Path) -> None:
+    model = spread(transformer_classifier(str(tiny_preset)))
+    outputs = model.predict_on_batch(TOKENS)
+    assert np.ptp(outputs) > 0.001
+    np.testing.assert_allclose(model.predict_on_batch(padded(TOKENS)), outputs, atol=1e-5)
+    alone = model.predict_on_batch(TOKENS[1:2, :2])
+    np.testing.assert_allclose(alone, outputs[1:2], atol=1e-5)
+
+
+def test_encoder_has_the_weights_of_the_preset(tiny_preset: Path) -> None:
+    import keras_hub
+
+    expected = keras_hub.models.Backbone.from_preset(str(tiny_preset))
+    ids = {
+        "token_ids": TOKENS,
+        "padding_mask": np.ones_like(TOKENS),
+        "segment_ids": np.zeros_like(TOKENS),
+    }
+    np.testing.assert_array_equal(
+        load_encoder(str(tiny_preset))(ids), expected(ids)["sequence_output"]
+    )
+
+
+def test_layer_that_nothing_trains_is_left_out(tiny_preset: Path) -> None:
+    model = transformer_classifier(str(tiny_preset))
+    assert not [weight for weight in model.weights if "pooled" in weight.path]
+
+
+@pytest.mark.parametrize(
+    ("share", "frozen"),
+    [
+        (0.0, []),
+        (0.2, []),
+        (0.5, ["embeddings", "transformer_layer_0"]),
+        (1.0, ["embeddings", "transformer_layer_0", "transformer_layer_1"]),
+    ],
+)
+def test_lowest_layers_are_frozen(tiny_preset: Path, share: float, frozen: list[str]) -> None:
+    model = transformer_classifier(str(tiny_preset), frozen_share=share)
+    paths = [weight.path for weight in model.non_trainable_weights if "seed" not in weight.path]
+    found = {name for path in paths for name in ("layer_0", "layer_1", "embedding") if name in path}
+    assert found == {name.removeprefix("transformer_").removesuffix("s") for name in frozen}
+
+
+def test_frozen_layers_are_not_changed_by_training(tiny_preset: Path) -> None:
+    model = transformer_classifier(str(tiny_preset), frozen_share=0.5, learning_rate=0.01)
+    before = {weight.path: np.array(weight) for weight in model.weights}
+    model.fit(TOKENS, np.array([[1.0], [0.0], [1.0]]), epochs=2, verbose=0)
+    changed = {
+        weight.path
+        for weight in model.weights
+        if "seed" not in weight.path and not np.array_equal(before[weight.path], weight)
+    }
+    assert any("transformer_layer_1" in path for path in changed)
+    assert not [path for path in changed if "layer_0" in path or "embedding" in path]
+
+
+def rates(schedule: WarmUp, n: int) -> list[float]:
+    return [float(schedule(step)) for step in range(n)]
+
+
+def test_learning_rate_rises_and_falls_to_zero() -> None:
+    schedule = WarmUp(1.0, epochs=2, warm_up=0.25)
+    schedule.steps_per_epoch.assign(10)
+    found = rates(schedule, 22)
+    assert found[:5] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+    assert found[5:20] == pytest.approx([(19.5 - step) / 15 for step in range(5, 20)])
+    assert found[20:] == [0.0, 0.0]
+
+
+def test_learning_rate_without_warm_up_only_falls() -> None:
+    schedule = WarmUp(2.0, epochs=1, warm_up=0.0)
+    schedule.steps_per_epoch.assign(4)
+    assert rates(schedule, 5) == pytest.approx([1.75, 1.25, 0.75, 0.25, 0.0])
+
+
+def test_learning_rate_is_constant_without_a_number_of_steps() -> None:
+    assert rates(WarmUp(0.5, epochs=1), 3) == [0.5, 0.5, 0.5]
+
+
+def test_schedule_round_trips_through_its_configuration() -> None:
+    schedule = WarmUp(0.5, epochs=3, warm_up=0.2)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert again.get_config() == schedule.get_config()
+
+
+def test_optimizer_has_the_number_of_steps_among_its_variables(tiny_preset: Path) -> None:
+    model = transformer_classifier(str(tiny_preset), learning_rate=0.5, epochs=2)
+    fit_schedule(model, n_texts=101, batch_size=10)
+    steps = [v for v in model.optimizer.variables if "steps_per_epoch" in v.path]
+    assert [float(v) for v in steps] == [11.0]
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.5 * 0.5 / 2.2)
+
+
+def test_preset_that_can_not_be_loaded_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="must be able to load the preset"):
+        load_encoder(str(tmp_path))

@@ -1,0 +1,67 @@
+"""Tiny presets that tests make in code, so that no test needs a network."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.texts import BAD, FILLER, GOOD
+
+VOCABULARY = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "[", "]", "item"),
+    *("##" + digit for digit in "0123456789"),
+    *sorted({word.lower() for word in (*GOOD, *BAD, *FILLER)}),
+    *("un", "##able", "##s", "日", "é", "e"),
+)
+SIZES = {"num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+BYTE_PAIRS = ("Ġ t", "h e", "Ġt he", "g r", "gr e", "Ġ a", "e r")
+
+
+def word_pieces(**options: Any) -> Any:
+    """Return KerasHub's tokenizer of the tiny BERT."""
+    import keras_hub
+
+    return keras_hub.models.BertTokenizer(list(VOCABULARY), **{"lowercase": True, **options})
+
+
+def byte_pairs() -> Any:
+    """Return a RoBERTa tokenizer of KerasHub whose vocabulary has all bytes and a few pairs."""
+    import keras_hub
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]
+    words += [pair.replace(" ", "") for pair in BYTE_PAIRS]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return keras_hub.models.RobertaTokenizer(vocabulary=vocabulary, merges=list(BYTE_PAIRS))
+
+
+def write_bert(folder: Path, *, num_layers: int = 2) -> Path:
+    """Write a BERT with its WordPiece tokenizer in KerasHub's format."""
+    import keras
+    import keras_hub
+
+    keras.utils.set_random_seed(0)
+    encoder = keras_hub.models.BertBackbone(
+        vocabulary_size=len(VOCABULARY), max_sequence_length=256, num_layers=num_layers, **SIZES
+    )
+    rng = np.random.default_rng(0)
+    for weight in encoder.weights:  # With Keras' own first weights all texts are nearly equal.
+        weight.assign(weight + rng.normal(0, 0.2, weight.shape))
+    encoder.save_to_preset(str(folder))
+    word_pieces().save_to_preset(str(folder))
+    return folder
+
+
+def write_decoder(folder: Path) -> Path:
+    """Write a GPT-2 of one layer without a tokenizer in KerasHub's format."""
+    import keras_hub
+
+    keras_hub.models.GPT2Backbone(
+        vocabulary_size=20,
+        num_layers=1,
+        num_heads=1,
+        hidden_dim=4,
+        intermediate_dim=4,
+        max_sequence_length=16,
+    ).save_to_preset(str(folder))
+    return folder

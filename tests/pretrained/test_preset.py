@@ -1,0 +1,90 @@
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.presets import write_decoder
+from tuning.errors import SpaceError
+from tuning.pretrained import preset as presets
+from tuning.pretrained.preset import Encoder, fetch_preset, main
+
+pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+
+
+def error_of(preset: object, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the error that the child process prints for a preset."""
+    capsys.readouterr()
+    main(str(preset), str(folder))
+    return str(json.loads(capsys.readouterr().out.splitlines()[-1])["error"])
+
+
+def test_fetch_writes_the_tokenizer_and_returns_the_encoder(
+    tiny_preset: Path, tmp_path: Path
+) -> None:
+    assert fetch_preset(str(tiny_preset), tmp_path) == Encoder("BertBackbone", 256)
+    assert "great" in json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
+
+
+def test_error_of_the_child_process_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"there is no folder 'nosuch', and the list has no such"):
+        fetch_preset("nosuch", tmp_path)
+
+
+def test_folder_without_a_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "has no config.json" in error_of(tmp_path, tmp_path, capsys)
+
+
+def test_folder_with_a_damaged_model_is_refused(
+    tiny_preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny_preset, tmp_path / "damaged")
+    (folder / "model.weights.h5").write_bytes(b"no weights")
+    assert f"Loading '{folder}' gave" in error_of(folder, tmp_path, capsys)
+
+
+def test_decoder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_decoder(tmp_path / "decoder")
+    message = error_of(folder, tmp_path, capsys)
+    assert "must be a text encoder" in message
+    assert message.endswith("is a GPT2Backbone, and it generates text from left to right.")
+
+
+def test_preset_without_a_tokenizer_is_refused(
+    tiny_preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny_preset, tmp_path / "alone")
+    (folder / "tokenizer.json").unlink()
+    assert "A preset must contain its tokenizer" in error_of(folder, tmp_path, capsys)
+
+
+def test_preset_that_needs_the_network_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras_hub
+
+    def offline(preset: str) -> Any:
+        raise ConnectionError("Failed to resolve the name\nmore lines")
+
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", offline)
+    message = error_of("bert_small_en_uncased", tmp_path, capsys)
+    assert "must be fetched, because this machine has no copy" in message
+    assert "ConnectionError: Failed to resolve the name Check the network" in message
+
+
+@pytest.mark.parametrize("module", ["keras_hub", "tokenizers"])
+def test_missing_package_is_named(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        presets.importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == module else find_spec(name, *rest),
+    )
+    with pytest.raises(SpaceError, match=r"needs the package .*`make install-pretrained`"):
+        fetch_preset("any", tmp_path)

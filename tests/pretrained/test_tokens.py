@@ -1,0 +1,122 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.texts import make_reviews, splits_of
+from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.tokenizer import make_preset_encoder
+from tuning.errors import SpaceError, StorageError
+from tuning.pretrained import preset as presets
+from tuning.pretrained import tokens
+from tuning.pretrained.preset import main
+from tuning.pretrained.tokens import Texts, build_tokens, encode_tokens, read_card, tokens_dir
+from tuning.pretrained.view import TokenView
+
+SPLITS = {
+    name: make_reviews(n, seed=n)["review_body"].tolist()
+    for name, n in (("train", 40), ("validation", 20), ("test", 10))
+}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return build_corpus(tmp_path / "abc", splits_of(*SPLITS.values()))
+
+
+@pytest.fixture
+def preset(tiny_preset: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(tiny_preset, tmp_path / "preset"))
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load presets in this process: a child process would import Keras again."""
+
+    def fetch(preset: str, folder: Path) -> presets.Encoder:
+        main(preset, str(folder))
+        values = json.loads((folder / presets.ENCODER).read_text())
+        return presets.Encoder(values["kind"], values["max_length"])
+
+    monkeypatch.setattr(tokens, "fetch_preset", fetch)
+
+
+def never() -> Texts:
+    raise AssertionError("the texts were read again")
+
+
+def test_tokens_of_a_split_are_those_of_its_texts(corpus: Corpus, preset: str) -> None:
+    card = build_tokens(corpus, preset, texts=lambda: SPLITS)
+    assert (card.encoder, card.max_length, card.first, card.last) == ("BertBackbone", 256, [3], [4])
+    path = tokens_dir(corpus, preset) / "tokenizer.json"
+    encode = make_preset_encoder(path, sequence_length=12, truncating="middle")
+    for name, texts in SPLITS.items():
+        view = TokenView(corpus.split(name).texts.presets[preset], 12, "middle")
+        rows = [row[row > 0].tolist() for row in view.batch(np.arange(len(texts)))]
+        assert rows == [encode(text) for text in texts]
+
+
+def test_tokens_are_built_once(corpus: Corpus, preset: str) -> None:
+    card = build_tokens(corpus, preset, texts=lambda: SPLITS)
+    assert build_tokens(corpus, preset, texts=never) == card
+
+
+def test_tokens_are_built_again_if_the_preset_has_changed(corpus: Corpus, preset: str) -> None:
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    vocabulary = Path(preset) / "assets" / "tokenizer" / "vocabulary.txt"
+    vocabulary.write_text(vocabulary.read_text().replace("great\n", "greatest\n"))
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    path = tokens_dir(corpus, preset) / "tokenizer.json"
+    assert "greatest" in json.loads(path.read_text())["model"]["vocab"]
+
+
+@pytest.mark.parametrize("name", ["train/ids.bin", "test/offsets.npy", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_damaged_tokens_are_built_again(
+    corpus: Corpus, preset: str, name: str, damage: str
+) -> None:
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    path = tokens_dir(corpus, preset) / name
+    before = path.read_bytes()
+    path.unlink() if damage == "removed" else path.write_bytes(before[:-8])
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    assert path.read_bytes() == before
+
+
+def test_damaged_tokens_are_left_out_of_a_split(corpus: Corpus, preset: str) -> None:
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    (tokens_dir(corpus, preset) / "train" / "offsets.npy").unlink()
+    assert corpus.split("train").texts.presets == {}
+    assert list(corpus.split("test").texts.presets) == [preset]
+
+
+def test_joined_splits_have_the_tokens_of_both(corpus: Corpus, preset: str) -> None:
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    both = (corpus.split("train") + corpus.split("validation")).texts.presets[preset]
+    path = tokens_dir(corpus, preset) / "tokenizer.json"
+    expected = encode_tokens(path, [*SPLITS["train"], *SPLITS["validation"]])
+    np.testing.assert_array_equal(both.ids, expected.ids)
+    np.testing.assert_array_equal(both.offsets, expected.offsets)
+    assert (both.first, both.last) == (expected.first, expected.last) == ((3,), (4,))
+
+
+def test_no_texts_have_no_tokens(corpus: Corpus, preset: str) -> None:
+    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    assert len(encode_tokens(tokens_dir(corpus, preset) / "tokenizer.json", [])) == 0
+
+
+def test_failed_preset_leaves_no_tokens(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(preset: str, folder: Path) -> presets.Encoder:
+        raise SpaceError("no")
+
+    monkeypatch.setattr(tokens, "fetch_preset", fail)
+    with pytest.raises(SpaceError, match="no"):
+        build_tokens(corpus, "unknown", texts=never)
+    assert not tokens_dir(corpus, "unknown").exists()
+
+
+def test_damaged_card_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"preset\.json must contain JSON"):
+        read_card(tmp_path)

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from tuning.data.corpus import PresetTexts
+from tuning.data.tokenizer import truncated
+from tuning.pretrained.view import GROUP_BATCHES, TokenView, by_length
+from tuning.training.batching import View, evaluation_batches, padding_share, training_batches
+
+ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]
+TEXTS = PresetTexts(
+    np.array([n for row in ROWS for n in row], dtype=np.int32),
+    np.cumsum([0, *map(len, ROWS)], dtype=np.int64),
+    (3,),
+    (4,),
+)
+
+
+@pytest.mark.parametrize("truncating", ["pre", "post", "middle"])
+@pytest.mark.parametrize("length", [3, 4, 5, 6, 7, 20])
+def test_batch_has_the_special_tokens_around_the_kept_tokens(length: int, truncating: str) -> None:
+    view = TokenView(TEXTS, length, truncating)
+    batch = view.batch(np.array([3, 0, 1, 2]))
+    expected = [[3, *truncated(ROWS[row], length - 2, truncating), 4] for row in (3, 0, 1, 2)]
+    width = max(map(len, expected))
+    assert batch.tolist() == [row + [0] * (width - len(row)) for row in expected]
+    assert batch.dtype == np.int32
+    assert view.lengths.tolist() == [min(len(row) + 2, length) for row in ROWS]
+
+
+def test_batch_of_texts_without_tokens_has_the_special_tokens() -> None:
+    assert TokenView(TEXTS, 8).batch(np.array([2])).tolist() == [[3, 4]]
+    none = PresetTexts(np.empty(0, np.int32), np.zeros(2, np.int64), (), ())
+    assert TokenView(none, 8).batch(np.array([0])).tolist() == [[0]]
+
+
+@pytest.mark.parametrize(("length", "truncating"), [(2, "pre"), (0, "pre"), (8, "both")])
+def test_wrong_arguments_are_refused(length: int, truncating: str) -> None:
+    with pytest.raises(ValueError, match=r"sequence_length must be more|truncating must be"):
+        TokenView(TEXTS, length, truncating)
+
+
+def texts_of_lengths(lengths: np.ndarray) -> PresetTexts:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return PresetTexts(np.ones(offsets[-1], np.int32), offsets, (3,), (4,))
+
+
+def test_training_batches_have_every_row_once_and_little_padding() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 3_000)
+    view = View({"tokens": TokenView(texts_of_lengths(lengths), 128)})
+    batches = training_batches(view, batch_size=16, seed=0, epoch=1)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(3_000))
+    assert len(batches) == 188
+    assert padding_share(view, batches) < 0.1
+    at_random = [np.arange(start, start + 16) for start in range(0, 2_992, 16)]
+    assert padding_share(view, at_random) > 0.3
+
+
+def test_training_batches_depend_on_seed_and_epoch_alone() -> None:
+    view = View({"tokens": TokenView(texts_of_lengths(np.arange(1, 200)), 128)})
+    first, again = (training_batches(view, batch_size=8, seed=1, epoch=2) for _ in range(2))
+    assert [batch.tolist() for batch in first] == [batch.tolist() for batch in again]
+    for seed, epoch in ((2, 2), (1, 3)):
+        other = training_batches(view, batch_size=8, seed=seed, epoch=epoch)
+        assert [batch.tolist() for batch in other] != [batch.tolist() for batch in first]
+
+
+def test_short_and_long_batches_are_mixed() -> None:
+    n = 4 * 8 * GROUP_BATCHES
+    lengths = np.arange(n)
+    batches = by_length(
+        np.arange(n), lambda rows: lengths[rows], batch_size=8, draw=np.random.default_rng(0)
+    )
+    means = np.array([batch.mean() for batch in batches])
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+
+def test_evaluation_batches_are_small_and_have_every_row_once() -> None:
+    view = View({"tokens": TokenView(texts_of_lengths(np.arange(200)), 300)})
+    batches = evaluation_batches(view)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
+    assert max(map(len, batches)) == 64

