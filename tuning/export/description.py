@@ -17,17 +17,17 @@ from tuning.errors import StudyError
 from tuning.evaluation.ngram_tuning import NgramReference
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (
-    PastEvaluation,
+    EnsembleFacts,
     ReferenceScores,
     ScoreInterval,
     SplitScores,
 )
-from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation
+from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluations_of
 from tuning.export.formats import model_input
 from tuning.export.manifest import FullManifest, SearchFacts, WrittenFormats
 from tuning.export.retraining import Trained
 from tuning.results import StudyDir
-from tuning.study.record import StudyRecord
+from tuning.study.record import read_record
 from tuning.study.study import describe_versions, git_commit
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
@@ -81,20 +81,20 @@ def named_trial(summary: Summary, number: int) -> FrozenTrial:
 
 
 def describe_scores(
+    chosen: ChosenTrial,
     trained: dict[str, Trained],
     compared: dict[str, Reference | NgramReference],
     evaluation: TestEvaluation,
-    summary: Summary,
     *,
-    evaluations: list[PastEvaluation],
+    ensemble: EnsembleFacts | None,
 ) -> SplitScores:
-    """Return the scores of the study's models and of the references.
-
-    `evaluations` are all evaluations on the test split that the study has recorded.
+    """Return the scores of the study's models and of the references, with all evaluations on the
+    test split that the study has recorded.
     """
     return SplitScores(
+        ensemble=ensemble,
         scores={
-            role: model.model_scores(summary, evaluation.entries[role])
+            role: model.model_scores(chosen.summary, evaluation.entries[role])
             for role, model in trained.items()
         },
         references={
@@ -107,7 +107,7 @@ def describe_scores(
             for name, reference in compared.items()
         },
         comparisons=evaluation.comparisons,
-        test_looks=evaluations,
+        test_looks=evaluations_of(chosen.study),
     )
 
 
@@ -139,7 +139,6 @@ def describe_export(
     chosen: ChosenTrial,
     trained: dict[str, Trained],
     card: DataCard,
-    record: StudyRecord,
     *,
     number: int,
     scores: SplitScores,
@@ -150,6 +149,7 @@ def describe_export(
     ensemble.
     """
     config, exported = chosen.config, trained[BEST]
+    record = read_record(chosen.folder)
     best = trained.get(SINGLE, exported)
     return FullManifest(
         **vars(scores),

@@ -5,7 +5,6 @@ write and check every format, and write the manifest last.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +17,7 @@ from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.errors import ArgumentError
+from tuning.evaluation.metrics import Labels
 from tuning.evaluation.ngram_tuning import NgramReference, ngram_reference, split_of
 from tuning.evaluation.references import NGRAMS, Reference, references
 from tuning.evaluation.scores import EnsembleFacts, SplitScores, TestDocument
@@ -26,7 +26,6 @@ from tuning.evaluation.test_split import (
     SINGLE,
     TestEvaluation,
     evaluate_on_test_split,
-    evaluations_of,
 )
 from tuning.export.description import (
     ChosenTrial,
@@ -46,14 +45,14 @@ from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Trained, retrain
-from tuning.export.versions import next_number, publish, recover
+from tuning.export.versions import empty_folder, next_number, publish, recover
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
-from tuning.results import ResultsDir, StudyDir, translated, write_text
+from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare, require_same_space
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
-from tuning.study.record import StudyRecord, read_record
+from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
@@ -125,9 +124,10 @@ def _export(
     progress: Progress | None,
     warn: Callable[[str], None],
 ) -> FullManifest:
-    config, folder, record = chosen.config, chosen.folder, read_record(chosen.folder)
+    config, folder = chosen.config, chosen.folder
     corpus, splits = prepare_corpus(config, results=results, progress=progress)
-    require_same_data(corpus, config, fingerprint=record.data_fingerprint, doing="An export")
+    fingerprint = read_record(folder).data_fingerprint
+    require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
     prepare_views(corpus, space, config, progress=progress)
     members = choose_members(chosen, corpus, size=ensemble, warn=warn) if ensemble else None
     test_texts = splits.frames["test"]["text"].tolist()
@@ -143,14 +143,9 @@ def _export(
     evaluation = _evaluate(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
-    evaluations = evaluations_of(chosen.study)
-    scores = replace(
-        describe_scores(trained, compared, evaluation, chosen.summary, evaluations=evaluations),
-        ensemble=facts,
-    )
-    manifest = _write(
-        chosen, trained, corpus, scores, record=record, test_texts=test_texts, progress=progress
-    )
+    scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
+    test = test_texts, evaluation.labels
+    manifest = _write(chosen, trained, corpus, scores, test=test, progress=progress)
     # The mistakes are texts of the data. Therefore the export does not contain them.
     documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
     return manifest
@@ -162,38 +157,30 @@ def _write(
     corpus: Corpus,
     scores: SplitScores,
     *,
-    record: StudyRecord,
-    test_texts: list[str],
+    test: tuple[list[str], Labels],
     progress: Progress | None,
 ) -> FullManifest:
     """Write and check every format, and put the new export in the place of the earlier one."""
     best_dir = chosen.folder.best_dir
-    temporary = _empty_folder(best_dir.with_name("best.tmp"))
+    temporary = empty_folder(best_dir.with_name("best.tmp"))
     formats = write_formats(
         temporary,
         trained[BEST].model,
         trained[BEST].values,
         corpus,
-        test_texts=test_texts,
-        test_labels=corpus.split("test").labels,
+        test_texts=test[0],
+        test_labels=test[1],
         progress=progress,
     )
     number = next_number(best_dir)
     manifest = describe_export(
-        chosen, trained, corpus.card, record, number=number, scores=scores, formats=formats
+        chosen, trained, corpus.card, number=number, scores=scores, formats=formats
     )
     write_text(temporary / CARD, model_card(manifest))
     manifest = replace(manifest, files=digests(temporary))
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     publish(temporary, best_dir, number=number)
     return manifest
-
-
-def _empty_folder(path: Path) -> Path:
-    with translated(path):
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-    return path
 
 
 def _references(

@@ -18,6 +18,14 @@ from tuning.results import StudyDir, translated
 N_KEPT = 2
 
 
+def empty_folder(path: Path) -> Path:
+    """Make an empty folder, in the place of an earlier one, and return its path."""
+    with translated(path):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+    return path
+
+
 def next_number(best: Path) -> int:
     """Return the number of the next export of a study. The first number is 1."""
     current = 0
