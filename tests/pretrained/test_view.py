@@ -4,7 +4,8 @@ import pytest
 from tuning.data.corpus import PresetTexts
 from tuning.data.tokenizer import truncated
 from tuning.pretrained.view import GROUP_BATCHES, TokenView, by_length
-from tuning.training.batching import View, evaluation_batches, padding_share, training_batches
+from tuning.training.batching import View, evaluation_batches, training_batches
+from tuning.training.fit import padding_share
 
 ROWS = [[11, 12, 13, 14, 15], [21], [], [31, 32, 33]]
 TEXTS = PresetTexts(
