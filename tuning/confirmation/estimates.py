@@ -70,7 +70,9 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
     The value y_is of finalist i on seed s is fitted by m_i + b_s, by least squares. n_i is the
     number of repeats of finalist i, r² the variance of the residuals, and v the variance of y_is
-    over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`).
+    over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`). The
+    baseline has a fit of its own: a model whose accuracy differs by 0.1 from seed to seed says
+    nothing of what a seed does to the others, nor of how much they vary.
 
     The corrected mean of a finalist that was chosen for its value in the search is the empirical
     Bayes estimate (Efron and Morris, 1975), over the k finalists beside the baseline that have
@@ -105,7 +107,11 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     seeds = set.intersection(*(set(_known(f.repeats)) for f in remaining)) if remaining else set()
     if not seeds:
         return None
-    means = _corrected_means(repeated, _fit({f.trial: _known(f.repeats) for f in repeated}))
+    means: dict[int, Interval] = {}
+    for is_baseline in (True, False):
+        group = [f for f in repeated if f.is_baseline is is_baseline]
+        if group:
+            means |= _corrected_means(group, _fit({f.trial: _known(f.repeats) for f in group}))
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = _known(finalist.repeats)
