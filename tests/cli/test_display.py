@@ -1,5 +1,6 @@
 """What a search prints about the linear model of its data."""
 
+import io
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from tests.confirmations import with_repeats
 from tests.texts import make_reviews
 from tuning.cli import display
+from tuning.cli.console import FILE_WIDTH, PlainConsole
 from tuning.cli.display import LinearDisplay
 from tuning.cli.tables import warn_if_behind
 from tuning.data.corpus import Corpus, build_corpus
@@ -103,3 +105,14 @@ def test_warning_is_printed_where_the_confirmed_best_is_behind(
     err = capsys.readouterr().err
     assert (err != "") is warned
     assert err.startswith("warning: The confirmed best, trial 3, is behind") or not warned
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, FILE_WIDTH), ("70", 70)])
+def test_tables_in_a_file_are_not_cut_to_80_columns(
+    columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert PlainConsole().width == width

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -10,14 +12,22 @@ from rich.text import Text
 
 from tuning.results import visible
 
+FILE_WIDTH = 160
+
 
 class PlainConsole(Console):
     """A console that shows text out of data as it is: escape sequences have no effect, and
     `:words:` do not become emoji.
+
+    In a file or a pipe it has `FILE_WIDTH` columns, unless the variable `COLUMNS` says otherwise:
+    in Rich's 80 columns, the values of a table would be cut.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+        stream = sys.stderr if stderr else sys.stdout
+        is_file = not stream.isatty() and "COLUMNS" not in os.environ
+        width = FILE_WIDTH if is_file else None
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, width=width)
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
