@@ -40,7 +40,7 @@ from tuning.training.result import Answer, Epoch, FitResult
 from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
 from tuning.workers.pool import AnyPool
-from tuning.workers.worker import Measured, measured
+from tuning.workers.worker import Usage, usage_of
 
 TRIAL_SECONDS = 10.0  # duration of a trial, with which the goal compares the coordinator's time
 N_ROWS = 23_000  # of the training split
@@ -62,8 +62,8 @@ class FakeWorker:
         self._history: list[Epoch] = []
         self._checkpoint: str | None = None
 
-    def measure(self) -> Measured:
-        return measured(psutil.Process())  # costs the coordinator as much as for a real worker
+    def measure(self) -> Usage:
+        return usage_of(psutil.Process())  # costs the coordinator as much as for a real worker
 
     def send(self, message: Request) -> None:
         if isinstance(message, Train):

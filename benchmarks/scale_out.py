@@ -55,7 +55,7 @@ from tuning.study.storage import close_study
 from tuning.study.study import open_study
 from tuning.training.result import Answer, Epoch
 from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
-from tuning.workers.worker import Measured, measured
+from tuning.workers.worker import Usage, usage_of
 
 TRIAL_SECONDS = 60.0
 N_WORKERS = (1, 10, 100, 300, 1000)
@@ -92,8 +92,8 @@ class FakeWorker:
         self._clock, self._epochs, self._rng = clock, epochs, rng
         self._history: list[Epoch] = []
 
-    def measure(self) -> Measured:
-        return measured(psutil.Process())  # costs the coordinator as much as for a real worker
+    def measure(self) -> Usage:
+        return usage_of(psutil.Process())  # costs the coordinator as much as for a real worker
 
     def send(self, message: Request) -> None:
         now = self._clock.now()

@@ -15,7 +15,7 @@ from tuning.workers.messages import (
     TrainingEnded,
 )
 from tuning.workers.pool import AnyPool
-from tuning.workers.worker import Measured
+from tuning.workers.worker import Usage
 
 Script = Generator[Response | None, Answer, None]
 EPOCHS = 4
@@ -82,7 +82,7 @@ class FakeWorker:
         elif isinstance(message, Reply) and self._running:
             self.outbox.append(self._running.send(message.answer))
 
-    def measure(self) -> Measured | None:
+    def measure(self) -> Usage | None:
         return None
 
 

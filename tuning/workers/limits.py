@@ -12,7 +12,7 @@ from tuning.errors import ArgumentError
 from tuning.hardware import memory_limit
 from tuning.outcomes import FailureReason
 from tuning.workers.pool import AnyWorker
-from tuning.workers.worker import Measured
+from tuning.workers.worker import Usage
 
 # Default of --silent-seconds: maximum time without a message and without computing.
 SILENT_SECONDS = 60.0
@@ -112,16 +112,14 @@ class WorkerLimits:
         }
         return [(worker, *reason) for worker, reason in reasons.items() if reason]
 
-    def _reason(
-        self, activity: _Activity, measured: Measured | None
-    ) -> tuple[FailureReason, str] | None:
+    def _reason(self, activity: _Activity, usage: Usage | None) -> tuple[FailureReason, str] | None:
         """Record a worker's activity, and return the reason and the text of the limit that it
         exceeds, if any.
         """
         limits, now = self._limits, time.monotonic()
-        memory_mb = measured.memory_mb if measured else 0.0
-        if measured and measured.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
-            activity.last_active, activity.cpu_seconds = now, measured.cpu_seconds
+        memory_mb = usage.memory_mb if usage else 0.0
+        if usage and usage.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
+            activity.last_active, activity.cpu_seconds = now, usage.cpu_seconds
         if limits.seconds is not None and now - activity.started > limits.seconds:
             detail = f"it ran for more than {limits.seconds:g} s (--trial-seconds)"
             return FailureReason.TOO_LONG, detail

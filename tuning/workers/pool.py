@@ -24,7 +24,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
 from tuning.workers.server import copy_server_output, start_server
-from tuning.workers.worker import Measured, WorkerSettings, measured
+from tuning.workers.worker import Usage, WorkerSettings, usage_of
 
 # Maximum time to wait for the end of a worker's process.
 CLOSE_SECONDS = 5.0
@@ -55,7 +55,7 @@ class AnyWorker(Protocol):
     def send(self, message: Request) -> None:
         """Send a message. A worker that has died raises nothing here; `AnyPool.wait` reports it."""
 
-    def measure(self) -> Measured | None:
+    def measure(self) -> Usage | None:
         """Return the latest known usage of the worker's process; None if it is not known."""
 
 
@@ -108,9 +108,9 @@ class Worker:
         self.process.join(CLOSE_SECONDS)
         return f"ended with exit status {self.process.exitcode}"
 
-    def measure(self) -> Measured | None:
+    def measure(self) -> Usage | None:
         try:
-            return measured(psutil.Process(self.pid))
+            return usage_of(psutil.Process(self.pid))
         except psutil.Error:  # The process has died, and `Pool.wait` will report that.
             return None
 

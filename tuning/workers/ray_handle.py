@@ -29,7 +29,7 @@ from tuning.workers.messages import (
 )
 from tuning.workers.ray_cluster import Shares, gpus_per_worker, one_line
 from tuning.workers.ray_worker import SPLITS, Actor, arrays_of
-from tuning.workers.worker import Measured, WorkerSettings
+from tuning.workers.worker import Usage, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RayWorker:
         self._ray, self._files = ray, files
         # The coordinator's file for the checkpoint or for the trained model.
         self._checkpoint: Path | None = None
-        self._measured: Measured | None = None
+        self._usage: Usage | None = None
         self._measuring: Any = None
         remote = ray.remote(
             num_cpus=shares.cpus,
@@ -130,7 +130,7 @@ class RayWorker:
         elif isinstance(message, Train):
             source = self._files.source(message.space_path)
             # The usage of the previous trial must not count for this trial.
-            self._measured = self._measuring = None
+            self._usage = self._measuring = None
             corpus = self._files.corpus(message.corpus)
             path = message.job.checkpoint or message.job.weights
             self._checkpoint = Path(path) if path else None
@@ -165,7 +165,7 @@ class RayWorker:
             self.failure, self.awaited = "it ended by itself", {}
         return None
 
-    def measure(self) -> Measured | None:
+    def measure(self) -> Usage | None:
         """Return the usage of the process at an earlier call; None if it is not known yet.
 
         Each call starts a measurement whose result a later call returns.
@@ -174,11 +174,11 @@ class RayWorker:
             # If the actor is lost, the results in `awaited` raise as well, and `receive` handles
             # that.
             with contextlib.suppress(self._ray.exceptions.RayError):
-                self._measured = Measured(*self._ray.get(self._measuring))
+                self._usage = Usage(*self._ray.get(self._measuring))
             self._measuring = None
         if self._measuring is None and self.is_ready:
             self._measuring = self._call("measure", "measure")
-        return self._measured
+        return self._usage
 
     def close(self) -> Any:
         """Start the removal of the actor's files and the end of its process. Return a reference

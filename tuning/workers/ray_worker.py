@@ -24,7 +24,7 @@ import psutil
 from tuning import __version__
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
-from tuning.workers.worker import Splits, WorkerSettings, measured, prepare, serve
+from tuning.workers.worker import Splits, WorkerSettings, prepare, serve, usage_of
 
 SPLITS = ("train", "validation")  # The splits that a worker reads.
 PRESET_ARRAYS = ("ids", "offsets", "first", "last")
@@ -145,7 +145,7 @@ class Actor:
 
     def measure(self) -> tuple[float, float]:
         """Return the CPU seconds of the process and its resident memory in MB."""
-        usage = measured(psutil.Process())
+        usage = usage_of(psutil.Process())
         return usage.cpu_seconds, usage.memory_mb
 
     def close(self) -> None:

@@ -72,14 +72,14 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Usage:
     """The usage of a worker's process: CPU seconds since its start, and resident memory in MB."""
 
     cpu_seconds: float
     memory_mb: float
 
 
-def measured(process: psutil.Process) -> Measured:
+def usage_of(process: psutil.Process) -> Usage:
     """Return the usage of a process.
 
     Raises:
@@ -87,7 +87,7 @@ def measured(process: psutil.Process) -> Measured:
     """
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()
-    return Measured(times.user + times.system, memory.rss / 2**20)
+    return Usage(times.user + times.system, memory.rss / 2**20)
 
 
 def send(channel: Channel, message: Message) -> None:
