@@ -286,6 +286,7 @@ def test_sentence_has_the_metric_of_the_study_or_the_accuracy(metric: str, words
     [
         (0.79, "val_accuracy", True),
         (0.8, "val_accuracy", False),
+        (0.79996, "val_accuracy", False),
         (0.81, "val_accuracy", False),
         (0.41, "val_loss", True),
         (0.39, "val_loss", False),

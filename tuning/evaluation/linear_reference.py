@@ -67,9 +67,11 @@ class LinearReference:
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
-        """Whether the model's value of a metric is known, and better than another value."""
+        """Whether the model's value of a metric is known, and better than another value by the four
+        digits that are shown.
+        """
         own = self.value(metric)
-        return own is not None and sign(metric) * own > sign(metric) * value
+        return own is not None and sign(metric) * round(own, 4) > sign(metric) * round(value, 4)
 
 
 def read_linear_reference(folder: Path) -> LinearReference | None:
