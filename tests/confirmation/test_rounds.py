@@ -470,3 +470,26 @@ def test_unstable_baseline_does_not_change_the_means_of_the_others() -> None:
         assert min(values) - 0.01 < wild.means[trial].low < wild.means[trial].high < 0.9
     assert wild.means[0].high - wild.means[0].low > 0.1
     assert wild.means[0].value == pytest.approx(np.mean([0.6235, 0.5593, 0.5990, 0.7254]))
+
+
+def planned_again(confirmation: Confirmation, made: list[Finalist]) -> Confirmation:
+    """Plan as a second call does: with the repeats and the seconds of the first."""
+    repeats = {f.trial: f.repeats for f in confirmation.finalists}
+    return plan_confirmation(
+        [replace(f, repeats=repeats.get(f.trial, {})) for f in made],
+        metric="val_accuracy",
+        seeds=SEEDS,
+        search_seconds=20.0,
+        spent_seconds=confirmation.spent_seconds,
+    )
+
+
+def test_second_call_adds_a_finalist_only_if_it_is_one_of_the_two_best() -> None:
+    made = finalists(0.9, 0.8, 0.7, 0.6, 0.5)
+    first = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=20.0)
+    assert [f.trial for f in first.finalists] == [1, 2, 0]
+    done, _ = play(first, lambda trial, seed: 0.7)
+    assert [f.trial for f in planned_again(done, made).finalists] == [1, 2, 0]
+    better, worse = Finalist(7, {}, 0.85, 1.0), Finalist(8, {}, 0.75, 1.0)
+    assert [f.trial for f in planned_again(done, [*made, better]).finalists] == [1, 7, 2, 0]
+    assert [f.trial for f in planned_again(done, [*made, worse]).finalists] == [1, 2, 0]

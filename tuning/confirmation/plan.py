@@ -30,7 +30,8 @@ def plan_confirmation(
 
     Finalists that have repeats from an earlier confirmation, which took `spent_seconds`, always
     stay: their repeats cost nothing. Of a Pareto front, the middle is left out first, so that the
-    best and the cheapest configuration stay.
+    best and the cheapest configuration stay. The same call after a confirmation that is over adds
+    no finalist, unless the search has a new one among its two best.
 
     Args:
         share: maximum of all worker seconds, as a share of the search's. The default is
@@ -50,10 +51,11 @@ def plan_confirmation(
         return spent_seconds + in_first + missing_seconds([*others[:2], *baseline], later)
 
     while needed_seconds() > budget:
-        new = [f for f in others if not f.repeats]
-        if not new or len(others) == 1 or (share is None and len(new) <= 2):
+        kept = _kept(others, n=2 if share is None else 1)
+        new = [f for f in others if not f.repeats and f not in kept]
+        if not new:
             break
-        others.remove(new[len(new) // 2 if new[0].costs else -1])
+        others.remove(new[(len(new) - 1) // 2 if new[0].costs else -1])
     return Confirmation(
         metric,
         seeds,
@@ -65,6 +67,13 @@ def plan_confirmation(
         search_seed=search_seed,
         n_guaranteed=len(seeds[:MIN_ROUNDS]) if share is None else 0,
     )
+
+
+def _kept(others: list[Finalist], *, n: int) -> list[Finalist]:
+    """Return the finalists beside the baseline that stay whatever they cost: the `n` best, or the
+    ends of a Pareto front.
+    """
+    return [others[0], others[-1]][:n] if others[0].costs else others[:n]
 
 
 def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float]:
