@@ -557,6 +557,17 @@ def test_second_interrupt_ends_at_once_and_the_trial_is_queued_again(setting: Se
     assert trials[1].system_attrs["fixed_params"] == trials[0].params
 
 
+def process_of_the_linear_model(pid: int) -> psutil.Process:
+    """Wait for the child of a search that fits the linear model, and return it."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children():
+            if "tuning.evaluation.linear_reference" in child.cmdline():
+                return child
+        time.sleep(0.05)
+    raise AssertionError("The search has not started the linear model.")
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -568,12 +579,9 @@ def test_search_that_ends_leaves_no_process_of_the_linear_model(
     # The process waits for the lock as long as the test has it.
     with FileLock(copied.results.cache_dir(fingerprint) / f"{REFERENCE_NAME}.lock"):
         process = start_tune(copied, 10)
-        wait_for(process, "trial 8 starts")
-        (child,) = (
-            child
-            for child in psutil.Process(process.pid).children()
-            if "tuning.evaluation.linear_reference" in child.cmdline()
-        )
+        # The process is started at the end of the first epoch.
+        wait_for(process, "trial 8 epoch 1")
+        child = process_of_the_linear_model(process.pid)
         os.kill(process.pid, number)
         process.communicate(timeout=60)
         psutil.wait_procs([child], timeout=20)
