@@ -689,7 +689,7 @@ def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
 @pytest.mark.parametrize(
     ("code", "limits", "reason", "n_tries"),
     [
-        ("import time; time.sleep(600)", TrialLimits(seconds=3.0), "too long", 1),
+        ("import time; time.sleep(600)", TrialLimits(seconds=6.0), "too long", 1),
         ("import time; time.sleep(600)", TrialLimits(silent_seconds=3.0), "silent", 2),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
