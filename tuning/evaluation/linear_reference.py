@@ -29,12 +29,12 @@ from tuning.config import sign
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.errors import StorageError
+from tuning.processes import child_environment
 
 logger = logging.getLogger(__name__)
 
 # The process gets a quarter of a core that a worker uses too: 10 s of work take 40 s.
 NICENESS = 5
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,15 +134,13 @@ class BackgroundFit:
         self._folder = folder
         if self._read():
             return
-        paths = [str(ROOT), os.environ.get("PYTHONPATH")]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tuning.evaluation.linear_reference", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=child_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
             )
         except OSError as error:  # too many processes, or no memory
             logger.warning("the linear model is not trained: %s", error)

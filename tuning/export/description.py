@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -45,6 +46,11 @@ class ChosenTrial:
     summary: Summary = field(kw_only=True)
     config: StudyConfig = field(kw_only=True)
     folder: StudyDir = field(kw_only=True)
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """The study's confirmation; None if it has none."""
+        return Confirmation.load(self.folder)
 
 
 def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
@@ -114,7 +120,7 @@ def describe_scores(
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
     """Return how the configuration was found, and the values of its repeats on new seeds."""
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
-    confirmation = Confirmation.load(chosen.folder)
+    confirmation = chosen.confirmation
     estimates = estimate(confirmation) if confirmation else None
     best = best_of(summary, confirmation)
     finalists = confirmation.finalists if confirmation else []

@@ -112,8 +112,8 @@ def choose_members(
         raise StudyError(
             "An ensemble must have trained models of the confirmed best; the confirmation of"
             f" {chosen.folder.name!r} has kept {len(repeats)} models, and none of trial {number}."
-            f" Type `make confirm SEEDS={_n_seeds(chosen.folder) + 1}` to train one more seed and"
-            " keep its models."
+            f" Type `make confirm SEEDS={len(_confirmation(chosen).seeds) + 1}` to train one more"
+            " seed and keep its models."
         )
     ensemble = choose_ensemble(
         repeats, validation.labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
@@ -132,7 +132,7 @@ def choose_members(
     return ensemble
 
 
-def train_ensemble(
+def load_ensemble(
     chosen: ChosenTrial, ensemble: Ensemble, space: SearchSpace, *, space_path: Path, corpus: Corpus
 ) -> tuple[TrainedEnsemble, list[EnsembleMember]]:
     """Return an ensemble as one model, made of the trained models that the confirmation has kept,
@@ -141,7 +141,7 @@ def train_ensemble(
     Raises:
         StudyError: a kept model is damaged, or is not a model of the present search space file.
     """
-    finalists = {finalist.trial: finalist for finalist in _confirmation(chosen.folder).finalists}
+    finalists = {finalist.trial: finalist for finalist in _confirmation(chosen).finalists}
     hypermodel = load_hypermodel(space_path)
     members, models = [], []
     for member in ensemble.members:
@@ -236,15 +236,11 @@ def describe_ensemble(
     )
 
 
-def _confirmation(folder: StudyDir) -> Confirmation:
-    confirmation = Confirmation.load(folder)
-    if confirmation is None:  # `confirmed_trial` has read the file.
-        raise StudyError(f"{folder.confirmation_path} must exist; the file was removed.")
-    return confirmation
-
-
-def _n_seeds(folder: StudyDir) -> int:
-    return len(_confirmation(folder).seeds)
+def _confirmation(chosen: ChosenTrial) -> Confirmation:
+    if chosen.confirmation is None:  # `confirmed_trial` has read the file.
+        path = chosen.folder.confirmation_path
+        raise StudyError(f"{path} must exist; the file was removed.")
+    return chosen.confirmation
 
 
 def _kept_repeats(chosen: ChosenTrial, *, shape: tuple[int, int]) -> list[Repeat]:
@@ -253,7 +249,7 @@ def _kept_repeats(chosen: ChosenTrial, *, shape: tuple[int, int]) -> list[Repeat
     A finalist over a limit of the study is left out. So is one that does not take the same tokens
     of a preset as the chosen trial: their cuts at different lengths can't be made from one input.
     """
-    folder, finalists = chosen.folder, _confirmation(chosen.folder).finalists
+    folder, finalists = chosen.folder, _confirmation(chosen).finalists
     best = next(finalist for finalist in finalists if finalist.trial == chosen.trial.number)
     kept = [
         Repeat(finalist.trial, seed, probabilities)

@@ -38,8 +38,8 @@ from tuning.export.ensemble import (
     choose_members,
     confirmed_trial,
     describe_ensemble,
+    load_ensemble,
     parse_size,
-    train_ensemble,
 )
 from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
@@ -239,7 +239,7 @@ def _with_ensemble(
     description.
     """
     single = trained.pop(BEST)
-    ensemble, described = train_ensemble(
+    ensemble, described = load_ensemble(
         chosen, members, space, space_path=find_space(chosen.config.space), corpus=corpus
     )
     facts = describe_ensemble(chosen, members, described, trained=ensemble, single=single)

@@ -10,7 +10,6 @@ loading and predicting.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from tuning.evaluation.metrics import Array
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, format_of
+from tuning.processes import child_environment
 
 RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")
 # Packages that no format may need.
@@ -115,19 +115,13 @@ def _run_process(folder: Path, format_name: str, request: str, *, n_texts: int) 
     """Return the JSON document that the new process writes."""
     path = FORMATS[format_name].path
     command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), format_name]
-    root = str(Path(__file__).resolve().parents[2])
-    env = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-    }
     try:
         done = subprocess.run(
             command,
             input=request,
             capture_output=True,
             text=True,
-            env=env,
+            env=child_environment(TF_CPP_MIN_LOG_LEVEL="3"),
             check=False,
             timeout=MAX_SECONDS,
         )

@@ -157,7 +157,7 @@ def _load_saved_model_of_ids(path: Path, tokenizer: Tokenizer) -> Outputs:
 def _load_keras_of_ids(path: Path, tokenizer: Tokenizer, *, preset: str) -> Outputs:
     keras = _runtime("keras")
     if preset:
-        _runtime("keras_hub")  # It registers the classes of the encoder.
+        _runtime("keras_hub")  # The import registers the classes of the encoder.
     model = _loaded(lambda: keras.models.load_model(path, compile=False, safe_mode=True), path)
 
     def run(texts: Sequence[str]) -> Any:

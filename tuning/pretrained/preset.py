@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import inspect
 import json
-import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from tuning.errors import SpaceError
 from tuning.pretrained.tokenizer import TOKENIZER, from_keras_hub, is_hugging_face
+from tuning.processes import child_environment
 from tuning.results import read_json, write_json
 
 ENCODER = "encoder.json"
@@ -48,13 +48,7 @@ def fetch_preset(preset: str, folder: Path) -> Encoder:
     """
     require_packages()
     command = [sys.executable, "-m", "tuning.pretrained.preset", preset, str(folder)]
-    root = str(Path(__file__).resolve().parents[2])
-    env = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-    }
+    env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     lines = done.stdout.strip().splitlines()
     # Only the last line is this module's: a library may print while it downloads.

@@ -30,7 +30,7 @@ from tuning.search.writer import COUNTED, describe
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, require_same_data
+from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -128,7 +128,6 @@ def _prepare(
     fingerprint = read_record(results.study(config.study)).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
     prepare_views(corpus, space, config, progress=progress)
-    release_memory()
     if progress:
         progress("starting the workers", 0.0)
     return corpus

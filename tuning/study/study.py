@@ -55,7 +55,7 @@ PACKAGES = (
     "onnxruntime",
     "ai-edge-litert",
 )
-OPTIONAL_PACKAGES = ("keras-hub", "tokenizers")  # of the extra `pretrained`
+OPTIONAL_PACKAGES = ("keras-hub", "tokenizers")  # The extra `pretrained` has these packages.
 
 
 def describe_versions() -> dict[str, str]:

@@ -76,6 +76,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.result = result
         self.timings = timings
         self.state: dict[str, Array] = {}
+        self.probabilities: Array | None = None  # Those of the last epoch's evaluation.
         self._trained, self._validation = model, validation
         self._started = time.perf_counter()
 
@@ -112,7 +113,7 @@ class EvaluationCallback(keras.callbacks.Callback):
             raise Infeasible(
                 FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {epoch + 1}"
             )
-        labels = validation.texts.labels
+        self.probabilities, labels = probabilities, validation.texts.labels
         metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
         return confusion(labels, probabilities)
 

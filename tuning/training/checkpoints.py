@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tuning.evaluation.metrics import Array
 from tuning.results import write_bytes
@@ -52,8 +53,12 @@ def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
         StorageError: the disk is full or the folder is read-only.
     """
     result_json = np.frombuffer(json.dumps(dataclasses.asdict(result)).encode(), dtype=np.uint8)
+    _write(path, {RESULT: result_json, **state})
+
+
+def _write(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{RESULT: result_json}, **state)
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
 
 
@@ -84,12 +89,10 @@ def save_trained(path: Path, model: keras.Model, probabilities: Array | None) ->
     Raises:
         StorageError: the disk is full or the folder is read-only.
     """
-    state = {f"{number:03d}": np.array(value) for number, value in enumerate(model.variables)}
+    state = _numbered(model.variables)
     if probabilities is not None:
         state[PROBABILITIES] = probabilities.astype(np.float32)
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **state)
-    write_bytes(path, buffer.getvalue())
+    _write(path, state)
 
 
 def load_trained(path: Path, model: keras.Model) -> None:
@@ -162,11 +165,14 @@ def state_of(model: keras.Model) -> dict[str, Array]:
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
-    state = {
-        f"{number:03d}": np.array(variable) for number, variable in enumerate(_variables(model))
-    }
+    state = _numbered(_variables(model))
     generator = get_global_attribute(GLOBAL_SEED)
     return state if generator is None else {**state, GLOBAL_SEED: np.array(generator.state)}
+
+
+def _numbered(variables: list[keras.Variable]) -> dict[str, Array]:
+    """Return copies of variables, named "000", "001", … as `_assign` reads them."""
+    return {f"{number:03d}": np.array(variable) for number, variable in enumerate(variables)}
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

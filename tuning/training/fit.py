@@ -99,7 +99,7 @@ def fit(
     if built.result.paused:
         built.result.paused = _save_checkpoint(built, callback.state)
     if job.weights:
-        _save_trained(built, validation_split)
+        _save_trained(built, validation_split, callback.probabilities)
     return built.model, built.result
 
 
@@ -183,9 +183,11 @@ def _save_checkpoint(built: BuiltModel, state: dict[str, Array]) -> bool:
     return True
 
 
-def _save_trained(built: BuiltModel, validation: EncodedSplit | None) -> None:
-    """Save the trained model in `job.weights`. A `fit` of the hypermodel's own may have changed the
-    weights after the last epoch, so the model predicts again.
+def _save_trained(
+    built: BuiltModel, validation: EncodedSplit | None, probabilities: Array | None
+) -> None:
+    """Save the trained model in `job.weights`, with the probabilities of its last evaluation. A
+    `fit` of the hypermodel's own may have changed the weights since, so its model predicts again.
 
     If the disk has no space for a model that was trained to be evaluated, the model is not kept.
     """
@@ -193,7 +195,9 @@ def _save_trained(built: BuiltModel, validation: EncodedSplit | None) -> None:
     if validation is None:
         checkpoints.save_trained(path, built.model, None)
         return
-    probabilities = prediction.predict(built.model, validation.view, n_classes=built.job.n_classes)
+    if has_own_fit(built.hypermodel):
+        n_classes = built.job.n_classes
+        probabilities = prediction.predict(built.model, validation.view, n_classes=n_classes)
     try:
         checkpoints.save_trained(path, built.model, probabilities)
     except StorageError as error:

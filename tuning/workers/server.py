@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
+from tuning.processes import python_path
 from tuning.results import translated
 
 
@@ -66,9 +67,8 @@ def worker_environment() -> Iterator[None]:
     """Set the environment variables that workers inherit: TensorFlow logs errors only, and this
     package can be imported from every working directory.
     """
-    root = str(Path(__file__).resolve().parents[2])
     old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, old]))
+    os.environ["PYTHONPATH"] = python_path()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         yield
