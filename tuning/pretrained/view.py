@@ -76,20 +76,46 @@ class TokenView:
         """
         first, last = self.texts.first, self.texts.last
         kept = self.lengths_of(rows) - self._n_special
-        starts = self.texts.offsets[rows]
-        n_dropped = self.texts.offsets[rows + 1] - starts - kept
-        columns = np.arange(int(kept.max(initial=0)))
-        inside = columns < kept[:, None]
-        places = starts[:, None] + columns
-        if self.truncating != "post":
-            n_kept_before = 0 if self.truncating == "pre" else self._room - self._room // 2
-            places += np.where(columns >= n_kept_before, n_dropped[:, None], 0)
+        starts, n_columns = self.texts.offsets[rows], int(kept.max(initial=0))
+        places, inside = kept_places(
+            starts,
+            self.texts.offsets[rows + 1] - starts,
+            n_max=self._room,
+            truncating=self.truncating,
+            n_columns=n_columns,
+        )
         batch = np.zeros((len(rows), self.width(rows)), dtype=np.int32)
         batch[:, : len(first)] = first
-        batch[:, len(first) : len(first) + len(columns)][inside] = self.texts.ids[places[inside]]
+        batch[:, len(first) : len(first) + n_columns][inside] = self.texts.ids[places[inside]]
         for number, token in enumerate(last):
             batch[np.arange(len(rows)), len(first) + kept + number] = token
         return batch
+
+
+def kept_places(
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    *,
+    n_max: int,
+    truncating: str,
+    n_columns: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return the place of the token in each column of a batch whose texts are cut to `n_max`
+    tokens, and whether the column has a token: arrays of shape (n_texts, n_columns).
+
+    Args:
+        starts: place of the first token of each text, int64 array (n_texts,).
+        lengths: number of tokens of each text, int64 array (n_texts,).
+        n_max: maximum number of tokens of a text that are kept.
+        truncating: which part of a long text is dropped: "pre", "post" or "middle".
+        n_columns: number of columns of the batch.
+    """
+    kept, columns = np.minimum(lengths, n_max), np.arange(n_columns)
+    places = starts[:, None] + columns
+    if truncating != "post":
+        first = 0 if truncating == "pre" else n_max - n_max // 2
+        places += np.where(columns >= first, (lengths - kept)[:, None], 0)
+    return places, columns < kept[:, None]
 
 
 def by_length(

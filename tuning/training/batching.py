@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.data.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
-from tuning.pretrained.view import TokenView, by_length, cut
+from tuning.pretrained.view import TokenView, by_length, cut, kept_places
 
 EVALUATION_BATCH_SIZE = 512
 # The attention of an encoder needs memory for each pair of tokens.
@@ -91,17 +91,15 @@ class WordView:
 
         Ids of `vocab_size` or more become 1 (unknown). Texts are padded after their end with 0.
         """
-        lengths = self.lengths_of(rows)
-        n_dropped = _lengths_of(self.texts, rows) - lengths
-        columns = np.arange(self.width(rows))
-        inside = columns < lengths[:, None]
+        places, inside = kept_places(
+            self.texts.offsets[rows],
+            _lengths_of(self.texts, rows),
+            n_max=self.sequence_length,
+            truncating=self.truncating,
+            n_columns=self.width(rows),
+        )
         if not len(self.texts.ids):
             return np.zeros(inside.shape, dtype=np.int32)
-        places = self.texts.offsets[rows][:, None] + columns
-        if self.truncating != "post":
-            n_first = self.sequence_length - self.sequence_length // 2
-            first = 0 if self.truncating == "pre" else n_first
-            places += np.where(columns >= first, n_dropped[:, None], 0)
         ids = self.texts.ids[np.where(inside, places, 0)]
         return np.where(
             inside, np.where(ids < self.vocab_size, ids, UNKNOWN_ID), PADDING_ID
