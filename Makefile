@@ -9,6 +9,7 @@ LABEL   ?=
 TRIALS  ?=
 TIMEOUT ?=
 EPOCHS  ?=
+MIN_TEXTS ?=
 WORKERS ?=
 POOL    ?=
 RAY_ADDRESS ?=
@@ -47,7 +48,7 @@ export STORAGE
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
 search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
-               $(call flag,EPOCHS,--epochs) $(pool_flags) $(call flag,METRIC,--metric) \
+               $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) $(call flag,METRIC,--metric) \
                $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes)
 

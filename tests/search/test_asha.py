@@ -15,6 +15,19 @@ def test_rungs_leave_two_epochs_to_save(epochs: int, rungs: tuple[int, ...]) -> 
     assert rungs_of(epochs) == rungs
 
 
+@pytest.mark.parametrize(
+    ("epochs", "rungs"),
+    [
+        (1, (0.125, 0.25, 0.5)),
+        (2, (0.125, 0.25, 0.5)),
+        (3, (0.125, 0.25, 0.5, 1)),
+        (5, (0.125, 0.25, 0.5, 1, 2)),
+    ],
+)
+def test_rungs_of_an_epoch_of_eight_parts(epochs: int, rungs: tuple[float, ...]) -> None:
+    assert rungs_of(epochs, parts=8) == rungs
+
+
 def rungs_with(values: dict[int, float], *, towards: int = 1, n_trials: int = 20) -> Rungs:
     made = Rungs((1, 2), towards, n_trials)
     for number, value in values.items():

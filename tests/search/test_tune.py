@@ -24,7 +24,9 @@ from tuning.search import open_trials
 from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, configure
 from tuning.study.samplers import RETRY_OF
+from tuning.study.study import recorded_config
 from tuning.study.summary import PHASES, status_of
+from tuning.study.trials import epoch_values
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pool import Pool
 
@@ -134,6 +136,31 @@ def test_pruner_stops_trials_but_never_the_baseline(setting: Setting) -> None:
     assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert all(len(t.intermediate_values) < 3 for t in trials if t.state == TrialState.PRUNED)
     assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
+
+
+def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> None:
+    """The 168 training texts are 4 parts of 42; the 3 epochs have the rungs 1/4, 1/2 and 1."""
+    config = {"pruner": "asha", "sampler": "random", "train": TrainConfig(epochs=3)}
+    setting.tune(6, config=config, min_texts=40)
+    assert recorded_config(setting.folder).train.parts_per_epoch == 4
+    trials = setting.study().trials
+    assert [*trials[0].intermediate_values] == [1, 2, 4, 8, 12]
+    assert {trial.user_attrs["parts_per_epoch"] for trial in trials} == {4}
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        rows = read_history(setting.folder.history_path(trial.number))
+        assert [row["epoch"] for row in rows] == [*epoch_values(trial)]
+        assert trial.user_attrs["n_epochs"] == rows[-1]["epoch"] == max(epoch_values(trial))
+        assert trial.user_attrs["n_epochs"] <= 1
+    assert all(
+        trial.user_attrs["best_epoch"] >= 1
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+    )
+    with pytest.raises(StudyError, match=r"parts_per_epoch: the study has 4, .* asks for 2"):
+        setting.tune(7, config=config, min_texts=80)
+    assert setting.tune(7, config=config).summary.n_finished == 7
 
 
 PLANNED = '''

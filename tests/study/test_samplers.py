@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.studies import SPACE
-from tuning.config import PRUNERS, SAMPLERS
+from tuning.config import PRUNERS, SAMPLERS, TrainConfig
 from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
@@ -160,7 +160,7 @@ def test_grid_points_refuse_a_range_without_steps() -> None:
     ("name", "kind"), [*zip(PRUNERS, ("Nop", "Hyperband", "Median", "Nop"), strict=True)]
 )
 def test_pruner_by_name(name: str, kind: str) -> None:
-    assert type(make_pruner(name, epochs=5)).__name__ == f"{kind}Pruner"
+    assert type(make_pruner(name, TrainConfig(epochs=5))).__name__ == f"{kind}Pruner"
 
 
 @pytest.mark.parametrize("space", [SPACE, CONDITIONAL], ids=lambda space: space.name)

@@ -4,6 +4,7 @@ training without a pause.
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,20 +91,28 @@ def train(
     on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     *,
     hypermodel: Any = None,
+    config: TrainConfig = CONFIG,
     idle_seconds: float = 0.0,
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     split = {"train": texts(50), "validation": texts(21)}
-    job = TrainingJob(values=VALUES, n_classes=2, train=CONFIG, seed=3, **options)
+    job = TrainingJob(values=VALUES, n_classes=2, train=config, seed=3, **options)
     return fit(hypermodel or Model(), job, **split, on_epoch=on_epoch, idle_seconds=idle_seconds)
 
 
-def assert_goes_on(hypermodel: keras_tuner.HyperModel, path: Path) -> None:
-    """Assert that a training that pauses after two epochs ends as one that never paused."""
-    model, whole = train(hypermodel=hypermodel)
-    _, paused = train(pause_at(2), hypermodel=hypermodel, checkpoint=path)
+def assert_goes_on(
+    hypermodel: keras_tuner.HyperModel,
+    path: Path,
+    *,
+    pause: float = 2,
+    config: TrainConfig = CONFIG,
+) -> None:
+    """Assert that a training that pauses after `pause` epochs ends as one that never paused."""
+    options: dict[str, Any] = {"hypermodel": hypermodel, "config": config}
+    model, whole = train(**options)
+    _, paused = train(pause_at(pause), checkpoint=path, **options)
     assert paused.paused
-    resumed_model, resumed = train(hypermodel=hypermodel, checkpoint=path, resume=True)
+    resumed_model, resumed = train(checkpoint=path, resume=True, **options)
     assert [epoch.metrics for epoch in resumed.history] == [
         epoch.metrics for epoch in whole.history
     ]
@@ -111,7 +120,7 @@ def assert_goes_on(hypermodel: keras_tuner.HyperModel, path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def pause_at(epoch: int) -> Callable[[Epoch], Answer]:
+def pause_at(epoch: float) -> Callable[[Epoch], Answer]:
     return lambda done: Answer.PAUSE if done.number == epoch else Answer.GO_ON
 
 
@@ -231,6 +240,58 @@ def test_global_random_state_of_keras_is_in_a_checkpoint(tmp_path: Path) -> None
     assert [epoch.metrics for epoch in resumed.history] == [
         epoch.metrics for epoch in whole.history
     ]
+
+
+PARTS = replace(CONFIG, epochs=2, parts_per_epoch=4)
+
+
+def test_parts_of_the_first_epoch_are_evaluated() -> None:
+    _, result = train(hypermodel=Plain(), config=PARTS)
+    assert [epoch.number for epoch in result.history] == [0.25, 0.5, 1, 2]
+    assert result.n_epochs == 2
+    assert all("val_accuracy" in epoch.metrics for epoch in result.history)
+
+
+def test_whole_epoch_is_better_than_any_part_of_one() -> None:
+    def on_epoch(epoch: Epoch) -> Answer:
+        best.append((epoch.number, epoch.metrics["val_accuracy"]))
+        return Answer.GO_ON
+
+    best: list[tuple[float, float]] = []
+    config = replace(PARTS, epochs=1)
+    _, result = train(on_epoch, hypermodel=Plain(), config=config)
+    assert result.best_epoch == 1
+    assert result.best_value == dict(best)[1]
+    _, stopped = train(lambda epoch: Answer.STOP, hypermodel=Plain(), config=config)
+    assert stopped.best_epoch == stopped.n_epochs == 0.25
+
+
+def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batches() -> None:
+    """With 50 texts in batches of 13 each of the two parts has two batches, none of them cut."""
+    config = replace(CONFIG, batch_size=13, epochs=2)
+    whole, _ = train(hypermodel=Plain(), config=config)
+    in_parts, _ = train(hypermodel=Plain(), config=replace(config, parts_per_epoch=2))
+    for one, other in zip(whole.get_weights(), in_parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("pause", [0.25, 0.5])
+@pytest.mark.parametrize(
+    "hypermodel", [Plain(), pytest.param(Model(), marks=pytest.mark.slow), Options(mean_features)]
+)
+def test_training_paused_within_an_epoch_goes_on_exactly(
+    hypermodel: keras_tuner.HyperModel, pause: float, tmp_path: Path
+) -> None:
+    assert_goes_on(hypermodel, tmp_path / "checkpoint.npz", pause=pause, config=PARTS)
+
+
+def test_own_fit_trains_whole_epochs(tmp_path: Path) -> None:
+    class OwnFit(Plain):
+        def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+            return model.fit(*args, **kwargs)
+
+    _, result = train(hypermodel=OwnFit(), config=PARTS)
+    assert [epoch.number for epoch in result.history] == [1, 2]
 
 
 def test_seconds_of_a_resumed_training_are_those_of_all_its_parts(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def _panel(state: Progressed) -> RenderableType:
         f" {counts}  {duration(state.elapsed_seconds)}{_time_left(state)}"
     )
     running = "running: " + ", ".join(
-        f"trial {number} epoch {epoch}/{state.epochs}"
+        f"trial {number} epoch {epoch:g}/{state.epochs}"
         for number, epoch in sorted(state.running.items())
     )
     return Group(

@@ -115,6 +115,16 @@ SplitSeed = Annotated[
         help=f"Random seed of the data split: an integer, 0 or more (default {StudyConfig.seed}).",
     ),
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        help=(
+            "Random seed of the data split, the sampler and each training: an integer, 0 or more"
+            f" (default {StudyConfig.seed})."
+        ),
+    ),
+]
 Preset = Annotated[
     str | None,
     typer.Option(

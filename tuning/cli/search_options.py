@@ -10,6 +10,7 @@ from tuning.cli.options import given
 from tuning.config import (
     DEFAULT_TRIALS,
     METRICS,
+    MIN_TEXTS,
     PRUNERS,
     SAMPLERS,
     StudyConfig,
@@ -63,13 +64,14 @@ Epochs = Annotated[
         "--epochs", help=f"Maximum number of epochs of a trial (default {TrainConfig.epochs})."
     ),
 ]
-Seed = Annotated[
+MinTexts = Annotated[
     int | None,
     typer.Option(
-        "--seed",
+        "--min-texts",
         help=(
-            "Random seed of the data split, the sampler and each training: an integer, 0 or more"
-            f" (default {StudyConfig.seed})."
+            "Minimum number of texts that a trial trains before it is compared with other trials:"
+            " a large data set is compared at parts of its first epoch (default"
+            f" {MIN_TEXTS})."
         ),
     ),
 ]

@@ -25,12 +25,13 @@ from tuning.cli.options import (
     LabelColumn,
     PositiveFrom,
     Results,
+    Seed,
     Storage,
     Study,
     TextColumn_,
     data_flags,
 )
-from tuning.cli.search_options import Pool, RayAddress, Seed, Workers, chosen_workers
+from tuning.cli.search_options import Pool, RayAddress, Workers, chosen_workers
 from tuning.cli.tables import best_table, removable_table
 from tuning.cli.tune import data_stem
 from tuning.results import ResultsDir, StudyDir

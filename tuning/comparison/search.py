@@ -19,7 +19,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import set_n_trials
 from tuning.study.summary import best_of, summarize
-from tuning.study.trials import values_of
+from tuning.study.trials import epoch_values, values_of
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import ModelRefused
 
@@ -114,10 +114,12 @@ class SpaceSearch:
 
 
 def best_value(progressed: Progressed) -> float | None:
-    """Return the best value of the metric after any epoch of any trial; None before the first."""
+    """Return the best value of the metric after any whole epoch of any trial; None before the
+    first.
+    """
     values = [value for of_trial in progressed.values.values() for value in of_trial]
     for trial in progressed.summary.trials:
-        values += trial.intermediate_values.values()
+        values += [value for epoch, value in epoch_values(trial).items() if epoch >= 1]
     return max(values, default=None)
 
 

@@ -105,7 +105,7 @@ def retrain(
         hypermodel = load_hypermodel(space_path)
         trained = []
         for trial, request, (result, seconds) in zip(trials, requests, results, strict=True):
-            epochs, wanted = len(result.history), request.job.train.epochs
+            epochs, wanted = int(result.n_epochs), request.job.train.epochs
             if epochs != wanted and not has_own_fit(hypermodel):
                 raise ExportError(
                     f"Trial {trial.number} must be trained again for its best number of epochs,"
@@ -137,7 +137,8 @@ def _train(
     """Train each request in a worker of its own; return each result and its seconds."""
     numbers = " and ".join(str(trial.number) for trial in trials)
     doing = f"training trial{'s' if len(trials) > 1 else ''} {numbers} again"
-    n_epochs, n_done = sum(request.job.train.epochs for request in requests), 0
+    n_epochs = sum(request.job.train.epochs for request in requests)
+    done = dict.fromkeys((trial.number for trial in trials), 0.0)
     results: dict[int, tuple[FitResult, float]] = {}
     limits = with_memory(TrialLimits(), n_workers=len(trials))
     started = time.monotonic()
@@ -147,10 +148,10 @@ def _train(
             dispatcher.start(worker, trial, request)
         while dispatcher.running:
             if progress:
-                progress(doing, min(n_done / n_epochs, 1.0))
+                progress(doing, min(sum(done.values()) / n_epochs, 1.0))
             for trial, message in dispatcher.events(TICK_SECONDS):
                 if isinstance(message, EpochEnded):
-                    n_done += 1
+                    done[trial.number] = message.epoch.number
                     dispatcher.reply(trial, Answer.GO_ON)
                 else:
                     result = _result_of(trial, message)

@@ -17,7 +17,7 @@ from tuning.evaluation.statistics import Interval
 from tuning.report.importances import study_of
 from tuning.report.tables import trial_label, with_best
 from tuning.study.summary import PHASES, Summary, best_of
-from tuning.study.trials import is_pruned_early
+from tuning.study.trials import epoch_values, is_pruned_early
 
 N_CURVES = 12  # Readers can't tell more lines apart.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
@@ -40,11 +40,11 @@ def learning_curves(summary: Summary, confirmation: Confirmation | None = None) 
     best = best_of(summary, confirmation)
     figure = go.Figure(layout=LAYOUT)
     for trial in with_best(summary.ranked[:N_CURVES], summary, best):
-        epochs = sorted(trial.intermediate_values)
+        values = epoch_values(trial)
         is_baseline = trial is summary.baseline
         figure.add_scatter(
-            x=epochs,
-            y=[trial.intermediate_values[epoch] for epoch in epochs],
+            x=[*values],
+            y=[*values.values()],
             mode="lines+markers",
             name=trial_label(trial, summary, best),
             line={"dash": "dash", "color": "gray"} if is_baseline else {},
@@ -62,12 +62,12 @@ def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None
     """
     if not pruned:
         return
-    x: list[int | None] = []
+    x: list[float | None] = []
     y: list[float | None] = []
     for trial in pruned:
-        epochs = sorted(trial.intermediate_values)
-        x += [*epochs, None]  # None ends the line.
-        y += [*(trial.intermediate_values[epoch] for epoch in epochs), None]
+        values = epoch_values(trial)
+        x += [*values, None]  # None ends the line.
+        y += [*values.values(), None]
     figure.add_scatter(
         x=x,
         y=y,
@@ -78,7 +78,7 @@ def _add_pruned_curves(figure: go.Figure, pruned: Sequence[FrozenTrial]) -> None
         showlegend=False,
         hoverinfo="skip",
     )
-    ends = [max(trial.intermediate_values) for trial in pruned]
+    ends = [max(epoch_values(trial)) for trial in pruned]
     figure.add_scatter(**_pruned_marks(pruned), x=ends, legendgroup="pruned")
 
 
@@ -91,11 +91,11 @@ def pruned_trials(summary: Summary) -> list[FrozenTrial]:
 
 def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
     """A trace of crosses at the last values of pruned trials, without its x values."""
-    ends = [max(trial.intermediate_values) for trial in pruned]
+    ends = [max(epoch_values(trial)) for trial in pruned]
     return {
-        "y": [trial.intermediate_values[end] for trial, end in zip(pruned, ends, strict=True)],
+        "y": [epoch_values(trial)[end] for trial, end in zip(pruned, ends, strict=True)],
         "text": [
-            f"trial {trial.number}, pruned after epoch {end}"
+            f"trial {trial.number}, pruned after epoch {end:g}"
             for trial, end in zip(pruned, ends, strict=True)
         ],
         "mode": "markers",

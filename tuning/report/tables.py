@@ -23,6 +23,7 @@ from tuning.study.record import StudyRecord
 from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import (
     STARTING_POINT,
+    epoch_values,
     is_pruned_early,
     starting_point_text,
     value_of,
@@ -150,7 +151,7 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
             )
         )
         if is_pruned_early(trial) and trial.intermediate_values:
-            why = f" after epoch {max(trial.intermediate_values)}"
+            why = f" after epoch {max(epoch_values(trial)):g}"
         role = starting_point_text(trial)
         why += f" ({role})" if role else ""
         values = [trial.params.get(name) for name in names]

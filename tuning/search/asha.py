@@ -16,21 +16,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tuning.fidelity import epochs_at, part_at
+
 REDUCTION = 2
 # A trial with fewer epochs to go is trained to its end: little would be saved, and a completed
 # trial would be lost.
 MIN_EPOCHS_SAVED = 2
 
 
-def rungs_of(epochs: int) -> tuple[int, ...]:
-    """Return the epochs after which a trial must be among the best: `REDUCTION`^k for k = 0, 1, …,
-    up to `epochs` - `MIN_EPOCHS_SAVED`.
+def is_worth_stopping(epoch: float, *, epochs: int) -> bool:
+    """Whether enough is left after an epoch to stop a trial of `epochs` epochs: `MIN_EPOCHS_SAVED`
+    epochs, or half of the training if it is within its first epoch.
     """
-    return tuple(
-        REDUCTION**k
-        for k in range(epochs.bit_length() + 1)
-        if REDUCTION**k <= epochs - MIN_EPOCHS_SAVED
-    )
+    return epochs - epoch >= MIN_EPOCHS_SAVED or epoch < 1
+
+
+def rungs_of(epochs: int, *, parts: int = 1) -> tuple[float, ...]:
+    """Return the epochs after which a trial must be among the best: `REDUCTION`^k parts of an epoch
+    for k = 0, 1, …, where that is worth stopping a trial for.
+
+    Args:
+        epochs: maximum number of epochs of a trial.
+        parts: number of parts of an epoch, a power of `REDUCTION`.
+    """
+    n_powers = part_at(epochs, parts).bit_length()
+    rungs = (epochs_at(REDUCTION**k, parts) for k in range(n_powers))
+    return tuple(rung for rung in rungs if is_worth_stopping(rung, epochs=epochs))
 
 
 @dataclass
@@ -44,12 +55,12 @@ class Rungs:
         values: epoch → trial number → value.
     """
 
-    epochs: tuple[int, ...]
+    epochs: tuple[float, ...]
     towards: int
     n_trials: int
-    values: dict[int, dict[int, float]] = field(default_factory=dict)
+    values: dict[float, dict[int, float]] = field(default_factory=dict)
 
-    def record(self, number: int, epoch: int, value: float) -> None:
+    def record(self, number: int, epoch: float, value: float) -> None:
         """Keep the value of a trial; a value of an epoch that is no rung is ignored."""
         if epoch in self.epochs:
             self.values.setdefault(epoch, {})[number] = value
@@ -59,7 +70,7 @@ class Rungs:
         for values in self.values.values():
             values.pop(number, None)
 
-    def rank(self, number: int, epoch: int) -> int:
+    def rank(self, number: int, epoch: float) -> int:
         """Return the rank of a trial at a rung: 1 for the best; equal values share the better
         rank. At any other epoch it is 1.
         """
@@ -68,13 +79,13 @@ class Rungs:
             self.towards * value > self.towards * values[number] for value in values.values()
         )
 
-    def goes_on(self, number: int, epoch: int) -> bool:
+    def goes_on(self, number: int, epoch: float) -> bool:
         """Whether a trial is among the best 1 / `REDUCTION` of the trials at a rung now."""
         return epoch not in self.epochs or self.rank(number, epoch) <= max(
             len(self.values[epoch]) // REDUCTION, 1
         )
 
-    def is_beyond_promotion(self, number: int, epoch: int) -> bool:
+    def is_beyond_promotion(self, number: int, epoch: float) -> bool:
         """Whether a trial can't pass rung k any more, with k from 0: its rank is greater than
         max(⌊`n_trials` / `REDUCTION`^(k + 1)⌋, 1).
         """
@@ -83,7 +94,7 @@ class Rungs:
         n_passing: int = self.n_trials // REDUCTION ** (self.epochs.index(epoch) + 1)
         return self.rank(number, epoch) > max(n_passing, 1)
 
-    def promotable(self, waiting: Mapping[int, int]) -> int | None:
+    def promotable(self, waiting: Mapping[int, float]) -> int | None:
         """Return the number of the waiting trial that goes on now: the best at the highest rung
         where one may go on.
 

@@ -135,24 +135,24 @@ class TrialEnds:
             self._pause(opened, result)
         # Without `stopped`, the patience was over in the very epoch after which it was to stop.
         elif opened.stop and result.stopped:
-            event = f"trial {opened.number} pruned after epoch {opened.n_epochs}"
+            event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}"
             self._close(opened, partial(self._writer.prune, opened, result), event=event)
         else:
             value = f"{self._session.config.metric} {result.best_value:.4f}"
-            event = f"trial {opened.number} complete: {value} in epoch {result.best_epoch}"
+            event = f"trial {opened.number} complete: {value} in epoch {result.best_epoch:g}"
             self._close(opened, partial(self._writer.complete, opened, result), event=event)
 
     def _pause(self, opened: OpenTrial, result: FitResult) -> None:
         if not self.write(opened, partial(self._writer.pause, opened, result)):
             return
         self._open.paused[opened.number] = opened
-        self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs}")
+        self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs:g}")
         for oldest in self._open.beyond_room():
             self.prune(oldest, "its checkpoint made room for others")
 
     def prune(self, opened: OpenTrial, why: str) -> None:
         """End a paused trial."""
-        event = f"trial {opened.number} pruned after epoch {opened.n_epochs}, {why}"
+        event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}, {why}"
         self._close(opened, partial(self._writer.prune, opened), event=event)
 
     def prune_paused(self, why: str) -> None:

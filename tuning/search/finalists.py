@@ -22,6 +22,7 @@ from tuning.study.trials import (
     STARTING_POINT,
     busy_seconds,
     costs_of,
+    epoch_values,
     is_over_limit,
     is_pruned_early,
     value_of,
@@ -182,7 +183,7 @@ def _spread(front: list[list[FrozenTrial]], top: int) -> list[list[FrozenTrial]]
 
 
 def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -> Finalist:
-    best_epoch, n_epochs = int(trial.user_attrs["best_epoch"]), int(trial.user_attrs["n_epochs"])
+    best_epoch, n_epochs = int(trial.user_attrs["best_epoch"]), trial.user_attrs["n_epochs"]
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
@@ -205,10 +206,10 @@ def pruned_sample(
         Finalist(
             trial=trial.number,
             values=values_of(trial, space),
-            search_value=trial.intermediate_values[max(trial.intermediate_values)],
+            search_value=[*epoch_values(trial).values()][-1],
             seconds=busy_seconds(trial.user_attrs["seconds"])
             * epochs
-            / int(trial.user_attrs["n_epochs"]),
+            / trial.user_attrs["n_epochs"],
             epochs=epochs,
         )
         for trial in (pruned[number] for number in drawn)

@@ -51,8 +51,8 @@ class Search:
         self._writer = StudyWriter(session, self._coordinators)
         self._proposals = Proposals(self._writer)
         self._dispatcher: Dispatcher[OpenTrial] = Dispatcher(session.pool, session.limits)
-        epochs = self._config.train.epochs
-        rung_epochs = rungs_of(epochs) if self._config.pruner == "asha" else ()
+        epochs, parts = self._config.train.epochs, self._config.train.parts_per_epoch
+        rung_epochs = rungs_of(epochs, parts=parts) if self._config.pruner == "asha" else ()
         rungs = Rungs(rung_epochs, sign(self._config.metric), n_trials=0)
         self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=epochs)
         self.n_trials = 0
@@ -199,7 +199,7 @@ class Search:
             return
         opened.stop = None
         self._train(worker, opened, resume=True)
-        self._notify(f"trial {opened.number} goes on after epoch {opened.n_epochs}")
+        self._notify(f"trial {opened.number} goes on after epoch {opened.n_epochs:g}")
 
     def _ask(self, worker: AnyWorker) -> bool:
         """Ask for a trial and have it trained; return whether there was a trial.
@@ -263,7 +263,7 @@ class Search:
         if not optuna_prunes:  # written while the worker goes on
             self._write_epoch(opened, epoch)
         self._notify(
-            f"trial {opened.number} epoch {epoch.number}: {self._config.metric} {value:.4f}"
+            f"trial {opened.number} epoch {epoch.number:g}: {self._config.metric} {value:.4f}"
         )
         self._ends.prune_beyond_promotion()
 
@@ -276,7 +276,7 @@ class Search:
                 self._ends.finished_elsewhere(opened)
         return False
 
-    def _stop_reason(self, opened: OpenTrial, epoch: int, *, prune: bool) -> StopReason | None:
+    def _stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:
         is_last = epoch >= self._config.train.epochs
         if self._session.interrupt.requested and not is_last:
             return StopReason.INTERRUPTED

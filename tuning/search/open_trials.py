@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.outcomes import StopReason
 from tuning.results import StudyDir
-from tuning.search.asha import MIN_EPOCHS_SAVED, Rungs
+from tuning.search.asha import Rungs, is_worth_stopping
 from tuning.spaces.ranges import Values
-from tuning.study.trials import ENDED
+from tuning.study.trials import ENDED, epoch_values
 from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher
 
@@ -32,7 +32,7 @@ class OpenTrial:
 
     Args:
         history: the epochs that it has trained.
-        reported: the epochs that an earlier coordinator reported to the study.
+        reported: the steps that an earlier coordinator reported to the study.
         storage_seconds: time that the trial has cost in the study's storage.
         stop: why its training is to stop; None while it goes on.
     """
@@ -49,8 +49,8 @@ class OpenTrial:
         return int(self.trial.number)
 
     @property
-    def n_epochs(self) -> int:
-        return len(self.history)
+    def n_epochs(self) -> float:
+        return self.history[-1].number if self.history else 0
 
     @property
     def answer(self) -> Answer:
@@ -147,7 +147,7 @@ class OpenTrials:
             if trial.state == TrialState.FAIL:
                 self._forget(trial.number)
                 continue
-            for epoch, value in trial.intermediate_values.items():
+            for epoch, value in epoch_values(trial).items():
                 self.rungs.record(trial.number, epoch, value)
             if trial.state in TAKEN:
                 taken.append(trial)
@@ -181,13 +181,13 @@ class OpenTrials:
             beyond.append(self.paused[oldest])
         return beyond
 
-    def stop_reason(self, opened: OpenTrial, epoch: int, *, prune: bool) -> StopReason | None:
+    def stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:
         """Return why a trial stops after an epoch; None where it goes on.
 
-        The baseline is neither pruned nor paused, and neither is a trial with fewer than
-        `MIN_EPOCHS_SAVED` epochs to go. `prune`: whether Optuna's pruner would stop the trial.
+        The baseline is neither pruned nor paused, and neither is a trial with little to go
+        (`is_worth_stopping`). `prune`: whether Optuna's pruner would stop the trial.
         """
-        if self._epochs - epoch < MIN_EPOCHS_SAVED or opened.is_baseline:
+        if not is_worth_stopping(epoch, epochs=self._epochs) or opened.is_baseline:
             return None
         if prune:
             return StopReason.PRUNED

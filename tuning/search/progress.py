@@ -41,7 +41,7 @@ class Progressed:
     summary: Summary
     n_trials: int
     epochs: int
-    running: dict[int, int]
+    running: dict[int, float]
     values: dict[int, list[float]]
     n_paused: int
     elapsed_seconds: float
@@ -85,7 +85,11 @@ class ProgressReporter:
                 epochs=self._epochs,
                 running=running,
                 values={
-                    opened.number: [epoch.metrics[summary.metric] for epoch in opened.history]
+                    opened.number: [
+                        epoch.metrics[summary.metric]
+                        for epoch in opened.history
+                        if epoch.number >= 1
+                    ]
                     for opened in trials.dispatcher.running
                 },
                 n_paused=len(trials.paused),
@@ -116,7 +120,7 @@ class TimeLeft:
     def seconds(
         self,
         trials: Sequence[FrozenTrial],
-        running: Mapping[int, int],
+        running: Mapping[int, float],
         *,
         n_new: int,
         n_workers: int,

@@ -15,7 +15,7 @@ from tuning.spaces.hyperparameters import suggest, to_params
 from tuning.study.coordinators import COORDINATOR, is_at_work
 from tuning.study.optuna_internals import claim_trial, storage_of
 from tuning.study.samplers import grid_points, make_sampler, next_draw_index
-from tuning.study.trials import STARTING_POINT
+from tuning.study.trials import PARTS, STARTING_POINT
 
 
 class Proposals:
@@ -59,6 +59,8 @@ class Proposals:
             trial_id = claim_trial(writer.study, any_waiting=is_queued)
             storage = storage_of(writer.study)
             storage.set_trial_user_attr(trial_id, COORDINATOR, writer.coordinators.own)
+            if self._config.train.parts_per_epoch > 1:
+                storage.set_trial_user_attr(trial_id, PARTS, self._config.train.parts_per_epoch)
             # QMC has one sequence for the whole study. The other samplers take longer, and draw
             # without the lock, so that another coordinator can ask at the same time.
             opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None

@@ -10,6 +10,7 @@ import logging
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tuning.fidelity import part_at
 from tuning.outcomes import FailureReason
 from tuning.results import write_text
 from tuning.search.open_trials import OpenTrial
@@ -112,7 +113,7 @@ def _release(writer: StudyWriter, frozen: FrozenTrial) -> None:
 def _give_up_for_good(writer: StudyWriter, frozen: FrozenTrial, n_deaths: int) -> None:
     text = (
         f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
-        f" while it was at work, without an epoch after epoch {furthest_epoch(frozen)}; it may"
+        f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it may"
         " need more memory than the machine has"
     )
     logger.warning(text)
@@ -144,10 +145,11 @@ def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial
     history = checkpoints.read_history(path) if can_go_on else None
     if history is None or n_deaths >= DEATH_LIMIT:
         return None
-    for epoch in history:
-        if epoch.number not in frozen.intermediate_values:
-            value = epoch.metrics[writer.config.metric]
-            set_intermediate_value(trial, value, step=epoch.number)
+    parts = writer.config.train.parts_per_epoch
+    steps = {part_at(epoch.number, parts): epoch for epoch in history}
+    for step, epoch in steps.items():
+        if step not in frozen.intermediate_values:
+            set_intermediate_value(trial, epoch.metrics[writer.config.metric], step=step)
     if not frozen.user_attrs.get("paused"):  # the earlier call died while the trial was training
         trial.set_user_attr("paused", True)
         trial.set_user_attr(DEATHS, n_deaths)
@@ -155,7 +157,7 @@ def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial
     if COORDINATOR not in frozen.user_attrs:  # a study of an older version
         trial.set_user_attr(COORDINATOR, writer.coordinators.own)
     values = from_params(frozen.params, writer.space.hyperparameters)
-    reported = frozenset(frozen.intermediate_values) | {epoch.number for epoch in history}
+    reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, history, reported)
     writer.write_history(opened)
     return opened

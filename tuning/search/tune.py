@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from tuning.results import ResultsDir, StudyDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
-from tuning.spaces.files import find_space, list_spaces, source_sha256
+from tuning.spaces.files import find_space, source_sha256
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
     DEAD_SECONDS,
@@ -36,12 +35,12 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, release_memory
+from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, with_parts
 from tuning.study.samplers import grid_points
 from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
-from tuning.workers.pool import AnyPool, Pool, declared_space
+from tuning.workers.pool import AnyPool, declared_space
 from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long a call searches.
+    """How much a call trains.
 
     Args:
         n_trials: number of finished trials of the study in all; None: as many as the last call
@@ -67,6 +66,8 @@ class Budget:
         timeout_seconds: maximum duration of the call; None: no limit.
         ends_paused: whether trials that are paused when the time is up are pruned. Otherwise the
             next call continues them.
+        min_texts: minimum number of texts that a trial trains before it is compared with others
+            (`fidelity`); None: that of the study, and for a new study `config.MIN_TEXTS`.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -75,13 +76,16 @@ class Budget:
     n_trials: int | None = None
     timeout_seconds: float | None = None
     ends_paused: bool = False
+    min_texts: int | None = None
 
     def __post_init__(self) -> None:
-        n_trials, seconds = self.n_trials, self.timeout_seconds
+        n_trials, seconds, min_texts = self.n_trials, self.timeout_seconds, self.min_texts
         if n_trials is not None and n_trials < 1:
             raise ArgumentError(f"--n-trials must be 1 or more; received {n_trials}.")
         if seconds is not None and seconds <= 0:
             raise ArgumentError(f"--timeout-seconds must be more than 0; received {seconds:g}.")
+        if min_texts is not None and min_texts < 1:
+            raise ArgumentError(f"--min-texts must be 1 or more; received {min_texts}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +121,10 @@ def tune(
 ) -> Outcome:
     """Prepare the data, open the study, and search until the budget is used.
 
-    `keep_going`: a bug in the search space fails its trial and does not stop the study. Other
-    machines count this one as dead when its heartbeat has not changed for `dead_seconds`.
+    Args:
+        keep_going: whether a bug in the search space fails its trial and does not stop the study.
+        dead_seconds: other machines count this one as dead when its heartbeat has not changed for
+            this time.
 
     Raises:
         TuningError: what a user can correct. All finished trials are kept.
@@ -130,17 +136,17 @@ def tune(
         own = _coordinator(folder, space_path)
         start_early(workers.pool)
         corpus = _prepare(config, results, hooks.progress)
+        config = with_parts(config, folder, corpus=corpus, min_texts=budget.min_texts)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
         space = _prepare_space(pool, space_path, config, corpus, hooks.progress)
         with storage_errors(storage_url):
             study = open_study(
                 results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
             )
-            space = recorded_space(folder)  # The file's starting points may have changed since.
             session = Session(
                 study=study,
                 config=config,
-                space=space,
+                space=recorded_space(folder),  # The file's starting points may have changed since.
                 space_path=space_path,
                 results=results,
                 corpus=corpus,
@@ -286,15 +292,3 @@ def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfi
         for name, value in flags.items()
     }
     return replace(base, **values)
-
-
-def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
-    """Return each search space in `search_spaces/` by its name, with its file."""
-    spaces = {}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Pool(1, log_path=Path(folder) / "worker.log") as pool,
-    ):
-        for name, path in list_spaces().items():
-            spaces[name] = (path, declared_space(pool, path.absolute(), n_classes=n_classes))
-    return spaces

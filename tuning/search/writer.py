@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import COSTS, exceeded
 from tuning.errors import SpaceError
+from tuning.fidelity import part_at
 from tuning.outcomes import FailureReason
 from tuning.results import write_csv, write_text
 from tuning.search.open_trials import OpenTrial
@@ -22,7 +23,7 @@ from tuning.study.coordinators import COORDINATOR, Coordinators, requested_n_tri
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import Summary, summarize
-from tuning.study.trials import STARTING_POINT
+from tuning.study.trials import STARTING_POINT, epoch_values
 from tuning.training.result import Epoch, FitResult
 
 # Reasons that may pass: a trial that failed for one of them is queued again.
@@ -94,13 +95,14 @@ class StudyWriter:
         with opened.timed():
             opened.history.append(epoch)
             self.write_history(opened)
-            if epoch.number in opened.reported:
+            step = part_at(epoch.number, self.config.train.parts_per_epoch)
+            if step in opened.reported:
                 return False  # reported by an earlier coordinator that died: the value is the same
             value = epoch.metrics[self.config.metric]
             if self.config.costs:  # Optuna's own `report` is for studies of one objective
-                set_intermediate_value(opened.trial, value, step=epoch.number)
+                set_intermediate_value(opened.trial, value, step=step)
                 return False
-            opened.trial.report(value, step=epoch.number)
+            opened.trial.report(value, step=step)
             return bool(opened.trial.should_prune())
 
     def write_history(self, opened: OpenTrial) -> None:
@@ -229,7 +231,7 @@ class StudyWriter:
         seconds = {**result.seconds, "storage": opened.storage_seconds}
         attributes: dict[str, Any] = {
             "best_epoch": result.best_epoch,
-            "n_epochs": len(result.history),
+            "n_epochs": result.n_epochs,
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
             "n_parameters": result.n_parameters,
             "n_fused_layers": result.n_fused_layers,
@@ -268,15 +270,15 @@ class StudyWriter:
         self.summary = Summary.of(self.study.study_name, self.config.metric, trials)
 
 
-def furthest_epoch(trial: FrozenTrial) -> int:
+def furthest_epoch(trial: FrozenTrial) -> float:
     """Return the last epoch that any try of a trial's configuration has trained."""
-    return max(*trial.intermediate_values, int(trial.user_attrs.get(FURTHEST, 0)), 0)
+    return max([*epoch_values(trial), float(trial.user_attrs.get(FURTHEST, 0))])
 
 
 def is_unproven(trial: FrozenTrial) -> bool:
     """Whether a trial has trained no epoch beyond its checkpoint and the tries before."""
-    before = max(int(trial.user_attrs.get("n_epochs", 0)), int(trial.user_attrs.get(FURTHEST, 0)))
-    return max(trial.intermediate_values, default=0) <= before
+    before = max(trial.user_attrs.get("n_epochs", 0), trial.user_attrs.get(FURTHEST, 0))
+    return bool(max(epoch_values(trial), default=0) <= before)
 
 
 def describe(values: Values, space: SearchSpace) -> str:

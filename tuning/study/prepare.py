@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pyarrow as pa
 
-from tuning.config import StudyConfig
+from tuning.config import MIN_TEXTS, StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.data_card import DataSource
 from tuning.data.files import Progress
@@ -14,9 +15,11 @@ from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import SpaceError, StudyError
+from tuning.fidelity import parts_per_epoch
 from tuning.pretrained.tokens import PresetCard, build_tokens
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
+from tuning.study.record import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -124,3 +127,20 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
 def release_memory() -> None:
     """Return freed memory to the system; Arrow keeps it, 0.7 GiB after 1,000,000 reviews."""
     pa.default_memory_pool().release_unused()
+
+
+def with_parts(
+    config: StudyConfig, folder: StudyDir, *, corpus: Corpus, min_texts: int | None
+) -> StudyConfig:
+    """Return the configuration of a call with the number of parts of an epoch: the number that
+    `min_texts` gives, else that of the existing study, else that of `config.MIN_TEXTS`.
+
+    Raises:
+        StudyError: `study.json` exists and can't be read.
+    """
+    if min_texts is None and folder.config_path.exists():
+        parts = read_record(folder).config.train.parts_per_epoch
+    else:
+        n_texts = corpus.card.n_rows["train"]
+        parts = parts_per_epoch(n_texts, min_texts=MIN_TEXTS if min_texts is None else min_texts)
+    return replace(config, train=replace(config.train, parts_per_epoch=parts))

@@ -11,7 +11,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.config import TrainConfig
 from tuning.evaluation.statistics import pareto_front
+from tuning.fidelity import part_at
 from tuning.spaces.hyperparameters import distributions, grid
 from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import view_of
@@ -208,15 +210,16 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
     return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
 
 
-def make_pruner(name: str, *, epochs: int) -> optuna.pruners.BasePruner:
-    """Return Optuna's pruner by name; an epoch is one unit of its resource.
+def make_pruner(name: str, train: TrainConfig) -> optuna.pruners.BasePruner:
+    """Return Optuna's pruner by name. One part of an epoch is one unit of its resource.
 
     ASHA is implemented in `search.asha`, so for "asha" the pruner is one that prunes nothing.
     Hyperband keeps Optuna's reduction factor of 3.
     """
     if name == "hyperband":
+        n_parts = part_at(train.epochs, train.parts_per_epoch)
         return optuna.pruners.HyperbandPruner(
-            min_resource=1, max_resource=epochs, reduction_factor=3
+            min_resource=1, max_resource=n_parts, reduction_factor=3
         )
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)

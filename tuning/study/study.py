@@ -129,7 +129,7 @@ def open_study(
             study_name=config.study,
             directions=config.directions,
             load_if_exists=True,
-            pruner=make_pruner(config.pruner, epochs=config.train.epochs),
+            pruner=make_pruner(config.pruner, config.train),
         )
         study.set_metric_names([config.metric, *config.costs])
         if not folder.config_path.exists():

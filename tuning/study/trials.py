@@ -7,11 +7,15 @@ from collections.abc import Iterable, Mapping
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import sign
+from tuning.fidelity import epochs_at
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+# Attribute of a trial: the number of parts of an epoch. A step of Optuna's intermediate values is
+# one part; without the attribute it is an epoch.
+PARTS = "parts_per_epoch"
 # Attribute of a trial that trains a starting point of the search space: its number, from 1.
 STARTING_POINT = "starting_point"
 
@@ -41,6 +45,13 @@ def costs_of(trial: FrozenTrial) -> tuple[float, ...]:
 def is_over_limit(trial: FrozenTrial) -> bool:
     """Whether a trial's model is larger or slower than the study allows."""
     return any(violation > 0 for violation in trial.constraints.values())
+
+
+def epoch_values(trial: FrozenTrial) -> dict[float, float]:
+    """Return the metric after each evaluated epoch of a trial, by the number of epochs."""
+    parts = int(trial.user_attrs.get(PARTS, 1))
+    steps = sorted(trial.intermediate_values)
+    return {epochs_at(step, parts): trial.intermediate_values[step] for step in steps}
 
 
 def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:

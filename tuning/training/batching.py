@@ -283,14 +283,14 @@ def training_batches(view: View, *, batch_size: int, seed: int, epoch: int) -> l
     )
 
 
-def evaluation_batches(view: View) -> list[Rows]:
-    """Return the rows of batches for an evaluation. Every row occurs once, in order of length if
-    the view trims, and in the order of the texts otherwise.
+def evaluation_batches(view: View, rows: Rows | None = None) -> list[Rows]:
+    """Return batches of these rows for an evaluation, by default of every row, in order of length
+    if the view trims, and in the given order otherwise.
     """
-    if not view.trims:
-        return in_order(view)
-    rows = np.argsort(view.lengths, kind="stable")
-    return [rows[batch] for batch in in_order(view)]
+    rows = np.arange(len(view)) if rows is None else rows
+    if view.trims:
+        rows = rows[np.argsort(view.lengths_of(rows), kind="stable")]
+    return cut(rows, view.evaluation_batch_size)
 
 
 def in_order(view: View) -> list[Rows]:

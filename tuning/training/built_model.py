@@ -16,7 +16,7 @@ from tuning.data.corpus import LabeledTexts
 from tuning.documents import structure
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
-from tuning.spaces.loading import build, check_declared, run_user_code
+from tuning.spaces.loading import build, check_declared, has_own_fit, run_user_code
 from tuning.training import checkpoints, prediction
 from tuning.training.architecture import ensure_built
 from tuning.training.batching import View, in_order
@@ -57,6 +57,13 @@ class BuiltModel:
         """
         n_epochs = self.job.train.epochs
         return min(n_epochs, int(self.job.values.get("max_epochs", n_epochs)))
+
+    @property
+    def parts(self) -> int:
+        """Number of parts of an epoch, each of which Keras counts as one epoch. A `fit` of the
+        hypermodel's own trains whole epochs.
+        """
+        return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
     def adapt(self, view: View, labels: Labels) -> None:
         """Call the hypermodel's `adapt(hp, model, x, y)`, if it has one, with the view and the

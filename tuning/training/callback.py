@@ -17,6 +17,7 @@ import numpy as np
 from tuning.config import sign
 from tuning.data.corpus import LabeledTexts
 from tuning.evaluation.metrics import Array, confusion, score
+from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
 from tuning.training.batching import View
@@ -49,7 +50,8 @@ class Validation:
         metric: Keras' log name of the metric that decides which epoch is the best.
         patience: the training stops after this number of epochs without a better value of `metric`.
         n_epochs: the training stops after this number of epochs.
-        on_epoch: is called after each epoch; its answer decides whether the training goes on.
+        parts: number of parts of an epoch, each of which Keras counts as one epoch.
+        on_epoch: is called after each evaluation; its answer decides whether the training goes on.
     """
 
     view: View | None
@@ -57,12 +59,14 @@ class Validation:
     n_classes: int
     metric: str
     patience: int
-    n_epochs: int
+    n_epochs: float
+    parts: int
     on_epoch: Callable[[Epoch], Answer]
 
 
 class EvaluationCallback(keras.callbacks.Callback):
-    """Evaluate the model after each epoch, record the result, and stop the training.
+    """Evaluate the model after each epoch and some parts of the first one, record the result, and
+    stop the training.
 
     At the end of `fit`, an optimizer with `use_ema=True` replaces the weights by their moving
     averages. Each epoch is therefore evaluated with the averages, and `state`, the model's state at
@@ -81,39 +85,45 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Evaluate and record an epoch, which Keras counts from 0.
+        """Evaluate and record the part of an epoch that Keras counts from 0 as `epoch`.
 
         Raises:
             Infeasible: the loss, the model's output or the metric is not finite.
         """
         self.timings.lap("train")
+        part, parts = epoch + 1, self._validation.parts
+        number = epochs_at(part, parts)
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise Infeasible(
                 FailureReason.NAN_LOSS,
-                f"the training loss is {metrics['loss']} in epoch {epoch + 1}",
+                f"the training loss is {metrics['loss']} in epoch {number:g}",
             )
-        matrix = self._evaluate(epoch, metrics)
+        if not is_evaluated(part, parts):
+            return
+        matrix = self._evaluate(number, metrics)
         self.timings.lap("evaluate")
         now = time.perf_counter()
-        self._record(Epoch(len(self.result.history) + 1, metrics, now - self._started), matrix)
+        self._record(Epoch(number, metrics, now - self._started), matrix)
         self.timings.lap("idle")
         self._started = time.perf_counter()
 
-    def _evaluate(self, epoch: int, metrics: dict[str, float]) -> list[list[int]]:
+    def _evaluate(self, number: float, metrics: dict[str, float]) -> list[list[int]]:
         """Add the validation metrics to `metrics` and return the confusion matrix, which is empty
         without a validation split.
         """
         validation = self._validation
         if validation.view is None or validation.texts is None:
             return []
+        labels, n_classes = validation.texts.labels, validation.n_classes
+        rows = evaluation_rows(number, len(labels))
         with final_weights(self._trained):
-            probabilities = predict(self._trained, validation.view, n_classes=validation.n_classes)
+            probabilities = predict(self._trained, validation.view, n_classes=n_classes, rows=rows)
         if not np.isfinite(probabilities).all():
             raise Infeasible(
-                FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {epoch + 1}"
+                FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {number:g}"
             )
-        self.probabilities, labels = probabilities, validation.texts.labels
+        self.probabilities, labels = probabilities, labels if rows is None else labels[rows]
         metrics |= {f"val_{name}": value for name, value in score(labels, probabilities).items()}
         return confusion(labels, probabilities)
 
@@ -125,9 +135,9 @@ class EvaluationCallback(keras.callbacks.Callback):
         if validation.view is not None and not math.isfinite(value):
             raise Infeasible(
                 FailureReason.NO_METRIC,
-                f"{validation.metric} is {value} in epoch {epoch.number}",
+                f"{validation.metric} is {value} in epoch {epoch.number:g}",
             )
-        if self._is_best(value):
+        if self._is_best(epoch.number, value):
             result.best_epoch, result.best_value = epoch.number, value
             result.metrics, result.confusion = epoch.metrics, matrix
         answer = validation.on_epoch(epoch)
@@ -143,14 +153,15 @@ class EvaluationCallback(keras.callbacks.Callback):
         if result.stopped or is_over:
             self._trained.stop_training = True
 
-    def _is_best(self, value: float) -> bool:
-        """Return whether an epoch is the best so far. Without a validation split every epoch
-        counts as the best, and the patience never runs out.
+    def _is_best(self, number: float, value: float) -> bool:
+        """Return whether an epoch is the best so far: a whole epoch is better than any fraction.
+        Without a validation split every epoch counts as the best, and the patience never runs out.
         """
         result, direction = self.result, sign(self._validation.metric)
         return (
             self._validation.view is None
             or not result.best_epoch
+            or result.best_epoch < 1 <= number
             or direction * value > direction * result.best_value
         )
 

@@ -83,15 +83,7 @@ def fit(
         validation_split = built.encode(validation) if validation else None
         _describe_batches(built, train_split)
         timings.lap("view")
-        evaluation = Validation(
-            view=validation_split.view if validation_split else None,
-            texts=validation,
-            n_classes=job.n_classes,
-            metric=job.metric,
-            patience=job.train.patience,
-            n_epochs=built.n_epochs,
-            on_epoch=on_epoch,
-        )
+        evaluation = _evaluation(built, validation_split, validation, on_epoch=on_epoch)
         callback = EvaluationCallback(built.model, evaluation, built.result, timings)
         train_epochs(built, callback, train=train_split, validation=validation_split)
     timings.lap("train")
@@ -101,6 +93,26 @@ def fit(
     if job.weights:
         _save_trained(built, validation_split, callback.probabilities)
     return built.model, built.result
+
+
+def _evaluation(
+    built: BuiltModel,
+    split: EncodedSplit | None,
+    texts: LabeledTexts | None,
+    *,
+    on_epoch: Callable[[Epoch], Answer],
+) -> Validation:
+    """Return how the epochs of a training are evaluated."""
+    return Validation(
+        view=split.view if split else None,
+        texts=texts,
+        n_classes=built.job.n_classes,
+        metric=built.job.metric,
+        patience=built.job.train.patience,
+        n_epochs=built.n_epochs,
+        parts=built.parts,
+        on_epoch=on_epoch,
+    )
 
 
 def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.Model:
@@ -164,7 +176,7 @@ def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
         raise Infeasible(FailureReason.NO_EPOCH, "fit() ended before its first epoch did")
     for phase, seconds in timings.seconds.items():
         result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
-    result.n_tokens = int(train.view.lengths.sum()) * len(result.history)
+    result.n_tokens = round(int(train.view.lengths.sum()) * result.n_epochs)
     result.peak_memory_mb = max(result.peak_memory_mb, _peak_memory_mb())
 
 

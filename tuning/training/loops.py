@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
+from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
 from tuning.outcomes import FailureReason
@@ -56,19 +56,23 @@ def train_epochs(
 
 
 def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:
-    """Train a model with `keras.Model.fit`, from the epoch after the last one in its result."""
-    model, job = built.model, built.job
-    n_trained_epochs = epoch = len(callback.result.history)
+    """Train a model with `keras.Model.fit`, from the end of the last epoch in its result. Keras
+    counts each part of an epoch as one epoch.
+    """
+    model, parts = built.model, built.parts
+    n_trained = part_at(callback.result.n_epochs, parts)
 
-    def batches() -> Iterator[Rows]:
-        nonlocal epoch
-        epoch += 1
-        return iter(
-            training_batches(train.view, batch_size=built.batch_size, seed=job.seed, epoch=epoch)
+    def batches_of(part: int) -> list[Rows]:
+        batches = training_batches(
+            train.view, batch_size=built.batch_size, seed=built.job.seed, epoch=1 + part // parts
         )
+        return part_of(batches, part % parts, parts=parts)
 
-    n_batches = math.ceil(len(train.targets) / built.batch_size)
-    data = dataset(batches, train.view, train.targets, n_batches=n_batches)
+    numbers = itertools.count(n_trained)
+    n_batches = len(batches_of(0))
+    data = dataset(
+        lambda: iter(batches_of(next(numbers))), train.view, train.targets, n_batches=n_batches
+    )
     # Without this call Keras creates the variables of the optimizer and the metrics while it
     # traces a step, and must trace the step once more: 0.15 s a trial.
     model._symbolic_build(data_batch=(train.view.batch(np.arange(2)), train.targets[:2]))
@@ -78,8 +82,8 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     callback.timings.lap("first_step")
     model.fit(
         data,
-        initial_epoch=n_trained_epochs,
-        epochs=built.n_epochs,
+        initial_epoch=n_trained,
+        epochs=part_at(built.n_epochs, parts),
         shuffle=False,
         verbose=0,
         callbacks=[callback],

@@ -179,13 +179,14 @@ def dataset(
     return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 
 
-def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
-    """Return the class probabilities of every text, float64 array of shape (n_texts, n_classes).
+def predict(model: keras.Model, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
+    """Return the class probabilities of these rows in ascending order, by default of every text,
+    float64 array of shape (n_rows, n_classes).
 
     Raises:
         SpaceBug: the model's output is not one of class probabilities.
     """
-    batches = evaluation_batches(view)
+    batches = evaluation_batches(view, rows)
     if not batches:
         return np.empty((0, n_classes))
     data = dataset(lambda: iter(batches), view, None, n_batches=len(batches))
@@ -199,8 +200,7 @@ def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
         lambda: class_probabilities(outputs, n_classes=n_classes),
         doing="reading the model's output",
     )
-    ordered = np.empty_like(probabilities)
-    ordered[np.concatenate(batches)] = probabilities
+    ordered: Array = probabilities[np.argsort(np.concatenate(batches))]
     return ordered
 
 

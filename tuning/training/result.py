@@ -83,12 +83,13 @@ class Epoch:
     """The result of one epoch.
 
     Args:
-        number: number of the epoch, from 1.
+        number: number of epochs trained, from 1; a fraction within the first epoch of a large
+            data set (`fidelity`).
         metrics: values by Keras' log names.
-        seconds: wall time of the epoch and its evaluation.
+        seconds: wall time since the epoch before, with its evaluation.
     """
 
-    number: int
+    number: float
     metrics: dict[str, float]
     seconds: float
 
@@ -101,8 +102,9 @@ class FitResult:
     NaN.
 
     Args:
-        history: the epochs, in order.
-        best_epoch: number of the epoch with the best value of the metric.
+        history: the evaluated epochs, in order.
+        best_epoch: number of the epoch with the best value of the metric. A whole epoch is better
+            than any fraction of one.
         best_value: value of the metric in that epoch.
         metrics: all metrics of that epoch, by Keras' log names.
         confusion: confusion matrix after that epoch; rows are labels, columns are predictions.
@@ -120,7 +122,7 @@ class FitResult:
     """
 
     history: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
+    best_epoch: float = 0
     best_value: float = math.nan
     metrics: dict[str, float] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
@@ -134,3 +136,8 @@ class FitResult:
     ignores_padding: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
+
+    @property
+    def n_epochs(self) -> float:
+        """The number of epochs that were trained."""
+        return self.history[-1].number if self.history else 0

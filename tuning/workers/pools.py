@@ -5,14 +5,17 @@ a Ray cluster. Both kinds of workers take the same messages.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuning.errors import ArgumentError
 from tuning.hardware import available_cores
+from tuning.spaces.files import list_spaces
+from tuning.spaces.loading import SearchSpace
 from tuning.workers.limits import MIN_MEMORY_MB, TrialLimits, with_memory
-from tuning.workers.pool import AnyPool, Pool, available_gpus
+from tuning.workers.pool import AnyPool, Pool, available_gpus, declared_space
 from tuning.workers.server import start_server
 
 POOLS = ("process", "ray")
@@ -117,3 +120,15 @@ def open_pool(
             n_workers, shares=shares, log_path=log_path, memory_mb=limits.memory_mb
         ) as ray_pool:
             yield ray_pool, limits
+
+
+def declared_spaces(*, n_classes: int) -> dict[str, tuple[Path, SearchSpace]]:
+    """Return each search space in `search_spaces/` by its name, with its file."""
+    spaces = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Pool(1, log_path=Path(folder) / "worker.log") as pool,
+    ):
+        for name, path in list_spaces().items():
+            spaces[name] = (path, declared_space(pool, path.absolute(), n_classes=n_classes))
+    return spaces
