@@ -34,7 +34,8 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
 # Flags of kubectl, ray and scancel.
-FOREIGN_FLAGS = {"--from-file", "--generate", "--signal"}
+FOREIGN_FLAGS = {
+    "--install-completion",  # typer's own"--from-file", "--generate", "--signal"}
 
 
 def tokens(document: Path) -> Iterator[Token]:

@@ -22,11 +22,13 @@ from tests.paths import ROOT
 from tests.stored_documents import EXPORT, RESULTS
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substitute
-from tuning.cli import app, console, display, tune
+from tuning.api.inputs import default_study
+from tuning.cli import app
 from tuning.comparison.document import DEFAULT_MINUTES, ComparedSpace, Comparison
 from tuning.config import DEFAULT_TRIALS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import DEFAULT_SHARE
 from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
+from tuning.display import console, progress
 from tuning.results import ResultsDir
 from tuning.search import finalists
 from tuning.search.tune import Outcome
@@ -515,7 +517,7 @@ def test_help_of_a_duration_says_its_unit(flag: str) -> None:
     ],
 )
 def test_default_study_is_a_legal_name(space: str, data: str, name: str) -> None:
-    assert tune.default_study(space, data) == name
+    assert default_study(space, data) == name
     assert ResultsDir(Path("r")).study(name).name == name
 
 
@@ -763,7 +765,7 @@ def test_serve_for_other_machines_warns(
 def test_predict_of_a_file_says_how_far_it_is(
     run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(display, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
     (tmp_path / "new.txt").write_text("good film\n" * 20)
     done = run_cli(
         "predict",

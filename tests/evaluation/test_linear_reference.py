@@ -303,7 +303,7 @@ def test_model_is_ahead_where_its_value_is_better(
 def test_reading_the_scores_does_not_load_scikit_learn() -> None:
     code = (
         "import sys, tuning.evaluation.linear_reference, tuning.search.tune, tuning.cli.tune,"
-        " tuning.study.summary, tuning.cli.display; print('sklearn' in sys.modules)"
+        " tuning.study.summary, tuning.display.progress; print('sklearn' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

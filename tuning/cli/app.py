@@ -10,18 +10,16 @@ import typer
 from rich.markup import escape
 
 from tuning.cli.confirm import INTERRUPTED, confirm
-from tuning.cli.console import error_console
 from tuning.cli.data import data_card, spaces
 from tuning.cli.exports import export_best, predict, serve
 from tuning.cli.studies import clean, compare, dashboard, report, status
 from tuning.cli.tune import tune
+from tuning.display.console import error_console
 from tuning.errors import SpaceBug, TuningError
 
 app = typer.Typer(
-    name="tuning",
     help="Hyperparameter tuning for Keras text classifiers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for _command in (

@@ -6,11 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from tuning.cli.console import console
-from tuning.cli.display import steps
-from tuning.cli.logs import logging_to
 from tuning.cli.options import RESULTS, Results, Storage, Study, given
 from tuning.cli.search_options import (
     CpusPerWorker,
@@ -23,14 +19,13 @@ from tuning.cli.search_options import (
     Workers,
     chosen_workers,
 )
-from tuning.cli.tables import print_confirmation, warn_if_behind
+from tuning.display.logs import logging_to
+from tuning.display.running import run_confirmation
+from tuning.display.tables import warn_if_behind
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tuning.confirmation.rounds import Confirmation
-    from tuning.search.confirm import ConfirmHooks
+    pass
 
 INTERRUPTED = 130  # the exit status that a shell gives a program which Ctrl-C ended
 
@@ -120,31 +115,3 @@ def confirm(
         warn_if_behind(read_linear_reference(corpus_dir), confirmation)
     if not confirmation.is_over:
         raise typer.Exit(INTERRUPTED)
-
-
-def run_confirmation(confirm: Callable[[ConfirmHooks], Confirmation]) -> Confirmation:
-    """Run a confirmation, show its progress, and print its result."""
-    from tuning.report.confirmation import plan
-    from tuning.report.dashboard import DashboardDrawing
-    from tuning.search.confirm import ConfirmHooks
-
-    with steps() as progress:
-
-        def start(confirmation: Confirmation, n_workers: int) -> None:
-            text = plan(confirmation, n_workers=n_workers)
-            if text:
-                console.print(escape(text))
-
-        def change(event: str, confirmation: Confirmation) -> None:
-            share = confirmation.spent_seconds / confirmation.budget_seconds
-            progress(event, min(share, 1.0))
-
-        progress("confirming the best on fresh seeds", 0.0)
-        hooks = ConfirmHooks(
-            progress=progress, on_start=start, on_change=change, drawing=DashboardDrawing()
-        )
-        confirmation = confirm(hooks)
-    print_confirmation(confirmation)
-    if not confirmation.is_over:
-        console.print("Interrupted; the same command continues the confirmation.")
-    return confirmation

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-from tuning.cli.console import console
-from tuning.cli.display import steps
 from tuning.cli.options import (
     RESULTS,
     Data,
@@ -19,8 +17,10 @@ from tuning.cli.options import (
     data_flags,
     given,
 )
-from tuning.cli.tables import card_table, space_table
 from tuning.config import DataConfig, StudyConfig
+from tuning.display.console import console
+from tuning.display.progress import steps
+from tuning.display.tables import card_table, space_table
 from tuning.results import ResultsDir
 
 

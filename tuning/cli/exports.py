@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from tuning.cli.console import console, error_console, printable, server_url, warn
-from tuning.cli.display import row_progress, steps
-from tuning.cli.logs import logging_to
 from tuning.cli.options import (
     HOST,
     RESULTS,
@@ -26,7 +23,10 @@ from tuning.cli.options import (
     Study,
     given,
 )
-from tuning.cli.tables import print_formats, print_test_scores
+from tuning.display.console import console, error_console, printable, server_url, warn
+from tuning.display.logs import logging_to
+from tuning.display.progress import row_progress, steps
+from tuning.display.tables import print_formats, print_test_scores
 from tuning.errors import ArgumentError, ServeError
 from tuning.results import ResultsDir, json_line
 

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tuning.api.inputs import data_stem
 from tuning.cli.confirm import INTERRUPTED
-from tuning.cli.console import console, printable, server_url, warn
-from tuning.cli.display import steps
-from tuning.cli.logs import logging_to
 from tuning.cli.options import (
     HOST,
     RESULTS,
@@ -32,8 +30,10 @@ from tuning.cli.options import (
     data_flags,
 )
 from tuning.cli.search_options import Pool, RayAddress, Workers, chosen_workers
-from tuning.cli.tables import best_table, removable_table
-from tuning.cli.tune import data_stem
+from tuning.display.console import console, printable, server_url, warn
+from tuning.display.logs import logging_to
+from tuning.display.progress import steps
+from tuning.display.tables import best_table, removable_table
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:

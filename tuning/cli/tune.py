@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from tuning.cli.confirm import INTERRUPTED, run_confirmation
-from tuning.cli.console import console
-from tuning.cli.display import LinearDisplay, SearchDisplay
-from tuning.cli.logs import logging_to
+from tuning.api.inputs import default_study
+from tuning.cli.confirm import INTERRUPTED
 from tuning.cli.options import (
     RESULTS,
     Data,
@@ -56,20 +52,10 @@ from tuning.cli.search_options import (
     chosen_workers,
     objective_flags,
 )
-from tuning.cli.tables import print_next, print_outcome, warn_if_behind
-from tuning.config import DataConfig, StudyConfig
+from tuning.display.console import console
+from tuning.display.tables import print_next
 from tuning.errors import ArgumentError
-from tuning.results import ResultsDir, StudyDir, safe_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tuning.confirmation.rounds import Confirmation
-    from tuning.data.corpus import Corpus
-    from tuning.search.progress import Progressed
-    from tuning.search.session import Session
-    from tuning.search.tune import Outcome
-    from tuning.spaces.loading import SearchSpace
+from tuning.results import ResultsDir, StudyDir
 
 
 def tune(
@@ -121,7 +107,8 @@ def tune(
     if pool == "process":
         # The first trial waits for the import of Keras in the server, so that it begins first.
         start_server()
-    from tuning.search import tune as searching
+    from tuning.api.search import SearchCall, search
+    from tuning.search.tune import Budget
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
     flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
@@ -151,24 +138,13 @@ def tune(
     )
     if join:
         _fetch_study(folder, flags, study=study, storage=storage)
-    config = searching.configure(folder.name, flags, folder)
-    search = partial(
-        searching.tune,
-        config,
-        root,
-        storage_url=root.storage_url(storage),
-        budget=searching.Budget(
-            n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts
-        ),
+    call = SearchCall(
+        budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
         workers=chosen,
-        keep_going=keep_going,
-        **given(dead_seconds=dead_seconds),
+        confirms=confirm_best and not join,
+        options={"keep_going": keep_going, **given(dead_seconds=dead_seconds)},
     )
-    with logging_to(folder):
-        is_complete = _search_and_confirm(
-            search, metric=config.metric, confirms=confirm_best and not join
-        )
-    if not is_complete:
+    if not search(folder, flags, root, storage=storage, call=call):
         raise typer.Exit(INTERRUPTED)
     if join:
         console.print(
@@ -178,24 +154,12 @@ def tune(
     print_next(folder)
 
 
-def default_study(space: str | None, data: str | None) -> str:
-    """The name of a study of this search space and data set: `reviews-movie_reviews`."""
-    return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
-
-
 def preset_place(preset: str) -> str:
     """A preset as a study records it: the absolute path of a folder, or the name or address as it
     is.
     """
     folder = Path(preset).expanduser()
     return str(folder.absolute()) if folder.is_dir() else preset
-
-
-def data_stem(data: str | None) -> str:
-    """The name of a data set in the names of studies: `reviews` for `data/reviews.csv.gz`."""
-    return safe_name(
-        Path((data or DataConfig.data).removeprefix("tfds:")).name.split(".")[0] or "data"
-    )
 
 
 def _fetch_study(
@@ -210,64 +174,3 @@ def _fetch_study(
             f" storage; received {study!r} and {storage!r}."
         )
     fetch_study(folder, storage_url=storage, moved=flags)
-
-
-def _search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms: bool) -> bool:
-    """Run a search and show its progress and outcome; then confirm its best, with the same workers.
-
-    Returns:
-        Whether both ran to their end: False if the user interrupted one of them.
-    """
-    from tuning.confirmation.rounds import Confirmation
-    from tuning.report.dashboard import DashboardDrawing
-    from tuning.search.confirm import confirm_within
-    from tuning.search.tune import TuneHooks
-
-    confirmations: list[Confirmation] = []
-    with contextlib.ExitStack() as shown, LinearDisplay(metric) as linear:
-        display = shown.enter_context(SearchDisplay())
-
-        def start(corpus: Corpus, space: SearchSpace) -> None:
-            display.start(corpus, space)
-            linear.start(corpus)
-
-        def change(state: Progressed) -> None:
-            if any(state.running.values()):
-                linear.train()
-            linear.show()
-            display.change(state)
-
-        def then(session: Session, outcome: Outcome) -> None:
-            shown.close()
-            linear.train()
-            print_outcome(outcome, Confirmation.load(session.folder))
-            if confirms and _can_be_confirmed(outcome):
-                confirmation = run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))
-                confirmations.append(confirmation)
-                linear.wait(lambda: session.interrupt.requested)
-                warn_if_behind(linear.reference, confirmation)
-
-        hooks = TuneHooks(
-            progress=display.prepare,
-            on_start=start,
-            on_change=change,
-            then=then,
-            drawing=DashboardDrawing(),
-        )
-        outcome = search(hooks=hooks)
-    return outcome.ended != "interrupted" and all(c.is_over for c in confirmations)
-
-
-def _can_be_confirmed(outcome: Outcome) -> bool:
-    """Whether a search is ready for its confirmation; the reason is printed if it is not."""
-    from tuning.search.finalists import MIN_COMPLETE
-
-    if outcome.ended == "interrupted":
-        return False
-    if outcome.ended == "timeout":
-        console.print("Not confirmed: the search is not finished.")
-        return False
-    if outcome.summary.counts["complete"] < MIN_COMPLETE:
-        console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
-        return False
-    return True

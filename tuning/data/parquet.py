@@ -16,12 +16,13 @@ not apply it to the memory that pyarrow maps: there, only the total `max_bytes` 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Any
+
+from tuning.processes import child_environment
 
 VALUE_BYTES = 8  # counted for each value in addition to its bytes, so that nulls count too
 OWN_BYTES = 2**28  # memory of Python and pyarrow before they read: 115 MiB were measured
@@ -64,7 +65,7 @@ def read_batches(
     numbers = map(str, (n_rows, max_bytes or 0, memory))
     command = [sys.executable, "-m", "tuning.data.parquet", path, *numbers]
     # The system's allocator reserves no address space in advance.
-    env = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    env = child_environment(ARROW_DEFAULT_MEMORY_POOL="system")
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(

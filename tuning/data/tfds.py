@@ -18,6 +18,7 @@ from typing import Any
 from tuning.data.files import Progress
 from tuning.data.tables import Table, read_files
 from tuning.errors import DataError
+from tuning.processes import child_environment
 
 WITHDRAWN = "amazon_us_reviews"
 _MESSAGES = 1
@@ -34,7 +35,7 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.parquet"
         command = [sys.executable, "-m", "tuning.data.tfds", name, data_dir or "", str(out)]
-        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
         log = Path(folder) / "log.txt"  # A pipe would be filled by progress bars.
         with (
             log.open("w") as errors,

@@ -9,8 +9,12 @@ from tuning.errors import SpaceError
 
 
 def spaces_dirs() -> list[Path]:
-    """The folders that contain search spaces: the one here, then the one beside this package."""
-    return [Path("search_spaces").absolute(), Path(__file__).resolve().parents[2] / "search_spaces"]
+    """The folders that contain search spaces: the one here, then the one beside this package, then
+    the one that a wheel has inside it.
+    """
+    package = Path(__file__).resolve().parents[1]
+    here = Path("search_spaces").absolute()
+    return [here, package.parent / "search_spaces", package / "search_spaces"]
 
 
 def list_spaces() -> dict[str, Path]:

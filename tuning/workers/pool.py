@@ -10,7 +10,8 @@ import contextlib
 import importlib.util
 import multiprocessing
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from multiprocessing import connection as mp_connection
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +78,22 @@ class AnyPool(Protocol):
         """End a worker if it has not died, and start another one in its place."""
 
 
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """A context in which a new process does not import the program's main module. A script that
+    calls `tuning.tune` outside of `if __name__ == "__main__"` would run again in every worker.
+    """
+    main: dict[str, Any] = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {
+        name: main.pop(name) for name in ("__file__", "__spec__") if name in main
+    }
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
+
+
 class Worker:
     """The coordinator's side of one process that trains: the process and the pipe to it."""
 
@@ -90,7 +107,8 @@ class Worker:
             daemon=True,
             name=f"tuning-{settings.number}",
         )
-        self.process.start()
+        with _without_main():
+            self.process.start()
         # The pipe closes with the process only if no other process has that end open.
         process_connection.close()
         self.is_ready = True  # Messages wait in the pipe until the process reads them.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.cli.console import console, duration, printable, warn
+from tuning.display.console import console, duration, printable, warn
 from tuning.results import StudyDir
 
 if TYPE_CHECKING:

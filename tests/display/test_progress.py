@@ -8,13 +8,13 @@ import pytest
 
 from tests.confirmations import with_repeats
 from tests.texts import make_reviews
-from tuning.cli import display
-from tuning.cli.console import FILE_WIDTH, PlainConsole
-from tuning.cli.display import LinearDisplay
-from tuning.cli.tables import warn_if_behind
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.data.splits import SplitReviews
+from tuning.display import progress
+from tuning.display.console import FILE_WIDTH, PlainConsole
+from tuning.display.progress import LinearDisplay
+from tuning.display.tables import warn_if_behind
 from tuning.documents import write
 from tuning.evaluation.linear_reference import BackgroundFit, LinearReference
 
@@ -90,7 +90,7 @@ def test_interrupted_search_does_not_wait(corpus: Corpus, monkeypatch: pytest.Mo
 
 def test_search_does_not_wait_forever(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuning.evaluation.linear_reference.BackgroundFit", Slow)
-    monkeypatch.setattr(display, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "WAIT_SECONDS", 0.2)
     with LinearDisplay("val_accuracy") as linear:
         linear.start(corpus)
         linear.wait(lambda: False)

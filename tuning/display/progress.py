@@ -1,4 +1,6 @@
-"""Progress of long work: bars and a live table on a terminal, plain lines elsewhere."""
+"""Progress of long work: bars and a live table on a terminal, a live table in a notebook, plain
+lines elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ from rich.progress import (
 )
 from rich.progress_bar import ProgressBar
 
-from tuning.cli.console import console, duration
-from tuning.cli.tables import card_table
+from tuning.display.console import console, duration
+from tuning.display.notebook import NotebookLive
+from tuning.display.tables import card_table
 from tuning.results import visible
 
 if TYPE_CHECKING:
@@ -69,12 +72,12 @@ def steps() -> Iterator[Callable[[str, float], None]]:
 
 
 class SearchDisplay:
-    """Progress of a search: a live table on a terminal, plain lines elsewhere."""
+    """Progress of a search: a live table on a terminal or in a notebook, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._step: Callable[[str, float], None] | None = None
-        self._live: Live | None = None
+        self._live: Live | NotebookLive | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +99,8 @@ class SearchDisplay:
             self._live = self._stack.enter_context(
                 Live(console=console, refresh_per_second=4, transient=True)
             )
+        elif console.is_jupyter:
+            self._live = self._stack.enter_context(NotebookLive())
 
     def change(self, state: Progressed) -> None:
         """Show the current state of the search."""

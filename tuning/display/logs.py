@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 from tuning.results import StudyDir, visible
@@ -13,20 +15,33 @@ from tuning.results import StudyDir, visible
 @contextlib.contextmanager
 def logging_to(folder: StudyDir) -> Iterator[None]:
     """Write the log lines of the block to the study's log file, if the study's folder exists."""
+    import_optuna()
     import optuna
 
-    optuna.logging.disable_default_handler()
-    optuna.logging.enable_propagation()
-    root = logging.getLogger()
-    handler = _LateFileHandler(folder.log_path)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
-    logging.getLogger("tuning").setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()
+    with warnings.catch_warnings():
+        # Optuna marks functions as experimental that it has had for years.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.logging.disable_default_handler()
+        optuna.logging.enable_propagation()
+        root = logging.getLogger()
+        handler = _LateFileHandler(folder.log_path)
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+        logging.getLogger("tuning").setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def import_optuna() -> None:
+    """Import Optuna without the warning of tqdm that a notebook should install widgets: nothing
+    here shows a bar of tqdm.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import_module("optuna")
 
 
 class _LateFileHandler(logging.FileHandler):

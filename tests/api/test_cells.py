@@ -1,0 +1,144 @@
+"""Hypermodels that are written into a file from the source that a notebook or a script has."""
+
+import linecache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import keras_tuner
+import pytest
+
+from tests.texts import make_reviews
+from tuning.api.cells import source_of, write_space
+from tuning.errors import SpaceError
+from tuning.results import StudyDir
+from tuning.spaces.loading import load_hypermodel
+
+IMPORTS = """
+import keras
+import keras_tuner
+import numpy as np
+from keras import layers
+from keras.layers import Dense as Output
+"""
+
+HELPERS = """
+UNITS = [3, 2]
+RATE = 0.5
+
+
+def pooled(size):
+    return [layers.Embedding(size, UNITS[0]), layers.GlobalAveragePooling1D()]
+
+
+def classifier(size):
+    parts = [keras.Input((None,), dtype="int32"), *pooled(size), Output(1, "sigmoid")]
+    model = keras.Sequential(parts)
+    model.compile(keras.optimizers.SGD(RATE), "binary_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+CLASS = """
+class Mine(keras_tuner.HyperModel):
+    sizes = {"small": 10}
+
+    def declare_hyperparameters(self, hp):
+        hp.Fixed("vocab_size", self.sizes["small"])
+        hp.Fixed("sequence_length", 4)
+
+    def build(self, hp):
+        return classifier(hp.get("vocab_size"))
+"""
+
+FUNCTION = """
+def my_model(hp):
+    hp.Fixed("sequence_length", 4)
+    return classifier(hp.Int("vocab_size", 10, 20))
+"""
+
+
+def notebook(*cells: str) -> dict[str, Any]:
+    """Run cells as Jupyter does: each with a file name of its own, in one namespace."""
+    module = ModuleType("__main__")
+    for number, cell in enumerate(cells):
+        name = f"/tmp/ipykernel_1/{number}-{hash(cell)}.py"
+        linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
+        exec(compile(cell, name, "exec"), vars(module))
+    return vars(module)
+
+
+@pytest.mark.parametrize(("cell", "name"), [(CLASS, "Mine"), (FUNCTION, "my_model")])
+def test_written_file_is_a_search_space(cell: str, name: str, tmp_path: Path) -> None:
+    item = notebook(IMPORTS, HELPERS, cell)[name]
+    hypermodel = load_hypermodel(write_space(item, StudyDir(tmp_path / "s")))
+    hp = keras_tuner.HyperParameters()
+    if hasattr(hypermodel, "declare_hyperparameters"):
+        hypermodel.declare_hyperparameters(hp)
+    model = hypermodel.build(hp)
+    assert [type(layer).__name__ for layer in model.layers][-1] == "Dense"
+    assert model.layers[0].output_dim == 3
+    assert float(model.optimizer.learning_rate) == 0.5
+
+
+def test_file_has_what_the_hypermodel_uses_and_nothing_else() -> None:
+    source = source_of(notebook(IMPORTS, HELPERS, CLASS)["Mine"])
+    assert "import numpy" not in source
+    assert "from keras.src" in source or "from keras.layers import" in source
+    assert "UNITS = [3, 2]" in source
+    assert source.index("def pooled") < source.index("def classifier") < source.index("class Mine")
+    compile(source, "space.py", "exec")
+
+
+def test_same_source_gives_the_same_file(tmp_path: Path) -> None:
+    folder = StudyDir(tmp_path / "s")
+    first = write_space(notebook(IMPORTS, HELPERS, CLASS)["Mine"], folder)
+    again = write_space(notebook(IMPORTS, HELPERS, CLASS)["Mine"], folder)
+    other = write_space(notebook(IMPORTS, HELPERS.replace("0.5", "0.1"), CLASS)["Mine"], folder)
+    assert first == again != other
+
+
+def test_local_names_are_not_taken_for_the_notebook_s() -> None:
+    cells = notebook(IMPORTS, HELPERS, "size = open\nhp = np.zeros(9)", CLASS + FUNCTION)
+    assert "size = " not in source_of(cells["Mine"])
+    assert source_of(cells["my_model"])
+
+
+def test_class_that_names_itself_and_a_base_of_the_notebook() -> None:
+    derived = """
+class Wider(Mine):
+    def build(self, hp):
+        assert isinstance(self, Wider)
+        return super().build(hp)
+"""
+    source = source_of(notebook(IMPORTS, HELPERS, CLASS, derived)["Wider"])
+    assert source.index("class Mine") < source.index("class Wider")
+    assert source.count("class Wider") == 1
+
+
+def test_value_that_can_not_be_written_is_named() -> None:
+    cells = notebook(IMPORTS, "table = np.zeros(3)", CLASS.replace("classifier(", "table.sum("))
+    with pytest.raises(SpaceError, match=r"Mine must use .* it uses table, a ndarray"):
+        source_of(cells["Mine"])
+
+
+def test_function_without_source_is_refused() -> None:
+    namespace: dict[str, Any] = {}
+    exec("def build(hp):\n    return None", namespace)
+    with pytest.raises(SpaceError, match="its source was not found"):
+        source_of(namespace["build"])
+    with pytest.raises(SpaceError, match="its source was not found"):
+        source_of(lambda hp: None)
+
+
+@pytest.mark.parametrize("wrong", [keras_tuner.HyperModel(), 3, keras])
+def test_other_objects_are_refused(wrong: object) -> None:
+    with pytest.raises(SpaceError, match="must be a name, a path, a class or a function"):
+        source_of(wrong)
+
+
+def test_function_of_a_module_is_written_with_what_it_uses() -> None:
+    source = source_of(make_reviews)
+    assert "import pandas as pd" in source
+    assert source.index("GOOD = (") < source.index("def make_reviews(")
+    assert source.endswith("build = make_reviews\n")

@@ -1,0 +1,76 @@
+"""Data of a call from Python, as a file in the study's folder."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.texts import make_reviews
+from tuning.api.inputs import frame_of, frame_of_lists
+from tuning.config import DataConfig
+from tuning.data.sources import load_reviews
+from tuning.errors import ArgumentError, DataError
+from tuning.results import StudyDir
+
+
+def test_frame_is_read_back_as_the_same_reviews(tmp_path: Path) -> None:
+    reviews = make_reviews()
+    csv = tmp_path / "reviews.csv"
+    reviews.to_csv(csv, index=False)
+    path = frame_of(reviews).write(StudyDir(tmp_path / "s"))
+    assert path.parent == tmp_path / "s"
+    of_file, of_frame = (load_reviews(DataConfig(data=str(data))) for data in (csv, path))
+    pd.testing.assert_frame_equal(of_file.frame, of_frame.frame)
+    assert of_file.class_names == of_frame.class_names
+
+
+def test_same_rows_give_the_same_file_whatever_the_index() -> None:
+    reviews = make_reviews()
+    moved = reviews.set_axis(range(5, 5 + len(reviews)))
+    assert frame_of(reviews).stem == frame_of(moved).stem
+    assert frame_of(reviews).stem != frame_of(reviews.iloc[:-1]).stem
+
+
+def test_other_columns_are_left_out() -> None:
+    reviews = make_reviews()
+    assert frame_of(reviews.assign(other=object())).stem == frame_of(reviews).stem
+
+
+def test_columns_can_be_named() -> None:
+    frame = pd.DataFrame({"comment": ["good", "bad"], "stars": [5, 1], "mood": ["a", "b"]})
+    named = frame_of(frame, text_column="comment", label_column="mood")
+    assert named.stem != frame_of(frame, text_column="comment").stem
+
+
+def test_missing_column_is_named_with_the_columns_there_are() -> None:
+    with pytest.raises(DataError, match="'body'"):
+        frame_of(make_reviews(), text_column="body")
+    with pytest.raises(DataError, match="comment"):
+        frame_of(pd.DataFrame({"comment": ["good"], "mood": ["a"]}))
+
+
+def test_texts_that_are_none_are_accepted_and_numbers_are_not() -> None:
+    assert frame_of(pd.DataFrame({"text": ["good", None], "label": [1, 0]}))
+    with pytest.raises(DataError, match="must have texts; it has 3"):
+        frame_of(pd.DataFrame({"text": ["good", 3], "label": [1, 0]}))
+
+
+def test_labels_of_several_types_are_refused_in_a_sentence() -> None:
+    frame = pd.DataFrame({"text": ["good", "bad"], "label": ["positive", 0]})
+    with pytest.raises(DataError, match="all texts or all numbers"):
+        frame_of(frame)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "received"),
+    [
+        (["a", "b"], [1], "2 texts and 1 labels"),
+        (["a"], None, "1 texts and no labels"),
+        (None, [1], "no texts and 1 labels"),
+    ],
+)
+def test_texts_and_labels_must_have_the_same_length(
+    texts: list[str] | None, labels: list[int] | None, received: str
+) -> None:
+    with pytest.raises(ArgumentError, match=received):
+        frame_of_lists(texts, labels)

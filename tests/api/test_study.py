@@ -1,0 +1,181 @@
+"""A study as a Python object, opened from what a command has written."""
+
+import inspect
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+import tuning
+from tests.paths import ROOT
+from tests.studies import Setting
+from tests.texts import make_reviews
+from tuning.errors import ArgumentError, ExportError, StudyError
+from tuning.results import ResultsDir
+from tuning.search.tune import Outcome
+
+Finished = tuple[ResultsDir, Outcome]
+
+
+def output_of(command: list[str], *, cwd: Path) -> str:
+    """Return the standard output of a command that succeeds."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def study(finished: Finished) -> tuning.Study:
+    return tuning.load_study("s", results=finished[0].path)
+
+
+def test_best_has_its_configuration_and_value(study: tuning.Study, finished: Finished) -> None:
+    best, expected = study.best, finished[1].summary.best
+    assert best is not None
+    assert expected is not None
+    assert (best.number, best.value) == (expected.number, expected.value)
+    assert best.hyperparameters.items() >= expected.params.items()
+    assert best.hyperparameters["learning_rate"] == 0.05
+    assert (best.is_confirmed, best.mean, best.interval) == (False, None, None)
+
+
+def test_trials_are_a_data_frame(study: tuning.Study) -> None:
+    trials = study.trials_dataframe()
+    assert isinstance(trials, pd.DataFrame)
+    assert trials["number"].tolist() == [*range(8)]
+    assert set(trials["state"]) == {"COMPLETE"}
+
+
+def test_optuna_s_study_is_given(study: tuning.Study) -> None:
+    assert isinstance(study.optuna_study, optuna.Study)
+    assert len(study.optuna_study.trials) == 8
+
+
+def test_settings_are_those_of_the_study(study: tuning.Study) -> None:
+    assert study.config.train.epochs == 2
+    assert [item.name for item in study.space.searched][:2] == ["vocab_size", "sequence_length"]
+
+
+def test_notebook_shows_the_verdict_and_the_trials(study: tuning.Study) -> None:
+    page = study._repr_html_()
+    assert "<table" in page
+    assert "The best of the search" in page
+
+
+def test_figures_are_of_the_trials(study: tuning.Study) -> None:
+    assert study.learning_curves().data
+    assert study.history().data
+
+
+def test_report_is_written(copied: Setting) -> None:
+    page = tuning.load_study("s", results=copied.results.path).report()
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_newest_study_is_the_default(study: tuning.Study, finished: Finished) -> None:
+    assert tuning.load_study(results=finished[0].path).name == study.name
+    assert repr(study).startswith("Study('s'")
+
+
+def test_missing_study_is_named_with_those_there_are(finished: Finished) -> None:
+    with pytest.raises(StudyError, match=r"'other' must be in .*it has s"):
+        tuning.load_study("other", results=finished[0].path)
+    with pytest.raises(ArgumentError, match="empty"):
+        tuning.load_study("", results=finished[0].path)
+
+
+def test_export_predicts_a_data_frame(onnx_export: Path) -> None:
+    export = tuning.load_export(onnx_export)
+    rows = export.predict(["good film", "bad"])
+    assert [*rows.columns] == ["text", "label", "probability"]
+    assert set(rows["label"]) <= set(export.class_names)
+    assert export.predict([]).empty
+
+
+def test_single_text_is_refused(onnx_export: Path) -> None:
+    with pytest.raises(ArgumentError, match="list of texts"):
+        tuning.load_export(onnx_export).predict("good film")
+
+
+def test_folder_without_an_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError):
+        tuning.load_export(tmp_path)
+
+
+def test_export_into_a_folder_with_files_is_refused_before_any_work(
+    study: tuning.Study, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ArgumentError, match="must be empty or new"):
+        study.export(tmp_path)
+
+
+def test_import_loads_no_library() -> None:
+    code = "import sys, tuning; dir(tuning); print(len({'keras', 'optuna', 'pandas'} & {*sys.modules}))"
+    assert output_of([sys.executable, "-c", code], cwd=ROOT) == "0\n"
+
+
+def test_public_names_exist_and_have_docstrings() -> None:
+    assert tuning.__all__ == sorted(tuning.__all__)
+    assert all(inspect.getdoc(getattr(tuning, name)) for name in tuning.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        tuning.other  # noqa: B018
+
+
+@pytest.mark.slow
+def test_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    functions = [tuning.tune, tuning.load_study, tuning.load_export]
+    lines = [re.findall(r">>> (.*)", inspect.getdoc(function) or "") for function in functions]
+    assert all(lines)
+    names = {"tuning": tuning}
+    for line in itertools.chain(*lines):
+        exec(line, names)
+    assert {"study", "export"} <= names.keys()
+
+
+SCRIPT = """
+import keras
+import pandas as pd
+
+import tuning
+
+UNITS = 3
+
+
+def my_model(hp):
+    size = hp.Int("vocab_size", 10, 40, default=30)
+    hp.Fixed("sequence_length", 8)
+    parts = [keras.layers.Embedding(size, UNITS), keras.layers.GlobalAveragePooling1D()]
+    model = keras.Sequential([*parts, keras.layers.Dense(1, "sigmoid")])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+frame = pd.read_csv("reviews.csv")
+study = tuning.tune(frame, space=my_model, n_trials=3, epochs=1, workers=1, confirm=False)
+print("finished", len(study.trials_dataframe()), study.name)
+"""
+
+
+@pytest.mark.slow
+def test_script_without_a_main_guard_searches_and_continues(tmp_path: Path) -> None:
+    """The function and the data frame are of the script; the second run has nothing to train."""
+    make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "script.py"]
+    first, second = (output_of(command, cwd=tmp_path) for _ in range(2))
+    assert "trial 2 starts" in first
+    assert "starts" not in second
+    assert first.splitlines()[-1] == second.splitlines()[-1]
+    name = first.split()[-1]
+    assert re.fullmatch(r"my_model-data-[0-9a-f]{8}", name)
+    assert tuning.load_study(results=tmp_path / "results").name == name
+    command = [sys.executable, "-m", "tuning", "status", "--results", str(tmp_path / "results")]
+    assert name in output_of(command, cwd=ROOT)

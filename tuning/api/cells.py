@@ -1,0 +1,161 @@
+"""A hypermodel that is defined in a notebook cell or a script, as a file of its own: workers import
+the search space from a file.
+
+The file has the source of the hypermodel, of the functions and classes that it uses from the same
+notebook, the imports, and the plain values.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import linecache
+import symtable
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tuning.api.inputs import N_DIGITS
+from tuning.errors import SpaceError
+from tuning.results import StudyDir, write_text
+
+REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.py'."
+
+
+def write_space(hypermodel: Any, folder: StudyDir) -> Path:
+    """Write a search space file with a hypermodel into a study's folder, and return its path. Its
+    name is made from its content: the same source gives the same file.
+
+    Args:
+        hypermodel: a subclass of `keras_tuner.HyperModel`, or a function `build(hp)`.
+
+    Raises:
+        SpaceError: the source is not known, or uses a value that can't be written as source.
+        StorageError: the disk is full or the folder is read-only.
+    """
+    text = source_of(hypermodel)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:N_DIGITS]
+    path = (folder.path / f"space-{digest}.py").absolute()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    return path
+
+
+def source_of(hypermodel: Any) -> str:
+    """Return the source of a search space file that defines a hypermodel.
+
+    Raises:
+        SpaceError: the source is not known, or uses a value that can't be written as source.
+    """
+    if not isinstance(hypermodel, type | types.FunctionType):
+        raise SpaceError(
+            "space must be a name, a path, a class or a function build(hp); received"
+            f" {hypermodel!r}. Give the class instead of an object of it."
+        )
+    parts = _Parts()
+    parts.add(hypermodel)
+    name = "hypermodel" if isinstance(hypermodel, type) else "build"
+    last = "" if hypermodel.__name__ == name else f"\n\n{name} = {hypermodel.__name__}\n"
+    imports = "".join(f"{line}\n" for line in sorted(parts.imports))
+    values = "".join(f"{line}\n" for line in parts.values)
+    return "\n\n".join(filter(None, [imports, values, *parts.definitions])) + last
+
+
+class _Parts:
+    """The lines of the file. `definitions` are in the order in which they need each other."""
+
+    def __init__(self) -> None:
+        self.imports: set[str] = set()
+        self.values: list[str] = []
+        self.definitions: list[str] = []
+        self._seen: set[str] = set()
+
+    def add(self, item: Callable[..., Any]) -> None:
+        """Add a class or a function, and before it what its source names."""
+        self._seen.add(item.__name__)
+        function = _function_of(item)
+        text = _source(item, function)
+        for name in _global_names(text):
+            if name in function.__globals__ and name not in self._seen:
+                self._seen.add(name)
+                self._add_value(name, function.__globals__[name], user=item, module=item.__module__)
+        self.definitions.append(text + "\n")
+
+    def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
+        """Add what a name means: an import, a definition, or a plain value."""
+        if isinstance(value, types.ModuleType):
+            alias = "" if value.__name__ == name else f" as {name}"
+            self.imports.add(f"import {value.__name__}{alias}")
+        elif isinstance(value, type | types.FunctionType) and value.__module__ == module:
+            if value.__name__ not in self._seen or value.__name__ == name:
+                self.add(value)
+            if value.__name__ != name:
+                self.definitions.append(f"{name} = {value.__name__}\n")
+        elif getattr(value, "__module__", None) and hasattr(value, "__name__"):
+            alias = "" if value.__name__ == name else f" as {name}"
+            self.imports.add(f"from {value.__module__} import {value.__name__}{alias}")
+        elif _is_plain(value):
+            self.values.append(f"{name} = {value!r}")
+        else:
+            raise SpaceError(
+                f"{user.__name__} must use nothing but what a file can define; it uses {name}, a"
+                f" {type(value).__name__}. {REMEDY}"
+            )
+
+
+def _function_of(item: Callable[..., Any]) -> types.FunctionType:
+    """Return a function itself, or the first method of a class."""
+    if isinstance(item, types.FunctionType):
+        return item
+    for value in vars(item).values():
+        if isinstance(value, types.FunctionType):
+            return value
+    raise SpaceError(f"{item.__name__} must define a method, such as build(self, hp); it has none.")
+
+
+def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
+    """Return the source text of a class or a function of a module or a cell.
+
+    `inspect.getsource` does not find classes of a notebook with Python 3.11 and 3.12; Jupyter keeps
+    the lines of each cell under the file name of its functions.
+    """
+    lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
+    try:
+        body = ast.parse("".join(lines)).body
+    except SyntaxError:
+        body = []
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == item.__name__:
+            first = min([node.lineno, *(line.lineno for line in node.decorator_list)])
+            return "".join(lines[first - 1 : node.end_lineno]).rstrip("\n")
+    raise SpaceError(
+        f"{item.__name__} must be defined at the top of a cell or a module, in source that Python"
+        f" has kept; its source was not found. {REMEDY}"
+    )
+
+
+def _global_names(text: str) -> list[str]:
+    """Return the global names that a definition reads and that are not Python's own, sorted."""
+    names: set[str] = set()
+    tables = [symtable.symtable(text, "space", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        is_module = table.get_type() == "module"
+        names |= {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_referenced() and (is_module or symbol.is_global())
+        }
+    return sorted(name for name in names if not hasattr(builtins, name))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `repr` gives a literal with an equal value."""
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except (ValueError, SyntaxError):
+        return False

@@ -1,0 +1,109 @@
+"""The data and the search space of a call from Python: as files, which a study needs to be resumed,
+exported and continued on other machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.config import DataConfig, StudyConfig
+from tuning.errors import ArgumentError, DataError
+from tuning.results import StudyDir, safe_name, write_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXT, LABEL = "text", "label"
+# Number of hexadecimal digits in the names of files that are named after their content.
+N_DIGITS = 8
+
+
+def default_study(space: str | None, data: str | None) -> str:
+    """Return the name of a study of this search space and data set: `reviews-movie_reviews`."""
+    return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
+
+
+def data_stem(data: str | None) -> str:
+    """Return the name of a data set in names of studies: `reviews` for `data/reviews.csv.gz`."""
+    return safe_name(
+        Path((data or DataConfig.data).removeprefix("tfds:")).name.split(".")[0] or "data"
+    )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Rows of a call from Python, as a Parquet file with a name made from its content: the same
+    rows give the same file, so that a notebook that is run again continues its study.
+    """
+
+    parquet: bytes
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its ending."""
+        return f"data-{hashlib.sha256(self.parquet).hexdigest()[:N_DIGITS]}"
+
+    def write(self, folder: StudyDir) -> Path:
+        """Write the file into a study's folder, unless it is there, and return its path.
+
+        Raises:
+            StorageError: the disk is full or the folder is read-only.
+        """
+        path = (folder.path / f"{self.stem}.parquet").absolute()
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, self.parquet)
+        return path
+
+
+def frame_of(
+    data: pd.DataFrame, *, text_column: str | None = None, label_column: str | None = None
+) -> Frame:
+    """Return the columns of texts and labels of a data frame.
+
+    Args:
+        text_column: name of the column of texts; None: the first known name, such as "text".
+        label_column: name of the column of labels; None: the first known name, such as "label".
+
+    Raises:
+        DataError: the frame does not have the columns, or a value can't be in a file.
+    """
+    from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS, choose_column
+
+    texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
+    labels = choose_column(data.columns, label_column, LABEL_COLUMNS, "label")
+    wrong = next((value for value in data[texts].dropna() if not isinstance(value, str)), None)
+    if wrong is not None:
+        raise DataError(f"The column {texts!r} must have texts; it has {wrong!r}.")
+    buffer = io.BytesIO()
+    try:
+        data[[texts, labels]].reset_index(drop=True).to_parquet(buffer)
+    except (TypeError, ValueError) as error:  # Errors of pyarrow are ValueErrors.
+        raise DataError(
+            f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
+            f" {error}."
+        ) from error
+    return Frame(buffer.getvalue())
+
+
+def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) -> pd.DataFrame:
+    """Return texts and their labels as a data frame with the columns `TEXT` and `LABEL`.
+
+    Raises:
+        ArgumentError: one of them is None, or their lengths differ.
+    """
+    import pandas as pd
+
+    if texts is None or labels is None or len(texts) != len(labels):
+        n_texts, n_labels = (None if part is None else len(part) for part in (texts, labels))
+        raise ArgumentError(
+            "texts and labels must have the same length; received"
+            f" {'no' if n_texts is None else n_texts} texts and"
+            f" {'no' if n_labels is None else n_labels} labels."
+        )
+    return pd.DataFrame({TEXT: list(texts), LABEL: list(labels)})

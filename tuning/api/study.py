@@ -1,0 +1,295 @@
+"""A study as a Python object: what `tune` returns, and what `load_study` opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.display.logs import import_optuna, logging_to
+from tuning.errors import ArgumentError
+from tuning.results import ResultsDir, StudyDir
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from tuning.api.exports import Export
+    from tuning.config import StudyConfig
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.spaces.loading import SearchSpace
+    from tuning.study.summary import Best, Summary
+
+
+# Maximum number of trials in what a notebook shows of a study.
+N_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The configuration of a trial and how good it is.
+
+    Args:
+        number: number of the trial.
+        hyperparameters: value of each hyperparameter by name.
+        value: value of the study's metric in the search.
+        is_confirmed: whether the confirmation found it to be the best.
+        mean: corrected mean of the metric over fresh seeds; None without a confirmation.
+        interval: 95 % confidence interval of `mean`; None without a confirmation.
+    """
+
+    number: int
+    hyperparameters: dict[str, Any]
+    value: float
+    is_confirmed: bool
+    mean: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+class Study:
+    """A study in a results folder. `make tune` and `tuning.tune` create it, each continues what the
+    other has begun, and every property reads the study anew.
+
+    Args:
+        folder: the folder of the study.
+        results: the folder of all studies.
+        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
+    """
+
+    def __init__(
+        self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
+    ) -> None:
+        self._folder, self._results = folder, results
+        self._storage_url = results.storage_url(storage)
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {str(self._folder.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self._folder.name
+
+    @property
+    def path(self) -> Path:
+        """The folder of the study."""
+        return self._folder.path
+
+    @property
+    def config(self) -> StudyConfig:
+        """The settings that the study was created with."""
+        from tuning.study.study import recorded_config
+
+        return recorded_config(self._folder)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space that the study was created with."""
+        from tuning.study.study import recorded_space
+
+        return recorded_space(self._folder)
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """Optuna's own study, to read. A change of its trials is not seen by a running search.
+
+        Raises:
+            StudyError: the storage does not contain the study.
+            StorageError: the storage can't be opened.
+        """
+        from tuning.study.study import load_study as load
+
+        return load(self._results, self._folder, storage_url=self._storage_url)
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """The confirmation of the best configurations; None before the first."""
+        from tuning.confirmation.rounds import Confirmation
+
+        return Confirmation.load(self._folder)
+
+    @property
+    def best(self) -> Configuration | None:
+        """The best configuration: the confirmed best, else the best of the search; None before a
+        trial is complete.
+        """
+        from tuning.study.trials import value_of, values_of
+
+        best = self._best()
+        if best is None:
+            return None
+        mean = best.mean
+        return Configuration(
+            number=best.trial.number,
+            hyperparameters=dict(values_of(best.trial, self.space)),
+            value=value_of(best.trial),
+            is_confirmed=best.is_confirmed,
+            mean=mean.value if mean else None,
+            interval=(mean.low, mean.high) if mean else None,
+        )
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Return one row for each trial, with the columns of `trials.csv`."""
+        from tuning.report.tables import trials_table
+
+        return trials_table(self._summary())
+
+    def verdict(self) -> str:
+        """Return in sentences which configuration to use and how sure that is."""
+        from tuning.report.sentences import verdict
+
+        return verdict(self._summary(), self.confirmation)
+
+    def confirm(
+        self, *, top: int | None = None, seeds: int | None = None, share: float | None = None
+    ) -> Confirmation:
+        """Train the best configurations and the baseline again on fresh seeds, or continue that.
+
+        Args:
+            top: number of configurations beside the baseline (default 5).
+            seeds: maximum number of fresh seeds of each configuration (default 5).
+            share: maximum worker time, as a share of the search's (default 0.25, or more if three
+                seeds of the two best and the baseline need it).
+
+        Raises:
+            StudyError: too few trials are complete, or the study is at work elsewhere.
+        """
+        from tuning.display.running import run_confirmation
+        from tuning.search import confirm as confirming
+        from tuning.search.finalists import Terms
+
+        given: dict[str, Any] = {"top": top, "n_seeds": seeds, "share": share}
+        terms = Terms(**{name: value for name, value in given.items() if value is not None})
+        with logging_to(self._folder):
+            return run_confirmation(
+                lambda hooks: confirming.confirm(
+                    self._results,
+                    self._folder,
+                    storage_url=self._storage_url,
+                    terms=terms,
+                    hooks=hooks,
+                )
+            )
+
+    def report(self) -> Path:
+        """Write `report.html`, one page that opens offline, and return its path.
+
+        Raises:
+            StudyError: no trial is complete.
+        """
+        from tuning.report.page import write_report
+
+        page, _ = write_report(self._results, self._folder, storage_url=self._storage_url)
+        return page
+
+    def export(
+        self,
+        path: str | Path | None = None,
+        *,
+        trial: int | None = None,
+        ensemble: int | str | None = None,
+    ) -> Export:
+        """Retrain the best configuration, score it on the test split, and write the export.
+
+        Args:
+            path: a new folder for a copy; None: the export is in the study's folder alone.
+            trial: number of a completed trial (default: the best).
+            ensemble: "auto", or how many times a trained model of the confirmation is chosen, 2 to
+                20, for a mean of several models (default: a single model).
+
+        Raises:
+            ExportError: a format does not give the model's predictions.
+            ArgumentError: `path` has files.
+        """
+        from tuning.api.exports import Export, copy_export, require_free
+        from tuning.display.console import warn
+        from tuning.display.progress import steps
+        from tuning.display.tables import print_test_scores
+        from tuning.export import export
+        from tuning.workers.server import stderr_to
+
+        target = None if path is None else Path(path)
+        if target:
+            require_free(target)
+        log_path = self._folder.log_path
+        with logging_to(self._folder), steps() as progress, stderr_to(log_path):
+            manifest = export.export_best(
+                self._results,
+                self._folder,
+                storage_url=self._storage_url,
+                number=trial,
+                ensemble=None if ensemble is None else str(ensemble),
+                moved={},
+                progress=progress,
+                warn=warn,
+            )
+        print_test_scores(manifest)
+        if target is None:
+            return Export(self._folder.best_dir)
+        copy_export(self._folder.best_dir, target)
+        return Export(target)
+
+    def learning_curves(self) -> go.Figure:
+        """Return a figure of the metric after each epoch, with pruned trials."""
+        from tuning.report.figures import learning_curves
+
+        return learning_curves(self._summary(), self.confirmation)
+
+    def history(self) -> go.Figure:
+        """Return a figure of the value of each trial, and the best value so far."""
+        from tuning.report.figures import history
+
+        return history(self.optuna_study, self._summary())
+
+    def _summary(self) -> Summary:
+        from tuning.study.storage import close_study
+        from tuning.study.summary import summarize
+
+        study = self.optuna_study
+        try:
+            return summarize(study, metric=self.config.metric)
+        finally:
+            close_study(study)
+
+    def _best(self) -> Best | None:
+        from tuning.study.summary import best_of
+
+        return best_of(self._summary(), self.confirmation)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict and the trials."""
+        import pandas as pd
+
+        from tuning.report.tables import trial_rows
+
+        summary = self._summary()
+        header, rows = trial_rows(summary, self.space)
+        table = pd.DataFrame(rows, columns=header).to_html(index=False, max_rows=N_ROWS)
+        text = self.verdict() if summary.best else "No trial is complete."
+        return f"<p><b>{escape(self.name)}</b></p><p>{escape(text)}</p>{table}"
+
+
+def load_study(
+    name: str | None = None, *, results: str | Path = "results", storage: str | None = None
+) -> Study:
+    """Open a study that `make tune` or `tuning.tune` created.
+
+    Args:
+        name: name of the study; None: the study that was tuned last.
+        results: the folder of all studies.
+        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
+
+    Raises:
+        StudyError: the study does not exist; the message lists the studies.
+
+    Example:
+        >>> study = tuning.load_study("ngrams-reviews")
+        >>> study.trials_dataframe()
+    """
+    if name is not None and not name:
+        raise ArgumentError("name must be the name of a study; received an empty text.")
+    import_optuna()
+    root = ResultsDir(Path(results))
+    return Study(root.existing(name), root, storage=storage)

@@ -1,0 +1,111 @@
+"""A search and a confirmation with their progress and their results on the console."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from tuning.display.console import console
+from tuning.display.progress import LinearDisplay, SearchDisplay, steps
+from tuning.display.tables import print_confirmation, print_outcome, warn_if_behind
+
+if TYPE_CHECKING:
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.data.corpus import Corpus
+    from tuning.search.confirm import ConfirmHooks
+    from tuning.search.progress import Progressed
+    from tuning.search.session import Session
+    from tuning.search.tune import Outcome
+    from tuning.spaces.loading import SearchSpace
+
+
+def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms: bool) -> bool:
+    """Run a search and show its progress and outcome; then confirm its best, with the same workers.
+
+    Returns:
+        Whether both ran to their end: False if the user interrupted one of them.
+    """
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.report.dashboard import DashboardDrawing
+    from tuning.search.confirm import confirm_within
+    from tuning.search.tune import TuneHooks
+
+    confirmations: list[Confirmation] = []
+    with contextlib.ExitStack() as shown, LinearDisplay(metric) as linear:
+        display = shown.enter_context(SearchDisplay())
+
+        def start(corpus: Corpus, space: SearchSpace) -> None:
+            display.start(corpus, space)
+            linear.start(corpus)
+
+        def change(state: Progressed) -> None:
+            if any(state.running.values()):
+                linear.train()
+            linear.show()
+            display.change(state)
+
+        def then(session: Session, outcome: Outcome) -> None:
+            shown.close()
+            linear.train()
+            print_outcome(outcome, Confirmation.load(session.folder))
+            if confirms and _can_be_confirmed(outcome):
+                confirmation = run_confirmation(lambda hooks: confirm_within(session, hooks=hooks))
+                confirmations.append(confirmation)
+                linear.wait(lambda: session.interrupt.requested)
+                warn_if_behind(linear.reference, confirmation)
+
+        hooks = TuneHooks(
+            progress=display.prepare,
+            on_start=start,
+            on_change=change,
+            then=then,
+            drawing=DashboardDrawing(),
+        )
+        outcome = search(hooks=hooks)
+    return outcome.ended != "interrupted" and all(c.is_over for c in confirmations)
+
+
+def _can_be_confirmed(outcome: Outcome) -> bool:
+    """Whether a search is ready for its confirmation; the reason is printed if it is not."""
+    from tuning.search.finalists import MIN_COMPLETE
+
+    if outcome.ended == "interrupted":
+        return False
+    if outcome.ended == "timeout":
+        console.print("Not confirmed: the search is not finished.")
+        return False
+    if outcome.summary.counts["complete"] < MIN_COMPLETE:
+        console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")
+        return False
+    return True
+
+
+def run_confirmation(confirm: Callable[[ConfirmHooks], Confirmation]) -> Confirmation:
+    """Run a confirmation, show its progress, and print its result."""
+    from tuning.report.confirmation import plan
+    from tuning.report.dashboard import DashboardDrawing
+    from tuning.search.confirm import ConfirmHooks
+
+    with steps() as progress:
+
+        def start(confirmation: Confirmation, n_workers: int) -> None:
+            text = plan(confirmation, n_workers=n_workers)
+            if text:
+                console.print(escape(text))
+
+        def change(event: str, confirmation: Confirmation) -> None:
+            share = confirmation.spent_seconds / confirmation.budget_seconds
+            progress(event, min(share, 1.0))
+
+        progress("confirming the best on fresh seeds", 0.0)
+        hooks = ConfirmHooks(
+            progress=progress, on_start=start, on_change=change, drawing=DashboardDrawing()
+        )
+        confirmation = confirm(hooks)
+    print_confirmation(confirmation)
+    if not confirmation.is_over:
+        console.print("Interrupted; the same command continues the confirmation.")
+    return confirmation
