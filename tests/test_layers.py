@@ -1,6 +1,7 @@
 """The allowed imports between packages, compared with the sources."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -65,12 +66,19 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
-def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file, which many tests read."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports_of(path: Path, *, lazy: bool = True) -> frozenset[str]:
     """Return the dotted names that a file imports.
 
     `lazy` includes imports inside functions. Imports under `if TYPE_CHECKING` are never included.
     """
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     ignored = {
         id(n)
         for block in ast.walk(tree)
@@ -78,7 +86,7 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
         for n in ast.walk(block)
     }
     nodes = ast.walk(tree) if lazy else iter(tree.body)
-    names = set()
+    names: set[str] = set()
     for node in nodes:
         if id(node) in ignored:
             continue
@@ -86,7 +94,7 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def package_of(path: Path) -> str:
@@ -143,7 +151,7 @@ def test_module_imports_what_its_package_may(path: Path) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_package_says_what_it_owns_and_is_small(name: str) -> None:
     init = PACKAGE / name / "__init__.py"
-    assert ast.get_docstring(ast.parse(init.read_text()))
+    assert ast.get_docstring(tree_of(init))
     assert len([path for path in (PACKAGE / name).glob("*.py") if path != init]) <= MAX_MODULES
 
 
@@ -158,7 +166,7 @@ def test_functions_are_short() -> None:
         f"{name_of(path)}: {node.name}": n_lines(node)
         for path in MODULES
         if package_of(path) not in ("cli", "kernels")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and n_lines(node) > MAX_FUNCTION_LINES
     }
@@ -168,7 +176,7 @@ def test_functions_are_short() -> None:
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"cli"}))
 def test_package_s_docstring_names_the_packages_that_it_imports(name: str) -> None:
     """The package `cli` is exempt, because it may import every package."""
-    docstring = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
+    docstring = ast.get_docstring(tree_of(PACKAGE / name / "__init__.py")) or ""
     sentence = docstring.split("\nImports ")[1].split(".")[0]
     assert set(re.findall(r"\w+", sentence)) & set(FOLDERS) == MAY_IMPORT[name]
 
@@ -238,7 +246,7 @@ def test_only_the_command_line_prints() -> None:
     for path in MODULES:
         calls = [
             n
-            for n in ast.walk(ast.parse(path.read_text()))
+            for n in ast.walk(tree_of(path))
             if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
         ]
         assert not calls, path
