@@ -99,8 +99,11 @@ def expected_of(
     return pipeline_probabilities(source, values, reviews.texts)
 
 
-@pytest.mark.parametrize("truncating", ["pre", "post", "middle"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "truncating"),
+    # A text is cut before the model gets it, so one kind of model shows every place of the cut.
+    [*((kind, "middle") for kind in KINDS), ("baseline", "pre"), ("baseline", "post")],
+)
 def test_raw_text_model_equals_the_pipeline(reviews: Reviews, truncating: str, kind: str) -> None:
     model = build(kind, 0.3, 5)
     expected = expected_of(model, reviews, truncating=truncating, n_classes=5)
@@ -229,7 +232,7 @@ def test_signatures_are_those_that_saved_model_cli_shows(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_classify_tells_the_winner_of_serving_default(
+def test_classify_gives_the_most_probable_class_of_serving_default(
     n_classes: int, written: dict[str, tuple[int, Any]]
 ) -> None:
     folder = Path(next(folder for folder in written if f"baseline-0.3-{n_classes}" in folder))
@@ -319,7 +322,7 @@ def formats_of_classifier(
 
 
 @pytest.mark.usefixtures("onnx_alone")
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", sorted({*CLASSIFIERS} - {"bilstm_pooling"}))
 def test_classifier_has_an_onnx_format(name: str, reviews: Reviews, tmp_path: Path) -> None:
     result = formats_of_classifier(name, reviews, tmp_path)
     assert (list(result.forms), result.left_out, result.limits) == (["model.onnx"], {}, [])
