@@ -57,7 +57,7 @@ def splits(preset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, L
 @pytest.fixture(scope="module")
 def values(preset: str) -> dict[str, Any]:
     space = declare(SPACE, n_classes=2, preset=preset)
-    of_tests = {"sequence_length": 64, "learning_rate": 3e-3, "batch_size": 16, "max_epochs": 3}
+    of_tests = {"sequence_length": 64, "learning_rate": 3e-3, "batch_size": 32, "max_epochs": 3}
     return {**defaults(space.hyperparameters), **of_tests}
 
 
