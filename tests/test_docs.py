@@ -33,9 +33,8 @@ DOCUMENTS = [README, SPACES, RESULTS, *PAGES]
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
-# Flags of kubectl, ray and scancel.
-FOREIGN_FLAGS = {
-    "--install-completion",  # typer's own"--from-file", "--generate", "--signal"}
+# Flags of kubectl, ray and scancel, and of typer.
+FOREIGN_FLAGS = {"--from-file", "--generate", "--signal", "--install-completion"}
 
 
 def tokens(document: Path) -> Iterator[Token]:

@@ -81,10 +81,14 @@ def changed(values: Any, place: Place) -> Any:
     return made
 
 
+@pytest.mark.parametrize("n_examples", [15, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
-def test_document_is_read_as_it_was_written(kind: type) -> None:
+def test_document_is_read_as_it_was_written(kind: type, n_examples: int) -> None:
     @settings(
-        derandomize=True, deadline=None, max_examples=50, suppress_health_check=[*HealthCheck]
+        derandomize=True,
+        deadline=None,
+        max_examples=n_examples,
+        suppress_health_check=[*HealthCheck],
     )
     @given(WRITTEN[kind])
     def check(document: object) -> None:

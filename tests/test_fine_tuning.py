@@ -10,6 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
+from search_spaces.transformer import Transformer
 from tests.paths import ROOT
 from tests.presets import word_pieces, write_bert
 from tests.texts import make_reviews
@@ -56,8 +57,17 @@ def splits(preset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, L
 @pytest.fixture(scope="module")
 def values(preset: str) -> dict[str, Any]:
     space = declare(SPACE, n_classes=2, preset=preset)
-    of_tests = {"sequence_length": 64, "learning_rate": 3e-3, "batch_size": 16, "max_epochs": 3}
+    of_tests = {"sequence_length": 64, "learning_rate": 3e-3, "batch_size": 32, "max_epochs": 3}
     return {**defaults(space.hyperparameters), **of_tests}
+
+
+class Eager(Transformer):
+    """The search space without a graph, which takes longer to trace than these trainings take."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        model = super().build(hp)
+        model.run_eagerly = True
+        return model
 
 
 def train(
@@ -66,27 +76,33 @@ def train(
     on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     *,
     epochs: int = 3,
+    eager: bool = True,
     **options: Any,
 ) -> tuple[keras.Model, FitResult]:
     config = TrainConfig(epochs=epochs, patience=epochs)
     job = TrainingJob(values=values, n_classes=2, train=config, seed=3, **options)
-    return fit(load_hypermodel(SPACE), job, **splits, on_epoch=on_epoch)
+    hypermodel = Eager() if eager else load_hypermodel(SPACE)
+    return fit(hypermodel, job, **splits, on_epoch=on_epoch)
 
 
+@pytest.mark.parametrize(
+    "eager", [pytest.param(False, marks=pytest.mark.slow), True], ids=["graph", "eager"]
+)
 def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
-    splits: dict[str, LabeledTexts], values: dict[str, Any], tmp_path: Path
+    eager: bool, splits: dict[str, LabeledTexts], values: dict[str, Any], tmp_path: Path
 ) -> None:
     path = str(tmp_path / "checkpoint.npz")
-    model, whole = train(splits, values)
+    model, whole = train(splits, values, eager=eager)
     assert whole.best_value > 0.6
     _, paused = train(
         splits,
         values,
         lambda epoch: Answer.PAUSE if epoch.number == 1 else Answer.GO_ON,
         checkpoint=path,
+        eager=eager,
     )
     assert paused.paused
-    resumed_model, resumed = train(splits, values, checkpoint=path, resume=True)
+    resumed_model, resumed = train(splits, values, checkpoint=path, resume=True, eager=eager)
     assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
     for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -120,7 +136,7 @@ def tokens_model(*, name: str = TOKENS, length: int | None = None) -> keras.Mode
     tokens = keras.Input((length,), dtype="int32", name=name)
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(99, 2)(tokens))
     model = keras.Model(tokens, keras.layers.Dense(1, activation="sigmoid")(x))
-    model.compile("adam", "binary_crossentropy")
+    model.compile("adam", "binary_crossentropy", run_eagerly=True)
     return model
 
 

@@ -1,6 +1,7 @@
 """The allowed imports between packages, compared with the sources."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -86,12 +87,19 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 
-def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file, which many tests read."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports_of(path: Path, *, lazy: bool = True) -> frozenset[str]:
     """Return the dotted names that a file imports.
 
     `lazy` includes imports inside functions. Imports under `if TYPE_CHECKING` are never included.
     """
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     ignored = {
         id(n)
         for block in ast.walk(tree)
@@ -99,7 +107,7 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
         for n in ast.walk(block)
     }
     nodes = ast.walk(tree) if lazy else iter(tree.body)
-    names = set()
+    names: set[str] = set()
     for node in nodes:
         if id(node) in ignored:
             continue
@@ -107,7 +115,7 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def package_of(path: Path) -> str:
@@ -164,7 +172,7 @@ def test_module_imports_what_its_package_may(path: Path) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_package_says_what_it_owns_and_is_small(name: str) -> None:
     init = PACKAGE / name / "__init__.py"
-    assert ast.get_docstring(ast.parse(init.read_text()))
+    assert ast.get_docstring(tree_of(init))
     assert len([path for path in (PACKAGE / name).glob("*.py") if path != init]) <= MAX_MODULES
 
 
@@ -181,7 +189,7 @@ def test_functions_are_short() -> None:
         f"{name_of(path)}: {node.name}": n_lines(node)
         for path in MODULES
         if package_of(path) not in ("cli", "kernels") and name_of(path) != "api/search.py"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and n_lines(node) > MAX_FUNCTION_LINES
     }
@@ -191,7 +199,7 @@ def test_functions_are_short() -> None:
 @pytest.mark.parametrize("name", sorted(set(FOLDERS) - {"cli"}))
 def test_package_s_docstring_names_the_packages_that_it_imports(name: str) -> None:
     """The package `cli` is exempt, because it may import every package."""
-    docstring = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
+    docstring = ast.get_docstring(tree_of(PACKAGE / name / "__init__.py")) or ""
     sentence = docstring.split("\nImports ")[1].split(".")[0]
     assert set(re.findall(r"\w+", sentence)) & set(FOLDERS) == MAY_IMPORT[name]
 
@@ -261,7 +269,7 @@ def test_only_the_command_line_prints() -> None:
     for path in MODULES:
         calls = [
             n
-            for n in ast.walk(ast.parse(path.read_text()))
+            for n in ast.walk(tree_of(path))
             if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
         ]
         assert not calls, path

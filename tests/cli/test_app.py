@@ -269,25 +269,16 @@ def test_predict_needs_a_text_or_a_file(run_cli: Run) -> None:
     check_refused(run_cli("predict"), "TEXT=", "FILE=")
 
 
-def test_port_in_use_says_so(finished: tuple[ResultsDir, Outcome]) -> None:
+def test_port_in_use_says_so(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run
+) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "results")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [
-            sys.executable,
-            "-m",
-            "tuning",
-            "dashboard",
-            "--port",
-            port,
-            "--results",
-            str(finished[0].path),
-        ]
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-        )
-    check_refused(Ran(done.returncode, done.stdout, done.stderr), port, "PORT=")
+        ran = run_cli("dashboard", "--port", port)
+    check_refused(ran, port, "PORT=")
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])

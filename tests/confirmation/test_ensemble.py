@@ -22,16 +22,18 @@ def loss(probabilities: Array, labels: Labels) -> float:
     return score(labels, probabilities)["loss"]
 
 
-@settings(deadline=None)
-@given(st.integers(1, 6), st.floats(0, 2), st.integers(0, 99))
-def test_choice_of_any_size_is_no_worse_than_the_best_model_alone(
-    n_models: int, signal: float, seed: int
-) -> None:
-    probabilities, labels = made_up(n_models, signal=signal, n=60, seed=seed)
-    chosen = choose(probabilities, labels, n_steps=None)
-    best_alone = min(loss(model, labels) for model in probabilities)
-    assert 1 <= len(chosen) <= N_AUTO_STEPS
-    assert loss(probabilities[chosen].mean(axis=0), labels) <= best_alone + 1e-6
+@pytest.mark.parametrize("n_examples", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_choice_of_any_size_is_no_worse_than_the_best_model_alone(n_examples: int) -> None:
+    @settings(deadline=None, max_examples=n_examples)
+    @given(st.integers(1, 6), st.floats(0, 2), st.integers(0, 99))
+    def check(n_models: int, signal: float, seed: int) -> None:
+        probabilities, labels = made_up(n_models, signal=signal, n=60, seed=seed)
+        chosen = choose(probabilities, labels, n_steps=None)
+        best_alone = min(loss(model, labels) for model in probabilities)
+        assert 1 <= len(chosen) <= N_AUTO_STEPS
+        assert loss(probabilities[chosen].mean(axis=0), labels) <= best_alone + 1e-6
+
+    check()
 
 
 def test_choice_takes_the_model_that_helps_most_and_weights_it_by_how_often() -> None:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tests.shared import shared_folder
 from tuning.config import DataConfig
-from tuning.data import sources
+from tuning.data import sources, tfds
 from tuning.data.sources import Reviews, load_reviews, to_classes
-from tuning.data.tables import Table
+from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
@@ -48,40 +49,39 @@ AMAZON_COLUMNS = (
     ),
 )
 
-# The library's own builder reads a dump from disk in the place of the one it can't download; both
-# data sets are in its own format.
-WRITE = """
-import sys
-from unittest import mock
-import numpy as np
-import tensorflow_datasets as tfds
-from tensorflow_datasets import features
 
-data_dir, dump, n_train, n_test, n_unlabeled = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
-builder = tfds.builder("amazon_us_reviews/Mobile_Electronics_v1_00", data_dir=data_dir, try_gcs=False)
-generator = tfds.core.SplitGenerator(name="train", gen_kwargs={"file_path": dump})
-with mock.patch.object(type(builder), "_split_generators", lambda self, manager: [generator]):
-    builder.download_and_prepare()
+def write_data_sets(data_dir: Path, dump: Path) -> None:
+    """Write two data sets in the format of TensorFlow Datasets. The library's own builder reads a
+    dump from disk in the place of the one it can't download.
+    """
+    import tensorflow_datasets as library
+    from tensorflow_datasets import features
 
-scores = features.Tensor(shape=(2,), dtype=np.int64)
-names = features.ClassLabel(names=["neg", "pos"])
-numbers = {"code": np.int64, "share": np.float32, "scores": scores}
+    builder = library.builder(AMAZON.removeprefix("tfds:"), data_dir=str(data_dir), try_gcs=False)
+    generator = library.core.SplitGenerator(name="train", gen_kwargs={"file_path": str(dump)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(builder), "_split_generators", lambda self, manager: [generator])
+        builder.download_and_prepare()
 
-def row(i, text, label):
-    return i, {"text": f"{text} {i}", "label": label, "code": i % 3 - 1, "share": 0.5, "scores": [i, i]}
+    scores = features.Tensor(shape=(2,), dtype=np.int64)
+    names = features.ClassLabel(names=["neg", "pos"])
+    numbers = {"code": np.int64, "share": np.float32, "scores": scores}
+    library.dataset_builders.store_as_tfds_dataset(
+        name="stored_reviews",
+        version="1.0.0",
+        features=features.FeaturesDict({"text": features.Text(), "label": names, **numbers}),
+        split_datasets={
+            "train": [stored_row(i, "train é", i % 2) for i in range(N_TRAIN)],
+            "test": [stored_row(i, "test", i % 2) for i in range(N_TEST)],
+            "unsupervised": [stored_row(i, "none", -1) for i in range(N_UNLABELED)],
+        },
+        data_dir=str(data_dir),
+    )
 
-tfds.dataset_builders.store_as_tfds_dataset(
-    name="stored_reviews",
-    version="1.0.0",
-    features=features.FeaturesDict({"text": features.Text(), "label": names, **numbers}),
-    split_datasets={
-        "train": [row(i, "train é", i % 2) for i in range(n_train)],
-        "test": [row(i, "test", i % 2) for i in range(n_test)],
-        "unsupervised": [row(i, "none", -1) for i in range(n_unlabeled)],
-    },
-    data_dir=data_dir,
-)
-"""
+
+def stored_row(number: int, text: str, label: int) -> tuple[int, dict[str, Any]]:
+    values = {"code": number % 3 - 1, "share": 0.5, "scores": [number, number]}
+    return number, {"text": f"{text} {number}", "label": label, **values}
 
 
 def amazon_row(number: int) -> list[str]:
@@ -105,14 +105,23 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dump = folder / "dump.tsv"
         rows = [AMAZON_COLUMNS, *(amazon_row(i) for i in range(N_AMAZON))]
         dump.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-        run_script(WRITE, folder, dump, N_TRAIN, N_TEST, N_UNLABELED)
+        write_data_sets(folder, dump)
 
     return shared_folder(tmp_path_factory, "tfds", prepare)
 
 
 @pytest.fixture(scope="module")
-def amazon(data_dir: Path) -> Reviews:
-    return load_reviews(DataConfig(data=AMAZON, data_dir=str(data_dir)))
+def amazon(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Reviews:
+    """Read Amazon's data set without a child process, whose start takes seconds."""
+    out = tmp_path_factory.mktemp("amazon") / "table.parquet"
+
+    def read(name: str, **options: Any) -> Table:
+        tfds.main(name, options["data_dir"], str(out))
+        return read_files(str(out))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "read_tfds", read)
+        return load_reviews(DataConfig(data=AMAZON, data_dir=str(data_dir)))
 
 
 @dataclass(frozen=True)
@@ -228,7 +237,7 @@ def test_features_that_are_no_scalars_are_left_out(stored: Read) -> None:
     assert set(stored.frame.columns) == {"text", "label", "code", "share"}
 
 
-# Data sets that are not to be had
+# Data sets that can't be read
 
 
 def test_unknown_data_set_says_so(tmp_path: Path) -> None:

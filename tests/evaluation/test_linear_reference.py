@@ -300,17 +300,6 @@ def test_model_is_ahead_where_its_value_is_better(
     assert REFERENCE.is_ahead_of(value, metric) is expected
 
 
-def test_reading_the_scores_does_not_load_scikit_learn() -> None:
-    code = (
-        "import sys, tuning.evaluation.linear_reference, tuning.search.tune, tuning.cli.tune,"
-        " tuning.study.summary, tuning.display.progress; print('sklearn' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout.strip() == "False"
-
-
 def test_three_classes_have_scores(tmp_path: Path) -> None:
     splits = splits_of(90)
     for frame in splits.frames.values():

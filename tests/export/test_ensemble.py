@@ -24,7 +24,7 @@ from tests.export.models import (
     spread,
 )
 from tests.stored_documents import full_manifest
-from tests.studies import Setting
+from tests.studies import Setting, copy_study
 from tuning.confirmation.ensemble import Ensemble, Member
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
@@ -37,8 +37,10 @@ from tuning.export.writers import Source
 from tuning.inference.load import classify
 from tuning.inference.runtimes import FORMATS
 from tuning.report.page import write_report
+from tuning.results import ResultsDir
 from tuning.search.confirm import ConfirmHooks, confirm
 from tuning.search.finalists import Terms, trim_repeats
+from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values
 from tuning.study.prepare import prepare_corpus
 from tuning.training.checkpoints import read_probabilities
@@ -220,6 +222,25 @@ def confirm_study(setting: Setting, **terms: Any) -> Confirmation:
     )
 
 
+@pytest.fixture(scope="module")
+def confirmed_once(
+    finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory
+) -> ResultsDir:
+    """Return the study "s" after a confirmation, which tests must not change."""
+    setting = copy_study(finished[0], tmp_path_factory.mktemp("confirmed"))
+    confirm_study(setting)
+    return setting.results
+
+
+@pytest.fixture
+def confirmed(confirmed_once: ResultsDir, tmp_path: Path) -> tuple[Setting, Confirmation]:
+    """Return a copy of the confirmed study that a test may change, and its confirmation."""
+    setting = copy_study(confirmed_once, tmp_path)
+    confirmation = Confirmation.load(setting.folder)
+    assert confirmation is not None
+    return setting, confirmation
+
+
 def export(setting: Setting, ensemble: str, **options: Any) -> Any:
     return export_best(
         setting.results,
@@ -244,9 +265,9 @@ def choose(monkeypatch: pytest.MonkeyPatch, confirmation: Confirmation) -> list[
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_ensemble_of_a_confirmed_study_is_exported_and_described(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch
+    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    confirmation = confirm_study(copied)
+    copied, confirmation = confirmed
     choose(monkeypatch, confirmation)
     manifest = export(copied, "4")
     assert manifest.ensemble is not None
@@ -273,9 +294,11 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_kept_models_give_the_values_of_the_confirmation(copied: Setting) -> None:
+def test_kept_models_give_the_values_of_the_confirmation(
+    confirmed: tuple[Setting, Confirmation],
+) -> None:
     """A kept model is the model that the repeat measured: its accuracy is the repeat's value."""
-    confirmation = confirm_study(copied)
+    copied, confirmation = confirmed
     corpus, _ = prepare_corpus(copied.config, results=copied.results)
     labels = corpus.split("validation").labels
     n_kept = 0
@@ -290,9 +313,9 @@ def test_kept_models_give_the_values_of_the_confirmation(copied: Setting) -> Non
 
 @pytest.mark.slow
 def test_models_beyond_the_limit_are_removed_and_the_best_stay(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch
+    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    confirmation = confirm_study(copied)
+    copied, confirmation = confirmed
     best = max((f for f in confirmation.finalists), key=lambda f: np.mean(f.repeat_values))
     paths = sorted((copied.folder.path / "repeats").glob("*.npz"))
     limit = max(path.stat().st_size for path in paths) * 2
@@ -321,8 +344,10 @@ def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:
 
 
 @pytest.mark.slow
-def test_ensemble_of_repeats_whose_models_were_removed_is_refused(copied: Setting) -> None:
-    confirm_study(copied)
+def test_ensemble_of_repeats_whose_models_were_removed_is_refused(
+    confirmed: tuple[Setting, Confirmation],
+) -> None:
+    copied, _ = confirmed
     for path in (copied.folder.path / "repeats").glob("*.npz"):
         path.unlink()
     with pytest.raises(StudyError, match=r"kept 0 models.*make confirm SEEDS=3"):
@@ -331,10 +356,11 @@ def test_ensemble_of_repeats_whose_models_were_removed_is_refused(copied: Settin
 
 @pytest.mark.slow
 def test_kept_model_of_another_search_space_file_is_refused(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch
+    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ranges are those of the search, so that a single model could be exported."""
-    (trial, seed), *_ = choose(monkeypatch, confirm_study(copied))
+    copied, confirmation = confirmed
+    (trial, seed), *_ = choose(monkeypatch, confirmation)
     source = Path(copied.config.space).read_text()
     for edit in ("arguments['lstm_units'] += 1", "arguments['masked'] = True"):
         Path(copied.config.space).write_text(source)
@@ -348,8 +374,11 @@ def test_kept_model_of_another_search_space_file_is_refused(
 
 
 @pytest.mark.slow
-def test_damaged_kept_model_is_refused(copied: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    (trial, seed), *_ = choose(monkeypatch, confirm_study(copied))
+def test_damaged_kept_model_is_refused(
+    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, confirmation = confirmed
+    (trial, seed), *_ = choose(monkeypatch, confirmation)
     path = copied.folder.repeat_path(trial, seed)
     data = bytearray(path.read_bytes())
     data[200] ^= 8  # A weight of the first layer.
@@ -371,8 +400,10 @@ def test_confirmation_goes_on_if_no_model_can_be_kept(copied: Setting) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_ensemble_of_equal_models_is_the_confirmed_best_alone(copied: Setting) -> None:
-    confirmation = confirm_study(copied)
+def test_ensemble_of_equal_models_is_the_confirmed_best_alone(
+    confirmed: tuple[Setting, Confirmation],
+) -> None:
+    copied, confirmation = confirmed
     first, *others = sorted((copied.folder.path / "repeats").glob("*.npz"))
     for path in others:
         shutil.copy(first, path)

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 from tests.commands import Ran
 from tests.paths import ROOT
 from tests.stored_documents import full_manifest
-from tests.studies import Setting
+from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
 from tuning.data.ngrams import build_ngrams
@@ -55,17 +55,29 @@ def export_study(results: ResultsDir, name: str = "s") -> dict:
 
 
 @pytest.fixture(scope="module")
-def exported(
+def exported_once(
     finished: tuple[ResultsDir, Outcome], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+) -> ResultsDir:
+    """Return the study "s" with an export in every format, which tests must not change."""
+    setting = copy_study(finished[0], tmp_path_factory.mktemp("exported"))
+    export_study(setting.results)
+    return setting.results
+
+
+@pytest.fixture(scope="module")
+def exported(exported_once: ResultsDir, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of `best/` in another folder, so that the tests can't depend on the study's
     files.
     """
-    results, _ = finished
-    export_study(results)
     copy = tmp_path_factory.mktemp("elsewhere") / "best"
-    shutil.copytree(results.study("s").best_dir, copy)
+    shutil.copytree(exported_once.study("s").best_dir, copy)
     return copy
+
+
+@pytest.fixture
+def with_export(exported_once: ResultsDir, tmp_path: Path) -> Setting:
+    """Return a copy of the study with its first export that a test may change."""
+    return copy_study(exported_once, tmp_path)
 
 
 @pytest.mark.slow
@@ -215,12 +227,15 @@ def test_predict_labels_a_text_and_a_file(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
-    setting.tune(1)
-    first, second = export_study(setting.results), export_study(setting.results)
+def test_each_evaluation_on_the_test_split_is_counted(
+    with_export: Setting, finished: tuple[ResultsDir, Outcome]
+) -> None:
+    setting, best = with_export, finished[1].summary.best
+    first, second = full_manifest(setting.folder.best_dir), export_study(setting.results)
     assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
     assert second.test_looks[0] == first.test_looks[0]
-    assert second.test_looks[0].trials == {"best": 0, "baseline": 0}
+    assert best is not None
+    assert second.test_looks[0].trials == {"best": best.number, "baseline": 0}
     assert "evaluation number 2" in (setting.folder.best_dir / "README.md").read_text()
     page, _ = write_report(
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)
@@ -237,10 +252,9 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_failed_export_leaves_the_earlier_one(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
+    with_export: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setting.tune(1)
-    export_study(setting.results)
+    setting = with_export
     before = (setting.folder.best_dir / "export.json").read_bytes()
 
     def broken(*args: object, **options: object) -> dict:
@@ -267,11 +281,10 @@ export.export_best(results, results.study("s"), storage_url=results.storage_url(
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
-    setting: Setting,
+    with_export: Setting,
 ) -> None:
-    setting.tune(1)
+    setting = with_export
     best, half = setting.folder.best_dir, setting.folder.best_dir.with_name("best.tmp")
-    export_study(setting.results)
     before = {path: path.read_bytes() for path in best.rglob("*") if path.is_file()}
     with (setting.folder.path / "killed.log").open("w") as log:
         process = subprocess.Popen(
@@ -298,10 +311,9 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_command_shows_every_format_and_what_is_kept(
-    setting: Setting, run_cli: Callable[..., Ran]
+    with_export: Setting, run_cli: Callable[..., Ran]
 ) -> None:
-    setting.tune(1)
-    assert run_cli("export-best").code == 0
+    setting = with_export
     ran = run_cli("export-best")
     assert ran.code == 0, ran.err
     assert re.search(r"Export 2: .*best/, compared on \d+ texts", ran.out)
@@ -362,8 +374,8 @@ def test_only_the_export_reads_the_test_split(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
-def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_path: Path) -> None:
-    setting.tune(1)
+def test_export_takes_the_data_from_where_they_lie_now(copied: Setting, tmp_path: Path) -> None:
+    setting = copied
     moved = tmp_path / "moved.csv"
     Path(setting.config.data.data).rename(moved)
     with pytest.raises(DataError, match="must name a file"):

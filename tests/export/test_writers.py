@@ -86,6 +86,7 @@ def described(folder: Path, tuned: Tuned) -> None:
     (folder / "export.json").write_text(json.dumps({"input": inputs}))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("onnx_alone")
 def test_onnx_predicts_raw_text_without_keras(tuned: Tuned, tmp_path: Path) -> None:
     result = tuned.write(tmp_path)

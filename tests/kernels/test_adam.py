@@ -104,7 +104,15 @@ class Table(keras.layers.Layer):
         )
 
 
-@pytest.mark.parametrize("row", [(), (1,), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize(
+    "row",
+    [
+        (),
+        pytest.param((1,), marks=pytest.mark.slow),
+        pytest.param((2, 3), marks=pytest.mark.slow),
+        (2, 3, 2),
+    ],
+)
 def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, ...]) -> None:
     weights = []
     for fused in (False, True):

@@ -17,8 +17,7 @@ def tiny(**changes: Any) -> keras.Model:
     return spread(classifier(cnn_features, **{**sizes, **changes}))
 
 
-@pytest.mark.parametrize("word_dropout", [0.0, 0.3])
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(("n_classes", "word_dropout"), [(2, 0.0), (3, 0.3)])
 def test_output_is_the_same_with_more_padding(n_classes: int, word_dropout: float) -> None:
     model = tiny(n_classes=n_classes, word_dropout=word_dropout)
     outputs = model.predict_on_batch(IDS)

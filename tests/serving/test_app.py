@@ -374,19 +374,22 @@ def api() -> schemathesis.BaseSchema:
     )
 
 
+@pytest.mark.parametrize(
+    "n_examples", [N_EXAMPLES // 4, pytest.param(N_EXAMPLES, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/health")]
 )
 def test_answers_are_those_of_the_schema(
-    method: str, path: str, mode: GenerationMode, api: schemathesis.BaseSchema
+    method: str, path: str, mode: GenerationMode, n_examples: int, api: schemathesis.BaseSchema
 ) -> None:
     if (path, mode) == ("/health", GenerationMode.NEGATIVE):
         pytest.skip("it takes nothing that could be wrong")
 
     @given(api[path][method].as_strategy(mode))
     @settings(
-        max_examples=N_EXAMPLES,
+        max_examples=n_examples,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

@@ -22,9 +22,15 @@ from tuning.training.prediction import make_view
 from tuning.training.result import Answer, TrainingJob
 
 ROWS = 40
-VALUES: Values = {"ngrams": 2, "ngram_vocab_size": ROWS, "batch_size": 8}
+VALUES: Values = {"ngrams": 2, "ngram_vocab_size": ROWS, "batch_size": 40}
 BOTH: Values = {**VALUES, "vocab_size": ROWS, "sequence_length": 6}
 JOB = TrainingJob(values=VALUES, n_classes=2, train=TrainConfig(epochs=2), seed=0)
+
+
+def eager(model: keras.Model) -> keras.Model:
+    """Make a model run without a graph, which takes longer to trace than these trainings take."""
+    model.run_eagerly = True
+    return model
 
 
 class Hyper(keras_tuner.HyperModel):
@@ -39,7 +45,7 @@ class Hyper(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         if "vocab_size" not in hp.values:
-            return ngram_classifier(vocab_size=ROWS)
+            return eager(ngram_classifier(vocab_size=ROWS))
         words = keras.Input((None,), dtype="int32", name="words")
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(ROWS, 3)(words))
@@ -48,7 +54,7 @@ class Hyper(keras_tuner.HyperModel):
         )
         model = keras.Model([words, ngrams], keras.layers.Activation("sigmoid")(logit))
         model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-        return model
+        return eager(model)
 
     def adapt(self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any) -> Any:
         batches = list(x.as_numpy_iterator())
@@ -242,7 +248,7 @@ class Both(keras_tuner.HyperModel):
         output = keras.layers.Dense(2, activation="softmax")(keras.layers.Concatenate()(pooled))
         model = self.model_class(inputs=inputs, outputs=output)
         model.compile("adam", "categorical_crossentropy", metrics=["accuracy", "auc"])
-        return model
+        return eager(model)
 
 
 @pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")

@@ -14,7 +14,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.styles import STYLES, functional
+from tests.styles import STYLES
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
@@ -145,11 +145,7 @@ class Options(keras_tuner.HyperModel):
 
 @pytest.mark.parametrize(
     "pauses",
-    [
-        (1, 3),
-        pytest.param((2,), marks=pytest.mark.slow),
-        pytest.param((1, 2, 3, 4), marks=pytest.mark.slow),
-    ],
+    [(2,), pytest.param((1, 2, 3, 4), marks=pytest.mark.slow)],
 )
 def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
     pauses: tuple[int, ...], tmp_path: Path
@@ -190,18 +186,9 @@ def test_classifier_with_every_option_goes_on_from_its_checkpoint(
     assert_goes_on(Options(features), tmp_path / "checkpoint.npz")
 
 
-@pytest.mark.parametrize(
-    "masked",
-    [pytest.param(False, marks=pytest.mark.slow), True],
-    ids=["unmasked", "masked"],
-)
-@pytest.mark.parametrize(
-    "style",
-    [
-        functional,
-        *(pytest.param(s, marks=pytest.mark.slow) for s in STYLES if s is not functional),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("style", STYLES)
 def test_every_style_of_model_goes_on_from_its_checkpoint(
     style: Callable[..., keras.Model], masked: bool, tmp_path: Path
 ) -> None:

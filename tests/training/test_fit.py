@@ -158,7 +158,7 @@ def test_fit_same_seed_gives_the_same_metrics_after_another_training(masked: boo
         middle = (
             [layers.LSTM(3, dropout=0.5)] if masked else [layers.Flatten(), layers.Dropout(0.5)]
         )
-        return stacked(*middle, masked=masked, length=None if masked else LENGTH, eager=False)
+        return stacked(*middle, masked=masked, length=None if masked else LENGTH, eager=not masked)
 
     first = run(make, seed=3)[1]
     run(lambda hp: mean(), seed=4, epochs=1)
@@ -225,7 +225,9 @@ def overshooting(metric: str) -> tuple[keras.Model, FitResult]:
     return model, result
 
 
-@pytest.mark.parametrize("use_ema", [False, True], ids=["weights", "averages"])
+@pytest.mark.parametrize(
+    "use_ema", [pytest.param(False, marks=pytest.mark.slow), True], ids=["weights", "averages"]
+)
 def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there(
     use_ema: bool,
 ) -> None:
@@ -235,10 +237,9 @@ def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there
         model.compile(optimizer, "binary_crossentropy", run_eagerly=True)
         return model
 
-    _, result = run(build, epochs=3)
+    longest, result = run(build, epochs=3)
     losses = []
-    for epochs in (1, 2, 3):
-        model, _ = run(build, epochs=epochs)
+    for model in (*(run(build, epochs=epochs)[0] for epochs in (1, 2)), longest):
         probabilities = predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2)
         losses.append(score(VALIDATION.labels, probabilities)["loss"])
     np.testing.assert_allclose([epoch["val_loss"] for epoch in metrics_of(result)], losses)
@@ -388,16 +389,14 @@ STRANGERS: list[Callable[[], keras.Model]] = [
 ]
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("make", STRANGERS, ids=["sequential", "functional"])
-def test_fit_masked_mean_names_the_texts_without_words(
-    make: Callable[[], keras.Model], split: str
-) -> None:
+def test_fit_masked_mean_names_the_texts_without_words(make: Callable[[], keras.Model]) -> None:
     splits = {"train": TRAIN, "validation": VALIDATION}
     run(lambda hp: make(), epochs=1, **splits)
-    splits[split] = with_an_empty_text(splits[split])
-    with pytest.raises(SpaceBug, match=r"without words.* splits have 1\. .*mean_over_words"):
-        run(lambda hp: make(), epochs=1, **splits)
+    for split, texts in splits.items():
+        changed = {**splits, split: with_an_empty_text(texts)}
+        with pytest.raises(SpaceBug, match=r"without words.* splits have 1\. .*mean_over_words"):
+            run(lambda hp: make(), epochs=1, **changed)
 
 
 def test_fit_nan_for_another_reason_does_not_name_texts_without_words() -> None:

@@ -234,14 +234,15 @@ print([m for m in ("tensorflow", "keras", "keras_tuner", "ray") if m in sys.modu
     assert printed_by(code) == "[] True"
 
 
-def test_starting_a_search_loads_no_plotly() -> None:
+def test_starting_a_search_loads_neither_plotly_nor_scikit_learn() -> None:
     code = """
 import sys
+import tuning.cli.display, tuning.cli.tune, tuning.evaluation.linear_reference, tuning.study.summary
 from tuning.report.dashboard import DashboardDrawing
 from tuning.search import tune
 
 DashboardDrawing()
-print([m for m in ("plotly", "matplotlib") if m in sys.modules], "optuna" in sys.modules)
+print([m for m in ("plotly", "matplotlib", "sklearn") if m in sys.modules], "optuna" in sys.modules)
 """
     assert printed_by(code) == "[] True"
 

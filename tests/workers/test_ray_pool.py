@@ -32,8 +32,6 @@ from tuning.workers.pools import PoolChoice
 from tuning.workers.ray_cluster import Shares, load_ray, node_capacities
 from tuning.workers.ray_worker import arrays_of, splits_of
 
-pytestmark = pytest.mark.alone
-
 # The epochs must last longer than the start of a trial, so that two trials are running at the
 # same time.
 N_EPOCHS = 60
@@ -70,6 +68,7 @@ def seen(setting: Setting) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_study_is_the_same_over_both_pools(
     setting: Setting, tmp_path: Path, over_ray: dict[str, Any]
 ) -> None:
@@ -92,6 +91,7 @@ def test_study_is_the_same_over_both_pools(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_trained_models_of_a_confirmation_are_kept_on_the_coordinators_disk(
     copied: Setting, over_ray: dict[str, Any]
 ) -> None:
@@ -118,6 +118,7 @@ def test_trained_models_of_a_confirmation_are_kept_on_the_coordinators_disk(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
     setting: Setting, over_ray: dict[str, Any]
 ) -> None:
@@ -161,6 +162,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
     setting: Setting, cluster: Any, over_ray: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_interrupt_ends_the_ray_that_was_started_for_a_call(
     setting: Setting, tmp_path: Path
 ) -> None:
