@@ -5,8 +5,9 @@ lock of the trial slots.
     .venv/bin/python -m benchmarks.shared_study --coordinators 4 --workers 100 --trial-seconds 240
 
 Each coordinator is a process with its own results folder, which runs `tuning.search.loop.Search`
-with TPE and without a pruner. Its workers are fake: a training only lets real time pass. Unlike in
-`benchmarks.scale_out`, no time is skipped, because the processes share a real database.
+with TPE and without a pruner. Its workers are fake: a training only lets real time pass, because
+the processes share a real database. With one coordinator no real time passes either, as in
+`benchmarks.scale_out`.
 
 All processes share the cores of one machine, and with too many of them the machine is the limit and
 not the coordinators. So choose trainings that are long enough for the machine, and compare CPU
@@ -63,8 +64,8 @@ _ready: Barrier
 
 
 class RealClock(Clock):
-    """The machine's clock. A wait takes real time, and ends after `TICK_SECONDS` at the latest, so
-    that the coordinator can write its heartbeats.
+    """The machine's clock without skipped time. A wait takes real time, and ends after
+    `TICK_SECONDS` at the latest, so that the coordinator can write its heartbeats.
     """
 
     def skip_to(self, moment: float) -> None:
@@ -90,6 +91,11 @@ class Case:
     n_before: int
     n_elsewhere: int = 0
     seed: int = 0
+
+    @property
+    def skips_time(self) -> bool:
+        """Whether trainings take no real time, as in `benchmarks.scale_out`."""
+        return self.n_coordinators == 1
 
     @property
     def warm_seconds(self) -> float:
@@ -180,7 +186,8 @@ def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
     corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
     study = open_study(results, config, space, data_fingerprint="fake", storage_url=case.url)
     study.get_trials(deepcopy=False)  # fills the cache of the finished trials
-    clock, rng = RealClock(), np.random.default_rng(case.seed + number)
+    clock = Clock() if case.skips_time else RealClock()
+    rng = np.random.default_rng(case.seed + number)
     _ready.wait()
     workers = [
         FakeWorker(clock, epochs=config.train.epochs, rng=rng, trial_seconds=case.trial_seconds)
@@ -188,8 +195,10 @@ def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
     ]
     own = identify(results.study(config.study))
     coordinators = TimedCoordinators(study, own, n_workers=case.n_workers)
+    pool = FakePool(workers, clock)
+    session = fake_session(study, config, space, corpus=corpus, results=results, pool=pool)
     readings: list[Reading] = []
-    n_trials = 0
+    n_trials, started = 0, clock.now()
 
     def look(progressed: Progressed) -> None:
         nonlocal n_trials
@@ -197,13 +206,13 @@ def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
         if progressed.event:
             now = clock.now()
             idle = sum(worker.idle_until(now) for worker in workers)
-            locks = coordinators.waited_seconds, coordinators.held_seconds
+            waited, held = coordinators.waited_seconds, coordinators.held_seconds
+            locks = waited, held, coordinators.held_cpu_seconds
             readings.append(Reading(now, time.process_time(), n_trials, idle, *locks))
+            # The trials of the other coordinator never end, so the search has no end of its own.
+            session.interrupt.requested |= now - started >= case.seconds
 
-    pool = FakePool(workers, clock)
-    session = fake_session(study, config, space, corpus=corpus, results=results, pool=pool)
-    started = clock.now()
-    Search(session, coordinators, on_change=look).run(MANY_TRIALS, timeout_seconds=case.seconds)
+    Search(session, coordinators, on_change=look).run(MANY_TRIALS, timeout_seconds=None)
     close_study(study)
     moments = (started + case.warm_seconds, started + case.seconds)
     measured = [one for one in readings if moments[0] <= one.moment <= moments[1]]

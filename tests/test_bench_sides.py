@@ -15,6 +15,7 @@ from benchmarks.sides import Attempt, Sides, Use, others_share, read_use, reason
 from benchmarks.tables import noise_sentences, part_tables
 from benchmarks.throughput import ratio_of, sources
 from tuning.config import DataConfig
+from tuning.errors import ArgumentError
 
 FREE = Calibration(1.0, 1.0)
 THROTTLED = Calibration(2.0, 1.0)  # the wall time is twice the CPU time
@@ -214,13 +215,14 @@ def test_page_shows_the_data_sets_and_the_sides_that_stayed_throttled(tmp_path: 
 
 
 def reading(moment: float, **changes: float) -> shared_readings.Reading:
-    counters: dict[str, Any] = {"cpu": 0.0, "n_trials": 0, "idle": 0.0, "waited": 0.0, "held": 0.0}
+    names = ("cpu", "n_trials", "idle", "waited", "held", "held_cpu")
+    counters: dict[str, Any] = dict.fromkeys(names, 0)
     return shared_readings.Reading(moment, **{**counters, **changes})
 
 
 def test_coordinator_is_measured_between_two_readings() -> None:
     first = reading(10.0, cpu=1.0, n_trials=5, idle=7.0)
-    last = reading(30.0, cpu=3.0, n_trials=15, idle=17.0, waited=1.0, held=2.0)
+    last = reading(30.0, cpu=3.0, n_trials=15, idle=17.0, waited=1.0, held=2.0, held_cpu=1.5)
     found = shared_readings.between(first, last, n_workers=10)
     assert found == {
         "n_trials": 10,
@@ -228,9 +230,12 @@ def test_coordinator_is_measured_between_two_readings() -> None:
         "cpu_seconds_a_trial": 0.2,
         "cpu_share": 0.1,
         "lock_seconds": 0.2,
+        "lock_cpu_seconds": 0.15,
         "lock_wait_seconds": 0.1,
         "idle_share": 0.05,
     }
+    with pytest.raises(ArgumentError, match="no training ended"):
+        shared_readings.between(first, first, n_workers=10)
     busier = {**found, "n_trials": 30, "lock_seconds": 0.4, "idle_share": 0.15}
     both = shared_readings.summary_of([found, busier])
     assert both["n_trials"] == 40 and both["lock_seconds"] == pytest.approx(0.35)
