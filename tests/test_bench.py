@@ -407,21 +407,19 @@ def test_throughput_trains_the_same_list_on_every_side(
 def test_time_to_accuracy_ends_in_time_or_at_the_target(
     settings: Settings, splits: SplitReviews
 ) -> None:
-    found = time_to_accuracy.measure(replace(settings, minutes=0.2), splits, show=print)
+    found = time_to_accuracy.measure(replace(settings, minutes=0.5), splits, show=print)
     record = kept(settings, splits, "time-to-accuracy", found)
-    sides = {"kerastuner_random", "kerastuner_hyperband", "ours"}
-    sides |= {"kerastuner_default_space", "fasttext", "ours_default_space"}
-    assert set(record["best_over_time"]) == sides
+    every = record["every_epoch"]
+    # On a busy machine no epoch of a peer may end in time, and nothing is compared with it then.
+    tuners = [*every["kerastuner_random"], *every["kerastuner_hyperband"]]
+    assert record["target"] == max((point["val_accuracy"] for point in tuners), default=None)
+    assert ("ours" in every) == bool(tuners)
+    peers = [*every["kerastuner_default_space"], *every["fasttext"]]
+    assert ("ours_default_space" in every) == bool(peers)
+    assert set(record["best_over_time"]) == set(every) == set(record["noise"]["sides"])
     assert set(record["ratios"]) == {"ratio_kerastuner_default_space", "ratio_fasttext"}
-    for points in record["every_epoch"].values():
+    for points in every.values():
         assert all(point["cpu_seconds"] > 0 for point in points)
-    assert record["target"] == max(
-        point["val_accuracy"]
-        for point in (
-            record["every_epoch"]["kerastuner_random"]
-            + record["every_epoch"]["kerastuner_hyperband"]
-        )
-    )
 
 
 @pytest.mark.slow
