@@ -21,6 +21,8 @@ HOST    ?=
 FILE    ?=
 OUTPUT  ?=
 MINUTES ?=
+REPEATS ?=
+AMAZON  ?=
 TOP     ?=
 SEEDS   ?=
 SHARE   ?=
@@ -50,7 +52,8 @@ pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call fl
 search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) $(call flag,METRIC,--metric) \
                $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
-bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes)
+bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) $(call flag,REPEATS,--repeats) \
+               $(call flag,AMAZON,--amazon)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -112,11 +115,11 @@ pictures: $(VENV)/.installed
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
 
-## bench-throughput: measure finished trials per hour, against KerasTuner and a plain Optuna script
+## bench-throughput: measure finished trials per hour on three data sets, against KerasTuner and a plain Optuna script
 bench-throughput: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks throughput $(bench_flags)
 
-## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner reaches in MINUTES
+## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner and fastText reach in MINUTES
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
 

@@ -11,7 +11,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -23,6 +23,7 @@ from benchmarks.goals import PARTS, rows
 from benchmarks.page import write_page
 from benchmarks.record import describe, newest_records, write_record
 from benchmarks.settings import MINUTES, Settings
+from benchmarks.tables import noise_sentences, part_tables
 from benchmarks.texts import load_split
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError, TuningError
@@ -87,6 +88,26 @@ def bench(
             ),
         ),
     ] = None,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            show_default=False,
+            help=(
+                "Maximum number of times that a side of a comparison is measured again because the"
+                f" machine was throttled or busy (default {Settings.repeats})."
+            ),
+        ),
+    ] = Settings.repeats,
+    amazon: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            help=(
+                "Path of the Amazon reviews, which the part throughput measures beside the film"
+                f" reviews and --data (default {Settings.amazon})."
+            ),
+        ),
+    ] = Settings.amazon,
     tiny: Annotated[
         bool,
         typer.Option(
@@ -120,6 +141,8 @@ def bench(
         n_workers=n_workers,
         minutes=minutes,
         tiny=tiny,
+        repeats=repeats,
+        amazon=amazon,
         folder=results / "bench",
     )
     splits = load_split(config, seed=seed, any_classes=part == "fasttext")
@@ -144,11 +167,19 @@ def _show(line: str) -> None:
     print(line, flush=True)
 
 
-def _print_table(records: dict[str, dict[str, object]]) -> None:
+def _print_table(records: dict[str, dict[str, Any]]) -> None:
     table = Table("figure", "measured", "goal", "reached")
     for row in rows(records):
         table.add_row(*row)
     Console().print(table)
+    for part, record in records.items():
+        for columns, lines in part_tables(part, record):
+            table = Table(*columns)
+            for line in lines:
+                table.add_row(*line)
+            Console().print(table)
+        for sentence in noise_sentences(part, record):
+            _show(sentence)
 
 
 def main() -> None:

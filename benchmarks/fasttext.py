@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from benchmarks import ours
 from benchmarks.goals import figures
 from benchmarks.processes import cpu_seconds, in_fresh_process
 from benchmarks.settings import Settings
+from benchmarks.sides import sides_of
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews
@@ -48,32 +50,47 @@ def measure(
     if importlib.util.find_spec("fasttext") is None:
         return figures({FIGURE: None}, notes={FIGURE: "fastText is not installed"})
     shared: dict[str, Any] = {"seed": settings.seed, "log_path": settings.log_path}
+    sides = sides_of(settings, show=show)
     show(f"this program, {minutes:g} minutes")
-    own = in_fresh_process(
-        search,
-        data=settings.data,
-        seconds=minutes * 60,
-        n_trials=settings.size(MANY_TRIALS, tiny=2),
-        n_workers=settings.n_workers,
-        **shared,
+    own = sides.measure(
+        "ours",
+        partial(
+            in_fresh_process,
+            search,
+            data=settings.data,
+            seconds=minutes * 60,
+            n_trials=settings.size(MANY_TRIALS, tiny=2),
+            n_workers=settings.n_workers,
+            **shared,
+        ),
     )
     show(f"fastText's autotune, {minutes:g} minutes")
-    texts: dict[str, Any] = {
-        name: (splits.frames[name]["text"].tolist(), splits.frames[name]["label"].to_numpy())
-        for name in SPLITS
-    }
-    peer = in_fresh_process(
-        _autotune,
-        seconds=settings.size(round(minutes * 60), tiny=2),
-        n_threads=settings.n_workers,
-        **texts,
-        **shared,
-    )
+    seconds = settings.size(round(minutes * 60), tiny=2)
+    peer = sides.measure("fasttext", partial(autotune, splits, seconds=seconds, settings=settings))
     return {
         **figures({FIGURE: 100 * (own["test_accuracy"] - peer["test_accuracy"])}),
         "minutes": minutes,
         "sides": {"ours": own, "fasttext": peer},
+        "noise": sides.record(),
     }
+
+
+def autotune(splits: SplitReviews, *, seconds: int, settings: Settings) -> dict[str, Any]:
+    """Run fastText's autotune in a fresh process, with as many threads as this program has
+    workers.
+    """
+    texts: dict[str, Any] = {
+        name: (splits.frames[name]["text"].tolist(), splits.frames[name]["label"].to_numpy())
+        for name in SPLITS
+    }
+    return in_fresh_process(
+        _autotune,
+        log_path=settings.log_path,
+        seconds=seconds,
+        n_threads=settings.n_workers,
+        seed=settings.seed,
+        **texts,
+    )
 
 
 def _autotune(**arguments: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from benchmarks.configurations import SPACE_PATH, Configuration
+from benchmarks.processes import cpu_seconds
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.results import ResultsDir
@@ -21,21 +22,29 @@ from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import close_study
+from tuning.study.trials import values_of
 
 
 def train_list(
-    *, data: DataConfig, configurations: list[Configuration], epochs: int, seed: int, n_workers: int
+    *,
+    data: DataConfig,
+    configurations: list[Configuration],
+    epochs: int,
+    seed: int,
+    n_workers: int,
+    space: str = str(SPACE_PATH),
 ) -> dict[str, Any]:
     """Train the configurations, each for all epochs, as queued trials of a study.
 
     Returns:
         `seconds` of the whole call: reading and splitting the data, tokenizing, starting the
-        workers (with TensorFlow's import), the trials and their storage; `search_seconds` from the
-        start of the first trial to the end of the last; and the `trials`.
+        workers (with TensorFlow's import), the trials and their storage; `cpu_seconds` of the call
+        with all its processes; `search_seconds` from the start of the first trial to the end of the
+        last; and the `trials`.
     """
     train = TrainConfig(epochs=epochs, patience=epochs)  # never stopped early
     config = StudyConfig(
-        study="fixed_list", space=str(SPACE_PATH), pruner="none", seed=seed, data=data, train=train
+        study="fixed_list", space=space, pruner="none", seed=seed, data=data, train=train
     )
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
@@ -49,7 +58,7 @@ def train_list(
                 study.enqueue_trial(to_params(values, space.hyperparameters))
             close_study(study)
 
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), cpu_seconds()
         outcome = tune(
             config,
             results,
@@ -58,14 +67,23 @@ def train_list(
             workers=Workers(n_workers=n_workers),
             hooks=TuneHooks(on_start=queue),
         )
-        seconds = time.perf_counter() - started
+        seconds, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     trials = sorted(outcome.summary.ranked, key=lambda trial: trial.number)
     search_seconds = max(map(_end, trials)) - min(map(_start, trials))
     trained = [
-        {"values": t.params, "val_accuracy": t.value, "seconds": round(_end(t) - _start(t), 3)}
+        {
+            "values": values_of(t, outcome.space),
+            "val_accuracy": t.value,
+            "seconds": round(_end(t) - _start(t), 3),
+        }
         for t in trials
     ]
-    return {"seconds": seconds, "search_seconds": search_seconds, "trials": trained}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_used,
+        "search_seconds": search_seconds,
+        "trials": trained,
+    }
 
 
 def search(

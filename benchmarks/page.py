@@ -12,18 +12,13 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from benchmarks.goals import PARTS, rows
+from benchmarks.tables import NAMES, noise_sentences, part_tables
 from tuning.report.html_plots import plot_html, plotly_script
 from tuning.report.html_tables import pairs, table
 from tuning.results import write_text
 from tuning.templates import render
 
 _LAYOUT: dict[str, Any] = {"template": "plotly_white", "height": 380, "margin": {"t": 20, "r": 20}}
-_NAMES = {
-    "ours": "this program",
-    "kerastuner_random": "KerasTuner RandomSearch",
-    "optuna_script": "Optuna script",
-    "fasttext": "fastText's autotune",
-}
 
 
 def write_page(folder: Path, records: Mapping[str, Mapping[str, Any]], *, tiny: bool) -> Path:
@@ -45,15 +40,21 @@ def write_page(folder: Path, records: Mapping[str, Mapping[str, Any]], *, tiny: 
     return path
 
 
-def _part(name: str, record: Mapping[str, Any]) -> tuple[str, list[tuple[str, Markup]], Markup]:
-    """A part's name, its figures as HTML, each with a sentence, and the facts of its record."""
+def _part(
+    name: str, record: Mapping[str, Any]
+) -> tuple[str, list[Markup], list[tuple[str, Markup]], Markup]:
+    """A part's name, its tables, its figures as HTML, each with a sentence, and the facts of its
+    record.
+    """
+    tables = [table(columns, lines) for columns, lines in part_tables(name, record)]
     figures = [(sentence, plot_html(figure)) for sentence, figure in part_figures(name, record)]
-    return name, figures, pairs(_facts(record))
+    return name, tables, figures, pairs(_facts(name, record))
 
 
-def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(name: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """When, how and on what a record was measured."""
     machine, data = record["machine"], record["data"]
+    noise = noise_sentences(name, record)
     return [
         ("date", record["date"]),
         ("command", record["command"]),
@@ -68,6 +69,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
             + ", ".join(f"{name} {n:,}" for name, n in data["n_rows"].items()),
         ),
         ("seed, workers", f"{record['seed']}, {record['n_workers']}"),
+        *([("throttled or busy machine", " ".join(noise))] if noise else []),
     ]
 
 
@@ -87,25 +89,36 @@ def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Fig
 
 
 def _throughput(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
-    hours, accuracies = go.Figure(layout=_LAYOUT), go.Figure(layout={**_LAYOUT, "barmode": "group"})
-    for name, side in record["sides"].items():
-        hours.add_bar(x=[_NAMES[name]], y=[side["trials_an_hour"]], showlegend=False)
-        accuracies.add_bar(name=_NAMES[name], y=[trial["val_accuracy"] for trial in side["trials"]])
+    hours = go.Figure(layout={**_LAYOUT, "barmode": "group"})
+    sets = record.get("data_sets", [])
+    names = [one["name"] for one in sets]
+    for side in sets[0]["sides"] if sets else ():
+        y = [one["sides"][side]["trials_an_hour"] for one in sets]
+        hours.add_bar(name=NAMES[side], x=names, y=y)
     hours.update_yaxes(title="finished trials per hour")
-    accuracies.update_xaxes(title="configuration of the fixed list, from 0").update_yaxes(
-        title="val_accuracy", range=[0.4, 1]
-    )
-    return [
-        ("Finished trials per hour of the whole call.", hours),
-        ("The same work: validation accuracy of each trial.", accuracies),
+    accuracies = [
+        (
+            f"The same work on {one['name']}: validation accuracy of each trial.",
+            _accuracies(one["sides"]),
+        )
+        for one in sets
     ]
+    return [("Finished trials per hour of the whole call.", hours), *accuracies]
+
+
+def _accuracies(sides: Mapping[str, Any]) -> go.Figure:
+    figure = go.Figure(layout={**_LAYOUT, "barmode": "group"})
+    for name, side in sides.items():
+        figure.add_bar(name=NAMES[name], y=[trial["val_accuracy"] for trial in side["trials"]])
+    figure.update_xaxes(title="configuration of the side's list, from 0")
+    return figure.update_yaxes(title="val_accuracy", range=[0.4, 1])
 
 
 def _time_to_accuracy(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     figure = go.Figure(layout=_LAYOUT)
     for name, curve in record["best_over_time"].items():
         x, y = [point["seconds"] for point in curve], [point["val_accuracy"] for point in curve]
-        figure.add_scatter(x=x, y=y, name=name, line={"shape": "hv"}, mode="lines+markers")
+        figure.add_scatter(x=x, y=y, name=NAMES[name], line={"shape": "hv"}, mode="lines+markers")
     if record["target"] is not None:
         figure.add_hline(y=record["target"], line_dash="dot")
     figure.update_xaxes(title="seconds", type="log").update_yaxes(title="best val_accuracy so far")
@@ -124,12 +137,12 @@ def _fasttext(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     accuracies, seconds = (go.Figure(layout={**_LAYOUT, "barmode": "group"}) for _ in range(2))
     for name, side in record.get("sides", {}).items():
         accuracies.add_bar(
-            name=_NAMES[name],
+            name=NAMES[name],
             x=["validation", "test"],
             y=[side["validation_accuracy"], side["test_accuracy"]],
         )
         seconds.add_bar(
-            name=_NAMES[name], x=["wall", "CPU"], y=[side["seconds"], side["cpu_seconds"]]
+            name=NAMES[name], x=["wall", "CPU"], y=[side["seconds"], side["cpu_seconds"]]
         )
     accuracies.update_yaxes(title="accuracy")
     seconds.update_yaxes(title="seconds")

@@ -36,12 +36,12 @@ def _log_to(path: Path) -> None:
     os.close(log)
 
 
-def cpu_seconds() -> float:
-    """The CPU seconds of this process and of all its descendants so far, also of those that ended
-    and whose parents have waited for them.
+def cpu_seconds(pid: int | None = None) -> float:
+    """The CPU seconds of a process (this one without a `pid`) and of all its descendants so far,
+    also of those that ended and whose parents have waited for them.
     """
     seconds = 0.0
-    own = psutil.Process()
+    own = psutil.Process(pid)
     for process in (own, *own.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             used = process.cpu_times()

@@ -75,10 +75,10 @@ def _tokenizing(
 def _memory(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    n_large, n_small, n_trials = settings.size((1_000_000, 2_000, 200), tiny=(2_000, 300, 3))
+    n_large, n_trials = settings.size((1_000_000, worker_memory.N_TRIALS), tiny=(2_000, 3))
     with tempfile.TemporaryDirectory() as folder:
         large, small = Path(folder) / "large.parquet", Path(folder) / "small.parquet"
-        for path, n_rows in ((large, n_large), (small, n_small)):
+        for path, n_rows in ((large, n_large), (small, worker_memory.N_ROWS)):
             drawn = {"splits": splits, "path": path, "n_rows": n_rows, "seed": settings.seed}
             in_fresh_process(rows.write_reviews, log_path=settings.log_path, **drawn)
         show(f"memory of a trial on {n_large:,} reviews")

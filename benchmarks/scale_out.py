@@ -83,17 +83,29 @@ class Clock:
 class FakeWorker:
     """Trains by advancing the clock, and sends a worker's messages."""
 
-    def __init__(self, clock: Clock, *, epochs: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        epochs: int,
+        rng: np.random.Generator,
+        trial_seconds: float = TRIAL_SECONDS,
+    ) -> None:
         self.is_ready = True
         self.idle_seconds = self.busy_seconds = 0.0
         self.first_idle_seconds: float | None = None
         self.message: Response | None = None
         self.due = self._sent = clock.now()
         self._clock, self._epochs, self._rng = clock, epochs, rng
+        self._epoch_seconds = trial_seconds / epochs
         self._history: list[Epoch] = []
 
     def measure(self) -> Usage:
         return usage_of(psutil.Process())  # costs the coordinator as much as for a real worker
+
+    def idle_until(self, moment: float) -> float:
+        """The idle seconds until this moment, with those since a message that has no answer yet."""
+        return self.idle_seconds + max(moment - self._sent, 0.0)
 
     def send(self, message: Request) -> None:
         now = self._clock.now()
@@ -105,7 +117,7 @@ class FakeWorker:
         goes_on = not isinstance(message, Reply) or message.answer is Answer.GO_ON
         if goes_on and len(self._history) < self._epochs:
             self._history.append(Epoch(len(self._history) + 1, fake_metrics(self._rng), 2.0))
-            self._answer(EpochEnded(self._history[-1]), after=TRIAL_SECONDS / self._epochs)
+            self._answer(EpochEnded(self._history[-1]), after=self._epoch_seconds)
         else:
             self._answer(TrainingEnded(fake_result(self._history)), after=0.0)
 

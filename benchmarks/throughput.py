@@ -1,5 +1,10 @@
-"""Finished trials per hour: this program, KerasTuner and a plain Optuna script train the same 8
-trials for all their epochs.
+"""Finished trials per hour on up to three data sets: this program and its peers train the same
+lists of trials for all their epochs.
+
+This program, KerasTuner and a plain Optuna script train 8 configurations of one small space. In
+addition, this program and KerasTuner train one configuration of each architecture of the default
+search space. fastText is in `benchmarks.time_to_accuracy`: its trials are other models, so their
+number an hour can't be compared.
 
 The sides run one after the other, each in a fresh process with the whole machine, on the same rows,
 with the same seed, epochs and batch size. The measured times favor the peers: a peer's time begins
@@ -9,54 +14,197 @@ when its texts are in memory and TensorFlow is loaded, this program's before it 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from benchmarks import ours
+from benchmarks import default_space, ours
 from benchmarks.configurations import EPOCHS, fixed_list
 from benchmarks.goals import figures
 from benchmarks.processes import in_fresh_process
+from benchmarks.rows import write_reviews
 from benchmarks.settings import Settings
-from benchmarks.texts import peer_texts
+from benchmarks.sides import sides_of
+from benchmarks.texts import load_split, peer_texts
+from tuning.config import SPLITS, DataConfig
 from tuning.data.splits import SplitReviews
 
 PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a plain Optuna script"}
+# The two sides of a ratio: the peer, and what it is compared with.
+RATIOS = {
+    **{f"ratio_{name}": (name, "ours") for name in PEERS},
+    "ratio_kerastuner_default_space": ("kerastuner_default_space", "ours_default_space"),
+}
+N_TINY_ROWS = 300
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of the benchmark; `missing` says why it can't be measured."""
+
+    name: str
+    data: DataConfig
+    missing: str = ""
+
+
+def sources(settings: Settings) -> list[Source]:
+    """The film reviews, the Amazon reviews, and the data set of the call if it is another one."""
+    amazon, own = DataConfig(data=settings.amazon), settings.data
+    if _is_same_file(own.data, amazon.data):
+        amazon = own
+    there = Path(amazon.data).exists()
+    found = [
+        Source("film reviews", DataConfig()),
+        Source("Amazon reviews", amazon, "" if there else f"the file {amazon.data} does not exist"),
+    ]
+    if own not in (DataConfig(), amazon):
+        name = own.data if ":" in own.data else Path(own.data).name
+        return [*found, Source(name, own)]
+    return [*found, Source("a file of yours", own, "no other file was given with DATA=")]
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    return Path(one).absolute() == Path(other).absolute()
 
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The trials of every side with their seconds and accuracies, and the ratios of the times."""
-    configurations = fixed_list()[: settings.size(8, tiny=2)]
-    epochs = settings.size(EPOCHS, tiny=1)
+    """What `measure_set` gives for each data set, and the smallest ratios."""
+    found, missing = [], []
+    for source in sources(settings):
+        if source.missing:
+            show(f"{source.name}: not measured, because {source.missing}")
+            missing.append({"name": source.name, "reason": source.missing})
+            continue
+        show(source.name)
+        has_it = source.data == settings.data
+        of_source = splits if has_it else load_split(source.data, seed=settings.seed)
+        found.append({"name": source.name, **_measure_source(settings, source, of_source, show)})
+    worst = {
+        name: min((one["ratios"][name] for one in found), key=lambda ratio: ratio["wall"])
+        for name in (f"ratio_{peer}" for peer in PEERS)
+    }
+    return {
+        **figures(
+            {name: ratio["wall"] for name, ratio in worst.items()},
+            cpu={name: ratio["cpu"] for name, ratio in worst.items()},
+        ),
+        "data_sets": found,
+        "missing": missing,
+    }
+
+
+def _measure_source(
+    settings: Settings, source: Source, splits: SplitReviews, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure a data set, or with `--tiny` a few of its rows."""
+    if not settings.tiny:
+        return measure_set(replace(settings, data=source.data), splits, show=show)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reviews.parquet"
+        write_reviews(splits=splits, path=path, n_rows=N_TINY_ROWS, seed=settings.seed)
+        data = DataConfig(data=str(path), text_column="text", label_column="label")
+        return measure_set(
+            replace(settings, data=data), load_split(data, seed=settings.seed), show=show
+        )
+
+
+def measure_set(
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """The trials of every side on one data set with their seconds and accuracies, and the ratios of
+    the wall and CPU times.
+    """
+    sides = sides_of(settings, show=show)
+    found = {
+        **_same_space(settings, splits, sides.measure, show=show),
+        **_default_space(settings, splits, sides.measure, show=show),
+    }
+    summaries = {name: {**side, **summary_of(side)} for name, side in found.items()}
+    return {
+        "data": {
+            "name": settings.data.data,
+            "fingerprint": splits.fingerprint,
+            "n_rows": {name: len(splits.frames[name]) for name in SPLITS},
+        },
+        "ratios": {
+            name: ratio_of(summaries[peer], summaries[own]) for name, (peer, own) in RATIOS.items()
+        },
+        "ratios_without_our_start": {
+            name: summaries[peer]["seconds"] / summaries[own]["search_seconds"]
+            for name, (peer, own) in RATIOS.items()
+        },
+        "accuracy_differences": {
+            name: summaries[own]["mean_val_accuracy"] - summaries[peer]["mean_val_accuracy"]
+            for name, (peer, own) in RATIOS.items()
+        },
+        "sides": summaries,
+        "noise": sides.record(),
+    }
+
+
+def _same_space(
+    settings: Settings,
+    splits: SplitReviews,
+    measured: Callable[[str, Callable[[], Any]], Any],
+    *,
+    show: Callable[[str], None],
+) -> dict[str, dict[str, Any]]:
+    """The sides that train the fixed list."""
     shared: dict[str, Any] = {
-        "configurations": configurations,
-        "epochs": epochs,
+        "configurations": fixed_list()[: settings.size(8, tiny=2)],
+        "epochs": settings.size(EPOCHS, tiny=1),
         "seed": settings.seed,
         "log_path": settings.log_path,
     }
-    sides: dict[str, dict[str, Any]] = {}
-    show(f"this program, {len(configurations)} trials of {epochs} epochs")
-    sides["ours"] = in_fresh_process(
-        ours.train_list, data=settings.data, n_workers=settings.n_workers, **shared
-    )
+    own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers}
+    show(f"this program, {len(shared['configurations'])} trials of {shared['epochs']} epochs")
+    found = {"ours": measured("ours", partial(in_fresh_process, ours.train_list, **own, **shared))}
     texts = peer_texts(splits)
     for name, words in PEERS.items():
         show(f"{words}, the same trials")
-        sides[name] = in_fresh_process(_train_by_peer, name=name, texts=texts, **shared)
-    summaries = {name: {**side, **summary_of(side)} for name, side in sides.items()}
-    own = summaries["ours"]
-    return {
-        **figures({f"ratio_{name}": summaries[name]["seconds"] / own["seconds"] for name in PEERS}),
-        "ratios_without_our_start": {
-            f"ratio_{name}": summaries[name]["seconds"] / own["search_seconds"] for name in PEERS
-        },
-        "accuracy_differences": {
-            name: own["mean_val_accuracy"] - summaries[name]["mean_val_accuracy"] for name in PEERS
-        },
-        "epochs": epochs,
-        "sides": summaries,
+        train = partial(in_fresh_process, _train_by_peer, name=name, texts=texts, **shared)
+        found[name] = measured(name, train)
+    return found
+
+
+def _default_space(
+    settings: Settings,
+    splits: SplitReviews,
+    measured: Callable[[str, Callable[[], Any]], Any],
+    *,
+    show: Callable[[str], None],
+) -> dict[str, dict[str, Any]]:
+    """The sides that train a configuration of each architecture of the default space."""
+    points = default_space.starting_points()
+    shared: dict[str, Any] = {
+        "configurations": points[: settings.size(len(points), tiny=3)],
+        "epochs": default_space.EPOCHS,
+        "seed": settings.seed,
+        "log_path": settings.log_path,
     }
+    own: dict[str, Any] = {
+        "data": settings.data,
+        "n_workers": settings.n_workers,
+        "space": str(default_space.space_path()),
+    }
+    n_trials = len(shared["configurations"])
+    show(f"this program, {n_trials} trials of the default space")
+    train = partial(in_fresh_process, ours.train_list, **own, **shared)
+    found = {"ours_default_space": measured("ours_default_space", train)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        in_fresh_process(
+            default_space.write_corpus, log_path=settings.log_path, splits=splits, folder=folder
+        )
+        show("KerasTuner's RandomSearch, the same trials")
+        train = partial(in_fresh_process, _train_default_space, corpus_dir=folder, **shared)
+        found["kerastuner_default_space"] = measured("kerastuner_default_space", train)
+    return found
 
 
 def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
@@ -68,6 +216,20 @@ def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:
     from benchmarks.peers import kerastuner_peer
 
     return kerastuner_peer.train_list(**arguments)
+
+
+def _train_default_space(**arguments: Any) -> dict[str, Any]:
+    from benchmarks.peers import default_space_peer
+
+    return default_space_peer.train_list(**arguments)
+
+
+def ratio_of(peer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float]:
+    """A peer's wall and CPU seconds, each divided by this program's."""
+    return {
+        "wall": peer["seconds"] / own["seconds"],
+        "cpu": peer["cpu_seconds"] / own["cpu_seconds"],
+    }
 
 
 def summary_of(side: dict[str, Any]) -> dict[str, float]:

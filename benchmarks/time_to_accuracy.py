@@ -1,29 +1,38 @@
-"""The time until this program reaches the validation accuracy of KerasTuner's better tuner.
+"""The time until this program reaches the validation accuracy of its peers.
 
-KerasTuner's RandomSearch and Hyperband search the same space, each for `--minutes`. Then this
-program searches with its defaults (TPE, ASHA, 5 epochs, patience 2) until one of its epochs reaches
-the best accuracy of the better tuner, or until the same time is over. All use the same rows and
-seed. The measured times favor the peer: its time begins when its texts are in memory, this
-program's before it reads the file.
+KerasTuner's RandomSearch and Hyperband search one small space, each for `--minutes`. Then this
+program searches that space with its defaults (TPE, ASHA, 5 epochs, patience 2) until one of its
+epochs reaches the best accuracy of the better tuner, or until the same time is over.
+
+In addition, KerasTuner's Hyperband searches the default space of this program, and fastText's
+autotune its own models, each for `--minutes`. Then this program searches its default space until
+one of its epochs reaches the better accuracy of the two, or until the same time is over.
+
+All use the same rows and seed. The measured times favor the peers: a peer's time begins when its
+texts are in memory, this program's before it reads the file.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ours
+from benchmarks import default_space, fasttext, ours
 from benchmarks.configurations import DIGITS
 from benchmarks.goals import figures
-from benchmarks.processes import in_fresh_process
+from benchmarks.processes import cpu_seconds, in_fresh_process
 from benchmarks.settings import Settings
+from benchmarks.sides import Sides, sides_of
 from benchmarks.texts import peer_texts
-from tuning.config import DataConfig, TrainConfig
+from tuning.config import StudyConfig, TrainConfig
 from tuning.data.splits import SplitReviews
 from tuning.results import ResultsDir, read_history
 from tuning.search.progress import Progressed
@@ -32,49 +41,132 @@ TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
 EPOCHS = 5  # this program's default, which all sides use
 MANY_TRIALS = 1_000  # more than fit in the time: the time limit or the target ends the search
 
-Points = list[dict[str, float]]
+# The peers that this program's default search is compared with.
+DEFAULT_SPACE = ("kerastuner_default_space", "fasttext")
+
+# An epoch: its `seconds` and `cpu_seconds` since the start of its side, and its `val_accuracy`.
+Point = dict[str, float]
+Points = list[Point]
 
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The accuracy of every epoch of both tuners, the target, and every epoch of this program."""
-    minutes = settings.minutes_of("time-to-accuracy")
-    budget_seconds = minutes * 60
-    epochs = settings.size(EPOCHS, tiny=1)
-    points: dict[str, Points] = {}
-    texts = peer_texts(splits)
-    shared: dict[str, Any] = {
-        "seed": settings.seed,
-        "epochs": epochs,
-        "log_path": settings.log_path,
-        "budget_seconds": budget_seconds,
-    }
-    for name, tuner in TUNERS.items():
-        show(f"KerasTuner, {tuner}, {minutes:g} minutes")
-        points[name] = in_fresh_process(_peer_search, tuner=tuner, texts=texts, **shared)
-    target = target_of(points)
-    if target is not None:
-        show(f"this program, until validation accuracy {target[0]:.4f} or {minutes:g} minutes")
-        own: dict[str, Any] = {
-            "data": settings.data,
-            "n_workers": settings.n_workers,
-            "target": target[0],
-        }
-        points["ours"] = in_fresh_process(search_until, **own, **shared)
-    ratio, note = ratio_of(target, points.get("ours", []))
+    """The accuracy of every epoch of all sides, the targets, and the ratios of the times."""
+    sides = sides_of(settings, show=show)
+    points = _same_space(settings, splits, sides, show=show)
+    target = target_of(points, TUNERS)
+    ratio, cpu, note = ratio_of(target, points.get("ours", []))
+    points |= _default_space(settings, splits, sides, show=show)
+    own = points.get("ours_default_space", [])
+    ratios = {}
+    for name in (name for name in DEFAULT_SPACE if name in points):
+        found, found_cpu, why = ratio_of(target_of(points, [name]), own)
+        ratios[f"ratio_{name}"] = {"wall": found, "cpu": found_cpu, "note": why}
     return {
         **figures(
             {"ratio_time_to_accuracy": ratio},
             notes={"ratio_time_to_accuracy": note} if note else None,
+            cpu={"ratio_time_to_accuracy": cpu},
         ),
-        "minutes": minutes,
-        "epochs": epochs,
-        "target": None if target is None else target[0],
-        "kerastuner_seconds": None if target is None else target[1],
+        "minutes": settings.minutes_of("time-to-accuracy"),
+        "epochs": settings.size(EPOCHS, tiny=1),
+        "target": None if target is None else target["val_accuracy"],
+        "kerastuner_seconds": None if target is None else target["seconds"],
+        "ratios": ratios,
         "best_over_time": {name: best_over_time(side) for name, side in points.items()},
         "every_epoch": points,
+        "noise": sides.record(),
     }
+
+
+def _same_space(
+    settings: Settings, splits: SplitReviews, sides: Sides, *, show: Callable[[str], None]
+) -> dict[str, Points]:
+    """The epochs of KerasTuner's tuners and of this program on the small space."""
+    minutes, shared = settings.minutes_of("time-to-accuracy"), _shared(settings)
+    points: dict[str, Points] = {}
+    texts = peer_texts(splits)
+    for name, tuner in TUNERS.items():
+        show(f"KerasTuner, {tuner}, {minutes:g} minutes")
+        search = partial(in_fresh_process, _peer_search, tuner=tuner, texts=texts, **shared)
+        points[name] = sides.measure(name, search)
+    target = target_of(points, TUNERS)
+    if target is not None:
+        config = ours.study_config("time_to_accuracy", settings.data, seed=settings.seed)
+        points["ours"] = _own_search(settings, config, target, sides, name="ours", show=show)
+    return points
+
+
+def _default_space(
+    settings: Settings, splits: SplitReviews, sides: Sides, *, show: Callable[[str], None]
+) -> dict[str, Points]:
+    """The epochs of KerasTuner and of this program on the default space, and fastText's scores."""
+    minutes, shared = settings.minutes_of("time-to-accuracy"), _shared(settings)
+    points: dict[str, Points] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        in_fresh_process(
+            default_space.write_corpus, log_path=settings.log_path, splits=splits, folder=folder
+        )
+        show(f"KerasTuner, hyperband on the default space, {minutes:g} minutes")
+        search = partial(in_fresh_process, _default_space_search, corpus_dir=folder, **shared)
+        side = "kerastuner_default_space"
+        points[side] = sides.measure(side, partial(search, tuner="hyperband"))
+    if importlib.util.find_spec("fasttext") is None:
+        show("fastText is not installed")
+    else:
+        show(f"fastText's autotune, {minutes:g} minutes")
+        seconds = settings.size(round(minutes * 60), tiny=3)
+        run = partial(fasttext.autotune, splits, seconds=seconds, settings=settings)
+        points["fasttext"] = sides.measure("fasttext", run)["epochs"]
+    target = target_of(points, DEFAULT_SPACE)
+    if target is not None:
+        config = StudyConfig(study="default_space", seed=settings.seed, data=settings.data)
+        points["ours_default_space"] = _own_search(
+            settings, config, target, sides, name="ours_default_space", show=show
+        )
+    return points
+
+
+def _shared(settings: Settings) -> dict[str, Any]:
+    """The arguments of all searches of KerasTuner."""
+    return {
+        "seed": settings.seed,
+        "epochs": settings.size(EPOCHS, tiny=1),
+        "log_path": settings.log_path,
+        "budget_seconds": settings.minutes_of("time-to-accuracy") * 60,
+    }
+
+
+def _own_search(
+    settings: Settings,
+    config: StudyConfig,
+    target: Point,
+    sides: Sides,
+    *,
+    name: str,
+    show: Callable[[str], None],
+) -> Points:
+    minutes, accuracy = settings.minutes_of("time-to-accuracy"), target["val_accuracy"]
+    show(f"this program, until validation accuracy {accuracy:.4f} or {minutes:g} minutes")
+    epochs = settings.size(EPOCHS, tiny=1)
+    search = partial(
+        in_fresh_process,
+        search_until,
+        log_path=settings.log_path,
+        config=replace(config, train=TrainConfig(epochs=epochs)),
+        n_workers=settings.n_workers,
+        target=accuracy,
+        budget_seconds=minutes * 60,
+    )
+    return sides.measure(name, search)
+
+
+def _default_space_search(**arguments: Any) -> Points:
+    from benchmarks.peers import default_space_peer
+
+    return default_space_peer.search(**arguments)
 
 
 def _peer_search(**arguments: Any) -> Points:
@@ -84,28 +176,19 @@ def _peer_search(**arguments: Any) -> Points:
 
 
 def search_until(
-    *,
-    data: DataConfig,
-    seed: int,
-    epochs: int,
-    n_workers: int,
-    target: float,
-    budget_seconds: float,
+    *, config: StudyConfig, n_workers: int, target: float, budget_seconds: float
 ) -> Points:
     """Search until the validation accuracy of an epoch is at least `target`, or the time is over.
 
     The search is ended as users end it, by the signal of Ctrl-C.
 
     Returns:
-        The seconds since the start and the accuracy of every epoch.
+        The wall and CPU seconds since the start and the accuracy of every epoch.
     """
     points: Points = []
-    config = ours.study_config(
-        "time_to_accuracy", data, seed=seed, train=TrainConfig(epochs=epochs)
-    )
     with tempfile.TemporaryDirectory() as folder:
         study_dir = ResultsDir(Path(folder)).study(config.study)
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), cpu_seconds()
 
         def look(progressed: Progressed) -> None:
             epoch = re.match(r"trial (\d+) epoch \d+:", progressed.event)
@@ -114,7 +197,11 @@ def search_until(
                     read_history(study_dir.history_path(int(epoch[1])))[-1]["val_accuracy"], DIGITS
                 )
                 points.append(
-                    {"seconds": round(time.perf_counter() - started, 3), "val_accuracy": accuracy}
+                    {
+                        "seconds": round(time.perf_counter() - started, 3),
+                        "cpu_seconds": round(cpu_seconds() - cpu_started, 3),
+                        "val_accuracy": accuracy,
+                    }
                 )
                 if reached(points, target):
                     signal.raise_signal(signal.SIGINT)
@@ -138,27 +225,25 @@ def best_over_time(points: Points) -> Points:
     return best
 
 
-def target_of(points: dict[str, Points]) -> tuple[float, float] | None:
-    """The best accuracy of KerasTuner's better tuner, and the seconds when the tuner first reached
-    it; None if no epoch ended in time.
+def target_of(points: Mapping[str, Points], names: Iterable[str]) -> Point | None:
+    """The epoch with the best accuracy of these sides, when it was first reached; None if no epoch
+    ended in time.
     """
-    bests = [best_over_time(epochs)[-1] for epochs in points.values() if epochs]
+    bests = [best_over_time(points[name])[-1] for name in names if points.get(name)]
     if not bests:
         return None
-    best = max(bests, key=lambda point: (point["val_accuracy"], -point["seconds"]))
-    return best["val_accuracy"], best["seconds"]
+    return max(bests, key=lambda point: (point["val_accuracy"], -point["seconds"]))
 
 
-def ratio_of(
-    target: tuple[float, float] | None, own: Sequence[dict[str, float]]
-) -> tuple[float | None, str]:
-    """KerasTuner's seconds divided by this program's, and an empty note; or None and the reason."""
+def ratio_of(target: Point | None, own: Sequence[Point]) -> tuple[float | None, float | None, str]:
+    """The peer's wall and CPU seconds, each divided by this program's, and an empty note; or None
+    twice, and the reason.
+    """
     if target is None:
-        return None, "KerasTuner ended no epoch in the time"
-    accuracy, seconds = target
-    mine = next((point["seconds"] for point in own if point["val_accuracy"] >= accuracy), None)
-    return (
-        (None, f"this program did not reach {accuracy:.4f} in the time")
-        if mine is None
-        else (seconds / mine, "")
-    )
+        return None, None, "the peer ended no epoch in the time"
+    accuracy = target["val_accuracy"]
+    mine = next((point for point in own if point["val_accuracy"] >= accuracy), None)
+    if mine is None:
+        return None, None, f"this program did not reach {accuracy:.4f} in the time"
+    wall, cpu = (target[name] / mine[name] for name in ("seconds", "cpu_seconds"))
+    return wall, cpu, ""

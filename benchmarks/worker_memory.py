@@ -1,34 +1,48 @@
-"""The resident memory of one worker over 200 small trials."""
+"""The resident memory of one worker over 200 small trials of the default search space's
+architectures.
+
+    .venv/bin/python -m benchmarks.worker_memory --data reviews.csv
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+import typer
 
-from benchmarks.ours import search, study_config
-from tuning.config import DataConfig, TrainConfig
+from benchmarks.ours import search
+from benchmarks.rows import write_reviews
+from benchmarks.texts import load_split
+from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.search.progress import Progressed
 
-WARM = slice(20, 30)  # by trial 20 the worker has loaded all the code that it uses
-LAST = slice(-10, None)
+SPACE_PATH = Path(__file__).parent / "spaces" / "small_reviews.py"
+N_ROWS = 300
+N_TRIALS = 200
+# By trial 10 a worker has trained almost every architecture, and has loaded the code for it. Trials
+# are counted from 0.
+WARM = slice(10, 30)
+LAST = slice(-20, None)
+MIN_TRIALS = 50
 
 
 def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
-    """The worker's resident memory after each trial, in MiB, and its growth.
+    """The worker's resident memory at the end of each trial, in MiB, and its growth.
 
-    The growth compares the median of the last ten trials with that of trials 20–29. It takes
-    medians of ten because the models' sizes are random, and more memory stays in use after a large
-    model than after a small one.
+    The growth compares the median of the last 20 trials with that of trials 10–29. It takes medians
+    because the configurations are random, and the model of a trial is in memory when it ends.
     """
     data = DataConfig(data=str(path), text_column="text", label_column="label")
-    config = study_config(
-        "worker_memory",
-        data,
+    config = StudyConfig(
+        study="worker_memory",
+        space=str(SPACE_PATH),
+        data=data,
         seed=seed,
         sampler="random",
         pruner="none",
@@ -46,12 +60,40 @@ def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
             resident.append(round(psutil.Process(worker.pid).memory_info().rss / 2**20, 1))
 
     with tempfile.TemporaryDirectory() as folder:
-        search(config, folder=Path(folder), n_trials=n_trials, n_workers=1, on_change=look)
-    return {"resident_mib": resident, "growth": growth(resident)}
+        outcome = search(
+            config, folder=Path(folder), n_trials=n_trials, n_workers=1, on_change=look
+        )
+    architectures = [trial.params["architecture"] for trial in outcome.summary.trials]
+    return {
+        "resident_mib": resident,
+        "growth": growth(resident),
+        "n_trials_by_architecture": {
+            name: architectures.count(name) for name in sorted(set(architectures))
+        },
+    }
 
 
 def growth(resident: list[float]) -> float | None:
-    """The growth of the memory as a share, `last / warm - 1`; None for fewer than 40 trials."""
-    if len(resident) < 40:
+    """The growth of the memory as a share, `last / warm - 1`; None for fewer than 50 trials."""
+    if len(resident) < MIN_TRIALS:
         return None
     return statistics.median(resident[LAST]) / statistics.median(resident[WARM]) - 1
+
+
+def main(
+    data: Annotated[
+        str, typer.Option(help=f"Data set, as for tune (default {DataConfig.data}).")
+    ] = DataConfig.data,
+    trials: Annotated[int, typer.Option(help=f"Number of trials (default {N_TRIALS}).")] = N_TRIALS,
+    seed: Annotated[int, typer.Option(help="Random seed (default 0).")] = 0,
+) -> None:
+    """Print the memory of a worker as JSON."""
+    splits = load_split(DataConfig(data=data), seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.parquet"
+        write_reviews(splits=splits, path=path, n_rows=N_ROWS, seed=seed)
+        print(json.dumps(measure(path=path, seed=seed, n_trials=trials)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

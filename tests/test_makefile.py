@@ -27,6 +27,8 @@ VARIABLES = {
     "FILE": ("predict", "--file"),
     "OUTPUT": ("predict", "--output"),
     "MINUTES": ("bench", "--minutes"),
+    "REPEATS": ("bench", "--repeats"),
+    "AMAZON": ("bench", "--amazon"),
     "TOP": ("confirm", "--top"),
     "SEEDS": ("confirm", "--seeds"),
     "SHARE": ("confirm", "--share"),

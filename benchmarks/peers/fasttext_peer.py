@@ -4,9 +4,12 @@ configurations until its time is over and trains the best one again.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +36,78 @@ def autotune(
 
     Returns:
         `validation_accuracy` and `test_accuracy`; `seconds` and `cpu_seconds` of the search with
-        the training of the best configuration, which begin when the texts are in memory; and the
-        `parameters` of the best configuration.
+        the training of the best configuration, which begin when the texts are in memory; the
+        `parameters` of the best configuration; `n_trials`, the number of configurations that were
+        tried; and `epochs`, the best validation accuracy so far over the time (`best_scores`).
     """
     started, cpu_started = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         paths = {"train": Path(folder) / "train.txt", "validation": Path(folder) / "validation.txt"}
         for path, (texts, labels) in zip(paths.values(), (train, validation), strict=True):
             write_lines(path, texts, labels, seed=seed)
-        model = fasttext.train_supervised(
-            str(paths["train"]),
-            autotuneValidationFile=str(paths["validation"]),
-            autotuneDuration=seconds,
-            seed=seed,
-            thread=n_threads,
-            verbose=0,
-        )
+        written, cpu_written = time.perf_counter() - started, cpu_seconds() - cpu_started
+        printed = Path(folder) / "printed.txt"
+        with _error_output_to(printed):
+            model = fasttext.train_supervised(
+                str(paths["train"]),
+                autotuneValidationFile=str(paths["validation"]),
+                autotuneDuration=seconds,
+                seed=seed,
+                thread=n_threads,
+                verbose=1,
+            )
+        text = printed.read_text()
     used, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     best = model.f.getArgs()
+    points, n_trials = best_scores(text, seconds=seconds)
+    # All threads are busy for the whole time, so CPU time passes evenly.
+    cpu_rate = (cpu_used - cpu_written) / (used - written)
+    epochs = [
+        {
+            "seconds": round(written + moment, 3),
+            "cpu_seconds": round(cpu_written + cpu_rate * moment, 3),
+            "val_accuracy": score,
+        }
+        for moment, score in points
+    ]
     return {
         "validation_accuracy": accuracy(model, *validation),
         "test_accuracy": accuracy(model, *test),
         "seconds": round(used, 3),
         "cpu_seconds": round(cpu_used, 3),
         "parameters": {name: getattr(best, name) for name in PARAMETERS},
+        "n_trials": n_trials,
+        "epochs": epochs,
     }
+
+
+@contextlib.contextmanager
+def _error_output_to(path: Path) -> Iterator[None]:
+    """Write what fastText's C++ code prints on standard error to a file."""
+    kept = os.dup(2)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(file)
+
+
+def best_scores(text: str, *, seconds: float) -> tuple[list[tuple[float, float]], int]:
+    """The seconds and values of each new best score in the lines that autotune prints, and the
+    number of trials. The score is F1 of the most probable label, which is the accuracy of texts
+    with one label each. Autotune prints every half second which share of its time is over.
+    """
+    points: list[tuple[float, float]] = []
+    n_trials = 0
+    pattern = r"Progress: +([\d.]+)% Trials: +(\d+) Best score: +([\d.]+)"
+    for share, n, score in re.findall(pattern, text):
+        n_trials = int(n)
+        if float(score) > (points[-1][1] if points else 0.0):
+            points.append((float(share) / 100 * seconds, float(score)))
+    return points, n_trials
 
 
 def write_lines(path: Path, texts: Sequence[str], labels: Labels, *, seed: int) -> None:

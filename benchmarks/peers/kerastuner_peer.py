@@ -11,14 +11,16 @@ import contextlib
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import keras_tuner
+from keras_tuner.engine.hyperparameters import Fixed
 from keras_tuner.engine.trial import TrialStatus
 
 from benchmarks.configurations import DIGITS, Configuration
 from benchmarks.peers.model import masked_lstm, vectorized
+from benchmarks.processes import cpu_seconds
 from benchmarks.spaces.same_space import SameSpace
 from benchmarks.texts import Texts
 
@@ -38,20 +40,32 @@ class Recorder(keras.callbacks.Callback):
 
     def __init__(self, *, budget_seconds: float | None = None) -> None:
         super().__init__()
-        self.started = time.perf_counter()
+        self.begin()
         self.epochs: list[dict[str, float]] = []
         self._budget_seconds = budget_seconds
 
+    def begin(self) -> None:
+        """Count the seconds from now on."""
+        self._started, self._cpu_started = time.perf_counter(), cpu_seconds()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        seconds = time.perf_counter() - self.started
+        seconds = time.perf_counter() - self._started
         if self._budget_seconds is not None and seconds > self._budget_seconds:
             raise BudgetSpent
         self.epochs.append(
             {
                 "seconds": round(seconds, 3),
+                "cpu_seconds": round(cpu_seconds() - self._cpu_started, 3),
                 "val_accuracy": round(float((logs or {})["val_accuracy"]), DIGITS),
             }
         )
+
+
+class AnyPeer(Protocol):
+    """A hypermodel that records its epochs and the ends of its trainings."""
+
+    recorder: Recorder
+    ends: list[float]
 
 
 class Peer(SameSpace):
@@ -59,7 +73,7 @@ class Peer(SameSpace):
 
     def __init__(self, *, seed: int, recorder: Recorder) -> None:
         super().__init__(name="peer")
-        self._seed, self._recorder = seed, recorder
+        self._seed, self.recorder = seed, recorder
         self.ends: list[float] = []
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -74,7 +88,7 @@ class Peer(SameSpace):
         train, validation = vectorized(
             texts, vocab_size=hp.get("vocab_size"), sequence_length=length, seed=self._seed
         )
-        options["callbacks"] = [*options["callbacks"], self._recorder]
+        options["callbacks"] = [*options["callbacks"], self.recorder]
         history = model.fit(train, validation_data=validation, **options)
         self.ends.append(time.perf_counter())
         return history
@@ -88,10 +102,29 @@ class FixedListOracle(keras_tuner.oracles.RandomSearchOracle):
         self._configurations = configurations
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
+        space = self.hyperparameters.space
+        fixed = {item.name: item.value for item in space if isinstance(item, Fixed)}
         return {
             "status": TrialStatus.RUNNING,
-            "values": {**self.hyperparameters.values, **self._configurations[int(trial_id)]},
+            "values": {**fixed, **self._configurations[int(trial_id)]},
         }
+
+
+def keep_values(oracle: Any) -> None:
+    """Let an oracle keep all values of its trials.
+
+    KerasTuner 1.4.8 removes the value of a name that is declared in two conditional scopes if the
+    later scope is inactive (`HyperParameters.ensure_active_values`). The default search space of
+    this program has such names, and two of its architectures would fail.
+    """
+    record_values = oracle._record_values
+
+    def record_and_keep(trial: Any) -> None:
+        values = dict(trial.hyperparameters.values)
+        record_values(trial)
+        trial.hyperparameters.values = values
+
+    oracle._record_values = record_and_keep
 
 
 def train_list(
@@ -102,13 +135,25 @@ def train_list(
     Raises:
         RuntimeError: a trial did not complete.
     """
+    peer = Peer(seed=seed, recorder=Recorder())
+    return train_list_by(peer, texts, configurations=configurations, epochs=epochs, seed=seed)
+
+
+def train_list_by(
+    peer: AnyPeer, data: Any, *, configurations: list[Configuration], epochs: int, seed: int
+) -> dict[str, Any]:
+    """Train the configurations of a hypermodel, whose `fit` gets `data`, by `Tuner.search`.
+
+    Raises:
+        RuntimeError: a trial did not complete.
+    """
     with tempfile.TemporaryDirectory() as folder:
         oracle = FixedListOracle(configurations, seed=seed)
-        peer = Peer(seed=seed, recorder=Recorder())
+        keep_values(oracle)
         tuner = keras_tuner.Tuner(oracle, peer, directory=folder, project_name="fixed_list")
-        started = time.perf_counter()
-        tuner.search(texts, epochs=epochs, verbose=0)
-        seconds = time.perf_counter() - started
+        started, cpu_started = time.perf_counter(), cpu_seconds()
+        tuner.search(data, epochs=epochs, verbose=0)
+        seconds, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     finished = [oracle.trials[number] for number in oracle.start_order]
     if any(trial.status != TrialStatus.COMPLETED for trial in finished):
         raise RuntimeError(
@@ -124,7 +169,7 @@ def train_list(
         }
         for trial, start, end in zip(finished, starts, peer.ends, strict=False)
     ]
-    return {"seconds": seconds, "trials": trials}
+    return {"seconds": seconds, "cpu_seconds": cpu_used, "trials": trials}
 
 
 def search(
@@ -132,23 +177,31 @@ def search(
 ) -> list[dict[str, float]]:
     """Search with "random" or "hyperband" for `budget_seconds`.
 
-    Early stopping follows KerasTuner's guide, with the same patience as this program.
-
     Returns:
-        The seconds since the start and the validation accuracy of every epoch.
+        The wall and CPU seconds since the start and the validation accuracy of every epoch.
     """
-    recorder = Recorder(budget_seconds=budget_seconds)
-    peer = Peer(seed=seed, recorder=recorder)
+    peer = Peer(seed=seed, recorder=Recorder(budget_seconds=budget_seconds))
+    return search_by(peer, texts, tuner=tuner, epochs=epochs, seed=seed)
+
+
+def search_by(
+    peer: AnyPeer, data: Any, *, tuner: str, epochs: int, seed: int
+) -> list[dict[str, float]]:
+    """Search the space of a hypermodel, whose `fit` gets `data`, until its recorder ends it.
+
+    Early stopping follows KerasTuner's guide, with the same patience as this program.
+    """
     stopping = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
     with tempfile.TemporaryDirectory() as folder:
         made = _tuner(tuner, peer, epochs=epochs, seed=seed, folder=Path(folder))
-        recorder.started = time.perf_counter()
+        keep_values(made.oracle)
+        peer.recorder.begin()
         with contextlib.suppress(BudgetSpent):
-            made.search(texts, epochs=epochs, callbacks=[stopping], verbose=0)
-    return recorder.epochs
+            made.search(data, epochs=epochs, callbacks=[stopping], verbose=0)
+    return peer.recorder.epochs
 
 
-def _tuner(name: str, peer: Peer, *, epochs: int, seed: int, folder: Path) -> keras_tuner.Tuner:
+def _tuner(name: str, peer: AnyPeer, *, epochs: int, seed: int, folder: Path) -> keras_tuner.Tuner:
     """A tuner with so many trials that only the time limit ends its search."""
     options = {
         "objective": "val_accuracy",

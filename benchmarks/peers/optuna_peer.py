@@ -13,6 +13,7 @@ from optuna_integration import KerasPruningCallback
 
 from benchmarks.configurations import DIGITS, RANGES, Configuration
 from benchmarks.peers.model import masked_lstm, vectorized
+from benchmarks.processes import cpu_seconds
 from benchmarks.texts import Texts
 
 
@@ -49,9 +50,9 @@ def train_list(
     )
     for values in configurations:
         study.enqueue_trial(values)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), cpu_seconds()
     study.optimize(objective, n_trials=len(configurations))
-    seconds = time.perf_counter() - started
+    seconds, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
     trials = [
         {
             "values": trial.params,
@@ -60,4 +61,4 @@ def train_list(
         }
         for trial in study.trials
     ]
-    return {"seconds": seconds, "trials": trials}
+    return {"seconds": seconds, "cpu_seconds": cpu_used, "trials": trials}

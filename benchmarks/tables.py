@@ -1,0 +1,106 @@
+"""The tables of a part beside the table of its goals, and the sentences about the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.sides import reason_of
+
+# The names of the sides, as the tables, sentences and figures show them.
+NAMES = {
+    "ours": "this program",
+    "ours_default_space": "this program, default space",
+    "kerastuner_random": "KerasTuner RandomSearch",
+    "kerastuner_hyperband": "KerasTuner Hyperband",
+    "kerastuner_default_space": "KerasTuner, default space",
+    "optuna_script": "Optuna script",
+    "fasttext": "fastText's autotune",
+}
+
+# What the table of throughput shows of each side.
+SIDE_VALUES = (
+    ("trials_an_hour", "trials per hour", "{:.1f}"),
+    ("seconds", "wall seconds", "{:.1f}"),
+    ("cpu_seconds", "CPU seconds", "{:.1f}"),
+    ("mean_val_accuracy", "mean validation accuracy", "{:.4f}"),
+)
+
+Line = tuple[str, ...]
+PartTable = tuple[Line, list[Line]]  # the names of the columns, and the lines
+
+
+def part_tables(part: str, record: Mapping[str, Any]) -> list[PartTable]:
+    """The tables of a part's record; none for most parts."""
+    if part == "throughput" and "data_sets" in record:
+        return [_throughput(record)]
+    if part == "time-to-accuracy" and record.get("ratios"):
+        return [_time_to_accuracy(record)]
+    return []
+
+
+def _throughput(record: Mapping[str, Any]) -> PartTable:
+    """A line for each figure, and a column for each data set, also for a missing one."""
+    sets = record["data_sets"]
+    missing = record["missing"]
+    columns = ("figure", *(one["name"] for one in (*sets, *missing)))
+    # The first line says why a data set is missing.
+    lines: list[Line] = [
+        ("measured", *("yes" for _ in sets), *(f"no: {one['reason']}" for one in missing))
+    ]
+    for name in sets[0]["ratios"]:
+        peer = NAMES[name.removeprefix("ratio_")]
+        for kind, words in (("wall", "wall"), ("cpu", "CPU")):
+            values = (f"{one['ratios'][name][kind]:.2f} ×" for one in sets)
+            lines.append((f"{peer}: ratio of {words} seconds", *values, *("" for _ in missing)))
+    for name in sets[0]["sides"]:
+        for key, words, form in SIDE_VALUES:
+            values = (form.format(one["sides"][name][key]) for one in sets)
+            lines.append((f"{NAMES[name]}: {words}", *values, *("" for _ in missing)))
+    return columns, lines
+
+
+def _time_to_accuracy(record: Mapping[str, Any]) -> PartTable:
+    """A line for each peer of the default search."""
+    lines = []
+    for name, ratio in record["ratios"].items():
+        peer = NAMES[name.removeprefix("ratio_")]
+        shown = [
+            ratio["note"] if ratio[kind] is None else f"{ratio[kind]:.2f} ×"
+            for kind in ("wall", "cpu")
+        ]
+        lines.append((f"time of the default search to the accuracy of {peer}", *shown))
+    return ("figure", "wall seconds", "CPU seconds"), lines
+
+
+def noise_sentences(part: str, record: Mapping[str, Any]) -> list[str]:
+    """Which sides of a part were measured more than once, and which stayed disturbed. Empty for a
+    part that compares no sides.
+    """
+    if part == "throughput":
+        return [
+            f"{one['name']}: {sentence}"
+            for one in record.get("data_sets", [])
+            for sentence in side_sentences(one["noise"])
+        ]
+    return side_sentences(record["noise"]) if "noise" in record else []
+
+
+def side_sentences(noise: Mapping[str, Any]) -> list[str]:
+    """The sentences about the sides of one comparison."""
+    sentences = [
+        sentence
+        for side, attempts in noise["sides"].items()
+        for sentence in _sentence(NAMES[side], attempts)
+    ]
+    return sentences or ["No side was disturbed."]
+
+
+def _sentence(side: str, attempts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The sentence about a side; none if its first measurement was not disturbed."""
+    kept = next(attempt for attempt in attempts if attempt["kept"])
+    times = "once" if len(attempts) == 1 else f"{len(attempts)} times"
+    if kept["disturbed"]:
+        return [f"{side} was measured {times} and stayed disturbed: {reason_of(kept)}."]
+    again = f"{side} was measured {times}, the last time without a disturbance."
+    return [again] if len(attempts) > 1 else []
