@@ -237,7 +237,7 @@ print([m for m in ("tensorflow", "keras", "keras_tuner", "ray") if m in sys.modu
 def test_starting_a_search_loads_neither_plotly_nor_scikit_learn() -> None:
     code = """
 import sys
-import tuning.cli.display, tuning.cli.tune, tuning.evaluation.linear_reference, tuning.study.summary
+import tuning.display.progress, tuning.cli.tune, tuning.evaluation.linear_reference, tuning.study.summary
 from tuning.report.dashboard import DashboardDrawing
 from tuning.search import tune
 
