@@ -74,15 +74,27 @@ class Vectors:
         return value
 
     def tanh(self, x: Any) -> Any:
-        """tanh(x): for float32 within 2e-7; for float64 the C library's.
-
-        tanh(2 y) = 2 p q / (p² + q²), where p / q is the seventh convergent of Lambert's continued
-        fraction (1768) of tanh(y). For |x| > 9.2, tanh(x) rounds to ±1 in float32. Both comparisons
-        are false for NaN, so that the result is NaN.
-        """
+        """tanh(x): for float32 within 2e-7; for float64 the C library's."""
         if self.size == 8:
             return self._exact_tanh(x)
-        y = self.multiply(x, self.constant(0.5))
+        return self.multiply(
+            self._half_tanh(self.multiply(x, self.constant(0.5))), self.constant(2)
+        )
+
+    def sigmoid(self, x: Any) -> Any:
+        """(1 + tanh(x / 2)) / 2"""
+        half = self.constant(0.5)
+        if self.size == 8:
+            return self.add(half, self.multiply(half, self._exact_tanh(self.multiply(half, x))))
+        return self.add(half, self._half_tanh(self.multiply(x, self.constant(0.25))))
+
+    def _half_tanh(self, y: Any) -> Any:
+        """tanh(2 y) / 2 = p q / (p² + q²), where p / q is the seventh convergent of Lambert's
+        continued fraction (1768) of tanh(y).
+
+        For |2 y| > 9.2, tanh(2 y) rounds to ±1 in float32. Both comparisons are false for NaN, so
+        that the result is NaN.
+        """
         for sign, limit in ((">", 4.6), ("<", -4.6)):
             beyond = self.builder.fcmp_ordered(sign, y, self.constant(limit))
             y = self.builder.select(beyond, self.constant(limit), y)
@@ -90,7 +102,7 @@ class Vectors:
         p = self.multiply(y, self.polynomial(z, 1, 378, 17325, 135135))
         q = self.polynomial(z, 28, 3150, 62370, 135135)
         squares = self.add(self.multiply(p, p), self.multiply(q, q))
-        return self.builder.fdiv(self.multiply(p, self.constant(2), q), squares, flags=_FLAGS)
+        return self.builder.fdiv(self.multiply(p, q), squares, flags=_FLAGS)
 
     def _exact_tanh(self, x: Any) -> Any:
         double = ir.DoubleType()
@@ -101,8 +113,3 @@ class Vectors:
             value = self.builder.call(function, [self.builder.extract_element(x, lane)])
             x = self.builder.insert_element(x, value, lane)
         return x
-
-    def sigmoid(self, x: Any) -> Any:
-        """(1 + tanh(x / 2)) / 2"""
-        half = self.constant(0.5)
-        return self.add(half, self.multiply(half, self.tanh(self.multiply(half, x))))
