@@ -23,7 +23,7 @@ class Reserve(NamedTuple):
     """The memory, one array each, of a forward pass over `n` steps that its gradient reads.
 
     A reserve of one step serves a forward pass without a gradient: each step overwrites the values
-    of the step before. `rows` are the texts of all steps (`count_columns`), step after step.
+    of the step before. `rows` are the texts of all steps (`texts_of_steps`), step after step.
 
     Attributes:
         sources: (rows, width), the state h before the step, the features, 1 for the bias.
