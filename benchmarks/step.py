@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import lengths
 from benchmarks.configurations import BATCH_SIZE
 from benchmarks.floor import floor_flops, floor_seconds
 from benchmarks.goals import figures
@@ -39,9 +40,8 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Milliseconds of every side in each turn, and for each goal the worst ratio of its cases.
-
-    The token ids are random: no data is read.
+    """Milliseconds of every side in each turn, and for each goal the worst ratio of its cases, on
+    random token ids; and the speeds with the lengths of the data's texts (`lengths`).
     """
     with_pytorch = importlib.util.find_spec("torch") is not None
     if not with_pytorch:
@@ -68,6 +68,7 @@ def measure(
             notes=None if with_pytorch else {"ratio_pytorch": "PyTorch is not installed"},
         ),
         "cases": cases,
+        "lengths": lengths.measure(settings, splits, show=show),
     }
 
 

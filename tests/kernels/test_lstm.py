@@ -22,9 +22,9 @@ from tuning.kernels.lstm_sequence import (
     Arguments,
     Reserve,
     backward,
-    count_columns,
     forward,
     reserve_shapes,
+    texts_of_steps,
 )
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
@@ -219,18 +219,18 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
     """Compares with central differences in double precision, for many shapes, masks and dropouts."""
     rng = np.random.default_rng(seed)
     width = features + 1 + units
-    x, weights = rng.normal(size=(length, features, batch)), rng.normal(size=(width, 4 * units)) / 2
-    h, c = rng.normal(size=(2, units, batch))
-    mask = rng.random((length, batch)) < 0.7 if seed % 2 else np.zeros((0, 0), bool)
+    x, weights = rng.normal(size=(batch, length, features)), rng.normal(size=(width, 4 * units)) / 2
+    h, c = rng.normal(size=(2, batch, units))
+    mask = rng.random((batch, length)) < 0.7 if seed % 2 else np.zeros((0, 0), bool)
     given_ = Arguments(
         x,
         weights,
         h,
         c,
         mask,
-        rng.random((n_dropout, features if n_dropout == 1 else width, batch)),
+        rng.random((n_dropout, batch, features if n_dropout == 1 else width)),
     )
-    upstream = tuple(rng.normal(size=shape) for shape in ((length, units, batch), h.shape, c.shape))
+    upstream = tuple(rng.normal(size=shape) for shape in ((batch, length, units), h.shape, c.shape))
 
     def value(arguments: Arguments) -> float:
         outputs = forward(arguments, new_reserve(arguments), return_sequences=True)
@@ -253,11 +253,11 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
 
 
 def new_reserve(arguments: Arguments) -> Reserve:
-    length, features, batch = arguments.x.shape
+    batch, length, features = arguments.x.shape
     return Reserve(
         *(
             np.full(shape, np.nan)
-            for shape in reserve_shapes(length, features, len(arguments.h), batch)
+            for shape in reserve_shapes(length, features, arguments.h.shape[1], batch)
         )
     )
 
@@ -364,21 +364,13 @@ def test_saved_model_holds_the_stock_layer(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.predict_on_batch(x), expected, atol=1e-6)
 
 
-def test_step_leaves_out_the_padding_of_a_batch_with_its_longest_texts_first() -> None:
-    lengths = np.array([9] * 20 + [5] * 20 + [2] * 20)
-    assert count_columns(np.arange(9)[:, None] < lengths, 9, 60).tolist() == [
-        60,
-        60,
-        48,
-        48,
-        48,
-        32,
-        32,
-        32,
-        32,
-    ]
-    assert count_columns(np.zeros((0, 0), np.bool_), 3, 60).tolist() == [60] * 3
-    assert count_columns(np.zeros((2, 60), np.bool_), 2, 60).tolist() == [16] * 2
+def test_step_computes_only_the_texts_that_have_not_ended() -> None:
+    lengths = np.array([2] * 20 + [9] * 20 + [5] * 20)
+    order, counts = texts_of_steps(np.arange(9) < lengths[:, None], 60, 9)
+    assert order.tolist() == [*range(20, 60), *range(20)]
+    assert counts.tolist() == [60, 60, 40, 40, 40, 20, 20, 20, 20]
+    assert texts_of_steps(np.zeros((0, 0), np.bool_), 60, 3)[1].tolist() == [60] * 3
+    assert texts_of_steps(np.zeros((60, 2), np.bool_), 60, 2)[1].tolist() == [0] * 2
 
 
 def test_nothing_of_a_trained_model_is_kept() -> None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tuning.kernels.compiling import Array, aligned, compiled
+from tuning.kernels.compiling import Array, Memory, compiled
 
 
 def fuse(model: keras.Model) -> bool:
@@ -89,14 +89,18 @@ class _Table:
     """Adam for a variable (n_rows, …) whose gradient names rows, such as an embedding's; a row may
     occur several times in a batch.
 
-    The arrays for the sums of a row's gradients and of their squares are kept between steps, and
-    are zero after each step.
+    The memory is kept between steps. Momentum and velocity are updated in place, because nothing
+    else reads them during a step. The table has two places in turn, because an operation of the
+    same step may still read the values before the step.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
-        flat = (shape[0], math.prod(shape[1:]))
-        self._sums: Array = np.zeros(flat, dtype)
-        self._squares: Array = np.zeros(flat, dtype)
+        self._shape = (shape[0], math.prod(shape[1:]))
+        # The place of a row's sums among the rows of the batch, -1 if it does not occur.
+        self._places = np.full(shape[0], -1, np.int64)
+        self._sums: Array = np.empty((0, 2, self._shape[1]), dtype)
+        self._moments: list[Array] = [np.empty(0, dtype)] * 2
+        self._memory = Memory()
 
     def update(
         self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any
@@ -111,19 +115,19 @@ class _Table:
             velocity: the shape of `table`.
             numbers: (4,), the learning rate with its bias corrections, beta_1, beta_2, epsilon.
         """
-        new = (
-            aligned(table.shape, table.dtype),
-            aligned(table.shape, table.dtype),
-            aligned(table.shape, table.dtype),
-        )
-        _add_up(rows, values.reshape(len(rows), self._sums.shape[1]), self._sums, self._squares)
-        flat = [
-            array.reshape(-1)
-            for array in (self._sums, self._squares, table, momentum, velocity, *new)
-        ]
-        _adam(*flat, *numbers)
-        _clear(rows, self._sums, self._squares)
-        return new
+        for k, moment in enumerate((momentum, velocity)):
+            own = self._moments[k]
+            if own.ctypes.data != moment.ctypes.data:  # the first step, or another value was set
+                self._moments[k] = self._memory.array(moment.shape, moment.dtype)
+                self._moments[k][:] = moment
+        new = self._memory.array(table.shape, table.dtype)
+        if len(self._sums) < len(rows):
+            self._sums = np.empty((len(rows), 2, self._shape[1]), table.dtype)
+        n = _add_up(rows, values.reshape(len(rows), -1), self._places, self._sums)
+        flat = [array.reshape(self._shape) for array in (table, new, *self._moments)]
+        _adam(self._places, self._sums[:n], *flat, *numbers)
+        _clear(rows, self._places)
+        return new, self._moments[0], self._moments[1]
 
 
 def compile_kernel() -> None:
@@ -135,31 +139,38 @@ def compile_kernel() -> None:
 
 
 @compiled
-def _add_up(rows: Any, values: Any, sums: Any, squares: Any) -> None:
+def _add_up(rows: Any, values: Any, places: Any, sums: Any) -> int:
+    """Write the sums of each row's gradients and of their squares (2, columns) to a place of
+    `sums`; returns the number of places.
+    """
+    n = 0
     for k, row in enumerate(rows):
+        if places[row] < 0:
+            places[row] = n
+            sums[n] = 0
+            n += 1
+        place = places[row]
         for column in range(values.shape[1]):
             value = values[k, column]
-            sums[row, column] += value
-            squares[row, column] += value * value
+            sums[place, 0, column] += value
+            sums[place, 1, column] += value * value
+    return n
 
 
 @compiled
-def _clear(rows: Any, sums: Any, squares: Any) -> None:
+def _clear(rows: Any, places: Any) -> None:
     for row in rows:
-        for column in range(sums.shape[1]):
-            sums[row, column] = squares[row, column] = 0
+        places[row] = -1
 
 
 @compiled
 def _adam(
+    places: Any,
     sums: Any,
-    squares: Any,
     table: Any,
+    new_table: Any,
     momentum: Any,
     velocity: Any,
-    new_table: Any,
-    new_momentum: Any,
-    new_velocity: Any,
     rate: Any,
     beta_1: Any,
     beta_2: Any,
@@ -168,10 +179,19 @@ def _adam(
     """Keras' formulas: the velocity adds the sum of the squares of a row's occurrences, not the
     square of their sum.
     """
-    unit = sums.dtype.type(1)
-    rest_1, rest_2 = unit - beta_1, unit - beta_2
-    for k in range(len(table)):
-        m = momentum[k] + (sums[k] - momentum[k]) * rest_1
-        v = velocity[k] + (squares[k] - velocity[k]) * rest_2
-        new_momentum[k], new_velocity[k] = m, v
-        new_table[k] = table[k] - m * rate / (np.sqrt(v) + epsilon)
+    unit = table.dtype.type(1)
+    rest_1, rest_2, zero = unit - beta_1, unit - beta_2, unit - unit
+    for row in range(len(table)):
+        place = places[row]
+        if place < 0:
+            for k in range(table.shape[1]):
+                m = momentum[row, k] + (zero - momentum[row, k]) * rest_1
+                v = velocity[row, k] + (zero - velocity[row, k]) * rest_2
+                momentum[row, k], velocity[row, k] = m, v
+                new_table[row, k] = table[row, k] - m * rate / (np.sqrt(v) + epsilon)
+        else:
+            for k in range(table.shape[1]):
+                m = momentum[row, k] + (sums[place, 0, k] - momentum[row, k]) * rest_1
+                v = velocity[row, k] + (sums[place, 1, k] - velocity[row, k]) * rest_2
+                momentum[row, k], velocity[row, k] = m, v
+                new_table[row, k] = table[row, k] - m * rate / (np.sqrt(v) + epsilon)

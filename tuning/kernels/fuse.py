@@ -5,8 +5,9 @@ of model is slower with them. XLA is not used: for the sizes below it saves at m
 Keras' time, and compiling takes 4 to 15 seconds for each trial.
 
 Milliseconds for a training step of 128 texts (`make bench-step`: one thread, vocabulary 20,000,
-seed 0, Intel Xeon with AVX-512 and AMX, Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13).
-The floor is the time of the matrix products alone.
+seed 0, Intel Xeon with AVX-512 and AMX, Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13),
+of the kernel of commit 61ac30e. The floor is the time of the matrix products alone.
+`docs/benchmarks.md` has the speed of the present kernel with the lengths of real texts.
 
     length  units  embedding   Keras   ours   floor  PyTorch
        100     16         16    16.8    5.5     2.3      7.6

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from tuning.kernels.compiling import Array
+from tuning.kernels.compiling import Array, Memory
 from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
 
 # Maximum number of forward passes of a layer that wait for their gradient: a model seldom calls a
@@ -80,26 +80,26 @@ def _inner_loop(
     """
     cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
-    x = tf.transpose(sequences, (1, 2, 0))
-    steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.transpose(tf.cast(mask, tf.bool))
+    steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.cast(mask, tf.bool)
+    x = sequences
     if layer.go_backwards:
-        x, steps = tf.reverse(x, [0]), tf.reverse(steps, [0])
+        x, steps = tf.reverse(x, [1]), tf.reverse(steps, [1])
     weights = _weights(layer, dtype)
     dropout = (
         _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
     )
     run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
-    every_h, *states = run(x, weights, *map(tf.transpose, initial_state), steps, dropout)
-    h, c = (tf.ensure_shape(tf.transpose(state), (None, cell.units)) for state in states)
+    every_h, *states = run(x, weights, *initial_state, steps, dropout)
+    h, c = (tf.ensure_shape(state, (None, cell.units)) for state in states)
     # Keras' output is 0 before the first step that is not masked, and, with `zero_output_for_mask`,
     # at every masked step; the kernel's output is the state.
     if mask is not None:
-        shown = steps if layer.zero_output_for_mask else tf.cumsum(tf.cast(steps, tf.int32)) > 0
+        shown = steps if layer.zero_output_for_mask else tf.cumsum(tf.cast(steps, tf.int32), 1) > 0
         if layer.return_sequences:
-            every_h = tf.where(shown[:, None, :], every_h, tf.zeros((), dtype))
-    last = h if mask is None else tf.where(shown[-1][:, None], h, tf.zeros((), dtype))
+            every_h = tf.where(shown[:, :, None], every_h, tf.zeros((), dtype))
+    last = h if mask is None else tf.where(shown[:, -1:], h, tf.zeros((), dtype))
     outputs = (
-        tf.ensure_shape(tf.transpose(every_h, (2, 0, 1)), (None, None, cell.units))
+        tf.ensure_shape(every_h, (None, None, cell.units))
         if layer.return_sequences
         else last[:, None]
     )
@@ -123,17 +123,14 @@ def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -
         return tf.zeros((0, 0, 0), sequences.dtype)
     features = cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step)
     if not layer.recurrent_dropout:
-        return tf.transpose(features)[None]
+        return features[None]
     by_gate = zip(
         features if isinstance(features, list) else [features] * 4,
         cell.get_recurrent_dropout_mask(state),
         strict=True,
     )
-    return tf.transpose(
-        tf.stack(
-            [tf.concat([of_x, tf.ones_like(step[:, :1]), of_h], axis=1) for of_x, of_h in by_gate]
-        ),
-        (0, 2, 1),
+    return tf.stack(
+        [tf.concat([of_x, tf.ones_like(step[:, :1]), of_h], axis=1) for of_x, of_h in by_gate]
     )
 
 
@@ -147,6 +144,7 @@ class _Kernel:
         self._kept: OrderedDict[int, Reserve] = OrderedDict()
         self._free: list[Reserve] = []
         self._lock = threading.Lock()
+        self._memory = Memory()
         self._registered: set[str] = set()
 
     def close(self) -> None:
@@ -158,6 +156,7 @@ class _Kernel:
         self._registered.clear()
         self._kept.clear()
         self._free.clear()
+        self._memory.clear()
 
     def _custom_gradient(self, function: Any) -> Any:
         """`tf.custom_gradient`, which also records the names under which a graph's function
@@ -208,9 +207,11 @@ class _Kernel:
     ) -> tuple[Array, Array, Array, np.int64]:
         given = Arguments(*arguments)
         pass_number = next(self._pass_numbers)
-        reserve = self._take(given, length=len(given.x) if keep else 1)
+        reserve = self._take(given, length=given.x.shape[1] if keep else 1)
         with np.errstate(all="ignore"):  # Training ends by itself at a loss that is not finite.
-            outputs = forward(given, reserve, return_sequences=return_sequences)
+            outputs = forward(
+                given, reserve, return_sequences=return_sequences, memory=self._memory
+            )
         with self._lock:
             if keep:
                 self._kept[pass_number] = reserve
@@ -228,9 +229,9 @@ class _Kernel:
             reserve = self._kept.pop(int(pass_number), None)
         with np.errstate(all="ignore"):
             if reserve is None:  # It was not kept, or dropped (`MAX_KEPT`).
-                reserve = self._take(given, length=len(given.x))
+                reserve = self._take(given, length=given.x.shape[1])
                 forward(given, reserve, return_sequences=False)
-            gradients = backward((d_outputs, d_h, d_c), given, reserve)
+            gradients = backward((d_outputs, d_h, d_c), given, reserve, memory=self._memory)
         with self._lock:
             self._free.append(reserve)
         return gradients
@@ -239,8 +240,8 @@ class _Kernel:
         """A reserve for `length` steps, in memory of an earlier reserve where that is large
         enough.
         """
-        _, features, batch = given.x.shape
-        shapes = reserve_shapes(length, features, len(given.h), batch)
+        batch, _, features = given.x.shape
+        shapes = reserve_shapes(length, features, given.h.shape[1], batch)
         sizes = [int(np.prod(shape)) for shape in shapes]
         with self._lock:
             used = (

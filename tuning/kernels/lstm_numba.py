@@ -1,63 +1,40 @@
 """The loops of an LSTM over a whole sequence, and of its gradient, compiled by Numba.
 
-A step is one matrix product over features, bias and state, and one pass over the gates, which
-writes the new state to the place where the next step reads it. The batch is the last axis, so that
-each gate is one contiguous block. The gates have the order input, forget, output, candidate, so
-that the three sigmoids are neighbors. `lstm_sequence` calls these loops and documents their
-arrays; `n` is the number of columns of the batch that a step computes.
+The batch is the first axis, as in Keras. A step computes the first `counts[t]` texts of `order`,
+and its rows follow those of the step before, so that the rows of several steps are one matrix. Each
+step is one matrix product over state, features and bias, and one pass over the gates, which have
+the order input, forget, output, candidate. `lstm_sequence` calls these loops and documents their
+arrays.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
+from tuning.kernels.cells import cell, cell_gradient
 from tuning.kernels.compiling import compiled
+from tuning.kernels.tiles import PANEL_BYTES, TILE_ROWS, itemsize, tile
 
-
-def tanh(x: Any) -> Any:
-    """tanh(x): for float32 within 2e-7, in vector instructions; for float64 the C library's."""
-    return np.tanh(x)
-
-
-@overload(tanh)
-def _tanh(x: Any) -> Any:
-    """tanh(2 y) = 2 p q / (p² + q²), where p / q is the seventh convergent of Lambert's continued
-    fraction (1768) of tanh(y).
-
-    For |x| > 9.2, tanh(x) rounds to ±1 in float32. Both comparisons are false for NaN, so that the
-    result is NaN.
-    """
-
-    def exact(x: Any) -> Any:
-        return math.tanh(x)
-
-    f = np.float32
-
-    def approximate(x: Any) -> Any:
-        y = f(0.5) * x
-        y = f(4.6) if y > f(4.6) else y
-        y = f(-4.6) if y < f(-4.6) else y
-        z = y * y
-        p = y * (((z + f(378)) * z + f(17325)) * z + f(135135))
-        q = ((f(28) * z + f(3150)) * z + f(62370)) * z + f(135135)
-        return f(2) * p * q / (p * p + q * q)
-
-    return approximate if x == types.float32 else exact
+# Numba's cache notices a change in this file alone. The checksum of `vectors`, `tiles` and `cells`
+# changes this file with them; a test compares it.
+CHECKSUM = "0eb4e82c920be960"
+# Texts whose products are still in the cache when their activations are applied.
+BLOCK_ROWS = 24
+# Minimum number of rows whose products are added to the matrix's gradient at once.
+CHUNK_ROWS = 192
 
 
 @compiled
 def run_forward(
     x: Any,
-    matrix: Any,
+    panels: Any,
     mask: Any,
+    order: Any,
     counts: Any,
     dropout: Any,
-    inputs: Any,
+    sources: Any,
     gates: Any,
     cells: Any,
     h: Any,
@@ -65,43 +42,41 @@ def run_forward(
     outputs: Any,
 ) -> None:
     """Replace the states in `h` and `c`, those before the first step, by those after the last."""
-    length, features, batch = x.shape
-    groups, rows, width = matrix.shape
-    all_dropped = np.empty((width, batch), x.dtype)
-    all_products = np.empty((groups * rows, batch), x.dtype)
-    new_h, new_c = np.empty_like(h), np.empty_like(c)
-    _move(_first(new_h, 0), h, _first(inputs[0], counts[0])[features + 1 :])
-    _move(_first(new_c, 0), c, _first(cells[0], counts[0]))
+    _, length, features = x.shape
+    units, padded, depth = outputs.shape[2], h.shape[1], outputs.shape[2] + features + 1
+    width, row = sources.shape[1], gates.shape[1]
+    groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(x)
+    columns = 4 * padded // groups
+    keeps = len(sources) >= counts.sum()
+    dropped = np.empty((BLOCK_ROWS if groups > 1 else 0, width), x.dtype)
+    start = 0
     for t in range(length):
-        n, n_next = counts[t], counts[t + 1] if t + 1 < length else 0
-        source, gate = _first(inputs[t % len(inputs)], n), _first(gates[t % len(gates)], n)
-        old = _first(cells[t % len(cells)], n)
-        products, dropped = _first(all_products, n), _first(all_dropped, n)
-        source[features] = 1
-        if len(dropout) == 1:
-            _multiply(x[t], dropout[0], source[:features])
-        else:
-            source[:features] = x[t, :, :n]
-        for group in range(groups):
-            if groups > 1:
-                _multiply(source, dropout[group], dropped)
-            factor = dropped if groups > 1 else source
-            np.dot(matrix[group], factor, products[group * rows : (group + 1) * rows])
-        following = _first(inputs[(t + 1) % len(inputs)], n_next)
-        following_c = _first(cells[(t + 1) % len(cells)], n_next)
-        following_h, state = following[features + 1 :], source[features + 1 :]
-        now_h, now_c = following_h, following_c
-        if n != n_next:
-            now_h, now_c = _first(new_h, n), _first(new_c, n)
-        _cell(products, gate, old, now_c, now_h)
-        if len(mask) and not mask[t, :n].all():
-            _keep(mask[t], old, now_c)
-            _keep(mask[t], state, now_h)
-        if len(outputs):
-            outputs[t, :, :n], outputs[t, :, n:] = now_h, h[:, n:]
-        if n != n_next:
-            _move(now_h, h, following_h)
-            _move(now_c, c, following_c)
+        _fill(sources[start:], x, t, order[: counts[t]], dropout, h, units)
+        for first in range(0, counts[t], BLOCK_ROWS):
+            size, top = min(BLOCK_ROWS, counts[t] - first), start + first
+            factor, at_factor = sources, top * width
+            for group in range(groups):
+                if groups > 1:
+                    _drop(sources, top, order[first : first + size], dropout[group], dropped, 0)
+                    factor, at_factor = dropped, 0
+                _multiply(
+                    size,
+                    depth,
+                    (factor, at_factor, width, 1),
+                    (panels, group * columns * depth, panel * depth, panel),
+                    columns // panel,
+                    (gates, top * row + group * columns, row),
+                    False,
+                )
+            for k in range(size):
+                text, place = order[first + k], top + k
+                if len(mask) == 0 or mask[text, t]:
+                    at = text * padded
+                    cell(gates, place * row, c, at, cells, place * padded, h, at, padded)
+        if outputs.shape[1]:
+            outputs[:, t] = h[:, :units]
+        if keeps:
+            start += counts[t]
 
 
 @compiled
@@ -109,11 +84,12 @@ def run_backward(
     d_outputs: Any,
     d_h: Any,
     d_c: Any,
-    matrix: Any,
+    panels: Any,
     mask: Any,
+    order: Any,
     counts: Any,
     dropout: Any,
-    inputs: Any,
+    sources: Any,
     gates: Any,
     cells: Any,
     d_x: Any,
@@ -122,175 +98,202 @@ def run_backward(
     """Write the gradients of x and of the matrix to `d_x` and `d_matrix`; replace the gradients of
     the states after the last step, in `d_h` and `d_c`, by those of the states before the first.
     """
-    length, features, batch = d_x.shape
-    groups, rows, width = matrix.shape
-    all_d_gate = np.empty((groups * rows, batch), d_x.dtype)
-    change = np.empty((rows, width), d_x.dtype)
-    all_total = np.empty((width, batch), d_x.dtype)
-    all_part, all_dropped = np.empty_like(all_total), np.empty_like(all_total)
-    # Steps with few columns collect their columns here, for one matrix product together.
-    d_gates, sources, filled = np.empty_like(all_d_gate), np.empty_like(all_total), 0
-    # The gradients of h and c, and the parts of them that masked steps pass on unchanged.
-    states = np.empty((4, *d_h.shape), d_x.dtype)
-    now_h, now_c = _first(states[0], 0), _first(states[1], 0)
+    batch, length, features = d_x.shape
+    padded, row, units = d_h.shape[1], gates.shape[1], d_outputs.shape[2]
+    groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(d_x)
+    columns, n_panels = 4 * padded // groups, -(-(units + features) // panel)
+    # The rows of several steps collect here from the end, for one product with their sources. The
+    # distance of two rows is an odd number of cache lines: with a power of two, the lines of a
+    # column would share few places of the cache.
+    room = max(batch, CHUNK_ROWS)
+    d_gates = np.empty((room, row + 16), d_x.dtype)
+    dropped = np.empty((room if groups > 1 else 0, sources.shape[1]), d_x.dtype)
+    total = np.empty((batch, n_panels * panel), d_x.dtype)
+    part = np.empty_like(total)
+    start = end = counts.sum()
+    end_step = length
     for t in range(length - 1, -1, -1):
         n = counts[t]
-        source, gate, old = _first(inputs[t], n), _first(gates[t], n), _first(cells[t], n)
-        d_gate, total = _first(all_d_gate, n), _first(all_total, n)
-        part, dropped = _first(all_part, n), _first(all_dropped, n)
-        passed_h, passed_c = _first(states[2], n), _first(states[3], n)
-        if now_h.shape[1] != n:
-            now_h = _moved(now_h, d_h, passed_h, states[0])
-            now_c = _moved(now_c, d_c, passed_c, states[1])
-        if len(d_outputs):
-            now_h += d_outputs[t, :, :n]
-            d_h[:, n:] += d_outputs[t, :, n:]
-        skips = len(mask) and not mask[t, :n].all()
-        if skips:
-            passed_h[:], passed_c[:] = now_h, now_c
-        _cell_gradient(gate, old, now_h, now_c, d_gate)
-        if skips:
-            _blank(mask[t], d_gate)
+        if d_outputs.shape[1]:
+            d_h[:, :units] += d_outputs[:, t]
+        if end - start + n > room:
+            _add_product(
+                (start, end, t + 1, end_step),
+                order,
+                counts,
+                dropout,
+                sources,
+                dropped,
+                d_gates,
+                d_matrix,
+            )
+            end, end_step = start, t + 1
+        start -= n
+        top = room - (end - start)
+        for k in range(n):
+            text, place = order[k], start + k
+            if len(mask) == 0 or mask[text, t]:
+                at = text * padded
+                to = (top + k) * (row + 16)
+                cell_gradient(
+                    gates, place * row, cells, place * padded, d_h, at, d_c, at, d_gates, to, padded
+                )
+            else:
+                d_gates[top + k] = 0
         for group in range(groups):
-            of_group, product = d_gate[group * rows : (group + 1) * rows], part if group else total
-            np.dot(matrix[group].T, of_group, product)
+            product = part if group else total
+            _multiply(
+                n,
+                columns,
+                (d_gates, top * (row + 16) + group * columns, row + 16, 1),
+                (panels, group * columns * panel, 4 * padded * panel, panel),
+                n_panels,
+                (product, 0, n_panels * panel),
+                False,
+            )
             if groups > 1:
-                _multiply(product, dropout[group], product)
-                _multiply(source, dropout[group], dropped)
+                _drop(product, 0, order[:n], dropout[group], product, 0)
             if group:
-                total += part
-            if groups > 1 or 2 * n > batch:
-                np.dot(of_group, (dropped if groups > 1 else source).T, change)
-                d_matrix[group] += change
-        if groups == 1 and 2 * n <= batch:
-            if filled + n > batch:
-                filled = _add_products(d_gates, sources, filled, change, d_matrix[0])
-            d_gates[:, filled : filled + n], sources[:, filled : filled + n] = d_gate, source
-            filled += n
-        _input_gradient(total[:features], dropout, d_x[t])
-        now_h[:] = total[features + 1 :]
-        if skips:
-            now_h += passed_h * np.logical_not(mask[t, :n])
-            _keep(mask[t], passed_c, now_c)
-    _add_products(d_gates, sources, filled, change, d_matrix[0])
-    _move(now_h, d_h, _first(states[2], 0))
-    _move(now_c, d_c, _first(states[3], 0))
+                total[:n] += part[:n]
+        _hand_on(total, t, order[:n], mask, dropout, d_h, d_x, units)
+    _add_product(
+        (start, end, 0, end_step), order, counts, dropout, sources, dropped, d_gates, d_matrix
+    )
 
 
 @compiled
-def _add_products(d_gates: Any, sources: Any, filled: int, change: Any, d_matrix: Any) -> int:
-    """Add the product of the filled columns to the matrix's gradient; returns 0, the number of
-    columns that are filled afterwards.
+def _add_product(
+    span: Any,
+    order: Any,
+    counts: Any,
+    dropout: Any,
+    sources: Any,
+    dropped: Any,
+    d_gates: Any,
+    d_matrix: Any,
+) -> None:
+    """Add the product of the sources and the gradients of the gates of some steps to the matrix's
+    gradient.
+
+    Args:
+        span: first row, end of the rows, first step, end of the steps.
     """
-    if filled:
-        d_gates[:, filled:], sources[:, filled:] = 0, 0
-        np.dot(d_gates, sources.T, change)
-        d_matrix += change
-    return 0
+    start, end, first_step, end_step = span
+    depth, row = d_matrix.shape
+    groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(sources)
+    columns, width = row // groups, sources.shape[1]
+    factor, at_factor = sources, start * width
+    for group in range(groups):
+        if groups > 1:
+            place = 0
+            for t in range(first_step, end_step):
+                _drop(sources, start + place, order[: counts[t]], dropout[group], dropped, place)
+                place += counts[t]
+            factor, at_factor = dropped, 0
+        _multiply(
+            depth,
+            end - start,
+            (factor, at_factor, 1, width),
+            (
+                d_gates,
+                (len(d_gates) - (end - start)) * d_gates.shape[1] + group * columns,
+                panel,
+                d_gates.shape[1],
+            ),
+            columns // panel,
+            (d_matrix, group * columns, row),
+            True,
+        )
 
 
 @compiled
-def _first(array: Any, n: int) -> Any:
-    """The beginning of the memory of an array (rows, batch), as an array (rows, n)."""
-    return array.reshape(-1)[: len(array) * n].reshape(len(array), n)
+def _fill(sources: Any, x: Any, t: int, texts: Any, dropout: Any, h: Any, units: int) -> None:
+    """Write the rows of a step: the state of each text, its features, and 1 for the bias."""
+    features = x.shape[2]
+    for k, text in enumerate(texts):
+        for j in range(units):
+            sources[k, j] = h[text, j]
+        for j in range(features):
+            sources[k, units + j] = x[text, t, j]
+        if len(dropout) == 1:
+            for j in range(features):
+                sources[k, units + j] *= dropout[0, text, j]
+        sources[k, units + features] = 1
 
 
 @compiled
-def _move(now: Any, others: Any, following: Any) -> None:
-    """Copy states (units, columns) to a step with more or fewer columns; `others` (units, batch)
-    contains the columns that a step does not compute.
+def _hand_on(
+    total: Any,
+    t: int,
+    texts: Any,
+    mask: Any,
+    dropout: Any,
+    d_h: Any,
+    d_x: Any,
+    units: int,
+) -> None:
+    """Write the gradients of a step's rows to those of the states and of the features."""
+    d_x[:, t] = 0
+    features = d_x.shape[2]
+    for k, text in enumerate(texts):
+        if len(mask) == 0 or mask[text, t]:
+            for j in range(units):
+                d_h[text, j] = total[k, j]
+            for j in range(features):
+                d_x[text, t, j] = total[k, units + j]
+            if len(dropout) == 1:
+                for j in range(features):
+                    d_x[text, t, j] *= dropout[0, text, j]
+
+
+@compiled
+def _drop(a: Any, top: int, texts: Any, factors: Any, out: Any, out_top: int) -> None:
+    """Write the rows of `a` that belong to these texts, times the factors of each text."""
+    for k, text in enumerate(texts):
+        for j in range(min(factors.shape[1], out.shape[1])):
+            out[out_top + k, j] = a[top + k, j] * factors[text, j]
+
+
+@compiled
+def _columns_of_panel(array: Any) -> Any:
+    """Number of elements of a panel's row, for arrays of this dtype."""
+    return PANEL_BYTES // itemsize(array)
+
+
+@compiled
+def _multiply(
+    n: int, depth: int, of_a: Any, of_b: Any, n_panels: int, of_c: Any, adds: Any
+) -> None:
+    """Write, or add if `adds`, the product of A (n, depth) and B (depth, n_panels panels) to C.
+
+    Args:
+        of_a: array, start, and the distances of two rows and of two columns.
+        of_b: array, start, and the distances of two panels and of two rows. A panel is
+            `PANEL_BYTES` wide.
+        of_c: array, start, and the distance of two rows.
     """
-    n, n_next = now.shape[1], following.shape[1]
-    for row in range(len(now)):
-        for k in range(n_next, n):
-            others[row, k] = now[row, k]
-        for k in range(min(n, n_next)):
-            following[row, k] = now[row, k]
-        for k in range(n, n_next):
-            following[row, k] = others[row, k]
-
-
-@compiled
-def _moved(now: Any, others: Any, room: Any, array: Any) -> Any:
-    """`now` with as many columns as `room`, in the beginning of `array`."""
-    _move(now, others, room)
-    moved = _first(array, room.shape[1])
-    moved[:] = room
-    return moved
-
-
-@compiled
-def _input_gradient(total: Any, dropout: Any, d_x: Any) -> None:
-    n = total.shape[1]
-    if len(dropout) == 1:
-        _multiply(total, dropout[0], d_x)
-    else:
-        d_x[:, :n] = total
-    d_x[:, n:] = 0
-
-
-@compiled
-def _cell(product: Any, gate: Any, old: Any, new: Any, state: Any) -> None:
-    """Apply the activations to the products of a step, then compute its cell state and state."""
-    product, gate, old = product.reshape(-1), gate.reshape(-1), old.reshape(-1)
-    new, state = new.reshape(-1), state.reshape(-1)
-    n, half = len(old), gate.dtype.type(0.5)
-    i, f, o, g = product[:n], product[n : 2 * n], product[2 * n : 3 * n], product[3 * n :]
-    s_i, s_f, s_o, s_g = gate[:n], gate[n : 2 * n], gate[2 * n : 3 * n], gate[3 * n :]
-    for k in range(n):
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2
-        i_k = half + half * tanh(half * i[k])
-        f_k = half + half * tanh(half * f[k])
-        o_k = half + half * tanh(half * o[k])
-        g_k = tanh(g[k])
-        s_i[k], s_f[k], s_o[k], s_g[k] = i_k, f_k, o_k, g_k
-        c = f_k * old[k] + i_k * g_k
-        new[k] = c
-        state[k] = o_k * tanh(c)
-
-
-@compiled
-def _cell_gradient(gate: Any, old: Any, d_h: Any, d_c: Any, d_gate: Any) -> None:
-    """From the gradients of a step's states, `d_h` and `d_c`, compute those of its gates before
-    their activation, and replace `d_c` by the gradient of the cell state before the step.
-    """
-    gate, old, d_gate = gate.reshape(-1), old.reshape(-1), d_gate.reshape(-1)
-    d_h, d_c = d_h.reshape(-1), d_c.reshape(-1)
-    n, one = len(old), gate.dtype.type(1)
-    i, f, o, g = gate[:n], gate[n : 2 * n], gate[2 * n : 3 * n], gate[3 * n :]
-    d_i, d_f, d_o, d_g = d_gate[:n], d_gate[n : 2 * n], d_gate[2 * n : 3 * n], d_gate[3 * n :]
-    for k in range(n):
-        i_k, f_k, o_k, g_k, h = i[k], f[k], o[k], g[k], d_h[k]
-        th = tanh(f_k * old[k] + i_k * g_k)
-        d = d_c[k] + h * o_k * (one - th * th)
-        d_o[k] = h * th * o_k * (one - o_k)
-        d_i[k] = d * g_k * i_k * (one - i_k)
-        d_f[k] = d * old[k] * f_k * (one - f_k)
-        d_g[k] = d * i_k * (one - g_k * g_k)
-        d_c[k] = d * f_k
-
-
-@compiled
-def _multiply(a: Any, b: Any, out: Any) -> None:
-    """Write a × b, all (rows, columns), in the columns that all three arrays have."""
-    for row in range(len(out)):
-        for k in range(min(a.shape[1], out.shape[1])):
-            out[row, k] = a[row, k] * b[row, k]
-
-
-@compiled
-def _keep(mask: Any, old: Any, new: Any) -> None:
-    """Restore the old values (rows, columns) where the mask is False."""
-    for row in range(len(old)):
-        for k in range(old.shape[1]):
-            if not mask[k]:
-                new[row, k] = old[row, k]
-
-
-@compiled
-def _blank(mask: Any, values: Any) -> None:
-    """Set values (rows, columns) to 0 where the mask is False."""
-    for row in range(len(values)):
-        for k in range(values.shape[1]):
-            if not mask[k]:
-                values[row, k] = 0
+    a, at_a, row_a, step_a = of_a
+    b, at_b, panel_b, step_b = of_b
+    c, at_c, row_c = of_c
+    for p in range(n_panels):
+        x, y, r = at_b + p * panel_b, at_c + p * _columns_of_panel(c), 0
+        while r + TILE_ROWS <= n:
+            u, z = at_a + r * row_a, y + r * row_c
+            tile(TILE_ROWS, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
+            r += TILE_ROWS
+        if TILE_ROWS > 6:  # noqa: SIM102  # Numba leaves out a branch on a constant alone.
+            if n - r >= 6:
+                u, z = at_a + r * row_a, y + r * row_c
+                tile(6, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
+                r += 6
+        u, z = at_a + r * row_a, y + r * row_c
+        if n - r == 1:
+            tile(1, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
+        elif n - r == 2:
+            tile(2, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
+        elif n - r == 3:
+            tile(3, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
+        elif n - r == 4:
+            tile(4, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
+        elif n - r == 5:
+            tile(5, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)

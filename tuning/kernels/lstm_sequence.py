@@ -11,28 +11,28 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.kernels import lstm_numba
-from tuning.kernels.compiling import Array, Mask, aligned, compiled
+from tuning.kernels.cells import LANES
+from tuning.kernels.compiling import Array, Mask, Memory, compiled
+from tuning.kernels.tiles import PANEL_BYTES
 
-LANES = 16  # columns in a vector of float32 with AVX-512, or in two with AVX2
+# The gates input, forget, output and candidate in Keras' order, and the other way round.
+GATES = [0, 1, 3, 2]
 
 
 class Reserve(NamedTuple):
-    """The arrays of a forward pass over `n` steps that its gradient reads; `width` is
-    features + 1 + units.
+    """The memory, one array each, of a forward pass over `n` steps that its gradient reads.
 
-    A reserve of one step serves a forward pass without a gradient: each step overwrites the arrays
-    of the last step but one. A step that computes fewer columns than the batch has
-    (`count_columns`) stores them contiguously at the beginning of its part.
+    A reserve of one step serves a forward pass without a gradient: each step overwrites the values
+    of the step before. `rows` are the texts of all steps (`texts_of_steps`), step after step.
 
     Attributes:
-        inputs: (n + 1, width, batch), each step's features, a row of ones for the bias, and the
-            state h before the step.
-        gates: (n, 4 units, batch), after their activation, in the order input, forget, output,
-            candidate.
-        cells: (n + 1, units, batch), the cell state c before each step.
+        sources: (rows, width), the state h before the step, the features, 1 for the bias.
+        gates: (rows, 4 padded), after their activation, in the order input, forget, output,
+            candidate. The number of units is padded to a multiple of vectors.
+        cells: (rows, padded), the cell state c before the step.
     """
 
-    inputs: Array
+    sources: Array
     gates: Array
     cells: Array
 
@@ -41,14 +41,15 @@ class Arguments(NamedTuple):
     """The inputs of an LSTM.
 
     Attributes:
-        x: (length, features, batch).
-        weights: (width, 4 units), the rows of kernel, bias and recurrent kernel, with Keras' order
-            of gates in the columns (input, forget, candidate, output).
-        h: (units, batch), the state before the first step.
-        c: (units, batch), the cell state before the first step.
-        mask: (length, batch), False where a step is skipped; empty without a mask.
-        dropout: (1, features, batch), the factors of each step's features; or (4, width, batch),
-            the factors of features, bias and state for each gate in Keras' order; or empty.
+        x: (batch, length, features).
+        weights: (features + 1 + units, 4 units), the rows of kernel, bias and recurrent kernel,
+            with Keras' order of gates in the columns (input, forget, candidate, output).
+        h: (batch, units), the state before the first step.
+        c: (batch, units), the cell state before the first step.
+        mask: (batch, length), False where a step is skipped; empty without a mask.
+        dropout: (1, batch, features), the factors of each step's features; or (4, batch, features +
+            1 + units), the factors of features, bias and state for each gate in Keras' order; or
+            empty.
     """
 
     x: Array
@@ -61,35 +62,47 @@ class Arguments(NamedTuple):
 
 def reserve_shapes(
     length: int, features: int, units: int, batch: int
-) -> tuple[tuple[int, int, int], ...]:
+) -> tuple[tuple[int], tuple[int], tuple[int]]:
     """The shapes of a `Reserve`'s arrays, in their order."""
-    return (
-        (length + 1, features + 1 + units, batch),
-        (length, 4 * units, batch),
-        (length + 1, units, batch),
-    )
+    rows, padded = length * batch, _multiple(units, PANEL_BYTES // 4)
+    return (rows * _row_length(features, units),), (rows * 4 * padded,), (rows * padded,)
 
 
 def forward(
-    arguments: Arguments, reserve: Reserve, *, return_sequences: bool
+    arguments: Arguments,
+    reserve: Reserve,
+    *,
+    return_sequences: bool,
+    memory: Memory | None = None,
 ) -> tuple[Array, Array, Array]:
     """Run the LSTM and fill `reserve`.
 
     Returns:
-        The states h after every step, (length, units, batch), empty without `return_sequences`;
-        the states h and c after the last step, (units, batch) each.
+        The states h after every step, (batch, length, units), of length 0 without
+        `return_sequences`; the states h and c after the last step, (batch, units) each.
+        The first array is in `memory` if it is given.
     """
     x, weights, h, c, mask, dropout = arguments
-    h, c = h.copy(), c.copy()
-    outputs = aligned((len(x) if return_sequences else 0, *h.shape), x.dtype)
-    counts = count_columns(mask, *x.shape[::2])
-    matrix = _matrix(weights, len(h), dropout)
-    lstm_numba.run_forward(x, matrix, mask, counts, _in_order(dropout), *reserve, h, c, outputs)
+    batch, length, features = x.shape
+    units, padded = h.shape[1], _padded_units(arguments)
+    memory = memory or Memory()
+    outputs = memory.array((batch, length if return_sequences else 0, units), x.dtype)
+    order, counts = texts_of_steps(mask, batch, length)
+    h, c = _padded(h, padded), _padded(c, padded)
+    rows = _rows(reserve, features, units, padded)
+    panels = _panels(_matrix(weights, units, padded))
+    factors = _in_order(dropout, features)
+    lstm_numba.run_forward(x, panels, mask, order, counts, factors, *rows, h, c, outputs)
+    h, c = (np.ascontiguousarray(state[:, :units]) for state in (h, c))
     return outputs, h, c
 
 
 def backward(
-    upstream: tuple[Array, Array, Array], arguments: Arguments, reserve: Reserve
+    upstream: tuple[Array, Array, Array],
+    arguments: Arguments,
+    reserve: Reserve,
+    *,
+    memory: Memory | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     """The gradients of x, weights, h and c.
 
@@ -97,37 +110,57 @@ def backward(
         upstream: the gradients of the three outputs of `forward`.
         arguments: the inputs of `forward`.
         reserve: the reserve that `forward` filled.
+        memory: where the gradient of x is written; by default new memory.
     """
     x, weights, h, _, mask, dropout = arguments
-    d_outputs, d_h, d_c = upstream[0], upstream[1].copy(), upstream[2].copy()
-    matrix = _matrix(weights, len(h), dropout)
-    d_x, d_matrix = aligned(x.shape, x.dtype), np.zeros_like(matrix)
-    counts = count_columns(mask, *x.shape[::2])
+    batch, length, features = x.shape
+    units, padded = h.shape[1], _padded_units(arguments)
+    matrix = _matrix(weights, units, padded)
+    of_inputs = np.zeros((4 * padded, _multiple(units + features, _panel(x))), x.dtype)
+    of_inputs[:, : units + features] = matrix[:-1].T
+    d_h, d_c = (_padded(d_state, padded) for d_state in upstream[1:])
+    order, counts = texts_of_steps(mask, batch, length)
+    rows = _rows(reserve, features, units, padded)
+    d_x, d_matrix = (memory or Memory()).array(x.shape, x.dtype), np.zeros_like(matrix)
     lstm_numba.run_backward(
-        d_outputs, d_h, d_c, matrix, mask, counts, _in_order(dropout), *reserve, d_x, d_matrix
+        upstream[0],
+        d_h,
+        d_c,
+        _panels(of_inputs),
+        mask,
+        order,
+        counts,
+        _in_order(dropout, features),
+        *rows,
+        d_x,
+        d_matrix,
     )
     d_weights = np.empty_like(weights)
-    d_weights[:, _order(len(h))] = d_matrix.reshape(-1, len(weights)).T
+    by_gate = d_matrix.reshape(-1, 4, padded)[:, GATES, :units]
+    d_weights[_sources(features, units)] = by_gate.reshape(len(weights), -1)
+    d_h, d_c = (np.ascontiguousarray(state[:, :units]) for state in (d_h, d_c))
     return d_x, d_weights, d_h, d_c
 
 
 @compiled
-def count_columns(mask: Any, length: int, batch: int) -> Any:
-    """The number of columns that each step computes, int64 (length,), from the mask (length,
-    batch).
+def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
+    """The order in which the kernel takes the texts, int64 (batch,), and the number of texts that
+    each step computes, int64 (length,), from the mask (batch, length).
 
-    The columns after them are masked in this step and in all steps before it, or in all steps
-    after it. If the longest texts come first in the batch, the steps skip nearly all padding. The
-    numbers are multiples of `LANES`, or the whole batch.
+    The longest text comes first, so that the steps skip the padding of shorter texts.
     """
     if len(mask) == 0:
-        return np.full(length, batch)
-    counts = np.zeros(length, np.int64)
-    for column in range(batch):
-        steps = np.flatnonzero(mask[:, column])
-        if len(steps):
-            counts[steps[0] : steps[-1] + 1] = column + 1
-    return np.minimum(np.maximum((counts + LANES - 1) // LANES, 1) * LANES, batch)
+        return np.arange(batch), np.full(length, batch)
+    lengths = np.zeros(batch, np.int64)
+    for text in range(batch):
+        for t in range(length):
+            lengths[text] += mask[text, t]
+    order, counts = np.argsort(-lengths, kind="mergesort"), np.zeros(length, np.int64)
+    for k, text in enumerate(order):
+        for t in range(length):
+            if mask[text, t]:
+                counts[t] = k + 1
+    return order, counts
 
 
 def compile_kernel() -> None:
@@ -141,22 +174,72 @@ def compile_kernel() -> None:
     backward(outputs, arguments, reserve)
 
 
-def _order(units: int) -> npt.NDArray[np.intp]:
-    """The columns of input, forget, output and candidate gate in Keras' order (input, forget,
-    candidate, output).
+def _multiple(n: int, of: int) -> int:
+    """The smallest multiple of a number that is not less than n."""
+    return -(-n // of) * of
+
+
+def _panel(array: Array) -> int:
+    """Number of columns of a panel (`vectors.multiply`)."""
+    return PANEL_BYTES // array.itemsize
+
+
+def _padded_units(arguments: Arguments) -> int:
+    """Number of units, padded to whole vectors; with a dropout for each gate, the matrix is
+    multiplied gate by gate, and a gate must have whole panels.
     """
-    i, f, g, o = np.arange(4 * units).reshape(4, units)
-    return np.concatenate([i, f, o, g])
+    by_gate = len(arguments.dropout) > 1
+    return _multiple(arguments.h.shape[1], _panel(arguments.x) if by_gate else LANES)
 
 
-def _matrix(weights: Array, units: int, dropout: Array) -> Array:
-    """The weights of each group of gates that have the same dropout, (groups, 4 units / groups,
-    width).
+def _row_length(features: int, units: int) -> int:
+    """Number of elements of a row of the sources: an odd number of cache lines of float32. With a
+    power of two, the rows of a column would share few places of the cache.
     """
-    ordered = np.ascontiguousarray(weights[:, _order(units)].T)
-    return ordered.reshape(max(len(dropout), 1), -1, len(weights))
+    return _multiple(features + 1 + units + 16, 32) - 16
 
 
-def _in_order(dropout: Array) -> Array:
-    """The dropout of each gate in the order input, forget, output, candidate."""
-    return dropout[[0, 1, 3, 2]] if len(dropout) > 1 else dropout
+def _rows(reserve: Reserve, features: int, units: int, padded: int) -> tuple[Array, Array, Array]:
+    """The reserve's arrays as matrices with a row for each text and step."""
+    width = _row_length(features, units)
+    rows = len(reserve.sources) // width
+    sources, gates, cells = (
+        array[: rows * n].reshape(rows, n)
+        for array, n in zip(reserve, (width, 4 * padded, padded), strict=True)
+    )
+    return sources, gates, cells
+
+
+def _padded(states: Array, padded: int) -> Array:
+    """A copy of states (batch, units) with zeros in the padding (batch, padded)."""
+    copy = np.zeros((len(states), padded), states.dtype)
+    copy[:, : states.shape[1]] = states
+    return copy
+
+
+def _sources(features: int, units: int) -> npt.NDArray[np.intp]:
+    """The rows of the weights (features, bias, state) in the order of the sources."""
+    return np.roll(np.arange(features + 1 + units), units)
+
+
+def _matrix(weights: Array, units: int, padded: int) -> Array:
+    """The weights (width, 4 padded), in the order of sources and gates."""
+    width = len(weights)
+    matrix = np.zeros((width, 4, padded), weights.dtype)
+    rows = weights[_sources(width - 1 - units, units)].reshape(width, 4, units)
+    matrix[:, :, :units] = rows[:, GATES]
+    return matrix.reshape(width, -1)
+
+
+def _panels(matrix: Array) -> Array:
+    """A matrix as panels of neighboring columns, one after the other."""
+    by_panel = matrix.reshape(len(matrix), -1, _panel(matrix)).transpose(1, 0, 2)
+    return np.ascontiguousarray(by_panel).reshape(-1)
+
+
+def _in_order(dropout: Array, features: int) -> Array:
+    """The dropout in the order of gates and sources."""
+    if len(dropout) < 2:
+        return dropout
+    units = dropout.shape[2] - features - 1
+    return np.ascontiguousarray(dropout[GATES][:, :, _sources(features, units)])

@@ -1,0 +1,267 @@
+"""Training with the lengths of the data's own texts: the speed of the LSTM kernel and of the whole
+training step, beside sgemm.
+
+Speeds are in useful GFLOP/s: billions of floating-point operations, without those on padding, for
+each CPU second of one thread. A token of a text needs 8 · units · (features + units) operations
+forward and twice as many backward; the gates' activations are not counted. sgemm computes the same
+three products for one time step of a full batch.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.configurations import BATCH_SIZE
+from benchmarks.processes import in_fresh_process
+from benchmarks.settings import Settings
+from tuning.data.corpus import LabeledTexts, TokenizedTexts, build_corpus
+from tuning.data.splits import SplitReviews
+
+# Embedding size for each number of units, and the sequence lengths that each is measured with.
+EMBEDDING_DIMS = {8: 8, 16: 16, 32: 20, 64: 16, 128: 64}
+LENGTHS = (40, 100, 200, 400)
+VOCAB_SIZE = 20_000
+# The configurations whose whole training step is measured: `_ROWS` of `configurations` as
+# vocabulary, sequence length, embedding size and units.
+TRAINED = ((30_000, 200, 64, 128), (10_000, 160, 16, 64), (20_000, 100, 20, 32))
+
+
+def measure(
+    settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The speeds of every configuration, on the training split."""
+    cases = [
+        (VOCAB_SIZE, length, dim, units)
+        for units, dim in EMBEDDING_DIMS.items()
+        for length in LENGTHS
+    ]
+    n_batches, n_turns = settings.size((16, 5), tiny=(2, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        train = first_rows(
+            build_corpus(Path(folder) / "corpus", splits).split("train"), n_batches * BATCH_SIZE
+        )
+    measured = []
+    for case in settings.size([*cases, *TRAINED], tiny=[(1_000, 20, 8, 8), (1_000, 20, 16, 64)]):
+        vocab_size, length, dim, units = case
+        speeds = in_fresh_process(
+            time_case,
+            log_path=settings.log_path,
+            train=train,
+            vocab_size=vocab_size,
+            length=length,
+            embedding_dim=dim,
+            units=units,
+            n_turns=n_turns,
+            trains=case in TRAINED,
+        )
+        measured.append(
+            {"vocab_size": vocab_size, "length": length, "embedding_dim": dim, "units": units}
+            | speeds
+        )
+        show(line_of(measured[-1]))
+    return measured
+
+
+def line_of(case: dict[str, Any]) -> str:
+    """A case as a line of the terminal."""
+    training = (
+        f", training step {case['training_step']:.1f} ({case['page_faults']:.0f} page faults)"
+        if "training_step" in case
+        else ""
+    )
+    return (
+        f"length {case['length']}, units {case['units']}, embedding {case['embedding_dim']}:"
+        f" forward {case['forward']:.1f} of {case['sgemm_forward']:.1f} GFLOP/s, forward and"
+        f" backward {case['both']:.1f} of {case['sgemm']:.1f}{training}"
+    )
+
+
+def first_rows(split: LabeledTexts, n: int) -> LabeledTexts:
+    """The first n texts of a split, in memory."""
+    offsets = np.array(split.texts.offsets[: n + 1])
+    texts = TokenizedTexts(np.array(split.texts.ids[: offsets[-1]]), offsets)
+    return LabeledTexts(texts, split.labels[:n])
+
+
+def time_case(
+    *,
+    train: LabeledTexts,
+    vocab_size: int,
+    length: int,
+    embedding_dim: int,
+    units: int,
+    n_turns: int,
+    trains: bool,
+) -> dict[str, float]:
+    """The speeds of a configuration, each the best of `n_turns`, and the page faults of a step."""
+    import tensorflow as tf
+    import threadpoolctl
+
+    from tuning.training.batching import View, WordView, training_batches
+
+    threadpoolctl.threadpool_limits(1, user_api="blas")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    words = WordView(train.texts, vocab_size=vocab_size, sequence_length=length, trims=True)
+    view = View({"ids": words})
+    batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
+    masks = [words.batch(rows) != 0 for rows in batches]
+    sides = {
+        **kernel_sides(masks, features=embedding_dim, units=units),
+        **sgemm_sides(features=embedding_dim, units=units),
+    }
+    # Operations forward for a token of a text.
+    flops = 8 * units * (embedding_dim + units)
+    n_tokens = float(view.lengths.sum())
+    operations = {
+        "forward": flops * n_tokens,
+        "both": 3 * flops * n_tokens,
+        "sgemm_forward": flops * BATCH_SIZE,
+        "sgemm": 3 * flops * BATCH_SIZE,
+    }
+    seconds = dict.fromkeys(sides, float("inf"))
+    for _ in range(n_turns + 1):  # the first turn compiles the kernel or loads its code
+        for name, run in sides.items():
+            seconds[name] = min(seconds[name], cpu_seconds_of(run))
+    speeds = {name: operations[name] / seconds[name] / 1e9 for name in sides}
+    if trains:
+        step, page_faults = epoch_of(
+            view,
+            train,
+            vocab_size=vocab_size,
+            embedding_dim=embedding_dim,
+            units=units,
+            n_epochs=n_turns + 1,
+        )
+        speeds["training_step"] = operations["both"] / step / 1e9
+        speeds["page_faults"] = page_faults / len(batches)
+    return {name: round(value, 1) for name, value in speeds.items()}
+
+
+def cpu_seconds_of(run: Callable[[], None], *, at_least: float = 0.1) -> float:
+    """CPU seconds of a call, the mean of as many calls as take `at_least` seconds."""
+    n_calls, started = 0, time.process_time()
+    while (seconds := time.process_time() - started) < at_least:
+        run()
+        n_calls += 1
+    return seconds / n_calls
+
+
+def kernel_sides(
+    masks: list[np.ndarray[Any, np.dtype[np.bool_]]], *, features: int, units: int
+) -> dict[str, Callable[[], None]]:
+    """The kernel over batches with these masks: forward without a gradient, and both passes."""
+    from tuning.kernels.compiling import Memory
+    from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
+
+    rng, memory = np.random.default_rng(0), Memory()
+    width = max(mask.shape[1] for mask in masks)
+    x = rng.standard_normal((BATCH_SIZE, width, features), np.float32)
+    weights = rng.standard_normal((features + 1 + units, 4 * units), np.float32) / np.float32(8)
+    state, none = np.zeros((BATCH_SIZE, units), np.float32), np.zeros((0, 0, 0), np.float32)
+    calls = [
+        Arguments(
+            np.ascontiguousarray(x[: len(mask), : mask.shape[1]]),
+            weights,
+            state[: len(mask)],
+            state[: len(mask)],
+            mask,
+            none,
+        )
+        for mask in masks
+    ]
+    one, whole = (
+        Reserve(
+            *(
+                np.empty(shape, np.float32)
+                for shape in reserve_shapes(n, features, units, BATCH_SIZE)
+            )
+        )
+        for n in (1, width)
+    )
+
+    def run_forward() -> None:
+        for call in calls:
+            forward(call, one, return_sequences=False, memory=memory)
+
+    def run_both() -> None:
+        for call in calls:
+            outputs = forward(call, whole, return_sequences=False, memory=memory)
+            backward(outputs, call, whole, memory=memory)
+
+    return {"forward": run_forward, "both": run_both}
+
+
+def sgemm_sides(*, features: int, units: int) -> dict[str, Callable[[], None]]:
+    """NumPy's sgemm for one time step of a full batch: forward, and all three products."""
+    rng, width, gates = np.random.default_rng(0), features + units, 4 * units
+    inputs, matrix, d_gates = (
+        rng.standard_normal(shape, np.float32)
+        for shape in ((BATCH_SIZE, width), (width, gates), (BATCH_SIZE, gates))
+    )
+    products, d_inputs, d_matrix = (
+        np.empty_like(d_gates),
+        np.empty_like(inputs),
+        np.empty_like(matrix),
+    )
+
+    def forward() -> None:
+        np.dot(inputs, matrix, out=products)
+
+    def both() -> None:
+        np.dot(inputs, matrix, out=products)
+        np.dot(d_gates, matrix.T, out=d_inputs)
+        np.dot(inputs.T, d_gates, out=d_matrix)
+
+    return {"sgemm_forward": forward, "sgemm": both}
+
+
+def epoch_of(
+    view: Any,
+    train: LabeledTexts,
+    *,
+    vocab_size: int,
+    embedding_dim: int,
+    units: int,
+    n_epochs: int,
+) -> tuple[float, float]:
+    """The least CPU seconds and page faults of an epoch of `fit`; the first epoch, which traces, is
+    left out.
+    """
+    import keras
+
+    from tuning.kernels.fuse import fused
+    from tuning.models import lstm_classifier
+    from tuning.training.batching import training_batches
+    from tuning.training.loops import STEPS_PER_EXECUTION
+    from tuning.training.prediction import dataset
+
+    keras.utils.set_random_seed(0)
+    model = lstm_classifier(
+        vocab_size=vocab_size,
+        embedding_dim=embedding_dim,
+        lstm_units=units,
+        recurrent_dropout=0.0,
+        masked=True,
+    )
+    model.steps_per_execution = STEPS_PER_EXECUTION
+    batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
+    data = dataset(lambda: iter(batches), view, train.labels, n_batches=len(batches))
+    marks: list[tuple[float, int]] = []
+
+    def mark(*_: Any) -> None:
+        page_faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        marks.append((time.process_time(), page_faults))
+
+    clock = keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)
+    with fused(model):
+        model.fit(data, epochs=n_epochs, shuffle=False, verbose=0, callbacks=[clock])
+    spans = np.diff(np.array(marks).reshape(-1, 2, 2), axis=1)[1:, 0]
+    return float(spans[:, 0].min()), float(spans[:, 1].min())

@@ -1,0 +1,122 @@
+"""The gates and states of one text in one step of an LSTM, and their gradients, in vector
+instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+
+from tuning.kernels.vectors import Vectors, cgutils, intrinsic, pointer_to
+
+# The number of units is padded to a multiple of this: eight float32 are a vector of 32 bytes, and
+# eight float64 are two.
+LANES = 8
+_BYTES = 32
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def cell(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    c: Any,
+    at_c: Any,
+    old: Any,
+    at_old: Any,
+    h: Any,
+    at_h: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Apply the activations to a text's gates; copy its cell state `c` to `old`, and replace its
+    states `c` and `h` by those after the step.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        gates_, at_gates_, c_, at_c_, old_, at_old_, h_, at_h_, units_ = arguments
+        v = Vectors(context, builder, gates.dtype, _BYTES)
+        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
+        of_c = pointer_to(context, builder, c, c_, at_c_)
+        of_old = pointer_to(context, builder, old, old_, at_old_)
+        of_h = pointer_to(context, builder, h, h_, at_h_)
+        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
+            i, f, o, g = (v.load(v.at(gate, 0, k)) for gate in four)
+            i, f, o, g = v.sigmoid(i), v.sigmoid(f), v.sigmoid(o), v.tanh(g)
+            for value, gate in zip((i, f, o, g), four, strict=True):
+                v.store(value, v.at(gate, 0, k))
+            before = v.load(v.at(of_c, 0, k))
+            after = v.add(v.multiply(f, before), v.multiply(i, g))
+            v.store(before, v.at(of_old, 0, k))
+            v.store(after, v.at(of_c, 0, k))
+            v.store(v.multiply(o, v.tanh(after)), v.at(of_h, 0, k))
+        return context.get_dummy_value()
+
+    size = types.intp
+    return types.void(gates, size, c, size, old, size, h, size, size), generate
+
+
+def _quarters(
+    context: Any, builder: Any, array: Any, value: Any, start: Any, units: Any
+) -> list[Any]:
+    index = context.get_value_type(types.intp)
+    return [
+        pointer_to(context, builder, array, value, builder.add(start, builder.mul(index(k), units)))
+        for k in range(4)
+    ]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def cell_gradient(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    old: Any,
+    at_old: Any,
+    d_h: Any,
+    at_h: Any,
+    d_c: Any,
+    at_c: Any,
+    d_gates: Any,
+    at_d_gates: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """From the gradients of a text's states, `d_h` and `d_c`, compute those of its gates before
+    their activation, and replace `d_c` by the gradient of the cell state before the step.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        gates_, at_gates_, old_, at_old_, h_, at_h_, c_, at_c_, d_gates_, at_d_gates_, units_ = (
+            arguments
+        )
+        v = Vectors(context, builder, gates.dtype, _BYTES)
+        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
+        d_four = _quarters(context, builder, d_gates, d_gates_, at_d_gates_, units_)
+        of_old = pointer_to(context, builder, old, old_, at_old_)
+        of_h = pointer_to(context, builder, d_h, h_, at_h_)
+        of_c = pointer_to(context, builder, d_c, c_, at_c_)
+        one = v.constant(1)
+        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
+            i, f, o, g = (v.load(v.at(gate, 0, k)) for gate in four)
+            before, slope = v.load(v.at(of_old, 0, k)), v.load(v.at(of_h, 0, k))
+            th = v.tanh(v.add(v.multiply(f, before), v.multiply(i, g)))
+            through = v.multiply(slope, o, v.subtract(one, v.multiply(th, th)))
+            d = v.add(v.load(v.at(of_c, 0, k)), through)
+            for value, gate in zip(
+                (
+                    v.multiply(d, g, i, v.subtract(one, i)),
+                    v.multiply(d, before, f, v.subtract(one, f)),
+                    v.multiply(slope, th, o, v.subtract(one, o)),
+                    v.multiply(d, i, v.subtract(one, v.multiply(g, g))),
+                ),
+                d_four,
+                strict=True,
+            ):
+                v.store(value, v.at(gate, 0, k))
+            v.store(v.multiply(d, f), v.at(of_c, 0, k))
+        return context.get_dummy_value()
+
+    size = types.intp
+    arrays = (gates, size, old, size, d_h, size, d_c, size, d_gates, size)
+    return types.void(*arrays, size), generate
