@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 
 from tuning.cli.confirm import INTERRUPTED, run_confirmation
 from tuning.cli.console import console
@@ -22,8 +23,10 @@ from tuning.cli.options import (
     PositiveFrom,
     Preset,
     Results,
+    SequenceLength,
     Storage,
     TextColumn_,
+    VocabSize,
     data_flags,
     given,
 )
@@ -59,6 +62,7 @@ from tuning.cli.tables import print_next, print_outcome, warn_if_behind
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir, safe_name
+from tuning.spaces.files import short_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +80,8 @@ def tune(
     study: NewStudy = None,
     space: Space = None,
     preset: Preset = None,
+    vocab_size: VocabSize = None,
+    sequence_length: SequenceLength = None,
     data: Data = None,
     text_column: TextColumn_ = None,
     label_column: LabelColumn = None,
@@ -124,6 +130,7 @@ def tune(
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
     flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     flags |= given(preset=preset and preset_place(preset))
+    flags |= given(vocab_size=vocab_size, sequence_length=sequence_length)
     if objectives is not None:
         flags |= objective_flags(objectives, metric=metric, pruner=pruner)
     data_values = data_flags(
@@ -176,7 +183,7 @@ def tune(
 
 def default_study(space: str | None, data: str | None) -> str:
     """The name of a study of this search space and data set: `reviews-movie_reviews`."""
-    return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
+    return f"{short_name(space or StudyConfig.space)}-{data_stem(data)}"[:100]
 
 
 def preset_place(preset: str) -> str:
@@ -224,6 +231,8 @@ def _search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms
         display = shown.enter_context(SearchDisplay())
 
         def start(corpus: Corpus, space: SearchSpace) -> None:
+            for note in space.notes:
+                console.print(escape(note))
             display.start(corpus, space)
             linear.start(corpus)
 

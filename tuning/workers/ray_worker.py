@@ -23,6 +23,7 @@ import psutil
 
 from tuning import __version__
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
+from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, prepare, serve, usage_of
 
@@ -184,6 +185,6 @@ class Actor:
         node_path = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
         if str(node_path) not in self._paths:
             node_path.parent.mkdir(exist_ok=True)
-            node_path.write_bytes(source)
+            split_place(node_path)[0].write_bytes(source)
         self._paths[str(node_path)] = path
         return str(node_path)
