@@ -2,7 +2,7 @@
 `keras_tuner.RandomSearch` and here without a change, with the same result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
+from tests.commands import Ran
 from tests.paths import ROOT
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
@@ -213,3 +214,28 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     theirs, ours = (np.asarray(m.predict_on_batch(x)) for m in (under.model, model))
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
     assert len(result.history) == EPOCHS
+
+
+@pytest.mark.slow
+def test_study_of_a_hypermodel_without_sizes_is_searched_and_exported(
+    run_cli: Callable[..., Ran], reviews_csv: Path
+) -> None:
+    """The command says which sizes it takes, and the export, which declares the space again, has
+    the same.
+    """
+    place = f"{FOLDER / 'two_models.py'}:mean_model"
+    ran = run_cli(
+        *("tune", "--space", place, "--data", reviews_csv, "--sequence-length", 7),
+        *("--n-trials", 2, "--epochs", 1, "--workers", 1, "--no-confirm"),
+    )
+    assert ran.code == 0, ran
+    study = "two_models-mean_model-reviews"
+    for note in (
+        "two_models-mean_model declares no vocab_size: it is 30, the rows of the model's embedding.",
+        "two_models-mean_model declares no sequence_length: it is 7, the value of --sequence-length.",
+    ):
+        assert note in ran.out
+    assert run_cli("export-best", "--study", study).code == 0
+    ran = run_cli("predict", "--study", study, "--text", "it works")
+    assert ran.code == 0, ran
+    assert "positive" in ran.out or "negative" in ran.out
