@@ -115,3 +115,15 @@ def test_export_hyperparameters_writes_two_files(run: Run, tmp_path: Path) -> No
     assert paths == [str(tmp_path / f"s.{name}.json") for name in ("keras_tuner", "optuna")]
     config, params = (json.loads(Path(path).read_text()) for path in paths)
     assert {**config["values"], **params} == config["values"]
+
+
+@pytest.mark.slow
+def test_imported_best_is_confirmed_and_exported(run: Run, tmp_path: Path) -> None:
+    project = write_project(tmp_path, [(VALUES, 0.99)])
+    assert run("import-kerastuner", "--dir", project, "--as-finished").code == 0
+    ran = run("confirm", "--seeds", 2, "--top", 2, "--workers", 1)
+    assert ran.code == 0, ran
+    assert "trial 8, seed 1" in ran.out
+    ran = run("export-best", "--trial", 8)
+    assert ran.code == 0, ran
+    assert run("report").code == 0

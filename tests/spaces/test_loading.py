@@ -405,6 +405,11 @@ def test_declare_variations_have_a_limit(tmp_path: Path, monkeypatch: pytest.Mon
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=77, usual_length=11)
 SIZELESS = "\n\ndef build(hp):\n    return model(hp.Int('units', 2, 8), vocab_size=15)\n"
 
+FIXED_LENGTH = SIZELESS.replace("return model(", "made = model(") + (
+    "    made = keras.Sequential([keras.Input((6,)), *made.layers])\n"
+    "    made.compile('sgd', 'binary_crossentropy')\n    return made\n"
+)
+
 
 def sizes_in(space: SearchSpace) -> Values:
     return {item.name: item.default for item in space.hyperparameters if item.name in REQUIRED}
@@ -421,11 +426,7 @@ def test_declare_takes_sizes_from_the_model_and_the_data(tmp_path: Path) -> None
 
 
 def test_declare_takes_the_length_of_the_model_s_input(tmp_path: Path) -> None:
-    text = SIZELESS.replace("return model(", "made = model(") + (
-        "    made = keras.Sequential([keras.Input((6,)), *made.layers])\n"
-        "    made.compile('sgd', 'binary_crossentropy')\n    return made\n"
-    )
-    space = declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
+    space = declare(write(tmp_path, FIXED_LENGTH), n_classes=2, sizes=SIZES)
     assert sizes_in(space) == {"vocab_size": 15, "sequence_length": 6}
 
 
@@ -453,6 +454,20 @@ def test_declare_flags_fix_the_sizes(tmp_path: Path) -> None:
     space = declare(write(tmp_path, SIZELESS), n_classes=2, sizes=sizes)
     assert sizes_in(space) == expected
     assert space.notes[0].endswith("it is 9, the value of --vocab-size.")
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed", "says"),
+    [
+        (SIZELESS, {"vocab_size": 16}, "--vocab-size must be at most 15, the rows .*; received 16"),
+        (FIXED_LENGTH, {"sequence_length": 5}, "--sequence-length must be 6, .*; received 5"),
+    ],
+)
+def test_declare_refuses_a_size_that_the_model_cannot_take(
+    tmp_path: Path, text: str, fixed: dict[str, int], says: str
+) -> None:
+    with pytest.raises(SpaceError, match=says):
+        declare(write(tmp_path, text), n_classes=2, sizes=replace(SIZES, **fixed))
 
 
 def test_declare_builds_a_model_if_only_a_size_is_missing(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ N_SENTENCES = 20  # maximum number of sentences about trials that are left out
 def import_kerastuner(
     *,
     folder: Annotated[
-        Path, typer.Option("--dir", help="Folder of a KerasTuner project, with its oracle.json.")
+        Path,
+        typer.Option(
+            "--dir",
+            help="Folder of a KerasTuner project, with its oracle.json (default: none; required).",
+        ),
     ],
     as_finished: AsFinished = False,
     study: Study = None,
@@ -60,10 +64,15 @@ def import_optuna(
     url: Annotated[
         str,
         typer.Option(
-            "--from", envvar="FROM", help="URL of the Optuna storage that contains the study."
+            "--from",
+            envvar="FROM",
+            help="URL of the Optuna storage that contains the study (default: none; required).",
         ),
     ],
-    name: Annotated[str, typer.Option("--name", help="Name of the study in that storage.")],
+    name: Annotated[
+        str,
+        typer.Option("--name", help="Name of the study in that storage (default: none; required)."),
+    ],
     as_finished: AsFinished = False,
     study: Study = None,
     storage: Storage = None,
@@ -91,7 +100,7 @@ def enqueue(
             "--file",
             help=(
                 "CSV file whose columns are hyperparameters and whose rows are configurations; an"
-                " empty cell takes the default."
+                " empty cell takes its default (default: none; required)."
             ),
         ),
     ],

@@ -153,12 +153,16 @@ def with_sizes(
 
 
 def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
-    """Return a size, and where it comes from."""
-    flag = f"--{name.replace('_', '-')}"
+    """Return a size, and where it comes from.
+
+    Raises:
+        SpaceError: the models do not agree on it, or not with the value that the user fixes.
+    """
     fixed: int | None = getattr(sizes, name)
-    if fixed is not None:
-        return fixed, f"the value of {flag}"
     found = {size for model in models if (size := getattr(model, name)) is not None}
+    if fixed is not None:
+        _check_fixed(name, fixed, found, space=space)
+        return fixed, f"the value of {_flag(name)}"
     if len(found) > 1:
         raise SpaceError(
             f"A space whose models have different sizes must declare {name}; those of {space} have"
@@ -175,3 +179,26 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
         if found
         else (sizes.usual_length, "the 95th percentile of the training texts' lengths")
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check_fixed(name: str, fixed: int, found: set[int], *, space: str) -> None:
+    """Refuse a size that a model can't take.
+
+    Raises:
+        SpaceError: it is more than the rows of an embedding, or another length than that of an
+            input.
+    """
+    if name == "vocab_size" and fixed > min(found, default=fixed):
+        raise SpaceError(
+            f"{_flag(name)} must be at most {min(found)}, the rows of the embedding in {space};"
+            f" received {fixed}."
+        )
+    if name == "sequence_length" and found - {fixed}:
+        raise SpaceError(
+            f"{_flag(name)} must be {' and '.join(map(str, sorted(found)))}, the length of the"
+            f" model's input in {space}; received {fixed}."
+        )
