@@ -25,7 +25,8 @@ from benchmarks.page import write_page
 from tests.commands import Ran
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.texts import make_reviews
-from tuning.cli.console import PlainConsole, logging_to, printable
+from tuning.cli.console import PlainConsole, printable
+from tuning.cli.logs import logging_to
 from tuning.config import DataConfig, StudyConfig
 from tuning.documents import write
 from tuning.evaluation.scores import Mistake, PastEvaluation

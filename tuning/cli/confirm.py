@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tuning.cli.console import console, logging_to
+from tuning.cli.console import console
 from tuning.cli.display import steps
+from tuning.cli.logs import logging_to
 from tuning.cli.options import RESULTS, Results, Storage, Study, given
 from tuning.cli.search_options import (
     CpusPerWorker,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from tuning.cli.console import console, error_console, logging_to, printable, server_url, warn
+from tuning.cli.console import console, error_console, printable, server_url, warn
 from tuning.cli.display import row_progress, steps
+from tuning.cli.logs import logging_to
 from tuning.cli.options import (
     HOST,
     RESULTS,

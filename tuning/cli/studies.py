@@ -12,8 +12,9 @@ import typer
 from rich.markup import escape
 
 from tuning.cli.confirm import INTERRUPTED
-from tuning.cli.console import console, logging_to, printable, server_url, warn
+from tuning.cli.console import console, printable, server_url, warn
 from tuning.cli.display import steps
+from tuning.cli.logs import logging_to
 from tuning.cli.options import (
     HOST,
     RESULTS,

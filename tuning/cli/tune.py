@@ -11,8 +11,9 @@ import typer
 from rich.markup import escape
 
 from tuning.cli.confirm import INTERRUPTED, run_confirmation
-from tuning.cli.console import console, logging_to
+from tuning.cli.console import console
 from tuning.cli.display import LinearDisplay, SearchDisplay
+from tuning.cli.logs import logging_to
 from tuning.cli.options import (
     RESULTS,
     Data,

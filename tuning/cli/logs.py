@@ -1,0 +1,52 @@
+"""The log file of a study."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuning.results import StudyDir, visible
+
+
+@contextlib.contextmanager
+def logging_to(folder: StudyDir) -> Iterator[None]:
+    """Write the log lines of the block to the study's log file, if the study's folder exists."""
+    import optuna
+
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    root = logging.getLogger()
+    handler = _LateFileHandler(folder.log_path)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    logging.getLogger("tuning").setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+class _LateFileHandler(logging.FileHandler):
+    """Opens its file at the first line, and drops lines while the folder does not exist: a command
+    that is refused leaves no folder behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if Path(self.baseFilename).parent.is_dir():
+            super().emit(record)
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a message on one line, even if names out of data contain line breaks; a traceback
+    follows on lines of its own.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        record.message = visible(record.message)
+        return super().formatMessage(record)
