@@ -3,6 +3,8 @@ STUDY   ?=
 SPACE   ?=
 SPACES  ?=
 PRESET  ?=
+VOCAB_SIZE      ?=
+SEQUENCE_LENGTH ?=
 DATA    ?=
 TEXT    ?=
 LABEL   ?=
@@ -30,6 +32,10 @@ PRUNED  ?=
 TRIAL   ?=
 ENSEMBLE ?=
 YES     ?=
+DIR     ?=
+FROM    ?=
+NAME    ?=
+AS_FINISHED ?=
 JOIN    ?=
 OBJECTIVES     ?=
 MAX_PARAMETERS ?=
@@ -45,11 +51,13 @@ quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
 study_flags  = $(call flag,STUDY,--study)
-# STORAGE is passed in the environment and not as a flag: it may contain a password, and make prints its commands.
+# STORAGE and FROM are passed in the environment and not as flags: they may contain a password, and make prints its commands.
 export STORAGE
+export FROM
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
-search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
+search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,VOCAB_SIZE,--vocab-size) $(call flag,SEQUENCE_LENGTH,--sequence-length) \
+               $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) $(call flag,METRIC,--metric) \
                $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) $(call flag,REPEATS,--repeats) \
@@ -57,7 +65,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -86,6 +94,22 @@ report: $(VENV)/.installed
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed
 	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) $(call flag,DATA,--data)
+
+## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study; AS_FINISHED=1 adds its trials with their scores
+import-kerastuner: $(VENV)/.installed
+	$(PYTHON) -m tuning import-kerastuner $(study_flags) $(call flag,DIR,--dir) $(if $(value AS_FINISHED),--as-finished)
+
+## import-optuna: queue the configurations of the Optuna study NAME in the storage FROM in a study; AS_FINISHED=1 adds its trials with their scores
+import-optuna: $(VENV)/.installed
+	$(PYTHON) -m tuning import-optuna $(study_flags) $(call flag,NAME,--name) $(if $(value AS_FINISHED),--as-finished)
+
+## enqueue: queue the configurations of the CSV file FILE in a study
+enqueue: $(VENV)/.installed
+	$(PYTHON) -m tuning enqueue $(study_flags) $(call flag,FILE,--file)
+
+## export-hyperparameters: write the best trial's hyperparameters as JSON for KerasTuner and Optuna to the folder OUTPUT
+export-hyperparameters: $(VENV)/.installed
+	$(PYTHON) -m tuning export-hyperparameters $(study_flags) $(call flag,OUTPUT,--output)
 
 ## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported model
 predict: $(VENV)/.installed

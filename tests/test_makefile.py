@@ -13,6 +13,10 @@ VARIABLES = {
     "SPACE": ("tune", "--space"),
     "SPACES": ("compare", "--spaces"),
     "PRESET": ("tune", "--preset"),
+    "VOCAB_SIZE": ("tune", "--vocab-size"),
+    "SEQUENCE_LENGTH": ("tune", "--sequence-length"),
+    "DIR": ("import-kerastuner", "--dir"),
+    "NAME": ("import-optuna", "--name"),
     "DATA": ("tune", "--data"),
     "TEXT": ("tune", "--text-column"),
     "LABEL": ("tune", "--label-column"),
@@ -90,6 +94,24 @@ def test_variable_becomes_its_flag(name: str) -> None:
 def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:
     assert "secret" not in make("tune", "STORAGE=postgresql://me:secret@host/db")
     assert "export STORAGE" in (ROOT / "Makefile").read_text()
+    assert "secret" not in make("import-optuna", "FROM=postgresql://me:secret@host/db", "NAME=x")
+    assert "export FROM" in (ROOT / "Makefile").read_text()
+
+
+def test_exchange_takes_its_variables() -> None:
+    for target, program in (("import-kerastuner", "DIR=x"), ("import-optuna", "NAME=x")):
+        flags = ["--study", "s", "--dir" if program == "DIR=x" else "--name", "x"]
+        assert arguments_of(target, "STUDY=s", program) == [target, *flags]
+        assert arguments_of(target, "STUDY=s", program, "AS_FINISHED=1")[-1] == "--as-finished"
+    assert arguments_of("enqueue", "STUDY=s", "FILE=x") == [
+        "enqueue",
+        "--study",
+        "s",
+        "--file",
+        "x",
+    ]
+    written = arguments_of("export-hyperparameters", "STUDY=s", "OUTPUT=x")
+    assert written == ["export-hyperparameters", "--study", "s", "--output", "x"]
 
 
 def test_text_of_predict_is_the_column_of_a_file() -> None:
@@ -123,6 +145,10 @@ def test_text_of_predict_is_the_text_itself() -> None:
         "dashboard",
         "report",
         "export-best",
+        "import-kerastuner",
+        "import-optuna",
+        "enqueue",
+        "export-hyperparameters",
         "predict",
         "serve",
         "status",

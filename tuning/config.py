@@ -113,7 +113,8 @@ class StudyConfig:
     `costs` are minimized beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
-    `preset` is the value of the hyperparameter of this name; None: the search space's own.
+    `preset`, `vocab_size` and `sequence_length` are the values of the hyperparameters of these
+    names; None: the search space's own.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -128,6 +129,8 @@ class StudyConfig:
     pruner: str = "asha"
     seed: int = 0
     preset: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    vocab_size: int | None = field(default=None, metadata=OMIT_DEFAULT)
+    sequence_length: int | None = field(default=None, metadata=OMIT_DEFAULT)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -144,6 +147,12 @@ class StudyConfig:
         ):
             if limit is not None and not limit > 0:
                 raise ArgumentError(f"{name} must be more than 0; received {limit:g}.")
+        for name, size, smallest in (
+            ("--vocab-size", self.vocab_size, 3),
+            ("--sequence-length", self.sequence_length, 1),
+        ):
+            if size is not None and size < smallest:
+                raise ArgumentError(f"{name} must be {smallest} or more; received {size}.")
         self._check_costs()
 
     def _check_costs(self) -> None:

@@ -124,6 +124,8 @@ def test_tune_refuses_wrong_data(case: str, run_cli: Run, tmp_path: Path) -> Non
         (["--timeout-seconds", "-5"], ["--timeout-seconds", "received -5"]),
         (["--workers", "0"], ["--workers", "received 0"]),
         (["--epochs", "0"], ["epochs", "received 0"]),
+        (["--vocab-size", "2"], ["--vocab-size", "3 or more", "received 2"]),
+        (["--sequence-length", "0"], ["--sequence-length", "1 or more", "received 0"]),
         (["--seed", "-1"], ["seed", "received -1"]),
         (["--study", "../out"], ["'../out'", "letters"]),
     ],
@@ -141,8 +143,9 @@ def test_tune_refuses_a_wrong_flag(
         ("40, default=30)", "40, default=50)", ["'vocab_size'", "range", "50"]),
         (
             'hp.Int("vocab_size", 10, 40, default=30)',
-            "pass",
-            ["vocab_size", "always declare", "hp.Fixed"],
+            'hp.Boolean("b")\n        with hp.conditional_scope("b", [True]):\n            '
+            'hp.Int("vocab_size", 10, 40)',
+            ["'vocab_size' under a condition", "always declare", "hp.Fixed"],
         ),
         (
             "hypermodel = Tiny()\n",

@@ -1,6 +1,7 @@
 """Files of search spaces: how they are found, loaded, declared, checked and built."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,9 +10,11 @@ import pytest
 
 from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.files import find_space, list_spaces
+from tuning.spaces.files import find_space, list_spaces, source_sha256
 from tuning.spaces.loading import SearchSpace, build, declare, load_hypermodel
 from tuning.spaces.ranges import Values
+from tuning.spaces.required import REQUIRED
+from tuning.spaces.sizes import Sizes
 from tuning.training.loops import try_fit
 
 IMPORTS = "import keras\nimport keras_tuner\n"
@@ -120,6 +123,71 @@ def test_load_hypermodel_takes_a_class(tmp_path: Path) -> None:
     assert isinstance(hypermodel, keras_tuner.HyperModel)
 
 
+def test_load_hypermodel_takes_the_name_after_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, BUILD + DECLARED)
+    assert type(load_hypermodel(Path(f"{path}:Space"))).__name__ == "Space"
+    assert type(load_hypermodel(Path(f"{path}:build"))).__name__ == "FunctionHyperModel"
+    assert declare(Path(f"{path}:build"), n_classes=2).name == "mine-build"
+
+
+def test_find_space_keeps_the_name_after_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, DECLARED)
+    monkeypatch.chdir(tmp_path)
+    assert find_space("mine.py:Space") == tmp_path / "mine.py:Space"
+    assert source_sha256(find_space("mine.py:Space")) == source_sha256(tmp_path / "mine.py")
+    with pytest.raises(SpaceError, match=r"a file that exists; there is no 'gone\.py:Space'"):
+        find_space("gone.py:Space")
+
+
+@pytest.mark.parametrize("name", ["Gone", "keras", "IMPORTED", "NUMBER"])
+def test_load_hypermodel_refuses_a_name_that_is_no_hypermodel(tmp_path: Path, name: str) -> None:
+    text = "\nIMPORTED = keras.layers.Dense\nNUMBER = 3\n"
+    path = write(tmp_path, BUILD + DECLARED + text)
+    with pytest.raises(
+        SpaceError, match=rf"mine\.py:{name} must name .*; mine\.py has build, Space, hypermodel\."
+    ):
+        load_hypermodel(Path(f"{path}:{name}"))
+
+
+FUNCTION = BUILD.replace("def build", "def any_name")
+CLASS = DECLARED.replace("hypermodel = Space()", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FUNCTION,
+        f"{FUNCTION}\n\ndef block(hp, x):\n    return x\n",
+        CLASS,
+        f"{CLASS}\n\ndef other(hp):\n    return model()\n",
+        DECLARED.replace("hypermodel = ", "any_name = "),
+    ],
+    ids=["function", "beside a part of a model", "class", "class and function", "instance"],
+)
+def test_load_hypermodel_takes_the_only_hypermodel(tmp_path: Path, text: str) -> None:
+    hypermodel = load_hypermodel(write(tmp_path, text))
+    assert type(hypermodel).__name__ == (
+        "FunctionHyperModel" if text.startswith(FUNCTION) else "Space"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (FUNCTION + FUNCTION.replace("any_name", "other"), "any_name, other"),
+        (CLASS + CLASS.replace("Space", "Other"), "Space, Other"),
+    ],
+    ids=["functions", "classes"],
+)
+def test_load_hypermodel_refuses_several(tmp_path: Path, text: str, names: str) -> None:
+    with pytest.raises(
+        SpaceError, match=rf"or have only one; it has {names}\. Choose one with mine\.py:NAME"
+    ):
+        load_hypermodel(write(tmp_path, text))
+
+
 def test_load_hypermodel_prefers_hypermodel_to_build(tmp_path: Path) -> None:
     assert type(load_hypermodel(write(tmp_path, BUILD + DECLARED))).__name__ == "Space"
 
@@ -182,7 +250,7 @@ def test_declare_builds_once_at_the_defaults_where_nothing_is_declared(tmp_path:
 
 class Space(keras_tuner.HyperModel):
     def build(self, hp):
-        units = hp.Int("units", 2, 8, default=5)
+        units = hp.Int("units", 2, 80, default=5)
         with open({str(log)!r}, "a") as file:
             print(units, hp.Int("vocab_size", 10, 40, default=12), hp.Fixed("sequence_length", 8), file=file)
         return model(units)
@@ -278,9 +346,165 @@ def build(hp):
 def test_declare_refuses_more_scopes_than_it_explores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.spaces.loading.MAX_BUILDS", 2)
+    monkeypatch.setattr("tuning.spaces.exploring.MAX_BUILDS", 2)
     with pytest.raises(SpaceError, match="at most 2 conditional scopes"):
         declare(write(tmp_path, BRANCHES), n_classes=2)
+
+
+LOOPS = """
+
+def build(hp):
+    hp.Fixed("vocab_size", 10)
+    hp.Fixed("sequence_length", 8)
+    hp.Int("units", 1, 1_000_000)
+    hp.Float("rate", 0.0, 0.5)
+    if hp.Boolean("deep"):
+        for i in range(hp.Int("layers", 1, 3)):
+            hp.Int(f"width_{i}", 32, 64)
+    if hp.Choice("cell", ["lstm", "gru"]) == "gru":
+        hp.Boolean("reset_after")
+        with hp.conditional_scope("reset_after", [True]):
+            hp.Float("reset_rate", 0.1, 0.2)
+    return model()
+"""
+
+
+def test_declare_finds_names_that_exist_only_for_some_values(tmp_path: Path) -> None:
+    """A loop's names exist for large numbers of layers, others under a boolean or a choice. The
+    defaults stay as they are.
+    """
+    space = declare(write(tmp_path, LOOPS), n_classes=2)
+    names = [item.name for item in space.searched]
+    assert names == ["units", "rate", "deep", "cell", *LATE]
+    defaults = {item.name: item.default for item in space.searched}
+    assert (defaults["deep"], defaults["layers"], defaults["cell"]) == (False, 1, "lstm")
+
+
+LATE = ["layers", "width_0", "reset_after", "reset_rate", "width_1", "width_2"]
+
+
+def test_declare_builds_no_model_for_values_that_decide_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "builds.txt"
+    text = f"""
+
+def build(hp):
+    values = [hp.Int("units", 8, 32), hp.Choice("dim", [16, 32]), hp.Choice("rate", [0.1, 0.2])]
+    with open({str(log)!r}, "a") as file:
+        print(values, file=file)
+    return model()
+"""
+    declare(write(tmp_path, text), n_classes=2)
+    assert log.read_text().splitlines() == ["[8, 16, 0.1]"]
+
+
+def test_declare_variations_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.spaces.exploring.MAX_VARIATIONS", 1)
+    assert declared_names(write(tmp_path, LOOPS))[-2:] == ["layers", "width_0"]
+
+
+SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=77, usual_length=11)
+SIZELESS = "\n\ndef build(hp):\n    return model(hp.Int('units', 2, 8), vocab_size=15)\n"
+
+FIXED_LENGTH = SIZELESS.replace("return model(", "made = model(") + (
+    "    made = keras.Sequential([keras.Input((6,)), *made.layers])\n"
+    "    made.compile('sgd', 'binary_crossentropy')\n    return made\n"
+)
+
+
+def sizes_in(space: SearchSpace) -> Values:
+    return {item.name: item.default for item in space.hyperparameters if item.name in REQUIRED}
+
+
+def test_declare_takes_sizes_from_the_model_and_the_data(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, SIZELESS), n_classes=2, sizes=SIZES)
+    assert sizes_in(space) == {"vocab_size": 15, "sequence_length": 11}
+    assert space.notes == (
+        "mine declares no vocab_size: it is 15, the rows of the model's embedding.",
+        "mine declares no sequence_length: it is 11, the 95th percentile of the training texts'"
+        " lengths.",
+    )
+
+
+def test_declare_takes_the_length_of_the_model_s_input(tmp_path: Path) -> None:
+    space = declare(write(tmp_path, FIXED_LENGTH), n_classes=2, sizes=SIZES)
+    assert sizes_in(space) == {"vocab_size": 15, "sequence_length": 6}
+
+
+def test_declare_takes_the_words_of_the_data_for_a_model_without_an_embedding(
+    tmp_path: Path,
+) -> None:
+    text = """
+
+def build(hp):
+    made = keras.Sequential([keras.layers.Rescaling(0.1), keras.layers.Dense(hp.Int("units", 1, 2))])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+    space = declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
+    assert sizes_in(space) == {"vocab_size": 77, "sequence_length": 11}
+
+
+def test_declare_flags_fix_the_sizes(tmp_path: Path) -> None:
+    """They replace a range of the space, and what the model and the data would give."""
+    sizes = replace(SIZES, vocab_size=9, sequence_length=5)
+    expected = {"vocab_size": 9, "sequence_length": 5}
+    space = declare(write(tmp_path, AS_ATTRIBUTE), n_classes=2, sizes=sizes)
+    assert sizes_in(space) == expected
+    assert (space.searched, space.notes, space.starting_points) == ([], (), ())
+    space = declare(write(tmp_path, SIZELESS), n_classes=2, sizes=sizes)
+    assert sizes_in(space) == expected
+    assert space.notes[0].endswith("it is 9, the value of --vocab-size.")
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed", "says"),
+    [
+        (SIZELESS, {"vocab_size": 16}, "--vocab-size must be at most 15, the rows .*; received 16"),
+        (FIXED_LENGTH, {"sequence_length": 5}, "--sequence-length must be 6, .*; received 5"),
+    ],
+)
+def test_declare_refuses_a_size_that_the_model_cannot_take(
+    tmp_path: Path, text: str, fixed: dict[str, int], says: str
+) -> None:
+    with pytest.raises(SpaceError, match=says):
+        declare(write(tmp_path, text), n_classes=2, sizes=replace(SIZES, **fixed))
+
+
+def test_declare_builds_a_model_if_only_a_size_is_missing(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        DECLARED.replace('"vocab_size", ', '"rows", ').replace('("vocab_size")', '("rows")'),
+    )
+    space = declare(path, n_classes=2, sizes=SIZES)
+    assert sizes_in(space) == {"sequence_length": 8, "vocab_size": 30}
+    assert len(space.notes) == 1
+
+
+def test_declare_without_sizes_adds_none(tmp_path: Path) -> None:
+    assert sizes_in(declare(write(tmp_path, SIZELESS), n_classes=2)) == {}
+
+
+def test_declare_refuses_models_of_different_sizes(tmp_path: Path) -> None:
+    text = SIZELESS.replace("vocab_size=15", "vocab_size=hp.Int('rows', 10, 16)")
+    with pytest.raises(
+        SpaceError, match=r"must declare vocab_size; those of mine have 10 and 16\. Call the"
+    ):
+        declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
+
+
+def test_models_that_take_texts_are_refused(tmp_path: Path) -> None:
+    text = """
+
+def build(hp):
+    made = keras.Sequential([keras.layers.TextVectorization(), keras.layers.Embedding(9, 2)])
+    made.compile("sgd", "binary_crossentropy")
+    return made
+"""
+    path = write(tmp_path, text)
+    with pytest.raises(SpaceError, match=r"must take token ids.*; this one takes texts\. Remove"):
+        declare(path, n_classes=2, sizes=SIZES)
+    with pytest.raises(SpaceError, match="this one takes texts"):
+        build(load_hypermodel(path), {})
 
 
 OWN_FIT = """
@@ -324,20 +548,13 @@ def test_declare_that_raises_gives_its_traceback(tmp_path: Path) -> None:
     assert "in declare_hyperparameters" in raised.value.traceback
 
 
-@pytest.mark.parametrize("name", ["vocab_size", "sequence_length"])
-def test_declare_refuses_space_that_lacks_a_required_name(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, DECLARED.replace(f'"{name}", ', '"other", '))
-    with pytest.raises(SpaceError, match=rf"mine lacks '{name}'\. Use hp\.Fixed"):
-        declare(path, n_classes=2)
-
-
 def test_declare_refuses_vocab_size_under_a_condition(tmp_path: Path) -> None:
     line = 'hp.Int("vocab_size", 10, 40, default=30)'
     under = (
         'hp.Boolean("masked")\n        with hp.conditional_scope("masked", [True]):\n           '
         f" {line}"
     )
-    with pytest.raises(SpaceError, match="mine has under a condition 'vocab_size'"):
+    with pytest.raises(SpaceError, match="mine has 'vocab_size' under a condition"):
         declare(write(tmp_path, DECLARED.replace(line, under)), n_classes=2)
 
 

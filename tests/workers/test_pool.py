@@ -315,8 +315,8 @@ def test_worker_sends_why_a_configuration_is_infeasible(
 
 def test_worker_goes_on_after_an_error(pool: AnyPool, tmp_path: Path, quick: Path) -> None:
     worker = pool.workers[0]
-    broken = write(tmp_path, old='"vocab_size", ', new='"rows", ', name="broken")
-    with pytest.raises(SpaceError, match="lacks 'vocab_size'"):
+    broken = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = 3", name="broken")
+    with pytest.raises(SpaceError, match="must define hypermodel"):
         declare_in(pool, broken)
     assert declare_in(pool, quick)
     assert pool.workers[0] is worker
@@ -344,7 +344,7 @@ def test_space_bug_while_training_arrives_with_its_traceback(
 
 
 def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> None:
-    path = write(tmp_path, old="hypermodel = Quick()", new="")
+    path = write(tmp_path, old="hypermodel = Quick()", new="hypermodel = 3")
     with pytest.raises(SpaceError, match="must define hypermodel") as raised:
         declare_in(pool, path)
     assert type(raised.value) is SpaceError

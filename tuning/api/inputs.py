@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError, DataError
 from tuning.results import StudyDir, safe_name, write_bytes
+from tuning.spaces.files import short_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ N_DIGITS = 8
 
 def default_study(space: str | None, data: str | None) -> str:
     """Return the name of a study of this search space and data set: `reviews-movie_reviews`."""
-    return f"{Path(space or StudyConfig.space).stem}-{data_stem(data)}"[:100]
+    return f"{short_name(space or StudyConfig.space)}-{data_stem(data)}"[:100]
 
 
 def data_stem(data: str | None) -> str:

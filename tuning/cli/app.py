@@ -11,6 +11,12 @@ from rich.markup import escape
 
 from tuning.cli.confirm import INTERRUPTED, confirm
 from tuning.cli.data import data_card, spaces
+from tuning.cli.exchange import (
+    enqueue,
+    export_hyperparameters,
+    import_kerastuner,
+    import_optuna,
+)
 from tuning.cli.exports import export_best, predict, serve
 from tuning.cli.studies import clean, compare, dashboard, report, status
 from tuning.cli.tune import tune
@@ -24,6 +30,7 @@ app = typer.Typer(
 )
 for _command in (
     *(tune, confirm, compare, dashboard, report, export_best, predict, serve),
+    *(import_kerastuner, import_optuna, enqueue, export_hyperparameters),
     *(status, clean, data_card, spaces),
 ):
     app.command()(_command)

@@ -135,6 +135,28 @@ Preset = Annotated[
         ),
     ),
 ]
+VocabSize = Annotated[
+    int | None,
+    typer.Option(
+        "--vocab-size",
+        help=(
+            "Number of rows of the vocabulary, padding and unknown included, in all trials"
+            " (default: the search space's own; where it declares none, the rows of its model's"
+            " embedding)."
+        ),
+    ),
+]
+SequenceLength = Annotated[
+    int | None,
+    typer.Option(
+        "--sequence-length",
+        help=(
+            "Maximum number of tokens of a text in all trials (default: the search space's own;"
+            " where it declares none, the length of its model's input, or the 95th percentile of"
+            " the training texts' lengths)."
+        ),
+    ),
+]
 Host = Annotated[
     str,
     typer.Option(

@@ -36,8 +36,8 @@ Space = Annotated[
     typer.Option(
         "--space",
         help=(
-            "Search space: a name in search_spaces/ or the path of a file (default"
-            f" {StudyConfig.space})."
+            "Search space: a name in search_spaces/, the path of a file, or FILE.py:NAME for one"
+            f" of its hypermodels (default {StudyConfig.space})."
         ),
     ),
 ]

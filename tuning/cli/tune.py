@@ -19,8 +19,10 @@ from tuning.cli.options import (
     Preset,
     Results,
     Seed,
+    SequenceLength,
     Storage,
     TextColumn_,
+    VocabSize,
     data_flags,
     given,
 )
@@ -63,6 +65,8 @@ def tune(
     study: NewStudy = None,
     space: Space = None,
     preset: Preset = None,
+    vocab_size: VocabSize = None,
+    sequence_length: SequenceLength = None,
     data: Data = None,
     text_column: TextColumn_ = None,
     label_column: LabelColumn = None,
@@ -113,6 +117,7 @@ def tune(
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
     flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     flags |= given(preset=preset and preset_place(preset))
+    flags |= given(vocab_size=vocab_size, sequence_length=sequence_length)
     if objectives is not None:
         flags |= objective_flags(objectives, metric=metric, pruner=pruner)
     data_values = data_flags(

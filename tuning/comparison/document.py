@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tuning import documents
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import ResultsDir, StudyDir, safe_name
-from tuning.spaces.files import find_space
+from tuning.spaces.files import find_space, short_name
 
 DEFAULT_MINUTES = 10.0
 MIN_SPACES = 2
@@ -64,7 +63,7 @@ class ComparedSpace:
     @property
     def name(self) -> str:
         """Name of the search space without its folder."""
-        return Path(self.space).stem
+        return short_name(self.space)
 
     def at(self, seconds: float, best: float | None) -> Self:
         """Return the space after a change of its search, whose best value so far is `best`."""
@@ -147,7 +146,7 @@ class Request:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [find_space(space, flag="--spaces").stem for space in self.spaces]
+        names = [short_name(find_space(space, flag="--spaces")) for space in self.spaces]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise ArgumentError(
@@ -213,7 +212,7 @@ def _continued(old: Comparison, folder: StudyDir, request: Request) -> Compariso
 def _space(name: str, folder: StudyDir) -> ComparedSpace:
     results = ResultsDir(folder.path.parent)
     return ComparedSpace(
-        space=name, study=results.study(f"{folder.name}-{safe_name(Path(name).stem)}").name
+        space=name, study=results.study(f"{folder.name}-{safe_name(short_name(name))}").name
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
+from tuning.config import StudyConfig
 from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
@@ -51,7 +52,7 @@ from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare, require_same_space
 from tuning.study.lock import export_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
+from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data, sizes_of
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -208,9 +209,7 @@ def _retrain(
 ) -> dict[str, Trained]:
     """Retrain the chosen trial and the baseline; if both are the same trial, retrain it once."""
     space_path = find_space(chosen.config.space)
-    _same_space(
-        space_path, space, n_classes=len(corpus.card.class_names), preset=chosen.config.preset
-    )
+    _same_space(space_path, space, chosen.config, corpus)
     trials = {BEST: chosen.trial}
     if chosen.summary.baseline is not None:
         trials["baseline"] = chosen.summary.baseline
@@ -276,8 +275,14 @@ def _evaluate(
     )
 
 
-def _same_space(path: Path, recorded: SearchSpace, *, n_classes: int, preset: str | None) -> None:
-    now = declare(path, n_classes=n_classes, preset=preset, try_fit=loops.try_fit)
+def _same_space(path: Path, recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
+    now = declare(
+        path,
+        n_classes=len(corpus.card.class_names),
+        preset=config.preset,
+        sizes=sizes_of(config, corpus),
+        try_fit=loops.try_fit,
+    )
     require_same_space(now, recorded, path=path, doing="An export")
     if now.source_sha256 != recorded.source_sha256:
         logger.warning(

@@ -25,7 +25,7 @@ from tuning.search.finalists import (
     require_finished,
     trim_repeats,
 )
-from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
+from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals, space_of_file
 from tuning.search.writer import COUNTED, describe
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, require_same_space
@@ -46,7 +46,7 @@ from tuning.workers.messages import (
     TrainingEnded,
     TrainingFailed,
 )
-from tuning.workers.pool import AnyPool, declared_space
+from tuning.workers.pool import AnyPool
 from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
@@ -160,9 +160,7 @@ def confirm_within(
 def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
     """The file of a study's space, which must still declare what it declared."""
     path = find_space(config.space)
-    declared = declared_space(
-        pool, path, n_classes=len(corpus.card.class_names), preset=config.preset
-    )
+    declared = space_of_file(pool, path, config, corpus)
     require_same_space(declared, space, path=path, doing="A confirmation")
     return path
 

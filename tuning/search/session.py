@@ -15,15 +15,18 @@ import optuna
 
 from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
+from tuning.data.files import Progress
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
+from tuning.study.prepare import prepare_views, sizes_of
+from tuning.study.samplers import grid_points
 from tuning.study.summary import Summary
 from tuning.training.result import FitResult
 from tuning.workers.limits import TrialLimits
 from tuning.workers.messages import Train, train_request
-from tuning.workers.pool import AnyPool
+from tuning.workers.pool import AnyPool, declared_space
 from tuning.workers.pools import PoolChoice, open_pool
 
 
@@ -138,3 +141,35 @@ class Session:
             space_path=self.space_path,
             corpus=self.corpus,
         )
+
+
+def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus) -> SearchSpace:
+    """Return the search space that a file declares for the data and the settings of a study.
+
+    Raises:
+        TuningError: the search space's code raised or ended the worker, or the space is refused.
+    """
+    return declared_space(
+        pool,
+        path,
+        n_classes=len(corpus.card.class_names),
+        preset=config.preset,
+        sizes=sizes_of(config, corpus),
+    )
+
+
+def prepare_space(
+    pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
+) -> SearchSpace:
+    """Return the search space that a worker reads from its file, after building the n-grams and
+    the tokens that its models may take.
+
+    Raises:
+        SpaceError: the sampler is a grid, and the space has none, or a preset can't be used. No
+            study has been written then.
+    """
+    space = space_of_file(pool, path, config, corpus)
+    if config.sampler == "grid":
+        grid_points(space, seed=config.seed)
+    prepare_views(corpus, space, config, progress=progress)
+    return space

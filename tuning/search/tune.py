@@ -22,7 +22,14 @@ from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
-from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals
+from tuning.search.session import (
+    Drawing,
+    NoDrawing,
+    Session,
+    Workers,
+    prepare_space,
+    signals,
+)
 from tuning.spaces.files import find_space, source_sha256
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import (
@@ -35,12 +42,10 @@ from tuning.study.coordinators import (
 )
 from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, with_parts
-from tuning.study.samplers import grid_points
+from tuning.study.prepare import prepare_corpus, release_memory, with_parts
 from tuning.study.storage import close_study, import_late_modules, storage_errors
 from tuning.study.study import open_study, recorded_config, recorded_space
 from tuning.study.summary import Summary, summarize
-from tuning.workers.pool import AnyPool, declared_space
 from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
@@ -138,7 +143,7 @@ def tune(
         corpus = _prepare(config, results, hooks.progress)
         config = with_parts(config, folder, corpus=corpus, min_texts=budget.min_texts)
         pool, limits = stack.enter_context(workers.open(folder.log_path))
-        space = _prepare_space(pool, space_path, config, corpus, hooks.progress)
+        space = prepare_space(pool, space_path, config, corpus, hooks.progress)
         with storage_errors(storage_url):
             study = open_study(
                 results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
@@ -185,23 +190,6 @@ def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None
         progress("starting the workers", 0.0)
     import_late_modules()
     return corpus
-
-
-def _prepare_space(
-    pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
-) -> SearchSpace:
-    """Return the search space that a worker reads from its file, after building the n-grams and
-    the tokens that its models may take.
-
-    Raises:
-        SpaceError: the sampler is a grid, and the space has none, or a preset can't be used. No
-            study has been written then.
-    """
-    space = declared_space(pool, path, n_classes=len(corpus.card.class_names), preset=config.preset)
-    if config.sampler == "grid":
-        grid_points(space, seed=config.seed)
-    prepare_views(corpus, space, config, progress=progress)
-    return space
 
 
 def _search(

@@ -1,8 +1,11 @@
-"""The files of search spaces: `search_spaces/<name>.py`, or a path that a user names."""
+"""The files of search spaces: `search_spaces/<name>.py`, or a path that a user names, as in
+`file.py` or `file.py:Name` for one of several hypermodels in a file.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from tuning.errors import SpaceError
@@ -27,16 +30,30 @@ def list_spaces() -> dict[str, Path]:
     return files
 
 
+def split_place(place: Path | str) -> tuple[Path, str | None]:
+    """The file of a space, and the name after `file.py:`; None where there is no such name."""
+    match = re.fullmatch(r"(.+\.py):(\w+)", str(place), re.DOTALL)
+    return (Path(match[1]), match[2]) if match else (Path(place), None)
+
+
+def short_name(place: Path | str) -> str:
+    """The name of a space without its folder: `file`, or `file-Name` for `file.py:Name`."""
+    path, name = split_place(place)
+    return path.stem if name is None else f"{path.stem}-{name}"
+
+
 def find_space(name: str, *, flag: str = "--space") -> Path:
     """The file of a space that is given by its name or its path; `flag` names the flag in errors.
+    A name after `file.py:` stays at the end of the path.
 
     Raises:
         SpaceError: it does not exist; the message lists the known names.
     """
-    path = Path(name).expanduser()
+    place = Path(name).expanduser()
+    path, _ = split_place(place)
     if path.suffix == ".py":
         if path.is_file():
-            return path.absolute()
+            return place.absolute()
         raise SpaceError(f"{flag} must name a file that exists; there is no {name!r}.")
     known = list_spaces()
     if name not in known:
@@ -49,4 +66,4 @@ def find_space(name: str, *, flag: str = "--space") -> Path:
 
 def source_sha256(path: Path) -> str:
     """SHA-256 of a space's file; the file is not executed."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(split_place(path)[0].read_bytes()).hexdigest()

@@ -14,22 +14,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.files import source_sha256
+from tuning.spaces.discovery import find_hypermodel
+from tuning.spaces.exploring import explore
+from tuning.spaces.files import short_name, source_sha256, split_place
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.spaces.required import NGRAMS, PRESET, check
+from tuning.spaces.sizes import (
+    ModelSizes,
+    Sizes,
+    lacks_sizes,
+    refuse_texts,
+    sizes_of_model,
+    with_sizes,
+)
 from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
 
 if TYPE_CHECKING:
     import keras
     import keras_tuner
 
-MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
 _T = TypeVar("_T")
 
 
@@ -39,12 +47,14 @@ class SearchSpace:
 
     `source_sha256` is that of the file, which may change although the hyperparameters do not.
     `starting_points` contains the values of all active hyperparameters for each starting point.
+    `notes` says in sentences which sizes the space does not declare, and where they come from.
     """
 
     name: str
     hyperparameters: tuple[Hyperparameter, ...]
     source_sha256: str = ""
     starting_points: tuple[Values, ...] = field(default=(), metadata=OMIT_DEFAULT)
+    notes: tuple[str, ...] = field(default=(), metadata=OMIT_DEFAULT)
 
     @property
     def fingerprint(self) -> str:
@@ -70,39 +80,33 @@ class SearchSpace:
 
 
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
-    """Execute a space's file and return its `hypermodel`.
+    """Execute a space's file and return its hypermodel (`discovery`); `path` may end in `:Name`.
 
     A hypermodel without `starting_points` gets those of the file.
 
     Raises:
         SpaceBug: the file raises.
-        SpaceError: it defines neither `hypermodel` nor `build(hp)`.
+        SpaceError: it has no hypermodel, or several and none is named.
     """
+    path, name = split_place(path)
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec and spec.loader  # for mypy: a .py file has both
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # `dataclass` searches for the module here
     run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
-    hypermodel = _hypermodel_of(module, path)
+    hypermodel = _as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
     adopt_points(hypermodel, module)
     return hypermodel
 
 
-def _hypermodel_of(module: ModuleType, path: Path) -> keras_tuner.HyperModel:
-    """Return the `hypermodel` of a module that has been executed, or one around its `build`."""
+def _as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
+    """Return a hypermodel, or an instance of a class, or a hypermodel around a function."""
     import keras_tuner
 
-    defined = getattr(module, "hypermodel", None) or getattr(module, "build", None)
-    if isinstance(defined, type) and issubclass(defined, keras_tuner.HyperModel):
+    if isinstance(defined, type):
         defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
     if isinstance(defined, keras_tuner.HyperModel):
         return defined
-    if defined is None or not callable(defined):
-        raise SpaceError(
-            f"{path.name} must define hypermodel, a keras_tuner.HyperModel, or a function"
-            " build(hp); it has neither."
-        )
-
     build_function: Callable[[Any], Any] = defined
 
     class FunctionHyperModel(keras_tuner.HyperModel):
@@ -126,37 +130,65 @@ def declare(
     *,
     n_classes: int,
     preset: str | None = None,
+    sizes: Sizes | None = None,
     try_fit: Callable[[keras_tuner.HyperModel, Any, keras.Model], None] | None = None,
 ) -> SearchSpace:
     """Read the hyperparameters that a space declares.
 
-    If `declare_hyperparameters` declares nothing, the model is built at its defaults, and again
-    with each conditional scope active, as KerasTuner explores a space.
+    If `declare_hyperparameters` declares nothing, models are built to find what `build` declares
+    (`exploring`).
 
     `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
     because the first declaration of a name wins. `preset` replaces the values of the hyperparameter
-    of this name. `try_fit` is called after each build of a hypermodel that overrides `fit`, because
-    `fit` may declare hyperparameters too.
+    of this name. `sizes` fixes the vocabulary size and the sequence length, and gives them to a
+    space that declares none; without `sizes`, such a space stays without them. `try_fit` is called
+    after each build of a hypermodel that overrides `fit`, because `fit` may declare hyperparameters
+    too.
 
     Raises:
-        SpaceError: a required hyperparameter is missing, a default is outside its range, Optuna
-            can't express a range, a starting point is no configuration of the space, or the space
-            takes no `preset`.
+        SpaceError: a default is outside its range, Optuna can't express a range, a starting point
+            is no configuration of the space, the space takes no `preset`, or its models do not
+            agree on a size that the space does not declare.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
     hp = replay({})
     hp.Fixed("n_classes", n_classes)
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
+    models: list[ModelSizes] = []
+    build_once = partial(_build_once, hypermodel, models=models)
     if len(hp.space) == 1:
-        hp = _explore(hypermodel, hp, try_fit)
-    space = SearchSpace(path.stem, declared(hp), source_sha256(path))
+        explore(partial(build_once, try_fit=try_fit), hp, vary=build_once)
+    space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
     if preset is not None:
         space = _with_preset(space, preset)
+    if sizes is not None:
+        if not models and lacks_sizes(space.hyperparameters):
+            build_once(hp)
+        items, notes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
+        space = replace(space, hyperparameters=items, notes=notes)
     check(space)
     points = run_user_code(lambda: points_of(hypermodel), doing="reading its starting points")
+    points = sizes.without_fixed(points) if sizes else points
     resolved = resolve_points(points, space.hyperparameters, space=space.name)
     return replace(space, starting_points=resolved)
+
+
+def _build_once(
+    hypermodel: keras_tuner.HyperModel,
+    hp: Any,
+    *,
+    models: list[ModelSizes],
+    try_fit: Callable[..., None] | None = None,
+) -> None:
+    """Build a model to read its hyperparameters, and add its sizes to `models`."""
+    doing = "building the model to read its hyperparameters"
+    model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
+    refuse_texts(model)
+    models.append(sizes_of_model(model))
+    if try_fit and has_own_fit(hypermodel):
+        doing = "trying its fit() on a few rows"
+        run_user_code(partial(try_fit, hypermodel, hp, model), doing=doing)
 
 
 def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
@@ -175,38 +207,6 @@ def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
         for item in space.hyperparameters
     )
     return replace(space, hyperparameters=changed)
-
-
-def _explore(
-    hypermodel: keras_tuner.HyperModel, hp: Any, try_fit: Callable[..., None] | None
-) -> Any:
-    """Build at the defaults, then once for each conditional scope that was not active before."""
-    tried: list[Any] = []
-    for _ in range(MAX_BUILDS):
-        doing = "building the model to read its hyperparameters"
-        model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
-        if try_fit and has_own_fit(hypermodel):
-            doing = "trying its fit() on a few rows"
-            run_user_code(partial(try_fit, hypermodel, hp, model), doing=doing)
-        tried += hp.active_scopes
-        untried = [scope for scope in hp.inactive_scopes if scope not in tried]
-        if not untried:
-            return hp
-        tried.append(untried[0])
-        _activate(hp, untried[0])
-    raise SpaceError(
-        f"A space must have at most {MAX_BUILDS} conditional scopes; declare them in"
-        " declare_hyperparameters(hp)."
-    )
-
-
-def _activate(hp: Any, scope: Any) -> None:
-    """Set the values that make a conditional scope active; all others get their defaults."""
-    chosen = {condition.name: condition.values[0] for condition in scope}
-    hp.values = {}
-    for item in hp.space:
-        if hp.is_active(item):
-            hp.values.setdefault(item.name, chosen.get(item.name, item.default))
 
 
 def build(
@@ -228,6 +228,7 @@ def build(
         raise SpaceBug(
             f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
         )
+    refuse_texts(model)
     check_declared(hp, known)
     return hp, model
 

@@ -1,4 +1,4 @@
-"""The hyperparameters that cut the data, which a space must declare before a model is built."""
+"""The hyperparameters that cut the data before a model is built."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ MAX_ORDER = 3  # maximum number of words of an n-gram
 
 
 def check(space: SearchSpace) -> None:
-    """Refuse a space without the hyperparameters that cut the data before a model is built.
+    """Refuse a space whose hyperparameters can't cut the data before a model is built.
 
     In a space that declares `ngrams` or `preset`, some models take no token ids, so `vocab_size`
-    and `sequence_length` may be missing or conditional there.
+    and `sequence_length` may be conditional there.
 
     Raises:
-        SpaceError: `vocab_size` or `sequence_length` is missing, conditional or too small.
+        SpaceError: `vocab_size` or `sequence_length` is conditional or too small.
     """
     by_name = {item.name: item for item in space.hyperparameters}
     for name in () if space.takes_ngrams or space.presets else REQUIRED:
         item = by_name.get(name)
-        if item is None or item.conditions:
+        if item is not None and item.conditions:
             raise SpaceError(
-                f"A space must always declare {' and '.join(REQUIRED)}; {space.name}"
-                f" {'lacks' if item is None else 'has under a condition'} {name!r}. Use hp.Fixed"
-                " where it is not searched."
+                f"A space must always declare {' and '.join(REQUIRED)}, or never; {space.name} has"
+                f" {name!r} under a condition. Use hp.Fixed where it is not searched."
             )
     for item in space.hyperparameters:
         smallest = SMALLEST.get(item.name)

@@ -53,14 +53,19 @@ def resolve_points(
         )
     kept = [defaults(hyperparameters)]
     for number, point in enumerate(points or (), start=1):
-        values = _resolve(point, hyperparameters, name=f"Starting point {number} of {space}")
+        values = resolve_point(point, hyperparameters, name=f"Starting point {number} of {space}")
         if values not in kept:
             kept.append(values)
     return tuple(kept[1:])
 
 
-def _resolve(point: Any, hyperparameters: Sequence[Hyperparameter], *, name: str) -> Values:
-    """Return the values of all hyperparameters that are active under a point."""
+def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name: str) -> Values:
+    """Return the values of all hyperparameters that are active under a point.
+
+    Raises:
+        SpaceError: the point is no dict, a name is unknown, a hyperparameter is not active under
+            the point, or a value is not in its range. The message calls the point `name`.
+    """
     if not isinstance(point, dict):
         raise SpaceError(
             f"{name} must be a dict of hyperparameter names and values; it is"

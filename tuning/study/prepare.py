@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
 from tuning.config import MIN_TEXTS, StudyConfig
@@ -14,15 +15,19 @@ from tuning.data.files import Progress
 from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
+from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.pretrained.tokens import PresetCard, build_tokens
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.required import SMALLEST
+from tuning.spaces.sizes import Sizes
 from tuning.study.record import read_record
 
 logger = logging.getLogger(__name__)
 
+USUAL_PERCENTILE = 95  # so many percent of the training texts are not cut
 N_NAMED = 20  # maximum number of broken lines in the log and the data card
 
 
@@ -77,6 +82,19 @@ def prepare_views(
         )
         _check_lengths(space, card)
     release_memory()
+
+
+def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
+    """The sizes for a space that declares none: those that the study fixes, and those of the
+    training texts.
+    """
+    lengths = corpus.split("train").texts.lengths
+    return Sizes(
+        vocab_size=config.vocab_size,
+        sequence_length=config.sequence_length,
+        all_rows=max(corpus.card.n_words + FIRST_WORD_ID, SMALLEST["vocab_size"]),
+        usual_length=max(int(np.percentile(lengths, USUAL_PERCENTILE)), 1),
+    )
 
 
 def _texts(config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:

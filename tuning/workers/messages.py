@@ -20,6 +20,7 @@ from tuning.documents import structure, unstructure
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
+from tuning.spaces.sizes import Sizes
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 
@@ -30,6 +31,7 @@ class Declare:
     path: str
     n_classes: int
     preset: str | None = None
+    sizes: Sizes | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import psutil
 from tuning.errors import ArgumentError, SpaceError
 from tuning.hardware import available_cores
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.sizes import Sizes
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, ErrorRaised, Request, Response, SpaceDeclared
 from tuning.workers.server import copy_server_output, start_server
@@ -240,14 +241,19 @@ def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
 
 
 def declared_space(
-    pool: AnyPool, path: Path, *, n_classes: int, preset: str | None = None
+    pool: AnyPool,
+    path: Path,
+    *,
+    n_classes: int,
+    preset: str | None = None,
+    sizes: Sizes | None = None,
 ) -> SearchSpace:
     """Return the search space that a file declares.
 
     Raises:
         TuningError: the search space's code raised or ended the worker.
     """
-    answer = pool.call(Declare(str(path), n_classes, preset))
+    answer = pool.call(Declare(str(path), n_classes, preset, sizes))
     assert isinstance(answer, SpaceDeclared)  # The only other answer is an error.
     return answer.space
 

@@ -18,6 +18,7 @@ from tuning import __version__
 from tuning.data.corpus import open_corpus
 from tuning.errors import PoolError, SpaceError, StorageError
 from tuning.results import write_bytes
+from tuning.spaces.files import split_place
 from tuning.workers.messages import (
     Declare,
     Request,
@@ -58,7 +59,7 @@ class PlacedFiles:
         """
         if path not in self._sources:
             try:
-                self._sources[path] = Path(path).read_bytes()
+                self._sources[path] = split_place(path)[0].read_bytes()
             except OSError as error:
                 raise SpaceError(
                     f"--space must name a file that can be read; {path} gave {error.strerror!r}."

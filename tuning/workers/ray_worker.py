@@ -23,6 +23,7 @@ import psutil
 
 from tuning import __version__
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
+from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, prepare, serve, usage_of
 
@@ -181,9 +182,10 @@ class Actor:
         """Write the source of a search space to a file of the same name on this node, and return
         the file's path. The file is code, and only this user can read or change its folder.
         """
-        node_path = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
+        node_place = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
+        node_path = split_place(node_place)[0]
         if str(node_path) not in self._paths:
             node_path.parent.mkdir(exist_ok=True)
             node_path.write_bytes(source)
-        self._paths[str(node_path)] = path
-        return str(node_path)
+        self._paths[str(node_path)] = str(split_place(path)[0])
+        return str(node_place)

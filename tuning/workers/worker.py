@@ -233,6 +233,7 @@ class _WorkerState:
             Path(message.path),
             n_classes=message.n_classes,
             preset=message.preset,
+            sizes=message.sizes,
             try_fit=try_fit,
         )
         return SpaceDeclared(space)

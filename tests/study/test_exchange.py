@@ -1,0 +1,291 @@
+"""Configurations that come from other programs, and those that go there."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import keras_tuner
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.studies import CONFIG, SPACE, Setting
+from tuning.config import StudyConfig
+from tuning.errors import StorageError, StudyError
+from tuning.results import ResultsDir
+from tuning.spaces.foreign_trials import ForeignTrial
+from tuning.spaces.hyperparameters import to_params
+from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Hyperparameter
+from tuning.study.exchange import IMPORTED, add, opened, read_study, write_best_values
+from tuning.study.lock import study_lock
+from tuning.study.study import open_study
+from tuning.study.summary import Summary
+
+SOURCE = "another place"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultsDir:
+    return create(tmp_path, CONFIG)
+
+
+def create(tmp_path: Path, config: StudyConfig, space: SearchSpace = SPACE) -> ResultsDir:
+    """Create an empty study."""
+    results = ResultsDir(tmp_path / "results")
+    url = results.storage_url(None)
+    open_study(results, config, space, data_fingerprint="d0", storage_url=url)
+    return results
+
+
+def take(results: ResultsDir, *trials: ForeignTrial, as_finished: bool = False) -> list[str]:
+    """Add trials, and return the sentences about those that are left out."""
+    url = results.storage_url(None)
+    with opened(results, results.study("s"), storage_url=url) as target:
+        added = add(target, trials, source=SOURCE, as_finished=as_finished)
+    assert added.n_added + len([s for s in added.left_out if "left out" in s]) == len(trials)
+    return added.left_out
+
+
+def trials_of(results: ResultsDir) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="s", storage=results.storage_url(None)).get_trials()
+
+
+def foreign(name: str, *scores: float, **values: object) -> ForeignTrial:
+    return ForeignTrial(name=name, values=values, scores=scores)
+
+
+def test_add_queues_configurations_with_defaults_for_what_they_lack(results: ResultsDir) -> None:
+    assert take(results, foreign("row 1", vocab_size=20), foreign("row 2", cell="gru")) == []
+    queued = trials_of(results)
+    assert [trial.state for trial in queued] == [TrialState.WAITING] * 2
+    assert [trial.system_attrs["fixed_params"] for trial in queued] == [
+        {"vocab_size": 20, "cell": "lstm"},
+        {"vocab_size": 10, "cell": "gru"},
+    ]
+    assert queued[0].user_attrs == {IMPORTED: "row 1 of another place"}
+
+
+@pytest.mark.parametrize(
+    ("trial", "says"),
+    [
+        (foreign("row 1", vocab_size=45), "Row 1 must give 'vocab_size' a value in its range"),
+        (foreign("row 1", vocab_size=25), "step 10; it gives 25"),
+        (foreign("row 1", vocab_size="many"), "it gives 'many'"),
+        (foreign("row 1", sequence_length=9), "fixed at 8; it gives 9"),
+        (foreign("row 1", other=9), "it has no value for a hyperparameter of the space"),
+        (foreign("row 1"), "it has no value for a hyperparameter of the space"),
+    ],
+    ids=["range", "step", "text", "fixed", "unknown", "empty"],
+)
+def test_add_leaves_one_out_and_goes_on(
+    results: ResultsDir, trial: ForeignTrial, says: str
+) -> None:
+    (sentence,) = take(results, trial, foreign("row 2", vocab_size=40))
+    assert sentence.startswith("row 1 is left out: ")
+    assert says in sentence
+    assert len(trials_of(results)) == 1
+
+
+def test_add_names_what_the_space_does_not_have(results: ResultsDir) -> None:
+    (sentence,) = take(results, foreign("trial 1", vocab_size=40, note="x", **{"tuner/epochs": 3}))
+    assert sentence == "The space does not have note, tuner/epochs: these values are not used."
+
+
+def test_add_queues_a_configuration_once(results: ResultsDir) -> None:
+    trial = foreign("row 1", vocab_size=20)
+    (sentence,) = take(results, trial, replace(trial, name="row 2"))
+    assert sentence == "row 2 is left out: the study has its configuration already."
+    assert take(results, trial) == ["row 1 is left out: the study has its configuration already."]
+    assert len(trials_of(results)) == 1
+
+
+def test_add_refuses_a_value_that_is_not_active(tmp_path: Path) -> None:
+    width = Hyperparameter(
+        name="width", kind="int", default=2, low=1, high=4, conditions=(("cell", ("gru",)),)
+    )
+    space = replace(SPACE, hyperparameters=(*SPACE.hyperparameters, width))
+    results = create(tmp_path, CONFIG, space)
+    (sentence,) = take(results, foreign("row 1", width=3), foreign("row 2", cell="gru", width=3))
+    assert "'width' is active only where cell is gru; here cell is lstm" in sentence
+
+
+def test_add_as_finished_keeps_the_scores(results: ResultsDir) -> None:
+    """The trials rank among the study's own; a stepped value may have the error of a sum."""
+    whole = {"vocab_size": 20.000000000000004, "sequence_length": 8, "cell": "gru"}
+    trial = ForeignTrial(name="trial 7", values=whole, scores=(0.8,), best_epoch=2)
+    lower = foreign("trial 8", 0.7, vocab_size=30, cell="gru")
+    assert take(results, trial, lower, as_finished=True) == []
+    first, second = Summary.of("s", CONFIG.metric, trials_of(results)).ranked
+    assert (first.value, first.params) == (0.8, {"vocab_size": 20, "cell": "gru"})
+    assert first.user_attrs == {
+        IMPORTED: "trial 7 of another place",
+        "val_accuracy": 0.8,
+        "best_epoch": 2,
+        "n_epochs": 2,
+        "seconds": {},
+    }
+    assert second.user_attrs["best_epoch"] == CONFIG.train.epochs
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"vocab_size": 20}, "it has no value for cell."),
+        ({"vocab_size": 20, "cell": "gru", "more": 1}, "the space does not have more."),
+    ],
+    ids=["too few", "too many"],
+)
+def test_add_as_finished_refuses_the_score_of_another_model(
+    results: ResultsDir, values: dict[str, object], says: str
+) -> None:
+    (sentence,) = take(results, foreign("trial 1", 0.9, **values), as_finished=True)
+    assert sentence == f"trial 1 is left out: {says}"
+
+
+def test_add_as_finished_needs_a_score_for_each_objective(tmp_path: Path) -> None:
+    results = create(tmp_path, replace(CONFIG, costs=("n_params",), pruner="none"))
+    with pytest.raises(StudyError, match="each objective of the study, val_accuracy, n_params"):
+        take(results, foreign("trial 1", 0.9, vocab_size=20, cell="gru"), as_finished=True)
+
+
+def test_opened_refuses_a_study_that_another_process_has(results: ResultsDir) -> None:
+    folder = results.study("s")
+    with (
+        study_lock(folder),
+        pytest.raises(StudyError),
+        opened(results, folder, storage_url=results.storage_url(None)),
+    ):
+        raise AssertionError("the study was opened")
+
+
+def other_study(tmp_path: Path, *, direction: str = "maximize", name: str | None = None) -> str:
+    """Create an Optuna study "other" with two completed trials and a failed one; return its URL."""
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    study = optuna.create_study(study_name="other", storage=url, direction=direction)
+    if name:
+        study.set_metric_names([name])
+    for value, state in ((0.6, None), (0.9, None), (None, TrialState.FAIL)):
+        trial = study.ask()
+        trial.suggest_int("vocab_size", 10, 40, step=10)
+        trial.suggest_categorical("cell", ["lstm", "gru"])
+        trial.set_user_attr("best_epoch", 3)
+        study.tell(trial, value, state=state)
+    return url
+
+
+def read(url: str, name: str = "other", **options: bool) -> list[ForeignTrial]:
+    return read_study(url, name, CONFIG, SPACE, **{"same_objectives": False, **options})
+
+
+def test_read_study_gives_the_completed_trials_best_first(tmp_path: Path) -> None:
+    trials = read(other_study(tmp_path))
+    assert [(t.name, t.scores, t.best_epoch) for t in trials] == [
+        ("trial 1", (0.9,), 3),
+        ("trial 0", (0.6,), 3),
+    ]
+    assert set(trials[0].values) == {"vocab_size", "cell"}
+
+
+def test_read_study_gives_conditional_parameters_the_names_of_the_space(tmp_path: Path) -> None:
+    """A study of this program has two ranges of one name under two names."""
+    items = [
+        Hyperparameter(
+            name="width", kind="int", default=2, low=1, high=4, conditions=(("cell", (cell,)),)
+        )
+        for cell in ("lstm", "gru")
+    ]
+    space = replace(SPACE, hyperparameters=(*SPACE.hyperparameters, *items))
+    values = {"vocab_size": 20, "sequence_length": 8, "cell": "gru", "width": 3}
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    study = optuna.create_study(study_name="other", storage=url, direction="maximize")
+    study.enqueue_trial(to_params(values, space.hyperparameters))
+    trial = study.ask()
+    trial.suggest_int("width[cell=gru]", 1, 4)
+    study.tell(trial, 0.5)
+    (read_trial,) = read_study(url, "other", CONFIG, space, same_objectives=False)
+    assert read_trial.values == {"width": 3}
+
+
+def test_read_study_refuses_other_directions(tmp_path: Path) -> None:
+    url = other_study(tmp_path, direction="minimize")
+    with pytest.raises(StudyError, match="of this one, maximize; 'other' has minimize"):
+        read(url)
+
+
+@pytest.mark.parametrize("name", [None, "val_auc"])
+def test_read_study_as_finished_needs_the_objective(tmp_path: Path, name: str | None) -> None:
+    url = other_study(tmp_path, name=name)
+    assert len(read(url)) == 2
+    with pytest.raises(
+        StudyError, match=f"objective val_accuracy; 'other' has {name or 'objectives without'}"
+    ):
+        read(url, same_objectives=True)
+
+
+def test_read_study_as_finished_takes_the_same_objective(tmp_path: Path) -> None:
+    assert len(read(other_study(tmp_path, name="val_accuracy"), same_objectives=True)) == 2
+
+
+def test_read_study_refuses_what_is_not_there(tmp_path: Path) -> None:
+    url = other_study(tmp_path)
+    with pytest.raises(StudyError, match="it contains other, and not 'gone'"):
+        read(url, "gone")
+    with pytest.raises(StudyError, match=r"the file .*gone\.db does not exist"):
+        read(f"sqlite:///{tmp_path / 'gone.db'}")
+    with pytest.raises(StorageError, match=r"the URL of an Optuna storage; .* gave: Could"):
+        read("nonsense")
+
+
+def test_read_study_refuses_one_without_completed_trials(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    optuna.create_study(study_name="other", storage=url, direction="maximize")
+    with pytest.raises(StudyError, match="must have a completed trial; 'other' has none"):
+        read(url)
+
+
+def test_write_best_values_is_what_keras_tuner_and_optuna_read(
+    results: ResultsDir, tmp_path: Path
+) -> None:
+    take(results, foreign("trial 1", 0.9, vocab_size=20, cell="gru"), as_finished=True)
+    url = results.storage_url(None)
+    best, paths = write_best_values(results, results.study("s"), storage_url=url, output=tmp_path)
+    assert [path.name for path in paths] == ["s.keras_tuner.json", "s.optuna.json"]
+    config, params = (json.loads(path.read_text()) for path in paths)
+    hp = keras_tuner.HyperParameters.from_config(config)
+    assert hp.values == {"vocab_size": 20, "sequence_length": 8, "cell": "gru"}
+    assert params == best.trial.params == {"vocab_size": 20, "cell": "gru"}
+    assert not best.is_confirmed
+
+
+def test_write_best_values_needs_a_completed_trial(results: ResultsDir, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="before an export of its hyperparameters"):
+        write_best_values(
+            results, results.study("s"), storage_url=results.storage_url(None), output=tmp_path
+        )
+
+
+def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
+    copied: Setting,
+) -> None:
+    """A study of eight trials goes on with a queued configuration; the report, which reads the
+    attributes of every trial, is written.
+    """
+    url = copied.results.storage_url(None)
+    values = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
+    with opened(copied.results, copied.folder, storage_url=url) as target:
+        finished = add(
+            target,
+            [ForeignTrial(name="trial 1", values={**values, "vocab_size": 18}, scores=(0.99,))],
+            source=SOURCE,
+            as_finished=True,
+        )
+        queued = add(target, [ForeignTrial(name="trial 2", values=values)], source=SOURCE)
+    assert (finished.n_added, queued.n_added) == (1, 1)
+    outcome = copied.tune(10)
+    trial = outcome.summary.trials[-1]
+    assert (trial.number, trial.params, trial.state) == (9, values, TrialState.COMPLETE)
+    assert trial.user_attrs[IMPORTED] == "trial 2 of another place"
+    best = outcome.summary.best
+    assert best is not None
+    assert (best.number, best.user_attrs[IMPORTED]) == (8, "trial 1 of another place")

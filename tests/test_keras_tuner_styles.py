@@ -1,0 +1,241 @@
+"""Hypermodels as users of KerasTuner write them. Each file in `tests/keras_tuner_styles` runs under
+`keras_tuner.RandomSearch` and here without a change, with the same result.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from tests.commands import Ran
+from tests.paths import ROOT
+from tuning.config import TrainConfig
+from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.spaces.loading import declare, has_own_fit, load_hypermodel
+from tuning.spaces.ranges import Values
+from tuning.spaces.sizes import Sizes
+from tuning.training.batching import Rows, training_batches
+from tuning.training.built_model import build_model
+from tuning.training.fit import fit
+from tuning.training.loops import try_fit
+from tuning.training.prediction import dataset
+from tuning.training.result import TrainingJob
+
+FOLDER = ROOT / "tests" / "keras_tuner_styles"
+# The hypermodels that are tested: the file with the name of a hypermodel where the file has two.
+PLACES = [
+    *sorted(path for path in FOLDER.glob("*.py") if path.stem != "two_models"),
+    FOLDER / "two_models.py:mean_model",
+    FOLDER / "two_models.py:recurrent_model",
+]
+THREE_CLASSES = {"instance.py", "one_hot_three_classes.py"}
+SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=25, usual_length=9)
+EPOCHS, BATCH_SIZE, SEED = 2, 16, 4
+
+pytestmark = [
+    # Keras warns of `input_length`, which public hypermodels still give.
+    pytest.mark.filterwarnings("ignore:Argument `input_length` is deprecated"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner.*"),
+    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
+]
+
+
+def make_texts(n: int, *, n_classes: int, seed: int) -> LabeledTexts:
+    """Return texts of 3 to 10 tokens. A text of class c contains the id 2 + c twice."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.int64) % n_classes
+    texts = [
+        draw.permutation([2 + label, 2 + label, *draw.integers(6, 24, size=draw.integers(1, 9))])
+        for label in labels
+    ]
+    offsets = np.cumsum([0, *map(len, texts)])
+    return LabeledTexts(
+        TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64)), labels
+    )
+
+
+class Eager(keras_tuner.HyperModel):
+    """Another hypermodel whose models run eagerly: a graph takes longer to trace than these
+    trainings take.
+    """
+
+    def __init__(self, inner: keras_tuner.HyperModel) -> None:
+        super().__init__()
+        self.inner = inner
+        if has_own_fit(inner):
+            self.fit = inner.fit
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        self.inner.declare_hyperparameters(hp)
+
+    def build(self, hp: Any) -> keras.Model:
+        model = self.inner.build(hp)
+        model.run_eagerly = True
+        return model
+
+
+class InOurOrder(keras_tuner.HyperModel):
+    """A hypermodel for KerasTuner that trains on the batches that `fit` of this package draws: the
+    same texts in the same order, with the same padding and the same form of the labels. The seed is
+    set before each model is built. An own `fit` gets whole arrays, as it does here.
+    """
+
+    def __init__(
+        self, inner: Eager, splits: list[LabeledTexts], *, n_classes: int, sizes: Values
+    ) -> None:
+        super().__init__()
+        self.inner, self.splits, self.n_classes, self.sizes = inner, splits, n_classes, sizes
+        self.values: Values = {}
+        self.model: keras.Model | None = None
+
+    def build(self, hp: Any) -> keras.Model:
+        self.inner.build(hp)  # hp contains all values of this configuration after it.
+        self.values = {**hp.values, **self.sizes}
+        if has_own_fit(self.inner):
+            self.values["batch_size"] = hp.Choice("batch_size", [8, 16])
+        job = job_of(self.values, n_classes=self.n_classes)
+        built = build_model(self.inner, job)
+        self.train, self.validation = (built.encode(split) for split in self.splits)
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(SEED)
+        self.model = self.inner.build(hp)
+        return self.model
+
+    def fit(self, hp: Any, model: keras.Model, *args: Any, **options: Any) -> Any:
+        arrays = (self.validation.view.array(), self.validation.targets)
+        if has_own_fit(self.inner):
+            x, y = self.train.view.array(), self.train.targets
+            return self.inner.fit(hp, model, x, y, validation_data=arrays, **options)
+        epoch = 0
+
+        def batches() -> Iterator[Rows]:
+            nonlocal epoch
+            epoch += 1
+            draw = partial(training_batches, self.train.view, batch_size=BATCH_SIZE)
+            return iter(draw(seed=SEED, epoch=epoch))
+
+        n_batches = -(-len(self.train.targets) // BATCH_SIZE)
+        data = dataset(batches, self.train.view, self.train.targets, n_batches=n_batches)
+        return model.fit(data, validation_data=arrays, shuffle=False, **options)
+
+
+def job_of(values: Values, *, n_classes: int) -> TrainingJob:
+    return TrainingJob(
+        values=values,
+        n_classes=n_classes,
+        train=TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE),
+        seed=SEED,
+    )
+
+
+def names_of(place: Path) -> str:
+    return place.name.replace(".py", "")
+
+
+# The names that each hypermodel declares and that are searched.
+SEARCHED = {
+    "conditional_cells": "cell n_lstm width_0 width width_1",
+    "existing_code": "units activation dropout lr",
+    "instance": "units lr",
+    "layers_in_a_loop": "num_layers units_0 activation dropout lr units_1 units_2 rate",
+    "one_hot_three_classes": "l2 last",
+    "one_hot_two_classes": "dim optimizer",
+    "own_f1": "filters kernel",
+    "own_fit": "dim batch_size",
+    "sequential_lstm": "embedding dropout units",
+    "several_convolutions": "filters_2 filters_3 dropout learning_rate",
+    "subclassed": "dim heads",
+    "two_models:mean_model": "dim",
+    "two_models:recurrent_model": "units",
+}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=names_of)
+def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None:
+    n_classes = 3 if place.name in THREE_CLASSES else 2
+    space = declare(place, n_classes=n_classes, sizes=SIZES, try_fit=try_fit)
+    assert [item.name for item in space.searched] == SEARCHED[names_of(place)].split()
+    fixed = {item.name: item.default for item in space.hyperparameters if item.kind == "fixed"}
+    has_length = place.stem in ("conditional_cells", "several_convolutions")
+    assert fixed == {
+        "n_classes": n_classes,
+        "vocab_size": 30,
+        "sequence_length": 10 if has_length else SIZES.usual_length,
+    }
+    assert len(space.notes) == 2
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(place, marks=[] if place.stem == "layers_in_a_loop" else pytest.mark.slow)
+        for place in PLACES
+    ],
+    ids=map(names_of, PLACES),
+)
+def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
+    place: Path, tmp_path: Path
+) -> None:
+    """A trial of RandomSearch, with the values that it has drawn, has the same validation accuracy
+    as a training here with these values, and its model gives the same probabilities.
+    """
+    n_classes = 3 if place.name in THREE_CLASSES else 2
+    train = make_texts(60, n_classes=n_classes, seed=1)
+    validation = make_texts(30, n_classes=n_classes, seed=2)
+    space = declare(place, n_classes=n_classes, sizes=SIZES, try_fit=try_fit)
+    sizes = {
+        item.name: item.default
+        for item in space.hyperparameters
+        if item.name in ("vocab_size", "sequence_length")
+    }
+    hypermodel = Eager(load_hypermodel(place))
+    under = InOurOrder(hypermodel, [train, validation], n_classes=n_classes, sizes=sizes)
+    search = keras_tuner.RandomSearch(
+        under, objective="val_accuracy", max_trials=1, seed=5, directory=tmp_path
+    )
+    search.search(epochs=EPOCHS, verbose=0)
+    (trial,) = search.oracle.get_best_trials()
+    assert trial.status == "COMPLETED"
+
+    values = under.values
+    known = {item.name for item in space.hyperparameters}
+    assert set(values) <= known
+    model, result = fit(
+        hypermodel, job_of(values, n_classes=n_classes), train=train, validation=validation
+    )
+    assert result.best_value == pytest.approx(trial.score, abs=1e-6)
+    x = under.validation.view.array()
+    assert under.model is not None
+    theirs, ours = (np.asarray(m.predict_on_batch(x)) for m in (under.model, model))
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    assert len(result.history) == EPOCHS
+
+
+@pytest.mark.slow
+def test_study_of_a_hypermodel_without_sizes_is_searched_and_exported(
+    run_cli: Callable[..., Ran], reviews_csv: Path
+) -> None:
+    """The command says which sizes it takes, and the export, which declares the space again, has
+    the same.
+    """
+    place = f"{FOLDER / 'two_models.py'}:mean_model"
+    ran = run_cli(
+        *("tune", "--space", place, "--data", reviews_csv, "--sequence-length", 7),
+        *("--n-trials", 2, "--epochs", 1, "--workers", 1, "--no-confirm"),
+    )
+    assert ran.code == 0, ran
+    study = "two_models-mean_model-reviews"
+    for note in (
+        "two_models-mean_model declares no vocab_size: it is 30, the rows of the model's embedding.",
+        "two_models-mean_model declares no sequence_length: it is 7, the value of --sequence-length.",
+    ):
+        assert note in ran.out
+    assert run_cli("export-best", "--study", study).code == 0
+    ran = run_cli("predict", "--study", study, "--text", "it works")
+    assert ran.code == 0, ran
+    assert "positive" in ran.out or "negative" in ran.out

@@ -1,0 +1,110 @@
+"""Find the hypermodel in the module of a search space's file: the name that the user gives, or
+`hypermodel`, or `build`, or the only one there is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+from typing import Any
+
+from tuning.errors import SpaceError
+
+FIRST_PARAMETER = "hp"  # first parameter of a function that builds a model
+
+
+def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
+    """Return the hypermodel of a module: a `HyperModel`, a class of them, or a function.
+
+    Without a name these are tried in turn: `hypermodel`, `build`, the only `HyperModel` in the
+    module, the only subclass of `HyperModel` that it defines, and the only function that it defines
+    with `hp` as its first parameter and no other parameter without a default.
+
+    Args:
+        file: the name of the module's file, for error messages.
+        name: the name after `file.py:`.
+
+    Raises:
+        SpaceError: the module has no hypermodel of this name, or several and none is named.
+    """
+    found = _hypermodels(module)
+    if name is not None:
+        if name not in vars(module) or not _is_hypermodel(vars(module)[name]):
+            raise SpaceError(
+                f"{file}:{name} must name a keras_tuner.HyperModel or a function build(hp);"
+                f" {file} has {', '.join(found) or 'none'}."
+            )
+        return vars(module)[name]
+    for usual in ("hypermodel", "build"):
+        if getattr(module, usual, None) is not None:
+            return _require(vars(module)[usual], file)
+    for kind in (_is_instance, _is_class, inspect.isfunction):
+        matching = [item for item in found.values() if kind(item)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            names = ", ".join(key for key, item in found.items() if kind(item))
+            raise SpaceError(
+                f"{file} must define hypermodel, or have only one; it has {names}. Choose one with"
+                f" {file}:NAME."
+            )
+    return _require(None, file)
+
+
+def _require(defined: Any, file: str) -> Any:
+    """Return what a module defines as its hypermodel, if it is one.
+
+    Raises:
+        SpaceError: it is none.
+    """
+    if not _is_hypermodel(defined):
+        raise SpaceError(
+            f"{file} must define hypermodel, a keras_tuner.HyperModel, or a function build(hp); it"
+            " has neither."
+        )
+    return defined
+
+
+def _hypermodels(module: ModuleType) -> dict[str, Any]:
+    """Return all hypermodels that a module defines itself, by name: an imported class or function
+    is none of them.
+    """
+    return {
+        name: item
+        for name, item in vars(module).items()
+        if _is_instance(item)
+        or (
+            getattr(item, "__module__", None) == module.__name__
+            and (_is_class(item) or (inspect.isfunction(item) and _builds(item)))
+        )
+    }
+
+
+def _builds(function: Any) -> bool:
+    """Return whether a function has `hp` as its first parameter and can be called with it alone."""
+    first, *others = inspect.signature(function).parameters.values() or (None,)
+    return (
+        first is not None
+        and first.name == FIRST_PARAMETER
+        and all(
+            other.default is not inspect.Parameter.empty
+            or other.kind in (other.VAR_POSITIONAL, other.VAR_KEYWORD)
+            for other in others
+        )
+    )
+
+
+def _is_hypermodel(item: Any) -> bool:
+    return _is_instance(item) or _is_class(item) or (callable(item) and not isinstance(item, type))
+
+
+def _is_instance(item: Any) -> bool:
+    import keras_tuner
+
+    return isinstance(item, keras_tuner.HyperModel)
+
+
+def _is_class(item: Any) -> bool:
+    import keras_tuner
+
+    return isinstance(item, type) and issubclass(item, keras_tuner.HyperModel)

@@ -1,0 +1,204 @@
+"""The vocabulary size and the sequence length of a space that does not declare them, or that a user
+fixes from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuning.errors import SpaceError
+from tuning.spaces.ranges import Hyperparameter
+from tuning.spaces.required import NGRAMS, PRESET, REQUIRED
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The sizes that a user fixes, and those of the data.
+
+    Attributes:
+        vocab_size: number of rows that the user fixes; None: the space's own, or the data's.
+        sequence_length: number of tokens that the user fixes; None: the space's own, or the data's.
+        all_rows: number of rows for all words of the training texts, padding and unknown included.
+        usual_length: the 95th percentile of the number of tokens of a training text.
+    """
+
+    vocab_size: int | None
+    sequence_length: int | None
+    all_rows: int
+    usual_length: int
+
+    def without_fixed(self, points: Any) -> Any:
+        """Return starting points without the sizes that the user fixes."""
+        fixed = {name for name in REQUIRED if getattr(self, name) is not None}
+        if not isinstance(points, list | tuple):
+            return points
+        return [
+            {name: value for name, value in point.items() if name not in fixed}
+            if isinstance(point, dict)
+            else point
+            for point in points
+        ]
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """The sizes of the texts that a model takes: the rows of the embedding of its token ids, and
+    the length of its input. None where the model has none.
+    """
+
+    vocab_size: int | None
+    sequence_length: int | None
+
+
+def sizes_of_model(model: Any) -> ModelSizes:
+    """Return the sizes of a model; both are None for an object that is no Keras model."""
+    import keras
+
+    if not isinstance(model, keras.Model):
+        return ModelSizes(None, None)
+    inputs = [tensor for tensor in getattr(model, "inputs", None) or [] if len(tensor.shape) == 2]
+    length = inputs[0].shape[1] if len(inputs) == 1 else None
+    return ModelSizes(rows_of(model), length)
+
+
+def refuse_texts(model: Any) -> None:
+    """Refuse a model that takes the texts themselves, because models here take token ids.
+
+    Raises:
+        SpaceError: the model contains a `TextVectorization`, or has an input of strings.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        return
+    inputs = getattr(model, "inputs", None) or []
+    takes_texts = any(
+        isinstance(layer, keras.layers.TextVectorization)
+        for layer in model._flatten_layers(include_self=False)
+    )
+    if takes_texts or any(tensor.dtype == "string" for tensor in inputs):
+        raise SpaceError(
+            "A model must take token ids, which are made from the training texts; this one takes"
+            " texts. Remove its TextVectorization and start with keras.Input((None,),"
+            " dtype='int32') and the Embedding."
+        )
+
+
+def rows_of(model: keras.Model) -> int | None:
+    """Return the number of rows of the embedding of a model's token ids; None where it has none.
+
+    If several embeddings take the model's input, it is the smallest number. If none is known to
+    take it, as in a subclassed model, it is the largest number: the others may embed the positions.
+    """
+    import keras
+
+    embeddings = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    direct = [layer.input_dim for layer in embeddings if inputs & set(_inputs_of(layer))]
+    return min(direct) if direct else max((layer.input_dim for layer in embeddings), default=None)
+
+
+def _inputs_of(layer: keras.Layer) -> Iterator[int]:
+    """Yield the identity of each tensor that a layer takes in a graph."""
+    for node in layer._inbound_nodes:
+        for tensor in node.input_tensors:
+            yield id(tensor)
+
+
+def lacks_sizes(items: Sequence[Hyperparameter]) -> bool:
+    """Return whether a space lacks a size that it needs. A space of models that take n-grams or the
+    tokens of a preset needs none.
+    """
+    names = {item.name for item in items}
+    return not names & {NGRAMS, PRESET} and not names >= set(REQUIRED)
+
+
+def with_sizes(
+    items: tuple[Hyperparameter, ...],
+    sizes: Sizes,
+    models: Sequence[ModelSizes],
+    *,
+    space: str,
+) -> tuple[tuple[Hyperparameter, ...], tuple[str, ...]]:
+    """Return hyperparameters with the sizes that a user fixes and those that are missing, and
+    sentences that say where the missing ones come from: the user, the models, or the data.
+
+    Raises:
+        SpaceError: the models do not agree on a size that is missing.
+    """
+    items = tuple(
+        Hyperparameter(name=item.name, kind="fixed", default=fixed, conditions=item.conditions)
+        if item.name in REQUIRED and (fixed := getattr(sizes, item.name)) is not None
+        else item
+        for item in items
+    )
+    if not lacks_sizes(items):
+        return items, ()
+    notes, names = [], {item.name for item in items}
+    for name in REQUIRED:
+        if name not in names:
+            value, source = _size(name, sizes, models, space=space)
+            items = (*items, Hyperparameter(name=name, kind="fixed", default=value))
+            notes.append(f"{space} declares no {name}: it is {value}, {source}.")
+    return items, tuple(notes)
+
+
+def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
+    """Return a size, and where it comes from.
+
+    Raises:
+        SpaceError: the models do not agree on it, or not with the value that the user fixes.
+    """
+    fixed: int | None = getattr(sizes, name)
+    found = {size for model in models if (size := getattr(model, name)) is not None}
+    if fixed is not None:
+        _check_fixed(name, fixed, found, space=space)
+        return fixed, f"the value of {_flag(name)}"
+    if len(found) > 1:
+        raise SpaceError(
+            f"A space whose models have different sizes must declare {name}; those of {space} have"
+            f" {' and '.join(map(str, sorted(found)))}. Call the hyperparameter {name}."
+        )
+    if name == "vocab_size":
+        return (
+            (found.pop(), "the rows of the model's embedding")
+            if found
+            else (sizes.all_rows, "the rows for all words of the training texts")
+        )
+    return (
+        (found.pop(), "the length of the model's input")
+        if found
+        else (sizes.usual_length, "the 95th percentile of the training texts' lengths")
+    )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check_fixed(name: str, fixed: int, found: set[int], *, space: str) -> None:
+    """Refuse a size that a model can't take.
+
+    Raises:
+        SpaceError: it is more than the rows of an embedding, or another length than that of an
+            input.
+    """
+    if name == "vocab_size" and fixed > min(found, default=fixed):
+        raise SpaceError(
+            f"{_flag(name)} must be at most {min(found)}, the rows of the embedding in {space};"
+            f" received {fixed}."
+        )
+    if name == "sequence_length" and found - {fixed}:
+        raise SpaceError(
+            f"{_flag(name)} must be {' and '.join(map(str, sorted(found)))}, the length of the"
+            f" model's input in {space}; received {fixed}."
+        )
