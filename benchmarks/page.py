@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from benchmarks.goals import PARTS, rows
-from tuning.report.html_plots import plot_html, plotly_script
-from tuning.report.html_tables import pairs, table
+from tuning.report.html_parts import pairs, plot_html, plotly_script, table
 from tuning.results import write_text
 from tuning.templates import render
 

@@ -31,7 +31,7 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.documents import write
 from tuning.evaluation.scores import Mistake, PastEvaluation
 from tuning.report.dashboard import confusion_svg
-from tuning.report.html_tables import table as html_table
+from tuning.report.html_parts import table as html_table
 from tuning.report.page import page
 from tuning.report.tables import trials_table
 from tuning.results import ResultsDir, StudyDir, escape_markdown, visible

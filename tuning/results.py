@@ -205,6 +205,10 @@ class StudyDir:
         return self.path / "test.json"
 
     @property
+    def test_predictions_path(self) -> Path:
+        return self.path / "test.npz"
+
+    @property
     def best_dir(self) -> Path:
         return self.path / "best"
 

@@ -28,6 +28,7 @@ from tests.studies import Setting
 from tuning.confirmation.ensemble import Ensemble, Member
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
@@ -41,7 +42,6 @@ from tuning.search.confirm import ConfirmHooks, confirm
 from tuning.search.finalists import Terms, trim_repeats
 from tuning.spaces.ranges import Values
 from tuning.study.prepare import prepare_corpus
-from tuning.training.checkpoints import read_probabilities
 
 Make = Callable[[], tuple[keras.Model, Values]]
 

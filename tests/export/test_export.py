@@ -30,6 +30,7 @@ from tuning.errors import DataError, ExportError, SpaceError, StudyError
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
 from tuning.evaluation.test_split import evaluations_of
 from tuning.export import export, retraining
+from tuning.export.export import DataNow
 from tuning.export.formats import HOSTILE_TEXTS
 from tuning.export.retraining import retrain
 from tuning.inference.load import classify, load
@@ -370,7 +371,7 @@ def test_export_takes_the_data_from_where_they_lie_now(setting: Setting, tmp_pat
         export_study(setting.results)
     url = setting.results.storage_url(None)
     manifest = export.export_best(
-        setting.results, setting.folder, storage_url=url, moved={"data": str(moved)}
+        setting.results, setting.folder, storage_url=url, data=DataNow(moved={"data": str(moved)})
     )
     assert manifest.text_column == "review_body"
 

@@ -28,7 +28,6 @@ from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.scores import Mistake
 from tuning.report.figures import slices
-from tuning.report.importances import importances
 from tuning.report.next_ranges import dead_ranges, declarations, near_bounds, trade_offs
 from tuning.report.page import page as page_of
 from tuning.report.page import write_report
@@ -40,6 +39,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.importances import importances
 from tuning.study.study import load_study
 from tuning.study.summary import summarize
 

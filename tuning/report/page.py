@@ -4,28 +4,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 import plotly.io
+from markupsafe import Markup
 
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
+from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
+from tuning.evaluation.predictions import Column, column_of
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
+from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
+from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
-from tuning.report.html_plots import plot_html, plotly_script
-from tuning.report.html_tables import WIDTHS, narrow, pairs, table
+from tuning.report.html_parts import WIDTHS, narrow, pairs, plot_html, plotly_script, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.plots import report_figures
 from tuning.report.sentences import (
+    answer,
     comparison,
     linear_sentences,
     saved_sentence,
@@ -43,22 +48,37 @@ from tuning.report.tables import (
 )
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
-from tuning.study.prepare import prepare_corpus
+from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import Summary, summarize
+from tuning.study.summary import Summary, best_of, summarize
 from tuning.templates import render
 
 TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
 THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 
-def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[Path, Path]:
+@dataclass(frozen=True)
+class Measured:
+    """What is known beside the trials of a study: the linear model of its data, and the stored
+    predictions of its best model.
+    """
+
+    linear: LinearReference | None = None
+    predictions: quality.Quality | None = None
+
+
+def write_report(
+    results: ResultsDir, folder: StudyDir, *, storage_url: str, slice_column: str | None = None
+) -> tuple[Path, Path]:
     """Write the page and `trials.csv` of a study, and return their paths.
 
+    The data are read again for the values of `slice_column`.
+
     Raises:
-        StudyError: No trial is complete.
+        StudyError: No trial is complete, or the data have changed since the search.
+        DataError: The data have no slice column of this name.
     """
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
@@ -66,7 +86,13 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
     summary.require_complete("a report")
     record = read_record(folder)
     cache = Corpus(results.cache_dir(record.data_fingerprint))
-    card = cache.card if cache.is_written else prepare_corpus(config, results=results)[0].card
+    columns = {}
+    if slice_column is not None or not cache.is_written:
+        corpus, splits = prepare_corpus(config, results=results, slice_column=slice_column)
+        columns = _columns(splits, slice_column)
+        if columns:
+            expected = record.data_fingerprint
+            require_same_data(corpus, config, fingerprint=expected, doing="A report with --slice")
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
@@ -79,12 +105,30 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
             space=space,
             folder=folder,
             record=record,
-            card=card,
-            linear=read_linear_reference(cache.folder),
+            card=cache.card,
+            measured=Measured(
+                read_linear_reference(cache.folder),
+                quality.read_quality(
+                    folder,
+                    cache,
+                    test=read_test_scores(folder.test_path),
+                    best=best_of(summary, Confirmation.load(folder)),
+                    columns=columns,
+                ),
+            ),
         ),
     )
     close_study(study)
     return folder.report_path, folder.trials_csv_path
+
+
+def _columns(splits: SplitReviews, name: str | None) -> dict[str, Column]:
+    """The values of a column of the data by split; empty without a name."""
+    if name is None:
+        return {}
+    return {
+        split: column_of(name, frame["slice"].tolist()) for split, frame in splits.frames.items()
+    }
 
 
 def page(
@@ -96,9 +140,9 @@ def page(
     folder: StudyDir,
     record: StudyRecord,
     card: DataCard,
-    linear: LinearReference | None = None,
+    measured: Measured = Measured(),
 ) -> str:
-    """Return the whole page as HTML. `linear` is the linear model of the study's data."""
+    """Return the whole page as HTML."""
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     names = list(dict.fromkeys(item.name for item in space.searched))
     *plots, cost_plot = _plots(study, summary, space, confirmation)
@@ -109,8 +153,13 @@ def page(
         study=summary.study,
         space=space.name,
         config=config,
+        answer=answer(summary, confirmation, test, measured.linear),
+        points=_points(summary, confirmation, test, measured.linear),
         verdict=verdict(summary, confirmation),
-        linear=linear_sentences(linear, confirmation, metric=config.metric),
+        linear=linear_sentences(measured.linear, confirmation, metric=config.metric),
+        quality=_quality(measured.predictions) if measured.predictions else None,
+        costs=[(title, plot_html(f)) for title, f in costs.cost_figures(summary, confirmation)],
+        architectures=_architectures(summary),
         finalists=_finalists(confirmation),
         test=_test(test) if test else None,
         n_best=min(N_TABLE, len(summary.ranked)),
@@ -128,6 +177,50 @@ def page(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **appearance(),
     )
+
+
+def _points(
+    summary: Summary,
+    confirmation: Confirmation | None,
+    test: TestDocument | None,
+    linear: LinearReference | None,
+) -> Markup:
+    """The models' scores side by side: on the test split, else on the validation split."""
+    if test:
+        return plot_html(
+            quality.points_figure(quality.test_points(test), title="accuracy on the test split")
+        )
+    points = quality.validation_points(summary, confirmation, linear)
+    return plot_html(
+        quality.points_figure(points, title=f"{summary.metric} on the validation split")
+    )
+
+
+def _quality(seen: quality.Quality) -> dict[str, Any]:
+    """The figures of the best model's predictions, and the tables of its accuracy on parts."""
+    return {
+        "about": seen.about,
+        "confusion": plot_html(quality.confusion_figure(seen)),
+        "calibration": plot_html(quality.calibration_figure(seen)),
+        "error": f"{quality.calibration_error(seen):.4f}",
+        "slices": [
+            (
+                title,
+                plot_html(quality.slices_figure(seen, slices)),
+                table(["part", "texts", "accuracy"], quality.slice_rows(slices)),
+            )
+            for title, slices in quality.slices_of(seen)
+        ],
+    }
+
+
+def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
+    """The figure and the table of the search by architecture; None without architectures."""
+    found = costs.architectures(summary)
+    if not found:
+        return None
+    header, *rows = costs.architecture_rows(found, summary.metric)
+    return plot_html(costs.architecture_figure(found, summary.metric)), table(header, rows)
 
 
 def _plots(
@@ -190,6 +283,7 @@ def _test(test: TestDocument) -> dict[str, Any]:
     ]
     n_times = len(test.test_looks)
     return {
+        "n_texts": sum(map(sum, test.scores[BEST].test_confusion_matrix)),
         "comparisons": [
             *ensemble_sentences(test),
             *(
@@ -201,4 +295,6 @@ def _test(test: TestDocument) -> dict[str, Any]:
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(look.when for look in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
+        "n_mistakes": len(mistakes),
+        "classes": sorted({mistake.label for mistake in test.mistakes}),
     }
