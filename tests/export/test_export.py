@@ -27,8 +27,9 @@ from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
 from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
+from tuning.evaluation.predictions import read_predictions
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
-from tuning.evaluation.test_split import evaluations_of
+from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, retraining
 from tuning.export.export import DataNow
 from tuning.export.formats import HOSTILE_TEXTS
@@ -218,7 +219,13 @@ def test_predict_labels_a_text_and_a_file(
 @pytest.mark.usefixtures("onnx_alone")
 def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     setting.tune(1)
-    first, second = export_study(setting.results), export_study(setting.results)
+    first = export_study(setting.results)
+    second = export.export_best(
+        setting.results,
+        setting.folder,
+        storage_url=setting.results.storage_url(None),
+        data=DataNow(slice_column="star_rating"),
+    )
     assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
     assert second.test_looks[0] == first.test_looks[0]
     assert second.test_looks[0].trials == {"best": 0, "baseline": 0}
@@ -228,7 +235,14 @@ def test_each_look_at_the_test_split_is_counted(setting: Setting) -> None:
     )
     assert "Evaluated 2 times" in page.read_text()
     document = read_json(setting.folder.test_path)
-    assert len(document["mistakes"]) <= 20
+    matrix = np.array(second.scores["best"].test_confusion_matrix)
+    n_wrong = matrix.sum() - np.trace(matrix)
+    assert len(document["mistakes"]) == min(n_wrong, N_MISTAKES)
+    seen = read_predictions(setting.folder.test_predictions_path)
+    assert seen is not None and seen.when == second.test_looks[-1].when
+    assert int((~seen.is_right).sum()) == n_wrong
+    assert seen.column is not None and seen.column.name == "star_rating"
+    assert "Accuracy by star_rating" in page.read_text()
     assert all(mistake["label"] != mistake["predicted"] for mistake in document["mistakes"])
     assert [mistake["probability"] for mistake in document["mistakes"]] == sorted(
         (mistake["probability"] for mistake in document["mistakes"]), reverse=True

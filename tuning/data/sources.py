@@ -75,8 +75,7 @@ def load_reviews(
 ) -> Reviews:
     """Read a source, choose its columns, convert its labels to classes, and drop empty texts.
 
-    The values of `slice_column` are kept beside the texts; they change neither the rows nor their
-    order.
+    The values of `slice_column` are kept beside the texts; the rows are the same without it.
 
     Raises:
         DataError: the source is unknown or can't be read, a column is missing, the labels are no
@@ -85,9 +84,6 @@ def load_reviews(
     table = _read(config, progress)
     text_column = choose_column(table.frame.columns, config.text_column, TEXT_COLUMNS, "text")
     label_column = choose_column(table.frame.columns, config.label_column, LABEL_COLUMNS, "label")
-    sliced = None
-    if slice_column is not None:
-        sliced = clean(table.frame[_named(table.frame.columns, slice_column, "--slice")])
     labels = to_classes(
         table.frame[label_column],
         column=label_column,
@@ -102,8 +98,9 @@ def load_reviews(
     frame = pd.DataFrame(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]}
     )
-    if sliced is not None:
-        frame["slice"] = sliced[keep].astype(str).reset_index(drop=True)
+    if slice_column is not None:
+        values = clean(table.frame[_named(table.frame.columns, slice_column, "--slice")])
+        frame["slice"] = values[keep].astype(str).reset_index(drop=True)
     dropped = {
         **labels.dropped,
         **({"with an empty text": int(empty.sum())} if empty.any() else {}),

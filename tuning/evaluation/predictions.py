@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array, Labels
 from tuning.results import visible, write_bytes
 
@@ -109,6 +110,13 @@ def column_of(name: str, values: Sequence[str]) -> Column:
     code_of = {value: code for code, value in enumerate(frequent)}
     codes = np.array([code_of.get(value, len(frequent)) for value in shown], dtype=np.int64)
     return Column(visible(name)[:MAX_VALUE], (*frequent, *others), codes)
+
+
+def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:
+    """Return the values of the slice column, whose name is `name`, by split."""
+    return {
+        split: column_of(name, frame["slice"].tolist()) for split, frame in splits.frames.items()
+    }
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

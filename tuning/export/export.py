@@ -19,7 +19,7 @@ from tuning.data.splits import SplitReviews
 from tuning.errors import ArgumentError
 from tuning.evaluation.metrics import Labels
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
-from tuning.evaluation.predictions import Predictions, column_of, write_predictions
+from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import EnsembleFacts, SplitScores, TestDocument
 from tuning.evaluation.test_split import (
@@ -178,7 +178,7 @@ def _export(
 def _with_column(seen: Predictions, name: str | None, splits: SplitReviews) -> Predictions:
     if name is None:
         return seen
-    return replace(seen, column=column_of(name, splits.frames["test"]["slice"].tolist()))
+    return replace(seen, column=columns_of(name, splits)["test"])
 
 
 def _write(

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 from optuna.trial import FrozenTrial
 
 from tuning.config import sign
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import pareto_front
 from tuning.report.figures import LAYOUT
-from tuning.report.html_parts import plain
+from tuning.report.html_parts import plain, plot_html, table
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
 from tuning.report.tables import trial_label, trial_seconds
 from tuning.study.summary import Summary, best_of
@@ -82,6 +83,23 @@ def cost_figures(
         for cost, trials in known
         if len(trials) >= MIN_COST_TRIALS
     ]
+
+
+def cost_plots(summary: Summary, confirmation: Confirmation | None) -> list[tuple[str, Markup]]:
+    """Return the title and the HTML of each figure of costs."""
+    figures = cost_figures(summary, confirmation)
+    return [(title, plot_html(figure)) for title, figure in figures]
+
+
+def architecture_parts(summary: Summary) -> tuple[Markup, Markup] | None:
+    """Return the HTML of the figure and the table of the search by architecture; None without
+    architectures.
+    """
+    found = architectures(summary)
+    if not found:
+        return None
+    header, *rows = architecture_rows(found, summary.metric)
+    return plot_html(architecture_figure(found, summary.metric)), table(header, rows)
 
 
 def _cost_figure(

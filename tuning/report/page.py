@@ -18,9 +18,8 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
-from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
-from tuning.evaluation.predictions import Column, column_of
+from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
@@ -52,7 +51,7 @@ from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import Summary, best_of, summarize
+from tuning.study.summary import Summary, summarize
 from tuning.templates import render
 
 TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
@@ -85,14 +84,7 @@ def write_report(
     summary = summarize(study, metric=config.metric)
     summary.require_complete("a report")
     record = read_record(folder)
-    cache = Corpus(results.cache_dir(record.data_fingerprint))
-    columns = {}
-    if slice_column is not None or not cache.is_written:
-        corpus, splits = prepare_corpus(config, results=results, slice_column=slice_column)
-        columns = _columns(splits, slice_column)
-        if columns:
-            expected = record.data_fingerprint
-            require_same_data(corpus, config, fingerprint=expected, doing="A report with --slice")
+    cache, predictions = _read(results, folder, record, summary, slice_column=slice_column)
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
@@ -106,29 +98,32 @@ def write_report(
             folder=folder,
             record=record,
             card=cache.card,
-            measured=Measured(
-                read_linear_reference(cache.folder),
-                quality.read_quality(
-                    folder,
-                    cache,
-                    test=read_test_scores(folder.test_path),
-                    best=best_of(summary, Confirmation.load(folder)),
-                    columns=columns,
-                ),
-            ),
+            measured=Measured(read_linear_reference(cache.folder), predictions),
         ),
     )
     close_study(study)
     return folder.report_path, folder.trials_csv_path
 
 
-def _columns(splits: SplitReviews, name: str | None) -> dict[str, Column]:
-    """The values of a column of the data by split; empty without a name."""
-    if name is None:
-        return {}
-    return {
-        split: column_of(name, frame["slice"].tolist()) for split, frame in splits.frames.items()
-    }
+def _read(
+    results: ResultsDir,
+    folder: StudyDir,
+    record: StudyRecord,
+    summary: Summary,
+    *,
+    slice_column: str | None,
+) -> tuple[Corpus, quality.Quality | None]:
+    """The tokenized data of a study, and the predictions of its best model. The data are read again
+    for a slice column, or if the cache is empty.
+    """
+    cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
+    if slice_column is not None or not cache.is_written:
+        corpus, splits = prepare_corpus(record.config, results=results, slice_column=slice_column)
+        require_same_data(
+            corpus, record.config, fingerprint=record.data_fingerprint, doing="A report"
+        )
+        columns = columns_of(slice_column, splits) if slice_column is not None else {}
+    return cache, quality.read_quality(folder, cache, summary, columns=columns)
 
 
 def page(
@@ -144,7 +139,6 @@ def page(
 ) -> str:
     """Return the whole page as HTML."""
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    names = list(dict.fromkeys(item.name for item in space.searched))
     *plots, cost_plot = _plots(study, summary, space, confirmation)
     advice = advise(summary, space, card, confirmation)
     return render(
@@ -158,25 +152,35 @@ def page(
         verdict=verdict(summary, confirmation),
         linear=linear_sentences(measured.linear, confirmation, metric=config.metric),
         quality=_quality(measured.predictions) if measured.predictions else None,
-        costs=[(title, plot_html(f)) for title, f in costs.cost_figures(summary, confirmation)],
-        architectures=_architectures(summary),
+        costs=costs.cost_plots(summary, confirmation),
+        architectures=costs.architecture_parts(summary),
         finalists=_finalists(confirmation),
         test=_test(test) if test else None,
-        n_best=min(N_TABLE, len(summary.ranked)),
-        best=table(*narrow(*best_rows(summary, space, confirmation), names)),
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
         declarations=declarations(advice),
-        counts=counts_sentence(summary),
-        clock=clock_sentence(summary),
-        pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
-        trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+        **_search(summary, confirmation, space, epochs=config.train.epochs),
         data=pairs(data_rows(card)),
         record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **appearance(),
     )
+
+
+def _search(
+    summary: Summary, confirmation: Confirmation | None, space: SearchSpace, *, epochs: int
+) -> dict[str, Any]:
+    """The tables of trials, and the sentences about all of them."""
+    names = list(dict.fromkeys(item.name for item in space.searched))
+    return {
+        "n_best": min(N_TABLE, len(summary.ranked)),
+        "best": table(*narrow(*best_rows(summary, space, confirmation), names)),
+        "counts": counts_sentence(summary),
+        "clock": clock_sentence(summary),
+        "pruning": _pruning(summary, confirmation, epochs=epochs),
+        "trials": table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+    }
 
 
 def _points(
@@ -188,7 +192,7 @@ def _points(
     """The models' scores side by side: on the test split, else on the validation split."""
     if test:
         return plot_html(
-            quality.points_figure(quality.test_points(test), title="accuracy on the test split")
+            quality.points_figure(quality.points_on_test(test), title="accuracy on the test split")
         )
     points = quality.validation_points(summary, confirmation, linear)
     return plot_html(
@@ -212,15 +216,6 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
             for title, slices in quality.slices_of(seen)
         ],
     }
-
-
-def _architectures(summary: Summary) -> tuple[Markup, Markup] | None:
-    """The figure and the table of the search by architecture; None without architectures."""
-    found = costs.architectures(summary)
-    if not found:
-        return None
-    header, *rows = costs.architecture_rows(found, summary.metric)
-    return plot_html(costs.architecture_figure(found, summary.metric)), table(header, rows)
 
 
 def _plots(

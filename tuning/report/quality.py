@@ -26,7 +26,7 @@ from tuning.evaluation.predictions import (
     read_predictions,
     read_probabilities,
 )
-from tuning.evaluation.scores import MAJORITY, TestDocument
+from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
 from tuning.evaluation.slices import (
     Slice,
     accuracy_on,
@@ -40,7 +40,7 @@ from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entr
 from tuning.report.figures import LAYOUT
 from tuning.report.html_parts import plain
 from tuning.results import StudyDir
-from tuning.study.summary import Best, Summary, best_of
+from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 
 BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
@@ -70,9 +70,8 @@ class Point:
 def read_quality(
     folder: StudyDir,
     corpus: Corpus,
+    summary: Summary,
     *,
-    test: TestDocument | None,
-    best: Best | None,
     columns: Mapping[str, Column],
 ) -> Quality | None:
     """Return the stored predictions of the best model; None if there are none.
@@ -80,12 +79,13 @@ def read_quality(
     `columns` has the values of a column of the data by split; without it, the column that the
     export has stored is used.
     """
+    test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
     class_names, seen = corpus.card.class_names, read_predictions(folder.test_predictions_path)
     is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
     if test and seen and is_newest and seen.probabilities.shape[1] == len(class_names):
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
         return Quality(replace(seen, column=columns.get("test", seen.column)), about, class_names)
-    confirmation, validation = Confirmation.load(folder), corpus.split("validation")
+    validation, best = corpus.split("validation"), best_of(summary, confirmation)
     shape = len(validation.labels), len(class_names)
     for seed in confirmation.seeds if confirmation and best else []:
         assert best is not None  # for mypy: there would be no seed
@@ -106,7 +106,7 @@ def read_quality(
     return None
 
 
-def test_points(test: TestDocument) -> list[Point]:
+def points_on_test(test: TestDocument) -> list[Point]:
     """Return the accuracy of each model on the test split, without that of the majority class."""
     best = [test.scores[name] for name in (BEST, SINGLE) if name in test.scores]
     points = []
