@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tuning.evaluation.metrics import N_CALIBRATION_BINS, calibration_bins
+from tuning.evaluation.metrics import N_CALIBRATION_BINS, calibration_bins, weighted_scores
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.statistics import Interval, wilson_interval
 
@@ -83,6 +83,13 @@ def calibration(predictions: Predictions) -> list[CalibrationBin]:
         mean = float(confidence[rows].mean())
         bins.append(CalibrationBin(mean, int(rows.sum()), accuracy_on(predictions, rows)))
     return bins
+
+
+def calibration_error(predictions: Predictions) -> float:
+    """Return the expected calibration error."""
+    labels = predictions.labels
+    scores = weighted_scores(labels, predictions.probabilities, np.ones((1, len(labels))))
+    return float(scores["expected_calibration_error"][0])
 
 
 def _slices(

@@ -140,9 +140,9 @@ def plot_html(figure: go.Figure) -> Markup:
     return Markup(drawn)  # noqa: S704 (Plotly escapes the figure's text)
 
 
-def plain(text: str) -> str:
-    """Return a text of the data for a figure: short, and without meaning to Plotly, which reads
-    tags of HTML in texts.
+def plain(text: str, *, width: int = MAX_NAME) -> str:
+    """Return a text of the data for a figure: at most `width` characters, and without meaning to
+    Plotly, which reads tags of HTML in texts.
     """
     line = visible(text)
-    return html.escape(line if len(line) <= MAX_NAME else f"{line[: MAX_NAME - 1]}…")
+    return html.escape(line if len(line) <= width else f"{line[: width - 1]}…")

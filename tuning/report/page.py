@@ -21,6 +21,7 @@ from tuning.data.data_card import DataCard
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
 from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
 from tuning.report import costs, quality
@@ -206,7 +207,7 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
         "about": seen.about,
         "confusion": plot_html(quality.confusion_figure(seen)),
         "calibration": plot_html(quality.calibration_figure(seen)),
-        "error": f"{quality.calibration_error(seen):.4f}",
+        "error": f"{calibration_error(seen.predictions):.4f}",
         "slices": [
             (
                 title,

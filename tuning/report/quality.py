@@ -19,7 +19,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.metrics import confusion, weighted_scores
+from tuning.evaluation.metrics import confusion
 from tuning.evaluation.predictions import (
     Column,
     Predictions,
@@ -45,8 +45,8 @@ from tuning.study.trials import value_of
 
 BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
 ROW_PIXELS = 46  # height of a point with its name
+MAX_CLASS_NAME = 16  # maximum number of characters of a class beside a confusion matrix
 MAX_COUNTED_CLASSES = 10  # with more classes, the cells of a confusion matrix have no numbers
-EXPECTED_ERROR = "expected_calibration_error"
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,18 @@ class Quality:
 
 @dataclass(frozen=True)
 class Point:
-    """A model's score with its interval, whose bounds are NaN if they are not known."""
+    """A score with its interval, whose bounds are NaN if they are not known. `detail` follows the
+    name in a figure.
+    """
 
     name: str
     score: Interval
     color: str
+    detail: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{plain(self.name)}{self.detail}"
 
 
 def read_quality(
@@ -162,10 +169,10 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
             error_x=_error([point.score]),
             mode="markers",
             marker={"size": 11, "color": point.color},
-            hovertemplate=f"{plain(point.name)}<br>{point.score}<extra></extra>",
+            hovertemplate=f"{point.label}<br>{point.score}<extra></extra>",
         )
         figure.add_annotation(
-            text=f"{plain(point.name)}: {point.score.value:.4f}",
+            text=f"{point.label}: {point.score.value:.4f}",
             showarrow=False,
             font={"size": 12},
             xref="paper",
@@ -210,7 +217,7 @@ def confusion_figure(quality: Quality) -> go.Figure:
     """
     matrix = np.array(confusion(quality.predictions.labels, quality.predictions.probabilities))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    names = [plain(name) for name in quality.class_names]
+    names = [plain(name, width=MAX_CLASS_NAME) for name in quality.class_names]
     places = list(range(len(names)))
     texts = [
         [f"{n:,}<br>{share:.1%}" for n, share in zip(*row, strict=True)]
@@ -266,13 +273,6 @@ def calibration_figure(quality: Quality) -> go.Figure:
     return figure
 
 
-def calibration_error(quality: Quality) -> float:
-    """Return the expected calibration error."""
-    seen = quality.predictions
-    scores = weighted_scores(seen.labels, seen.probabilities, np.ones((1, len(seen.labels))))
-    return float(scores[EXPECTED_ERROR][0])
-
-
 def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
     """Return the parts of the texts, each with a title: by class, by length and by the column."""
     column = quality.predictions.column
@@ -288,7 +288,7 @@ def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
 def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
     """Draw the accuracy on parts of the texts, and the accuracy on all texts as a dashed line."""
     points = [
-        Point(f"{part.name}, {part.n_texts:,} texts", part.accuracy, BEST_COLOR) for part in slices
+        Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
     ]
     overall = accuracy_on(quality.predictions).value
     return points_figure(points, title="accuracy", line=overall)
