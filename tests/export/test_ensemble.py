@@ -269,6 +269,9 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     for member in members:
         assert f"trial {member.trial} with seed {member.seed}" in card
         assert f"trial {member.trial} with seed {member.seed}" in page
+    name = f"ensemble of {len(members)} models"
+    assert f"se the exported {name}" in page  # "Use" or "Do not use"
+    assert f"The exported {name} on the {manifest.n_rows['test']} texts of the test split" in page
 
 
 @pytest.mark.slow
