@@ -31,6 +31,7 @@ SHARE   ?=
 PRUNED  ?=
 TRIAL   ?=
 ENSEMBLE ?=
+SLICE   ?=
 YES     ?=
 DIR     ?=
 FROM    ?=
@@ -83,17 +84,17 @@ confirm: $(VENV)/.installed
 compare: $(VENV)/.installed
 	$(PYTHON) -m tuning compare $(study_flags) $(data_flags) $(call flag,SPACES,--spaces) $(call flag,MINUTES,--minutes) $(pool_flags)
 
-## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password
+## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password, and open it at STUDY
 dashboard: $(VENV)/.installed
-	$(PYTHON) -m tuning dashboard $(call flag,PORT,--port) $(call flag,HOST,--host)
+	$(PYTHON) -m tuning dashboard $(study_flags) $(call flag,PORT,--port) $(call flag,HOST,--host)
 
 ## report: write results/STUDY/report.html and trials.csv
 report: $(VENV)/.installed
-	$(PYTHON) -m tuning report $(study_flags)
+	$(PYTHON) -m tuning report $(study_flags) $(call flag,SLICE,--slice)
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed
-	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) $(call flag,DATA,--data)
+	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) $(call flag,SLICE,--slice) $(call flag,DATA,--data)
 
 ## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study; AS_FINISHED=1 adds its trials with their scores
 import-kerastuner: $(VENV)/.installed

@@ -13,8 +13,7 @@ from markupsafe import Markup
 
 from benchmarks.goals import PARTS, rows
 from benchmarks.tables import NAMES, noise_sentences, part_tables
-from tuning.report.html_plots import plot_html, plotly_script
-from tuning.report.html_tables import pairs, table
+from tuning.report.html_parts import pairs, plot_html, plotly_script, table
 from tuning.results import write_text
 from tuning.templates import render
 

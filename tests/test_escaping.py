@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -29,10 +30,12 @@ from tuning.config import DataConfig, StudyConfig
 from tuning.display.console import PlainConsole, printable
 from tuning.display.logs import logging_to
 from tuning.documents import write
+from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake, PastEvaluation
 from tuning.report.dashboard import confusion_svg
-from tuning.report.html_tables import table as html_table
-from tuning.report.page import page
+from tuning.report.html_parts import table as html_table
+from tuning.report.page import Measured, page
+from tuning.report.quality import Quality
 from tuning.report.tables import trials_table
 from tuning.results import ResultsDir, StudyDir, escape_markdown, visible
 from tuning.serving.pages import docs_page
@@ -177,6 +180,11 @@ def report_page(name: str, tmp_path: Path) -> str:
     space = SearchSpace(
         name, (Hyperparameter(name="kind", kind="choice", default="b", choices=(name, "b")),)
     )
+    labels = np.array([0, 1, 1])
+    predictions = Predictions(
+        labels, labels + 1, np.eye(2)[[0, 1, 0]], column=column_of(name, [name, name, "b"])
+    )
+    seen = Quality(predictions, about=name, class_names=[name, "b"])
     return page(
         study,
         summarize(study, metric="val_accuracy"),
@@ -185,6 +193,7 @@ def report_page(name: str, tmp_path: Path) -> str:
         folder=folder,
         record=record,
         card=card,
+        measured=Measured(predictions=seen),
     )
 
 
@@ -212,7 +221,7 @@ def bench_page(name: str, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("make", "n_shown"), [(report_page, 15), (interface_page, 5), (bench_page, 4)]
+    ("make", "n_shown"), [(report_page, 18), (interface_page, 5), (bench_page, 4)]
 )
 def test_hostile_names_are_text_in_every_page(
     make: Callable[[str, Path], str], n_shown: int, tmp_path: Path

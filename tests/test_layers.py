@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "api": {
         "data",
+        "spaces",
         "confirmation",
         "study",
         "report",

@@ -38,6 +38,7 @@ VARIABLES = {
     "SHARE": ("confirm", "--share"),
     "PRUNED": ("confirm", "--pruned"),
     "TRIAL": ("export-best", "--trial"),
+    "SLICE": ("report", "--slice"),
     "OBJECTIVES": ("tune", "--objectives"),
     "MAX_PARAMETERS": ("tune", "--max-parameters"),
     "MAX_LATENCY_MS": ("tune", "--max-latency-ms"),
@@ -127,6 +128,11 @@ def test_text_of_predict_is_the_column_of_a_file() -> None:
 @pytest.mark.parametrize(("name", "flag"), [("PORT", "--port"), ("HOST", "--host")])
 def test_server_takes_address_and_port(name: str, flag: str) -> None:
     assert arguments_of("serve", f"{name}=x") == ["serve", flag, "x"]
+
+
+def test_dashboard_takes_a_study_and_an_export_a_slice() -> None:
+    assert arguments_of("dashboard", "STUDY=s") == ["dashboard", "--study", "s"]
+    assert arguments_of("export-best", "SLICE=c") == ["export-best", "--slice", "c"]
 
 
 def test_join_is_a_flag() -> None:

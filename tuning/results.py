@@ -109,10 +109,7 @@ def escape_markdown(value: object) -> str:
 
 
 def no_formula(value: Any) -> Any:
-    """Return a value as a CSV cell.
-
-    An apostrophe precedes a text that a spreadsheet would read as a formula.
-    """
+    """Return a value as a CSV cell: text that a spreadsheet would take for a formula gets a `'`."""
     return (
         f"'{value}"
         if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -203,6 +200,10 @@ class StudyDir:
     @property
     def test_path(self) -> Path:
         return self.path / "test.json"
+
+    @property
+    def test_predictions_path(self) -> Path:
+        return self.path / "test.npz"
 
     @property
     def best_dir(self) -> Path:

@@ -301,12 +301,21 @@ def test_dashboard_warns_where_other_machines_reach_it(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    ran = run_cli("dashboard", "--host", host, "--port", port)
+    ran = run_cli("dashboard", "--host", host, "--port", port, "--study", "s")
     assert ran.code == 0
-    assert f"http://{host}:{port}/dashboard" in ran.out
+    assert re.search(f"http://{host}:{port}/dashboard/studies/[0-9]+ ", ran.out)
     assert (
         "no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err
     ) == warned
+
+
+def test_report_without_the_slice_column_names_the_columns(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run
+) -> None:
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    ran = run_cli("report", "--study", "s", "--slice", "topic")
+    assert ran.code == 1
+    assert "--slice must be one of review_body, star_rating; received 'topic'." in ran.err
 
 
 @pytest.fixture

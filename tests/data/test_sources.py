@@ -164,6 +164,24 @@ def test_load_reviews_passes_the_star_rule_on(tmp_path: Path) -> None:
     assert reviews.dropped == {"with dropped stars": 20}
 
 
+def test_slice_column_is_beside_the_texts_and_changes_no_row(tmp_path: Path) -> None:
+    labels = [*cycle("", 1, n=4), *cycle(0, 1, n=N - 4)]
+    values = [f"v{number}" for number in range(N)]
+    path = save(tmp_path / "a.csv", {"text": texts(), "label": labels, "text/topic": values})
+    plain, sliced = (
+        load_reviews(DataConfig(data=path), slice_column=name) for name in (None, "topic")
+    )
+    assert sliced.frame["slice"].tolist() == ["v1", "v3", *values[4:]]
+    assert sliced.frame.drop(columns="slice").equals(plain.frame)
+
+
+def test_missing_slice_column_is_one_sentence_with_the_columns(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1)})
+    with pytest.raises(DataError) as error:
+        load_reviews(DataConfig(data=path), slice_column="topic")
+    assert str(error.value) == "--slice must be one of text, label; received 'topic'."
+
+
 def test_load_reviews_reads_a_pattern(tmp_path: Path) -> None:
     for number in range(2):
         save(tmp_path / f"part-{number}.csv", {"text": texts(), "label": cycle(0, 1)})

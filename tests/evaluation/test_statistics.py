@@ -16,7 +16,19 @@ from tuning.evaluation.statistics import (
     mcnemar,
     mean_interval,
     score_intervals,
+    wilson_interval,
 )
+
+
+@pytest.mark.parametrize(
+    ("n_right", "n", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (10, 10, 0.7225, 1.0), (0, 4, 0, 0.4899)],
+)
+def test_interval_of_a_share_is_wilsons(n_right: int, n: int, low: float, high: float) -> None:
+    """The values are those of Wilson's formula (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)."""
+    found = wilson_interval(n_right, n)
+    assert found.value == n_right / n
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def sample(

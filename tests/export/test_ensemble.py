@@ -28,6 +28,7 @@ from tests.studies import Setting, copy_study
 from tuning.confirmation.ensemble import Ensemble, Member
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
@@ -43,7 +44,6 @@ from tuning.search.finalists import Terms, trim_repeats
 from tuning.search.tune import Outcome
 from tuning.spaces.ranges import Values
 from tuning.study.prepare import prepare_corpus
-from tuning.training.checkpoints import read_probabilities
 
 Make = Callable[[], tuple[keras.Model, Values]]
 
@@ -290,6 +290,9 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     for member in members:
         assert f"trial {member.trial} with seed {member.seed}" in card
         assert f"trial {member.trial} with seed {member.seed}" in page
+    name = f"ensemble of {len(members)} models"
+    assert f"se the exported {name}" in page  # "Use" or "Do not use"
+    assert f"The exported {name} on the {manifest.n_rows['test']} texts of the test split" in page
 
 
 @pytest.mark.slow

@@ -27,9 +27,11 @@ from tests.texts import make_reviews, substitute
 from tuning.data.corpus import Corpus
 from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
+from tuning.evaluation.predictions import read_predictions
 from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
-from tuning.evaluation.test_split import evaluations_of
+from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, retraining
+from tuning.export.export import DataNow
 from tuning.export.formats import HOSTILE_TEXTS
 from tuning.export.retraining import retrain
 from tuning.inference.load import classify, load
@@ -231,7 +233,13 @@ def test_each_evaluation_on_the_test_split_is_counted(
     with_export: Setting, finished: tuple[ResultsDir, Outcome]
 ) -> None:
     setting, best = with_export, finished[1].summary.best
-    first, second = full_manifest(setting.folder.best_dir), export_study(setting.results)
+    first = full_manifest(setting.folder.best_dir)
+    second = export.export_best(
+        setting.results,
+        setting.folder,
+        storage_url=setting.results.storage_url(None),
+        data=DataNow(slice_column="star_rating"),
+    )
     assert [len(manifest.test_looks) for manifest in (first, second)] == [1, 2]
     assert second.test_looks[0] == first.test_looks[0]
     assert best is not None
@@ -242,7 +250,14 @@ def test_each_evaluation_on_the_test_split_is_counted(
     )
     assert "Evaluated 2 times" in page.read_text()
     document = read_json(setting.folder.test_path)
-    assert len(document["mistakes"]) <= 20
+    matrix = np.array(second.scores["best"].test_confusion_matrix)
+    n_wrong = matrix.sum() - np.trace(matrix)
+    assert len(document["mistakes"]) == min(n_wrong, N_MISTAKES)
+    seen = read_predictions(setting.folder.test_predictions_path)
+    assert seen is not None and seen.when == second.test_looks[-1].when
+    assert int((~seen.is_right).sum()) == n_wrong
+    assert seen.column is not None and seen.column.name == "star_rating"
+    assert "Accuracy by star_rating" in page.read_text()
     assert all(mistake["label"] != mistake["predicted"] for mistake in document["mistakes"])
     assert [mistake["probability"] for mistake in document["mistakes"]] == sorted(
         (mistake["probability"] for mistake in document["mistakes"]), reverse=True
@@ -382,7 +397,7 @@ def test_export_takes_the_data_from_where_they_lie_now(copied: Setting, tmp_path
         export_study(setting.results)
     url = setting.results.storage_url(None)
     manifest = export.export_best(
-        setting.results, setting.folder, storage_url=url, moved={"data": str(moved)}
+        setting.results, setting.folder, storage_url=url, data=DataNow(moved={"data": str(moved)})
     )
     assert manifest.text_column == "review_body"
 

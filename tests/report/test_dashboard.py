@@ -20,7 +20,7 @@ from optuna_dashboard import get_note
 from tuning.data.corpus import Corpus
 from tuning.errors import StudyError
 from tuning.report.dashboard import confusion_svg, note
-from tuning.report.dashboard_server import HOST, check_port, is_loopback, make_server
+from tuning.report.dashboard_server import HOST, check_port, is_loopback, make_server, page_of
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.housekeeping import artifact_ids
@@ -139,6 +139,26 @@ def test_trial_that_violates_a_constraint_is_never_the_best(
     assert [trial["number"] for trial in detail["best_trials"]] == [1]
     assert [trial["constraints"] for trial in detail["trials"]] == [[1.0], [-1.0], [0.0]]
     optuna.delete_study(study_name="constrained", storage=finished[0].storage_url(None))
+
+
+def test_dashboard_opens_at_the_named_study(
+    finished: tuple[ResultsDir, Outcome], served: str
+) -> None:
+    results = finished[0]
+    url = results.storage_url(None)
+    study_id = optuna.load_study(study_name="s", storage=url)._study_id
+    for name in ("s", None):  # The study that was tuned last is "s", too.
+        assert page_of(results, name, storage_url=url) == f"/dashboard/studies/{study_id}"
+    assert "<html" in get(f"{served}{page_of(results, 's', storage_url=url)}")
+    with pytest.raises(StudyError, match=r"'t' must be in the storage; it has .*s"):
+        page_of(results, "t", storage_url=url)
+
+
+def test_dashboard_without_a_folder_opens_at_the_list_of_studies(
+    finished: tuple[ResultsDir, Outcome], tmp_path: Path
+) -> None:
+    url = finished[0].storage_url(None)
+    assert page_of(ResultsDir(tmp_path), None, storage_url=url) == "/dashboard"
 
 
 def get(url: str) -> str:

@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.studies import MANY_SPACE, many_trials
 from tuning.report.figures import learning_curves, slices
-from tuning.report.importances import importances
 from tuning.report.plots import report_figures
 from tuning.report.tables import trial_rows
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.importances import importances
 from tuning.study.summary import summarize
 
 

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
@@ -26,13 +27,14 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.documents import write
+from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.report.figures import slices
-from tuning.report.importances import importances
 from tuning.report.next_ranges import dead_ranges, declarations, near_bounds, trade_offs
+from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
-from tuning.report.page import write_report
 from tuning.report.plots import report_figures
+from tuning.report.quality import Quality
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir, StudyDir
@@ -40,6 +42,7 @@ from tuning.search.tune import Outcome
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
+from tuning.study.importances import importances
 from tuning.study.study import load_study
 from tuning.study.summary import summarize
 
@@ -104,7 +107,8 @@ def test_page_has_every_plot(page: str) -> None:
         )
     ]
     assert without == TOO_FEW
-    assert page.count("<div class=plot>") == len(TITLES) - len(TOO_FEW)
+    # The figure of the first screen has no title.
+    assert page.count("<div class=plot>") == 1 + len(TITLES) - len(TOO_FEW)
 
 
 def test_figures_draw_what_the_study_holds(finished: tuple[ResultsDir, Outcome]) -> None:
@@ -455,7 +459,9 @@ def wide_study() -> optuna.Study:
     return study
 
 
-def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
+def wide_page(
+    finished: tuple[ResultsDir, Outcome], folder: StudyDir, measured: Measured | None = None
+) -> str:
     """Return the page of that study after a confirmation on 20 seeds and evaluations of four models
     on long reviews.
     """
@@ -484,7 +490,7 @@ def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
         scores={name: replace(one, **wide) for name, one in TEST_SCORES.scores.items()},
         references={name: replace(one, **wide) for name, one in TEST_SCORES.references.items()},
         comparisons={},
-        mistakes=[mistake, replace(mistake, text="word" * 200)],
+        mistakes=[mistake, replace(mistake, label="positive", text="word" * 200)],
     )
     write(folder.test_path, seen)
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
@@ -497,6 +503,7 @@ def wide_page(finished: tuple[ResultsDir, Outcome], folder: StudyDir) -> str:
         folder=folder,
         record=RECORD,
         card=card,
+        measured=measured or Measured(),
     )
 
 
@@ -526,6 +533,88 @@ def test_no_table_scrolls_sideways_at_1280_pixels(
         folded = browser.run(hidden)
         browser.press_enter(".texts summary")
         assert folded < 300 < 1_600 < browser.run(hidden)
+        assert browser.problems == []
+
+
+def predictions_of_wide_names() -> Quality:
+    """Return predictions of 600 texts of three classes, with a column of 25 long values."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 600)
+    probabilities = rng.dirichlet(np.ones(3), 600) + np.eye(3)[labels]
+    values = [f"{LONG_CHOICES[number % 2]}_{number % 25}" for number in range(600)]
+    return Quality(
+        Predictions(
+            labels,
+            rng.integers(1, 3_000, 600),
+            probabilities / probabilities.sum(axis=1, keepdims=True),
+            column=column_of("product_category_of_the_review", values),
+        ),
+        "The exported model on the 600 texts of the test split",
+        ["negative", LONG_CHOICES[0], "positive" * 20],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "media"), [(1280, "screen"), (400, "screen"), (400, "dark"), (720, "print")]
+)
+def test_page_fits_and_answers_on_the_first_screen(
+    width: int,
+    media: str,
+    finished: tuple[ResultsDir, Outcome],
+    chromium: list[str],
+    tmp_path: Path,
+) -> None:
+    path, folder = tmp_path / "page.html", ResultsDir(tmp_path).study("wide")
+    measured = Measured(predictions=predictions_of_wide_names())
+    path.write_text(wide_page(finished, folder, measured), encoding="utf-8")
+    with Browser(chromium) as browser:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.call("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if media == "dark" else "light"}
+        browser.call(
+            "Emulation.setEmulatedMedia",
+            media="print" if media == "print" else "",
+            features=[scheme],
+        )
+        browser.open(path.as_uri())
+        browser.wait_for("document.querySelectorAll('.figures .main-svg').length >= 10")
+        if media == "print":
+            browser.run("dispatchEvent(new Event('beforeprint'))")
+            widths = "[...document.querySelectorAll('.figures .main-svg')].map(e => e.clientWidth)"
+            browser.wait_for(f"{widths}.every(width => width === 320)")
+        root = "document.documentElement"
+        assert browser.run(f"{root}.scrollWidth <= {root}.clientWidth")
+        assert browser.run("document.querySelector('.plot').getBoundingClientRect().bottom") < 900
+        paper = browser.run("getComputedStyle(document.body).backgroundColor")
+        assert paper == ("rgb(17, 17, 17)" if media == "dark" else "rgb(255, 255, 255)")
+        heights = "[...document.querySelectorAll('.figures .main-svg')].map(e => e.clientHeight)"
+        assert min(browser.run(heights)) > 100
+        assert browser.problems == []
+
+
+@pytest.mark.slow
+def test_mistakes_are_filtered_by_words_and_by_class(
+    finished: tuple[ResultsDir, Outcome], chromium: list[str], tmp_path: Path
+) -> None:
+    folder, path = ResultsDir(tmp_path).study("wide"), tmp_path / "page.html"
+    path.write_text(wide_page(finished, folder), encoding="utf-8")
+    shown = "[...document.querySelectorAll('.texts tbody tr')].filter(row => !row.hidden).length"
+    with Browser(chromium) as browser:
+        browser.open(path.as_uri())
+        assert browser.run(shown) == 2
+        # The whole review is searched, also where the page folds it.
+        browser.type(".filter input", (" ".join(REVIEW.split()[:60])).upper())
+        assert browser.run(shown) == 1
+        assert browser.run("document.querySelector('.filter output').textContent") == "1 of 2"
+        browser.run("document.querySelector('.filter input').value = ''")
+        choose = (
+            "{const s = document.querySelector('.filter select'); s.selectedIndex = %d;"
+            " s.dispatchEvent(new Event('change'))}"
+        )
+        for index, n_shown in ((1, 1), (2, 1), (0, 2)):
+            browser.run(choose % index)
+            assert browser.run(shown) == n_shown
         assert browser.problems == []
 
 

@@ -1,23 +1,29 @@
-"""The linear model in sentences."""
+"""The answer of the first screen, and the linear model, in sentences."""
 
 import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.commands import Ran
 from tests.confirmations import with_repeats
+from tests.stored_documents import TEST_SCORES
+from tests.studies import many_trials
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
+from tuning.evaluation.scores import TestDocument
+from tuning.evaluation.statistics import Interval
 from tuning.report.page import write_report
-from tuning.report.sentences import behind_linear
+from tuning.report.sentences import answer, behind_linear
 from tuning.results import ResultsDir, read_json
 from tuning.search.tune import Outcome
+from tuning.study.summary import Summary, summarize
 
 
 def reference(value: float, metric: str = "accuracy") -> LinearReference:
@@ -102,3 +108,65 @@ def test_study_without_a_linear_model_has_no_sentence_about_it(
         path.unlink()
     assert "linear model" not in run_cli("status", "--study", "s").out
     assert json.loads(run_cli("status", "--study", "s", "--json").out)["linear_model_value"] is None
+
+
+def summary_of(n_trials: int = 8) -> Summary:
+    return summarize(many_trials(n_trials), metric="val_accuracy")
+
+
+def compared(**changes: tuple[float, float, float]) -> TestDocument:
+    """Return scores on the test split with these differences to the other models."""
+    assert TEST_SCORES  # for mypy: the stored study has them
+    some = TEST_SCORES.comparisons["baseline"]
+    names = {"linear": "TF-IDF + logistic regression"}
+    return replace(
+        TEST_SCORES,
+        comparisons={
+            names.get(name, name): replace(some, accuracy_difference=Interval(*change))
+            for name, change in changes.items()
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("baseline", "linear", "words"),
+    [
+        (
+            0.02,
+            0.0,
+            ["Use the exported model (trial 2): its accuracy on 36 test texts is 0.6944 ["],
+        ),
+        (0.02, 0.0, ["better than the baseline (+0.0200 [+0.0100, +0.0300]) and not disting"]),
+        (0.0, -0.02, ["Do not use the exported model (trial 2) yet", "worse than the TF-IDF"]),
+    ],
+)
+def test_answer_after_an_export(baseline: float, linear: float, words: list[str]) -> None:
+    changes = {
+        name: (value, value - 0.01, value + 0.01)
+        for name, value in (("baseline", baseline), ("linear", linear))
+    }
+    sentence = answer(summary_of(), None, compared(**changes), None)
+    assert all(word in sentence for word in words)
+    assert sentence.count(". ") == 0 and sentence.endswith(".")
+
+
+def test_answer_of_a_confirmed_baseline_behind_the_linear_model() -> None:
+    summary = summary_of()
+    assert summary.baseline is not None
+    best = summary.baseline.number
+    others = {trial.number: [0.7, 0.701, 0.702] for trial in summary.ranked}
+    confirmation = with_repeats(others | {best: [0.9, 0.901, 0.902]})
+    sentence = answer(summary, confirmation, None, reference(0.95))
+    assert sentence.startswith(f"Do not use trial {best} yet, the confirmed best: its mean")
+    assert "over 3 fresh seeds on the validation split is 0.901" in sentence
+    assert sentence.endswith("the linear model has 0.9500.")
+    ahead = answer(summary, confirmation, None, reference(0.5))
+    assert ahead.startswith(f"Use trial {best}, the confirmed best")
+
+
+def test_answer_before_a_confirmation_says_that_nothing_is_confirmed() -> None:
+    summary = summary_of()
+    assert summary.best is not None
+    sentence = answer(summary, None, None, None)
+    assert sentence.startswith(f"Trial {summary.best.number} leads with val_accuracy ")
+    assert sentence.endswith("each value is of one training, and nothing is confirmed yet.")

@@ -19,6 +19,7 @@ from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import StorageError
 from tuning.evaluation.metrics import score
+from tuning.evaluation.predictions import read_probabilities
 from tuning.models import (
     TrainingOptions,
     bilstm_features,
@@ -374,7 +375,7 @@ def test_kept_model_gives_the_probabilities_that_were_kept_with_it(
     split = texts(21)
     view = prediction.make_view(model, VALUES, split.texts)
     probabilities = prediction.predict(model, view, n_classes=2)
-    kept = checkpoints.read_probabilities(path)
+    kept = read_probabilities(path)
     assert kept is not None
     np.testing.assert_allclose(probabilities, kept, atol=1e-6)
     measured = 0 if isinstance(hypermodel, RestoresTheFirstEpoch) else -1
@@ -400,7 +401,7 @@ def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
     n_none = 0
     for content in damaged:
         path.write_bytes(content)
-        found = checkpoints.read_probabilities(path)
+        found = read_probabilities(path)
         n_none += found is None
         assert found is None or np.array_equal(found, probabilities)
         with contextlib.suppress(ValueError):
@@ -411,6 +412,6 @@ def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
 def test_file_with_a_single_array_is_no_trained_model(tmp_path: Path) -> None:
     np.save(tmp_path / "0007-1.npy", np.ones(3))
     path = (tmp_path / "0007-1.npy").rename(tmp_path / "0007-1.npz")
-    assert checkpoints.read_probabilities(path) is None
+    assert read_probabilities(path) is None
     with pytest.raises(ValueError, match="damaged or of another model"):
         checkpoints.load_trained(path, keras.Sequential([keras.layers.Dense(1)]))

@@ -21,11 +21,11 @@ from tests.studies import Setting, workers_of
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
 from tuning.errors import PoolError
+from tuning.evaluation.predictions import read_probabilities
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
 from tuning.search.progress import Progressed
 from tuning.study.prepare import prepare_corpus
-from tuning.training.checkpoints import read_probabilities
 from tuning.workers import ray_cluster, ray_handle
 from tuning.workers.limits import TrialLimits
 from tuning.workers.pools import PoolChoice

@@ -89,6 +89,8 @@ def tune(
     timeout_seconds: float | None = None,
     epochs: int | None = None,
     min_texts: int | None = None,
+    vocab_size: int | None = None,
+    sequence_length: int | None = None,
     metric: str | None = None,
     sampler: str | None = None,
     pruner: str | None = None,
@@ -115,6 +117,7 @@ def tune(
         timeout_seconds: maximum duration of this call's search.
         epochs: maximum number of epochs of a trial (default 5).
         min_texts: minimum number of texts that a trial trains before it is compared with others.
+        vocab_size, sequence_length: sizes of the data for a space that does not declare them.
         metric, sampler, pruner, seed: as the flags of `make tune`.
         workers: number of training processes (default: one for each GPU or core).
         confirm: whether the best configurations are trained again on fresh seeds.
@@ -150,6 +153,7 @@ def tune(
         "space": _space(space, folder),
         "train": _given(epochs=epochs),
         **_given(metric=metric, sampler=sampler, pruner=pruner, seed=seed),
+        **_given(vocab_size=vocab_size, sequence_length=sequence_length),
     }
     start_server()
     call = SearchCall(budget=budget, workers=Workers(n_workers=workers), confirms=confirm)

@@ -173,15 +173,24 @@ class Study:
                 )
             )
 
-    def report(self) -> Path:
+    def report(self, *, slice_column: str | None = None) -> Path:
         """Write `report.html`, one page that opens offline, and return its path.
 
+        Args:
+            slice_column: column of the data by whose values the accuracy is split.
+
         Raises:
-            StudyError: no trial is complete.
+            StudyError: no trial is complete, or the data have changed.
+            DataError: the data have no such column.
         """
         from tuning.report.page import write_report
 
-        page, _ = write_report(self._results, self._folder, storage_url=self._storage_url)
+        page, _ = write_report(
+            self._results,
+            self._folder,
+            storage_url=self._storage_url,
+            slice_column=slice_column,
+        )
         return page
 
     def export(
@@ -221,7 +230,6 @@ class Study:
                 storage_url=self._storage_url,
                 number=trial,
                 ensemble=None if ensemble is None else str(ensemble),
-                moved={},
                 progress=progress,
                 warn=warn,
             )

@@ -15,7 +15,7 @@ from tuning.display.console import console, printable, warn
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
-    from tuning.study.exchange import Target, WarmStart
+    from tuning.api.exchange import Target, WarmStart
 
 AsFinished = Annotated[
     bool,
@@ -45,9 +45,9 @@ def import_kerastuner(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of a KerasTuner project in a study, the best first."""
+    from tuning.api import exchange
     from tuning.config import sign
     from tuning.spaces.keras_tuner_files import read_project
-    from tuning.study import exchange
 
     root = ResultsDir(results)
     own = root.existing(study)
@@ -79,7 +79,7 @@ def import_optuna(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of another Optuna study in a study, the best first."""
-    from tuning.study import exchange
+    from tuning.api import exchange
 
     root = ResultsDir(results)
     own = root.existing(study)
@@ -109,8 +109,8 @@ def enqueue(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of a CSV file in a study."""
+    from tuning.api import exchange
     from tuning.spaces.foreign_trials import read_rows
-    from tuning.study import exchange
 
     root = ResultsDir(results)
     own = root.existing(study)
@@ -155,7 +155,7 @@ def export_hyperparameters(
     results: Results = RESULTS,
 ) -> None:
     """Write the hyperparameters of the best trial as JSON for KerasTuner and for Optuna."""
-    from tuning.study.exchange import write_best_values
+    from tuning.api.exchange import write_best_values
 
     root = ResultsDir(results)
     folder = root.existing(study)

@@ -19,6 +19,7 @@ from tuning.cli.options import (
     MovedData,
     MovedDataDir,
     Results,
+    SliceColumn,
     Storage,
     Study,
     given,
@@ -60,6 +61,7 @@ def export_best(
             ),
         ),
     ] = None,
+    slice_column: SliceColumn = None,
     data: MovedData = None,
     data_dir: MovedDataDir = None,
     storage: Storage = None,
@@ -81,7 +83,9 @@ def export_best(
             number=trial,
             ensemble=ensemble,
             # another place of the same data; the fingerprint of the data is compared
-            moved=given(data=data, data_dir=data_dir),
+            data=export.DataNow(
+                moved=given(data=data, data_dir=data_dir), slice_column=slice_column
+            ),
             progress=progress,
             warn=warnings.append,
         )

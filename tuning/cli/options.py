@@ -89,6 +89,16 @@ MovedDataDir = Annotated[
         ),
     ),
 ]
+SliceColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--slice",
+        help=(
+            "Name of a column of the data by whose values the report splits the accuracy (default:"
+            " by class and length alone)."
+        ),
+    ),
+]
 PositiveFrom = Annotated[
     float | None,
     typer.Option(

@@ -24,13 +24,14 @@ from tuning.cli.options import (
     PositiveFrom,
     Results,
     Seed,
+    SliceColumn,
     Storage,
     Study,
     TextColumn_,
     data_flags,
 )
 from tuning.cli.search_options import Pool, RayAddress, Workers, chosen_workers
-from tuning.display.console import console, printable, server_url, warn
+from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import steps
 from tuning.display.tables import best_table, removable_table
@@ -170,35 +171,51 @@ def dashboard(
         ),
     ] = DEFAULT_PORT,
     host: Host = HOST,
+    study: Study = None,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
-    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C.
+    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C, and open it at a study in a browser.
 
-    The Dashboard has no authentication: do not open it to other machines.
+    A browser is opened if this is a terminal of a graphical desktop. The Dashboard has no
+    authentication: do not open it to other machines.
     """
-    from tuning.report.dashboard_server import is_loopback, make_server
+    from tuning.report.dashboard_server import is_loopback, make_server, page_of
 
     root = ResultsDir(results)
-    server = make_server(root, storage_url=root.storage_url(storage), port=port, host=host)
+    storage_url = root.storage_url(storage)
+    server = make_server(root, storage_url=storage_url, port=port, host=host)
     if not is_loopback(host):
         warn(
             f"Optuna Dashboard has no authentication: whoever reaches port {port} on {host} can"
             " read, change and delete every study. docs/dashboard-behind-a-proxy.md shows how to"
             " put a password before it."
         )
-    url = server_url(host, port)
-    console.print(escape(f"Optuna Dashboard: {url}/dashboard  (Ctrl-C ends it)"))
     with server, contextlib.suppress(KeyboardInterrupt):
+        url = f"{server_url(host, port)}{page_of(root, study, storage_url=storage_url)}"
+        console.print(escape(f"Optuna Dashboard: {url}  (Ctrl-C ends it)"))
+        # The socket of the server listens already, so the browser waits for its first answer.
+        open_in_browser(url)
         server.serve_forever()
 
 
-def report(*, study: Study = None, storage: Storage = None, results: Results = RESULTS) -> None:
+def report(
+    *,
+    study: Study = None,
+    slice_column: SliceColumn = None,
+    storage: Storage = None,
+    results: Results = RESULTS,
+) -> None:
     """Write report.html, one page that opens offline, and trials.csv."""
     from tuning.report.page import write_report
 
     root = ResultsDir(results)
-    page, table = write_report(root, root.existing(study), storage_url=root.storage_url(storage))
+    page, table = write_report(
+        root,
+        root.existing(study),
+        storage_url=root.storage_url(storage),
+        slice_column=slice_column,
+    )
     console.print(escape(f"Report: {page}\nTrials: {table}"))
 
 

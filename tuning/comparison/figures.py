@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
 from tuning.comparison.document import ComparedReference, Comparison
 from tuning.comparison.standings import Standing
-from tuning.evaluation.statistics import pareto_front
+from tuning.report.costs import add_front, log_axis
 from tuning.report.figures import LAYOUT
 
 # Colors of spaces, in their order, that differ on white and on black, also for readers who can't
@@ -20,8 +18,6 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 REFERENCE_COLOR = "#8a94a0"
 FIGURE_HEIGHT = 340
-MARGIN = 1.25  # factor between the outermost values and the ends of a logarithmic axis
-MIN_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def cost_figure(
         for number, standing in enumerate(standings)
         if standing.accuracy is not None and (x := cost.of(standing)) is not None
     ]
-    _add_front(figure, [(x, _mean(standing)) for _, x, standing in drawn])
+    add_front(figure, [(x, _mean(standing)) for _, x, standing in drawn])
     for number, x, standing in drawn:
         _add_point(figure, number, x, standing)
     _add_references(figure, references, side="left")
@@ -83,53 +79,9 @@ def cost_figure(
     xs = [x for _, x, _ in drawn]
     if cost.attribute == "seconds":
         xs += [reference.seconds for reference in references]
-    figure.update_xaxes(title=cost.unit, type="log", **_log_axis(xs))
+    figure.update_xaxes(title=cost.unit, type="log", **log_axis(xs))
     figure.update_yaxes(title="validation accuracy")
     return figure
-
-
-def _log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """The range and the ticks of a logarithmic axis; Plotly's own ticks are digits without their
-    power of ten.
-    """
-    positive = [value for value in values if value > 0]
-    if not positive:
-        return {}
-    low, high = min(positive) / MARGIN, max(positive) * MARGIN
-    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-        ticks = [digit * 10.0**power for power in powers for digit in digits]
-        inside = sorted({tick for tick in ticks if low <= tick <= high})
-        if len(inside) >= MIN_TICKS:
-            break
-    return {
-        "range": [math.log10(low), math.log10(high)],
-        "tickvals": inside,
-        "ticktext": [_short(tick) for tick in inside],
-    }
-
-
-def _short(value: float) -> str:
-    """A number as a tick: 0.5, 20, 700k, 1.5M."""
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{suffix}"
-    return f"{value:.3g}"
-
-
-def _add_front(figure: go.Figure, points: Sequence[tuple[float, float]]) -> None:
-    """Draw the front of points (cost, accuracy) as steps, if it has more than one point."""
-    best_first = sorted(points, key=lambda point: (-point[1], point[0]))
-    front = sorted(pareto_front(best_first, lambda point: (point[0],)))
-    if len(front) > 1:
-        figure.add_scatter(
-            x=[x for x, _ in front],
-            y=[y for _, y in front],
-            mode="lines",
-            line={"shape": "hv", "width": 1.5, "dash": "dot", "color": REFERENCE_COLOR},
-            hoverinfo="skip",
-            name="front",
-        )
 
 
 def _add_training_times(figure: go.Figure, references: Sequence[ComparedReference]) -> None:

@@ -22,7 +22,7 @@ from tuning.comparison.standings import (
     verdict,
 )
 from tuning.evaluation.statistics import Interval
-from tuning.report.html_plots import plot_html
+from tuning.report.html_parts import plot_html
 from tuning.report.page import appearance
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.ranges import value_text

@@ -48,7 +48,8 @@ class Reviews:
     """Labeled texts.
 
     Attributes:
-        frame: the columns text (str) and label (int64, an index into `class_names`).
+        frame: the columns text (str) and label (int64, an index into `class_names`), and slice
+            (str) if the source was read with a slice column.
         class_names: the names of the classes.
         text_column: the name of the source's text column.
         label_column: the name of the source's label column.
@@ -69,8 +70,12 @@ class Reviews:
         return self.frame["label"].to_numpy()
 
 
-def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Reviews:
+def load_reviews(
+    config: DataConfig, *, slice_column: str | None = None, progress: Progress | None = None
+) -> Reviews:
     """Read a source, choose its columns, convert its labels to classes, and drop empty texts.
+
+    The values of `slice_column` are kept beside the texts; the rows are the same without it.
 
     Raises:
         DataError: the source is unknown or can't be read, a column is missing, the labels are no
@@ -93,6 +98,9 @@ def load_reviews(config: DataConfig, *, progress: Progress | None = None) -> Rev
     frame = pd.DataFrame(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]}
     )
+    if slice_column is not None:
+        values = clean(table.frame[_named(table.frame.columns, slice_column, "--slice")])
+        frame["slice"] = values[keep].astype(str).reset_index(drop=True)
     dropped = {
         **labels.dropped,
         **({"with an empty text": int(empty.sum())} if empty.any() else {}),
@@ -228,12 +236,7 @@ def choose_column(
     columns = [str(c) for c in columns]
     flag = f"--{role}-column"
     if name is not None:
-        matches = [c for c in columns if c == name] or [
-            c for c in columns if c.rsplit("/", 1)[-1] == name
-        ]
-        if not matches:
-            raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
-        return matches[0]
+        return _named(columns, name, flag)
     for candidate in known:
         for column in columns:
             if column.rsplit("/", 1)[-1].lower() == candidate:
@@ -242,6 +245,20 @@ def choose_column(
         f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
         f" of {_listed(columns)}."
     )
+
+
+def _named(columns: Iterable[str], name: str, flag: str) -> str:
+    """The column with this name, or whose path ends with it.
+
+    Raises:
+        DataError: there is none; the message lists the columns.
+    """
+    columns = [str(c) for c in columns]
+    matches = [c for c in columns if c == name]
+    matches += [c for c in columns if c.rsplit("/", 1)[-1] == name]
+    if not matches:
+        raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
+    return matches[0]
 
 
 def _listed(columns: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import webbrowser
 from typing import Any
 
 from rich.console import Console
@@ -56,6 +57,17 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def open_in_browser(url: str) -> None:
+    """Open a page in the user's browser. Nothing is opened without a terminal or without a
+    graphical desktop, where Python would start a browser that takes over the terminal.
+    """
+    is_desktop = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if sys.stdout.isatty() and is_desktop:
+        webbrowser.open(url)
 
 
 def server_url(host: str, port: int) -> str:

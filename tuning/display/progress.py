@@ -92,8 +92,10 @@ class SearchDisplay:
         self._step(label, share)
 
     def start(self, corpus: Corpus, space: SearchSpace) -> None:
-        """End the preparation's progress bar, and show the data card."""
+        """End the preparation's progress bar, and show the data card and the space's notes."""
         self._stack.close()
+        for note in space.notes:
+            console.print(escape(note))
         console.print(card_table(corpus.card))
         if console.is_terminal:
             self._live = self._stack.enter_context(

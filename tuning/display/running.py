@@ -38,8 +38,6 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
         display = shown.enter_context(SearchDisplay())
 
         def start(corpus: Corpus, space: SearchSpace) -> None:
-            for note in space.notes:
-                console.print(escape(note))
             display.start(corpus, space)
             linear.start(corpus)
 

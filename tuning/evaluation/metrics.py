@@ -132,8 +132,8 @@ def weighted_scores(
             [_weighted_auc(truth[:, c], ranked[:, c], weights) for c in range(n_classes)], axis=1
         )
     losses = -np.log(normalized[np.arange(len(labels)), labels])
-    confidence, bins = probabilities.max(axis=1), np.eye(n_bins)
-    in_bin = bins[np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)]
+    confidence = probabilities.max(axis=1)
+    in_bin = np.eye(n_bins)[calibration_bins(confidence, n_bins=n_bins)]
     gaps = weights @ (in_bin * (confidence - (predicted == labels))[:, None])
     return {
         "loss": weights @ losses / total,
@@ -144,6 +144,14 @@ def weighted_scores(
         "expected_calibration_error": np.abs(gaps).sum(axis=1) / total,
         **{f"f1_{c}": f1[:, c] for c in range(n_classes)},
     }
+
+
+def calibration_bins(confidence: Array, *, n_bins: int) -> Labels:
+    """The bin of each confidence, int64 (n,), of `n_bins` bins of equal width over 0 to 1; a bin
+    contains its upper bound.
+    """
+    bins: Labels = np.ceil(confidence * n_bins).astype(np.int64) - 1
+    return bins.clip(0, n_bins - 1)
 
 
 def _weighted_auc(truth: Array, values: Array, weights: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.data.ngrams import build_ngrams
+from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.ngram_model import (
     NgramModel,
@@ -22,7 +23,13 @@ from tuning.evaluation.ngram_model import (
     fit,
     indicators,
 )
-from tuning.evaluation.references import MAX_TEXTS, rows_of_part
+from tuning.evaluation.references import (
+    MAX_TEXTS,
+    NGRAMS,
+    Reference,
+    references,
+    rows_of_part,
+)
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # values of C, chosen by validation accuracy
 FIRST_STRENGTH = 10.0  # the C with which orders and weightings are compared (Wang and Manning)
@@ -85,6 +92,27 @@ class TunedNgramModel:
             f"{names}, {self.n_ngrams:,} n-grams weighted by {settings.weighting}, C ="
             f" {settings.strength:g}, chosen by validation accuracy"
         )
+
+
+def all_references(
+    splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str]
+) -> dict[str, Reference | NgramReference]:
+    """All references by name, trained on train + validation."""
+    train, validation = (
+        (frame["text"].tolist(), frame["label"].to_numpy())
+        for frame in (splits.frames["train"], splits.frames["validation"])
+    )
+    n_classes = len(splits.class_names)
+    tuned = ngram_reference(
+        split_of(corpus, "train"),
+        split_of(corpus, "validation"),
+        orders=corpus.ngram_orders,
+        n_classes=n_classes,
+    )
+    return {
+        **references(train, validation, test_texts, n_classes=n_classes),
+        NGRAMS: tuned,
+    }
 
 
 def ngram_reference(

@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from tuning.data.corpus import TokenizedTexts
 from tuning.evaluation.metrics import Array, Labels
+from tuning.evaluation.scores import MAJORITY
 
 N_TERMS = 100_000
 # Maximum number of texts of train + validation: more take minutes and improve a linear model
@@ -28,7 +29,7 @@ STRENGTHS = (0.5, 2.0, 8.0, 32.0)  # values of C, chosen by validation accuracy
 MAX_ITERATIONS = 300
 # Words, and runs of punctuation between them, so that every text has a token.
 TOKENS = r"(?u)\w+|[^\w\s]+"
-MAJORITY, LINEAR = "majority class", "TF-IDF + logistic regression"
+LINEAR = "TF-IDF + logistic regression"
 NGRAMS = "tuned n-grams + logistic regression"
 
 

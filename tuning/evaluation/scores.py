@@ -11,6 +11,8 @@ from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, McNemar
 
+MAJORITY = "majority class"  # the name of the reference that predicts the most frequent class
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreInterval:

@@ -72,6 +72,17 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     return Interval(mean, float(bounds.low), float(bounds.high))
 
 
+def wilson_interval(n_right: int, n: int) -> Interval:
+    """A share with the score interval of Wilson (1927), from `scipy.stats.binomtest`. It keeps its
+    level also for small numbers, and for shares near 0 or 1.
+
+    Raises:
+        ValueError: `n` is 0, or `n_right` does not lie in 0..n.
+    """
+    bounds = stats.binomtest(n_right, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(n_right / n, float(bounds.low), float(bounds.high))
+
+
 @lru_cache(maxsize=1000)
 def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> float:
     """The two-sided critical value of n comparisons with one control, in standard errors of a

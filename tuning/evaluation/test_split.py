@@ -17,6 +17,7 @@ from tuning.data.corpus import Corpus, TokenizedTexts
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError, StudyError
 from tuning.evaluation.metrics import NAN_REMEDY, Array, Labels, confusion
+from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import (
     Comparison,
     EnsembleFacts,
@@ -29,7 +30,7 @@ from tuning.evaluation.scores import (
 from tuning.evaluation.statistics import accuracy_difference, mcnemar, score_intervals
 
 EVALUATIONS = "test_looks"  # the study's attribute, named by version 0.1.0
-N_MISTAKES = 20
+N_MISTAKES = 200  # number of mistakes that `test.json` keeps, with their texts
 MAX_SHOWN = 60  # maximum number of characters of a text in a message
 BEST = "best"  # the name of the exported model
 SINGLE = "confirmed best"  # the name of the best single model, if the exported model is an ensemble
@@ -45,13 +46,13 @@ class TestEvaluation:
         entries: scores, intervals and confusion matrix of each model, by its name.
         comparisons: the best model against each other model, by the other's name.
         mistakes: the best model's most confident mistakes.
-        labels: the split's classes, int64 (n,), for the comparison with the exported formats.
+        predictions: the best model's probabilities, with the split's classes and lengths.
     """
 
     entries: dict[str, Scores]
     comparisons: dict[str, Comparison]
     mistakes: list[Mistake]
-    labels: Labels
+    predictions: Predictions
 
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
@@ -188,7 +189,8 @@ def evaluate_on_test_split(
         if classifiers[name] is not classifiers[BEST]
     }
     mistakes = mistakes_of(test.labels, best, test_texts, class_names)
-    return TestEvaluation(entries, comparisons, mistakes, test.labels)
+    seen = Predictions(test.labels, test.texts.lengths, best, when=when)
+    return TestEvaluation(entries, comparisons, mistakes, seen)
 
 
 def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.errors import ArgumentError, StudyError
+from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelScores, ModelSize, Scores
 from tuning.export.description import ChosenTrial
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
@@ -29,7 +30,6 @@ from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.spaces.ranges import Value
 from tuning.study.summary import Summary
 from tuning.training import fit, prediction
-from tuning.training.checkpoints import read_probabilities
 from tuning.training.result import TrainingJob
 from tuning.workers.messages import train_request
 

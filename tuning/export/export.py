@@ -5,9 +5,9 @@ write and check every format, and write the manifest last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
 from tuning.errors import ArgumentError
 from tuning.evaluation.metrics import Labels
-from tuning.evaluation.ngram_tuning import NgramReference, ngram_reference, split_of
-from tuning.evaluation.references import NGRAMS, Reference, references
+from tuning.evaluation.ngram_tuning import NgramReference, all_references
+from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
+from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import EnsembleFacts, SplitScores, TestDocument
 from tuning.evaluation.test_split import (
     BEST,
@@ -62,6 +63,19 @@ from tuning.training import loops
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataNow:
+    """How an export reads its study's data again.
+
+    Attributes:
+        moved: the present place of the data (keys `data` and `data_dir`), if it has changed.
+        slice_column: the column by whose values the report splits the accuracy on the test split.
+    """
+
+    moved: Mapping[str, Any] = field(default_factory=dict)
+    slice_column: str | None = None
+
+
 def export_best(
     results: ResultsDir,
     folder: StudyDir,
@@ -69,21 +83,19 @@ def export_best(
     storage_url: str,
     number: int | None = None,
     ensemble: str | None = None,
-    moved: dict[str, str] | None = None,
+    data: DataNow = DataNow(),
     progress: Progress | None = None,
     warn: Callable[[str], None] = logger.warning,
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and return the manifest.
 
-    The exported trial is the confirmed best, or the best trial of the search if no trial is
-    confirmed. `number` names another trial to export. `ensemble` is the size of an ensemble to
-    export, or "auto"; `warn` is called with a sentence if the ensemble adds nothing, and the
-    confirmed best is exported.
-    `moved` names the present place of the study's data (keys `data` and `data_dir`). If an export
-    fails or is killed, the earlier export is unchanged, and a test split evaluation that the export
-    has made stays recorded.
+    The exported trial is `number`, else the confirmed best, else the best trial of the search.
+    `ensemble` is the size of an ensemble to export, or "auto"; `warn` is called with a sentence if
+    the ensemble adds nothing, and the confirmed best is exported. If an export fails or is killed,
+    the earlier export is unchanged, and its evaluation of the test split stays recorded.
 
     Raises:
+        DataError: if the data have no slice column of this name.
         ArgumentError: if `ensemble` is not valid, or if both `number` and `ensemble` are given.
         StudyError: if no trial is complete, if the data or the search space changed after the
             search, or if the confirmation has kept no trained models for an ensemble.
@@ -98,8 +110,7 @@ def export_best(
                 " chosen from the trials of the confirmation."
             )
     config, space = recorded_config(folder), recorded_space(folder)
-    moved_data: dict[str, Any] = dict(moved or {})
-    config = replace(config, data=replace(config.data, **moved_data))
+    config = replace(config, data=replace(config.data, **data.moved))
     study = load_study(results, folder, storage_url=storage_url)
     try:
         summary = summarize(study, metric=config.metric)
@@ -110,7 +121,13 @@ def export_best(
         with export_lock(folder):
             recover(folder.best_dir)
             return _export(
-                chosen, space, results=results, ensemble=ensemble, progress=progress, warn=warn
+                chosen,
+                space,
+                results=results,
+                ensemble=ensemble,
+                slice_column=data.slice_column,
+                progress=progress,
+                warn=warn,
             )
     finally:
         close_study(study)
@@ -122,11 +139,14 @@ def _export(
     *,
     results: ResultsDir,
     ensemble: str | None,
+    slice_column: str | None,
     progress: Progress | None,
     warn: Callable[[str], None],
 ) -> FullManifest:
     config, folder = chosen.config, chosen.folder
-    corpus, splits = prepare_corpus(config, results=results, progress=progress)
+    corpus, splits = prepare_corpus(
+        config, results=results, slice_column=slice_column, progress=progress
+    )
     fingerprint = read_record(folder).data_fingerprint
     require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
     prepare_views(corpus, space, config, progress=progress)
@@ -134,7 +154,7 @@ def _export(
     test_texts = splits.frames["test"]["text"].tolist()
     # The worker that ends first leaves a core free, which the references use.
     with ThreadPoolExecutor(1) as beside:
-        fitted = beside.submit(_references, splits, corpus, test_texts)
+        fitted = beside.submit(all_references, splits, corpus, test_texts)
         trained = _retrain(chosen, space, corpus, progress=progress)
         if progress:
             progress("training the reference models", 0.0)
@@ -145,11 +165,19 @@ def _export(
         chosen, trained, compared, corpus=corpus, test_texts=test_texts, progress=progress
     )
     scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-    test = test_texts, evaluation.labels
+    test = test_texts, evaluation.predictions.labels
     manifest = _write(chosen, trained, corpus, scores, test=test, progress=progress)
     # The mistakes are texts of the data. Therefore the export does not contain them.
+    seen = _with_column(evaluation.predictions, slice_column, splits)
+    write_predictions(folder.test_predictions_path, seen)
     documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
     return manifest
+
+
+def _with_column(seen: Predictions, name: str | None, splits: SplitReviews) -> Predictions:
+    if name is None:
+        return seen
+    return replace(seen, column=columns_of(name, splits)["test"])
 
 
 def _write(
@@ -182,26 +210,6 @@ def _write(
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     publish(temporary, best_dir, number=number)
     return manifest
-
-
-def _references(
-    splits: SplitReviews, corpus: Corpus, test_texts: list[str]
-) -> dict[str, Reference | NgramReference]:
-    train, validation = (
-        (frame["text"].tolist(), frame["label"].to_numpy())
-        for frame in (splits.frames["train"], splits.frames["validation"])
-    )
-    n_classes = len(splits.class_names)
-    tuned = ngram_reference(
-        split_of(corpus, "train"),
-        split_of(corpus, "validation"),
-        orders=corpus.ngram_orders,
-        n_classes=n_classes,
-    )
-    return {
-        **references(train, validation, test_texts, n_classes=n_classes),
-        NGRAMS: tuned,
-    }
 
 
 def _retrain(

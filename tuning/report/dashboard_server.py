@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import ResultsDir, translated
 from tuning.study.housekeeping import ARTIFACTS
+from tuning.study.optuna_internals import engine_of
 from tuning.study.storage import open_storage
 from tuning.study.trials import is_over_limit, value_of
 
@@ -59,6 +60,38 @@ def make_server(
     return simple_server.make_server(
         host, port, app, server_class=server_class, handler_class=_QuietHandler
     )
+
+
+def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
+    """Return the path of a study's page in the Dashboard: of the named study, else of the study
+    that was tuned last. It is the path of the list of studies if that study is not in the storage,
+    or if there is none.
+
+    Raises:
+        StudyError: The named study does not exist.
+    """
+    name = study or _newest(results)
+    storage = open_storage(storage_url)
+    try:
+        known = optuna.get_all_study_names(storage)
+        if name in known:
+            return f"/dashboard/studies/{storage.get_study_id_from_name(name)}"
+    finally:
+        engine_of(storage).dispose()
+    if study is None:
+        return "/dashboard"
+    raise StudyError(
+        f"Study {study!r} must be in the storage; it has {', '.join(sorted(known))}. Name one of"
+        " them with --study (make: STUDY=)."
+    )
+
+
+def _newest(results: ResultsDir) -> str | None:
+    """The name of the study that was tuned last; None if this folder has no study."""
+    try:
+        return results.latest().name
+    except StudyError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

@@ -14,8 +14,8 @@ from tuning.config import COSTS
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
-from tuning.report.importances import study_of
 from tuning.report.tables import trial_label, with_best
+from tuning.study.importances import study_of
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import epoch_values, is_pruned_early
 

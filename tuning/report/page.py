@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 import plotly.io
+from markupsafe import Markup
 
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
@@ -17,15 +19,18 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
 from tuning.evaluation.linear_reference import LinearReference, read_linear_reference
+from tuning.evaluation.predictions import columns_of
 from tuning.evaluation.scores import TestDocument, read_test_scores
+from tuning.evaluation.slices import calibration_error
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import ensemble_sentences, exported_name, named_entries
+from tuning.evaluation.test_split import BEST, ensemble_sentences, exported_name, named_entries
+from tuning.report import costs, quality
 from tuning.report.confirmation import finalist_rows, missed_sentences
-from tuning.report.html_plots import plot_html, plotly_script
-from tuning.report.html_tables import WIDTHS, narrow, pairs, table
+from tuning.report.html_parts import WIDTHS, narrow, pairs, plot_html, plotly_script, table
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.plots import report_figures
 from tuning.report.sentences import (
+    answer,
     comparison,
     linear_sentences,
     saved_sentence,
@@ -43,7 +48,7 @@ from tuning.report.tables import (
 )
 from tuning.results import ResultsDir, StudyDir, write_text
 from tuning.spaces.loading import SearchSpace
-from tuning.study.prepare import prepare_corpus
+from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
@@ -54,19 +59,33 @@ TEST_SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_c
 THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 
-def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> tuple[Path, Path]:
+@dataclass(frozen=True)
+class Measured:
+    """What is known beside the trials of a study: the linear model of its data, and the stored
+    predictions of its best model.
+    """
+
+    linear: LinearReference | None = None
+    predictions: quality.Quality | None = None
+
+
+def write_report(
+    results: ResultsDir, folder: StudyDir, *, storage_url: str, slice_column: str | None = None
+) -> tuple[Path, Path]:
     """Write the page and `trials.csv` of a study, and return their paths.
 
+    The data are read again for the values of `slice_column`.
+
     Raises:
-        StudyError: No trial is complete.
+        StudyError: No trial is complete, or the data have changed since the search.
+        DataError: The data have no slice column of this name.
     """
     config, space = recorded_config(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
     summary = summarize(study, metric=config.metric)
     summary.require_complete("a report")
     record = read_record(folder)
-    cache = Corpus(results.cache_dir(record.data_fingerprint))
-    card = cache.card if cache.is_written else prepare_corpus(config, results=results)[0].card
+    cache, predictions = _read(results, folder, record, summary, slice_column=slice_column)
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
@@ -79,12 +98,33 @@ def write_report(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> 
             space=space,
             folder=folder,
             record=record,
-            card=card,
-            linear=read_linear_reference(cache.folder),
+            card=cache.card,
+            measured=Measured(read_linear_reference(cache.folder), predictions),
         ),
     )
     close_study(study)
     return folder.report_path, folder.trials_csv_path
+
+
+def _read(
+    results: ResultsDir,
+    folder: StudyDir,
+    record: StudyRecord,
+    summary: Summary,
+    *,
+    slice_column: str | None,
+) -> tuple[Corpus, quality.Quality | None]:
+    """The tokenized data of a study, and the predictions of its best model. The data are read again
+    for a slice column, or if the cache is empty.
+    """
+    cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
+    if slice_column is not None or not cache.is_written:
+        corpus, splits = prepare_corpus(record.config, results=results, slice_column=slice_column)
+        require_same_data(
+            corpus, record.config, fingerprint=record.data_fingerprint, doing="A report"
+        )
+        columns = columns_of(slice_column, splits) if slice_column is not None else {}
+    return cache, quality.read_quality(folder, cache, summary, columns=columns)
 
 
 def page(
@@ -96,11 +136,10 @@ def page(
     folder: StudyDir,
     record: StudyRecord,
     card: DataCard,
-    linear: LinearReference | None = None,
+    measured: Measured = Measured(),
 ) -> str:
-    """Return the whole page as HTML. `linear` is the linear model of the study's data."""
+    """Return the whole page as HTML."""
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
-    names = list(dict.fromkeys(item.name for item in space.searched))
     *plots, cost_plot = _plots(study, summary, space, confirmation)
     advice = advise(summary, space, card, confirmation)
     return render(
@@ -109,25 +148,75 @@ def page(
         study=summary.study,
         space=space.name,
         config=config,
+        answer=answer(summary, confirmation, test, measured.linear),
+        points=_points(summary, confirmation, test, measured.linear),
         verdict=verdict(summary, confirmation),
-        linear=linear_sentences(linear, confirmation, metric=config.metric),
+        linear=linear_sentences(measured.linear, confirmation, metric=config.metric),
+        quality=_quality(measured.predictions) if measured.predictions else None,
+        costs=costs.cost_plots(summary, confirmation),
+        architectures=costs.architecture_parts(summary),
         finalists=_finalists(confirmation),
         test=_test(test) if test else None,
-        n_best=min(N_TABLE, len(summary.ranked)),
-        best=table(*narrow(*best_rows(summary, space, confirmation), names)),
         plots=plots,
         cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
         declarations=declarations(advice),
-        counts=counts_sentence(summary),
-        clock=clock_sentence(summary),
-        pruning=_pruning(summary, confirmation, epochs=config.train.epochs),
-        trials=table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+        **_search(summary, confirmation, space, epochs=config.train.epochs),
         data=pairs(data_rows(card)),
         record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **appearance(),
     )
+
+
+def _search(
+    summary: Summary, confirmation: Confirmation | None, space: SearchSpace, *, epochs: int
+) -> dict[str, Any]:
+    """The tables of trials, and the sentences about all of them."""
+    names = list(dict.fromkeys(item.name for item in space.searched))
+    return {
+        "n_best": min(N_TABLE, len(summary.ranked)),
+        "best": table(*narrow(*best_rows(summary, space, confirmation), names)),
+        "counts": counts_sentence(summary),
+        "clock": clock_sentence(summary),
+        "pruning": _pruning(summary, confirmation, epochs=epochs),
+        "trials": table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
+    }
+
+
+def _points(
+    summary: Summary,
+    confirmation: Confirmation | None,
+    test: TestDocument | None,
+    linear: LinearReference | None,
+) -> Markup:
+    """The models' scores side by side: on the test split, else on the validation split."""
+    if test:
+        return plot_html(
+            quality.points_figure(quality.points_on_test(test), title="accuracy on the test split")
+        )
+    points = quality.validation_points(summary, confirmation, linear)
+    return plot_html(
+        quality.points_figure(points, title=f"{summary.metric} on the validation split")
+    )
+
+
+def _quality(seen: quality.Quality) -> dict[str, Any]:
+    """The figures of the best model's predictions, and the tables of its accuracy on parts."""
+    return {
+        "about": seen.about,
+        "confusion": plot_html(quality.confusion_figure(seen)),
+        "calibration": plot_html(quality.calibration_figure(seen)),
+        "error": f"{calibration_error(seen.predictions):.4f}",
+        "slices": [
+            (
+                title,
+                plot_html(quality.slices_figure(seen, slices)),
+                table(["part", "texts", "accuracy"], quality.slice_rows(slices)),
+            )
+            for title, slices in quality.slices_of(seen)
+        ],
+    }
 
 
 def _plots(
@@ -190,6 +279,7 @@ def _test(test: TestDocument) -> dict[str, Any]:
     ]
     n_times = len(test.test_looks)
     return {
+        "n_texts": sum(map(sum, test.scores[BEST].test_confusion_matrix)),
         "comparisons": [
             *ensemble_sentences(test),
             *(
@@ -201,4 +291,6 @@ def _test(test: TestDocument) -> dict[str, Any]:
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
         f"{', '.join(look.when for look in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
+        "n_mistakes": len(mistakes),
+        "classes": sorted({mistake.label for mistake in test.mistakes}),
     }

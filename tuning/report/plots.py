@@ -13,8 +13,8 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
 from tuning.report import figures
 from tuning.report.figures import LAYOUT, N_PRUNED_CURVES, pruned_trials
-from tuning.report.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances
 from tuning.spaces.loading import SearchSpace
+from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances
 from tuning.study.summary import Summary, best_of
 
 N_SLICES = 8  # Readers can't read more axes side by side.

@@ -4,14 +4,19 @@ model, what pruning saved, and the coordinators.
 
 from __future__ import annotations
 
+import math
+
 from optuna.trial import FrozenTrial
 
+from tuning.config import sign
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import Comparison
+from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
+from tuning.evaluation.statistics import Interval, interval_text
+from tuning.evaluation.test_split import BEST, exported_name
 from tuning.report.confirmation import sentences
-from tuning.study.summary import CoordinatorStatus, Summary, best_of
+from tuning.study.summary import Best, CoordinatorStatus, Summary, best_of
 from tuning.study.trials import (
     busy_seconds,
     is_over_limit,
@@ -19,6 +24,80 @@ from tuning.study.trials import (
     starting_point_text,
     value_of,
 )
+
+
+def answer(
+    summary: Summary,
+    confirmation: Confirmation | None,
+    test: TestDocument | None,
+    linear: LinearReference | None,
+) -> str:
+    """Return in one sentence which model to use, how good it is, compared with what, and how sure
+    that is: on the test split, or on the validation split before an export.
+    """
+    if test is not None:
+        return _answer_on_test(test)
+    best = best_of(summary, confirmation)
+    estimates = estimate(confirmation) if confirmation else None
+    if best is None or estimates is None or not best.is_confirmed or best.mean is None:
+        return _unconfirmed(summary, best)
+    number = best.trial.number
+    bar = linear.value(summary.metric) if linear else None
+    is_behind = linear is not None and linear.is_ahead_of(best.mean.value, summary.metric)
+    use = f"{'Do not use' if is_behind else 'Use'} trial {number}{' yet' if is_behind else ''}"
+    text = (
+        f"{use}, the confirmed best: its mean {summary.metric} over"
+        f" {estimates.n_shared} fresh seeds on the validation split is {best.mean}"
+    )
+    if best.trial is summary.baseline:
+        text += "; it is the baseline, and nothing that was tried is better"
+    elif estimates.difference is not None:
+        text += f", {_against('baseline', estimates.difference, sign(summary.metric))}"
+    return text + ("." if bar is None else f"; the linear model has {bar:.4f}.")
+
+
+def _answer_on_test(test: TestDocument) -> str:
+    """Compare the exported model with the baseline and with the better linear reference."""
+    names = [name for name in test.references if name != MAJORITY]
+    names.sort(key=lambda name: -(test.references[name].test["accuracy"] or 0.0))
+    compared = {
+        name: test.comparisons[name].accuracy_difference
+        for name in ("baseline", *names[:1])
+        if name in test.comparisons
+    }
+    name, exported = exported_name(test), test.scores[BEST]
+    n_texts = sum(map(sum, exported.test_confusion_matrix))
+    is_behind = any(change.high < 0 for change in compared.values())
+    accuracy = interval_text(*exported.interval("accuracy"))
+    clauses = " and ".join(_against(other, change, 1) for other, change in compared.items())
+    return (
+        f"{'Do not use' if is_behind else 'Use'} {name[0].lower()}{name[1:]}"
+        f"{' yet' if is_behind else ''}: its accuracy on {n_texts:,} test texts is {accuracy}"
+        f"{clauses and f', {clauses}'}."
+    )
+
+
+def _against(name: str, change: Interval, towards: int) -> str:
+    """A clause about a difference to another model; `towards` is -1 if less is better."""
+    if math.isnan(change.low):
+        return f"against the {name} {change.value:+.4f}"
+    size = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    if not change.excludes_zero:
+        return f"not distinguishable from the {name} ({size})"
+    return f"{'better' if towards * change.value > 0 else 'worse'} than the {name} ({size})"
+
+
+def _unconfirmed(summary: Summary, best: Best | None) -> str:
+    if best is None:
+        return "No trial is complete yet."
+    baseline, against = summary.baseline, ""
+    if baseline is not None:
+        value = f", against {value_of(baseline):.4f} of the baseline"
+        against = ", the baseline itself" if best.trial is baseline else value
+    return (
+        f"Trial {best.trial.number} leads with {summary.metric} {value_of(best.trial):.4f}"
+        f"{against}, but each value is of one training, and nothing is confirmed yet."
+    )
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:

@@ -32,15 +32,20 @@ N_NAMED = 20  # maximum number of broken lines in the log and the data card
 
 
 def prepare_corpus(
-    config: StudyConfig, *, results: ResultsDir, progress: Progress | None = None
+    config: StudyConfig,
+    *,
+    results: ResultsDir,
+    slice_column: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Corpus, SplitReviews]:
-    """The tokenized data of a study, and its texts and labels by split.
+    """The tokenized data of a study, and its texts and labels by split, with the values of
+    `slice_column` if it is given.
 
     Raises:
         DataError: the data can't be read, or can't be used for a study.
         StorageError: the results folder is full or read-only.
     """
-    reviews = load_reviews(config.data, progress=progress)
+    reviews = load_reviews(config.data, slice_column=slice_column, progress=progress)
     release_memory()
     splits = split_reviews(reviews, seed=config.seed)
     named = list(reviews.broken[:N_NAMED])

@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.evaluation.metrics import Array
+from tuning.evaluation.predictions import DAMAGED, PROBABILITIES
 from tuning.results import write_bytes
 from tuning.training.result import Epoch, FitResult
 
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
 GLOBAL_SEED = "global_seed_generator"
 # Name of the array of a checkpoint that contains the result so far, as JSON.
 RESULT = "seen"
-# Name of the array of a trained model's file that contains its probabilities.
-PROBABILITIES = "probabilities"
-# Errors of NumPy for a file that is missing, damaged or of another kind. A `RuntimeError` comes
-# from flags of the ZIP format, a `TypeError` from a file with a single array.
-DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-)
 
 
 def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
@@ -110,19 +97,6 @@ def load_trained(path: Path, model: keras.Model) -> None:
             f"{path} must contain the variables of the model; it is missing, damaged or of another"
             " model."
         ) from error
-
-
-def read_probabilities(path: Path) -> Array | None:
-    """Return the probabilities in a file of `save_trained`, float32 (n_texts, n_classes); None if
-    the file is missing, is damaged or has none.
-    """
-    try:
-        # NumPy leaves a damaged file open that it has opened itself.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            probabilities: Array = saved[PROBABILITIES]
-            return probabilities
-    except DAMAGED:
-        return None
 
 
 def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.studies import CONFIG, SPACE, Setting
+from tuning.api.exchange import IMPORTED, add, opened, read_study, write_best_values
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
@@ -17,7 +18,6 @@ from tuning.spaces.foreign_trials import ForeignTrial
 from tuning.spaces.hyperparameters import to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
-from tuning.study.exchange import IMPORTED, add, opened, read_study, write_best_values
 from tuning.study.lock import study_lock
 from tuning.study.study import open_study
 from tuning.study.summary import Summary

@@ -1,19 +1,27 @@
-"""Tables of the report as HTML: columns that fit the page, broken long words, folded long texts."""
+"""Parts of a page as HTML: tables whose columns fit the page, with broken long words and folded
+long texts; and Plotly figures, for a page that contains Plotly's script once.
+"""
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 from collections.abc import Iterable, Sequence
 
+import plotly.graph_objects as go
+import plotly.io
+import plotly.offline
 from markupsafe import Markup, escape
 
+from tuning.results import visible
 from tuning.templates import render
 
 # A cell with more than MAX_CHARACTERS is folded; its first SHOWN_CHARACTERS stay visible.
 MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200
 # A word of so many characters is broken where its column would become wider otherwise.
 LONG = 12
+MAX_NAME = 36  # maximum number of characters of a name in a figure
 # The width that a table has on a page 1280 pixels wide, and the minimum widths of columns. A
 # character has the width of a character in a wide font, such as DejaVu Sans.
 PAGE_PIXELS, PADDING_PIXELS, CHARACTER_PIXELS, OTHERS_PIXELS = 1072, 12, 10, 260
@@ -35,14 +43,14 @@ def table(
     `kind` is a class of the page's style: "pairs", "sortable", "texts" or none. With `fold`, the
     end of a long cell is hidden until the reader clicks on it.
     """
-    html = render(
+    filled = render(
         "tuning.report",
         "table.html",
         header=[(_class_of(name), breakable(name)) for name in header],
         rows=[[(_class_of(cell), *(_folded(cell, fold=fold))) for cell in row] for row in rows],
         kind=kind,
     )
-    return Markup(html)  # noqa: S704 (the template escapes the cells)
+    return Markup(filled)  # noqa: S704 (the template escapes the cells)
 
 
 def pairs(rows: Iterable[tuple[str, str]], *, fold: bool = True) -> Markup:
@@ -114,3 +122,27 @@ def _folded(text: str, *, fold: bool) -> tuple[str, str]:
         return breakable(text), ""
     end = text.rfind(" ", SHOWN_CHARACTERS // 2, SHOWN_CHARACTERS) + 1 or SHOWN_CHARACTERS
     return text[:end], text[end:]
+
+
+def plotly_script() -> Markup:
+    """Return Plotly's own JavaScript, about 5 MB."""
+    return Markup(plotly.offline.get_plotlyjs())  # noqa: S704 (a file of the package plotly)
+
+
+def plot_html(figure: go.Figure) -> Markup:
+    """Return a figure as HTML, for a page that contains `plotly_script`."""
+    drawn = plotly.io.to_html(
+        figure,
+        include_plotlyjs=False,
+        full_html=False,
+        config={"responsive": True, "displaylogo": False},
+    )
+    return Markup(drawn)  # noqa: S704 (Plotly escapes the figure's text)
+
+
+def plain(text: str, *, width: int = MAX_NAME) -> str:
+    """Return a text of the data for a figure: at most `width` characters, and without meaning to
+    Plotly, which reads tags of HTML in texts.
+    """
+    line = visible(text)
+    return html.escape(line if len(line) <= width else f"{line[: width - 1]}…")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tuning.report.html_tables import narrow, table
+from tuning.report.html_parts import narrow, table
 
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
 

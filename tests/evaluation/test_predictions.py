@@ -1,0 +1,69 @@
+"""The stored predictions: written and read again, and the groups of a column."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuning.evaluation.predictions import (
+    MAX_GROUPS,
+    MAX_VALUE,
+    Predictions,
+    column_of,
+    read_predictions,
+    write_predictions,
+)
+
+SEEN = Predictions(
+    labels=np.array([0, 1, 1]),
+    lengths=np.array([3, 1, 9]),
+    probabilities=np.array([[0.75, 0.25], [0.5, 0.5], [0.125, 0.875]]),
+    when="2026-01-01T00:00:00+00:00",
+)
+
+
+@pytest.mark.parametrize("values", [None, ["books", "", "<b>"]])
+def test_predictions_are_read_as_they_were_written(
+    values: list[str] | None, tmp_path: Path
+) -> None:
+    column = None if values is None else column_of("product_category", values)
+    write_predictions(tmp_path / "test.npz", replace(SEEN, column=column))
+    found = read_predictions(tmp_path / "test.npz")
+    assert found is not None
+    assert found.labels.tolist() == [0, 1, 1] and found.lengths.tolist() == [3, 1, 9]
+    assert found.probabilities.tolist() == SEEN.probabilities.tolist()
+    assert found.when == SEEN.when
+    assert (found.column is None) == (values is None)
+    if found.column:
+        names = [found.column.groups[code] for code in found.column.codes]
+        assert (found.column.name, names) == ("product_category", ["books", "(empty)", "<b>"])
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 300])
+def test_damaged_file_has_no_predictions(n_bytes: int, tmp_path: Path) -> None:
+    path = tmp_path / "test.npz"
+    assert read_predictions(path) is None
+    write_predictions(path, SEEN)
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    assert read_predictions(path) is None
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [-1, 0, 1]])
+def test_predictions_of_other_texts_are_refused(labels: list[int]) -> None:
+    with pytest.raises(ValueError, match="for each text"):
+        replace(SEEN, labels=np.array(labels))
+
+
+def test_rare_values_of_a_column_are_one_group() -> None:
+    values = [f"{number:02d}" for number in range(MAX_GROUPS + 5)] + ["24"] * 3
+    column = column_of("color", values)
+    assert column.groups[0] == "24"
+    assert len(column.groups) == MAX_GROUPS + 1
+    assert column.groups[-1] == "5 other values"
+    assert (column.codes == MAX_GROUPS).sum() == 5
+
+
+def test_long_value_is_cut_and_has_no_control_characters() -> None:
+    (group,) = column_of("c", ["a\x1b" + "b" * 500]).groups
+    assert group == ("a " + "b" * 500)[:MAX_VALUE]

@@ -1,0 +1,144 @@
+"""The scores of models side by side, and the predictions that the figures are drawn from."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.stored_documents import TEST_SCORES
+from tests.studies import Setting
+from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.data.corpus import Corpus
+from tuning.documents import write
+from tuning.evaluation.linear_reference import LinearReference
+from tuning.evaluation.predictions import (
+    PROBABILITIES,
+    Column,
+    Predictions,
+    column_of,
+    write_predictions,
+)
+from tuning.evaluation.scores import TestDocument
+from tuning.report.quality import (
+    Point,
+    Quality,
+    confusion_figure,
+    points_figure,
+    points_on_test,
+    read_quality,
+    slices_figure,
+    slices_of,
+    validation_points,
+)
+from tuning.study.summary import Summary, summarize
+
+CLASSES = ["negative", "positive"]
+
+
+def predictions(n: int, *, when: str = "", column: Column | None = None) -> Predictions:
+    """Return predictions of `n` texts, of which the last is wrong."""
+    labels = np.arange(n) % 2
+    probabilities = np.where(labels[:, None] == [[0, 1]], 0.9, 0.1)
+    probabilities[-1] = probabilities[-1, ::-1]
+    return Predictions(labels, np.arange(1, n + 1), probabilities, when, column)
+
+
+def scores() -> TestDocument:
+    assert TEST_SCORES  # for mypy: the stored study has them
+    return TEST_SCORES
+
+
+def study_of(setting: Setting) -> tuple[Corpus, Summary]:
+    study = setting.study()
+    cache = next(path for path in (setting.results.path / "cache").iterdir() if path.is_dir())
+    return Corpus(cache), summarize(study, metric="val_accuracy")
+
+
+def confirm_best(setting: Setting, summary: Summary) -> Path:
+    """Write a confirmation of the best trial, and return the path of its repeat on seed 1."""
+    assert summary.best is not None
+    number = summary.best.number
+    finalist = Finalist(number, dict(summary.best.params), 0.8, 1.0, repeats={1: 0.8})
+    Confirmation("val_accuracy", [1], 1.0, 1.0, [finalist], rounds=1).save(setting.folder)
+    path = setting.folder.repeat_path(number, 1)
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None:
+    corpus, summary = study_of(copied)
+    test, folder = scores(), copied.folder
+    write(folder.test_path, test)
+    seen = predictions(40, when=test.test_looks[-1].when, column=column_of("c", ["a"] * 40))
+    write_predictions(folder.test_predictions_path, seen)
+    found = read_quality(folder, corpus, summary, columns={})
+    assert found is not None and "40 texts of the test split" in found.about
+    assert found.predictions.column is not None and found.predictions.column.name == "c"
+    asked = {"test": column_of("other", ["b"] * 40)}
+    found = read_quality(folder, corpus, summary, columns=asked)
+    assert found is not None and found.predictions.column is asked["test"]
+    write_predictions(folder.test_predictions_path, replace(seen, when="earlier"))
+    assert read_quality(folder, corpus, summary, columns={}) is None
+
+
+def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> None:
+    corpus, summary = study_of(copied)
+    labels = corpus.split("validation").labels
+    path = confirm_best(copied, summary)
+    np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[labels]})
+    found = read_quality(copied.folder, corpus, summary, columns={})
+    assert found is not None and "on seed 1" in found.about and "validation split" in found.about
+    assert found.predictions.is_right.all()
+    np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)})  # of other texts
+    assert read_quality(copied.folder, corpus, summary, columns={}) is None
+
+
+def test_points_of_the_test_split_leave_out_the_majority_class() -> None:
+    test = scores()
+    points = points_on_test(test)
+    assert [point.name for point in points] == [
+        "baseline, trial 0",
+        "exported model, trial 2",
+        "TF-IDF + logistic regression",
+    ]
+    value, low, high = test.scores["best"].interval("accuracy")
+    assert vars(points[1].score) == {"value": value, "low": low, "high": high}
+
+
+def test_points_before_an_export_are_of_the_validation_split(copied: Setting) -> None:
+    _, summary = study_of(copied)
+    linear = LinearReference(about="", scores={"accuracy": 0.75}, seconds=1.0)
+    best, *others, last = validation_points(summary, None, linear)
+    assert summary.best is not None and summary.baseline is not None
+    assert best.score.value == summary.best.value and math.isnan(best.score.low)
+    names = [point.name for point in others]
+    same = summary.best is summary.baseline
+    assert names == ([] if same else [f"baseline, trial {summary.baseline.number}"])
+    assert (last.name, last.score.value) == ("linear model", 0.75)
+
+
+def test_slices_have_the_number_of_texts() -> None:
+    quality = Quality(predictions(40, column=column_of("c", ["x"] * 30 + ["y"] * 10)), "", CLASSES)
+    titles = [title for title, _ in slices_of(quality)]
+    assert titles == ["Accuracy by class", "Accuracy by text length", "Accuracy by c"]
+    by_column = slices_of(quality)[2][1]
+    figure = slices_figure(quality, by_column)
+    texts = [annotation.text for annotation in figure.layout.annotations]
+    assert texts == ["x, 30 texts: 1.0000", "y, 10 texts: 0.9000"]
+    assert figure.layout.shapes[0].x0 == pytest.approx(39 / 40)
+
+
+def test_names_of_classes_and_models_are_no_tags() -> None:
+    hostile = '<a href="https://example.org">x</a>'
+    quality = Quality(predictions(40), "", [hostile, "b" * 200])
+    ticks = confusion_figure(quality).layout.xaxis.ticktext
+    assert ticks[0].startswith("&lt;a href") and len(ticks[1]) < 50
+    point = Point(hostile, slices_of(quality)[0][1][0].accuracy, "red")
+    assert "<a" not in points_figure([point], title="").layout.annotations[0].text
+
+
+def test_confusion_matrix_counts_the_texts() -> None:
+    cells = confusion_figure(Quality(predictions(40), "", CLASSES)).data[0].text
+    assert [[cell.split("<br>")[0] for cell in row] for row in cells] == [["20", "0"], ["1", "19"]]

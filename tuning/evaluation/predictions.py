@@ -1,0 +1,182 @@
+"""The probabilities of a model for the texts of a split, from which figures are drawn, as one file.
+
+`test.npz` is written with the scores of an export, so no figure needs a further evaluation on the
+test split. The probabilities of a confirmation's repeats for the validation split are in the files
+of the trained models.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.data.splits import SplitReviews
+from tuning.evaluation.metrics import Array, Labels
+from tuning.results import visible, write_bytes
+
+# Name of the array of probabilities in `test.npz` and in the file of a trained model.
+PROBABILITIES = "probabilities"
+# Errors of NumPy for a file that is missing, damaged or of another kind. A `RuntimeError` comes
+# from flags of the ZIP format, a `TypeError` from a file with a single array.
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+)
+MAX_GROUPS = 20  # maximum number of values of a column that are groups of their own
+MAX_VALUE = 60  # maximum number of characters of a value
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of a column of the data for the texts of a split, as groups.
+
+    Attributes:
+        name: name of the column.
+        groups: the most frequent values, cut to `MAX_VALUE` characters, and a last group for all
+            other values if there are any.
+        codes: int64 (n_texts,), the index of each text's group.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    codes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's probabilities for the texts of a split.
+
+    Attributes:
+        labels: the classes, int64 (n_texts,).
+        lengths: the number of tokens of each text, int64 (n_texts,).
+        probabilities: float (n_texts, n_classes).
+        when: the time of the evaluation, as the study has recorded it; empty for the validation
+            split.
+        column: the values of a column of the data, if one was asked for.
+    """
+
+    labels: Labels
+    lengths: npt.NDArray[np.int64]
+    probabilities: Array
+    when: str = ""
+    column: Column | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        column, shape = self.column, self.probabilities.shape
+        fits = len(shape) == 2 and shape[0] == len(self.lengths) == n > 0
+        fits = fits and _are_indices(self.labels, shape[1])
+        if column is not None:
+            fits = (
+                fits and len(column.codes) == n and _are_indices(column.codes, len(column.groups))
+            )
+        if not fits:
+            raise ValueError(
+                "Predictions must have a label, a length, probabilities and at most one group for"
+                " each text."
+            )
+
+    @property
+    def is_right(self) -> npt.NDArray[np.bool_]:
+        """Whether the class with the highest probability is the right one, bool (n_texts,)."""
+        right: npt.NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.labels
+        return right
+
+
+def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
+    """Whether all numbers lie in 0..n-1."""
+    return bool(numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < n)
+
+
+def column_of(name: str, values: Sequence[str]) -> Column:
+    """Return the values of a column as groups: the most frequent values, then all others."""
+    shown = [visible(str(value).strip())[:MAX_VALUE] or "(empty)" for value in values]
+    counts = Counter(shown)
+    frequent = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_GROUPS]
+    n_others = len(counts) - len(frequent)
+    others = [f"{n_others:,} other values"] if n_others else []
+    code_of = {value: code for code, value in enumerate(frequent)}
+    codes = np.array([code_of.get(value, len(frequent)) for value in shown], dtype=np.int64)
+    return Column(visible(name)[:MAX_VALUE], (*frequent, *others), codes)
+
+
+def columns_of(name: str, splits: SplitReviews) -> dict[str, Column]:
+    """Return the values of the slice column, whose name is `name`, by split."""
+    return {
+        split: column_of(name, frame["slice"].tolist()) for split, frame in splits.frames.items()
+    }
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions, either whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder is read-only.
+    """
+    column = predictions.column
+    of_column = (
+        {}
+        if column is None
+        else {
+            "column": np.array(column.name),
+            "groups": np.array(column.groups),
+            "codes": column.codes,
+        }
+    )
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        labels=predictions.labels,
+        lengths=predictions.lengths,
+        when=np.array(predictions.when),
+        **{PROBABILITIES: predictions.probabilities.astype(np.float32)},
+        **of_column,
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """Return the predictions in a file of `write_predictions`; None if the file is missing or
+    damaged.
+    """
+    try:
+        # NumPy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            column = None
+            if "column" in saved.files:
+                groups = tuple(str(group) for group in saved["groups"])
+                column = Column(str(saved["column"]), groups, saved["codes"].astype(np.int64))
+            return Predictions(
+                labels=saved["labels"].astype(np.int64),
+                lengths=saved["lengths"].astype(np.int64),
+                probabilities=saved[PROBABILITIES].astype(np.float64),
+                when=str(saved["when"]),
+                column=column,
+            )
+    except DAMAGED:
+        return None
+
+
+def read_probabilities(path: Path) -> Array | None:
+    """Return the probabilities in the file of a trained model, float32 (n_texts, n_classes); None
+    if the file is missing, is damaged or has none.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            probabilities: Array = saved[PROBABILITIES]
+            return probabilities
+    except DAMAGED:
+        return None

@@ -1,0 +1,99 @@
+"""The accuracy of a model on parts of a split, and how well its probabilities are calibrated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.evaluation.metrics import N_CALIBRATION_BINS, calibration_bins, weighted_scores
+from tuning.evaluation.predictions import Predictions
+from tuning.evaluation.statistics import Interval, wilson_interval
+
+N_LENGTH_BINS = 5  # quantiles of the number of tokens: a fifth of the texts in each
+Rows = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The accuracy on a part of the texts. It is NaN if the part has no text."""
+
+    name: str
+    n_texts: int
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The texts whose confidence, the probability of the predicted class, lies in a bin: their mean
+    confidence and their accuracy.
+    """
+
+    confidence: float
+    n_texts: int
+    accuracy: Interval
+
+
+def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
+    """Return the accuracy on some texts, by default all, with its interval."""
+    is_right = predictions.is_right if rows is None else predictions.is_right[rows]
+    if not len(is_right):
+        return Interval(math.nan, math.nan, math.nan)
+    return wilson_interval(int(is_right.sum()), len(is_right))
+
+
+def by_class(predictions: Predictions, class_names: Sequence[str]) -> list[Slice]:
+    """Return the accuracy on the texts of each class, which is the class' recall."""
+    return _slices(predictions, class_names, predictions.labels)
+
+
+def by_length(predictions: Predictions) -> list[Slice]:
+    """Return the accuracy by the number of tokens, in quantile bins.
+
+    Bins whose bounds are equal, because many texts have the same length, are one bin.
+    """
+    lengths = predictions.lengths
+    shares = np.arange(1, N_LENGTH_BINS) / N_LENGTH_BINS
+    inner = np.quantile(lengths, shares, method="inverted_cdf")
+    bounds = np.unique(np.append(inner, lengths.max()))
+    codes = np.searchsorted(bounds, lengths)
+    names = []
+    for code in range(len(bounds)):
+        low, high = (int(end(lengths[codes == code])) for end in (np.min, np.max))
+        names.append(f"{low:,} tokens" if low == high else f"{low:,} to {high:,} tokens")
+    return _slices(predictions, names, codes)
+
+
+def by_column(predictions: Predictions) -> list[Slice]:
+    """Return the accuracy by the values of the column; empty without a column."""
+    column = predictions.column
+    return [] if column is None else _slices(predictions, column.groups, column.codes)
+
+
+def calibration(predictions: Predictions) -> list[CalibrationBin]:
+    """Return the bins of the expected calibration error that have texts, by confidence."""
+    confidence = predictions.probabilities.max(axis=1)
+    codes = calibration_bins(confidence, n_bins=N_CALIBRATION_BINS)
+    bins = []
+    for code in np.unique(codes):
+        rows = codes == code
+        mean = float(confidence[rows].mean())
+        bins.append(CalibrationBin(mean, int(rows.sum()), accuracy_on(predictions, rows)))
+    return bins
+
+
+def calibration_error(predictions: Predictions) -> float:
+    """Return the expected calibration error."""
+    labels = predictions.labels
+    scores = weighted_scores(labels, predictions.probabilities, np.ones((1, len(labels))))
+    return float(scores["expected_calibration_error"][0])
+
+
+def _slices(
+    predictions: Predictions, names: Sequence[str], codes: npt.NDArray[np.int64]
+) -> list[Slice]:
+    parts = [(name, codes == code) for code, name in enumerate(names)]
+    return [Slice(name, int(rows.sum()), accuracy_on(predictions, rows)) for name, rows in parts]

@@ -1,0 +1,263 @@
+"""What accuracy costs: the metric of each trial over its training time, its size and its latency,
+and the search by architecture.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from markupsafe import Markup
+from optuna.trial import FrozenTrial
+
+from tuning.config import sign
+from tuning.confirmation.rounds import Confirmation
+from tuning.evaluation.statistics import pareto_front
+from tuning.report.figures import LAYOUT
+from tuning.report.html_parts import plain, plot_html, table
+from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
+from tuning.report.tables import trial_label, trial_seconds
+from tuning.study.summary import Summary, best_of
+from tuning.study.trials import busy_seconds, value_of
+
+ARCHITECTURE = "architecture"  # the hyperparameter that chooses between kinds of models
+MARGIN = 1.25  # factor between the outermost values and the ends of a logarithmic axis
+MIN_TICKS = 3
+MIN_COST_TRIALS = 3  # two trials always look like a trade-off, or like none
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost of a trial: the title of its figure, and the title of its axis with the unit."""
+
+    name: str
+    title: str
+    unit: str
+
+    def of(self, trial: FrozenTrial) -> float | None:
+        """Return the trial's cost; None if it was not measured."""
+        if self.name == "seconds":
+            return busy_seconds(trial.user_attrs.get("seconds", {})) or None
+        value: float | None = trial.user_attrs.get(self.name)
+        return value or None
+
+
+COSTS = (
+    Cost("seconds", "Training time", "seconds of one training"),
+    Cost("n_parameters", "Size", "parameters"),
+    Cost("latency_ms", "Latency", "milliseconds for a text"),
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The trials of an architecture.
+
+    Attributes:
+        n_trials: number of trials that have ended.
+        values: the metric of the completed trials, best first.
+        best: number of the best trial; None if no trial is complete.
+        seconds: the wall time of all trials.
+    """
+
+    name: str
+    n_trials: int
+    values: list[float]
+    best: int | None
+    seconds: float
+
+
+def cost_figures(
+    summary: Summary, confirmation: Confirmation | None = None
+) -> list[tuple[str, go.Figure]]:
+    """Return a figure for each cost that has been measured for `MIN_COST_TRIALS` completed trials,
+    with its title.
+    """
+    known = [(cost, [t for t in summary.ranked if cost.of(t) is not None]) for cost in COSTS]
+    return [
+        (cost.title, _cost_figure(cost, trials, summary, confirmation))
+        for cost, trials in known
+        if len(trials) >= MIN_COST_TRIALS
+    ]
+
+
+def cost_plots(summary: Summary, confirmation: Confirmation | None) -> list[tuple[str, Markup]]:
+    """Return the title and the HTML of each figure of costs."""
+    figures = cost_figures(summary, confirmation)
+    return [(title, plot_html(figure)) for title, figure in figures]
+
+
+def architecture_parts(summary: Summary) -> tuple[Markup, Markup] | None:
+    """Return the HTML of the figure and the table of the search by architecture; None without
+    architectures.
+    """
+    found = architectures(summary)
+    if not found:
+        return None
+    header, *rows = architecture_rows(found, summary.metric)
+    return plot_html(architecture_figure(found, summary.metric)), table(header, rows)
+
+
+def _cost_figure(
+    cost: Cost,
+    trials: Sequence[FrozenTrial],
+    summary: Summary,
+    confirmation: Confirmation | None,
+) -> go.Figure:
+    """Draw the metric over a cost, and the front: the trials that no other trial beats at the same
+    or a lower cost.
+    """
+    figure = go.Figure(layout={**LAYOUT, "height": 340, "showlegend": False})
+    points = [(cost.of(trial) or 0.0, value_of(trial)) for trial in trials]
+    add_front(figure, points, towards=sign(summary.metric))
+    best = best_of(summary, confirmation)
+    is_best = [best is not None and trial is best.trial for trial in trials]
+    is_baseline = [trial is summary.baseline for trial in trials]
+    figure.add_scatter(
+        x=[x for x, _ in points],
+        y=[y for _, y in points],
+        mode="markers",
+        marker={
+            "symbol": _choose(is_best, is_baseline, "star", "square", "circle"),
+            "size": _choose(is_best, is_baseline, 14, 10, 9),
+            "color": _choose(is_best, is_baseline, REFERENCE_COLOR, OTHER_COLOR, BEST_COLOR),
+        },
+        opacity=0.8,
+        text=[_named(trial, trial_label(trial, summary, best)) for trial in trials],
+        hovertemplate="%{text}: %{x:,.4g}, %{y:.4f}<extra></extra>",
+    )
+    figure.update_xaxes(title=cost.unit, type="log", **log_axis([x for x, _ in points]))
+    figure.update_yaxes(title=summary.metric)
+    return figure
+
+
+def _choose(is_best: list[bool], is_baseline: list[bool], *values: Any) -> list[Any]:
+    """One of three values for each trial: of the best, of the baseline, and of the others."""
+    of_best, of_baseline, of_others = values
+    return [
+        of_best if best else of_baseline if baseline else of_others
+        for best, baseline in zip(is_best, is_baseline, strict=True)
+    ]
+
+
+def _named(trial: FrozenTrial, label: str) -> str:
+    kind = trial.params.get(ARCHITECTURE)
+    return label if kind is None else f"{label}, {plain(str(kind))}"
+
+
+def add_front(
+    figure: go.Figure, points: Sequence[tuple[float, float]], *, towards: int = 1
+) -> None:
+    """Draw the front of points (cost, value) as steps, if it has more than one point. `towards` is
+    -1 if a lower value is better.
+    """
+    best_first = sorted(points, key=lambda point: (-towards * point[1], point[0]))
+    front = sorted(pareto_front(best_first, lambda point: (point[0],)))
+    if len(front) > 1:
+        figure.add_scatter(
+            x=[x for x, _ in front],
+            y=[y for _, y in front],
+            mode="lines",
+            line={"shape": "hv", "width": 1.5, "dash": "dot", "color": OTHER_COLOR},
+            hoverinfo="skip",
+            name="front",
+        )
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return the range and the ticks of a logarithmic axis; Plotly's own ticks are digits without
+    their power of ten.
+    """
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return {}
+    low, high = min(positive) / MARGIN, max(positive) * MARGIN
+    for digits in ((1, 10), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+        ticks = [digit * 10.0**power for power in powers for digit in digits]
+        inside = sorted({tick for tick in ticks if low <= tick <= high})
+        if len(inside) >= MIN_TICKS:
+            break
+    return {
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": inside,
+        "ticktext": [_short(tick) for tick in inside],
+    }
+
+
+def _short(value: float) -> str:
+    """A number as a tick: 0.5, 20, 700k, 1.5M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{suffix}"
+    return f"{value:.3g}"
+
+
+def architectures(summary: Summary) -> list[Architecture]:
+    """Return the trials by architecture, the architecture with the best trial first; empty if the
+    search space does not choose between architectures.
+    """
+    by_name: dict[str, list[FrozenTrial]] = {}
+    for trial in summary.trials:
+        if ARCHITECTURE in trial.params and trial.state.is_finished():
+            by_name.setdefault(str(trial.params[ARCHITECTURE]), []).append(trial)
+    found = []
+    for name, trials in by_name.items():
+        ranked = [t for t in summary.ranked if str(t.params.get(ARCHITECTURE)) == name]
+        found.append(
+            Architecture(
+                name,
+                len(trials),
+                [value_of(trial) for trial in ranked],
+                ranked[0].number if ranked else None,
+                sum(trial_seconds(trial) for trial in trials),
+            )
+        )
+    towards = sign(summary.metric)
+    return sorted(found, key=lambda one: -towards * one.values[0] if one.values else math.inf)
+
+
+def architecture_rows(found: Sequence[Architecture], metric: str) -> list[list[str]]:
+    """Return the header and the rows of the table of architectures."""
+    header = ["architecture", "trials", "complete", f"best {metric}", "median", "seconds"]
+    return [header] + [
+        [
+            one.name,
+            str(one.n_trials),
+            str(len(one.values)),
+            f"{one.values[0]:.4f} (trial {one.best})" if one.values else "",
+            f"{statistics.median(one.values):.4f}" if one.values else "",
+            f"{one.seconds:.0f}",
+        ]
+        for one in found
+    ]
+
+
+def architecture_figure(found: Sequence[Architecture], metric: str) -> go.Figure:
+    """Draw the metric of each completed trial by architecture, with the median as a line."""
+    complete = [one for one in found if one.values]
+    figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(complete), "showlegend": False})
+    for row, one in enumerate(reversed(complete)):
+        figure.add_scatter(
+            x=one.values,
+            y=[row] * len(one.values),
+            mode="markers",
+            marker={"size": 9, "color": BEST_COLOR, "opacity": 0.6},
+            hovertemplate=f"{plain(one.name)}: %{{x:.4f}}<extra></extra>",
+        )
+        median = statistics.median(one.values)
+        figure.add_scatter(
+            x=[median],
+            y=[row],
+            mode="markers",
+            marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": OTHER_COLOR}},
+            hovertemplate="median %{x:.4f}<extra></extra>",
+        )
+    names = [plain(one.name) for one in reversed(complete)]
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, automargin=True)
+    figure.update_xaxes(title=metric, nticks=6)
+    return figure

@@ -1,0 +1,299 @@
+"""How good the models are: their scores side by side, and the best model's confusion matrix, its
+calibration, and its accuracy by class, text length and a column of the data.
+
+The best model is the exported model on the test split, from the probabilities that its only
+evaluation has stored. Before an export it is a repeat of the best trial on the validation split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from tuning.confirmation.estimates import estimate
+from tuning.confirmation.rounds import Confirmation
+from tuning.data.corpus import Corpus
+from tuning.evaluation.linear_reference import LinearReference
+from tuning.evaluation.metrics import confusion
+from tuning.evaluation.predictions import (
+    Column,
+    Predictions,
+    read_predictions,
+    read_probabilities,
+)
+from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
+from tuning.evaluation.slices import (
+    Slice,
+    accuracy_on,
+    by_class,
+    by_column,
+    by_length,
+    calibration,
+)
+from tuning.evaluation.statistics import Interval
+from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
+from tuning.report.figures import LAYOUT
+from tuning.report.html_parts import plain
+from tuning.results import StudyDir
+from tuning.study.summary import Summary, best_of
+from tuning.study.trials import value_of
+
+BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
+ROW_PIXELS = 46  # height of a point with its name
+MAX_CLASS_NAME = 16  # maximum number of characters of a class beside a confusion matrix
+MAX_COUNTED_CLASSES = 10  # with more classes, the cells of a confusion matrix have no numbers
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The predictions of the best model. `about` says which model it is and what it predicts."""
+
+    predictions: Predictions
+    about: str
+    class_names: list[str]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A score with its interval, whose bounds are NaN if they are not known. `detail` follows the
+    name in a figure.
+    """
+
+    name: str
+    score: Interval
+    color: str
+    detail: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{plain(self.name)}{self.detail}"
+
+
+def read_quality(
+    folder: StudyDir,
+    corpus: Corpus,
+    summary: Summary,
+    *,
+    columns: Mapping[str, Column],
+) -> Quality | None:
+    """Return the stored predictions of the best model; None if there are none.
+
+    `columns` has the values of a column of the data by split; without it, the column that the
+    export has stored is used.
+    """
+    test, confirmation = read_test_scores(folder.test_path), Confirmation.load(folder)
+    class_names, seen = corpus.card.class_names, read_predictions(folder.test_predictions_path)
+    is_newest = test and seen and test.test_looks and test.test_looks[-1].when == seen.when
+    if test and seen and is_newest and seen.probabilities.shape[1] == len(class_names):
+        about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
+        return Quality(replace(seen, column=columns.get("test", seen.column)), about, class_names)
+    validation, best = corpus.split("validation"), best_of(summary, confirmation)
+    shape = len(validation.labels), len(class_names)
+    for seed in confirmation.seeds if confirmation and best else []:
+        assert best is not None  # for mypy: there would be no seed
+        number = best.trial.number
+        kept = read_probabilities(folder.repeat_path(number, seed))
+        if kept is not None and kept.shape == shape:
+            known = Predictions(
+                validation.labels,
+                validation.texts.lengths,
+                kept.astype(np.float64),
+                column=columns.get("validation"),
+            )
+            about = (
+                f"The repeat of trial {number} on seed {seed}, on the {shape[0]:,} texts of the"
+                " validation split, on which the trial was chosen"
+            )
+            return Quality(known, about, class_names)
+    return None
+
+
+def points_on_test(test: TestDocument) -> list[Point]:
+    """Return the accuracy of each model on the test split, without that of the majority class."""
+    best = [test.scores[name] for name in (BEST, SINGLE) if name in test.scores]
+    points = []
+    for name, entry in named_entries(test).items():
+        numbers = [math.nan if bound is None else bound for bound in entry.interval("accuracy")]
+        color = REFERENCE_COLOR if name in test.references else OTHER_COLOR
+        color = BEST_COLOR if any(entry is other for other in best) else color
+        if name != MAJORITY:
+            points.append(Point(name, Interval(*numbers), color))
+    return points
+
+
+def validation_points(
+    summary: Summary, confirmation: Confirmation | None, linear: LinearReference | None
+) -> list[Point]:
+    """Return the metric of the best trial, of the baseline and of the linear model on the
+    validation split: the corrected means of a confirmation, else the values of the search.
+    """
+    best, estimates = best_of(summary, confirmation), None
+    if confirmation is not None and best is not None and best.mean is not None:
+        estimates = estimate(confirmation)
+    means = estimates.means if estimates else {}
+    points: list[Point] = []
+    for trial, name in (
+        (best.trial if best else None, best.name if best else ""),
+        (summary.baseline, "baseline"),
+    ):
+        if trial is not None and not (points and best and trial is best.trial):
+            is_best = best is not None and trial is best.trial
+            score = means.get(trial.number, Interval(value_of(trial), math.nan, math.nan))
+            color = BEST_COLOR if is_best else OTHER_COLOR
+            points.append(Point(f"{name}, trial {trial.number}", score, color))
+    value = linear.value(summary.metric) if linear else None
+    if value is not None:
+        bar = Interval(value, math.nan, math.nan)
+        points.append(Point("linear model", bar, REFERENCE_COLOR))
+    return points
+
+
+def points_figure(points: Sequence[Point], *, title: str, line: float | None = None) -> go.Figure:
+    """Draw scores as points with intervals, each below its name, and a dashed line at `line`.
+
+    The names are inside the plot, which therefore has the whole width of a phone.
+    """
+    rows = range(len(points), 0, -1)
+    figure = go.Figure(layout={**LAYOUT, "height": 90 + ROW_PIXELS * len(points)})
+    # The top margin has Plotly's buttons, which would cover the first name.
+    figure.update_layout(showlegend=False, margin={"l": 12, "r": 24, "t": 34, "b": 50})
+    for row, point in zip(rows, points, strict=True):
+        figure.add_scatter(
+            x=[point.score.value],
+            y=[row],
+            error_x=_error([point.score]),
+            mode="markers",
+            marker={"size": 11, "color": point.color},
+            hovertemplate=f"{point.label}<br>{point.score}<extra></extra>",
+        )
+        figure.add_annotation(
+            text=f"{point.label}: {point.score.value:.4f}",
+            showarrow=False,
+            font={"size": 12},
+            xref="paper",
+            x=0,
+            xanchor="left",
+            y=row,
+            yanchor="bottom",
+            yshift=5,
+        )
+    if line is not None:
+        figure.add_vline(x=line, line={"dash": "dash", "width": 1.5, "color": OTHER_COLOR})
+    figure.update_xaxes(title=title, nticks=6, range=_range_of(points, line))
+    figure.update_yaxes(
+        tickvals=list(rows),
+        showticklabels=False,
+        range=[0.6, len(points) + 0.75],
+        zeroline=False,
+    )
+    return figure
+
+
+def _error(scores: Sequence[Interval]) -> dict[str, Any]:
+    """Plotly's error bars; their lengths are 0 if an interval is not known (its bounds are NaN)."""
+    return {
+        "symmetric": False,
+        "array": [max(0.0, score.high - score.value) for score in scores],
+        "arrayminus": [max(0.0, score.value - score.low) for score in scores],
+    }
+
+
+def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
+    """The range of the axis of scores: all points and intervals, with a margin."""
+    ends = [end for point in points for end in vars(point.score).values() if not math.isnan(end)]
+    ends += [] if line is None else [line]
+    margin = 0.06 * (max(ends) - min(ends)) or 0.01
+    return [min(ends) - margin, max(ends) + margin]
+
+
+def confusion_figure(quality: Quality) -> go.Figure:
+    """Draw the confusion matrix. A row is a true class; the color of a cell is its share of the
+    row.
+    """
+    matrix = np.array(confusion(quality.predictions.labels, quality.predictions.probabilities))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    names = [plain(name, width=MAX_CLASS_NAME) for name in quality.class_names]
+    places = list(range(len(names)))
+    texts = [
+        [f"{n:,}<br>{share:.1%}" for n, share in zip(*row, strict=True)]
+        for row in zip(matrix, shares, strict=True)
+    ]
+    is_counted = len(names) <= MAX_COUNTED_CLASSES
+    figure = go.Figure(layout={**LAYOUT, "height": min(130 + 70 * len(names), 640)})
+    figure.add_heatmap(
+        x=places,
+        y=places,
+        z=shares,
+        zmin=0,
+        zmax=1,
+        text=texts,
+        texttemplate="%{text}" if is_counted else None,
+        hovertemplate="%{text}<extra></extra>",
+        colorscale="Blues",
+        showscale=False,
+        xgap=2,
+        ygap=2,
+    )
+    ticks = {"tickvals": places, "ticktext": names, "showgrid": False, "zeroline": False}
+    figure.update_xaxes(title="predicted class", **ticks)
+    figure.update_yaxes(title="true class", autorange="reversed", automargin=True, **ticks)
+    return figure
+
+
+def calibration_figure(quality: Quality) -> go.Figure:
+    """Draw the accuracy over the confidence in each bin, and the line of a calibrated model."""
+    bins = calibration(quality.predictions)
+    figure = go.Figure(layout={**LAYOUT, "showlegend": False, "height": 360})
+    x, values = [part.confidence for part in bins], [part.accuracy for part in bins]
+    low = min([*x, *(part.low for part in values)])
+    figure.add_scatter(
+        x=[low, 1],
+        y=[low, 1],
+        mode="lines",
+        line={"dash": "dash", "width": 1.5, "color": OTHER_COLOR},
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=x,
+        y=[part.value for part in values],
+        error_y=_error(values),
+        text=[f"{part.n_texts:,} texts, accuracy {part.accuracy}" for part in bins],
+        hovertemplate="confidence %{x:.3f}, %{text}<extra></extra>",
+        mode="lines+markers",
+        marker={"size": 9},
+        line={"color": BEST_COLOR},
+    )
+    figure.update_xaxes(title="confidence: probability of the predicted class")
+    figure.update_yaxes(title="accuracy")
+    return figure
+
+
+def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
+    """Return the parts of the texts, each with a title: by class, by length and by the column."""
+    column = quality.predictions.column
+    parts = [
+        ("Accuracy by class", by_class(quality.predictions, quality.class_names)),
+        ("Accuracy by text length", by_length(quality.predictions)),
+    ]
+    if column is not None:
+        parts.append((f"Accuracy by {column.name}", by_column(quality.predictions)))
+    return [(title, [part for part in found if part.n_texts]) for title, found in parts]
+
+
+def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:
+    """Draw the accuracy on parts of the texts, and the accuracy on all texts as a dashed line."""
+    points = [
+        Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
+    ]
+    overall = accuracy_on(quality.predictions).value
+    return points_figure(points, title="accuracy", line=overall)
+
+
+def slice_rows(slices: Sequence[Slice]) -> list[list[str]]:
+    """Return the rows of the table of a figure of slices."""
+    return [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices]
