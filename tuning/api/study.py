@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.spaces.loading import SearchSpace
-    from tuning.study.summary import Best, Summary
+    from tuning.study.summary import Summary
 
 
 # Maximum number of trials in what a notebook shows of a study.
@@ -49,8 +49,8 @@ class Configuration:
 
 
 class Study:
-    """A study in a results folder. `make tune` and `tuning.tune` create it, each continues what the
-    other has begun, and every property reads the study anew.
+    """A study in a results folder, which `make tune` or `tuning.tune` created. Every property reads
+    the study anew.
 
     Args:
         folder: the folder of the study.
@@ -115,9 +115,10 @@ class Study:
         """The best configuration: the confirmed best, else the best of the search; None before a
         trial is complete.
         """
+        from tuning.study.summary import best_of
         from tuning.study.trials import value_of, values_of
 
-        best = self._best()
+        best = best_of(self._summary(), self.confirmation)
         if best is None:
             return None
         mean = best.mean
@@ -185,11 +186,9 @@ class Study:
         """
         from tuning.report.page import write_report
 
+        url = self._storage_url
         page, _ = write_report(
-            self._results,
-            self._folder,
-            storage_url=self._storage_url,
-            slice_column=slice_column,
+            self._results, self._folder, storage_url=url, slice_column=slice_column
         )
         return page
 
@@ -261,11 +260,6 @@ class Study:
         finally:
             close_study(study)
 
-    def _best(self) -> Best | None:
-        from tuning.study.summary import best_of
-
-        return best_of(self._summary(), self.confirmation)
-
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the verdict and the trials."""
         import pandas as pd
@@ -296,7 +290,7 @@ def load_study(
         >>> study = tuning.load_study("ngrams-reviews")
         >>> study.trials_dataframe()
     """
-    if name is not None and not name:
+    if name == "":
         raise ArgumentError("name must be the name of a study; received an empty text.")
     import_optuna()
     root = ResultsDir(Path(results))
