@@ -170,14 +170,9 @@ def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None
     assert len(space.notes) == 2
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param(place, marks=[] if place.stem == "layers_in_a_loop" else pytest.mark.slow)
-        for place in PLACES
-    ],
-    ids=map(names_of, PLACES),
-)
+# The search of KerasTuner needs tensorboard, which the slow tests install.
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES, ids=map(names_of, PLACES))
 def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     place: Path, tmp_path: Path
 ) -> None:
