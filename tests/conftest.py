@@ -75,6 +75,7 @@ def run_cli(
     An example is `run_cli("tune", "--n-trials", 2)`. The results are below `tmp_path/results`.
     """
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("MAKELEVEL", "1")  # Messages name the commands of make.
 
     def run(command: str, *arguments: object) -> Ran:
         where = () if command == "spaces" else ("--results", str(tmp_path / "results"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -75,6 +76,8 @@ def tuned(tiny_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     corpus = build_corpus(folder / splits.fingerprint, splits)
     texts = {name: frame["text"].tolist() for name, frame in splits.frames.items()}
     build_tokens(corpus, str(tiny_preset), texts=lambda: texts)
+    # With these initial weights the probabilities of the texts differ by more than 0.8.
+    keras.utils.set_random_seed(4)
     model = spread(transformer_classifier(str(tiny_preset)))
     values = {"preset": str(tiny_preset), "sequence_length": 24, "truncating": "middle"}
     return Tuned(model, values, corpus, splits)

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from tuning.cli.options import RESULTS, Results, Storage, Study
-from tuning.display.console import console, printable, warn
+from tuning.display.console import console, printable, typed, warn
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _print(
     console.print(f"{added.n_added} configurations are queued in {escape(folder.name)}.")
     n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
     if added.n_added:
-        console.print(f"Next: make tune STUDY={folder.name} TRIALS={n_trials}")
+        console.print(f"Next: {typed('tune', study=folder.name, n_trials=n_trials)}")
 
 
 def export_hyperparameters(

@@ -24,7 +24,7 @@ from tuning.cli.options import (
     Study,
     given,
 )
-from tuning.display.console import console, error_console, printable, server_url, warn
+from tuning.display.console import console, error_console, printable, server_url, typed, warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import row_progress, steps
 from tuning.display.tables import print_formats, print_test_scores
@@ -93,7 +93,7 @@ def export_best(
         warn(message)
     print_test_scores(manifest)
     print_formats(manifest, folder)
-    console.print(f'Next: make predict STUDY={folder.name} TEXT="I love it"')
+    console.print(f"Next: {typed('predict', study=folder.name, text='I love it')}")
 
 
 def predict(

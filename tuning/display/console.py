@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.text import Text
 from tuning.results import visible
 
 FILE_WIDTH = 160
+PROGRAM = "keras-text-tuning"  # the console command of the installed package
 
 
 class PlainConsole(Console):
@@ -36,6 +38,23 @@ class PlainConsole(Console):
 
 console = PlainConsole()
 error_console = PlainConsole(stderr=True)
+
+
+# make's variable of a flag, where it is not the flag's own name.
+VARIABLES = {"n_trials": "TRIALS"}
+
+
+def typed(command: str, **values: object) -> str:
+    """Return a command with its flags as the user types it: `make report STUDY=s` if make has
+    started this program, else `keras-text-tuning report --study s` or `python -m tuning report …`.
+    """
+    quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
+    if "MAKELEVEL" in os.environ:
+        words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
+        return " ".join(["make", command, *words])
+    is_installed = Path(sys.argv[0]).name == PROGRAM
+    flags = [f"--{name.replace('_', '-')} {value}" for name, value in quoted.items()]
+    return " ".join([PROGRAM if is_installed else "python -m tuning", command, *flags])
 
 
 def warn(message: str) -> None:

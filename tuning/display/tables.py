@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.display.console import console, duration, printable, warn
+from tuning.display.console import console, duration, printable, typed, warn
 from tuning.results import StudyDir
 
 if TYPE_CHECKING:
@@ -165,10 +165,9 @@ def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
 
 def print_next(folder: StudyDir) -> None:
     """Print the commands to type after a search."""
-    name = folder.name
-    console.print(
-        f"Next:\n  make dashboard\n  make report STUDY={name}\n  make export-best STUDY={name}"
-    )
+    lines = [typed("dashboard")]
+    lines += [typed(command, study=folder.name) for command in ("report", "export-best")]
+    console.print("\n  ".join(["Next:", *lines]))
 
 
 def best_table(
