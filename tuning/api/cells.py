@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import hashlib
 import linecache
 import symtable
 import types
@@ -17,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuning.api.inputs import N_DIGITS
+from tuning.api.inputs import content_name, write_once
 from tuning.errors import SpaceError
-from tuning.results import StudyDir, write_text
+from tuning.results import StudyDir
 
 REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.py'."
 
@@ -35,13 +34,8 @@ def write_space(hypermodel: Any, folder: StudyDir) -> Path:
         SpaceError: the source is not known, or uses a value that can't be written as source.
         StorageError: the disk is full or the folder is read-only.
     """
-    text = source_of(hypermodel)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:N_DIGITS]
-    path = (folder.path / f"space-{digest}.py").absolute()
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    return path
+    source = source_of(hypermodel).encode()
+    return write_once(folder, f"{content_name('space', source)}.py", source)
 
 
 def source_of(hypermodel: Any) -> str:
@@ -86,8 +80,8 @@ class _Parts:
 
     def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
         """Add what a name means: an import, a definition, or a plain value."""
+        alias = "" if getattr(value, "__name__", name) == name else f" as {name}"
         if isinstance(value, types.ModuleType):
-            alias = "" if value.__name__ == name else f" as {name}"
             self.imports.add(f"import {value.__name__}{alias}")
         elif isinstance(value, type | types.FunctionType) and value.__module__ == module:
             if value.__name__ not in self._seen or value.__name__ == name:
@@ -95,7 +89,6 @@ class _Parts:
             if value.__name__ != name:
                 self.definitions.append(f"{name} = {value.__name__}\n")
         elif getattr(value, "__module__", None) and hasattr(value, "__name__"):
-            alias = "" if value.__name__ == name else f" as {name}"
             self.imports.add(f"from {value.__module__} import {value.__name__}{alias}")
         elif _is_plain(value):
             self.values.append(f"{name} = {value!r}")

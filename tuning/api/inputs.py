@@ -36,6 +36,24 @@ def data_stem(data: str | None) -> str:
     )
 
 
+def content_name(kind: str, content: bytes) -> str:
+    """Return a name made from a file's content, without an ending: `data-3501b39e`."""
+    return f"{kind}-{hashlib.sha256(content).hexdigest()[:N_DIGITS]}"
+
+
+def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
+    """Write a file into a study's folder, unless it is there, and return its absolute path.
+
+    Raises:
+        StorageError: the disk is full or the folder is read-only.
+    """
+    path = (folder.path / name).absolute()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    return path
+
+
 @dataclass(frozen=True)
 class Frame:
     """Rows of a call from Python, as a Parquet file with a name made from its content: the same
@@ -47,7 +65,7 @@ class Frame:
     @property
     def stem(self) -> str:
         """The file's name without its ending."""
-        return f"data-{hashlib.sha256(self.parquet).hexdigest()[:N_DIGITS]}"
+        return content_name("data", self.parquet)
 
     def write(self, folder: StudyDir) -> Path:
         """Write the file into a study's folder, unless it is there, and return its path.
@@ -55,11 +73,7 @@ class Frame:
         Raises:
             StorageError: the disk is full or the folder is read-only.
         """
-        path = (folder.path / f"{self.stem}.parquet").absolute()
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, self.parquet)
-        return path
+        return write_once(folder, f"{self.stem}.parquet", self.parquet)
 
 
 def frame_of(

@@ -264,12 +264,13 @@ class Study:
         """Return what a notebook shows: the verdict and the trials."""
         import pandas as pd
 
+        from tuning.report.sentences import verdict
         from tuning.report.tables import trial_rows
 
         summary = self._summary()
         header, rows = trial_rows(summary, self.space)
         table = pd.DataFrame(rows, columns=header).to_html(index=False, max_rows=N_ROWS)
-        text = self.verdict() if summary.best else "No trial is complete."
+        text = verdict(summary, self.confirmation) if summary.best else "No trial is complete."
         return f"<p><b>{escape(self.name)}</b></p><p>{escape(text)}</p>{table}"
 
 

@@ -131,13 +131,13 @@ def _print(
         warn(printable(sentence, 300))
     if len(sentences) > N_SENTENCES:
         warn(f"{len(sentences) - N_SENTENCES} more were left out.")
-    summary = summarize(target.study, metric=target.config.metric)
     if as_finished:
         console.print(f"{added.n_added} finished trials were added to {escape(folder.name)}.")
         return
     console.print(f"{added.n_added} configurations are queued in {escape(folder.name)}.")
-    n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
     if added.n_added:
+        summary = summarize(target.study, metric=target.config.metric)
+        n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
         console.print(f"Next: {typed('tune', study=folder.name, n_trials=n_trials)}")
 
 

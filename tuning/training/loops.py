@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 from typing import Any
@@ -62,14 +63,17 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     model, parts = built.model, built.parts
     n_trained = part_at(callback.result.n_epochs, parts)
 
-    def batches_of(part: int) -> list[Rows]:
-        batches = training_batches(
-            train.view, batch_size=built.batch_size, seed=built.job.seed, epoch=1 + part // parts
+    @functools.lru_cache(maxsize=1)  # The parts of an epoch share its batches.
+    def batches_of_epoch(epoch: int) -> list[Rows]:
+        return training_batches(
+            train.view, batch_size=built.batch_size, seed=built.job.seed, epoch=epoch
         )
-        return part_of(batches, part % parts, parts=parts)
+
+    def batches_of(part: int) -> list[Rows]:
+        return part_of(batches_of_epoch(1 + part // parts), part % parts, parts=parts)
 
     numbers = itertools.count(n_trained)
-    n_batches = len(batches_of(0))
+    n_batches = len(batches_of(n_trained))
     data = dataset(
         lambda: iter(batches_of(next(numbers))), train.view, train.targets, n_batches=n_batches
     )
