@@ -85,9 +85,8 @@ def train(
     return fit(hypermodel, job, **splits, on_epoch=on_epoch)
 
 
-@pytest.mark.parametrize(
-    "eager", [pytest.param(False, marks=pytest.mark.slow), True], ids=["graph", "eager"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("eager", [False, True], ids=["graph", "eager"])
 def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
     eager: bool, splits: dict[str, LabeledTexts], values: dict[str, Any], tmp_path: Path
 ) -> None:

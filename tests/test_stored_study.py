@@ -150,6 +150,7 @@ def test_stored_export_predicts(
     )
 
 
+@pytest.mark.slow
 def test_stored_study_is_resumed(stored: Path, run_cli: Callable[..., Ran]) -> None:
     """Paused trials continue from their checkpoints, and the sampler continues its streams.
 

@@ -433,7 +433,7 @@ def test_repeats_of_an_earlier_confirmation_cost_nothing() -> None:
 
 def test_confirmed_best_is_on_its_front() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(40):
+    for _ in range(15):
         confirmation = on_front(
             *((float(rng.normal(0.8, 0.01)), float(rng.integers(1, 9))) for _ in range(5))
         )

@@ -54,7 +54,7 @@ def keras_layer(
 
 
 @settings(
-    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(
     train=st.lists(TEXTS, min_size=1, max_size=6),

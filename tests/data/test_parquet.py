@@ -96,7 +96,10 @@ def test_size_is_measured_and_not_read_from_the_metadata(
     "options",
     [
         {"use_dictionary": True},
-        {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}},
+        pytest.param(
+            {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_values_that_repeat_a_long_text_are_unpacked_a_few_at_a_time(
@@ -204,6 +207,7 @@ def test_file_without_rows_has_its_columns(tmp_path: Path) -> None:
     assert list(read_files(str(path)).frame.columns) == ["text"]
 
 
+@pytest.mark.slow
 def test_footer_with_a_changed_byte_is_read_or_refused(tmp_path: Path) -> None:
     """Only every thirtieth byte is changed, because each file is read by a process of its own."""
     table = pyarrow.table({"text": [f"text {number}" for number in range(9)], "stars": range(9)})

@@ -168,6 +168,7 @@ def test_corpus_that_is_built_again_keeps_its_scores(corpus: Corpus) -> None:
     assert read_linear_reference(again.folder) == first
 
 
+@pytest.mark.slow
 def test_process_gives_its_scores_once(corpus: Corpus, fit: BackgroundFit) -> None:
     with lock_of(corpus):
         # The process can't end before the lock is free, so neither call waits for it.

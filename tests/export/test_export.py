@@ -402,7 +402,9 @@ def test_export_takes_the_data_from_where_they_lie_now(copied: Setting, tmp_path
     assert manifest.text_column == "review_body"
 
 
-@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+@pytest.mark.parametrize(
+    "metric", [pytest.param("val_loss", marks=pytest.mark.slow), "val_accuracy"]
+)
 def test_retraining_trains_the_epochs_that_its_manifest_states(
     metric: str, finished: tuple[ResultsDir, Outcome]
 ) -> None:

@@ -127,6 +127,7 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
         np.testing.assert_allclose(found, expected, atol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 def test_input_of_a_fine_tuned_encoder_names_its_preset(tuned: Tuned) -> None:
     inputs = model_input(tuned.model, tuned.values)
     assert inputs == ModelInput(

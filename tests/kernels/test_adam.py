@@ -49,9 +49,12 @@ def fit(model: keras.Model, *, fused: bool) -> None:
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda: keras.optimizers.Adam(0.01),
-        lambda: keras.optimizers.Adam(0.01, beta_1=0.8, beta_2=0.9, epsilon=1e-3),
-        lambda: keras.optimizers.Adam(0.01, clipnorm=0.1),
+        pytest.param(lambda: keras.optimizers.Adam(0.01), marks=pytest.mark.slow),
+        pytest.param(
+            lambda: keras.optimizers.Adam(0.01, beta_1=0.8, beta_2=0.9, epsilon=1e-3),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda: keras.optimizers.Adam(0.01, clipnorm=0.1), marks=pytest.mark.slow),
         lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5)),
         lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
     ],
@@ -107,7 +110,7 @@ class Table(keras.layers.Layer):
 @pytest.mark.parametrize(
     "row",
     [
-        (),
+        pytest.param((), marks=pytest.mark.slow),
         pytest.param((1,), marks=pytest.mark.slow),
         pytest.param((2, 3), marks=pytest.mark.slow),
         (2, 3, 2),
@@ -128,6 +131,7 @@ def test_gathered_variable_of_any_rank_is_trained_as_keras_does(row: tuple[int, 
         np.testing.assert_allclose(ours, stock, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_model_for_xla_is_left_alone_and_trains() -> None:
     model = keras.Sequential(
         [

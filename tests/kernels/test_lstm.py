@@ -132,27 +132,27 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
     np.testing.assert_allclose(fused.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("return_sequences", [pytest.param(False, marks=pytest.mark.slow), True])
+# In each direction, every pair of the other options occurs in every combination (an orthogonal
+# array of strength 2). Keras builds its graph for seconds if there is recurrent dropout.
 @pytest.mark.parametrize(
-    "go_backwards", [False, pytest.param(True, marks=pytest.mark.slow)]
-)  # one half of a bidirectional layer goes backwards
+    "direction", ["forward", pytest.param("backward", marks=pytest.mark.slow), "bidirectional"]
+)
 @pytest.mark.parametrize(
-    "recurrent_dropout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)]
-)  # Keras builds its graph for seconds
+    ("recurrent_dropout", "return_sequences", "masked"),
+    [
+        (0.0, True, True),
+        pytest.param(0.0, False, False, marks=pytest.mark.slow),
+        pytest.param(0.3, False, True, marks=pytest.mark.slow),
+        pytest.param(0.3, True, False, marks=pytest.mark.slow),
+    ],
+)
 def test_layer_is_that_of_keras(
-    masked: bool,
-    bidirectional: bool,
-    return_sequences: bool,
-    go_backwards: bool,
-    recurrent_dropout: float,
+    direction: str, recurrent_dropout: float, return_sequences: bool, masked: bool
 ) -> None:
     """Compares the outputs, the gradients in training (with the same dropout masks) and the weights
     after steps of Adam.
     """
-    if bidirectional and go_backwards:
-        pytest.skip("Bidirectional has a half of each direction")
+    bidirectional, go_backwards = direction == "bidirectional", direction == "backward"
     options = {
         "return_sequences": return_sequences,
         "go_backwards": go_backwards,
@@ -373,6 +373,7 @@ def test_step_computes_only_the_texts_that_have_not_ended() -> None:
     assert texts_of_steps(np.zeros((60, 2), np.bool_), 60, 2)[1].tolist() == [0] * 2
 
 
+@pytest.mark.slow
 def test_nothing_of_a_trained_model_is_kept() -> None:
     """TensorFlow keeps the functions of `tf.custom_gradient` until the process ends, and with them
     the graph and the memory of the kernel.

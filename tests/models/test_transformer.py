@@ -65,6 +65,7 @@ def test_lowest_layers_are_frozen(tiny_preset: Path, share: float, frozen: list[
     assert found == {name.removeprefix("transformer_").removesuffix("s") for name in frozen}
 
 
+@pytest.mark.slow
 def test_frozen_layers_are_not_changed_by_training(tiny_preset: Path) -> None:
     model = transformer_classifier(str(tiny_preset), frozen_share=0.5, learning_rate=0.01)
     before = {weight.path: np.array(weight) for weight in model.weights}

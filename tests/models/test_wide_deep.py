@@ -53,6 +53,7 @@ def test_logit_is_the_sum_of_both_parts() -> None:
     np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-(wide + deep))), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rate_makes_the_ngrams_learn_faster() -> None:
     changes = {}
     for rate in (1.0, 5.0):

@@ -140,6 +140,7 @@ def test_pruner_stops_trials_but_never_the_baseline(setting: Setting) -> None:
     assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
 
 
+@pytest.mark.slow
 def test_trials_are_compared_at_parts_of_the_first_epoch(setting: Setting) -> None:
     """The 168 training texts are 4 parts of 42; the 3 epochs have the rungs 1/4, 1/2 and 1."""
     config = {"pruner": "asha", "sampler": "random", "train": TrainConfig(epochs=3)}
@@ -233,6 +234,7 @@ def test_configuration_is_trained_once_and_its_duplicates_get_the_same_result(
     assert sum("epoch 1:" in event for event in trained) == len(biases) - 1
 
 
+@pytest.mark.slow
 def test_duplicate_of_a_retried_trial_has_its_own_draw_index(setting: Setting) -> None:
     """Otherwise the seed stream would lose a draw index."""
     Path(setting.config.space).write_text(PLANNED)
@@ -338,6 +340,7 @@ def test_progress_names_running_trials_and_the_incumbent(copied: Setting) -> Non
     assert seen[-1].seconds_left == 0
 
 
+@pytest.mark.slow
 def test_grid_ends_when_every_point_is_finished(setting: Setting) -> None:
     setting.edit_space(
         'hp.Int("vocab_size", 10, 40, default=30)', 'hp.Choice("vocab_size", [10, 30], default=30)'
@@ -509,6 +512,7 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
     assert (status.best_is_confirmed, status.best_mean) == (False, None)
 
 
+@pytest.mark.slow
 def test_val_loss_is_minimized(setting: Setting) -> None:
     outcome = setting.tune(2, config={"metric": "val_loss"})
     assert outcome.summary.best is not None

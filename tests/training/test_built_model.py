@@ -69,7 +69,9 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledTexts, Labe
     return ngram_splits(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.mark.parametrize("values", [VALUES, BOTH], ids=["ngrams", "both"])
+@pytest.mark.parametrize(
+    "values", [pytest.param(VALUES, marks=pytest.mark.slow), BOTH], ids=["ngrams", "both"]
+)
 def test_adapt_gets_the_training_split_in_order_once(
     splits: tuple[LabeledTexts, LabeledTexts], values: Values
 ) -> None:
@@ -191,6 +193,7 @@ class Features(keras_tuner.HyperModel):
         layer.adapt(keras.Model(model.input, layer.input).predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_preprocessing_layer_that_was_adapted_is_restored(
     splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
 ) -> None:
@@ -255,10 +258,10 @@ class Both(keras_tuner.HyperModel):
 @pytest.mark.parametrize(
     ("kind", "model_class"),
     [
-        ("words first", keras.Model),
-        ("n-grams first", keras.Model),
+        pytest.param("words first", keras.Model, marks=pytest.mark.slow),
+        pytest.param("n-grams first", keras.Model, marks=pytest.mark.slow),
         ("n-grams first", Subclass),
-        ("dictionary", keras.Model),
+        pytest.param("dictionary", keras.Model, marks=pytest.mark.slow),
         ("dictionary with other keys", keras.Model),
     ],
 )

@@ -150,7 +150,9 @@ def metrics_of(result: FitResult) -> list[dict[str, float]]:
     return [epoch.metrics for epoch in result.history]
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize(
+    "masked", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["unmasked", "masked"]
+)
 def test_fit_same_seed_gives_the_same_metrics_after_another_training(masked: bool) -> None:
     def make(hp: Any) -> keras.Model:
         # The layers and options include every random part of a trial: weights, dropout, the order
@@ -171,6 +173,7 @@ def test_fit_another_seed_gives_other_metrics() -> None:
     assert metrics_of(first) != metrics_of(other)
 
 
+@pytest.mark.slow
 def test_fit_learns_the_deciding_words() -> None:
     _, result = run(
         lambda hp: mean(rate=5.0, eager=False),
@@ -237,9 +240,9 @@ def test_fit_evaluates_each_epoch_with_the_weights_of_a_training_that_ends_there
         model.compile(optimizer, "binary_crossentropy", run_eagerly=True)
         return model
 
-    longest, result = run(build, epochs=3)
+    longest, result = run(build, epochs=2)
     losses = []
-    for model in (*(run(build, epochs=epochs)[0] for epochs in (1, 2)), longest):
+    for model in (run(build, epochs=1)[0], longest):
         probabilities = predict(model, make_view(model, VALUES, VALIDATION.texts), n_classes=2)
         losses.append(score(VALIDATION.labels, probabilities)["loss"])
     np.testing.assert_allclose([epoch["val_loss"] for epoch in metrics_of(result)], losses)
@@ -347,12 +350,6 @@ def test_fit_on_epoch_answering_no_stops() -> None:
     assert (len(result.history), result.stopped) == (2, True)
 
 
-def test_fit_without_validation_trains_every_epoch() -> None:
-    _, result = run(lambda hp: mean(), validation=None, epochs=3, patience=1)
-    assert [set(epoch.metrics) for epoch in result.history] == [{"loss", "accuracy"}] * 3
-    assert result.best_epoch == 3
-
-
 def test_fit_refuses_late_hyperparameter() -> None:
     with pytest.raises(SpaceBug, match="units appeared during a trial"):
         run(lambda hp: mean(rate=hp.Float("units", 0, 1)), known=tuple(VALUES))
@@ -383,13 +380,15 @@ def with_an_empty_text(texts: LabeledTexts) -> LabeledTexts:
     return texts + LabeledTexts(nothing, np.zeros(1, np.int64))
 
 
-STRANGERS: list[Callable[[], keras.Model]] = [
-    lambda: mean(masked=True),
-    lambda: functional(lambda ids, x: layers.GlobalAveragePooling1D()(x)),
+STRANGERS = [
+    pytest.param(lambda: mean(masked=True), marks=pytest.mark.slow, id="sequential"),
+    pytest.param(
+        lambda: functional(lambda ids, x: layers.GlobalAveragePooling1D()(x)), id="functional"
+    ),
 ]
 
 
-@pytest.mark.parametrize("make", STRANGERS, ids=["sequential", "functional"])
+@pytest.mark.parametrize("make", STRANGERS)
 def test_fit_masked_mean_names_the_texts_without_words(make: Callable[[], keras.Model]) -> None:
     splits = {"train": TRAIN, "validation": VALIDATION}
     run(lambda hp: make(), epochs=1, **splits)
@@ -741,7 +740,7 @@ def test_fit_unmasked_always_sees_sequence_length_columns() -> None:
 def test_fit_masked_sees_columns_up_to_its_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
     monkeypatch.setitem(padding_rules.RULES, Widths, padding_rules.RULES[layers.Dropout])
-    short = make_texts(longest=4)
+    short = make_texts(16, longest=4)
     run(
         lambda hp: stacked(Widths(seen.add), layers.GlobalAveragePooling1D(), masked=True),
         train=short,
@@ -763,11 +762,14 @@ def test_fit_takes_a_model_of_fixed_length() -> None:
 
 
 def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
+    few = make_texts(16)
     shares = [
-        run(lambda hp, masked=masked: mean(masked=masked), epochs=1, batch_size=2)[1].padding_share
+        run(lambda hp, masked=masked: mean(masked=masked), train=few, epochs=1, batch_size=2)[
+            1
+        ].padding_share
         for masked in (False, True)
     ]
-    lengths = np.minimum(TRAIN.texts.lengths, LENGTH)
+    lengths = np.minimum(few.texts.lengths, LENGTH)
     assert shares[0] == pytest.approx(1 - lengths.sum() / (len(lengths) * LENGTH))
     assert 0 <= shares[1] < shares[0]
 
@@ -784,10 +786,11 @@ def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("train_step", "predict_step"):
         monkeypatch.setattr(keras.Model, name, counted(name))
-    run(lambda hp: lstm(masked=True), epochs=3, batch_size=10)
+    run(lambda hp: mean(masked=True, eager=False), epochs=3, batch_size=10)
     assert sorted(traced) == ["predict_step", "train_step"]
 
 
+@pytest.mark.slow
 def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     kernels = [
         f
@@ -832,7 +835,7 @@ def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> N
         return original(model, force)
 
     monkeypatch.setattr(keras.Model, "make_predict_function", counted)
-    model, _ = run(lambda hp: lstm(masked=True), epochs=2)
+    model, _ = run(lambda hp: mean(eager=False), epochs=2)
     assert (steps, model.steps_per_execution) == ([1, 1], loops.STEPS_PER_EXECUTION)
 
 
@@ -842,16 +845,19 @@ def test_fit_tokens_are_those_kept_of_every_epoch() -> None:
     assert result.n_tokens == 3 * kept
 
 
-@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+@pytest.mark.parametrize(
+    "metric", [pytest.param("val_loss", marks=pytest.mark.slow), "val_accuracy"]
+)
 def test_fit_without_validation_trains_every_epoch_whatever_the_metric(metric: str) -> None:
     """A retraining has no validation split, so it can't stop early."""
     _, result = run(lambda hp: mean(), validation=None, metric=metric, epochs=6, patience=2)
     assert [epoch.number for epoch in result.history] == [1, 2, 3, 4, 5, 6]
+    assert all(set(epoch.metrics) == {"loss", "accuracy"} for epoch in result.history)
     assert (result.best_epoch, math.isnan(result.best_value), result.stopped) == (6, True, False)
     assert result.metrics == result.history[-1].metrics
 
 
-def two_columns(hp: Any, *, loss: Any) -> keras.Model:
+def two_columns(hp: Any, *, loss: Any, eager: bool = True) -> keras.Model:
     """Return a model with a softmax over the classes and metrics that need one-hot labels, as most
     public hypermodels have.
     """
@@ -864,7 +870,10 @@ def two_columns(hp: Any, *, loss: Any) -> keras.Model:
         ]
     )
     model.compile(
-        "adam", loss, metrics=["accuracy", keras.metrics.Precision(), keras.metrics.Recall()]
+        "adam",
+        loss,
+        metrics=["accuracy", keras.metrics.Precision(), keras.metrics.Recall()],
+        run_eagerly=eager,
     )
     return model
 
@@ -897,7 +906,7 @@ def test_fit_one_hot_and_class_numbers_train_the_same() -> None:
 
     def make(loss: str) -> Callable[[Any], keras.Model]:
         return lambda hp: stacked(
-            layers.GlobalAveragePooling1D(), last=layers.Dense(2, "softmax"), loss=loss, eager=False
+            layers.GlobalAveragePooling1D(), last=layers.Dense(2, "softmax"), loss=loss
         )
 
     losses = [
@@ -923,7 +932,7 @@ def test_own_fit_gets_the_labels_that_its_loss_takes() -> None:
             seen.append((y.shape, validation_data[1].shape))
             return model.fit(x, y, validation_data=validation_data, **options)
 
-    run(OwnFit(lambda hp: two_columns(hp, loss="categorical_crossentropy")), epochs=1)
+    run(OwnFit(lambda hp: two_columns(hp, loss="categorical_crossentropy", eager=False)), epochs=1)
     assert seen == [((48, 2), (30, 2))]
 
 
@@ -945,6 +954,7 @@ def test_fit_refuses_a_loss_for_numbers() -> None:
         run(lambda hp: mean(loss="mse"))
 
 
+@pytest.mark.slow
 def test_fit_model_for_xla_trains() -> None:
     def make(hp: Any) -> keras.Model:
         model = stacked(layers.Flatten(), length=LENGTH, eager=False)
