@@ -216,6 +216,7 @@ lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
 	$(lock_command) --upgrade --extra pretrained --constraint requirements-dev.lock pyproject.toml --output-file requirements-pretrained.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
+	$(lock_command) --upgrade --extra mlflow --extra tensorboard --extra wandb --constraint requirements-dev.lock --constraint requirements-bench.lock pyproject.toml --output-file requirements-trackers.lock
 
 ## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed

@@ -169,6 +169,10 @@ class StudyDir:
     def export_lock_path(self) -> Path:
         return self.path / "best.lock"
 
+    def tracker_lock_path(self, digest: str) -> Path:
+        """The lock of the process that writes the study to the tracker with this digest."""
+        return self.path / "trackers" / f"{digest}.lock"
+
     @property
     def lock_holder_path(self) -> Path:
         return self.path / "owner.json"

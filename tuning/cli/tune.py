@@ -54,6 +54,7 @@ from tuning.cli.search_options import (
     chosen_workers,
     objective_flags,
 )
+from tuning.cli.tracking import LogTo
 from tuning.display.console import console
 from tuning.display.tables import print_next
 from tuning.errors import ArgumentError
@@ -97,6 +98,7 @@ def tune(
     join: Join = False,
     dead_seconds: DeadSeconds = None,
     confirm_best: Confirm = True,
+    log_to: LogTo = None,
     results: Results = RESULTS,
 ) -> None:
     """Search for the best configuration and confirm it.
@@ -147,6 +149,7 @@ def tune(
         budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
         workers=chosen,
         confirms=confirm_best and not join,
+        log_to=log_to or (),
         options={"keep_going": keep_going, **given(dead_seconds=dead_seconds)},
     )
     if not search(folder, flags, root, storage=storage, call=call):
