@@ -118,10 +118,7 @@ def no_formula(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as a whole CSV file. After an error the old file is unchanged.
-
-    If a key is missing in a row, its cell is empty.
-    """
+    """Write rows as a whole CSV file; a missing key is an empty cell. An error keeps the old file."""
     buffer = io.StringIO(newline="")
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")
@@ -170,7 +167,6 @@ class StudyDir:
         return self.path / "best.lock"
 
     def tracker_lock_path(self, digest: str) -> Path:
-        """The lock of the process that writes the study to the tracker with this digest."""
         return self.path / "trackers" / f"{digest}.lock"
 
     @property

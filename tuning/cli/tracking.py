@@ -38,6 +38,7 @@ def track(
     """
     from tuning.api import tracking
 
+    tracking.require_trackers(log_to or ())
     root = ResultsDir(results)
     folder = root.existing(study)
     with steps() as progress:

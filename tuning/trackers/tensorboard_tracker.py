@@ -19,7 +19,6 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tuning.inference.manifest import CARD
-from tuning.results import write_bytes
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
 # TensorBoard reads the files whose names have ".tfevents.".
@@ -71,8 +70,7 @@ def _events(trial: TrackedTrial) -> Iterator[Event]:
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in trial.parameters.items()
     }
-    start = hparams_pb(values, trial_id=f"trial {trial.number}", start_time_secs=trial.started)
-    yield _event(start, at=trial.started)
+    yield _event(_session_start(trial, values), at=trial.started)
     for epoch in trial.epochs:
         for name, value in epoch.metrics.items():
             if name != "epoch":  # It is the step.
@@ -86,6 +84,18 @@ def _events(trial: TrackedTrial) -> Iterator[Event]:
     words = _table({"state": trial.state, **trial.words})
     yield _event(text_pb("trial", words), at=trial.ended)
     yield _event(_session_end(trial), at=trial.ended)
+
+
+def _session_start(trial: TrackedTrial, values: dict[str, Any]) -> Any:
+    """Return the start of a trial for the page HParams. Maps of protocol buffers have no order; the
+    same values must give the same bytes.
+    """
+    summary = hparams_pb(values, trial_id=f"trial {trial.number}", start_time_secs=trial.started)
+    for value in summary.value:
+        plugin = value.metadata.plugin_data
+        content = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+        plugin.content = content.SerializeToString(deterministic=True)
+    return summary
 
 
 def _session_end(trial: TrackedTrial) -> Any:
@@ -122,12 +132,14 @@ def _write(path: Path, events: Iterator[Event] | list[Event], *, at: float) -> N
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
     for event in (Event(wall_time=at, file_version="brain.Event:2"), *events):
-        # Maps of protocol buffers have no order; the same content must give the same bytes.
         writer.write(event.SerializeToString(deterministic=True))
     new = buffer.getvalue()
     old = path.read_bytes() if path.exists() else b""
     if old and new.startswith(old):
         with path.open("ab") as file:
             file.write(new[len(old) :])
-    else:
-        write_bytes(path, new)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name("temporary")  # a name that TensorBoard does not read
+    temporary.write_bytes(new)
+    temporary.replace(path)

@@ -13,7 +13,6 @@ from typing import Any
 
 import wandb
 
-from tuning.results import write_text
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
 # The file in a run's folder that says what was written; it is written last.
@@ -114,7 +113,7 @@ class WandbTracker:
     def _mark(self, run_id: str, fingerprint: str) -> None:
         """Say that a run was written whole."""
         for folder in self._folders(run_id):
-            write_text(folder / WRITTEN, fingerprint)
+            (folder / WRITTEN).write_text(fingerprint)
 
 
 def _run_id(study: TrackedStudy, name: str) -> str:
