@@ -118,7 +118,7 @@ def no_formula(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as a whole CSV file; a missing key is an empty cell. An error keeps the old file."""
+    """Write rows as a whole CSV file. Missing keys are empty cells; an error keeps the old file."""
     buffer = io.StringIO(newline="")
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import IO
 
@@ -30,15 +30,22 @@ class Follower:
 
     Args:
         on_failure: called once, with the reason of the tracker's first failure.
+        program: arguments of Python that start the process.
     """
 
-    def __init__(self, request: Request, *, on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        *,
+        on_failure: Callable[[str], None],
+        program: Sequence[str] = ("-m", "tuning.trackers.process"),
+    ) -> None:
         self._target, self._on_failure = request.target, on_failure
         self._reports: list[Report] = []
         self._has_failed = False
         self._told = float("-inf")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tuning.trackers.process"],
+            [sys.executable, *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

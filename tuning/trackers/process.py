@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -30,8 +31,11 @@ from tuning.trackers.tracker import StudyWriting
 PAUSE_SECONDS = 2.0
 # Time after a failure in which the tracker is left alone, before the next try.
 RETRY_SECONDS = 60.0
-# Maximum time that another process may take to end its writing to the same tracker.
-LOCK_SECONDS = 15.0
+# Maximum time to wait for another process that writes the same study to the same tracker, beside
+# the time that the last writing after a killed search may take.
+LOCK_SECONDS = 10.0
+# Niceness of the process beside a search: the workers need the cores.
+NICENESS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,23 +105,25 @@ def follow(
 ) -> None:
     """Write a study after its changes until the end of the search.
 
-    A tracker that fails is opened again after `RETRY_SECONDS`, and at the end.
+    A tracker that fails is opened again after `RETRY_SECONDS`; a search that ends before does not
+    wait for another failure.
     """
     writing: StudyWriting | None = None
-    is_last = False
+    failure, failed_at, is_last = None, float("-inf"), False
     while not is_last:
         is_last = changes.wait()
-        failure = None
-        try:
-            writing = writing or open_writing()
-            writing.write(is_last=is_last)
-            if is_last:
-                writing.close()
-        # Packages of trackers raise exceptions of many kinds, and none of them may end a search.
-        except Exception as error:  # noqa: BLE001
-            failure = reason_of(error)
-            _abandon(writing)
-            writing = None
+        if not is_last or time.monotonic() - failed_at >= RETRY_SECONDS:
+            failure = None
+            try:
+                writing = writing or open_writing()
+                writing.write(is_last=is_last)
+                if is_last:
+                    writing.close()
+            # Packages of trackers raise many kinds of exceptions, and none may end a search.
+            except Exception as error:  # noqa: BLE001
+                failure, failed_at = reason_of(error), time.monotonic()
+                _abandon(writing)
+                writing = None
         report(Report(failure=failure, is_last=is_last))
         if not is_last:
             changes.rest(RETRY_SECONDS if failure else PAUSE_SECONDS)
@@ -129,7 +135,7 @@ def reason_of(error: BaseException) -> str:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ConnectionError) and not cause.__cause__ and cause.strerror:
+        if isinstance(cause, ConnectionError | socket.gaierror) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
     text = str(error).strip() or type(error).__name__
@@ -144,17 +150,18 @@ def _abandon(writing: StudyWriting | None) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: StudyDir, target: Target) -> Iterator[None]:
+def _alone(request: Request) -> Iterator[None]:
     """Keep other processes from writing the same study to the same tracker."""
+    folder, target = request.folder, request.target
     path = folder.tracker_lock_path(fingerprint([target.kind, target.place])[:16])
     path.parent.mkdir(exist_ok=True)
     try:
-        with FileLock(path, timeout=LOCK_SECONDS):
+        with FileLock(path, timeout=LOCK_SECONDS + request.last_seconds):
             yield
     except Timeout as error:
         raise TrackerError(
-            f"Only one process at a time writes study {folder.name!r} to a tracker, and another one"
-            " does: wait for its end"
+            "another process writes this study to it, such as a search with --log-to; wait for the"
+            " end of that process"
         ) from error
 
 
@@ -164,7 +171,7 @@ def _opening(request: Request, stack: contextlib.ExitStack) -> Callable[[], Stud
 
     def opened() -> StudyWriting:
         if not held:
-            stack.enter_context(_alone(request.folder, request.target))
+            stack.enter_context(_alone(request))
             held.append(True)
         return StudyWriting(
             ResultsDir(Path(request.results)),
@@ -180,12 +187,13 @@ def main() -> None:
     """Write a study to a tracker, in the new process."""
     for number in (signal.SIGINT, signal.SIGTERM):  # The coordinator ends the search first.
         signal.signal(number, signal.SIG_IGN)
-    os.nice(10)  # The workers need the cores.
     # What packages print must not be among the messages, and their processes must not hold the
     # pipe of the messages.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     request = Request(**json.loads(sys.stdin.readline()))
+    if request.last_seconds:
+        os.nice(NICENESS)
 
     def report(message: Report) -> None:
         failure = message.failure and request.target.hide(message.failure)
