@@ -19,6 +19,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tuning.inference.manifest import CARD
+from tuning.results import escape_markdown
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
 # TensorBoard reads the files whose names have ".tfevents.".
@@ -123,7 +124,7 @@ def _event(summary: Any, *, at: float, step: int = 0) -> Event:
 
 def _table(values: dict[str, str]) -> str:
     """Return names and values as a Markdown table."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+    rows = "\n".join(f"| {name} | {escape_markdown(value)} |" for name, value in values.items())
     return f"| name | value |\n|---|---|\n{rows}"
 
 
