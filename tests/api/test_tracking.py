@@ -119,10 +119,10 @@ def test_wrong_value_is_refused_before_a_search(run_cli: Callable[..., Ran]) -> 
 
 
 def test_variable_names_several_trackers(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
+    monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
 ) -> None:
     monkeypatch.setenv("LOG_TO", "neptune:x tensorboard:y")
-    ran = run_cli("track", "--study", "s", "--results", copied.results.path)
+    ran = run_cli("track", "--study", "s")
     assert "received 'neptune:'" in ran.err
 
 
