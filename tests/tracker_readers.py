@@ -36,7 +36,8 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(f"runs:/{sys.argv[2]}/best")
 rows = model.predict(json.loads(sys.argv[3])).to_dict("records")
 loaded = sorted({"tensorflow", "tuning"} & set(sys.modules))
-print(json.dumps({"rows": rows, "loaded": loaded}))
+export = model.metadata.metadata["export"]
+print(json.dumps({"rows": rows, "loaded": loaded, "export": export}))
 """
 WANDB = """
 import json, struct, sys

@@ -143,6 +143,11 @@ def tune(
         trial_memory_mb=trial_memory_mb,
         silent_seconds=silent_seconds,
     )
+    if join and log_to:
+        raise ArgumentError(
+            "--log-to must be given on the machine that created the study, which writes the trials"
+            " of all machines; it was given with --join."
+        )
     if join:
         _fetch_study(folder, flags, study=study, storage=storage)
     call = SearchCall(

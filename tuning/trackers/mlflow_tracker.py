@@ -15,16 +15,18 @@ from typing import Any
 
 import mlflow
 import sqlalchemy
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from tuning.trackers import mlflow_model
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# Tags of a run: the study, the number of the trial, and the content that was written.
+# Tags of a run: the study, the number of the trial, and the content that was written; and the tag
+# of a model: which export it is.
 STUDY, TRIAL, FINGERPRINT, EXPORT = (
     f"keras_text_tuning.{name}" for name in ("study", "trial", "fingerprint", "export")
 )
+MODEL = "best"  # the name of the model of an export
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
 # For each state of a trial the status of its run; KILLED is MLflow's word for a run that was ended.
@@ -64,7 +66,7 @@ class MlflowTracker:
             )
             if study.confirmation:
                 self._client.log_artifact(self._parent, str(study.confirmation))
-            if study.export and run.data.tags.get(EXPORT) != study.exported:
+            if study.export and not self._has_export(study):
                 self._log_export(study, study.export)
             self._log(self._parent, tags={FINGERPRINT: study.fingerprint})
         self._client.update_run(self._parent, status="FINISHED" if is_last else "RUNNING")
@@ -173,18 +175,32 @@ class MlflowTracker:
         for batch in _batches(named):
             self._client.log_batch(run_id, tags=batch)
 
+    def _has_export(self, study: TrackedStudy) -> bool:
+        """Whether the newest export is a model of the study's run. A model whose writing was killed
+        is not ready.
+        """
+        models = self._client.search_logged_models(
+            [self._experiment], filter_string=f"name = '{MODEL}'"
+        )
+        return any(
+            model.source_run_id == self._parent
+            and model.tags.get(EXPORT) == study.exported
+            and model.status == LoggedModelStatus.READY
+            for model in models
+        )
+
     def _log_export(self, study: TrackedStudy, export: Path) -> None:
         """Write an export as a model of the study's run."""
         mlflow.set_experiment(experiment_id=self._experiment)
         with mlflow.start_run(run_id=self._parent):
             mlflow.pyfunc.log_model(
-                name="best",
+                name=MODEL,
                 python_model=mlflow_model.__file__,
                 artifacts={"export": str(export)},
                 pip_requirements=mlflow_model.requirements(export),
                 metadata={"study": study.name, "export": study.exported},
+                tags={EXPORT: study.exported},
             )
-        self._log(self._parent, tags={EXPORT: study.exported})
 
 
 def _identity(study: TrackedStudy) -> str:
