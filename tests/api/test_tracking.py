@@ -74,10 +74,12 @@ def test_tracker_that_fails_is_one_warning_and_the_search_goes_on(
         ("http://me:secret@host", 3),
         ("runs", 3),
     ]
-    assert [fails.seconds for fails in Fails.made] == [follower.FINISH_SECONDS] * 2
+    assert all(3 < fails.seconds <= follower.FINISH_SECONDS for fails in Fails.made)
     warnings = capsys.readouterr().err
     assert warnings.count("warning:") == 2
-    assert "mlflow:http://me:***@host must be reachable" in " ".join(warnings.split())
+    assert "mlflow:http://me:***@host could not be written: Connection refused. The" in " ".join(
+        warnings.split()
+    )
     assert "secret" not in warnings
 
 
@@ -92,7 +94,7 @@ def test_interrupted_search_does_not_wait_long(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert [fails.seconds for fails in Fails.made] == [follower.INTERRUPTED_SECONDS]
+    assert all(0 <= fails.seconds <= follower.INTERRUPTED_SECONDS for fails in Fails.made)
 
 
 def test_search_without_trackers_is_the_search_itself(tmp_path: Path) -> None:
@@ -148,8 +150,8 @@ def test_unreachable_server_is_one_warning_and_nothing_is_lost(
     output, _ = process.communicate(timeout=250)
     assert process.returncode == 0, output
     assert output.count("warning:") == 1
-    sentence = "mlflow:http://me:***@127.0.0.1:9 must be reachable and writable"
-    assert f"{sentence}; it gave: Connection refused." in " ".join(output.split())
+    sentence = "mlflow:http://me:***@127.0.0.1:9 could not be written: Connection refused."
+    assert sentence in " ".join(output.split())
     assert "secret" not in output + setting.folder.log_path.read_text()
     assert len(setting.study().trials) == 3
     (folder,) = (tmp_path / "runs").iterdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -66,8 +67,9 @@ class Tracking:
         seconds = FINISH_SECONDS if self._is_whole else INTERRUPTED_SECONDS
         for follower in self._followers:
             follower.close()
+        deadline = time.monotonic() + seconds
         for follower in self._followers:
-            follower.finish(seconds)
+            follower.finish(max(deadline - time.monotonic(), 0.0))
 
     def _hooks(self, hooks: TuneHooks) -> TuneHooks:
         def start(*arguments: object) -> None:
@@ -180,4 +182,4 @@ def _request(target: Target, folder: StudyDir, root: ResultsDir, *, storage_url:
 
 
 def _sentence(target: Target, reason: str) -> str:
-    return f"{target} must be reachable and writable; it gave: {reason.rstrip('.')}."
+    return f"{target} could not be written: {reason.rstrip('.')}."

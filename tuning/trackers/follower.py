@@ -96,7 +96,7 @@ class Follower:
         if last is not None and last.is_last:
             return last.failure
         status = self._process.returncode
-        reason = f"it took more than {seconds:g} s" if is_late else f"its process ended ({status})"
+        reason = "what was left took too long" if is_late else f"its process ended ({status})"
         self._fail(reason)
         return reason
 
