@@ -38,6 +38,7 @@ FROM    ?=
 NAME    ?=
 AS_FINISHED ?=
 JOIN    ?=
+LOG_TO  ?=
 OBJECTIVES     ?=
 MAX_PARAMETERS ?=
 MAX_LATENCY_MS ?=
@@ -52,28 +53,30 @@ quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
 study_flags  = $(call flag,STUDY,--study)
-# STORAGE and FROM are passed in the environment and not as flags: they may contain a password, and make prints its commands.
+# STORAGE, FROM and LOG_TO are passed in the environment and not as flags: they may contain a password, and make prints its commands.
 export STORAGE
 export FROM
+export LOG_TO
 data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
 pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
 search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,VOCAB_SIZE,--vocab-size) $(call flag,SEQUENCE_LENGTH,--sequence-length) \
                $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
                $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) $(call flag,METRIC,--metric) \
                $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
+trackers     = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) $(call flag,REPEATS,--repeats) \
                $(call flag,AMAZON,--amazon)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters track predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained install-trackers test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 ## tune: search for the best configuration and confirm it; the same command continues a stopped study
-tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained)
+tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained) $(trackers)
 	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags) $(if $(value JOIN),--join)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
@@ -93,7 +96,7 @@ report: $(VENV)/.installed
 	$(PYTHON) -m tuning report $(study_flags) $(call flag,SLICE,--slice)
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
-export-best: $(VENV)/.installed
+export-best: $(VENV)/.installed $(trackers)
 	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) $(call flag,SLICE,--slice) $(call flag,DATA,--data)
 
 ## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study; AS_FINISHED=1 adds its trials with their scores
@@ -111,6 +114,10 @@ enqueue: $(VENV)/.installed
 ## export-hyperparameters: write the best trial's hyperparameters as JSON for KerasTuner and Optuna to the folder OUTPUT
 export-hyperparameters: $(VENV)/.installed
 	$(PYTHON) -m tuning export-hyperparameters $(study_flags) $(call flag,OUTPUT,--output)
+
+## track: write a running or finished study to the trackers LOG_TO, such as LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
+track: $(VENV)/.installed $(trackers)
+	$(PYTHON) -m tuning track $(study_flags)
 
 ## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported model
 predict: $(VENV)/.installed
@@ -178,12 +185,15 @@ install: $(VENV)/.installed
 ## install-pretrained: install the packages of a pretrained encoder; make tune PRESET= does that too
 install-pretrained: $(VENV)/.installed-pretrained
 
+## install-trackers: install the packages of the trackers; LOG_TO= does that too
+install-trackers: $(VENV)/.installed-trackers
+
 ## test: run the fast tests
 test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
-test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
+test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers
 	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 2 --dist loadscope
 	$(PYTHON) -m pytest -m "slow and alone"
 
@@ -216,6 +226,7 @@ lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
 	$(lock_command) --upgrade --extra pretrained --constraint requirements-dev.lock pyproject.toml --output-file requirements-pretrained.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
+	$(lock_command) --upgrade --extra mlflow --extra tensorboard --extra wandb --constraint requirements-dev.lock --constraint requirements-bench.lock pyproject.toml --output-file requirements-trackers.lock
 
 ## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed
@@ -246,4 +257,8 @@ $(VENV)/.installed-pretrained: requirements-pretrained.lock | $(VENV)/.installed
 
 $(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-bench.lock
+	@touch $@
+
+$(VENV)/.installed-trackers: requirements-trackers.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-trackers.lock
 	@touch $@

@@ -33,8 +33,9 @@ DOCUMENTS = [README, SPACES, RESULTS, *PAGES]
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
-# Flags of kubectl, ray and scancel, and of typer.
+# Flags of kubectl, ray and scancel, of typer, and of MLflow and TensorBoard.
 FOREIGN_FLAGS = {"--from-file", "--generate", "--signal", "--install-completion"}
+FOREIGN_FLAGS |= {"--backend-store-uri", "--logdir"}
 
 
 def tokens(document: Path) -> Iterator[Token]:

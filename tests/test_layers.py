@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pretrained",
     },
     "serving": {"data", "evaluation", "inference"},
+    "trackers": {"spaces", "confirmation", "study", "report", "inference"},
     "display": {
         "data",
         "spaces",
@@ -81,6 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "workers",
         "search",
         "inference",
+        "trackers",
         "export",
         "display",
     },
@@ -259,6 +262,24 @@ def test_keras_hub_is_loaded_only_where_it_is_used() -> None:
     ]
     for path in MODULES:
         assert "keras_hub" not in imports_of(path, lazy=False)
+
+
+def test_packages_of_trackers_are_loaded_only_where_they_are_used() -> None:
+    """Their modules are imported in the processes that write to trackers."""
+    users = {
+        package: [name_of(path) for path in MODULES if package in outside(path)]
+        for package in ("mlflow", "tensorboard", "wandb")
+    }
+    assert users == {
+        "mlflow": ["trackers/mlflow_model.py", "trackers/mlflow_tracker.py"],
+        "tensorboard": ["trackers/tensorboard_tracker.py"],
+        "wandb": ["trackers/wandb_tracker.py"],
+    }
+    names = set(chain.from_iterable(users.values()))
+    own = {f"tuning.{name.removesuffix('.py').replace('/', '.')}" for name in names}
+    for path in MODULES:
+        used = {name.rpartition(".")[0] for name in imports_of(path, lazy=False)}
+        assert name_of(path) in names or not used & own, path
 
 
 def test_optuna_and_keras_tuner_meet_in_hyperparameters_alone() -> None:

@@ -53,7 +53,7 @@ def make(*arguments: str) -> str:
         word
         for name in (
             *("installed", "installed-dev", "installed-serve", "installed-bench"),
-            "installed-pretrained",
+            *("installed-pretrained", "installed-trackers"),
         )
         for word in ("-o", f".venv/.{name}")
     ]
@@ -97,6 +97,12 @@ def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:
     assert "export STORAGE" in (ROOT / "Makefile").read_text()
     assert "secret" not in make("import-optuna", "FROM=postgresql://me:secret@host/db", "NAME=x")
     assert "export FROM" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("target", ["tune", "export-best", "track"])
+def test_trackers_are_handed_over_by_the_environment_and_never_printed(target: str) -> None:
+    assert "secret" not in make(target, "LOG_TO=mlflow:http://me:secret@host tensorboard:runs")
+    assert "export LOG_TO" in (ROOT / "Makefile").read_text()
 
 
 def test_exchange_takes_its_variables() -> None:
@@ -155,6 +161,7 @@ def test_text_of_predict_is_the_text_itself() -> None:
         "import-optuna",
         "enqueue",
         "export-hyperparameters",
+        "track",
         "predict",
         "serve",
         "status",
@@ -163,7 +170,9 @@ def test_text_of_predict_is_the_text_itself() -> None:
     ],
 )
 def test_empty_variables_leave_the_defaults_to_the_command(target: str) -> None:
-    assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE"))) == [target]
+    assert arguments_of(target, *(f"{name}=" for name in (*VARIABLES, "STORAGE", "LOG_TO"))) == [
+        target
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuning.api.configuration import Configuration
     from tuning.api.exports import Export, load_export
     from tuning.api.search import tune
-    from tuning.api.study import Configuration, Study, load_study
+    from tuning.api.study import Study, load_study
     from tuning.errors import TuningError
 
 __version__ = "0.1.0"
@@ -27,7 +28,7 @@ __all__ = ["Configuration", "Export", "Study", "TuningError", "load_export", "lo
 
 # The names are imported at their first use: `import tuning` is part of every command and worker.
 _HOMES = {
-    "Configuration": "tuning.api.study",
+    "Configuration": "tuning.api.configuration",
     "Export": "tuning.api.exports",
     "Study": "tuning.api.study",
     "TuningError": "tuning.errors",

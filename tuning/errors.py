@@ -10,7 +10,8 @@ TuningError
 ├── StorageError   the results folder or the database: full, read-only, unreachable
 ├── PoolError      the cluster that trials train on: absent, unreachable, without room
 ├── ExportError    an export: missing, unfinished, or not equal to the trained model
-└── ServeError     the server: no free port, or its packages are not installed
+├── ServeError     the server: no free port, or its packages are not installed
+└── TrackerError   a tracker: not installed, unreachable, or not writable
 ```
 
 Every other exception is a bug, a plain `ValueError` too: the command line shows its traceback.
@@ -62,3 +63,7 @@ class ExportError(TuningError):
 
 class ServeError(TuningError):
     """The server can't be started."""
+
+
+class TrackerError(TuningError):
+    """A study can't be written to a tracker."""

@@ -118,10 +118,7 @@ def no_formula(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as a whole CSV file. After an error the old file is unchanged.
-
-    If a key is missing in a row, its cell is empty.
-    """
+    """Write rows as a whole CSV file. Missing keys are empty cells; an error keeps the old file."""
     buffer = io.StringIO(newline="")
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")
@@ -168,6 +165,9 @@ class StudyDir:
     @property
     def export_lock_path(self) -> Path:
         return self.path / "best.lock"
+
+    def tracker_lock_path(self, digest: str) -> Path:
+        return self.path / "trackers" / f"{digest}.lock"
 
     @property
     def lock_holder_path(self) -> Path:

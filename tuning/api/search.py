@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.api.cells import write_space
 from tuning.api.inputs import Frame, default_study, frame_of, frame_of_lists
 from tuning.api.study import Study
+from tuning.api.tracking import Tracking
 from tuning.display.logs import import_optuna, logging_to
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
@@ -30,12 +31,14 @@ class SearchCall:
         budget: how much is trained.
         workers: the workers that train.
         confirms: whether the best configurations are confirmed after the search.
+        log_to: trackers that the study is written to, such as "tensorboard:runs".
         options: further arguments of `tuning.search.tune.tune`.
     """
 
     budget: Budget
     workers: Workers
     confirms: bool = True
+    log_to: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -62,18 +65,22 @@ def search(
     from tuning.display.running import search_and_confirm
     from tuning.search import tune as searching
 
+    storage_url = root.storage_url(storage)
+    tracking = Tracking(call.log_to, folder, root, storage_url=storage_url)
     config = searching.configure(folder.name, dict(flags), folder)
     run = partial(
         searching.tune,
         config,
         root,
-        storage_url=root.storage_url(storage),
+        storage_url=storage_url,
         budget=call.budget,
         workers=call.workers,
         **call.options,
     )
-    with logging_to(folder):
-        return search_and_confirm(run, metric=config.metric, confirms=call.confirms)
+    with logging_to(folder), tracking:
+        return tracking.ended(
+            search_and_confirm(tracking.followed(run), metric=config.metric, confirms=call.confirms)
+        )
 
 
 def tune(
@@ -97,6 +104,7 @@ def tune(
     seed: int | None = None,
     workers: int | None = None,
     confirm: bool = True,
+    log_to: Sequence[str] = (),
     results: str | Path = "results",
     storage: str | None = None,
 ) -> Study:
@@ -121,6 +129,7 @@ def tune(
         metric, sampler, pruner, seed: as the flags of `make tune`.
         workers: number of training processes (default: one for each GPU or core).
         confirm: whether the best configurations are trained again on fresh seeds.
+        log_to: trackers that follow the search: "mlflow:URI", "tensorboard:DIR", "wandb:DIR".
         results: folder of all studies.
         storage: URL of the Optuna storage (default: the file optuna.db in `results`).
 
@@ -129,6 +138,7 @@ def tune(
         DataError: the data can't be read, or have no such column.
         StudyError: the study exists with other settings; the message shows both sides.
         SpaceError: the search space can't be used.
+        TrackerError: the package of a tracker is not installed.
 
     Example:
         >>> study = tuning.tune(data="reviews.csv", space="ngrams", n_trials=4)
@@ -156,7 +166,8 @@ def tune(
         **_given(vocab_size=vocab_size, sequence_length=sequence_length),
     }
     start_server()
-    call = SearchCall(budget=budget, workers=Workers(n_workers=workers), confirms=confirm)
+    given_workers = Workers(n_workers=workers)
+    call = SearchCall(budget=budget, workers=given_workers, confirms=confirm, log_to=log_to)
     search(folder, _given(**settings), root, storage=storage, call=call)
     return Study(folder, root, storage=storage)
 

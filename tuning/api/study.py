@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.api.configuration import Configuration
 from tuning.display.logs import import_optuna, logging_to
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
@@ -25,27 +25,6 @@ if TYPE_CHECKING:
 
 # Maximum number of trials in what a notebook shows of a study.
 N_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """The configuration of a trial and how good it is.
-
-    Args:
-        number: number of the trial.
-        hyperparameters: value of each hyperparameter by name.
-        value: value of the study's metric in the search.
-        is_confirmed: whether the confirmation found it to be the best.
-        mean: corrected mean of the metric over fresh seeds; None without a confirmation.
-        interval: 95 % confidence interval of `mean`; None without a confirmation.
-    """
-
-    number: int
-    hyperparameters: dict[str, Any]
-    value: float
-    is_confirmed: bool
-    mean: float | None = None
-    interval: tuple[float, float] | None = None
 
 
 class Study:
@@ -237,6 +216,19 @@ class Study:
             return Export(self._folder.best_dir)
         copy_export(self._folder.best_dir, target)
         return Export(target)
+
+    def log_to(self, *trackers: str) -> None:
+        """Write the study, with its export if it has one, to trackers.
+
+        Args:
+            trackers: "mlflow:URI", "tensorboard:DIR" or "wandb:DIR".
+
+        Raises:
+            TrackerError: a package is missing, or a tracker can't be reached or written.
+        """
+        from tuning.api.tracking import track
+
+        track(trackers, self._folder, self._results, storage_url=self._storage_url)
 
     def learning_curves(self) -> go.Figure:
         """Return a figure of the metric after each epoch, with pruned trials."""

@@ -19,6 +19,7 @@ from tuning.cli.exchange import (
 )
 from tuning.cli.exports import export_best, predict, serve
 from tuning.cli.studies import clean, compare, dashboard, report, status
+from tuning.cli.tracking import track
 from tuning.cli.tune import tune
 from tuning.display.console import error_console
 from tuning.errors import SpaceBug, TuningError
@@ -31,7 +32,7 @@ app = typer.Typer(
 for _command in (
     *(tune, confirm, compare, dashboard, report, export_best, predict, serve),
     *(import_kerastuner, import_optuna, enqueue, export_hyperparameters),
-    *(status, clean, data_card, spaces),
+    *(track, status, clean, data_card, spaces),
 ):
     app.command()(_command)
 

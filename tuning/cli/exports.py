@@ -24,6 +24,7 @@ from tuning.cli.options import (
     Study,
     given,
 )
+from tuning.cli.tracking import LogTo
 from tuning.display.console import console, error_console, printable, server_url, typed, warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import row_progress, steps
@@ -64,12 +65,15 @@ def export_best(
     slice_column: SliceColumn = None,
     data: MovedData = None,
     data_dir: MovedDataDir = None,
+    log_to: LogTo = None,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
     """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
+    from tuning.api import tracking
     from tuning.workers.server import stderr_to
 
+    tracking.require_trackers(log_to or ())
     root = ResultsDir(results)
     folder = root.existing(study)
     warnings: list[str] = []  # They are printed after standard error has left the log.
@@ -93,6 +97,7 @@ def export_best(
         warn(message)
     print_test_scores(manifest)
     print_formats(manifest, folder)
+    tracking.track_or_warn(log_to or (), folder, root, storage_url=root.storage_url(storage))
     console.print(f"Next: {typed('predict', study=folder.name, text='I love it')}")
 
 

@@ -54,6 +54,7 @@ from tuning.cli.search_options import (
     chosen_workers,
     objective_flags,
 )
+from tuning.cli.tracking import LogTo
 from tuning.display.console import console
 from tuning.display.tables import print_next
 from tuning.errors import ArgumentError
@@ -97,6 +98,7 @@ def tune(
     join: Join = False,
     dead_seconds: DeadSeconds = None,
     confirm_best: Confirm = True,
+    log_to: LogTo = None,
     results: Results = RESULTS,
 ) -> None:
     """Search for the best configuration and confirm it.
@@ -141,12 +143,18 @@ def tune(
         trial_memory_mb=trial_memory_mb,
         silent_seconds=silent_seconds,
     )
+    if join and log_to:
+        raise ArgumentError(
+            "--log-to must be given on the machine that created the study, which writes the trials"
+            " of all machines; it was given with --join."
+        )
     if join:
         _fetch_study(folder, flags, study=study, storage=storage)
     call = SearchCall(
         budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
         workers=chosen,
         confirms=confirm_best and not join,
+        log_to=log_to or (),
         options={"keep_going": keep_going, **given(dead_seconds=dead_seconds)},
     )
     if not search(folder, flags, root, storage=storage, call=call):

@@ -1,0 +1,76 @@
+"""The value of --log-to."""
+
+import pytest
+
+from tuning.errors import ArgumentError, TrackerError
+from tuning.trackers import targets
+from tuning.trackers.targets import Target, parse_targets
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make all packages count as installed, because these tests do not import them."""
+    monkeypatch.setattr(targets, "find_spec", lambda name: name)
+
+
+@pytest.mark.usefixtures("installed")
+def test_several_trackers_are_taken_each_once() -> None:
+    texts = ["mlflow:http://host:5000", "tensorboard:runs", "wandb:w", "tensorboard:runs"]
+    assert parse_targets(texts) == [
+        Target("mlflow", "http://host:5000"),
+        Target("tensorboard", "runs"),
+        Target("wandb", "w"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        ("mlflow", "received 'mlflow'."),
+        ("mlflow:", "received 'mlflow:' without a place."),
+        ("", "received ''."),
+        ("neptune:http://me:secret@host", "received 'neptune:'."),
+    ],
+)
+def test_wrong_value_is_one_sentence_without_a_password(text: str, received: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        parse_targets([text])
+    assert str(error.value) == (
+        f"--log-to must be mlflow:URI, tensorboard:DIR or wandb:DIR; {received}"
+    )
+
+
+def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "find_spec", lambda name: None)
+    with pytest.raises(TrackerError, match=r"'keras-text-tuning\[wandb\]'"):
+        parse_targets(["wandb:runs"])
+
+
+@pytest.mark.parametrize("password", ["s3cret-word", "p", "a%20b%40c"])
+def test_password_is_hidden_in_names_and_messages(password: str) -> None:
+    uri = f"http://me:{password}@host:5000"
+    target = Target("mlflow", uri)
+    for text in (str(target), repr(target), target.hide(f"no answer from {uri}/api")):
+        assert f":{password}@" not in text
+        assert "http://me:***@host:5000" in text
+
+
+def test_unquoted_password_is_hidden_too() -> None:
+    assert target_of("a%20b%40c").hide("user me, password a b@c") == "user me, password ***"
+
+
+def target_of(password: str) -> Target:
+    return Target("mlflow", f"http://me:{password}@host:5000")
+
+
+def test_place_without_a_password_is_shown() -> None:
+    for place in ("runs", "sqlite:///mlflow.db", "http://[::1", "http://host:5000"):
+        assert str(Target("mlflow", place)) == f"mlflow:{place}"
+
+
+def test_variables_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
+    environment = Target("mlflow", "x").environment
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in environment
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert Target("tensorboard", "x").environment == {}

@@ -1,0 +1,54 @@
+"""A study in offline runs of Weights & Biases."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import tuning
+from tests.studies import Setting
+from tests.tracker_readers import wandb_runs
+
+pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+pytestmark = pytest.mark.slow
+
+
+def test_study_is_written_once_with_its_export(
+    copied: Setting, onnx_export: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "runs"
+    study = tuning.load_study("s", results=copied.results.path)
+    study.log_to(f"wandb:{place}")
+    folders = {path.name for path in place.glob("wandb/offline-run-*")}
+    assert len(folders) == 9
+    shutil.copytree(onnx_export, copied.folder.best_dir)
+    for _ in range(2):
+        study.log_to(f"wandb:{place}")
+    # The run of the study alone is written again, because the export is new.
+    kept = {path.name for path in place.glob("wandb/offline-run-*")} & folders
+    assert len(kept) == 8
+    runs = wandb_runs(place)
+    assert sorted(runs) == ["s", *(f"trial {number}" for number in range(8))]
+    assert len({run["group"] for run in runs.values()}) == 1
+    assert runs["s"]["summary"]["verdict"] == study.verdict()
+    assert ["model", "s-export"] in runs["s"]["artifacts"]
+    for trial in study.optuna_study.trials:
+        run = runs[f"trial {trial.number}"]
+        assert run["config"].items() >= trial.params.items()
+        assert [row["_step"] for row in run["history"]] == [1, 2]
+        values = [row["val_accuracy"] for row in run["history"]]
+        assert values == pytest.approx([*trial.intermediate_values.values()])
+        assert run["summary"]["value"] == trial.value
+        assert run["summary"]["state"] == "complete"
+
+
+def test_run_that_was_cut_is_written_again(copied: Setting, tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    study = tuning.load_study("s", results=copied.results.path)
+    study.log_to(f"wandb:{place}")
+    (cut,) = place.glob("wandb/offline-run-*-0003")
+    (cut / "keras-text-tuning.txt").unlink()
+    (path,) = cut.glob("run-*.wandb")
+    path.write_bytes(path.read_bytes()[:100])
+    study.log_to(f"wandb:{place}")
+    assert len(wandb_runs(place)["trial 3"]["history"]) == 2

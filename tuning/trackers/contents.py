@@ -1,0 +1,225 @@
+"""What is written to a tracker: a study and its trials as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from tuning.confirmation.rounds import Confirmation
+from tuning.errors import ExportError, SpaceError
+from tuning.fidelity import part_at
+from tuning.inference.manifest import read_manifest
+from tuning.report.sentences import verdict
+from tuning.results import StudyDir, read_history
+from tuning.spaces.loading import SearchSpace
+from tuning.spaces.ranges import Values
+from tuning.study.record import StudyRecord
+from tuning.study.summary import Summary, best_of
+from tuning.study.trials import (
+    PARTS,
+    STARTING_POINT,
+    busy_seconds,
+    epoch_values,
+    value_of,
+    values_of,
+)
+
+# Number of hexadecimal digits in the identity of a study.
+N_DIGITS = 8
+# Attributes of a trial that describe it in words, and those that are numbers of its end.
+WORDS = ("reason", "baseline", STARTING_POINT, "same_as", "retry_of", "coordinator")
+NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs", "best_epoch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedEpoch:
+    """The metrics after an epoch of a trial.
+
+    Args:
+        step: number of the step, from 1: the epoch, or the part of an epoch on a large data set.
+        seconds: seconds from the start of the training.
+        metrics: finite values by Keras' log names, with the number of epochs as "epoch".
+    """
+
+    step: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedTrial:
+    """A trial of a study.
+
+    Args:
+        state: the name of Optuna's state in lower case, such as "complete".
+        started, ended: seconds since 1970; `ended` is None while the trial is open.
+        parameters: value of each hyperparameter by name.
+        numbers: the objective as "value", and what else is known at the end of the trial.
+        words: further facts, such as the reason of a failure.
+    """
+
+    number: int
+    state: str
+    started: float
+    ended: float | None
+    parameters: Values
+    epochs: list[TrackedEpoch]
+    numbers: dict[str, float]
+    words: dict[str, str]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the trial is running or paused."""
+        return self.ended is None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same content, so that nothing is written twice."""
+        return fingerprint(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedStudy:
+    """A study without its trials.
+
+    Args:
+        identity: the same for the same study, and different for studies of the same name.
+        settings: what the study was created with, by name.
+        numbers: the counts of the trials, and the best value.
+        verdict: in sentences which configuration to use and how sure that is.
+        confirmation: path of confirmation.json; None before a confirmation.
+        export: folder of the newest finished export; None before the first.
+        exported: what makes this export another than the one before; empty without an export.
+    """
+
+    name: str
+    identity: str
+    created: float
+    settings: dict[str, str]
+    numbers: dict[str, float]
+    verdict: str
+    confirmation: Path | None
+    export: Path | None
+    exported: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same content, so that nothing is written twice."""
+        path = self.confirmation
+        rounds = path.read_text(encoding="utf-8") if path else ""
+        return fingerprint({**asdict(self), "confirmation": rounds, "export": ""})
+
+
+def fingerprint(values: Any) -> str:
+    """Return a SHA-256 of values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> TrackedStudy:
+    """Return a study as a tracker gets it."""
+    confirmation = Confirmation.load(folder)
+    best, baseline = best_of(summary, confirmation), summary.baseline
+    numbers: dict[str, float] = {f"n_{state}": n for state, n in summary.counts.items()}
+    if best is not None:
+        numbers |= {"best_trial": best.trial.number, "best_value": value_of(best.trial)}
+        if best.mean:
+            named = {"mean": best.mean.value, "low": best.mean.low, "high": best.mean.high}
+            numbers |= {f"confirmed_{name}": value for name, value in named.items()}
+    if baseline is not None:
+        numbers["baseline_value"] = value_of(baseline)
+    is_whole = folder.confirmation_path.exists()
+    exported = _exported(folder)
+    return TrackedStudy(
+        name=folder.name,
+        identity=fingerprint([folder.name, record.created, record.data_fingerprint])[:N_DIGITS],
+        created=datetime.fromisoformat(record.created).timestamp(),
+        settings=_settings(record),
+        numbers=_finite(numbers),
+        verdict=verdict(summary, confirmation),
+        confirmation=folder.confirmation_path if is_whole else None,
+        export=folder.best_dir if exported else None,
+        exported=exported,
+    )
+
+
+def tracked_trial(
+    trial: FrozenTrial, space: SearchSpace, folder: StudyDir, *, metric: str
+) -> TrackedTrial | None:
+    """Return a trial as a tracker gets it; None for a trial that has no values yet."""
+    if trial.datetime_start is None:
+        return None
+    try:
+        parameters = values_of(trial, space)
+    except SpaceError:  # The coordinator has asked for the trial, and draws its values.
+        return None
+    attributes, end = trial.user_attrs, trial.datetime_complete
+    numbers = {name: attributes[name] for name in NUMBERS if name in attributes}
+    if trial.state == TrialState.COMPLETE:
+        numbers["value"] = value_of(trial)
+    if "seconds" in attributes:
+        numbers["training_seconds"] = busy_seconds(attributes["seconds"])
+    return TrackedTrial(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        started=trial.datetime_start.timestamp(),
+        ended=end.timestamp() if end else None,
+        parameters=parameters,
+        epochs=_epochs(trial, folder, metric=metric),
+        numbers=_finite(numbers),
+        words={name: str(attributes[name]) for name in WORDS if attributes.get(name)},
+    )
+
+
+def _epochs(trial: FrozenTrial, folder: StudyDir, *, metric: str) -> list[TrackedEpoch]:
+    """Return the epochs of a trial: all their metrics if this machine trained the trial, else the
+    study's metric alone, which is in the storage.
+    """
+    parts, path = int(trial.user_attrs.get(PARTS, 1)), folder.history_path(trial.number)
+    rows = read_history(path) if path.exists() else []
+    known = [{"epoch": float(epoch), metric: value} for epoch, value in epoch_values(trial).items()]
+    if len(rows) < len(known):
+        rows = known
+    epochs, seconds = [], 0.0
+    for row in rows:
+        seconds += row.get("seconds", 1.0)
+        metrics = {name: value for name, value in row.items() if name != "seconds"}
+        step = part_at(row["epoch"], parts)
+        epochs.append(TrackedEpoch(step=step, seconds=seconds, metrics=_finite(metrics)))
+    return epochs
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return numbers without those that trackers refuse or draw wrongly: NaN and infinity."""
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _settings(record: StudyRecord) -> dict[str, str]:
+    """Return the settings of a study and the versions that created it, by dotted names."""
+    config = asdict(record.config)
+    flat: dict[str, Any] = {
+        "data_fingerprint": record.data_fingerprint,
+        "space_fingerprint": record.space_fingerprint,
+        "git_commit": record.git_commit or "",
+        **{f"versions.{name}": version for name, version in record.versions.items()},
+    }
+    for name, value in config.items():
+        inner = value if isinstance(value, dict) else None
+        flat |= {f"{name}.{key}": inner[key] for key in inner} if inner else {name: value}
+    return {name: str(value) for name, value in flat.items() if value not in (None, "", {}, ())}
+
+
+def _exported(folder: StudyDir) -> str:
+    """Return the number and the time of the newest finished export; empty without an export."""
+    try:
+        manifest = read_manifest(folder.best_dir)
+    except ExportError:
+        return ""
+    return f"export {manifest.export_number} of {manifest.created}"

@@ -1,0 +1,133 @@
+"""The coordinator's side of the processes that write a study to trackers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import IO
+
+from tuning.processes import child_environment
+from tuning.trackers.process import Report, Request
+
+logger = logging.getLogger(__name__)
+
+# Minimum time between two lines about changes to a process.
+NEWS_SECONDS = 1.0
+# Maximum time for which the end of a command waits for the processes.
+FINISH_SECONDS, INTERRUPTED_SECONDS = 60, 3
+
+
+class Follower:
+    """A process that writes a study to one tracker. No method waits for the tracker but `finish`.
+
+    Args:
+        on_failure: called once, with the reason of the tracker's first failure.
+        program: arguments of Python that start the process.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        on_failure: Callable[[str], None],
+        program: Sequence[str] = ("-m", "tuning.trackers.process"),
+    ) -> None:
+        self._target, self._on_failure = request.target, on_failure
+        self._reports: list[Report] = []
+        self._has_failed = False
+        self._told = float("-inf")
+        self._process = subprocess.Popen(
+            [sys.executable, *program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment(**request.target.environment),
+        )
+        self._readers = [
+            (self._process.stdout, _read_in_thread(self._process.stdout, self._take)),
+            (self._process.stderr, _read_in_thread(self._process.stderr, self._log)),
+        ]
+        self._send(json.dumps(asdict(request)))
+        assert self._process.stdin  # for mypy: it is a pipe
+        # A process that does not read must not hold up the search.
+        os.set_blocking(self._process.stdin.fileno(), False)
+
+    def changed(self) -> None:
+        """Say that the study has changed."""
+        now = time.monotonic()
+        if now - self._told >= NEWS_SECONDS:
+            self._told = now
+            self._send("changed")
+
+    def close(self) -> None:
+        """Say that the study will not change any more. `finish` waits for the process."""
+        assert self._process.stdin  # for mypy: it is a pipe
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def finish(self, seconds: float | None) -> str | None:
+        """Let the process write what is left, and return why that failed; None after a success.
+
+        Args:
+            seconds: maximum time to wait; the process is ended after it. None: no limit.
+        """
+        self.close()
+        is_late = False
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            is_late = True
+        finally:
+            self._process.kill()
+            self._process.wait()
+        for pipe, reader in self._readers:
+            reader.join(timeout=1)
+            if pipe and not reader.is_alive():  # A process of the package may still hold the pipe.
+                pipe.close()
+        last = self._reports[-1] if self._reports else None
+        if last is not None and last.is_last:
+            return last.failure
+        status = self._process.returncode
+        reason = "what was left took too long" if is_late else f"its process ended ({status})"
+        self._fail(reason)
+        return reason
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin  # for mypy: it is a pipe
+        # The pipe is full, and a line is waiting in it already, or the process has ended.
+        with contextlib.suppress(OSError):
+            os.write(self._process.stdin.fileno(), f"{line}\n".encode())
+
+    def _take(self, line: str) -> None:
+        report = Report(**json.loads(line))
+        self._reports = [report]
+        if report.failure:
+            logger.warning("%s: %s", self._target, report.failure)
+            self._fail(report.failure)
+
+    def _log(self, line: str) -> None:
+        if line.strip():
+            logger.info("%s: %s", self._target, self._target.hide(line))
+
+    def _fail(self, reason: str) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            self._on_failure(reason)
+
+
+def _read_in_thread(pipe: IO[bytes] | None, take: Callable[[str], None]) -> threading.Thread:
+    def read() -> None:
+        for line in pipe or ():
+            take(line.decode(errors="replace").rstrip("\n"))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread

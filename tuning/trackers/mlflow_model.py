@@ -1,0 +1,113 @@
+"""The MLflow model of an export: MLflow copies this file into the model and runs it there.
+
+It needs no other module of this program: the export has its own tokenizer, and ONNX Runtime or
+TensorFlow runs the model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+N_BATCH = 256
+ONNX, SAVED_MODEL = "model.onnx", "saved_model"
+
+
+class TextClassifier(PythonModel):
+    """Labels texts with an export."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the model, from ONNX if the export has it, else from the SavedModel."""
+        folder = Path(context.artifacts["export"])
+        manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+        self._names: list[str] = manifest["class_names"]
+        is_onnx = ONNX in manifest["forms"]
+        self._run = _onnx(folder) if is_onnx else _saved_model(folder, manifest)
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: list[str],
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return the columns text, label, and probability of the label, one row for each text."""
+        texts = [_clean(text) for text in model_input]
+        rows = []
+        for start in range(0, len(texts), N_BATCH):
+            batch = texts[start : start + N_BATCH]
+            outputs = np.asarray(self._run(batch), dtype=np.float64).reshape(len(batch), -1)
+            if outputs.shape[1] == 1:  # the probability of class 1 of two classes
+                outputs = np.hstack([1 - outputs, outputs])
+            for text, row in zip(batch, outputs, strict=True):
+                winner = int(row.argmax())
+                rows.append((text, self._names[winner], float(row[winner])))
+        return pd.DataFrame(rows, columns=["text", "label", "probability"])
+
+
+def requirements(export: Path) -> list[str]:
+    """Return the packages that the model of an export needs, with the versions of this process."""
+    forms = json.loads((export / "export.json").read_text(encoding="utf-8"))["forms"]
+    form = forms[ONNX if ONNX in forms else SAVED_MODEL]
+    modules = ["numpy", "pandas", *form["needs"]]
+    return [_requirement(name.replace("_", "-")) for name in modules]
+
+
+def _requirement(package: str) -> str:
+    try:
+        return f"{package}=={version(package)}"
+    except PackageNotFoundError:
+        return package
+
+
+def _clean(text: object) -> str:
+    """Return a text that UTF-8 can encode, as the training texts were: a missing text is empty."""
+    is_missing = text is None or (isinstance(text, float) and np.isnan(text))
+    return "" if is_missing else str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _tokenizer(folder: Path) -> Callable[[list[str]], dict[str, Any]]:
+    """Return the tokenizer of an export: from texts to arrays by the name of the model's input."""
+    spec = importlib.util.spec_from_file_location("tokenizer_of_export", folder / "tokenizer.py")
+    assert spec and spec.loader  # for mypy: the file is a Python module
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tokenize = module.load_tokenizer(folder)
+    return lambda texts: {
+        name: np.array(rows, dtype=np.int32) for name, rows in tokenize(texts).items()
+    }
+
+
+def _onnx(folder: Path) -> Callable[[list[str]], Any]:
+    import onnxruntime
+
+    tokenize = _tokenizer(folder)
+    session = onnxruntime.InferenceSession(str(folder / ONNX), providers=["CPUExecutionProvider"])
+    return lambda texts: session.run(None, tokenize(texts))[0]
+
+
+def _saved_model(folder: Path, manifest: dict[str, Any]) -> Callable[[list[str]], Any]:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder / SAVED_MODEL))
+    serve = loaded.signatures["serving_default"]
+    if manifest["forms"][SAVED_MODEL]["takes"] == "raw text":
+        return lambda texts: serve(text=tf.constant(texts))["probabilities"].numpy()
+    tokenize = _tokenizer(folder)
+
+    def run(texts: list[str]) -> Any:
+        tensors = {name: tf.constant(array) for name, array in tokenize(texts).items()}
+        return serve(**tensors)["probabilities"].numpy()
+
+    return run
+
+
+set_model(TextClassifier())

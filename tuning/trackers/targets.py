@@ -1,0 +1,118 @@
+"""The value of --log-to: which tracker, and where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from tuning.errors import ArgumentError, TrackerError
+
+if TYPE_CHECKING:
+    from tuning.trackers.tracker import Tracker
+
+# For each kind of tracker, which is the name of its package and of its extra, the environment
+# variables of the process that writes; a user's own values win. MLflow would try for four minutes
+# to reach a server. Both packages would send usage statistics or errors to their makers.
+KINDS: dict[str, dict[str, str]] = {
+    "mlflow": {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    },
+    "tensorboard": {},
+    "wandb": {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true"},
+}
+HIDDEN = "***"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tracker and its place.
+
+    Args:
+        kind: a key of `KINDS`.
+        place: the URI of MLflow's store, or a folder. It may contain a password.
+    """
+
+    kind: str
+    place: str
+
+    def __str__(self) -> str:
+        return self.hide(f"{self.kind}:{self.place}")
+
+    def __repr__(self) -> str:
+        return f"Target({str(self)!r})"
+
+    def hide(self, text: str) -> str:
+        """Return a text, such as a message of MLflow, without the password of the place."""
+        password = _password(self.place)
+        for secret in filter(None, {password, unquote(password)}):
+            # A short password is replaced only where the URI has it: it may be a common word.
+            text = text.replace(f":{secret}@", f":{HIDDEN}@")
+            if len(secret) > 3:
+                text = text.replace(secret, HIDDEN)
+        return text
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the process that writes, without those that are set."""
+        variables = KINDS[self.kind].items()
+        return {name: value for name, value in variables if name not in os.environ}
+
+    def open(self) -> Tracker:
+        """Open the tracker, in the process that writes to it."""
+        if self.kind == "mlflow":
+            from tuning.trackers.mlflow_tracker import MlflowTracker
+
+            return MlflowTracker(self.place)
+        if self.kind == "tensorboard":
+            from tuning.trackers.tensorboard_tracker import TensorBoardTracker
+
+            return TensorBoardTracker(self.place)
+        from tuning.trackers.wandb_tracker import WandbTracker
+
+        return WandbTracker(self.place)
+
+
+def parse_targets(texts: Iterable[str]) -> list[Target]:
+    """Return the targets of the values of --log-to, each once.
+
+    Raises:
+        ArgumentError: a value is not KIND:PLACE with a known kind.
+        TrackerError: the package of a tracker is not installed.
+    """
+    targets = list(dict.fromkeys(_parse(text) for text in texts))
+    for target in targets:
+        if find_spec(target.kind) is None:
+            raise TrackerError(
+                f"--log-to {target.kind}: needs the package of the extra {target.kind}, which is"
+                " not installed. Type `make install-trackers`, or pip install"
+                f" 'keras-text-tuning[{target.kind}]'."
+            )
+    return targets
+
+
+def _parse(text: str) -> Target:
+    kind, separator, place = text.partition(":")
+    if not separator or kind not in KINDS or not place:
+        shown = kind if separator else text
+        raise ArgumentError(
+            "--log-to must be mlflow:URI, tensorboard:DIR or wandb:DIR; received"
+            f" {f'{shown}:' if separator else shown!r}"
+            f"{' without a place' if separator and kind in KINDS else ''}."
+        )
+    return Target(kind, place)
+
+
+def _password(place: str) -> str:
+    """Return the password of a URI as it is written there; empty without one."""
+    try:
+        return urlsplit(place).password or ""
+    except ValueError:  # The URI can't be parsed.
+        return ""
