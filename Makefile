@@ -66,7 +66,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters predict serve status data-card spaces pictures docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -136,6 +136,10 @@ spaces: $(VENV)/.installed
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 
+## docs: build the site of the documents in site/, with a warning as an error
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
 ## bench: run every benchmark below and print one table
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
@@ -183,7 +187,7 @@ test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
-test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench
+test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-docs
 	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 2 --dist loadscope
 	$(PYTHON) -m pytest -m "slow and alone"
 
@@ -216,14 +220,15 @@ lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
 	$(lock_command) --upgrade --extra pretrained --constraint requirements-dev.lock pyproject.toml --output-file requirements-pretrained.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
+	$(lock_command) --upgrade --extra docs --constraint requirements-dev.lock pyproject.toml --output-file requirements-docs.lock
 
 ## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed
 	$(PYTHON) -m tuning clean $(if $(value YES),--yes)
 
-## clean: remove .venv and the tools' caches; results are kept
+## clean: remove .venv, the site and the tools' caches; results are kept
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output site
 
 $(VENV)/bin/python:
 	$(BOOTSTRAP) -m venv $(VENV)
@@ -246,4 +251,8 @@ $(VENV)/.installed-pretrained: requirements-pretrained.lock | $(VENV)/.installed
 
 $(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-bench.lock
+	@touch $@
+
+$(VENV)/.installed-docs: requirements-docs.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-docs.lock
 	@touch $@
