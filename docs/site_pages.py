@@ -13,14 +13,14 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tuning
 from tuning import errors
 from tuning.cli.app import app
 from tuning.cli.app import main as command_line
 
+ROOT = Path(__file__).parent.parent
 # Documents that are not in docs/, and the files that documents link to.
 OUTSIDE = ("README.md", "CHANGELOG.md", "LICENSE", "search_spaces/README.md", "results/README.md")
 NOT_RUN = re.compile(r"^ *<!-- not run: .*? -->\n", re.MULTILINE | re.DOTALL)
