@@ -132,7 +132,7 @@ data-card: $(VENV)/.installed
 spaces: $(VENV)/.installed
 	$(PYTHON) -m tuning spaces
 
-## pictures: draw the pictures of the report and the Dashboard in the documents from a study
+## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up reviews or from STUDY
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 

@@ -19,7 +19,7 @@ from benchmarks.goals import GOALS
 from tests.paths import ROOT
 from tests.snippets import MARKER, OTHERS, PROGRAMS, snippets
 from tuning.cli.app import app
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel
 
@@ -285,6 +285,23 @@ def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcom
         for name in written
         if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")
     }
+
+
+def test_every_path_of_the_code_is_in_the_results_layout() -> None:
+    study, results = StudyDir(Path("results/study")), ResultsDir(Path("results"))
+    paths = [
+        getattr(folder, name)
+        for folder in (study, results)
+        for name, one in vars(type(folder)).items()
+        if isinstance(one, property) and name != "name"
+    ]
+    paths += [
+        *(study.history_path(17), study.error_path(17), study.checkpoint_path(17)),
+        *(study.confusion_path(17), study.repeat_path(7, 2)),
+    ]
+    text = RESULTS.read_text()
+    assert len(paths) > 15
+    assert [path.name for path in paths if path.name not in text] == []
 
 
 @pytest.mark.slow
