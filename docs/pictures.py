@@ -6,6 +6,7 @@ its picture is drawn.
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import random
@@ -33,39 +34,46 @@ FLAGS = (
 
 PARTS = ("battery", "screen", "cable", "case", "sound", "keyboard", "charger", "strap", "lens")
 TIMES = ("after a week", "out of the box", "every morning", "on the train", "for the price")
+DEGREES = ("really", "quite", "very", "that")
 WORDS = {
-    1: ("works well", "is excellent", "feels solid", "is better than expected", "never fails"),
-    0: ("stopped working", "is poor", "feels cheap", "is worse than expected", "broke"),
+    1: ("excellent", "solid", "quiet", "fast", "lovely", "reliable"),
+    0: ("poor", "cheap", "noisy", "slow", "awful", "fragile"),
 }
-SHARE_OF_OTHER_OPINIONS = 0.3
-N_REVIEWS = 3000
+SHARE_OF_OTHER_OPINIONS = 0.15
+N_REVIEWS, N_TRIALS, EPOCHS = 3000, 12, 4
+
+
+def made_up_opinion(rng: random.Random, opinion: int) -> str:
+    """Return a sentence with an opinion: 1 is good, 0 is bad. Every second sentence is negated."""
+    negated = rng.randrange(2)
+    word = rng.choice(WORDS[opinion ^ negated])
+    verb = "is not" if negated else "is"
+    return f"The {rng.choice(PARTS)} {verb} {rng.choice(DEGREES)} {word} {rng.choice(TIMES)}."
 
 
 def made_up_review(rng: random.Random, label: int) -> str:
     """Return a review of some sentences, most of which agree with its label."""
-    opinions = [
-        label if rng.random() > SHARE_OF_OTHER_OPINIONS else 1 - label
-        for _ in range(rng.choice((1, 3, 5, 7)))
-    ]
     return " ".join(
-        f"The {rng.choice(PARTS)} {rng.choice(WORDS[one])} {rng.choice(TIMES)}." for one in opinions
+        made_up_opinion(rng, label ^ (rng.random() < SHARE_OF_OTHER_OPINIONS))
+        for _ in range(rng.choice((1, 3, 5)))
     )
 
 
 def made_up_study(folder: Path) -> tuple[ResultsDir, str]:
     """Search, confirm and export the default search space on made-up reviews."""
     rng = random.Random(0)  # noqa: S311 - it draws reviews, no secrets
-    data = folder / "made_up_reviews.csv"
-    with data.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("text", "label"))
-        for number in range(N_REVIEWS):
-            label = number % 2
-            writer.writerow((made_up_review(rng, label), label))
-    results = folder / "results"
-    study = tuning.tune(data=data, n_trials=20, epochs=3, results=results)
-    study.export()
-    return ResultsDir(results), study.name
+    # The report shows the path of the data, so the path is relative.
+    data = Path("made_up_reviews.csv")
+    with contextlib.chdir(folder):
+        with data.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("text", "label"))
+            for number in range(N_REVIEWS):
+                label = number % 2
+                writer.writerow((made_up_review(rng, label), label))
+        study = tuning.tune(data=data, n_trials=N_TRIALS, epochs=EPOCHS, results=folder / "results")
+        study.export()
+    return ResultsDir(folder / "results"), study.name
 
 
 def shoot(browser: str, url: str, out: Path, *, height: int) -> None:
@@ -106,7 +114,7 @@ def draw(browser: str, results: ResultsDir, study: str, *, storage: str | None) 
     """Draw both pictures of a study."""
     folder, url = results.existing(study), results.storage_url(storage)
     page, _ = write_report(results, folder, storage_url=url)
-    here = Path(__file__).parent
+    here = Path(__file__).absolute().parent
     shoot(browser, page.absolute().as_uri(), here / "report.png", height=1500)
     study_id = load_study(results, folder, storage_url=url)._study_id
     with socket.socket() as probe:
