@@ -1,4 +1,4 @@
-"""The code blocks of the documents: which of them are commands or programs, and which are run.
+"""The documents and their code blocks: which of them are commands or programs, and which are run.
 
 A block of `bash` or `python` is run by tests/test_snippets.py, unless the line before it says why
 not: `<!-- not run: it needs a PostgreSQL server -->`. A block with a title, as in
@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.paths import ROOT
+
+README = ROOT / "README.md"
+SPACES, RESULTS = ROOT / "search_spaces" / "README.md", ROOT / "results" / "README.md"
+DOCUMENTS = [README, SPACES, RESULTS, *sorted((ROOT / "docs").glob("*.md"))]
 
 PROGRAMS = ("bash", "python")
 # Languages of blocks that show output, a file or a configuration.

@@ -17,20 +17,22 @@ from markdown_it.token import Token
 from benchmarks.__main__ import app as benchmarks_app
 from benchmarks.goals import GOALS
 from tests.paths import ROOT
-from tests.snippets import MARKER, OTHERS, PROGRAMS, snippets
+from tests.snippets import (
+    DOCUMENTS,
+    MARKER,
+    OTHERS,
+    PROGRAMS,
+    README,
+    RESULTS,
+    SPACES,
+    snippets,
+)
 from tuning.cli.app import app
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel
 
-README, DESIGN, COMMANDS = (
-    ROOT / "README.md",
-    ROOT / "docs" / "design.md",
-    ROOT / "docs" / "commands.md",
-)
-SPACES, RESULTS = ROOT / "search_spaces" / "README.md", ROOT / "results" / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-DOCUMENTS = [README, SPACES, RESULTS, *PAGES]
+DESIGN, COMMANDS = ROOT / "docs" / "design.md", ROOT / "docs" / "commands.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)

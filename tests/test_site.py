@@ -16,7 +16,7 @@ import yaml
 import tuning
 from tests.browser import Browser
 from tests.paths import ROOT
-from tests.test_docs import DOCUMENTS
+from tests.snippets import DOCUMENTS
 from tuning import errors
 from tuning.cli.app import app
 

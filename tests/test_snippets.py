@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.snippets import snippets
-from tests.test_docs import DOCUMENTS
+from tests.snippets import DOCUMENTS, snippets
 from tests.texts import make_reviews
 
 START = ROOT / "docs" / "start.md"
