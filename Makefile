@@ -69,7 +69,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters track predict serve status data-card spaces pictures bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained install-trackers test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters track predict serve status data-card spaces pictures docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained install-trackers test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -139,9 +139,13 @@ data-card: $(VENV)/.installed
 spaces: $(VENV)/.installed
 	$(PYTHON) -m tuning spaces
 
-## pictures: draw the pictures of the report and the Dashboard in the documents from a study
+## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up reviews or from STUDY
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
+
+## docs: build the site of the documents in site/, with a warning as an error
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 ## bench: run every benchmark below and print one table
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
@@ -193,7 +197,7 @@ test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
-test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers
+test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers $(VENV)/.installed-docs
 	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 2 --dist loadscope
 	$(PYTHON) -m pytest -m "slow and alone"
 
@@ -227,14 +231,15 @@ lock: $(VENV)/.installed-dev
 	$(lock_command) --upgrade --extra pretrained --constraint requirements-dev.lock pyproject.toml --output-file requirements-pretrained.lock
 	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
 	$(lock_command) --upgrade --extra mlflow --extra tensorboard --extra wandb --constraint requirements-dev.lock --constraint requirements-bench.lock pyproject.toml --output-file requirements-trackers.lock
+	$(lock_command) --upgrade --extra docs --constraint requirements-dev.lock pyproject.toml --output-file requirements-docs.lock
 
 ## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed
 	$(PYTHON) -m tuning clean $(if $(value YES),--yes)
 
-## clean: remove .venv and the tools' caches; results are kept
+## clean: remove .venv, the site and the tools' caches; results are kept
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output site
 
 $(VENV)/bin/python:
 	$(BOOTSTRAP) -m venv $(VENV)
@@ -261,4 +266,8 @@ $(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed
 
 $(VENV)/.installed-trackers: requirements-trackers.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-trackers.lock
+	@touch $@
+
+$(VENV)/.installed-docs: requirements-docs.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-docs.lock
 	@touch $@

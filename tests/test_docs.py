@@ -17,19 +17,22 @@ from markdown_it.token import Token
 from benchmarks.__main__ import app as benchmarks_app
 from benchmarks.goals import GOALS
 from tests.paths import ROOT
+from tests.snippets import (
+    DOCUMENTS,
+    MARKER,
+    OTHERS,
+    PROGRAMS,
+    README,
+    RESULTS,
+    SPACES,
+    snippets,
+)
 from tuning.cli.app import app
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel
 
-README, DESIGN, COMMANDS = (
-    ROOT / "README.md",
-    ROOT / "docs" / "design.md",
-    ROOT / "docs" / "commands.md",
-)
-SPACES, RESULTS = ROOT / "search_spaces" / "README.md", ROOT / "results" / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-DOCUMENTS = [README, SPACES, RESULTS, *PAGES]
+DESIGN, COMMANDS = ROOT / "docs" / "design.md", ROOT / "docs" / "commands.md"
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = set(re.findall(r"^([A-Z_]+) +\?=$", MAKEFILE, re.MULTILINE))
 COMMAND_LINE = typer.main.get_command(app)
@@ -46,11 +49,11 @@ def tokens(document: Path) -> Iterator[Token]:
 
 
 def code(document: Path) -> Iterator[str]:
-    """Yield every code span and every line of a code block without a language."""
+    """Yield every code span and every line of a block of commands or text."""
     for token in tokens(document):
         if token.type == "code_inline":
             yield token.content
-        elif token.type == "fence" and not token.info:
+        elif token.type == "fence" and token.info in ("bash", "text"):
             yield from token.content.splitlines()
 
 
@@ -76,7 +79,7 @@ def first_cells(document: Path, heading: str) -> set[str]:
 
 def tree() -> dict[str, str]:
     """Return the files of the tree in docs/design.md by their paths, each with its description."""
-    block = section(DESIGN, "Files").split("```\n")[1]
+    block = section(DESIGN, "Files").split("```text\n")[1].split("```")[0]
     files, folders = {}, list[str]()
     for line in block.splitlines():
         name, _, description = line.strip().partition(" ")
@@ -189,11 +192,12 @@ def test_table_of_variables_is_the_makefile_s() -> None:
 
 def test_commands_are_those_of_the_command_line() -> None:
     calls = [
-        line.partition("-m tuning ")[2].partition(" #")[0]
+        re.split(r"-m tuning |^keras-text-tuning ", line)[-1].partition(" #")[0]
         for document in DOCUMENTS
         for line in code(document)
+        if re.search(r"-m tuning |^keras-text-tuning ", line)
     ]
-    calls = [call for call in calls if call and not call.startswith("COMMAND")]
+    calls = [call for call in calls if call and not call.startswith(("COMMAND", "--"))]
     assert len(calls) >= 8
     for call in calls:
         words = shlex.split(call)
@@ -209,6 +213,35 @@ def test_flags_exist() -> None:
         spans = (token.content for token in tokens(document) if token.type == "code_inline")
         named = {flag for span in spans for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", span)}
         assert named <= known | FOREIGN_FLAGS, f"{document.name}: {named - known}"
+
+
+def test_code_blocks_name_their_language() -> None:
+    for document in DOCUMENTS:
+        for snippet in snippets(document):
+            assert snippet.language in (*PROGRAMS, *OTHERS), snippet.place
+
+
+def test_every_code_block_is_found() -> None:
+    for document in DOCUMENTS:
+        fences = [token for token in tokens(document) if token.type == "fence"]
+        assert [token.content for token in fences] == [one.code for one in snippets(document)]
+
+
+def test_blocks_that_are_not_run_say_why() -> None:
+    for document in DOCUMENTS:
+        reasons = [one.reason for one in snippets(document) if one.reason is not None]
+        assert len(reasons) == len(MARKER.findall(document.read_text())), document.name
+        for reason in reasons:
+            assert len(reason.split()) >= 3, f"{document.name}: {reason}"
+            for name in re.findall(r"\b(?:tests|docs)/[\w/]+\.\w+", reason):
+                assert (ROOT / name).exists(), f"{document.name}: {reason}"
+
+
+def test_python_blocks_compile() -> None:
+    for document in DOCUMENTS:
+        for snippet in snippets(document):
+            if snippet.language == "python":
+                compile(snippet.code, snippet.place, "exec")
 
 
 def test_goals_in_the_documents_are_those_of_make_bench() -> None:
@@ -255,6 +288,23 @@ def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcom
         for name in written
         if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")
     }
+
+
+def test_every_path_of_the_code_is_in_the_results_layout() -> None:
+    study, results = StudyDir(Path("results/study")), ResultsDir(Path("results"))
+    paths = [
+        getattr(folder, name)
+        for folder in (study, results)
+        for name, one in vars(type(folder)).items()
+        if isinstance(one, property) and name != "name"
+    ]
+    paths += [
+        *(study.history_path(17), study.error_path(17), study.checkpoint_path(17)),
+        *(study.confusion_path(17), study.repeat_path(7, 2)),
+    ]
+    text = RESULTS.read_text()
+    assert len(paths) > 15
+    assert [path.name for path in paths if path.name not in text] == []
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def make(*arguments: str) -> str:
         word
         for name in (
             *("installed", "installed-dev", "installed-serve", "installed-bench"),
-            *("installed-pretrained", "installed-trackers"),
+            *("installed-pretrained", "installed-trackers", "installed-docs"),
         )
         for word in ("-o", f".venv/.{name}")
     ]

@@ -1,0 +1,62 @@
+"""The documents and their code blocks: which of them are commands or programs, and which are run.
+
+A block of `bash` or `python` is run by tests/test_snippets.py, unless the line before it says why
+not: `<!-- not run: it needs a PostgreSQL server -->`. A block with a title, as in
+```` ```python title="own.py" ````, is written to that file instead.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.paths import ROOT
+
+README = ROOT / "README.md"
+SPACES, RESULTS = ROOT / "search_spaces" / "README.md", ROOT / "results" / "README.md"
+DOCUMENTS = [README, SPACES, RESULTS, *sorted((ROOT / "docs").glob("*.md"))]
+
+PROGRAMS = ("bash", "python")
+# Languages of blocks that show output, a file or a configuration.
+OTHERS = ("text", "json", "nginx")
+MARKER = re.compile(r"<!-- not run: (.*?) -->", re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?P<indent> *)(?:<!-- not run: (?P<reason>[^>]*?) -->\n *)?"
+    r"```(?P<language>\w*)(?: title=\"(?P<title>[\w.]+)\")?\n(?P<code>.*?)^ *```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A code block of a document."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    title: str | None
+    reason: str | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def is_run(self) -> bool:
+        return self.language in PROGRAMS and self.reason is None
+
+
+def snippets(page: Path) -> list[Snippet]:
+    """Return the code blocks of a document in their order."""
+    text = page.read_text()
+    return [
+        Snippet(
+            page,
+            text.count("\n", 0, found.start()) + 1,
+            found["language"],
+            re.sub(f"^{found['indent']}", "", found["code"], flags=re.MULTILINE),
+            found["title"],
+            None if found["reason"] is None else " ".join(found["reason"].split()),
+        )
+        for found in _BLOCK.finditer(text)
+    ]

@@ -1,0 +1,159 @@
+"""The site of the documents: it is built without a warning, and it loads nothing from a network."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import tuning
+from tests.browser import Browser
+from tests.paths import ROOT
+from tests.snippets import DOCUMENTS
+from tuning import errors
+from tuning.cli.app import app
+
+SOURCES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+LOADED_BY_STYLE = re.compile(r"""url\(["']?(?!data:)([^"')]+)|@import\s+["']([^"']+)""")
+
+
+class Resources(HTMLParser):
+    """Collects the addresses of what a page loads, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in SOURCES and values.get("rel") != "canonical":
+            self.addresses.append(values.get(SOURCES[tag]) or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: Path) -> Resources:
+    found = Resources()
+    found.feed(page.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the site, built with a warning as an error."""
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("MkDocs is not installed; make test-slow installs requirements-docs.lock")
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+def test_every_document_is_in_the_order_of_the_pages() -> None:
+    lines = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    named = set(re.findall(r"[\w/-]+\.md", lines))
+    documents = {document.relative_to(ROOT).as_posix() for document in DOCUMENTS}
+    made = {"docs/command-line.md", "docs/exit-status.md", "docs/api.md"}
+    assert named == documents | made | {"CHANGELOG.md"}
+
+
+def test_settings_are_strict_and_without_fonts_of_others() -> None:
+    text = re.sub(r"!!python\S+ ", "", (ROOT / "mkdocs.yml").read_text())
+    settings = yaml.safe_load(text)
+    assert settings["strict"] is True
+    assert settings["theme"]["font"] is False
+
+
+@pytest.mark.slow
+def test_site_loads_nothing_from_a_network(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(DOCUMENTS)
+    for page in pages:
+        addresses = read(page).addresses
+        assert addresses, page
+        assert not [one for one in addresses if re.match(r"(https?:)?//", one)], page
+    for style in site.rglob("*.css"):
+        for loaded in LOADED_BY_STYLE.findall(style.read_text()):
+            assert not re.match(r"(https?:)?//", "".join(loaded)), style
+
+
+@pytest.mark.slow
+def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
+    commands = typer.main.get_command(app).commands
+    text = "".join(read(site / "docs" / "command-line.html").text)
+    for name, command in commands.items():
+        assert name in text
+        assert [one.opts[0] for one in command.params if one.opts[0] not in text] == [], name
+    text = "".join(read(site / "docs" / "api.html").text)
+    assert [name for name in tuning.__all__ if name not in text] == []
+    text = "".join(read(site / "docs" / "exit-status.html").text)
+    kinds = [name for name, one in vars(errors).items() if isinstance(one, type)]
+    assert [name for name in kinds if name not in text] == []
+
+
+@pytest.mark.slow
+def test_search_finds_a_page_that_is_opened_from_the_disk(site: Path, tmp_path: Path) -> None:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
+    with Browser([program, *options]) as browser:
+        browser.open((site / "docs" / "data.html").as_uri())
+        browser.type(".md-search__input", "SIGTERM")
+        browser.wait_for("document.querySelectorAll('.md-search-result__link').length")
+        links = browser.run(
+            "[...document.querySelectorAll('.md-search-result__link')].map(a => a.pathname)"
+        )
+        assert any(link.endswith("docs/commands.html") for link in links)
+        assert browser.problems == []
+
+
+@pytest.mark.slow
+def test_no_page_is_wider_than_a_phone(site: Path, tmp_path: Path) -> None:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
+    with Browser([program, *options]) as browser:
+        browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=400,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+        for page in sorted(site.rglob("*.html")):
+            browser.open(page.as_uri())
+            assert browser.run("document.documentElement.scrollWidth") <= 400, page
+
+
+def test_lists_become_what_python_markdown_reads() -> None:
+    spec = importlib.util.find_spec("mkdocs")
+    if spec is None:
+        pytest.skip("MkDocs is not installed; make docs installs requirements-docs.lock")
+    module = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+    assert module is not None
+    assert module.loader is not None
+    pages = importlib.util.module_from_spec(module)
+    module.loader.exec_module(pages)
+    text = "Text:\n- one\n  more\n\n  | a |\n- two\n\n1. a\n   ```bash\n     - x\n   ```\nEnd\n"
+    assert pages.with_wide_lists(text) == (
+        "Text:\n\n- one\n    more\n\n    | a |\n- two\n\n"
+        "1. a\n    ```bash\n      - x\n    ```\nEnd\n"
+    )
