@@ -155,7 +155,7 @@ def test_commands_of_the_manifest_are_the_command_line_s(container: dict[str, An
 
 
 def test_commands_of_the_page_are_the_command_line_s() -> None:
-    blocks = "\n".join(re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)).replace(
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)).replace(
         "\\\n", " "
     )
     commands = re.findall(r"python -m tuning (.*)", blocks)
