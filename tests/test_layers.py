@@ -23,12 +23,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
     "spaces": set(),
     "pretrained": {"data"},
+    "raw_text": {"data"},
     "models": set(),
     "kernels": set(),
     "evaluation": {"data"},
     "confirmation": {"evaluation"},
-    "training": {"data", "spaces", "evaluation", "kernels", "pretrained"},
-    "study": {"data", "spaces", "evaluation", "confirmation", "pretrained"},
+    "training": {"data", "spaces", "evaluation", "kernels", "pretrained", "raw_text"},
+    "study": {"data", "spaces", "evaluation", "confirmation", "pretrained", "raw_text"},
     "report": {"data", "spaces", "evaluation", "confirmation", "study"},
     "workers": {"data", "spaces", "kernels", "training"},
     "search": {
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "study",
         "inference",
         "pretrained",
+        "raw_text",
     },
     "serving": {"data", "evaluation", "inference"},
     "display": {
