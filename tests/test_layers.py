@@ -283,8 +283,11 @@ def test_tests_lie_as_the_packages_do() -> None:
         f"{path.parent.name}/{path.name.removeprefix('test_')}"
         for path in (ROOT / "tests").glob("*/test_*.py")
     }
-    # This module contains whole searches with limits of a model.
-    assert tested - {name_of(path) for path in MODULES} == {"search/limits.py"}
+    # These modules contain whole searches with limits of a model, and trainings on raw strings.
+    assert tested - {name_of(path) for path in MODULES} == {
+        "search/limits.py",
+        "training/raw_strings.py",
+    }
 
 
 def test_no_file_imports_a_test_module() -> None:

@@ -59,6 +59,13 @@ class SplitTexts:
     data: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
 
+    @classmethod
+    def of(cls, texts: list[str]) -> Self:
+        """The texts of a list."""
+        encoded = [text.encode() for text in texts]
+        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

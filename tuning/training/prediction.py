@@ -170,6 +170,14 @@ def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int)
     return as_input(arrays)
 
 
+def without_objects(inputs: Batch) -> Any:
+    """Return the input of a model with a tensor of strings in the place of an array of `str`, which
+    not all of Keras' functions take.
+    """
+    is_text = isinstance(inputs, np.ndarray) and inputs.dtype == object
+    return tf.constant(inputs) if is_text else inputs
+
+
 def dataset(
     batches: Callable[[], Iterator[Rows]],
     view: View,
