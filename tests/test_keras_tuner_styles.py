@@ -16,6 +16,7 @@ from tests.commands import Ran
 from tests.paths import ROOT
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
+from tuning.data.splits import SplitTexts
 from tuning.spaces.loading import declare, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.spaces.sizes import Sizes
@@ -23,7 +24,7 @@ from tuning.training.batching import Rows, training_batches
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.loops import try_fit
-from tuning.training.prediction import dataset
+from tuning.training.prediction import dataset, without_objects
 from tuning.training.result import TrainingJob
 
 FOLDER = ROOT / "tests" / "keras_tuner_styles"
@@ -34,6 +35,8 @@ PLACES = [
     FOLDER / "two_models.py:recurrent_model",
 ]
 THREE_CLASSES = {"instance.py", "one_hot_three_classes.py"}
+# The files whose models take the texts themselves.
+OF_TEXTS = {path.stem for path in FOLDER.glob("texts_*.py")}
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=25, usual_length=9)
 EPOCHS, BATCH_SIZE, SEED = 2, 16, 4
 
@@ -46,7 +49,9 @@ pytestmark = [
 
 
 def make_texts(n: int, *, n_classes: int, seed: int) -> LabeledTexts:
-    """Return texts of 3 to 10 tokens. A text of class c contains the id 2 + c twice."""
+    """Return texts of 3 to 10 tokens. A text of class c contains the id 2 + c twice. The word of an
+    id is "w2", "w3", ….
+    """
     draw = np.random.default_rng(seed)
     labels = np.arange(n, dtype=np.int64) % n_classes
     texts = [
@@ -54,8 +59,10 @@ def make_texts(n: int, *, n_classes: int, seed: int) -> LabeledTexts:
         for label in labels
     ]
     offsets = np.cumsum([0, *map(len, texts)])
+    raw = SplitTexts.of([" ".join(f"w{word}" for word in text) for text in texts])
     return LabeledTexts(
-        TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64)), labels
+        TokenizedTexts(np.concatenate(texts).astype(np.int32), offsets.astype(np.int64), raw=raw),
+        labels,
     )
 
 
@@ -107,9 +114,9 @@ class InOurOrder(keras_tuner.HyperModel):
         return self.model
 
     def fit(self, hp: Any, model: keras.Model, *args: Any, **options: Any) -> Any:
-        arrays = (self.validation.view.array(), self.validation.targets)
+        arrays = (without_objects(self.validation.view.array()), self.validation.targets)
         if has_own_fit(self.inner):
-            x, y = self.train.view.array(), self.train.targets
+            x, y = without_objects(self.train.view.array()), self.train.targets
             return self.inner.fit(hp, model, x, y, validation_data=arrays, **options)
         epoch = 0
 
@@ -150,6 +157,9 @@ SEARCHED = {
     "sequential_lstm": "embedding dropout units",
     "several_convolutions": "filters_2 filters_3 dropout learning_rate",
     "subclassed": "dim heads",
+    "texts_in_build": "vocab_size ngrams_of_words dropout",
+    "texts_in_global_layer": "embedding_dim units lr",
+    "texts_in_subclassed_model": "sequence_length dim",
     "two_models:mean_model": "dim",
     "two_models:recurrent_model": "units",
 }
@@ -161,6 +171,10 @@ def test_hypermodel_is_declared_with_the_sizes_of_its_model(place: Path) -> None
     space = declare(place, n_classes=n_classes, sizes=SIZES, try_fit=try_fit)
     assert [item.name for item in space.searched] == SEARCHED[names_of(place)].split()
     fixed = {item.name: item.default for item in space.hyperparameters if item.kind == "fixed"}
+    assert space.takes_texts == (place.stem in OF_TEXTS)
+    if space.takes_texts:
+        assert (fixed, space.notes) == ({"n_classes": n_classes}, ())
+        return
     has_length = place.stem in ("conditional_cells", "several_convolutions")
     assert fixed == {
         "n_classes": n_classes,
@@ -186,7 +200,7 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
     sizes = {
         item.name: item.default
         for item in space.hyperparameters
-        if item.name in ("vocab_size", "sequence_length")
+        if item.name in ("vocab_size", "sequence_length") and item.kind == "fixed"
     }
     hypermodel = Eager(load_hypermodel(place))
     under = InOurOrder(hypermodel, [train, validation], n_classes=n_classes, sizes=sizes)
@@ -204,7 +218,7 @@ def test_hypermodel_trains_under_keras_tuner_and_here_with_the_same_result(
         hypermodel, job_of(values, n_classes=n_classes), train=train, validation=validation
     )
     assert result.best_value == pytest.approx(trial.score, abs=1e-6)
-    x = under.validation.view.array()
+    x = without_objects(under.validation.view.array())
     assert under.model is not None
     theirs, ours = (np.asarray(m.predict_on_batch(x)) for m in (under.model, model))
     np.testing.assert_allclose(ours, theirs, atol=2e-4)

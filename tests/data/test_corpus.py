@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.texts import TEXTS, make_reviews, splits_of, word_view
 from tuning import results
 from tuning.config import SPLITS, DataConfig, StudyConfig
-from tuning.data import corpus as corpus_module
+from tuning.data import arrow_tokenizer
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.data.corpus import (
     Corpus,
@@ -197,7 +197,7 @@ def tokenized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which each chunk of texts is added when it is tokenized."""
     texts: list[str] = []
     monkeypatch.setattr(
-        corpus_module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk)
+        arrow_tokenizer, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk)
     )
     return texts
 
@@ -290,7 +290,7 @@ def test_build_raises_what_a_thread_raised(tmp_path: Path, monkeypatch: pytest.M
     def fail(texts: pd.Series) -> None:
         raise MemoryError(len(texts))
 
-    monkeypatch.setattr(corpus_module, "tokenize", fail)
+    monkeypatch.setattr(arrow_tokenizer, "tokenize", fail)
     with pytest.raises(MemoryError):
         build_corpus(
             tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST), n_threads=2, chunk_bytes=1

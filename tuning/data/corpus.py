@@ -23,12 +23,12 @@ from tuning.config import SPLITS
 from tuning.data.arrow_tokenizer import (
     CHUNK_BYTES,
     ChunkWords,
-    map_chunks,
     map_ids,
-    npy_header,
     number_words,
+    offsets_of,
     renumber,
     tokenize,
+    write_ids,
 )
 from tuning.data.data_card import (
     CARD_NAME,
@@ -41,7 +41,7 @@ from tuning.data.data_card import (
     write_card,
 )
 from tuning.data.files import Progress
-from tuning.data.splits import SplitReviews
+from tuning.data.splits import SplitReviews, SplitTexts, map_texts
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import StorageError
 from tuning.results import translated
@@ -58,12 +58,14 @@ class TokenizedTexts:
         offsets: int64 (n + 1,); text i has the ids from `offsets[i]` to `offsets[i + 1]`.
         ngrams: the n-grams of the same texts; None if they were not built.
         presets: the tokens of the same texts by the name of the preset that they are for.
+        raw: the same texts themselves; None if they were not stored.
     """
 
     ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     ngrams: "NgramTexts | None" = field(default=None, kw_only=True)
     presets: "Mapping[str, PresetTexts]" = field(default_factory=dict, kw_only=True)
+    raw: SplitTexts | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -76,6 +78,7 @@ class TokenizedTexts:
             offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
             ngrams=self.ngrams + other.ngrams if self.ngrams and other.ngrams else None,
             presets={name: self.presets[name] + other.presets[name] for name in both},
+            raw=self.raw + other.raw if self.raw and other.raw else None,
         )
 
     @property
@@ -142,10 +145,15 @@ class Corpus:
         """The split of this name, with its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
-        return LabeledTexts(
-            TokenizedTexts(ids, offsets, ngrams=self._ngrams(name), presets=self._presets(name)),
-            np.load(self.folder / f"{name}.labels.npy"),
-        )
+        ngrams, presets = self._ngrams(name), self._presets(name)
+        raw = map_texts(self.texts_dir / name)
+        texts = TokenizedTexts(ids, offsets, ngrams=ngrams, presets=presets, raw=raw)
+        return LabeledTexts(texts, np.load(self.folder / f"{name}.labels.npy"))
+
+    @property
+    def texts_dir(self) -> Path:
+        """The folder that `raw_text.store.build_texts` writes."""
+        return self.folder / "texts"
 
     @property
     def ngrams_dir(self) -> Path:
@@ -202,7 +210,7 @@ class Corpus:
 def encode(texts: Iterable[str], words: list[str]) -> TokenizedTexts:
     """Token ids of new texts; `words` is the vocabulary in order of its ids, from 2."""
     tokens = tokenize(list(texts))
-    return TokenizedTexts(tokens.numbers(words), _offsets([tokens.lengths]))
+    return TokenizedTexts(tokens.numbers(words), offsets_of([tokens.lengths]))
 
 
 def build_corpus(
@@ -259,18 +267,13 @@ def _write_corpus(
     chunks: dict[str, list[ChunkWords]] = {name: [] for name in SPLITS}
     for name, of_split in chunks.items():
         frame = splits.frames[name]
-        tokenized = map_chunks(
-            tokenize, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes
-        )
-        with contextlib.closing(tokenized), (folder / f"{name}.ids.npy").open("wb") as file:
-            file.write(npy_header(0))
-            for tokens in tokenized:
-                file.write(tokens.ids.data)
-                of_split.append(ChunkWords.of(tokens))
-                done += len(tokens.lengths)
-                if progress:
-                    progress("tokenizing", done / total)
-        np.save(folder / f"{name}.offsets.npy", _offsets([chunk.lengths for chunk in of_split]))
+        path = folder / f"{name}.ids.npy"
+        for chunk in write_ids(path, frame["text"], n_threads=n_threads, chunk_bytes=chunk_bytes):
+            of_split.append(chunk)
+            done += len(chunk.lengths)
+            if progress:
+                progress("tokenizing", done / total)
+        np.save(folder / f"{name}.offsets.npy", offsets_of([chunk.lengths for chunk in of_split]))
         np.save(folder / f"{name}.labels.npy", frame["label"].to_numpy().astype(np.int64))
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
@@ -279,10 +282,6 @@ def _write_corpus(
     logger.info("tokenized %d texts", done)
     card = describe(splits, chunks, numbers["validation"], n_words=len(words))
     write_card(folder, replace(card, checksums=checksums_of(folder)))
-
-
-def _offsets(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    return np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *lengths]))
 
 
 def open_corpus(folder: Path) -> Corpus:

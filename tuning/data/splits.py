@@ -1,9 +1,12 @@
 """Split reviews into train, validation and test: 70/15/15, stratified, no text in two splits."""
 
+import contextlib
 import hashlib
 import itertools
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +45,64 @@ class SplitReviews:
     class_names: tuple[str, ...]
     n_duplicates: int
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class SplitTexts:
+    """The texts of a split, one after the other.
+
+    Attributes:
+        data: uint8 (n_bytes,), the texts in UTF-8.
+        offsets: int64 (n + 1,); text i has the bytes from `offsets[i]` to `offsets[i + 1]`.
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: list[str]) -> Self:
+        """The texts of a list."""
+        encoded = [text.encode() for text in texts]
+        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __add__(self, other: Self) -> "SplitTexts":
+        return SplitTexts(
+            np.concatenate([self.data, other.data]),
+            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """The texts of these rows, an array of `str` of shape (n_rows,)."""
+        texts = np.empty(len(rows), dtype=object)
+        for number, row in enumerate(rows.tolist()):
+            start, end = self.offsets[row], self.offsets[row + 1]
+            texts[number] = self.data[start:end].tobytes().decode()
+        return texts
+
+
+def write_texts(folder: Path, texts: pd.Series) -> None:
+    """Write the texts of a split, for `map_texts`, to a folder that does not exist."""
+    folder.mkdir()
+    with (folder / "texts.bin").open("wb") as file:
+        for chunk in split_up(texts):
+            file.write(joined(chunk, end=b""))
+    lengths = np.concatenate([np.zeros(1, dtype=np.int64), byte_lengths(texts)])
+    np.save(folder / "offsets.npy", np.cumsum(lengths))
+
+
+def map_texts(folder: Path) -> SplitTexts | None:
+    """The texts of a split on a memory map; None if they were not written, or if a file of theirs
+    is missing or damaged: a space whose models take token ids does not need them.
+    """
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        data = np.memmap(folder / "texts.bin", np.uint8, "r")
+        offsets = np.load(folder / "offsets.npy")
+        return SplitTexts(data, offsets) if offsets[-1] == len(data) else None
+    return None
 
 
 def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:

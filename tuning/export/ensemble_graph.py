@@ -17,7 +17,7 @@ from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.export.writers import Source, without_excess
 from tuning.inference.manifest import ModelInput
 from tuning.spaces.ranges import Values
-from tuning.training.architecture import IDS, NGRAMS, TOKENS
+from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
     is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
-    Models that take the tokens of a preset have one input, which is returned.
+    Models that take the tokens of a preset have one input, which is returned, and so have models
+    that take texts.
     """
-    if inputs[0].preset:
+    if inputs[0].preset or inputs[0].takes_texts:
         return inputs[0]
     of_words = [item for item in inputs if item.vocab_size]
     of_ngrams = [item for item in inputs if item.ngrams]
@@ -77,7 +78,7 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     (batch, n_classes).
 
     Its inputs are those of `common`: "ids", int32 (batch, sequence_length), and "ngrams", int32
-    (batch, n_ngrams), or "tokens", int32 (batch, n_tokens).
+    (batch, n_ngrams), or "tokens", int32 (batch, n_tokens), or "text", strings (batch,).
     """
     arrays = {}
     if common.preset:
@@ -86,12 +87,14 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
         arrays[IDS] = keras.Input((common.sequence_length,), dtype="int32", name=IDS)
     if common.ngrams:
         arrays[NGRAMS] = keras.Input((None,), dtype="int32", name=NGRAMS)
+    if common.takes_texts:
+        arrays[TEXT] = keras.Input((), dtype="string", name="text")
     orders = _orders(corpus, common.ngrams) if common.ngrams else np.zeros(0, np.uint8)
     terms = []
     for item in models:
         source = Source.of(item.model, item.inputs, corpus)
         source.graph.name = item.name  # The layers of a Keras model need different names.
-        own = {TOKENS: arrays[TOKENS]} if common.preset else {}
+        own = {role: arrays[role] for role in (TOKENS, TEXT) if role in arrays}
         if item.inputs.vocab_size:
             own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
         if item.inputs.ngrams:

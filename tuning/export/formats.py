@@ -18,6 +18,7 @@ from tuning.data import tokenizer
 from tuning.data.corpus import Corpus, encode
 from tuning.data.files import Progress, utf8
 from tuning.data.ngrams import encode_ngrams
+from tuning.data.splits import SplitTexts
 from tuning.errors import ExportError
 from tuning.evaluation.metrics import Array, Labels
 from tuning.evaluation.statistics import accuracy_difference
@@ -29,14 +30,16 @@ from tuning.inference.runtimes import (
     FORMATS,
     NGRAM_VOCABULARY,
     PRESET_TOKENIZER,
+    TOKEN_IDS,
     VOCABULARY,
     format_of,
 )
 from tuning.pretrained.tokens import encode_tokens
+from tuning.raw_text.vectorization import keep_in_config
 from tuning.results import translated
 from tuning.spaces.ranges import Values
 from tuning.training import prediction
-from tuning.training.architecture import NGRAMS, TOKENS, input_names, is_stock
+from tuning.training.architecture import NGRAMS, TEXT, TOKENS, input_names, is_stock
 
 # Number of texts of the test split in a parity check. The hostile texts are checked as well.
 N_PARITY_TEXTS = 2_000
@@ -116,7 +119,9 @@ def write_formats(
 
 
 def _write_vocabularies(folder: Path, source: Source) -> None:
-    """Write the files that the formats for token ids need, beside the model."""
+    """Write the files that the formats for token ids need, beside the model. A model that takes
+    texts contains its vocabularies.
+    """
     with translated(folder):
         if source.inputs.vocab_size:
             (folder / VOCABULARY).write_bytes("\n".join(source.words).encode())
@@ -124,7 +129,10 @@ def _write_vocabularies(folder: Path, source: Source) -> None:
             (folder / NGRAM_VOCABULARY).write_bytes("\n".join(source.ngrams).encode())
         if source.inputs.preset:
             shutil.copyfile(source.tokenizer, folder / PRESET_TOKENIZER)
-        shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
+        if source.inputs.takes_texts:
+            keep_in_config(source.graph)
+        else:
+            shutil.copyfile(tokenizer.__file__, folder / "tokenizer.py")
 
 
 def _nan_limits(texts: list[str], expected: Array) -> list[str]:
@@ -140,7 +148,7 @@ def model_input(model: keras.Model, values: Values) -> ModelInput:
     """Return how texts become the input of a model with these hyperparameters."""
     names = input_names(model)
     takes_tokens, takes_ngrams = names == (TOKENS,), NGRAMS in names
-    takes_ids = names != (NGRAMS,) and not takes_tokens
+    takes_ids = names not in ((NGRAMS,), (TEXT,)) and not takes_tokens
     return ModelInput(
         vocab_size=int(values["vocab_size"]) if takes_ids else 0,
         sequence_length=int(values["sequence_length"]) if takes_ids or takes_tokens else 0,
@@ -189,6 +197,11 @@ def _write_and_check(
 
 def _write(folder: Path, name: str, source: Source) -> None:
     path = folder / FORMATS[name].path
+    if source.inputs.takes_texts and FORMATS[name].takes == TOKEN_IDS:
+        raise ExportError(
+            f"{path.name} must contain the model's vectorization of the texts; its format has no"
+            " tables of words."
+        )
     with translated(path):
         write_format(name, source, path)
 
@@ -255,6 +268,8 @@ def pipeline_probabilities(source: Source, values: Values, texts: list[str]) -> 
     if source.inputs.preset:
         presets = {source.inputs.preset: encode_tokens(source.tokenizer, texts)}
         tokens = replace(tokens, presets=presets)
+    if source.inputs.takes_texts:
+        tokens = replace(tokens, raw=SplitTexts.of(texts))
     view = prediction.make_view(source.model, values, tokens)
     return prediction.predict(source.model, view, n_classes=len(source.class_names))
 

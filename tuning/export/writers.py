@@ -128,10 +128,10 @@ def raw_text_model(source: Source) -> keras.Model:
     """Return the model with a `TextVectorization` layer before it, made of Keras' own layers and
     operations.
 
-    The input is strings of shape (batch,). The output is the output of the model. A pretrained
-    encoder is returned as it is, because Keras has no layer for its tokenizer.
+    The input is strings of shape (batch,). The output is that of the model. A model that takes
+    texts is returned as it is. So is an encoder, because Keras has no layer for its tokenizer.
     """
-    if source.inputs.preset:
+    if source.inputs.preset or source.inputs.takes_texts:
         return source.graph
     text = keras.Input((), dtype="string", name="text")
     arrays = {}

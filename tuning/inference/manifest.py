@@ -29,7 +29,8 @@ class ModelInput:
     numbers are 0 for a model that takes no token ids. `ngrams` is the maximum number of words of
     its n-grams, and `ngram_vocab_size` the number of rows of their vocabulary; both are 0 for a
     model that takes no n-grams. `preset` is the pretrained encoder of a model that takes the
-    tokens of the tokenizer in the export, and empty for any other model.
+    tokens of the tokenizer in the export, and empty for any other model. A model with none of these
+    takes the texts themselves.
     """
 
     vocab_size: int
@@ -38,6 +39,11 @@ class ModelInput:
     ngrams: int = field(default=0, metadata=OMIT_DEFAULT)
     ngram_vocab_size: int = field(default=0, metadata=OMIT_DEFAULT)
     preset: str = field(default="", metadata=OMIT_DEFAULT)
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether the model itself tokenizes the texts."""
+        return not (self.vocab_size or self.ngrams or self.preset)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,10 +73,11 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
 
 def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
     """Return the positions of the words that the model sees; n-grams are of the whole text. A word
-    is one or more tokens of a pretrained encoder, so all words of a text are tried.
+    is one or more tokens of a pretrained encoder, and a model that takes texts splits them as it
+    likes, so all words of a text are tried.
     """
     length, positions = inputs.sequence_length, np.arange(n_tokens)
-    if inputs.ngrams or inputs.preset or n_tokens <= length:
+    if inputs.ngrams or inputs.preset or inputs.takes_texts or n_tokens <= length:
         return positions
     n_last = {"pre": length, "post": 0, "middle": length // 2}[inputs.truncating]
     return np.concatenate([positions[: length - n_last], positions[n_tokens - n_last :]])

@@ -28,11 +28,11 @@ from tuning.spaces.sizes import (
     ModelSizes,
     Sizes,
     lacks_sizes,
-    refuse_texts,
     sizes_of_model,
     with_sizes,
 )
 from tuning.spaces.starting_points import adopt_points, points_of, resolve_points
+from tuning.spaces.texts import mentions_texts, takes_texts
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +48,7 @@ class SearchSpace:
     `source_sha256` is that of the file, which may change although the hyperparameters do not.
     `starting_points` contains the values of all active hyperparameters for each starting point.
     `notes` says in sentences which sizes the space does not declare, and where they come from.
+    `takes_texts` says whether a model of the space takes the texts themselves.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SearchSpace:
     source_sha256: str = ""
     starting_points: tuple[Values, ...] = field(default=(), metadata=OMIT_DEFAULT)
     notes: tuple[str, ...] = field(default=(), metadata=OMIT_DEFAULT)
+    takes_texts: bool = field(default=False, metadata=OMIT_DEFAULT)
 
     @property
     def fingerprint(self) -> str:
@@ -162,9 +164,12 @@ def declare(
     space = SearchSpace(short_name(path), declared(hp), source_sha256(path))
     if preset is not None:
         space = _with_preset(space, preset)
+    if not models and (
+        mentions_texts(path) or (sizes is not None and lacks_sizes(space.hyperparameters))
+    ):
+        build_once(hp)
+    space = replace(space, takes_texts=any(model.takes_texts for model in models))
     if sizes is not None:
-        if not models and lacks_sizes(space.hyperparameters):
-            build_once(hp)
         items, notes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
         space = replace(space, hyperparameters=items, notes=notes)
     check(space)
@@ -184,7 +189,6 @@ def _build_once(
     """Build a model to read its hyperparameters, and add its sizes to `models`."""
     doing = "building the model to read its hyperparameters"
     model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
-    refuse_texts(model)
     models.append(sizes_of_model(model))
     if try_fit and has_own_fit(hypermodel):
         doing = "trying its fit() on a few rows"
@@ -228,7 +232,7 @@ def build(
         raise SpaceBug(
             f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
         )
-    refuse_texts(model)
+    takes_texts(model)  # Raises for inputs that no text can be given to.
     check_declared(hp, known)
     return hp, model
 

@@ -19,14 +19,14 @@ MAX_ORDER = 3  # maximum number of words of an n-gram
 def check(space: SearchSpace) -> None:
     """Refuse a space whose hyperparameters can't cut the data before a model is built.
 
-    In a space that declares `ngrams` or `preset`, some models take no token ids, so `vocab_size`
-    and `sequence_length` may be conditional there.
+    In a space that declares `ngrams` or `preset`, or of texts, some models take no token ids, so
+    `vocab_size` and `sequence_length` may be conditional there.
 
     Raises:
         SpaceError: `vocab_size` or `sequence_length` is conditional or too small.
     """
     by_name = {item.name: item for item in space.hyperparameters}
-    for name in () if space.takes_ngrams or space.presets else REQUIRED:
+    for name in () if space.takes_ngrams or space.presets or space.takes_texts else REQUIRED:
         item = by_name.get(name)
         if item is not None and item.conditions:
             raise SpaceError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.errors import SpaceError
 from tuning.spaces.ranges import Hyperparameter
 from tuning.spaces.required import NGRAMS, PRESET, REQUIRED
+from tuning.spaces.texts import takes_texts
 
 if TYPE_CHECKING:
     import keras
@@ -48,45 +49,30 @@ class Sizes:
 @dataclass(frozen=True)
 class ModelSizes:
     """The sizes of the texts that a model takes: the rows of the embedding of its token ids, and
-    the length of its input. None where the model has none.
+    the length of its input. None where the model has none. A model that takes the texts themselves
+    has no such sizes.
     """
 
     vocab_size: int | None
     sequence_length: int | None
+    takes_texts: bool = False
 
 
 def sizes_of_model(model: Any) -> ModelSizes:
-    """Return the sizes of a model; both are None for an object that is no Keras model."""
-    import keras
-
-    if not isinstance(model, keras.Model):
-        return ModelSizes(None, None)
-    inputs = [tensor for tensor in getattr(model, "inputs", None) or [] if len(tensor.shape) == 2]
-    length = inputs[0].shape[1] if len(inputs) == 1 else None
-    return ModelSizes(rows_of(model), length)
-
-
-def refuse_texts(model: Any) -> None:
-    """Refuse a model that takes the texts themselves, because models here take token ids.
+    """Return the sizes of a model; both are None for an object that is no Keras model.
 
     Raises:
-        SpaceError: the model contains a `TextVectorization`, or has an input of strings.
+        SpaceError: the model takes texts, but not as a single input of one text in a row.
     """
     import keras
 
     if not isinstance(model, keras.Model):
-        return
-    inputs = getattr(model, "inputs", None) or []
-    takes_texts = any(
-        isinstance(layer, keras.layers.TextVectorization)
-        for layer in model._flatten_layers(include_self=False)
-    )
-    if takes_texts or any(tensor.dtype == "string" for tensor in inputs):
-        raise SpaceError(
-            "A model must take token ids, which are made from the training texts; this one takes"
-            " texts. Remove its TextVectorization and start with keras.Input((None,),"
-            " dtype='int32') and the Embedding."
-        )
+        return ModelSizes(None, None)
+    if takes_texts(model):
+        return ModelSizes(None, None, takes_texts=True)
+    inputs = [tensor for tensor in getattr(model, "inputs", None) or [] if len(tensor.shape) == 2]
+    length = inputs[0].shape[1] if len(inputs) == 1 else None
+    return ModelSizes(rows_of(model), length)
 
 
 def rows_of(model: keras.Model) -> int | None:
@@ -133,7 +119,8 @@ def with_sizes(
     sentences that say where the missing ones come from: the user, the models, or the data.
 
     Raises:
-        SpaceError: the models do not agree on a size that is missing.
+        SpaceError: the models do not agree on a size that is missing, or a user fixes a size that
+            no model takes.
     """
     items = tuple(
         Hyperparameter(name=item.name, kind="fixed", default=fixed, conditions=item.conditions)
@@ -144,6 +131,14 @@ def with_sizes(
     if not lacks_sizes(items):
         return items, ()
     notes, names = [], {item.name for item in items}
+    if models and all(model.takes_texts for model in models):
+        unused = [name for name in REQUIRED if name not in names and getattr(sizes, name)]
+        if unused:
+            raise SpaceError(
+                f"{_flag(unused[0])} must be given for a space that declares {unused[0]}, or whose"
+                f" models take token ids; the models of {space} take the texts themselves."
+            )
+        return items, ()
     for name in REQUIRED:
         if name not in names:
             value, source = _size(name, sizes, models, space=space)

@@ -19,6 +19,7 @@ from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
 from tuning.pretrained.tokens import PresetCard, build_tokens
+from tuning.raw_text.store import build_texts
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.required import SMALLEST
@@ -72,8 +73,9 @@ def prepare_corpus(
 def prepare_views(
     corpus: Corpus, space: SearchSpace, config: StudyConfig, *, progress: Progress | None = None
 ) -> None:
-    """Build the n-grams of a corpus, and its tokens for presets, or use the cache, if models of the
-    space may take them. The texts are read again for a preset that is new.
+    """Build the n-grams of a corpus, its tokens for presets, and a copy of its texts, or use the
+    cache, if models of the space may take them. The texts are read again for a preset that is new,
+    and for the copy.
 
     Raises:
         SpaceError: a preset can't be used, or not with the lengths of the space.
@@ -86,6 +88,8 @@ def prepare_views(
             corpus, preset, texts=lambda: _texts(config, progress), progress=progress
         )
         _check_lengths(space, card)
+    if space.takes_texts:
+        build_texts(corpus, splits=lambda: _splits(config, progress), progress=progress)
     release_memory()
 
 
@@ -104,8 +108,13 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
 
 def _texts(config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
     """The texts of each split."""
-    splits = split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
-    return {name: frame["text"].tolist() for name, frame in splits.frames.items()}
+    frames = _splits(config, progress).frames
+    return {name: frame["text"].tolist() for name, frame in frames.items()}
+
+
+def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
+    """The texts and labels by split, read again."""
+    return split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
 
 
 def _check_lengths(space: SearchSpace, card: PresetCard) -> None:

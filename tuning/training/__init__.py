@@ -1,4 +1,5 @@
 """One training: the view of the data, the model, its epochs, its checkpoint.
 
-Imports data, evaluation, kernels, pretrained, spaces and the modules directly in `tuning`.
+Imports data, evaluation, kernels, pretrained, raw_text, spaces and the modules directly
+in `tuning`.
 """

@@ -13,14 +13,16 @@ import numpy as np
 from keras.src.models.functional import Functional
 
 from tuning.errors import SpaceBug
+from tuning.spaces.texts import takes_texts
 from tuning.training import padding
 
 # Models whose layers form a graph. They are compared by `type`, because a subclass may do anything
 # in its own `call`.
 GRAPHS = (keras.Sequential, Functional)
 
-# Names of a model's inputs. An input with another name takes token ids.
-IDS, NGRAMS, TOKENS = "ids", "ngrams", "tokens"
+# Names of a model's inputs. An input with another name takes token ids. Keras allows no name like
+# `TEXT`, which is that of an input of strings, whatever its own name is.
+IDS, NGRAMS, TOKENS, TEXT = "ids", "ngrams", "tokens", "the text/"
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -38,12 +40,15 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
 
     A model whose layers form a graph and that has an input named "ngrams" takes the n-grams of a
     text, and may take its token ids as a second input. A model with a single input named "tokens"
-    takes the tokens of a preset. Every other model takes token ids.
+    takes the tokens of a preset. A model whose input is strings takes the texts. Every other model
+    takes token ids.
 
     Raises:
         SpaceBug: the model has more inputs than token ids and n-grams, or takes a fixed number of
             n-grams or tokens.
     """
+    if takes_texts(model):
+        return (TEXT,)
     # A Sequential without an input shape has no inputs.
     if not is_graph(model) or not getattr(model, "inputs", None):
         return (IDS,)
@@ -73,33 +78,39 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def role_of(name: str) -> str:
-    """Return what an input of this name takes: "ids", "ngrams" or "tokens"."""
-    return name if name in (NGRAMS, TOKENS) else IDS
+    """Return what an input of this name takes: "ids", "ngrams", "tokens" or "text"."""
+    return name if name in (NGRAMS, TOKENS, TEXT) else IDS
 
 
 def ensure_built(model: keras.Model, *, sequence_length: int) -> None:
     """Create the variables of a model that was built without an input shape, such as a subclassed
     model or a `Sequential` without `keras.Input`.
 
-    Such a `Sequential` gets an int32 input. The length of the input is not fixed if the layers
-    ignore padding, and is `sequence_length` otherwise. Keras itself would give the model a float
-    input, and an exported model would then expect floats.
+    Such a `Sequential` gets an int32 input, or an input of strings if it contains a
+    `TextVectorization`. The length of the input is not fixed if the layers ignore padding, and is
+    `sequence_length` otherwise. Keras itself would give the model a float input, and an exported
+    model would then expect floats.
     """
     if all(layer.built for layer in model._flatten_layers()):
         return
     if type(model) is keras.Sequential and not model.built:
-        _add_input(model, None if padding.takes_any_length(model.layers) else sequence_length)
+        any_length = not takes_texts(model) and padding.takes_any_length(model.layers)
+        _add_input(model, None if any_length else sequence_length)
     else:
         output_of(model, sequence_length=sequence_length)
 
 
 def output_of(model: keras.Model, *, sequence_length: int) -> Any:
-    """Return the output of a model for int32 ids of shape (batch, sequence_length).
+    """Return the output of a model for int32 ids of shape (batch, sequence_length), or for texts of
+    shape (batch,).
 
     The model is called with a symbolic tensor. A model that runs eagerly is called with zeros of
-    shape (1, sequence_length), because its code may need numbers.
+    shape (1, sequence_length), because its code may need numbers. A `TextVectorization` may have no
+    vocabulary yet, so a model that takes texts is always called with a symbolic tensor.
     """
     arguments = _inference_arguments(model)
+    if takes_texts(model):
+        return model(keras.KerasTensor((None,), dtype="string"), **arguments)
     if model.run_eagerly:
         return model(np.zeros((1, sequence_length), np.int32), **arguments)
     return model(keras.KerasTensor((None, sequence_length), dtype="int32"), **arguments)
@@ -111,10 +122,14 @@ def _inference_arguments(model: keras.Model) -> dict[str, bool]:
 
 
 def _add_input(model: keras.Sequential, length: int | None) -> None:
-    layers = list(model.layers)
+    layers, is_of_texts = list(model.layers), takes_texts(model)
     for _ in layers:
         model.pop(rebuild=False)
-    model.add(keras.Input((length,), dtype="int32", name="ids"))
+    model.add(
+        keras.Input((), dtype="string", name="text")
+        if is_of_texts
+        else keras.Input((length,), dtype="int32", name=IDS)
+    )
     for layer in layers:
         model.add(layer, rebuild=layer is layers[-1])
 
@@ -163,15 +178,21 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
     """Return a model with the same layers as a functional model without an optimizer.
 
     The variables of the optimizer would be two thirds of a `.keras` file. A subclassed model is
-    traced by a call with symbolic int32 ids of shape (batch, sequence_length). The model itself is
+    traced by a call with symbolic inputs: int32 ids of shape (batch, sequence_length), or texts of
+    shape (batch,). The model itself is
     returned if Keras can't trace its `call`, or if it has weights outside its layers, because a
     functional model would contain those weights as constants.
     """
     if is_graph(model):
         return keras.Model(model.inputs, model.outputs, name=model.name)
-    ids = keras.Input((sequence_length,), dtype="int32", name="ids")
+    inputs = (
+        keras.Input((), dtype="string", name="text")
+        if takes_texts(model)
+        else keras.Input((sequence_length,), dtype="int32", name=IDS)
+    )
     try:
-        graph = keras.Model(ids, model.call(ids, **_inference_arguments(model)), name=model.name)
+        outputs = model.call(inputs, **_inference_arguments(model))
+        graph = keras.Model(inputs, outputs, name=model.name)
     # The user's code may raise any exception for symbolic tensors.
     except Exception:  # noqa: BLE001
         return model

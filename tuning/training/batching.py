@@ -1,5 +1,5 @@
 """One trial's view of a corpus: token ids, limited to `vocab_size` and `sequence_length`, the
-n-grams of the texts, and the tokens of a preset (`pretrained.view`), in batches.
+n-grams of the texts, the tokens of a preset, and the texts themselves, in batches.
 
 The texts of a training batch are drawn at random. If the model masks the padding, each batch is
 padded to its own longest text and sorted with the longest text first, and the LSTM kernel skips the
@@ -12,7 +12,7 @@ of three epochs, Amazon reviews). Any other model gets batches of `sequence_leng
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from tuning.data.corpus import NgramTexts, TokenizedTexts
 from tuning.data.tokenizer import FIRST_WORD_ID, PADDING_ID, UNKNOWN_ID
 from tuning.pretrained.view import TokenView, by_length, cut, kept_places
+from tuning.raw_text.view import TextView
 
 EVALUATION_BATCH_SIZE = 512
 # The attention of an encoder needs memory for each pair of tokens.
@@ -29,7 +30,7 @@ TRUNCATING = ("pre", "post", "middle")
 
 _T = TypeVar("_T")
 Rows = npt.NDArray[np.int64]
-Batch = npt.NDArray[np.int32] | dict[str, npt.NDArray[np.int32]]
+Batch = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -186,13 +187,13 @@ class View:
     A model with one input gets arrays, a model with several inputs gets dictionaries of arrays.
     """
 
-    inputs: Mapping[str, WordView | NgramView | TokenView]
+    inputs: Mapping[str, WordView | NgramView | TokenView | TextView]
 
     def __len__(self) -> int:
         return len(self._first.texts)
 
     @property
-    def _first(self) -> WordView | NgramView | TokenView:
+    def _first(self) -> WordView | NgramView | TokenView | TextView:
         return next(iter(self.inputs.values()))
 
     @property
@@ -232,7 +233,7 @@ class View:
         return ENCODER_BATCH_SIZE if self.is_grouped else EVALUATION_BATCH_SIZE
 
     def batch(self, rows: Rows) -> Batch:
-        """Return the model's input for these rows: int32 arrays of shape (n_rows, width)."""
+        """Return the model's input for these rows: int32 arrays (n_rows, width), or texts."""
         return as_input({name: view.batch(rows) for name, view in self.inputs.items()})
 
     def array(self) -> Batch:
@@ -242,8 +243,9 @@ class View:
     @property
     def array_bytes(self) -> int:
         """The size of `array()`, whose rows are all as wide as the longest one."""
-        rows = np.arange(len(self))
-        n_columns = sum(view.width(rows) for view in self.inputs.values())
+        if isinstance(self._first, TextView):
+            return self._first.n_bytes
+        n_columns = sum(view.width(np.arange(len(self))) for view in self.inputs.values())
         return len(self) * n_columns * np.dtype(np.int32).itemsize
 
 

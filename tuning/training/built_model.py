@@ -16,9 +16,11 @@ from tuning.data.corpus import LabeledTexts
 from tuning.documents import structure
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
+from tuning.raw_text.vectorization import adapt_to_texts
+from tuning.raw_text.view import TextView
 from tuning.spaces.loading import build, check_declared, has_own_fit, run_user_code
 from tuning.training import checkpoints, prediction
-from tuning.training.architecture import ensure_built
+from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import View, in_order
 from tuning.training.result import FitResult, TrainingJob
 from tuning.training.targets import LabelEncoder, label_encoder
@@ -66,23 +68,38 @@ class BuiltModel:
         return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
     def adapt(self, view: View, labels: Labels) -> None:
-        """Call the hypermodel's `adapt(hp, model, x, y)`, if it has one, with the view and the
-        class numbers of the training split.
+        """Adapt the model to the training split, unless a checkpoint contains what was adapted.
 
-        `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the class
-        numbers, int64 (n,).
+        The hypermodel's `adapt(hp, model, x, y)` is called if it has one. Then the layers that take
+        texts and have no vocabulary are adapted.
 
         Raises:
             SpaceBug: `adapt` raises, or returns another model.
+            SpaceError: a layer that does not take the texts directly has no vocabulary.
         """
-        adapt = getattr(self.hypermodel, "adapt", None)
-        if adapt is None:
+        if self.job.resume:
             return
+        if hasattr(self.hypermodel, "adapt"):
+            self._adapt_by_hypermodel(view, labels)
+        texts = view.inputs.get(TEXT)
+        if isinstance(texts, TextView):
+            run_user_code(
+                lambda: adapt_to_texts(self.model, texts.raw),
+                doing="adapting its TextVectorization to the training texts",
+            )
+
+    def _adapt_by_hypermodel(self, view: View, labels: Labels) -> None:
+        """Call the hypermodel's `adapt(hp, model, x, y)` with the view and the class numbers of the
+        training split.
+
+        `x` is a `tf.data.Dataset` of batches of the model's input, in the order of `y`, the class
+        numbers, int64 (n,).
+        """
         batches = in_order(view)
         before = _configs(self.model)
         x = prediction.dataset(lambda: iter(batches), view, None, n_batches=len(batches))
         returned = run_user_code(
-            lambda: adapt(self.hp, self.model, x, np.asarray(labels)),
+            lambda: self.hypermodel.adapt(self.hp, self.model, x, np.asarray(labels)),
             doing="adapting the model to the training texts",
         )
         if returned is not None and returned is not self.model:
@@ -94,14 +111,25 @@ class BuiltModel:
         changed = [name for name, config in _configs(self.model).items() if config != before[name]]
         if changed:
             raise SpaceBug(
-                "adapt(hp, model, x, y) must change nothing but the values of variables, because a"
-                " training that was paused and an export restore these alone; it changed the"
-                f" configuration of {', '.join(changed)}. Configure the layers in build(hp).",
+                "adapt(hp, model, x, y) must change nothing but the values of variables and"
+                " vocabularies, because a training that was paused and an export restore these"
+                f" alone; it changed the configuration of {', '.join(changed)}. Configure the"
+                " layers in build(hp).",
                 traceback="",
             )
         # Functions that adapt called were traced with what a layer had before.
         self.model.train_function = self.model.test_function = self.model.predict_function = None
         check_declared(self.hp, self.job.known)
+
+    def measure_latency(self) -> None:
+        """Measure the latency of the model if the job asks for it and the result has none. Layers
+        that take texts must have their vocabularies.
+        """
+        if self.job.measure_latency and self.result.latency_ms is None:
+            self.result.latency_ms = run_user_code(
+                lambda: prediction.latency_ms(self.model, self.job.values),
+                doing="measuring its latency",
+            )
 
     def encode(self, split: LabeledTexts) -> EncodedSplit:
         """Return a split as the model takes it."""
@@ -110,11 +138,13 @@ class BuiltModel:
 
 
 def _configs(model: keras.Model) -> dict[str, str]:
-    """Return the configuration of each layer that has one, by the layer's name."""
+    """Return the configuration of each layer that has one, by the layer's name, without the size of
+    its vocabulary.
+    """
     configs = {}
     for layer in model._flatten_layers(include_self=False):
         with contextlib.suppress(NotImplementedError):
-            configs[layer.name] = repr(layer.get_config())
+            configs[layer.name] = repr({**layer.get_config(), "vocabulary_size": None})
     return configs
 
 
@@ -138,10 +168,6 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         result = structure(checkpoints.load(Path(job.checkpoint), model), FitResult)
         finalize_layers(model)
     result.n_parameters = int(model.count_params())
-    if job.measure_latency and result.latency_ms is None:
-        result.latency_ms = run_user_code(
-            lambda: prediction.latency_ms(model, job.values), doing="measuring its latency"
-        )
     return BuiltModel(
         hypermodel=hypermodel,
         hp=hp,

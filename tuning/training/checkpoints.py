@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tuning.evaluation.metrics import Array
 from tuning.evaluation.predictions import DAMAGED, PROBABILITIES
+from tuning.raw_text.vectorization import assign_lookups, lookup_state
 from tuning.results import write_bytes
 from tuning.training.result import Epoch, FitResult
 
@@ -60,6 +61,7 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
     """
     model.optimizer.build(model.trainable_variables)
     with np.load(path, allow_pickle=False) as saved:
+        assign_lookups(model, saved)
         _assign(saved, _variables(model), path=path)
         if GLOBAL_SEED in saved.files:
             from keras.src.random.seed_generator import global_seed_generator
@@ -76,7 +78,7 @@ def save_trained(path: Path, model: keras.Model, probabilities: Array | None) ->
     Raises:
         StorageError: the disk is full or the folder is read-only.
     """
-    state = _numbered(model.variables)
+    state = {**_numbered(model.variables), **lookup_state(model)}
     if probabilities is not None:
         state[PROBABILITIES] = probabilities.astype(np.float32)
     _write(path, state)
@@ -91,6 +93,7 @@ def load_trained(path: Path, model: keras.Model) -> None:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            assign_lookups(model, saved)
             _assign(saved, model.variables, path=path)
     except DAMAGED as error:
         raise ValueError(
@@ -135,12 +138,14 @@ def state_of(model: keras.Model) -> dict[str, Array]:
     after the first such call.
 
     Returns:
-        Arrays by name: "000", "001", … for the variables, and `GLOBAL_SEED`.
+        Arrays by name: "000", "001", … for the variables, `GLOBAL_SEED`, and the vocabularies of
+        layers that were adapted to texts.
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
     state = _numbered(_variables(model))
     generator = get_global_attribute(GLOBAL_SEED)
+    state |= lookup_state(model)
     return state if generator is None else {**state, GLOBAL_SEED: np.array(generator.state)}
 
 

@@ -75,11 +75,11 @@ def fit(
     splits = [split for split in (train, validation) if split]
     with _nan_explained(hypermodel, job, splits), _infeasible_errors():
         built = build_model(hypermodel, job)
+        train_split = built.encode(train)
+        built.adapt(train_split.view, train.labels)
+        built.measure_latency()
         timings.lap("build")
         _check_limits(built, timings)
-        train_split = built.encode(train)
-        if not job.resume:
-            built.adapt(train_split.view, train.labels)
         validation_split = built.encode(validation) if validation else None
         _describe_batches(built, train_split)
         timings.lap("view")
@@ -158,8 +158,7 @@ def padding_share(view: View, batches: list[Rows]) -> float:
     """Return the share of padding among the token ids of these batches, with the padding that a
     kernel skips; 0 for a model without token ids.
     """
-    parts = view.inputs.values()
-    words = next((part for part in parts if isinstance(part, WordView | TokenView)), None)
+    words = next((p for p in view.inputs.values() if isinstance(p, WordView | TokenView)), None)
     n_ids = sum(words.width(rows) * len(rows) for rows in batches) if words else 0
     return 1 - float(words.lengths.sum()) / n_ids if words and n_ids else 0.0
 
@@ -262,7 +261,8 @@ def _gives_nan_without_words(
     trained.
     """
     _prepare_process(job.seed)
-    built = build_model(hypermodel, replace(job, resume=False, measure_latency=False))
+    built = build_model(hypermodel, replace(job, resume=False))
+    built.adapt(built.encode(splits[0]).view, splits[0].labels)
     split = next(split for split in splits if (split.texts.lengths == 0).any())
     row = np.flatnonzero(split.texts.lengths == 0)[:1]
     return bool(np.isnan(built.model.predict_on_batch(built.encode(split).view.batch(row))).any())

@@ -17,12 +17,13 @@ from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
 from tuning.outcomes import FailureReason
+from tuning.raw_text.vectorization import placeholder_vocabularies
 from tuning.spaces.loading import check_declared, has_own_fit, run_user_code
-from tuning.training.architecture import ensure_built
+from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import Rows, View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
 from tuning.training.callback import EvaluationCallback
-from tuning.training.prediction import dataset, example_input
+from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
 from tuning.training.targets import label_encoder
 
@@ -44,12 +45,16 @@ def train_epochs(
     validation: EncodedSplit | None,
 ) -> None:
     """Train a model until its last epoch, or until the callback stops the training. Layers that
-    this package has kernels for run with them.
+    this package has kernels for run with them, unless the model takes texts: its own vectorization
+    decides where the padding is.
 
     Raises:
         SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
     """
-    with fused(built.model) as built.result.n_fused_layers:
+    takes_texts = TEXT in train.view.inputs
+    with (
+        contextlib.nullcontext(0) if takes_texts else fused(built.model)
+    ) as built.result.n_fused_layers:
         if has_own_fit(built.hypermodel):
             _hypermodel_fit(built, callback, train=train, validation=validation)
         else:
@@ -79,7 +84,8 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     )
     # Without this call Keras creates the variables of the optimizer and the metrics while it
     # traces a step, and must trace the step once more: 0.15 s a trial.
-    model._symbolic_build(data_batch=(train.view.batch(np.arange(2)), train.targets[:2]))
+    inputs = without_objects(train.view.batch(np.arange(2)))
+    model._symbolic_build(data_batch=(inputs, train.targets[:2]))
     if model.steps_per_execution == 1 and not model.run_eagerly:
         model.steps_per_execution = STEPS_PER_EXECUTION
         _trace_step(model, data.element_spec)
@@ -112,11 +118,13 @@ def _hypermodel_fit(
     validation: EncodedSplit | None,
 ) -> None:
     """Train a model with the hypermodel's own `fit`. The arguments are those of a call of
-    `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)`.
+    `keras_tuner.Tuner.search(x, y, validation_data=…, epochs=…)`. Texts are a tensor of strings.
     """
     _require_memory([split.view for split in (train, validation) if split])
-    validation_data = (validation.view.array(), validation.targets) if validation else None
-    x, y = train.view.array(), train.targets
+    validation_data = (
+        (without_objects(validation.view.array()), validation.targets) if validation else None
+    )
+    x, y = without_objects(train.view.array()), train.targets
     run_user_code(
         lambda: built.hypermodel.fit(
             built.hp,
@@ -165,7 +173,8 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     values = {"sequence_length": 8, **hp.values}
     length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
     ensure_built(model, sequence_length=length)
-    x = example_input(model, values, n_rows=N_TRIAL_ROWS)
+    x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))
     labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
     y = label_encoder(model, n_classes=n_classes, sequence_length=length)(labels)
-    hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
+    with placeholder_vocabularies(model):
+        hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])

@@ -18,9 +18,10 @@ from tuning.data.tokenizer import UNKNOWN_ID
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.pretrained.view import TokenView
+from tuning.raw_text.view import TextView
 from tuning.spaces.loading import run_user_code
 from tuning.spaces.required import PRESET
-from tuning.training.architecture import NGRAMS, TOKENS, ignores_padding, input_names
+from tuning.training.architecture import NGRAMS, TEXT, TOKENS, ignores_padding, input_names
 from tuning.training.batching import (
     Batch,
     NgramView,
@@ -50,10 +51,12 @@ def make_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTex
 
 def _part(
     name: str, model: keras.Model, values: Mapping[str, Any], texts: TokenizedTexts
-) -> WordView | NgramView | TokenView:
+) -> WordView | NgramView | TokenView | TextView:
     """Return the view of one input."""
     if name == NGRAMS:
         return _ngram_view(values, texts)
+    if name == TEXT:
+        return _text_view(model, texts)
     return _token_view(values, texts) if name == TOKENS else _word_view(model, values, texts)
 
 
@@ -79,7 +82,7 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
             _require(values, NGRAMS, "ngram_vocab_size", for_what="with an input named 'ngrams'")
         elif name == TOKENS:
             _require(values, PRESET, "sequence_length", for_what="with an input named 'tokens'")
-        else:
+        elif name != TEXT:
             _require(values, "vocab_size", "sequence_length", for_what="that takes token ids")
     return names
 
@@ -103,6 +106,24 @@ def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
     return NgramView(
         texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
     )
+
+
+def _text_view(model: keras.Model, texts: TokenizedTexts) -> TextView:
+    if texts.raw is None:  # They are stored for every space of which a model takes texts.
+        raise SpaceBug(
+            "The texts of the data are stored before a search only if a model of the space is seen"
+            " to take them; this configuration's model takes texts, and they are not stored. Name"
+            " keras.layers.TextVectorization in the file of the space, and let the model of the"
+            " defaults take texts.",
+            traceback="",
+        )
+    return TextView(texts, texts.raw, is_column=_is_column(model))
+
+
+def _is_column(model: keras.Model) -> bool:
+    """Return whether the input of a model that takes texts has the shape (batch, 1)."""
+    inputs = getattr(model, "inputs", None) or []
+    return bool(inputs) and len(inputs[0].shape) > 1
 
 
 def _token_view(values: Mapping[str, Any], texts: TokenizedTexts) -> TokenView:
@@ -131,9 +152,13 @@ def _require(values: Mapping[str, Any], *names: str, for_what: str) -> None:
 
 def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int) -> Batch:
     """Return the input of a model for texts of `sequence_length` unknown words, or of `N_TOKENS`
-    words for a model that takes n-grams only: int32 arrays of shape (n_rows, width).
+    words for a model that takes n-grams only: int32 arrays of shape (n_rows, width). A model that
+    takes texts gets `str`.
     """
     n_tokens = int(values.get("sequence_length", N_TOKENS))
+    if input_names(model) == (TEXT,):
+        texts = np.full(n_rows, " ".join(["unknown"] * n_tokens), dtype=object)
+        return texts[:, None] if _is_column(model) else texts
     arrays = {
         name: np.full(
             (n_rows, n_tokens * int(values.get("ngrams", 1)) if name == NGRAMS else n_tokens),
@@ -143,6 +168,14 @@ def example_input(model: keras.Model, values: Mapping[str, Any], *, n_rows: int)
         for name in input_names(model)
     }
     return as_input(arrays)
+
+
+def without_objects(inputs: Batch) -> Any:
+    """Return the input of a model with a tensor of strings in the place of an array of `str`, which
+    not all of Keras' functions take.
+    """
+    is_text = isinstance(inputs, np.ndarray) and inputs.dtype == object
+    return tf.constant(inputs) if is_text else inputs
 
 
 def dataset(
@@ -168,8 +201,7 @@ def dataset(
         for rows in batches():
             yield view.batch(rows) if labels is None else (view.batch(rows), labels[rows])
 
-    specs = {name: tf.TensorSpec((None, width), tf.int32) for name, width in view.widths.items()}
-    inputs = as_input(specs)
+    inputs = as_input({name: _spec(part) for name, part in view.inputs.items()})
     signature = (
         inputs
         if labels is None
@@ -177,6 +209,13 @@ def dataset(
     )
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
     return data.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
+
+
+def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
+    """Return the specification of a batch of one input."""
+    if isinstance(part, TextView):
+        return tf.TensorSpec((None, 1) if part.is_column else (None,), tf.string)
+    return tf.TensorSpec((None, part.fixed_width), tf.int32)
 
 
 def predict(model: keras.Model, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:

@@ -16,7 +16,7 @@ from keras.src.trainers.compile_utils import get_loss
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.loading import run_user_code
-from tuning.training.architecture import output_of
+from tuning.training.architecture import TEXT, input_names, output_of
 
 # Values of the predictions that a loss is tried with. They also differ for a loss that takes them
 # as logits.
@@ -97,7 +97,10 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
             f"A model must give one tensor of class probabilities; this one gives {output!r}.",
             traceback="",
         )
-    return sizes
+    # Keras adds the dimension 1 of an input (batch, 1) to the shape that it computes for the counts
+    # of a `TextVectorization`, whose values do not have it.
+    is_doubled = len(sizes) == 2 and sizes[0] == 1 and input_names(model) == (TEXT,)
+    return sizes[1:] if is_doubled else sizes
 
 
 def _first_that_fits(

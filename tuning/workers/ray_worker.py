@@ -23,6 +23,7 @@ import psutil
 
 from tuning import __version__
 from tuning.data.corpus import LabeledTexts, NgramTexts, PresetTexts, TokenizedTexts
+from tuning.data.splits import SplitTexts
 from tuning.spaces.files import split_place
 from tuning.workers.messages import Declare, ErrorRaised, Train, TrainingEnded, decode, encode
 from tuning.workers.worker import Splits, WorkerSettings, prepare, serve, usage_of
@@ -33,14 +34,16 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def arrays_of(split: LabeledTexts, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return a split as arrays for Ray's object store: the token ids, the n-grams and the tokens of
-    presets if they were built, and the labels, with the name of the split in their names. A
-    memory-mapped array is converted to a plain array.
+    """Return a split as arrays for Ray's object store: the token ids, the n-grams, the tokens of
+    presets and the texts if they were built, and the labels, with the name of the split in their
+    names. A memory-mapped array is converted to a plain array.
     """
     texts, ngrams = split.texts, split.texts.ngrams
     arrays = {"ids": texts.ids, "offsets": texts.offsets, "labels": split.labels}
     if ngrams is not None:
         arrays |= {f"ngrams.{key}": getattr(ngrams, key) for key in ("ids", "offsets", "orders")}
+    if texts.raw is not None:
+        arrays |= {f"raw.{key}": getattr(texts.raw, key) for key in ("data", "offsets")}
     for preset, tokens in texts.presets.items():
         arrays |= {f"{key}.of.{preset}": getattr(tokens, key) for key in PRESET_ARRAYS}
     return {f"{name}.{key}": np.asarray(array) for key, array in arrays.items()}
@@ -55,6 +58,7 @@ def splits_of(arrays: Arrays) -> Splits:
                 arrays[f"{name}.offsets"],
                 ngrams=_ngrams_of(arrays, name),
                 presets=_presets_of(arrays, name),
+                raw=_raw_of(arrays, name),
             ),
             arrays[f"{name}.labels"],
         )
@@ -66,6 +70,11 @@ def splits_of(arrays: Arrays) -> Splits:
 def _ngrams_of(arrays: Arrays, split: str) -> NgramTexts | None:
     keys = [f"{split}.ngrams.{key}" for key in ("ids", "offsets", "orders")]
     return NgramTexts(*(arrays[key] for key in keys)) if keys[0] in arrays else None
+
+
+def _raw_of(arrays: Arrays, split: str) -> SplitTexts | None:
+    keys = [f"{split}.raw.{key}" for key in ("data", "offsets")]
+    return SplitTexts(*(arrays[key] for key in keys)) if keys[0] in arrays else None
 
 
 def _presets_of(arrays: Arrays, split: str) -> dict[str, PresetTexts]:

@@ -1,0 +1,483 @@
+"""Models that take the texts themselves: what they get, how they are adapted, paused and saved, and
+which are refused.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tests.commands import Ran
+from tests.texts import make_reviews, splits_of
+from tuning.config import TrainConfig
+from tuning.data.corpus import Corpus, LabeledTexts, build_corpus
+from tuning.data.splits import SplitTexts
+from tuning.documents import structure, unstructure
+from tuning.errors import DataError, SpaceBug, SpaceError
+from tuning.raw_text.store import build_texts
+from tuning.raw_text.vectorization import keep_in_config
+from tuning.raw_text.view import TextView
+from tuning.spaces.loading import SearchSpace, declare, load_hypermodel
+from tuning.spaces.ranges import Values
+from tuning.spaces.sizes import Sizes
+from tuning.training import checkpoints
+from tuning.training.built_model import build_model
+from tuning.training.fit import fit, load_trained
+from tuning.training.loops import try_fit
+from tuning.training.prediction import predict
+from tuning.training.result import Answer, TrainingJob
+from tuning.workers.ray_worker import arrays_of
+from tuning.workers.ray_worker import splits_of as splits_of_arrays
+
+HARD = ["\u2028 a\x00b 日本 👍", "ÉCOLE\x85x"]
+TEXTS = [*make_reviews(76)["review_body"].tolist(), *HARD]
+TRAIN, VALIDATION, TEST = TEXTS[:48], TEXTS[48:], ["one text", "another text"]
+SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=25, usual_length=9)
+JOB = TrainingJob(
+    values={"batch_size": 16}, n_classes=2, train=TrainConfig(epochs=2, patience=5), seed=3
+)
+
+Splits = tuple[LabeledTexts, LabeledTexts]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("cache") / ("f" * 16)
+    corpus = build_corpus(folder, splits_of(TRAIN, VALIDATION, TEST))
+    build_texts(corpus, splits=lambda: splits_of(TRAIN, VALIDATION, TEST))
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def splits(corpus: Corpus) -> Splits:
+    return corpus.split("train"), corpus.split("validation")
+
+
+def never() -> Any:
+    raise AssertionError("the texts were read again")
+
+
+def test_texts_of_a_corpus_are_stored_once_in_the_order_of_its_labels(corpus: Corpus) -> None:
+    build_texts(corpus, splits=never)
+    for name, texts in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
+        raw = corpus.split(name).texts.raw
+        assert raw is not None
+        assert raw.take(np.arange(len(raw))).tolist() == texts
+    both = corpus.split("train") + corpus.split("validation")
+    assert both.texts.raw is not None
+    assert both.texts.raw.take(np.array([47, 48, 77])).tolist() == [TEXTS[i] for i in (47, 48, 77)]
+
+
+def test_damaged_texts_are_stored_again(tmp_path: Path) -> None:
+    corpus = build_corpus(tmp_path / ("f" * 16), splits_of(TRAIN, VALIDATION, TEST))
+    assert corpus.split("train").texts.raw is None
+    build_texts(corpus, splits=lambda: splits_of(TRAIN, VALIDATION, TEST))
+    path = corpus.texts_dir / "train" / "texts.bin"
+    written = path.read_bytes()
+    path.write_bytes(written[:-1])
+    assert corpus.split("train").texts.raw is None
+    build_texts(corpus, splits=lambda: splits_of(TRAIN, VALIDATION, TEST))
+    assert path.read_bytes() == written
+
+
+def test_texts_of_other_data_are_not_stored(tmp_path: Path) -> None:
+    corpus = build_corpus(tmp_path / ("f" * 16), splits_of(TRAIN, VALIDATION, TEST))
+    changed = splits_of(TRAIN, VALIDATION, TEST, fingerprint="0" * 16)
+    with pytest.raises(DataError, match=r"fingerprint was f+, and is 0+ now"):
+        build_texts(corpus, splits=lambda: changed)
+    assert not corpus.texts_dir.exists()
+
+
+def test_texts_go_to_a_node_of_ray(splits: Splits) -> None:
+    arrays = {
+        **arrays_of(splits[0], "train"),
+        **arrays_of(splits[1], "validation"),
+    }
+    for split, again in zip(splits, splits_of_arrays(arrays), strict=True):
+        assert split.texts.raw is not None and again.texts.raw is not None
+        rows = np.arange(len(split.labels))
+        assert again.texts.raw.take(rows).tolist() == split.texts.raw.take(rows).tolist()
+
+
+def compiled(model: keras.Model, *, loss: str = "binary_crossentropy") -> keras.Model:
+    """Compile a model that runs without a graph, which takes longer to trace than a training."""
+    model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
+def tail(*, dropout: float = 0.2) -> list[keras.layers.Layer]:
+    """Return the layers after a vectorization of at most 40 words."""
+    return [
+        layers.Embedding(40, 3),
+        layers.GlobalMaxPooling1D(),
+        layers.Dropout(dropout),
+        layers.Dense(1, activation="sigmoid"),
+    ]
+
+
+def vectorization(**options: Any) -> keras.layers.TextVectorization:
+    return layers.TextVectorization(**{"max_tokens": 40, "output_sequence_length": 6} | options)
+
+
+def sequential(hp: Any) -> keras.Model:
+    return compiled(keras.Sequential([vectorization(), *tail()]))
+
+
+def functional(hp: Any) -> keras.Model:
+    inputs = keras.Input((1,), dtype="string")
+    outputs = vectorization()(inputs)
+    for layer in tail():
+        outputs = layer(outputs)
+    return compiled(keras.Model(inputs, outputs))
+
+
+def without_dimension(hp: Any) -> keras.Model:
+    return compiled(keras.Sequential([keras.Input((), dtype="string"), vectorization(), *tail()]))
+
+
+class Classifier(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.vectorize = vectorization()
+        self.rest = keras.Sequential(tail())
+
+    def call(self, texts: Any, training: bool = False) -> Any:
+        return self.rest(self.vectorize(texts), training=training)
+
+
+def subclassed(hp: Any) -> keras.Model:
+    return compiled(Classifier())
+
+
+def tf_idf(hp: Any) -> keras.Model:
+    counts = layers.TextVectorization(max_tokens=30, output_mode="tf_idf", pad_to_max_tokens=True)
+    return compiled(
+        keras.Sequential(
+            [
+                keras.Input((1,), dtype="string"),
+                counts,
+                layers.Dropout(0.2),
+                layers.Dense(1, activation="sigmoid"),
+            ]
+        )
+    )
+
+
+class Hyper(keras_tuner.HyperModel):
+    """A hypermodel around a function; `seen` counts its calls."""
+
+    def __init__(self, function: Callable[[Any], keras.Model]) -> None:
+        super().__init__()
+        self.function, self.seen = function, 0
+
+    def build(self, hp: Any) -> keras.Model:
+        self.seen += 1
+        return self.function(hp)
+
+
+def vectorization_of(model: keras.Model) -> keras.layers.TextVectorization:
+    return next(
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.TextVectorization)
+    )
+
+
+STYLES = [sequential, functional, without_dimension, subclassed, tf_idf]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
+    splits: Splits, style: Callable[[Any], keras.Model]
+) -> None:
+    train, validation = splits
+    model, result = fit(Hyper(style), JOB, train=train, validation=validation)
+    layer = vectorization_of(model)
+    alone = layers.TextVectorization.from_config({**layer.get_config(), "vocabulary_size": None})
+    alone.adapt(TRAIN)
+    assert layer.get_vocabulary() == alone.get_vocabulary()
+    assert len(result.history) == 2
+    assert (result.n_fused_layers, result.padding_share) == (0, 0.0)
+    built = build_model(Hyper(style), JOB)
+    (view,) = built.encode(validation).view.inputs.values()
+    assert isinstance(view, TextView)
+    assert view.batch(np.array([1, 0])).ravel().tolist() == [VALIDATION[1], VALIDATION[0]]
+    x = tf.constant(VALIDATION)
+    ours = predict(model, built.encode(validation).view, n_classes=2)[:, 1]
+    np.testing.assert_allclose(ours, np.ravel(model(x[:, None])), atol=1e-6)
+
+
+def test_same_seed_gives_the_same_values(splits: Splits) -> None:
+    train, validation = splits
+    first, second = (
+        fit(Hyper(sequential), JOB, train=train, validation=validation)[1] for _ in range(2)
+    )
+    assert [e.metrics for e in first.history] == [e.metrics for e in second.history]
+
+
+@pytest.mark.parametrize("style", [sequential, tf_idf])
+def test_paused_training_continues_as_if_it_had_not_paused(
+    splits: Splits, style: Callable[[Any], keras.Model], tmp_path: Path
+) -> None:
+    train, validation = splits
+    _, whole = fit(Hyper(style), JOB, train=train, validation=validation)
+    job = replace(JOB, checkpoint=str(tmp_path / "paused.npz"))
+    fit(Hyper(style), job, train=train, validation=validation, on_epoch=lambda _: Answer.PAUSE)
+    # The vocabulary comes from the checkpoint, so it does not depend on the present texts.
+    other = replace(train, texts=replace(train.texts, raw=SplitTexts.of(["x"] * len(train.labels))))
+    built = build_model(Hyper(style), replace(job, resume=True))
+    assert len(vectorization_of(built.model).get_vocabulary()) > 20
+    built.adapt(built.encode(other).view, other.labels)
+    assert "x" not in vectorization_of(built.model).get_vocabulary()
+    _, resumed = fit(Hyper(style), replace(job, resume=True), train=train, validation=validation)
+    assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
+
+
+def test_trained_model_is_loaded_with_its_vocabulary(splits: Splits, tmp_path: Path) -> None:
+    train, validation = splits
+    job = replace(JOB, weights=str(tmp_path / "trained.npz"))
+    model, _ = fit(Hyper(tf_idf), job, train=train, validation=validation)
+    loaded = load_trained(Hyper(tf_idf), job)
+    x = tf.constant(VALIDATION)[:, None]
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def test_vocabulary_of_a_saved_model_keeps_its_terms(tmp_path: Path) -> None:
+    """Keras alone would split a term at U+2028, and give the later terms other ids."""
+    texts = tf.constant(["a\u2028b a\u2028b c c c", "d c"])
+    model = tf_idf(None)
+    vectorization_of(model).adapt(texts)
+    expected = model(texts[:, None])
+    keep_in_config(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(loaded(texts[:, None]), expected, atol=1e-7)
+
+
+class Hooked(Hyper):
+    """A hypermodel with the hook of this package. `batches` are those of its calls."""
+
+    batches: list[Any]
+
+    def adapt(self, hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        self.batches = list(x.as_numpy_iterator())
+        vectorization_of(model).adapt(x)
+
+
+@pytest.mark.parametrize(("style", "shape"), [(functional, (48, 1)), (without_dimension, (48,))])
+def test_adapt_of_a_hypermodel_gets_the_training_texts(
+    splits: Splits, style: Callable[[Any], keras.Model], shape: tuple[int, ...]
+) -> None:
+    train, validation = splits
+    hypermodel = Hooked(style)
+    model, _ = fit(hypermodel, JOB, train=train, validation=validation)
+    (batch,) = hypermodel.batches
+    assert batch.shape == shape
+    assert [text.decode() for text in batch.ravel()] == TRAIN
+    assert len(vectorization_of(model).get_vocabulary()) == 40
+
+
+def test_labels_of_three_classes_fit_a_model_of_counts(splits: Splits) -> None:
+    train, validation = (replace(s, labels=np.arange(len(s.labels)) % 3) for s in splits)
+
+    def build(hp: Any) -> keras.Model:
+        inputs = keras.Input((1,), dtype="string")
+        counts = layers.TextVectorization(
+            max_tokens=30, output_mode="multi_hot", ngrams=2, pad_to_max_tokens=True
+        )(inputs)
+        outputs = layers.Dense(3, activation="softmax")(counts)
+        return compiled(keras.Model(inputs, outputs), loss="sparse_categorical_crossentropy")
+
+    job = replace(JOB, n_classes=3)
+    _, result = fit(Hyper(build), job, train=train, validation=validation)
+    assert len(result.history) == 2
+
+
+def test_own_fit_gets_a_tensor_of_strings(splits: Splits) -> None:
+    seen = []
+
+    class OwnFit(Hyper):
+        def fit(self, hp: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Any:
+            seen.append((x, options["validation_data"][0]))
+            return model.fit(x, y, **options)
+
+    train, validation = splits
+    _, result = fit(OwnFit(functional), JOB, train=train, validation=validation)
+    for tensor, texts in zip(seen[0], (TRAIN, VALIDATION), strict=True):
+        assert [text.decode() for (text,) in tensor.numpy()] == texts
+    assert len(result.history) == 2
+
+
+def lowered(hp: Any) -> keras.Model:
+    inputs = keras.Input((), dtype="string")
+    texts = layers.Lambda(tf.strings.lower, output_shape=())(inputs)
+    outputs = vectorization()(texts)
+    for layer in tail():
+        outputs = layer(outputs)
+    return compiled(keras.Model(inputs, outputs))
+
+
+def test_layer_that_does_not_take_the_texts_directly_must_be_adapted(splits: Splits) -> None:
+    train, validation = splits
+    with pytest.raises(SpaceError, match=r"must have a vocabulary .* define adapt\(self, hp,"):
+        fit(Hyper(lowered), JOB, train=train, validation=validation)
+    _, result = fit(Hooked(lowered), JOB, train=train, validation=validation)
+    assert len(result.history) == 2
+
+
+def test_model_needs_the_stored_texts(splits: Splits) -> None:
+    train = replace(splits[0], texts=replace(splits[0].texts, raw=None))
+    with pytest.raises(SpaceBug, match="this configuration's model takes texts"):
+        fit(Hyper(sequential), JOB, train=train, validation=None)
+
+
+def two_columns() -> keras.Model:
+    inputs = keras.Input((2,), dtype="string")
+    return keras.Model(inputs, layers.StringLookup(vocabulary=["a"])(inputs))
+
+
+def two_inputs() -> keras.Model:
+    text, ids = keras.Input((1,), dtype="string"), keras.Input((None,), dtype="int32")
+    words = vectorization(vocabulary=["a"])(text)
+    return keras.Model([text, ids], layers.Concatenate()([words, ids]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (two_columns, r"must have one text in a row: .* this one has the shape \(2,\)"),
+        (two_inputs, "that takes texts must have no other input; this one has the inputs"),
+    ],
+)
+def test_input_of_another_form_is_refused(make: Callable[[], keras.Model], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        build_model(Hyper(lambda hp: compiled(make())), JOB)
+
+
+SPACE = """
+import keras
+import keras_tuner
+from keras import layers
+
+shared = layers.TextVectorization(max_tokens=40, output_sequence_length=6)
+
+
+def model(hp):
+    made = keras.Sequential([
+        shared, layers.Embedding(40, hp.Int("dim", 2, 4)), layers.GlobalMaxPooling1D(),
+        layers.Dense(1, activation="sigmoid"),
+    ])
+    made.compile("adam", "binary_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    return made
+"""
+
+BUILD = """
+
+def build(hp):
+    return model(hp)
+"""
+
+DECLARED = """
+
+class Space(keras_tuner.HyperModel):
+    def declare_hyperparameters(self, hp):
+        hp.Int("vocab_size", 10, 40, default=30)
+        with hp.conditional_scope("vocab_size", [30]):
+            hp.Int("sequence_length", 4, 16, default=8)
+        hp.Int("dim", 2, 4)
+
+    def build(self, hp):
+        return model(hp)
+"""
+
+OWN_FIT = """
+
+class Space(keras_tuner.HyperModel):
+    def build(self, hp):
+        return model(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        hp.Choice("rounds", [1, 2])
+        return model.fit(*args, **kwargs)
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(SPACE + text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (BUILD, "n_classes dim"),
+        (DECLARED, "n_classes vocab_size sequence_length dim"),
+        (OWN_FIT, "n_classes dim rounds"),
+    ],
+)
+def test_space_of_texts_needs_no_sizes(tmp_path: Path, text: str, names: str) -> None:
+    path = write(tmp_path, text)
+    space = declare(path, n_classes=2, sizes=SIZES, try_fit=try_fit)
+    assert (space.takes_texts, space.notes) == (True, ())
+    assert [item.name for item in space.hyperparameters] == names.split()
+    assert structure(json.loads(json.dumps(unstructure(space))), SearchSpace) == space
+
+
+def test_trying_a_fit_leaves_a_shared_layer_without_a_vocabulary(
+    tmp_path: Path, splits: Splits
+) -> None:
+    hypermodel = load_hypermodel(write(tmp_path, OWN_FIT))
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed("n_classes", 2)
+    try_fit(hypermodel, hp, hypermodel.build(hp))
+    values: Values = {"dim": 2, "rounds": 1}
+    model, _ = fit(hypermodel, replace(JOB, values=values), train=splits[0], validation=splits[1])
+    assert "unknown" not in vectorization_of(model).get_vocabulary()
+    assert len(vectorization_of(model).get_vocabulary()) == 40
+
+
+def test_size_that_no_model_takes_is_refused(tmp_path: Path) -> None:
+    sizes = replace(SIZES, sequence_length=7)
+    with pytest.raises(SpaceError, match="--sequence-length must be given for a space that"):
+        declare(write(tmp_path, BUILD), n_classes=2, sizes=sizes)
+
+
+def test_checkpoint_of_a_model_of_ids_has_no_vocabulary() -> None:
+    model = compiled(keras.Sequential([keras.Input((None,), dtype="int32"), *tail()]))
+    assert all(name.isdigit() for name in checkpoints.state_of(model))
+
+
+@pytest.mark.slow
+def test_study_of_texts_is_searched_confirmed_reported_and_exported(
+    run_cli: Callable[..., Ran], reviews_csv: Path, tmp_path: Path
+) -> None:
+    space = write(tmp_path, BUILD)
+    ran = run_cli(
+        *("tune", "--space", space, "--data", reviews_csv, "--n-trials", 3, "--epochs", 1),
+        *("--workers", 1, "--study", "texts"),
+    )
+    assert ran.code == 0, ran
+    assert "declares no vocab_size" not in ran.out
+    assert run_cli("report", "--study", "texts").code == 0
+    ran = run_cli("export-best", "--study", "texts", "--ensemble", 2)
+    assert ran.code == 0, ran
+    assert "model.onnx left out: model.onnx must contain the model's vectorization" in ran.out
+    best = Path("results") / "texts" / "best"
+    assert sorted(path.name for path in best.iterdir()) == [
+        "README.md",
+        "export.json",
+        "model.keras",
+        "saved_model",
+    ]
+    ran = run_cli("predict", "--study", "texts", "--text", "it works")
+    assert ran.code == 0, ran
+    assert "positive" in ran.out or "negative" in ran.out

@@ -1,0 +1,60 @@
+"""The texts of a corpus beside its token ids, for models that take the texts themselves."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+
+from filelock import FileLock
+
+from tuning.config import SPLITS
+from tuning.data.corpus import Corpus
+from tuning.data.data_card import passes
+from tuning.data.files import Progress
+from tuning.data.ngrams import CHECKSUMS, files_checksums
+from tuning.data.splits import SplitReviews, write_texts
+from tuning.errors import DataError
+from tuning.results import read_json, translated, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def build_texts(
+    corpus: Corpus, *, splits: Callable[[], SplitReviews], progress: Progress | None = None
+) -> None:
+    """Write the texts of a corpus beside its token ids, in the same order, unless they exist and
+    their files are as they were written.
+
+    Args:
+        corpus: the tokenized data.
+        splits: returns the texts of the corpus; called only if they must be written.
+        progress: called with the share of the splits that are written.
+
+    Raises:
+        DataError: the texts are not those of the corpus.
+        StorageError: the results folder is full or read-only.
+    """
+    folder = corpus.texts_dir
+    with translated(folder), FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.exists() and passes(
+            lambda: bool(read_json(folder / CHECKSUMS) == files_checksums(folder)), folder
+        ):
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        read = splits()
+        if read.fingerprint != corpus.fingerprint:
+            raise DataError(
+                "The data must not change while they are read: their fingerprint was"
+                f" {corpus.fingerprint}, and is {read.fingerprint} now. Run the command again."
+            )
+        temporary.mkdir()
+        for number, name in enumerate(SPLITS):
+            if progress:
+                progress("storing the texts", number / len(SPLITS))
+            write_texts(temporary / name, read.frames[name]["text"])
+        write_json(temporary / CHECKSUMS, files_checksums(temporary))
+        temporary.replace(folder)
+        logger.info("stored the texts of %s", corpus.fingerprint)

@@ -1,0 +1,166 @@
+"""The vocabularies of Keras' layers in a model: the layers are adapted to the training texts, and
+their vocabularies are kept with a model. Keras has them in lookup tables, and not in variables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.data.splits import SplitTexts
+from tuning.errors import SpaceError
+
+if TYPE_CHECKING:
+    import keras
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+# Number of texts of a batch with which a layer is adapted.
+ADAPT_BATCH_SIZE = 512
+# The names of the arrays of a lookup table in a checkpoint begin with this text.
+_PREFIX = "lookup"
+
+
+def adapt_to_texts(model: keras.Model, texts: SplitTexts) -> None:
+    """Adapt each `TextVectorization` that has no vocabulary and takes the model's input.
+
+    In a graph, a layer takes the model's input if this tensor is its own input. In a model with its
+    own `call`, and inside another model, the only layer without a vocabulary counts as such a
+    layer.
+
+    Raises:
+        SpaceError: another layer has no vocabulary.
+    """
+    layers = [layer for layer in _vectorizations(model) if is_empty(layer._lookup_layer)]
+    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    for layer in layers:
+        takes_input = any(
+            id(tensor) in inputs for node in layer._inbound_nodes for tensor in node.input_tensors
+        )
+        if takes_input or (len(layers) == 1 and not (inputs and layer in model.layers)):
+            layer.adapt(_batches(texts))
+    left = [layer for layer in _vectorizations(model) if is_empty(layer._lookup_layer)]
+    left += [layer for layer in lookups(model) if is_empty(layer)]
+    if left:
+        raise SpaceError(
+            "Every TextVectorization must have a vocabulary before the training; the layer"
+            f" {left[0].name!r} has none, and does not take the texts directly. Call its adapt in"
+            " build(hp), or define adapt(self, hp, model, x, y), which gets the training texts as"
+            " x."
+        )
+    if layers:
+        # Functions that were traced before the layers were adapted contain the empty tables.
+        model.train_function = model.test_function = model.predict_function = None
+
+
+def _vectorizations(model: keras.Model) -> list[keras.layers.TextVectorization]:
+    import keras
+
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.TextVectorization)
+    ]
+
+
+def _batches(texts: SplitTexts) -> Iterator[Any]:
+    """Yield the texts in batches, as `adapt` takes them."""
+    import tensorflow as tf
+
+    for start in range(0, len(texts), ADAPT_BATCH_SIZE):
+        rows = np.arange(start, min(start + ADAPT_BATCH_SIZE, len(texts)))
+        yield tf.constant(texts.take(rows))
+
+
+def lookups(model: keras.Model) -> list[Any]:
+    """Return the layers with a lookup table that is not part of their configuration. A
+    `TextVectorization` contains such a layer.
+    """
+    import keras
+
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.StringLookup | keras.layers.IntegerLookup)
+        and layer.input_vocabulary is None
+    ]
+
+
+def is_empty(lookup: Any) -> bool:
+    """Return whether a lookup layer has no vocabulary."""
+    return int(lookup.lookup_table.size()) == 0
+
+
+@contextlib.contextmanager
+def placeholder_vocabularies(model: keras.Model) -> Iterator[None]:
+    """A context in which each lookup layer without a vocabulary has one of a single term. A layer
+    may be a global of the search space, which the trainings use too.
+    """
+    empty = [(layer, layer.lookup_table) for layer in lookups(model) if is_empty(layer)]
+    for layer, _ in empty:
+        is_weighted = layer.output_mode == "tf_idf"
+        layer.set_vocabulary(["unknown"], **({"idf_weights": [1.0]} if is_weighted else {}))
+    try:
+        yield
+    finally:
+        for layer, table in empty:
+            layer.lookup_table = table
+
+
+def lookup_state(model: keras.Model) -> Arrays:
+    """Return the vocabularies of a model's lookup layers as arrays: JSON in UTF-8, and the weights
+    of their terms.
+    """
+    state: Arrays = {}
+    for number, layer in enumerate(lookups(model)):
+        if is_empty(layer):
+            continue
+        vocabulary, weights = vocabulary_of(layer)
+        text = json.dumps(vocabulary).encode()
+        state[f"{_PREFIX}.{number}.vocabulary"] = np.frombuffer(text, dtype=np.uint8)
+        if weights is not None:
+            state[f"{_PREFIX}.{number}.weights"] = weights
+    return state
+
+
+def assign_lookups(model: keras.Model, saved: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Give the lookup layers of a model the vocabularies that `lookup_state` returned."""
+    for number, layer in enumerate(lookups(model)):
+        name = f"{_PREFIX}.{number}.vocabulary"
+        if name in saved:
+            weights = f"{_PREFIX}.{number}.weights"
+            layer.set_vocabulary(
+                json.loads(saved[name].tobytes()),
+                **({"idf_weights": saved[weights]} if weights in saved else {}),
+            )
+
+
+def vocabulary_of(lookup: Any) -> tuple[list[Any], npt.NDArray[np.float32] | None]:
+    """Return the vocabulary of a lookup layer with its special tokens, and the weights of its terms
+    if they are inverse document frequencies.
+    """
+    terms = lookup.get_vocabulary(include_special_tokens=True)
+    vocabulary = [str(term) if isinstance(term, str) else int(term) for term in terms]
+    if lookup.output_mode != "tf_idf":
+        return vocabulary, None
+    # Keras pads the weights to `max_tokens`.
+    weights = np.asarray(lookup.idf_weights.numpy(), dtype=np.float32)
+    return vocabulary, weights[: len(vocabulary)]
+
+
+def keep_in_config(model: keras.Model) -> None:
+    """Make the vocabularies of a model part of its configuration.
+
+    Keras otherwise writes a vocabulary as a text file with one term a line, and reads it with
+    `str.splitlines`, which also splits a term at characters such as U+2028.
+    """
+    for lookup in lookups(model):
+        if not is_empty(lookup):
+            vocabulary, weights = vocabulary_of(lookup)
+            lookup.input_vocabulary = vocabulary
+            lookup.input_idf_weights = None if weights is None else weights.tolist()

@@ -1,0 +1,53 @@
+"""The view of a trial whose model takes the texts themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tuning.data.corpus import TokenizedTexts
+from tuning.data.splits import SplitTexts
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TextView:
+    """Texts as a model takes them that tokenizes them itself.
+
+    Args:
+        texts: the token ids of the texts, whose numbers are the lengths of the texts.
+        raw: the texts.
+        is_column: whether a batch has the shape (n_rows, 1) instead of (n_rows,).
+    """
+
+    texts: TokenizedTexts
+    raw: SplitTexts
+    is_column: bool
+    # Every batch has one text in a row, so the batches are neither trimmed nor sorted.
+    fixed_width: int | None = field(init=False, default=1)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of words of each text, int64 array of shape (n_texts,)."""
+        return self.texts.lengths
+
+    def lengths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return `lengths` of these rows, int64 array (n_rows,)."""
+        return self.lengths[rows]
+
+    def width(self, rows: Rows) -> int:
+        """Return the number of columns of a batch, which has one text in a row."""
+        return 1
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of all texts as Python's strings."""
+        return len(self.raw.data) + 64 * len(self.raw)
+
+    def batch(self, rows: Rows) -> npt.NDArray[np.object_]:
+        """Return the texts of these rows, an array of `str`."""
+        texts = self.raw.take(rows)
+        return texts[:, None] if self.is_column else texts

@@ -1,0 +1,56 @@
+"""Models that take the texts themselves instead of token ids."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuning.errors import SpaceError
+from tuning.spaces.files import split_place
+
+if TYPE_CHECKING:
+    import keras
+
+# What the file of a search space contains if a model of it takes texts.
+_SIGNS = re.compile(r"TextVectorization|tf\.string\b|[\"']string[\"']")
+
+
+def takes_texts(model: keras.Model) -> bool:
+    """Return whether a model takes texts: its input is strings, or it has no declared input, and
+    contains a `TextVectorization`.
+
+    Raises:
+        SpaceError: the model has another input beside the texts, or its input of texts has another
+            shape than one text in a row.
+    """
+    import keras
+
+    inputs = getattr(model, "inputs", None) or []
+    if not inputs:
+        return any(
+            isinstance(layer, keras.layers.TextVectorization)
+            for layer in model._flatten_layers(include_self=False)
+        )
+    if all(tensor.dtype != "string" for tensor in inputs):
+        return False
+    shapes = [tuple(tensor.shape[1:]) for tensor in inputs]
+    if len(inputs) > 1:
+        names = ", ".join(repr(tensor.name) for tensor in inputs)
+        raise SpaceError(
+            "A model that takes texts must have no other input; this one has the inputs"
+            f" {names}. Compute what the other input gives from the texts, or take token ids and"
+            " no texts."
+        )
+    if shapes[0] not in ((), (1,)):
+        raise SpaceError(
+            "The input of a model that takes texts must have one text in a row:"
+            " keras.Input((), dtype='string') or keras.Input((1,), dtype='string'); this one has"
+            f" the shape {shapes[0]}."
+        )
+    return True
+
+
+def mentions_texts(path: Path) -> bool:
+    """Return whether the file of a search space names what a model that takes texts contains."""
+    return _SIGNS.search(split_place(path)[0].read_text(errors="replace")) is not None
