@@ -471,7 +471,7 @@ def test_study_of_texts_is_searched_confirmed_reported_and_exported(
     ran = run_cli("export-best", "--study", "texts", "--ensemble", 2)
     assert ran.code == 0, ran
     assert "model.onnx left out: model.onnx must contain the model's vectorization" in ran.out
-    best = Path("results") / "texts" / "best"
+    best = tmp_path / "results" / "texts" / "best"
     assert sorted(path.name for path in best.iterdir()) == [
         "README.md",
         "export.json",
