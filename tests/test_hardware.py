@@ -1,14 +1,20 @@
-"""The part of a machine that a control group grants, read from folders with the kernel's layout."""
+"""The part of a machine that a control group grants, read from folders with the kernel's layout,
+and what is done on systems that lack an interface of Linux.
+"""
 
+import ctypes
 import os
 import resource
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tuning import hardware
+from tuning.data import parquet
 from tuning.hardware import core_quota, memory_limit
-from tuning.workers import limits
+from tuning.workers import limits, worker
 from tuning.workers.limits import TrialLimits, with_memory
 
 
@@ -78,3 +84,94 @@ def test_allocated_memory_grows_with_an_array() -> None:
     array = bytearray(2**26)
     after = hardware.allocated_memory()
     assert before and after and after - before >= len(array)
+
+
+@pytest.fixture
+def without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every file below /proc and /sys be missing, as on macOS."""
+    original = {name: getattr(Path, name) for name in ("read_text", "write_text", "exists")}
+
+    def missing(path: Path, name: str, *args: Any, **options: Any) -> Any:
+        if not path.is_relative_to("/proc") and not path.is_relative_to("/sys"):
+            return original[name](path, *args, **options)
+        if name == "exists":
+            return False
+        raise FileNotFoundError(path)
+
+    for name in original:
+        monkeypatch.setattr(
+            Path,
+            name,
+            lambda path, *args, name=name, **options: missing(path, name, *args, **options),
+        )
+
+
+@pytest.fixture
+def set_limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return the limits that are set, each of which the system refuses."""
+    tried: list[tuple[int, int]] = []
+
+    def refuse(kind: int, limit: tuple[int, int]) -> None:
+        tried.append(limit)
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    return tried
+
+
+@pytest.mark.usefixtures("without_proc")
+def test_without_proc_there_are_no_limits_of_groups() -> None:
+    assert (core_quota(), memory_limit()) == (None, None)
+    assert hardware.available_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.usefixtures("without_proc")
+def test_without_proc_the_allocated_memory_is_unknown_and_not_limited(
+    set_limits: list[tuple[int, int]],
+) -> None:
+    assert (hardware.allocated_memory(), hardware.memory_left()) == (None, None)
+    worker._limit_memory(100.0)
+    assert not set_limits
+
+
+@pytest.mark.usefixtures("without_proc")
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 2**10), ("darwin", 2**20)])
+def test_without_proc_the_peak_memory_is_that_of_the_process(
+    platform: str, unit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    hardware.reset_peak_memory()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert hardware.peak_memory_mb() == pytest.approx(peak / unit, rel=0.1)
+
+
+def test_without_sched_getaffinity_all_cores_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(hardware, "core_quota", lambda: None)
+    assert hardware.available_cores() == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert hardware.available_cores() == 1
+
+
+def test_without_malloc_trim_memory_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries: list[object] = []
+
+    class Library:
+        """A C library without the function."""
+
+        def __init__(self, name: str | None) -> None:
+            libraries.append(self)
+
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+    hardware.return_memory()
+    assert len(libraries) == 1
+
+
+def test_limit_of_memory_that_the_system_refuses_is_left_out(
+    set_limits: list[tuple[int, int]],
+) -> None:
+    worker._limit_memory(100.0)
+    parquet._limit_memory(2**30)
+    assert len(set_limits) == 2
+    assert set_limits[1] == (2**30, 2**30)

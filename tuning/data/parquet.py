@@ -15,6 +15,7 @@ not apply it to the memory that pyarrow maps: there, only the total `max_bytes` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -117,7 +118,8 @@ def _limit_memory(n_bytes: int) -> None:
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or n_bytes < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, n_bytes))
+        with contextlib.suppress(OSError, ValueError):  # The system has no such limit.
+            resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, n_bytes))
 
 
 def _write_columns(path: str, n_rows: int, max_bytes: int) -> None:

@@ -8,9 +8,7 @@ metrics of a training that was never paused.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
-import resource
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from tuning.config import exceeded
 from tuning.data.corpus import LabeledTexts
 from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import NAN_REMEDY, Array
+from tuning.hardware import peak_memory_mb, reset_peak_memory, return_memory
 from tuning.outcomes import FailureReason
 from tuning.pretrained.view import TokenView
 from tuning.spaces.loading import has_own_fit
@@ -133,9 +132,9 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.
 def _prepare_process(seed: int) -> None:
     """Remove what the previous training has left in this process, and set all seeds."""
     keras.backend.clear_session()
-    _return_memory()
+    return_memory()
     keras.utils.set_random_seed(seed)
-    _reset_peak_memory()
+    reset_peak_memory()
 
 
 def _check_limits(built: BuiltModel, timings: Timings) -> None:
@@ -176,7 +175,7 @@ def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
     for phase, seconds in timings.seconds.items():
         result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
     result.n_tokens = round(int(train.view.lengths.sum()) * result.n_epochs)
-    result.peak_memory_mb = max(result.peak_memory_mb, _peak_memory_mb())
+    result.peak_memory_mb = max(result.peak_memory_mb, peak_memory_mb())
 
 
 def _save_checkpoint(built: BuiltModel, state: dict[str, Array]) -> bool:
@@ -270,31 +269,3 @@ def _gives_nan_without_words(
 
 def _out_of_memory(error: Exception) -> Infeasible:
     return Infeasible(FailureReason.OUT_OF_MEMORY, (str(error).splitlines() or ["no detail"])[0])
-
-
-def _return_memory() -> None:
-    """Return the memory that previous trainings have freed to the system, if the C library can do
-    that (glibc). Without this call a process would keep 40 MB after 200 trials.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _reset_peak_memory() -> None:
-    """Start a new measurement of the peak memory of this process, if the system supports it
-    (Linux).
-    """
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mb() -> float:
-    """Return the maximum resident memory of this process in MB since `_reset_peak_memory`.
-
-    On systems other than Linux the maximum is counted from the start of the process.
-    """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB.
