@@ -21,7 +21,10 @@ from tuning.config import TrainConfig
 from tuning.data.corpus import Corpus, LabeledTexts, build_corpus
 from tuning.data.splits import SplitTexts
 from tuning.documents import structure, unstructure
-from tuning.errors import DataError, SpaceBug, SpaceError
+from tuning.errors import DataError, SpaceBug, SpaceError, StudyError
+from tuning.export.ensemble_graph import WeightedModel, average, common_input
+from tuning.export.formats import model_input
+from tuning.inference.manifest import ModelInput
 from tuning.raw_text.store import build_texts
 from tuning.raw_text.vectorization import keep_in_config
 from tuning.raw_text.view import TextView
@@ -32,7 +35,7 @@ from tuning.training import checkpoints
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit, load_trained
 from tuning.training.loops import try_fit
-from tuning.training.prediction import predict
+from tuning.training.prediction import make_view, predict
 from tuning.training.result import Answer, TrainingJob
 from tuning.workers.ray_worker import arrays_of
 from tuning.workers.ray_worker import splits_of as splits_of_arrays
@@ -42,7 +45,7 @@ TEXTS = [*make_reviews(76)["review_body"].tolist(), *HARD]
 TRAIN, VALIDATION, TEST = TEXTS[:48], TEXTS[48:], ["one text", "another text"]
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=25, usual_length=9)
 JOB = TrainingJob(
-    values={"batch_size": 16}, n_classes=2, train=TrainConfig(epochs=2, patience=5), seed=3
+    values={"batch_size": 48}, n_classes=2, train=TrainConfig(epochs=2, patience=5), seed=3
 )
 
 Splits = tuple[LabeledTexts, LabeledTexts]
@@ -449,6 +452,33 @@ def test_size_that_no_model_takes_is_refused(tmp_path: Path) -> None:
     sizes = replace(SIZES, sequence_length=7)
     with pytest.raises(SpaceError, match="--sequence-length must be given for a space that"):
         declare(write(tmp_path, BUILD), n_classes=2, sizes=sizes)
+
+
+def test_mean_of_models_of_texts_is_a_model_of_texts(corpus: Corpus, splits: Splits) -> None:
+    train, validation = splits
+    models = [
+        fit(Hyper(style), JOB, train=train, validation=validation)[0]
+        for style in (subclassed, tf_idf)
+    ]
+    members = [
+        WeightedModel(model, model_input(model, {}), weight, name)
+        for model, weight, name in zip(models, (0.25, 0.75), "ab", strict=True)
+    ]
+    common = common_input([member.inputs for member in members], corpus)
+    whole = average(members, common, corpus)
+    first, second, mean = (
+        predict(model, make_view(model, {}, validation.texts), n_classes=2)
+        for model in (*models, whole)
+    )
+    np.testing.assert_allclose(mean, 0.25 * first + 0.75 * second, atol=1e-6)
+
+
+def test_models_of_texts_and_of_ids_are_no_ensemble(corpus: Corpus) -> None:
+    of_ids = ModelInput(vocab_size=10, sequence_length=4, truncating="pre")
+    of_texts = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
+    for inputs in ([of_ids, of_texts], [of_texts, of_ids]):
+        with pytest.raises(StudyError, match="must all take texts, or none of them"):
+            common_input(inputs, corpus)
 
 
 def test_checkpoint_of_a_model_of_ids_has_no_vocabulary() -> None:

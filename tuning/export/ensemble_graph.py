@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tuning.data.corpus import Corpus
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
+from tuning.errors import StudyError
 from tuning.export.writers import Source, without_excess
 from tuning.inference.manifest import ModelInput
 from tuning.spaces.ranges import Values
@@ -38,7 +39,15 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
     Models that take the tokens of a preset have one input, which is returned, and so have models
     that take texts.
+
+    Raises:
+        StudyError: some of the models take texts, and some do not.
     """
+    if len({item.takes_texts for item in inputs}) > 1:
+        raise StudyError(
+            "The members of an ensemble must all take texts, or none of them; these are models of"
+            " both kinds. Export the confirmed best alone."
+        )
     if inputs[0].preset or inputs[0].takes_texts:
         return inputs[0]
     of_words = [item for item in inputs if item.vocab_size]
