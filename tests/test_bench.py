@@ -383,6 +383,7 @@ def test_confirmation_is_judged_on_tabulated_trainings(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @needs_peers
 def test_throughput_trains_the_same_list_on_every_side(
     settings: Settings, splits: SplitReviews
@@ -402,6 +403,7 @@ def test_throughput_trains_the_same_list_on_every_side(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @needs_peers
 @needs_fasttext
 def test_time_to_accuracy_ends_in_time_or_at_the_target(
