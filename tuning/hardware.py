@@ -57,9 +57,16 @@ def allocated_memory() -> int | None:
     """The writable memory, in bytes, that this process has allocated, as `RLIMIT_DATA` counts it;
     None if the system does not tell it (systems other than Linux).
     """
+    return _status_bytes("VmData")
+
+
+def _status_bytes(name: str) -> int | None:
+    """A size of this process in bytes by its name in Linux' /proc/self/status; None if there is no
+    such file or name.
+    """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmData:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return None
 
@@ -104,9 +111,8 @@ def peak_memory_mb() -> float:
 
     On systems other than Linux the maximum is counted from the start of the process.
     """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+    peak = _status_bytes("VmHWM")
+    if peak is not None:
+        return peak / 2**20
     n_units = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return n_units / (2**20 if sys.platform == "darwin" else 2**10)  # Linux counts KiB.

@@ -121,15 +121,18 @@ def _inference_arguments(model: keras.Model) -> dict[str, bool]:
     return {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
 
+def _input_of(model: keras.Model, length: int | None) -> keras.KerasTensor:
+    """Return an input for a model: texts (batch,), or int32 ids of shape (batch, length)."""
+    if takes_texts(model):
+        return keras.Input((), dtype="string", name="text")
+    return keras.Input((length,), dtype="int32", name=IDS)
+
+
 def _add_input(model: keras.Sequential, length: int | None) -> None:
-    layers, is_of_texts = list(model.layers), takes_texts(model)
+    layers, tensor = list(model.layers), _input_of(model, length)
     for _ in layers:
         model.pop(rebuild=False)
-    model.add(
-        keras.Input((), dtype="string", name="text")
-        if is_of_texts
-        else keras.Input((length,), dtype="int32", name=IDS)
-    )
+    model.add(tensor)
     for layer in layers:
         model.add(layer, rebuild=layer is layers[-1])
 
@@ -179,17 +182,12 @@ def as_graph(model: keras.Model, *, sequence_length: int) -> keras.Model:
 
     The variables of the optimizer would be two thirds of a `.keras` file. A subclassed model is
     traced by a call with symbolic inputs: int32 ids of shape (batch, sequence_length), or texts of
-    shape (batch,). The model itself is
-    returned if Keras can't trace its `call`, or if it has weights outside its layers, because a
-    functional model would contain those weights as constants.
+    shape (batch,). The model itself is returned if Keras can't trace its `call`, or if it has
+    weights outside its layers, because a functional model would contain those weights as constants.
     """
     if is_graph(model):
         return keras.Model(model.inputs, model.outputs, name=model.name)
-    inputs = (
-        keras.Input((), dtype="string", name="text")
-        if takes_texts(model)
-        else keras.Input((sequence_length,), dtype="int32", name=IDS)
-    )
+    inputs = _input_of(model, sequence_length)
     try:
         outputs = model.call(inputs, **_inference_arguments(model))
         graph = keras.Model(inputs, outputs, name=model.name)
