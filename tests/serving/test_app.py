@@ -25,9 +25,8 @@ from schemathesis import GenerationMode
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.testclient import TestClient
 
-from tests.browser import Browser
 from tests.paths import ROOT
-from tests.servers import HEAD, MANIFEST, fake, free_port, served
+from tests.servers import HEAD, MANIFEST, fake, free_port
 from tuning.data.stream import MAX_CHARACTERS
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
@@ -539,25 +538,3 @@ def test_waiting_requests_share_a_batch() -> None:
     assert asyncio.run(ask()) == ["good", "<b>bad</b>"] * 15
     assert sum(sizes) == 30
     assert len(sizes) < 10
-
-
-@pytest.mark.slow
-def test_page_in_chromium_shows_label_probability_and_words(chromium: list[str]) -> None:
-    with served(app.make_app(fake, MANIFEST)) as address, Browser(chromium) as browser:
-        browser.open(f"{address}/")
-        browser.type("#review", "Good <img src=x onerror=alert(1)> but bad")
-        browser.press_enter("#send")
-        browser.wait_for("!document.querySelector('#answer').hidden")
-        shown = browser.run("document.body.innerText")
-        assert "<b>bad</b> with probability 0.6000" in shown
-        assert re.search(r"bad\s+1\s+\+0\.4000", shown)
-        assert re.search(r"good\s+1\s+−0\.3000", shown)
-        assert (
-            browser.run(
-                "[...document.querySelectorAll('#text span')].map((span) =>"
-                " span.textContent).join()"
-            )
-            == "Good,bad"
-        )
-        assert browser.run("document.images.length") == 0
-        assert browser.problems == []

@@ -92,7 +92,7 @@ def make_app(
     _add_predict(app, batcher, names=names, export=export)
     _add_explain(app, batcher, names=names, model_input=manifest.input, export=export)
     _add_health(app, export=export)
-    pages = {"/": try_page(), "/docs": docs_page(app.openapi())}
+    pages = {"/": try_page(manifest.text_column), "/docs": docs_page(app.openapi())}
     for path, page in pages.items():
         _add_page(app, path, page)
     return guarded(app, hosts=hosts, policy=policy(pages.values()), any_address=any_address)

@@ -13,14 +13,28 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from tuning.data.sources import TEXT_COLUMNS
 from tuning.templates import render
 
 PACKAGE = "tuning.serving"
 
 
-def try_page() -> str:
-    """Return the page where a reader pastes a text and gets its label."""
-    return render(PACKAGE, "try.html")
+# Texts that a reader of the page can click: for, against, and both.
+EXAMPLES = (
+    "It works as described, and the battery lasts for days.",
+    "It broke after a week, and nobody answers my mails.",
+    "A nice case, but the buttons are hard to press.",
+)
+
+
+def try_page(text_column: str | None = None) -> str:
+    """Return the page where a reader pastes a text or drops a file and gets the labels.
+
+    Args:
+        text_column: the text column of the training data, the first choice in a file that has it.
+    """
+    known = [text_column, *TEXT_COLUMNS] if text_column else TEXT_COLUMNS
+    return render(PACKAGE, "try.html", examples=EXAMPLES, text_columns=known)
 
 
 def docs_page(schema: dict[str, Any]) -> str:

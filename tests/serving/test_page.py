@@ -1,0 +1,227 @@
+"""The page of the server, in a real browser: a text, the examples, and a file of texts."""
+
+import base64
+import csv
+import io
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.browser import Browser
+from tests.servers import MANIFEST, fake, served
+from tuning.evaluation.metrics import Array
+from tuning.serving import app
+from tuning.serving.pages import EXAMPLES, try_page
+
+NAMES = [*MANIFEST.class_names]
+ADDED = ["predicted_label", "predicted_probability", "prediction_problem"]
+
+
+@pytest.fixture
+def browser(chromium: list[str]) -> Iterator[Browser]:
+    with Browser(chromium) as opened:
+        yield opened
+        assert opened.problems == []
+
+
+@pytest.mark.slow
+def test_text_gets_label_probability_and_words(browser: Browser) -> None:
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        browser.type("#review", "Good <img src=x onerror=alert(1)> but bad")
+        browser.press_enter("#send")
+        browser.wait_for("!document.querySelector('#answer').hidden")
+        shown = browser.run("document.body.innerText")
+        assert "<b>bad</b> with probability 0.6000" in shown
+        assert re.search(r"bad\s+1\s+\+0\.4000", shown)
+        assert re.search(r"good\s+1\s+−0\.3000", shown)
+        assert (
+            browser.run(
+                "[...document.querySelectorAll('#text span')].map((span) =>"
+                " span.textContent).join()"
+            )
+            == "Good,bad"
+        )
+        assert browser.run("document.images.length") == 0
+
+
+@pytest.mark.slow
+def test_example_is_labeled_at_a_click(browser: Browser) -> None:
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        browser.press_enter("#examples button")
+        browser.wait_for("!document.querySelector('#answer').hidden")
+        assert browser.run("document.querySelector('#review').value") == EXAMPLES[0]
+
+
+DROP = """(() => {{
+  const dropped = new DataTransfer();
+  const bytes = Uint8Array.from(atob("{content}"), (letter) => letter.charCodeAt(0));
+  dropped.items.add(new File([bytes], "{name}"));
+  document.querySelector("#drop").dispatchEvent(
+    new DragEvent("drop", {{ dataTransfer: dropped, bubbles: true, cancelable: true }}));
+}})()"""
+
+
+def drop(browser: Browser, content: bytes, name: str = "new.csv") -> None:
+    encoded = base64.b64encode(content).decode()
+    browser.run(DROP.format(content=encoded, name=name))
+
+
+def labeled(browser: Browser, folder: Path, content: bytes, name: str = "new.csv") -> str:
+    """Drop a file, label its rows, and return the file that the page gives for it."""
+    drop(browser, content, name)
+    browser.wait_for("!document.querySelector('#columns').hidden")
+    browser.press_enter("#label-file")
+    browser.wait_for("!document.querySelector('#file-answer').hidden")
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.press_enter("#download")
+    path = folder / f"{name.rpartition('.')[0]}.predictions.csv"
+    until = time.monotonic() + 20
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    found = path.read_text()
+    path.unlink()
+    return found
+
+
+def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
+    return [*csv.reader(io.StringIO(text), delimiter=delimiter)]
+
+
+@pytest.mark.slow
+def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -> None:
+    content = (
+        b"id,text,note\r\n"
+        b'1,"so good, really",\r\n'
+        b'2,"very ""bad""\nand late",=1+1\r\n'
+        b"3,,x\r\n"
+        b"4,good\r\n"
+    )
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        header, *rows = rows_of(labeled(browser, tmp_path, content))
+        shown = browser.run("document.body.innerText")
+    assert header == ["id", "text", "note", *ADDED]
+    assert rows == [
+        ["1", "so good, really", "", "good", "0.800000", ""],
+        ["2", 'very "bad"\nand late', "=1+1", "<b>bad</b>", "0.900000", ""],
+        ["3", "", "x", "", "", "no text"],
+        ["4", "good", "", "", "the row has 2 fields, the header 3"],
+    ]
+    assert "4 rows: <b>bad</b> 1, good 1, 2 with a problem." in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        (b"text;id\ngood;1\n", ";"),
+        (b"text\tid\ngood\t1", "\t"),
+        ("\ufefftext,id\ngood,1".encode(), ","),
+        (b"text,id\rgood,1\r", ","),
+        (b'"text","id;;;"\n\ngood,1\n\n', ","),
+    ],
+)
+def test_dialects_of_csv_are_read(
+    content: bytes, delimiter: str, browser: Browser, tmp_path: Path
+) -> None:
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        header, row = rows_of(labeled(browser, tmp_path, content), delimiter)
+    assert header[0] == "text"
+    assert row == ["good", "1", "good", "0.800000", ""]
+
+
+@pytest.mark.slow
+def test_column_of_the_training_data_is_chosen(browser: Browser) -> None:
+    with served(app.make_app(fake, replace(MANIFEST, text_column="my body"))) as address:
+        browser.open(f"{address}/")
+        for header, chosen in ((b"id,text,my body", "2"), (b"id,text", "1"), (b"id,other", "0")):
+            drop(browser, header + b"\n1,2,3\n")
+            browser.wait_for(f"document.querySelector('#column').value === '{chosen}'")
+
+
+@pytest.mark.slow
+def test_large_file_is_sent_in_parts(browser: Browser, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def counted(texts: Sequence[str]) -> Array:
+        sizes.append(len(texts))
+        return fake(texts)
+
+    texts = [("good", "bad")[number % 3 == 0] for number in range(2_500)]
+    long = ["bad " * 20_000] * 20
+    with served(app.make_app(counted, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        content = "text\n" + "\n".join([*texts, *long]) + "\n"
+        _, *rows = rows_of(labeled(browser, tmp_path, content.encode()))
+    expected = [NAMES[text == "good"] for text in texts] + [NAMES[0]] * len(long)
+    assert [row[1] for row in rows] == expected
+    assert sum(sizes) == len(expected)
+
+
+@pytest.mark.slow
+def test_text_without_a_number_has_a_problem_and_the_others_labels(
+    browser: Browser, tmp_path: Path
+) -> None:
+    def undefined(texts: Sequence[str]) -> Array:
+        outputs = fake(texts)
+        outputs[[text == "nothing" for text in texts]] = np.nan
+        return outputs
+
+    with served(app.make_app(undefined, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        content = b"text\ngood\nnothing\nbad\n"
+        _, *rows = rows_of(labeled(browser, tmp_path, content))
+    assert [row[1] for row in rows] == ["good", "", "<b>bad</b>"]
+    assert "no word that it sees" in rows[1][3]
+    assert len(browser.problems) == 3  # Chromium logs each answer of status 422.
+    browser.problems.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "a header and at least one row"),
+        (b"text\n", "a header and at least one row"),
+        (b"text\n\xff\xfe\n", "must be text in UTF-8"),
+        (b'text\n"good\n' + b"bad\n" * 9, "A quote in line 2 of the file"),
+    ],
+)
+def test_wrong_file_is_refused_in_one_sentence(
+    content: bytes, sentence: str, browser: Browser
+) -> None:
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        drop(browser, content)
+        shown = browser.wait_for("document.querySelector('#file-problem').textContent")
+    assert sentence in shown
+    assert browser.run("document.querySelector('#columns').hidden")
+
+
+@pytest.mark.slow
+def test_page_fits_a_narrow_screen(browser: Browser) -> None:
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=400,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        browser.open(f"{address}/")
+        drop(browser, f"{'long name ' * 30},text\n1,good\n".encode())
+        browser.wait_for("!document.querySelector('#columns').hidden")
+        assert browser.run("document.documentElement.scrollWidth") <= 400
+
+
+def test_names_of_columns_are_escaped() -> None:
+    page = try_page("a'><b>\"x")
+    assert "<b>" not in page

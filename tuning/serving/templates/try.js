@@ -1,0 +1,79 @@
+"use strict";
+const at = (id) => document.getElementById(id);
+const signed = (effect) => (effect < 0 ? "\u2212" : "+") + Math.abs(effect).toFixed(4);
+const N_SHOWN = 20;
+
+// A word as the tokenizer writes it: in ASCII lower case, without ASCII punctuation.
+const tokenOf = (piece) => piece.replace(/[!-\/:-@\[-`{-~]/g, "").replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+
+function cell(row, text) {
+  row.insertCell().textContent = text;
+}
+
+function color(effect, largest) {
+  const share = largest > 0 ? Math.min(Math.abs(effect) / largest, 1) : 0;
+  return effect < 0 ? `rgba(214, 90, 40, ${0.6 * share})` : `rgba(40, 130, 214, ${0.6 * share})`;
+}
+
+function showText(text, words, largest) {
+  const effects = new Map(words.map((word) => [word.word, word.effect]));
+  at("text").replaceChildren(...text.split(/([\t\n\v\f\r ]+)/).map((piece) => {
+    const effect = effects.get(tokenOf(piece));
+    if (!effect) return document.createTextNode(piece);
+    const span = document.createElement("span");
+    span.textContent = piece;
+    span.title = signed(effect);
+    span.style.backgroundColor = color(effect, largest);
+    return span;
+  }));
+}
+
+function show(text, explanation) {
+  const { label, probability, probabilities } = explanation.prediction;
+  at("label").textContent = label;
+  at("probability").textContent = probability.toFixed(4);
+  const others = Object.entries(probabilities).filter(([name]) => name !== label).sort((a, b) => b[1] - a[1]).slice(0, 5);
+  at("others").textContent = others.map(([name, value]) => `${name} ${value.toFixed(4)}`).join(", ");
+  at("left").textContent = explanation.n_words_left_out ? ` ${explanation.n_words_left_out} further words are too many to be hidden.` : "";
+  const largest = Math.max(0, ...explanation.words.map((word) => Math.abs(word.effect)));
+  showText(text, explanation.words, largest);
+  at("words").replaceChildren();
+  const moving = explanation.words.filter((word) => word.effect !== 0);
+  at("none").hidden = moving.length > 0;
+  for (const word of moving.slice(0, N_SHOWN)) {
+    const row = at("words").insertRow();
+    cell(row, word.word);
+    cell(row, word.count);
+    cell(row, signed(word.effect));
+    row.cells[2].style.backgroundColor = color(word.effect, largest);
+  }
+  const { study, number, created } = explanation.export;
+  at("export").textContent = `Study ${study}, export${number === null ? "" : ` ${number}`} of ${created}`;
+  at("answer").hidden = false;
+}
+
+async function send() {
+  const text = at("review").value;
+  at("problem").textContent = "";
+  at("send").disabled = true;
+  try {
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch("/explain", { method: "POST", headers, body: JSON.stringify({ text: text.toWellFormed?.() ?? text }) });
+    const result = await answer.json().catch(() => ({ detail: "The server could not answer." }));
+    if (!answer.ok) throw new Error(result.detail);
+    show(text, result);
+  } catch (error) {
+    at("answer").hidden = true;
+    at("problem").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
+  } finally {
+    at("send").disabled = false;
+  }
+}
+
+at("form").addEventListener("submit", (event) => { event.preventDefault(); send(); });
+for (const example of document.querySelectorAll("#examples button")) {
+  example.addEventListener("click", () => {
+    at("review").value = example.textContent;
+    send();
+  });
+}
