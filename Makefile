@@ -69,7 +69,7 @@ bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters track predict serve status data-card spaces pictures docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained install-trackers test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters track predict serve status data-card spaces pictures notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained install-trackers test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
@@ -142,6 +142,10 @@ spaces: $(VENV)/.installed
 ## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up reviews or from STUDY
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
+
+## notebooks: run the notebooks again, which takes 15 minutes, and keep their outputs
+notebooks: $(VENV)/.installed-dev $(VENV)/.installed-bench
+	$(PYTHON) -m tests.notebooks
 
 ## docs: build the site of the documents in site/, with a warning as an error
 docs: $(VENV)/.installed-docs

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuning.api.configuration import Configuration
-    from tuning.api.exports import Export, load_export
+    from tuning.api.exports import Export
+    from tuning.api.loading import load_export, load_study
     from tuning.api.search import tune
-    from tuning.api.study import Study, load_study
+    from tuning.api.study import Study
     from tuning.errors import TuningError
 
 __version__ = "0.1.0"
@@ -32,8 +33,8 @@ _HOMES = {
     "Export": "tuning.api.exports",
     "Study": "tuning.api.study",
     "TuningError": "tuning.errors",
-    "load_export": "tuning.api.exports",
-    "load_study": "tuning.api.study",
+    "load_export": "tuning.api.loading",
+    "load_study": "tuning.api.loading",
     "tune": "tuning.api.search",
 }
 

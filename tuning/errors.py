@@ -19,7 +19,14 @@ Every other exception is a bug, a plain `ValueError` too: the command line shows
 
 
 class TuningError(Exception):
-    """Base of all errors whose message tells a user what to do; the command line exits with 1."""
+    """Base of all errors whose message tells a user what to do; the command line exits with 1.
+
+    Example:
+        >>> try:
+        ...     tuning.load_study("no study of this name")
+        ... except tuning.TuningError as error:
+        ...     print(error)
+    """
 
 
 class ArgumentError(TuningError, ValueError):

@@ -1,7 +1,7 @@
 """A study as a Python object, opened from what a command has written."""
 
+import doctest
 import inspect
-import itertools
 import re
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import tuning
+from tests.keras_tuner_projects import write_project
 from tests.paths import ROOT
 from tests.studies import Setting
 from tests.texts import make_reviews
@@ -77,6 +78,66 @@ def test_report_is_written(copied: Setting) -> None:
     assert page.read_text().startswith("<!doctype html>")
 
 
+VALUES = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
+
+
+@pytest.fixture
+def open_study(copied: Setting) -> tuning.Study:
+    """Return a study of eight trials that takes configurations."""
+    return tuning.load_study(copied.folder.name, results=copied.results.path)
+
+
+@pytest.mark.parametrize(
+    "configurations",
+    [
+        [VALUES, {"vocab_size": 18}],
+        pd.DataFrame([VALUES, {"vocab_size": 18, "note": "small"}]),
+        pd.DataFrame([VALUES, {"vocab_size": 18}]).convert_dtypes(),
+    ],
+    ids=["dicts", "frame", "nullable integers"],
+)
+def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations: object) -> None:
+    added = open_study.enqueue(configurations)
+    assert (added.n_added, added.n_trials) == (2, 10)
+    queued = [trial.system_attrs["fixed_params"] for trial in open_study.optuna_study.trials[8:]]
+    assert [params["vocab_size"] for params in queued] == [17, 18]
+    assert queued[0].items() >= VALUES.items()
+    assert all(isinstance(value, int) for value in queued[0].values() if value in VALUES.values())
+
+
+def test_enqueue_takes_a_file_and_names_what_is_left_out(
+    open_study: tuning.Study, tmp_path: Path
+) -> None:
+    (tmp_path / "values.csv").write_text("vocab_size,other\n17,1\n0,1\n")
+    added = open_study.enqueue(tmp_path / "values.csv")
+    assert added.n_added == 1
+    assert "Columns that are no hyperparameters are left out: other." in added.left_out
+    assert any(sentence.startswith("row 2 is left out") for sentence in added.left_out)
+
+
+def test_enqueue_refuses_names_that_the_space_does_not_have(open_study: tuning.Study) -> None:
+    with pytest.raises(StudyError, match="they have units, and the space has vocab_size"):
+        open_study.enqueue([{"units": 3}])
+    with pytest.raises(StudyError, match="they have no columns"):
+        open_study.enqueue([])
+
+
+def test_trials_of_other_programs_are_queued(open_study: tuning.Study, tmp_path: Path) -> None:
+    project = write_project(tmp_path, [(VALUES, 0.9)])
+    assert open_study.import_kerastuner(project).n_added == 1
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    other = optuna.create_study(study_name="other", storage=url, direction="maximize")
+    other.enqueue_trial({**VALUES, "vocab_size": 18})
+    other.optimize(lambda trial: trial.suggest_int("vocab_size", 1, 30), n_trials=1)
+    assert open_study.import_optuna(url, "other").n_added == 1
+
+
+def test_best_hyperparameters_are_written(study: tuning.Study, tmp_path: Path) -> None:
+    paths = study.export_hyperparameters(tmp_path)
+    assert [path.name for path in paths] == ["s.keras_tuner.json", "s.optuna.json"]
+    assert all(path.exists() for path in paths)
+
+
 def test_newest_study_is_the_default(study: tuning.Study, finished: Finished) -> None:
     assert tuning.load_study(results=finished[0].path).name == study.name
     assert repr(study).startswith("Study('s'")
@@ -131,13 +192,14 @@ def test_public_names_exist_and_have_docstrings() -> None:
 def test_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    functions = [tuning.tune, tuning.load_study, tuning.load_export]
-    lines = [re.findall(r">>> (.*)", inspect.getdoc(function) or "") for function in functions]
-    assert all(lines)
     names = {"tuning": tuning}
-    for line in itertools.chain(*lines):
-        exec(line, names)
-    assert {"study", "export"} <= names.keys()
+    # The search comes first: the other examples need its study.
+    for name in ["tune", *(name for name in tuning.__all__ if name != "tune")]:
+        (test,) = doctest.DocTestFinder(recurse=False).find(getattr(tuning, name), name)
+        assert test.examples, name
+        for example in test.examples:
+            exec(example.source, names)
+    assert {"study", "best", "export"} <= names.keys()
 
 
 SCRIPT = """

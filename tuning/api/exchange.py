@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
+from tuning.api.optuna_trials import read_study
 from tuning.config import StudyConfig, sign
 from tuning.confirmation.rounds import Confirmation
-from tuning.errors import SpaceError, StorageError, StudyError
+from tuning.errors import SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir, write_text
-from tuning.spaces.foreign_trials import ForeignTrial, by_name
-from tuning.spaces.hyperparameters import optuna_names, suggest, to_params
-from tuning.spaces.keras_tuner_files import to_config
+from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
+from tuning.spaces.hyperparameters import suggest, to_params
+from tuning.spaces.keras_tuner_files import read_project, to_config
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.starting_points import resolve_point
 from tuning.study.lock import study_lock
-from tuning.study.storage import close_study, hide_password, missing_file, storage_errors
+from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import Best, best_of, summarize
+from tuning.study.summary import best_of, read_summary, summarize
 from tuning.study.trials import values_of
 
 IMPORTED = "imported"  # attribute of a trial: where its configuration comes from
@@ -36,12 +36,18 @@ IMPORTED = "imported"  # attribute of a trial: where its configuration comes fro
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What was added to a study: the number of trials, and a sentence for each one that was not,
-    and for names that the space does not have.
+    """What was added to a study.
+
+    Attributes:
+        n_added: number of trials that were added.
+        left_out: a sentence for each trial that was not added, and for names that the space does
+            not have.
+        n_trials: number of trials of the study that are finished, running or queued.
     """
 
     n_added: int
     left_out: list[str]
+    n_trials: int
 
 
 @dataclass(frozen=True)
@@ -70,101 +76,70 @@ def opened(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> Iterat
             close_study(study)
 
 
-def read_study(
-    url: str, name: str, config: StudyConfig, space: SearchSpace, *, same_objectives: bool
-) -> list[ForeignTrial]:
-    """Return the completed trials of another Optuna study, best first.
-
-    `same_objectives`: its objectives must have the names of this study's.
+def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
+    """Add the trials of a KerasTuner project to a study, the best first.
 
     Raises:
-        StudyError: the storage does not contain the study, the study has other directions or
-            objectives, or no trial is complete.
-        StorageError: the storage can't be read.
+        StudyError: the folder has no project of a version that is known, or the project has another
+            objective.
     """
-    study = _open(url, name)
-    try:
-        with storage_errors(url):
-            _require_objectives(study, config, same_names=same_objectives)
-            trials = study.get_trials(deepcopy=False)
-    finally:
-        close_study(study)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not complete:
-        raise StudyError(f"A study to import must have a completed trial; {name!r} has none.")
-    names = dict(zip(optuna_names(space.hyperparameters), space.hyperparameters, strict=True))
-    return [
-        ForeignTrial(
-            name=f"trial {trial.number}",
-            values={
-                names[key].name if key in names else key: value
-                for key, value in trial.params.items()
-            },
-            scores=tuple(trial.values),
-            best_epoch=_epoch_of(trial),
-        )
-        for trial in sorted(complete, key=lambda t: (-sign(config.metric) * t.values[0], t.number))
-    ]
+    metric = target.config.metric
+    trials, left_out = read_project(project, metric=metric, sign=sign(metric))
+    source = f"the KerasTuner project {project.absolute().name}"
+    return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
 
 
-def _require_objectives(study: optuna.Study, config: StudyConfig, *, same_names: bool) -> None:
-    """Refuse a study with other objectives.
+def import_optuna(target: Target, url: str, name: str, *, as_finished: bool = False) -> WarmStart:
+    """Add the completed trials of another Optuna study to a study, the best first.
 
     Raises:
-        StudyError: its directions differ, or its objectives' names if `same_names`.
+        StudyError, StorageError: as `read_study`.
     """
-    here, there = config.directions, [direction.name.lower() for direction in study.directions]
-    if there != here:
-        raise StudyError(
-            f"A study to import must have the directions of this one, {' and '.join(here)};"
-            f" {study.study_name!r} has {' and '.join(there)}."
-        )
-    objectives, own = study.metric_names or [], [config.metric, *config.costs]
-    if same_names and objectives != own:
-        raise StudyError(
-            f"--as-finished must have a study with the objective {' and '.join(own)};"
-            f" {study.study_name!r} has {' and '.join(objectives) or 'objectives without names'}."
-            " Leave --as-finished out to train its configurations here."
-        )
+    trials = read_study(url, name, target.config, target.space, same_objectives=as_finished)
+    return add(target, trials, source=f"the Optuna study {name}", as_finished=as_finished)
 
 
-def _open(url: str, name: str) -> optuna.Study:
-    missing = missing_file(url)
-    if missing:
-        raise StudyError(f"--from must be the URL of a storage; the file {missing} does not exist.")
-    place = hide_password(url)
-    try:
-        names = sorted(optuna.get_all_study_names(url))
-        if name not in names:
-            raise StudyError(
-                f"--name must be a study in {place}; it contains {', '.join(names) or 'none'}, and"
-                f" not {name!r}."
-            )
-        return optuna.load_study(study_name=name, storage=url)
-    except (
-        *(optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError),
-        *(ValueError, ImportError, RuntimeError),
-    ) as error:
-        raise StorageError(
-            f"--from must be the URL of an Optuna storage; {place} gave:"
-            f" {str(error).splitlines()[0]}"
-        ) from error
+def enqueue(target: Target, configurations: Path | Sequence[Mapping[str, Any]]) -> WarmStart:
+    """Queue the rows of a CSV file, or dicts of hyperparameters, in a study.
+
+    Raises:
+        StudyError: the file can't be read, or nothing is a hyperparameter of the space.
+    """
+    items = target.space.hyperparameters
+    if isinstance(configurations, Path):
+        trials, left_out = read_rows(configurations, items)
+        return add(target, trials, source=configurations.name, left_out=left_out)
+    trials, left_out = read_records(configurations, items)
+    return add(target, trials, source="a list", left_out=left_out)
 
 
-def _epoch_of(trial: FrozenTrial) -> int | None:
-    epoch = trial.user_attrs.get("best_epoch")
-    return epoch if isinstance(epoch, int) and epoch > 0 else None
+def rows_of(configurations: Any) -> Path | list[Mapping[str, Any]]:
+    """Return configurations as `enqueue` takes them. Empty cells of a data frame become None."""
+    import pandas as pd
+
+    if isinstance(configurations, str | Path):
+        return Path(configurations)
+    if isinstance(configurations, pd.DataFrame):
+        cells = configurations.astype(object).where(configurations.notna(), None)
+        return cells.to_dict("records")
+    return list(configurations)
 
 
 def add(
-    target: Target, trials: Sequence[ForeignTrial], *, source: str, as_finished: bool = False
+    target: Target,
+    trials: Sequence[ForeignTrial],
+    *,
+    source: str,
+    as_finished: bool = False,
+    left_out: Sequence[str] = (),
 ) -> WarmStart:
     """Queue configurations, which the study trains before the sampler is asked; or add trials with
     their scores as finished trials.
 
     A queued configuration takes the defaults of the hyperparameters that it does not have. A
     finished trial must have a value for each searched hyperparameter of the space, and no others:
-    its score would belong to another model.
+    its score would belong to another model. `left_out` are sentences about trials that were not
+    read.
 
     Raises:
         StudyError: finished trials have fewer scores than the study has objectives.
@@ -177,14 +152,14 @@ def add(
             " of scores. Leave --as-finished out to train their configurations here."
         )
     known = [_params_of(trial) for trial in study.get_trials(deepcopy=False)]
-    n_added, left_out, unknown = 0, [], dict[str, None]()
+    n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
     for trial in trials:
         try:
             params = _new_params(trial, target.space, is_whole=as_finished)
             if params in known:
                 raise SpaceError("the study has its configuration already.")
         except SpaceError as error:
-            left_out.append(f"{trial.name} is left out: {error}")
+            sentences.append(f"{trial.name} is left out: {error}")
             continue
         unknown |= dict.fromkeys(_unknown(trial, target.space))
         if as_finished:
@@ -194,8 +169,12 @@ def add(
         known.append(params)
         n_added += 1
     if unknown:
-        left_out.append(f"The space does not have {', '.join(unknown)}: these values are not used.")
-    return WarmStart(n_added, left_out)
+        sentences.append(
+            f"The space does not have {', '.join(unknown)}: these values are not used."
+        )
+    summary = summarize(study, metric=config.metric)
+    n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
+    return WarmStart(n_added, sentences, n_trials)
 
 
 def _params_of(trial: FrozenTrial) -> Mapping[str, Any]:
@@ -259,7 +238,7 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
 
 def write_best_values(
     results: ResultsDir, folder: StudyDir, *, storage_url: str, output: Path
-) -> tuple[Best, list[Path]]:
+) -> list[Path]:
     """Write the hyperparameters of a study's best trial, the confirmed one if there is one, as the
     config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
 
@@ -267,10 +246,8 @@ def write_best_values(
         StudyError: no trial is complete.
         StorageError: the files can't be written.
     """
-    config, space = recorded_config(folder), recorded_space(folder)
-    study = load_study(results, folder, storage_url=storage_url)
-    summary = summarize(study, metric=config.metric)
-    close_study(study)
+    space = recorded_space(folder)
+    summary = read_summary(results, folder, storage_url=storage_url)
     summary.require_complete("an export of its hyperparameters")
     best = best_of(summary, Confirmation.load(folder))
     assert best is not None  # for mypy: a trial is complete
@@ -282,4 +259,4 @@ def write_best_values(
     for program, document in documents.items():
         paths.append(output / f"{folder.name}.{program}.json")
         write_text(paths[-1], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return best, paths
+    return paths

@@ -22,6 +22,10 @@ class Export:
 
     Raises:
         ExportError: the folder has no export, or an unfinished one.
+
+    Example:
+        >>> export = tuning.load_export("results/ngrams-reviews/best")
+        >>> export.class_names
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -51,19 +55,6 @@ class Export:
             raise ArgumentError(f"texts must be a list of texts; received the text {texts[:60]!r}.")
         rows = [vars(prediction) for prediction in classify(self.path, list(texts))]
         return pd.DataFrame(rows, columns=["text", "label", "probability"])
-
-
-def load_export(path: str | Path) -> Export:
-    """Return the export in a folder.
-
-    Raises:
-        ExportError: the folder has no export, or an unfinished one.
-
-    Example:
-        >>> export = tuning.load_export("results/ngrams-reviews/best")
-        >>> export.predict(["I love it", "It broke"])
-    """
-    return Export(path)
 
 
 def require_free(target: Path) -> None:

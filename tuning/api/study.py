@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.configuration import Configuration
-from tuning.display.logs import import_optuna, logging_to
-from tuning.errors import ArgumentError
+from tuning.api.configuration import Configuration, configuration_of
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -16,15 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from tuning.api.exchange import Target, WarmStart
     from tuning.api.exports import Export
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.spaces.loading import SearchSpace
     from tuning.study.summary import Summary
-
-
-# Maximum number of trials in what a notebook shows of a study.
-N_ROWS = 20
 
 
 class Study:
@@ -35,6 +31,11 @@ class Study:
         folder: the folder of the study.
         results: the folder of all studies.
         storage: URL of the Optuna storage; None: the file optuna.db in `results`.
+
+    Example:
+        >>> study = tuning.load_study("ngrams-reviews")
+        >>> print(study.verdict())
+        >>> study.enqueue([{"ngrams": 2}])
     """
 
     def __init__(
@@ -95,20 +96,9 @@ class Study:
         trial is complete.
         """
         from tuning.study.summary import best_of
-        from tuning.study.trials import value_of, values_of
 
         best = best_of(self._summary(), self.confirmation)
-        if best is None:
-            return None
-        mean = best.mean
-        return Configuration(
-            number=best.trial.number,
-            hyperparameters=dict(values_of(best.trial, self.space)),
-            value=value_of(best.trial),
-            is_confirmed=best.is_confirmed,
-            mean=mean.value if mean else None,
-            interval=(mean.low, mean.high) if mean else None,
-        )
+        return None if best is None else configuration_of(best, self.space)
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Return one row for each trial, with the columns of `trials.csv`."""
@@ -136,22 +126,16 @@ class Study:
         Raises:
             StudyError: too few trials are complete, or the study is at work elsewhere.
         """
-        from tuning.display.running import run_confirmation
-        from tuning.search import confirm as confirming
+        from tuning.api import trainings
         from tuning.search.finalists import Terms
 
         given: dict[str, Any] = {"top": top, "n_seeds": seeds, "share": share}
-        terms = Terms(**{name: value for name, value in given.items() if value is not None})
-        with logging_to(self._folder):
-            return run_confirmation(
-                lambda hooks: confirming.confirm(
-                    self._results,
-                    self._folder,
-                    storage_url=self._storage_url,
-                    terms=terms,
-                    hooks=hooks,
-                )
-            )
+        return trainings.confirm(
+            self._results,
+            self._folder,
+            storage_url=self._storage_url,
+            terms=Terms(**{name: value for name, value in given.items() if value is not None}),
+        )
 
     def report(self, *, slice_column: str | None = None) -> Path:
         """Write `report.html`, one page that opens offline, and return its path.
@@ -177,6 +161,7 @@ class Study:
         *,
         trial: int | None = None,
         ensemble: int | str | None = None,
+        slice_column: str | None = None,
     ) -> Export:
         """Retrain the best configuration, score it on the test split, and write the export.
 
@@ -185,33 +170,27 @@ class Study:
             trial: number of a completed trial (default: the best).
             ensemble: "auto", or how many times a trained model of the confirmation is chosen, 2 to
                 20, for a mean of several models (default: a single model).
+            slice_column: column of the data by whose values the accuracy is split.
 
         Raises:
             ExportError: a format does not give the model's predictions.
             ArgumentError: `path` has files.
         """
+        from tuning.api import trainings
         from tuning.api.exports import Export, copy_export, require_free
-        from tuning.display.console import warn
-        from tuning.display.progress import steps
-        from tuning.display.tables import print_test_scores
-        from tuning.export import export
-        from tuning.workers.server import stderr_to
+        from tuning.export.export import DataNow
 
         target = None if path is None else Path(path)
         if target:
             require_free(target)
-        log_path = self._folder.log_path
-        with logging_to(self._folder), steps() as progress, stderr_to(log_path):
-            manifest = export.export_best(
-                self._results,
-                self._folder,
-                storage_url=self._storage_url,
-                number=trial,
-                ensemble=None if ensemble is None else str(ensemble),
-                progress=progress,
-                warn=warn,
-            )
-        print_test_scores(manifest)
+        trainings.export_best(
+            self._results,
+            self._folder,
+            storage_url=self._storage_url,
+            number=trial,
+            ensemble=None if ensemble is None else str(ensemble),
+            data=DataNow(slice_column=slice_column),
+        )
         if target is None:
             return Export(self._folder.best_dir)
         copy_export(self._folder.best_dir, target)
@@ -230,6 +209,68 @@ class Study:
 
         track(trackers, self._folder, self._results, storage_url=self._storage_url)
 
+    def import_kerastuner(self, project: str | Path, *, as_finished: bool = False) -> WarmStart:
+        """Queue the configurations of a KerasTuner project, which the next search trains first.
+
+        Args:
+            project: folder of the project, with its `oracle.json`.
+            as_finished: add the trials with their scores instead, and train nothing.
+
+        Raises:
+            StudyError: the folder has no project that can be read, or with another objective.
+        """
+        from tuning.api import exchange
+
+        with self._opened() as target:
+            return exchange.import_kerastuner(target, Path(project), as_finished=as_finished)
+
+    def import_optuna(self, url: str, name: str, *, as_finished: bool = False) -> WarmStart:
+        """Queue the configurations of another Optuna study, which the next search trains first.
+
+        Args:
+            url: URL of the storage of that study.
+            name: name of that study.
+            as_finished: add the trials with their values instead, and train nothing.
+
+        Raises:
+            StudyError: there is no such study, or it has other directions or objectives.
+            StorageError: the storage can't be read.
+        """
+        from tuning.api import exchange
+
+        with self._opened() as target:
+            return exchange.import_optuna(target, url, name, as_finished=as_finished)
+
+    def enqueue(
+        self, configurations: str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]
+    ) -> WarmStart:
+        """Queue configurations, which the next search trains first.
+
+        Args:
+            configurations: the path of a CSV file, a data frame, or a list of dicts; the names are
+                hyperparameters, and a missing value takes its default.
+
+        Raises:
+            StudyError: the file can't be read, or no name is a hyperparameter of the space.
+        """
+        from tuning.api import exchange
+
+        with self._opened() as target:
+            return exchange.enqueue(target, exchange.rows_of(configurations))
+
+    def export_hyperparameters(self, output: str | Path = ".") -> list[Path]:
+        """Write the best hyperparameters as JSON for KerasTuner and for Optuna, and return the
+        paths.
+
+        Raises:
+            StudyError: no trial is complete.
+        """
+        from tuning.api.exchange import write_best_values
+
+        return write_best_values(
+            self._results, self._folder, storage_url=self._storage_url, output=Path(output)
+        )
+
     def learning_curves(self) -> go.Figure:
         """Return a figure of the metric after each epoch, with pruned trials."""
         from tuning.report.figures import learning_curves
@@ -242,49 +283,18 @@ class Study:
 
         return history(self.optuna_study, self._summary())
 
-    def _summary(self) -> Summary:
-        from tuning.study.storage import close_study
-        from tuning.study.summary import summarize
+    def _opened(self) -> AbstractContextManager[Target]:
+        from tuning.api.exchange import opened
 
-        study = self.optuna_study
-        try:
-            return summarize(study, metric=self.config.metric)
-        finally:
-            close_study(study)
+        return opened(self._results, self._folder, storage_url=self._storage_url)
+
+    def _summary(self) -> Summary:
+        from tuning.study.summary import read_summary
+
+        return read_summary(self._results, self._folder, storage_url=self._storage_url)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the verdict and the trials."""
-        import pandas as pd
+        from tuning.display.tables import study_html
 
-        from tuning.report.sentences import verdict
-        from tuning.report.tables import trial_rows
-
-        summary = self._summary()
-        header, rows = trial_rows(summary, self.space)
-        table = pd.DataFrame(rows, columns=header).to_html(index=False, max_rows=N_ROWS)
-        text = verdict(summary, self.confirmation) if summary.best else "No trial is complete."
-        return f"<p><b>{escape(self.name)}</b></p><p>{escape(text)}</p>{table}"
-
-
-def load_study(
-    name: str | None = None, *, results: str | Path = "results", storage: str | None = None
-) -> Study:
-    """Open a study that `make tune` or `tuning.tune` created.
-
-    Args:
-        name: name of the study; None: the study that was tuned last.
-        results: the folder of all studies.
-        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
-
-    Raises:
-        StudyError: the study does not exist; the message lists the studies.
-
-    Example:
-        >>> study = tuning.load_study("ngrams-reviews")
-        >>> study.trials_dataframe()
-    """
-    if name == "":
-        raise ArgumentError("name must be the name of a study; received an empty text.")
-    import_optuna()
-    root = ResultsDir(Path(results))
-    return Study(root.existing(name), root, storage=storage)
+        return study_html(self.name, self._summary(), self.space, self.confirmation)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,13 +18,7 @@ from tuning.cli.search_options import (
     Workers,
     chosen_workers,
 )
-from tuning.display.logs import logging_to
-from tuning.display.running import run_confirmation
-from tuning.display.tables import warn_if_behind
 from tuning.results import ResultsDir
-
-if TYPE_CHECKING:
-    pass
 
 INTERRUPTED = 130  # the exit status that a shell gives a program which Ctrl-C ended
 
@@ -83,10 +76,8 @@ def confirm(
 
     The same command continues a confirmation that was stopped.
     """
-    from tuning.evaluation.linear_reference import read_linear_reference
-    from tuning.search import confirm as confirming
+    from tuning.api import trainings
     from tuning.search.finalists import Terms
-    from tuning.study.record import read_record
 
     chosen = chosen_workers(
         workers,
@@ -100,18 +91,12 @@ def confirm(
     )
     root = ResultsDir(results)
     folder = root.existing(study)
-    terms = Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned))
-    confirm_study = partial(
-        confirming.confirm,
+    confirmation = trainings.confirm(
         root,
         folder,
         storage_url=root.storage_url(storage),
-        terms=terms,
+        terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
         workers=chosen,
     )
-    with logging_to(folder):
-        confirmation = run_confirmation(lambda hooks: confirm_study(hooks=hooks))
-        corpus_dir = root.cache_dir(read_record(folder).data_fingerprint)
-        warn_if_behind(read_linear_reference(corpus_dir), confirmation)
     if not confirmation.is_over:
         raise typer.Exit(INTERRUPTED)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tuning.api.loading import load_study
 from tuning.cli.options import RESULTS, Results, Storage, Study
 from tuning.display.console import console, printable, typed, warn
-from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
-    from tuning.api.exchange import Target, WarmStart
+    from tuning.api.exchange import WarmStart
 
 AsFinished = Annotated[
     bool,
@@ -45,18 +45,9 @@ def import_kerastuner(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of a KerasTuner project in a study, the best first."""
-    from tuning.api import exchange
-    from tuning.config import sign
-    from tuning.spaces.keras_tuner_files import read_project
-
-    root = ResultsDir(results)
-    own = root.existing(study)
-    with exchange.opened(root, own, storage_url=root.storage_url(storage)) as target:
-        metric = target.config.metric
-        trials, left_out = read_project(folder, metric=metric, sign=sign(metric))
-        source = f"the KerasTuner project {folder.absolute().name}"
-        added = exchange.add(target, trials, source=source, as_finished=as_finished)
-        _print(added, left_out, target, own, as_finished=as_finished)
+    opened = load_study(study, results=results, storage=storage)
+    added = opened.import_kerastuner(folder, as_finished=as_finished)
+    _print(added, opened.name, as_finished=as_finished)
 
 
 def import_optuna(
@@ -79,17 +70,9 @@ def import_optuna(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of another Optuna study in a study, the best first."""
-    from tuning.api import exchange
-
-    root = ResultsDir(results)
-    own = root.existing(study)
-    with exchange.opened(root, own, storage_url=root.storage_url(storage)) as target:
-        trials = exchange.read_study(
-            url, name, target.config, target.space, same_objectives=as_finished
-        )
-        source = f"the Optuna study {name}"
-        added = exchange.add(target, trials, source=source, as_finished=as_finished)
-        _print(added, [], target, own, as_finished=as_finished)
+    opened = load_study(study, results=results, storage=storage)
+    added = opened.import_optuna(url, name, as_finished=as_finished)
+    _print(added, opened.name, as_finished=as_finished)
 
 
 def enqueue(
@@ -109,36 +92,22 @@ def enqueue(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of a CSV file in a study."""
-    from tuning.api import exchange
-    from tuning.spaces.foreign_trials import read_rows
-
-    root = ResultsDir(results)
-    own = root.existing(study)
-    with exchange.opened(root, own, storage_url=root.storage_url(storage)) as target:
-        trials, left_out = read_rows(file, target.space.hyperparameters)
-        added = exchange.add(target, trials, source=file.name)
-        _print(added, left_out, target, own, as_finished=False)
+    opened = load_study(study, results=results, storage=storage)
+    _print(opened.enqueue(file), opened.name, as_finished=False)
 
 
-def _print(
-    added: WarmStart, left_out: list[str], target: Target, folder: StudyDir, *, as_finished: bool
-) -> None:
+def _print(added: WarmStart, study: str, *, as_finished: bool) -> None:
     """Print what was added to a study and what was left out, and the command that trains it."""
-    from tuning.study.summary import summarize
-
-    sentences = [*left_out, *added.left_out]
-    for sentence in sentences[:N_SENTENCES]:
+    for sentence in added.left_out[:N_SENTENCES]:
         warn(printable(sentence, 300))
-    if len(sentences) > N_SENTENCES:
-        warn(f"{len(sentences) - N_SENTENCES} more were left out.")
+    if len(added.left_out) > N_SENTENCES:
+        warn(f"{len(added.left_out) - N_SENTENCES} more were left out.")
     if as_finished:
-        console.print(f"{added.n_added} finished trials were added to {escape(folder.name)}.")
+        console.print(f"{added.n_added} finished trials were added to {escape(study)}.")
         return
-    console.print(f"{added.n_added} configurations are queued in {escape(folder.name)}.")
+    console.print(f"{added.n_added} configurations are queued in {escape(study)}.")
     if added.n_added:
-        summary = summarize(target.study, metric=target.config.metric)
-        n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
-        console.print(f"Next: {typed('tune', study=folder.name, n_trials=n_trials)}")
+        console.print(f"Next: {typed('tune', study=study, n_trials=added.n_trials)}")
 
 
 def export_hyperparameters(
@@ -155,13 +124,10 @@ def export_hyperparameters(
     results: Results = RESULTS,
 ) -> None:
     """Write the hyperparameters of the best trial as JSON for KerasTuner and for Optuna."""
-    from tuning.api.exchange import write_best_values
-
-    root = ResultsDir(results)
-    folder = root.existing(study)
-    best, paths = write_best_values(
-        root, folder, storage_url=root.storage_url(storage), output=output or Path()
-    )
-    console.print(f"Trial {best.trial.number}, the {best.name}:")
+    opened = load_study(study, results=results, storage=storage)
+    paths, best = opened.export_hyperparameters(output or Path()), opened.best
+    assert best is not None  # for mypy: a study without a completed trial has no hyperparameters
+    origin = "confirmed best" if best.is_confirmed else "best of the search"
+    console.print(f"Trial {best.number}, the {origin}:")
     for path in paths:
         console.print(escape(str(path)))

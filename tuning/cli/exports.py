@@ -26,9 +26,8 @@ from tuning.cli.options import (
 )
 from tuning.cli.tracking import LogTo
 from tuning.display.console import console, error_console, printable, server_url, typed, warn
-from tuning.display.logs import logging_to
-from tuning.display.progress import row_progress, steps
-from tuning.display.tables import print_formats, print_test_scores
+from tuning.display.progress import row_progress
+from tuning.display.tables import print_formats
 from tuning.errors import ArgumentError, ServeError
 from tuning.results import ResultsDir, json_line
 
@@ -70,32 +69,21 @@ def export_best(
     results: Results = RESULTS,
 ) -> None:
     """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
-    from tuning.api import tracking
-    from tuning.workers.server import stderr_to
+    from tuning.api import tracking, trainings
+    from tuning.export.export import DataNow
 
     tracking.require_trackers(log_to or ())
     root = ResultsDir(results)
     folder = root.existing(study)
-    warnings: list[str] = []  # They are printed after standard error has left the log.
-    with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
-        from tuning.export import export
-
-        manifest = export.export_best(
-            root,
-            folder,
-            storage_url=root.storage_url(storage),
-            number=trial,
-            ensemble=ensemble,
-            # another place of the same data; the fingerprint of the data is compared
-            data=export.DataNow(
-                moved=given(data=data, data_dir=data_dir), slice_column=slice_column
-            ),
-            progress=progress,
-            warn=warnings.append,
-        )
-    for message in warnings:
-        warn(message)
-    print_test_scores(manifest)
+    manifest = trainings.export_best(
+        root,
+        folder,
+        storage_url=root.storage_url(storage),
+        number=trial,
+        ensemble=ensemble,
+        # another place of the same data; the fingerprint of the data is compared
+        data=DataNow(moved=given(data=data, data_dir=data_dir), slice_column=slice_column),
+    )
     print_formats(manifest, folder)
     tracking.track_or_warn(log_to or (), folder, root, storage_url=root.storage_url(storage))
     console.print(f"Next: {typed('predict', study=folder.name, text='I love it')}")

@@ -207,15 +207,11 @@ def report(
     results: Results = RESULTS,
 ) -> None:
     """Write report.html, one page that opens offline, and trials.csv."""
-    from tuning.report.page import write_report
+    from tuning.api.loading import load_study
 
-    root = ResultsDir(results)
-    page, table = write_report(
-        root,
-        root.existing(study),
-        storage_url=root.storage_url(storage),
-        slice_column=slice_column,
-    )
+    opened = load_study(study, results=results, storage=storage)
+    page = opened.report(slice_column=slice_column)
+    table = ResultsDir(results).study(opened.name).trials_csv_path
     console.print(escape(f"Report: {page}\nTrials: {table}"))
 
 

@@ -16,9 +16,7 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval, mean_interval
 from tuning.results import ResultsDir
 from tuning.spaces.ranges import Values
-from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_config
-from tuning.study.summary import summarize
+from tuning.study.summary import read_summary
 from tuning.study.trials import value_of
 
 
@@ -129,9 +127,7 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
     folder = results.study(space.study)
     if not folder.config_path.exists():
         return Standing(space=space)
-    study = load_study(results, folder, storage_url=storage_url)
-    summary = summarize(study, metric=recorded_config(folder).metric)
-    close_study(study)
+    summary = read_summary(results, folder, storage_url=storage_url)
     best = summary.best
     if best is None:
         return Standing(space=space, n_trials=summary.n_finished)

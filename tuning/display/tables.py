@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape as escape_html
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Columns of a format's table that a terminal has no room for; the model card has all columns.
 CARD_ONLY_COLUMNS = ("input", "needs")
+# Maximum number of trials in what a notebook shows of a study.
+N_ROWS = 20
 
 
 def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) -> None:
@@ -223,3 +226,18 @@ def space_table(title: str, space: SearchSpace) -> Table:
         )
         table.add_row(*map(escape, (item.name, item.range_text(), str(item.default), where)))
     return table
+
+
+def study_html(
+    name: str, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
+) -> str:
+    """Return what a notebook shows of a study: the verdict and the trials."""
+    import pandas as pd
+
+    from tuning.report.sentences import verdict
+    from tuning.report.tables import trial_rows
+
+    header, rows = trial_rows(summary, space)
+    table = pd.DataFrame(rows, columns=header).to_html(index=False, max_rows=N_ROWS)
+    text = verdict(summary, confirmation) if summary.best else "No trial is complete."
+    return f"<p><b>{escape_html(name)}</b></p><p>{escape_html(text)}</p>{table}"

@@ -53,27 +53,65 @@ def read_rows(
         raise StudyError(
             f"--file must be a CSV file with a line of names; reading {path} gave: {error}."
         ) from error
+    received = f"--file must have a column for a hyperparameter; {path} has"
+    return _trials(rows, columns, hyperparameters, received=received)
+
+
+def read_records(
+    records: Sequence[Mapping[str, Any]], hyperparameters: Sequence[Hyperparameter]
+) -> tuple[list[ForeignTrial], list[str]]:
+    """Return dicts of hyperparameters by name as trials. Values that are None are left out.
+
+    Raises:
+        StudyError: no name is a hyperparameter of the space.
+    """
+    names = [*dict.fromkeys(name for record in records for name in record)]
+    received = "Configurations must name a hyperparameter; they have"
+    return _trials(records, names, hyperparameters, received=received)
+
+
+def _trials(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    hyperparameters: Sequence[Hyperparameter],
+    *,
+    received: str,
+) -> tuple[list[ForeignTrial], list[str]]:
+    """Return rows as trials, and a sentence about names that the space does not have.
+
+    Raises:
+        StudyError: the space has none of the names. The message begins with `received`.
+    """
     known = by_name(hyperparameters)
-    if not set(columns) & set(known):
+    if not set(names) & set(known):
         raise StudyError(
-            f"--file must have a column for a hyperparameter; {path} has"
-            f" {', '.join(map(str, columns)) or 'no columns'}, and the space has"
+            f"{received} {', '.join(map(str, names)) or 'no columns'}, and the space has"
             f" {', '.join(known)}."
         )
-    other = [name for name in columns if name not in known]
-    sentences = [f"Columns that are no hyperparameters are left out: {', '.join(other)}."]
     trials = [
         ForeignTrial(
             name=f"row {number}",
             values={
-                name: _cell(text, known[name])
-                for name, text in row.items()
-                if name in known and isinstance(text, str) and text.strip()
+                name: _value(value, known[name])
+                for name, value in row.items()
+                if name in known and value is not None and str(value).strip()
             },
         )
         for number, row in enumerate(rows, start=1)
     ]
-    return trials, sentences if other else []
+    other = [str(name) for name in names if name not in known]
+    sentence = f"Columns that are no hyperparameters are left out: {', '.join(other)}."
+    return trials, [sentence] if other else []
+
+
+def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
+    """Return a cell as the value that it stands for. A column of a data frame with an empty cell
+    has its integers as floats.
+    """
+    if isinstance(value, str):
+        return _cell(value, items)
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole and all(type(item.default) is int for item in items) else value
 
 
 def _cell(text: str, items: Sequence[Hyperparameter]) -> Any:

@@ -23,7 +23,7 @@ from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, heartbeats_of
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_space
+from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank, value_of
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
@@ -240,6 +240,18 @@ class Status:
     overhead_share: float | None
     n_tokens: int
     fingerprints: dict[str, str]
+
+
+def read_summary(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> Summary:
+    """Return the summary of a stored study.
+
+    Raises:
+        StudyError: the study is not in the storage.
+    """
+    study = load_study(results, folder, storage_url=storage_url)
+    summary = summarize(study, metric=recorded_config(folder).metric)
+    close_study(study)
+    return summary
 
 
 def status_of(

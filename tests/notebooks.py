@@ -1,0 +1,70 @@
+"""Runs the notebooks in real Jupyter kernels.
+
+`make notebooks` runs them as they are, in a new folder, and keeps their outputs.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from tests.paths import ROOT
+
+FOLDER = ROOT / "notebooks"
+# In this order: the second one reads the study of the first one.
+NAMES = ("quick_start", "read_a_study", "your_data", "from_keras_tuner")
+PARAMETERS = "parameters"  # tag of the cell with the sizes
+
+
+def read_notebook(name: str) -> nbformat.NotebookNode:
+    """Return a notebook of this repository."""
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def with_parameters(notebook: nbformat.NotebookNode, source: str) -> nbformat.NotebookNode:
+    """Return a notebook in which a cell follows the cell of the parameters and replaces them."""
+    cells = list(notebook["cells"])
+    (position,) = (
+        place for place, cell in enumerate(cells) if PARAMETERS in cell["metadata"].get("tags", [])
+    )
+    cells.insert(position + 1, nbformat.v4.new_code_cell(source))
+    return nbformat.NotebookNode({**notebook, "cells": cells})
+
+
+def run_notebook(notebook: nbformat.NotebookNode, folder: Path, *, timeout_seconds: float) -> None:
+    """Run the cells of a notebook in a new kernel, and put their outputs into the notebook.
+
+    Args:
+        folder: the working folder of the kernel.
+        timeout_seconds: maximum duration of a cell.
+
+    Raises:
+        CellExecutionError: a cell raises an error.
+    """
+    # Figures as data, without Plotly's script of 4 MB.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PLOTLY_RENDERER": "plotly_mimetype"}
+    client = NotebookClient(
+        notebook,
+        timeout=timeout_seconds,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute(env=environment)
+
+
+def main() -> None:
+    """Run every notebook, and write it with its outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in NAMES:
+            sys.stdout.write(f"{name}\n")
+            notebook = read_notebook(name)
+            run_notebook(notebook, Path(folder), timeout_seconds=1800)
+            nbformat.write(notebook, FOLDER / f"{name}.ipynb")
+
+
+if __name__ == "__main__":
+    main()

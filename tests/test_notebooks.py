@@ -1,0 +1,75 @@
+"""The notebooks run in a real kernel at small sizes, and are kept with their outputs."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.notebooks import FOLDER, NAMES, read_notebook, run_notebook, with_parameters
+from tests.paths import ROOT
+from tests.texts import make_reviews
+
+SMALL = {
+    "quick_start": 'DATA, N_TRIALS, EPOCHS = "reviews.csv", 3, 1',
+    "read_a_study": 'STUDY = "reviews-reviews"',
+    "your_data": "N_REVIEWS, N_TRIALS, EPOCHS = 300, 2, 1",
+    "from_keras_tuner": "N_REVIEWS, N_TRIALS, EPOCHS = 300, 2, 1",
+}
+# What the output of the notebook contains if its last steps have worked.
+SAYS = {
+    "quick_start": "probability",
+    "read_a_study": "ngram_vocab_size",
+    "your_data": "must be a column",
+    "from_keras_tuner": "embedding_dim",
+}
+
+
+def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def output_of(cell: nbformat.NotebookNode) -> str:
+    return "".join(
+        str(output.get("text") or output.get("data", {}).get("text/plain", ""))
+        for output in cell["outputs"]
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of all notebooks: the second one reads the study of the first one."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    make_reviews().to_csv(folder / "reviews.csv", index=False)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_at_small_sizes(name: str, folder: Path) -> None:
+    notebook = with_parameters(read_notebook(name), SMALL[name])
+    run_notebook(notebook, folder, timeout_seconds=250)
+    assert SAYS[name] in "".join(map(output_of, code_of(notebook)[-3:]))
+
+
+def test_every_notebook_is_run() -> None:
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES) == set(SMALL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_is_kept_with_its_outputs(name: str) -> None:
+    """Every cell ran, in the order of the cells, and a cell that ends with an expression shows it."""
+    cells = code_of(read_notebook(name))
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    for cell in cells:
+        if isinstance(ast.parse(cell["source"]).body[-1], ast.Expr):
+            assert cell["outputs"], cell["source"]
+        assert all(output["output_type"] != "error" for output in cell["outputs"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_has_no_path_of_a_machine(name: str) -> None:
+    text = (FOLDER / f"{name}.ipynb").read_text()
+    assert len(text) < 500_000
+    for place in (str(ROOT), str(Path.home()), "/tmp/", "/home/"):
+        assert place not in text

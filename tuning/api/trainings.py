@@ -1,0 +1,88 @@
+"""What a study trains after its search: the confirmation and the export, with their progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuning.display.console import warn
+from tuning.display.logs import logging_to
+from tuning.display.progress import steps
+from tuning.display.running import run_confirmation
+from tuning.display.tables import print_test_scores, warn_if_behind
+from tuning.results import ResultsDir, StudyDir
+
+if TYPE_CHECKING:
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.export.export import DataNow
+    from tuning.export.manifest import FullManifest
+    from tuning.search.finalists import Terms
+    from tuning.search.session import Workers
+
+
+def confirm(
+    results: ResultsDir,
+    folder: StudyDir,
+    *,
+    storage_url: str,
+    terms: Terms,
+    workers: Workers | None = None,
+) -> Confirmation:
+    """Train the best configurations and the baseline again on fresh seeds, or continue that.
+
+    Raises:
+        StudyError: too few trials are complete, or another process works on the study.
+        SpaceError: the search space has changed.
+    """
+    from tuning.evaluation.linear_reference import read_linear_reference
+    from tuning.search import confirm as confirming
+    from tuning.study.record import read_record
+
+    with logging_to(folder):
+        confirmation = run_confirmation(
+            lambda hooks: confirming.confirm(
+                results,
+                folder,
+                storage_url=storage_url,
+                terms=terms,
+                workers=workers,
+                hooks=hooks,
+            )
+        )
+        corpus_dir = results.cache_dir(read_record(folder).data_fingerprint)
+        warn_if_behind(read_linear_reference(corpus_dir), confirmation)
+    return confirmation
+
+
+def export_best(
+    results: ResultsDir,
+    folder: StudyDir,
+    *,
+    storage_url: str,
+    number: int | None,
+    ensemble: str | None,
+    data: DataNow,
+) -> FullManifest:
+    """Write the export of a study to its folder `best/`, and print its scores on the test split.
+
+    Raises:
+        TuningError: as `tuning.export.export.export_best`, whose arguments these are.
+    """
+    from tuning.export import export
+    from tuning.workers.server import stderr_to
+
+    warnings: list[str] = []  # They are printed after standard error has left the log.
+    with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
+        manifest = export.export_best(
+            results,
+            folder,
+            storage_url=storage_url,
+            number=number,
+            ensemble=ensemble,
+            data=data,
+            progress=progress,
+            warn=warnings.append,
+        )
+    for message in warnings:
+        warn(message)
+    print_test_scores(manifest)
+    return manifest
