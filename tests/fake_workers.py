@@ -73,6 +73,7 @@ class FakeWorker:
         self.pid, self.place, self.ending, self.is_ready = 1, "process 1", "ended", True
         self.outbox: list[Response | None] = []
         self.script = script
+        self.n_threads: int | None = None  # of the last reply
         self._running: Script | None = None
 
     def send(self, message: Request) -> None:
@@ -80,6 +81,7 @@ class FakeWorker:
             self._running = self.script(message.job)
             self.outbox.append(next(self._running))
         elif isinstance(message, Reply) and self._running:
+            self.n_threads = message.n_threads
             self.outbox.append(self._running.send(message.answer))
 
     def measure(self) -> Usage | None:
@@ -104,6 +106,9 @@ class FakePool:
         self._n_empty = 0 if messages else self._n_empty + 1
         assert self._n_empty < MAX_EMPTY, "the search must not wait for idle workers"
         return messages
+
+    def threads_of_each(self, n_jobs: int) -> int:
+        return max(len(self.workers) // n_jobs, 1)
 
     def replace(self, worker: FakeWorker) -> FakeWorker:
         new = FakeWorker(worker.script, worker.settings.number)

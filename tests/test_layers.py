@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {
         "data",
         "spaces",
+        "evaluation",
         "confirmation",
         "study",
         "report",

@@ -116,7 +116,7 @@ def test_enqueue_takes_a_file_and_names_what_is_left_out(
 
 
 def test_enqueue_refuses_names_that_the_space_does_not_have(open_study: tuning.Study) -> None:
-    with pytest.raises(StudyError, match="they have units, and the space has vocab_size"):
+    with pytest.raises(StudyError, match="they have units, and the space has n_classes, vocab"):
         open_study.enqueue([{"units": 3}])
     with pytest.raises(StudyError, match="they have no columns"):
         open_study.enqueue([])

@@ -124,7 +124,8 @@ def layered(
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
-    ("n", "length", "units"), [(1, 1, 1), (4, 7, 5), (3, 40, 16), (8, 12, 64), (2, 5, 130)]
+    ("n", "length", "units"),
+    [(1, 1, 1), (4, 7, 5), (3, 40, 16), (8, 12, 64), (2, 5, 130), (150, 4, 3)],
 )
 def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: int) -> None:
     stock, fused = pair(lambda: make(masked=masked, units=units))

@@ -41,6 +41,24 @@ def test_events_of_two_workers_come_with_their_jobs() -> None:
     assert len(dispatcher.free()) == 2
 
 
+def test_threads_of_a_worker_without_a_job_go_to_the_others() -> None:
+    """Two workers on two cores: one training has both, and the other one's start takes one back."""
+    pool = FakePool(trains, 2)
+    dispatcher = dispatcher_of(pool)
+    start(dispatcher, "a")
+    given = []
+    while dispatcher.running:
+        for job, message in [*dispatcher.events(0)]:
+            if isinstance(message, EpochEnded):
+                dispatcher.reply(job, Answer.GO_ON)
+                given.append((job, [worker.n_threads for worker in pool.workers]))
+                if job == "a" and "b" not in dispatcher.running and len(given) == 1:
+                    start(dispatcher, "b")
+    assert given[0] == ("a", [2, None])
+    assert ("a", [1, None]) in given
+    assert given[-1] == ("b", [1, 2])
+
+
 def test_job_has_left_the_dispatcher_when_its_end_is_received() -> None:
     def ends_at_once(job: TrainingJob) -> Script:
         yield ErrorRaised("bug", "KeyError", "")

@@ -121,7 +121,9 @@ def rows_of(configurations: Any) -> Path | list[Mapping[str, Any]]:
         return Path(configurations)
     if isinstance(configurations, pd.DataFrame):
         cells = configurations.astype(object).where(configurations.notna(), None)
-        return cells.to_dict("records")
+        return [
+            {str(name): value for name, value in row.items()} for row in cells.to_dict("records")
+        ]
     return list(configurations)
 
 

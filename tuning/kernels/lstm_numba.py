@@ -41,7 +41,9 @@ def run_forward(
     c: Any,
     outputs: Any,
 ) -> None:
-    """Replace the states in `h` and `c`, those before the first step, by those after the last."""
+    """Replace the states of the texts `order` in `h` and `c`, those before the first step, by those
+    after the last.
+    """
     _, length, features = x.shape
     units, padded, depth = outputs.shape[2], h.shape[1], outputs.shape[2] + features + 1
     width, row = sources.shape[1], gates.shape[1]
@@ -74,7 +76,9 @@ def run_forward(
                     at = text * padded
                     cell(gates, place * row, c, at, cells, place * padded, h, at, padded)
         if outputs.shape[1]:
-            outputs[:, t] = h[:, :units]
+            for text in order:
+                for j in range(units):
+                    outputs[text, t, j] = h[text, j]
         if keeps:
             start += counts[t]
 
@@ -95,38 +99,32 @@ def run_backward(
     d_x: Any,
     d_matrix: Any,
 ) -> None:
-    """Write the gradients of x and of the matrix to `d_x` and `d_matrix`; replace the gradients of
-    the states after the last step, in `d_h` and `d_c`, by those of the states before the first.
+    """Write the gradients of x and of the matrix for the texts `order` to `d_x` and `d_matrix`;
+    replace the gradients of their states after the last step, in `d_h` and `d_c`, by those of the
+    states before the first.
     """
-    batch, length, features = d_x.shape
+    _, length, features = d_x.shape
     padded, row, units = d_h.shape[1], gates.shape[1], d_outputs.shape[2]
     groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(d_x)
     columns, n_panels = 4 * padded // groups, -(-(units + features) // panel)
     # The rows of several steps collect here from the end, for one product with their sources. The
     # distance of two rows is an odd number of cache lines: with a power of two, the lines of a
     # column would share few places of the cache.
-    room = max(batch, CHUNK_ROWS)
+    room = max(len(order), CHUNK_ROWS)
     d_gates = np.empty((room, row + 16), d_x.dtype)
     dropped = np.empty((room if groups > 1 else 0, sources.shape[1]), d_x.dtype)
-    total = np.empty((batch, n_panels * panel), d_x.dtype)
+    total = np.empty((len(order), n_panels * panel), d_x.dtype)
     part = np.empty_like(total)
     start = end = counts.sum()
-    end_step = length
+    end_step, texts = length, (order, counts, dropout)
     for t in range(length - 1, -1, -1):
         n = counts[t]
         if d_outputs.shape[1]:
-            d_h[:, :units] += d_outputs[:, t]
+            for text in order:
+                for j in range(units):
+                    d_h[text, j] += d_outputs[text, t, j]
         if end - start + n > room:
-            _add_product(
-                (start, end, t + 1, end_step),
-                order,
-                counts,
-                dropout,
-                sources,
-                dropped,
-                d_gates,
-                d_matrix,
-            )
+            _add_product((start, end, t + 1, end_step), texts, sources, dropped, d_gates, d_matrix)
             end, end_step = start, t + 1
         start -= n
         top = room - (end - start)
@@ -155,18 +153,14 @@ def run_backward(
                 _drop(product, 0, order[:n], dropout[group], product, 0)
             if group:
                 total[:n] += part[:n]
-        _hand_on(total, t, order[:n], mask, dropout, d_h, d_x, units)
-    _add_product(
-        (start, end, 0, end_step), order, counts, dropout, sources, dropped, d_gates, d_matrix
-    )
+        _hand_on(total, t, (order, n), mask, dropout, (d_h, d_x), units)
+    _add_product((start, end, 0, end_step), texts, sources, dropped, d_gates, d_matrix)
 
 
 @compiled
 def _add_product(
     span: Any,
-    order: Any,
-    counts: Any,
-    dropout: Any,
+    texts: Any,
     sources: Any,
     dropped: Any,
     d_gates: Any,
@@ -177,8 +171,9 @@ def _add_product(
 
     Args:
         span: first row, end of the rows, first step, end of the steps.
+        texts: their order, the number of texts in each step, and the dropout.
     """
-    start, end, first_step, end_step = span
+    (start, end, first_step, end_step), (order, counts, dropout) = span, texts
     depth, row = d_matrix.shape
     groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(sources)
     columns, width = row // groups, sources.shape[1]
@@ -222,21 +217,18 @@ def _fill(sources: Any, x: Any, t: int, texts: Any, dropout: Any, h: Any, units:
 
 
 @compiled
-def _hand_on(
-    total: Any,
-    t: int,
-    texts: Any,
-    mask: Any,
-    dropout: Any,
-    d_h: Any,
-    d_x: Any,
-    units: int,
-) -> None:
-    """Write the gradients of a step's rows to those of the states and of the features."""
-    d_x[:, t] = 0
+def _hand_on(total: Any, t: int, texts: Any, mask: Any, dropout: Any, to: Any, units: int) -> None:
+    """Write the gradients of a step's rows to those of the states and of the features.
+
+    Args:
+        texts: all texts, and the number of those that the step computes: the gradients of the other
+            texts' features are 0.
+        to: the gradients of the states and of the features.
+    """
+    (order, n), (d_h, d_x) = texts, to
     features = d_x.shape[2]
-    for k, text in enumerate(texts):
-        if len(mask) == 0 or mask[text, t]:
+    for k, text in enumerate(order):
+        if k < n and (len(mask) == 0 or mask[text, t]):
             for j in range(units):
                 d_h[text, j] = total[k, j]
             for j in range(features):
@@ -244,6 +236,9 @@ def _hand_on(
             if len(dropout) == 1:
                 for j in range(features):
                     d_x[text, t, j] *= dropout[0, text, j]
+        else:
+            for j in range(features):
+                d_x[text, t, j] = 0
 
 
 @compiled

@@ -62,8 +62,11 @@ class Dispatcher(Generic[Job]):
         worker.send(request)
 
     def reply(self, job: Job, answer: Answer) -> None:
-        """Send the answer to the `EpochEnded` of a job."""
-        self._worker_of(job).send(Reply(answer))
+        """Send the answer to the `EpochEnded` of a job. The threads of workers without a job are
+        shared by the others.
+        """
+        n_threads = self._pool.threads_of_each(len(self._jobs))
+        self._worker_of(job).send(Reply(answer, n_threads))
 
     def release(self, job: Job) -> None:
         """Remove a job whose worker ends with the pool. No event of the job follows."""

@@ -45,9 +45,12 @@ class Train:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to an `EpochEnded`: what the training does next."""
+    """The answer to an `EpochEnded`: what the training does next, and the number of threads on
+    which it computes its kernels; None: on those of its worker.
+    """
 
     answer: Answer
+    n_threads: int | None = None
 
 
 @dataclass(frozen=True)

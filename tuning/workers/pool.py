@@ -78,6 +78,11 @@ class AnyPool(Protocol):
     def replace(self, worker: Any) -> AnyWorker:
         """End a worker if it has not died, and start another one in its place."""
 
+    def threads_of_each(self, n_jobs: int) -> int | None:
+        """Return the number of threads of each of `n_jobs` trainings that run at the same time;
+        None: the number of the worker's settings.
+        """
+
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
@@ -169,7 +174,8 @@ class Pool:
     ) -> None:
         if n_workers < 1:
             raise ArgumentError(f"n_workers must be 1 or more; received {n_workers}.")
-        n_threads = max((n_cores or available_cores()) // n_workers, 1)
+        self._n_cores = n_cores or available_cores()
+        n_threads = self.threads_of_each(n_workers)
         self._log_path = log_path
         log_path.parent.mkdir(parents=True, exist_ok=True)
         start_server()
@@ -210,6 +216,9 @@ class Pool:
         new = Worker(worker.settings)
         self.workers[self.workers.index(worker)] = new
         return new
+
+    def threads_of_each(self, n_jobs: int) -> int:
+        return max(self._n_cores // n_jobs, 1)
 
     def __enter__(self) -> Self:
         return self

@@ -153,6 +153,9 @@ class RayPool:
         for worker in workers:
             worker.kill()
 
+    def threads_of_each(self, n_jobs: int) -> None:
+        """An actor uses the CPUs that Ray has reserved for it."""
+
     def __enter__(self) -> Self:
         return self
 

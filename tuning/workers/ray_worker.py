@@ -101,6 +101,7 @@ class Actor:
         # Paths of search spaces: from the file on this node to the file on the coordinator's disk.
         self._paths: dict[str, str] = {}
         self._arrays: Arrays = {}
+        self._n_threads = n_threads
         # `log_path` is not used, because Ray writes the output of an actor to a file of the node.
         prepare(
             WorkerSettings(
@@ -116,7 +117,7 @@ class Actor:
 
     def run(self) -> None:
         """Answer requests until the process ends."""
-        serve(self, splits_of=lambda folder: splits_of(self._arrays))
+        serve(self, n_threads=self._n_threads, splits_of=lambda folder: splits_of(self._arrays))
 
     def put(
         self, text: str, source: bytes | None, checkpoint: bytes | None, arrays: Arrays | None

@@ -23,6 +23,7 @@ import psutil
 from tuning.data.corpus import LabeledTexts, open_corpus
 from tuning.errors import SpaceBug, TuningError
 from tuning.hardware import allocated_memory
+from tuning.kernels.threads import set_threads
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (
     Declare,
@@ -41,6 +42,7 @@ from tuning.workers.messages import (
 )
 
 Splits = tuple[LabeledTexts, LabeledTexts]  # The training and the validation split.
+SplitsOf = Callable[[str], Splits]  # Returns the splits of a tokenized corpus.
 
 
 class Channel(Protocol):
@@ -120,7 +122,7 @@ def run(connection: Connection, settings: WorkerSettings) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_to(settings.log_path)
     prepare(settings)
-    serve(connection)
+    serve(connection, n_threads=settings.n_threads)
 
 
 def prepare(settings: WorkerSettings) -> None:
@@ -134,11 +136,14 @@ def prepare(settings: WorkerSettings) -> None:
         _limit_memory(settings.memory_mb)
 
 
-def serve(channel: Channel, *, splits_of: Callable[[str], Splits] = open_splits) -> None:
-    """Answer requests until the coordinator closes the channel. `splits_of` returns the splits of
-    the corpus folder in a request.
+def serve(channel: Channel, *, n_threads: int, splits_of: SplitsOf = open_splits) -> None:
+    """Answer requests until the coordinator closes the channel.
+
+    Args:
+        n_threads: number of threads for the kernels, unless a `Reply` gives another number.
+        splits_of: returns the splits of the corpus folder in a request.
     """
-    state = _WorkerState(channel, splits_of)
+    state = _WorkerState(channel, n_threads, splits_of)
     try:
         while True:
             started = time.perf_counter()
@@ -197,9 +202,9 @@ class _WorkerState:
     corpus.
     """
 
-    def __init__(self, channel: Channel, splits_of: Callable[[str], Splits]) -> None:
+    def __init__(self, channel: Channel, n_threads: int, splits_of: SplitsOf) -> None:
         self.idle_seconds = 0.0  # Time without a trial since the last trial.
-        self._channel, self._splits_of = channel, splits_of
+        self._channel, self._n_threads, self._splits_of = channel, n_threads, splits_of
         self._hypermodels: dict[str, Any] = {}
         self._splits: dict[str, Splits] = {}
 
@@ -241,6 +246,7 @@ class _WorkerState:
     def _train(self, message: Train) -> Response:
         from tuning.training import fit
 
+        set_threads(self._n_threads)
         idle_seconds, self.idle_seconds = self.idle_seconds, 0.0
         train, validation = self._open(message.corpus)
         job = message.job
@@ -263,6 +269,7 @@ class _WorkerState:
         send(self._channel, EpochEnded(epoch))
         reply = receive(self._channel)
         assert isinstance(reply, Reply)  # The coordinator sends no other message to a training.
+        set_threads(reply.n_threads or self._n_threads)
         return reply.answer
 
     def _open(self, folder: str) -> Splits:

@@ -1,0 +1,137 @@
+"""The parts of a batch: they give what the whole batch gives, on any number of threads."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuning.kernels import lstm_sequence
+from tuning.kernels.compiling import Array
+from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
+from tuning.kernels.threads import run_parts, set_threads
+
+Results = tuple[Array, ...]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    yield
+    set_threads(1)
+
+
+def arguments_of(
+    seed: int,
+    *,
+    batch: int,
+    length: int = 5,
+    units: int = 7,
+    dropouts: int = 0,
+    masked: bool = True,
+) -> Arguments:
+    """Return the inputs of an LSTM for texts of 0 to `length` tokens; some have gaps."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> Array:
+        return rng.normal(size=shape).astype(np.float32)
+
+    lengths = rng.integers(0, length + 1, batch)
+    mask = (np.arange(length) < lengths[:, None]) & (rng.random((batch, length)) < 0.9)
+    width = 4 if dropouts == 1 else 4 + units
+    return Arguments(
+        normal(batch, length, 3),
+        normal(4 + units, 4 * units) / 4,
+        normal(batch, units),
+        normal(batch, units),
+        mask if masked else np.zeros((0, 0), np.bool_),
+        (rng.random((dropouts, batch, width - (dropouts == 1))) < 0.8).astype(np.float32) * 1.25,
+    )
+
+
+def reserve_of(arguments: Arguments, n_steps: int) -> Reserve:
+    batch, _, features = arguments.x.shape
+    shapes = reserve_shapes(n_steps, features, arguments.h.shape[1], batch)
+    return Reserve(*(np.empty(shape, np.float32) for shape in shapes))
+
+
+def run(arguments: Arguments) -> tuple[Results, Results]:
+    """Return the outputs and the gradients, each output with a gradient of its own value."""
+    reserve = reserve_of(arguments, arguments.x.shape[1])
+    outputs = forward(arguments, reserve, return_sequences=True)
+    gradients = backward(tuple(np.array(one) for one in outputs), arguments, reserve)
+    return outputs, gradients
+
+
+def rows_of(arguments: Arguments, rows: slice) -> Arguments:
+    x, weights, h, c, mask, dropout = arguments
+    mask, dropout = (mask[rows] if len(mask) else mask), dropout[:, rows]
+    return Arguments(x[rows], weights, h[rows], c[rows], mask, np.ascontiguousarray(dropout))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.sampled_from([1, 63, 64, 97, 128, 131, 200]),
+    dropouts=st.sampled_from([0, 1, 4]),
+    masked=st.booleans(),
+)
+def test_batch_is_its_texts(seed: int, batch: int, dropouts: int, masked: bool) -> None:
+    """Groups of 31 texts have one part each."""
+    arguments = arguments_of(seed, batch=batch, dropouts=dropouts, masked=masked)
+    outputs, gradients = run(arguments)
+    groups = [run(rows_of(arguments, slice(i, i + 31))) for i in range(0, batch, 31)]
+    for k, output in enumerate(outputs):
+        expected = np.concatenate([group[0][k] for group in groups])
+        np.testing.assert_allclose(output, expected, atol=1e-6)
+    for k, gradient in enumerate(gradients):
+        parts = [group[1][k] for group in groups]
+        expected = np.sum(parts, axis=0) if k == 1 else np.concatenate(parts)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dropouts", [0, 1, 4])
+@pytest.mark.parametrize("masked", [False, True])
+def test_results_are_equal_on_any_number_of_threads(dropouts: int, masked: bool) -> None:
+    arguments = arguments_of(0, batch=150, dropouts=dropouts, masked=masked)
+    expected = run(arguments)
+    for n_threads in (2, 3, 8):
+        set_threads(n_threads)
+        for one, other in zip(run(arguments), expected, strict=True):
+            for array, same in zip(one, other, strict=True):
+                assert np.array_equal(array, same)
+
+
+def test_forward_pass_without_a_gradient_is_equal_on_threads() -> None:
+    """Its reserve has room for one step."""
+    arguments = arguments_of(1, batch=150)
+    set_threads(3)
+    outputs = forward(arguments, reserve_of(arguments, 1), return_sequences=True)
+    for array, same in zip(outputs, run(arguments)[0], strict=True):
+        assert np.array_equal(array, same)
+
+
+def test_parts_have_all_texts_and_rows_once() -> None:
+    arguments = arguments_of(2, batch=150)
+    order, counts = lstm_sequence.texts_of_steps(arguments.mask, 150, 5)
+    rows = np.arange(counts.sum())
+    parts = lstm_sequence._parts((order, counts), (rows, rows, rows))
+    assert len(parts) == lstm_sequence.MAX_PARTS == 2
+    assert sorted(np.concatenate([part.order for part in parts])) == [*range(150)]
+    assert np.array_equal(sum(part.counts for part in parts), counts)
+    assert np.array_equal(np.concatenate([part.rows[0] for part in parts]), rows)
+
+
+def test_error_of_a_part_is_raised() -> None:
+    def fails() -> None:
+        raise MemoryError("no memory")
+
+    for n_threads in (1, 2):
+        set_threads(n_threads)
+        with pytest.raises(MemoryError):
+            run_parts([fails, lambda: None])
+
+
+def test_number_of_threads_is_checked() -> None:
+    with pytest.raises(ValueError, match="n_threads must be 1 or more; received 0"):
+        set_threads(0)

@@ -1,0 +1,56 @@
+"""The threads on which the kernels of this process compute the parts of a batch.
+
+A batch is always cut into the same parts, and their sums are added in the same order. The results
+therefore do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+
+class _Threads:
+    """The threads beside the one that calls a kernel. They start when a kernel needs them."""
+
+    def __init__(self) -> None:
+        self.n_threads = 1
+        self._pool: ThreadPoolExecutor | None = None
+
+    def set(self, n_threads: int) -> None:
+        if n_threads == self.n_threads:
+            return
+        if self._pool is not None:
+            self._pool.shutdown()
+        self.n_threads, self._pool = n_threads, None
+
+    def run(self, calls: Sequence[Callable[[], None]]) -> None:
+        if self.n_threads == 1 or len(calls) == 1:
+            for call in calls:
+                call()
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="kernel")
+        for future in [self._pool.submit(call) for call in calls]:
+            future.result()
+
+
+_threads = _Threads()
+
+
+def set_threads(n_threads: int) -> None:
+    """Set the number of threads for the kernels of this process (at its start 1).
+
+    Raises:
+        ValueError: `n_threads < 1`.
+    """
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be 1 or more; received {n_threads}.")
+    _threads.set(n_threads)
+
+
+def run_parts(calls: Sequence[Callable[[], None]]) -> None:
+    """Run calls that write to different memory, on the threads of this process, and wait for them.
+    The calls must release the interpreter's lock.
+    """
+    _threads.run(calls)
