@@ -1,11 +1,13 @@
 """Runs the notebooks in real Jupyter kernels.
 
-`make notebooks` runs them as they are, in a new folder, and keeps their outputs.
+`make notebooks` runs them as they are, in a new folder, and keeps their outputs;
+`python -m tests.notebooks NAME` runs one of them.
 """
 
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -44,8 +46,12 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path, *, timeout_secon
     Raises:
         CellExecutionError: a cell raises an error.
     """
-    # Figures as data, without Plotly's script of 4 MB.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PLOTLY_RENDERER": "plotly_mimetype"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PLOTLY_RENDERER": "plotly_mimetype",  # figures as data, without Plotly's script of 4 MB
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # no lines about the processor of this machine
+    }
     client = NotebookClient(
         notebook,
         timeout=timeout_seconds,
@@ -56,15 +62,18 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path, *, timeout_secon
     client.execute(env=environment)
 
 
-def main() -> None:
-    """Run every notebook, and write it with its outputs."""
+def main(names: Sequence[str]) -> None:
+    """Run notebooks, and write them with their outputs."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in NAMES:
+        for name in names:
             sys.stdout.write(f"{name}\n")
             notebook = read_notebook(name)
             run_notebook(notebook, Path(folder), timeout_seconds=1800)
+            for cell in notebook["cells"]:  # TensorFlow's lines about the processor.
+                kept = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
+                cell |= {"outputs": kept} if "outputs" in cell else {}
             nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or NAMES)

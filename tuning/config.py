@@ -205,3 +205,8 @@ def differences(
         ):
             lines.append(f"{prefix}{name}: the study has {old!r}, this command asks for {new!r}")
     return lines
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """Return the settings that have a value: those that are not None."""
+    return {name: value for name, value in settings.items() if value is not None}

@@ -31,9 +31,17 @@ def test_same_rows_give_the_same_file_whatever_the_index() -> None:
     assert frame_of(reviews).stem != frame_of(reviews.iloc[:-1]).stem
 
 
-def test_other_columns_are_left_out() -> None:
+def test_other_columns_are_kept_and_do_not_change_the_name(tmp_path: Path) -> None:
     reviews = make_reviews()
-    assert frame_of(reviews.assign(other=object())).stem == frame_of(reviews).stem
+    more = reviews.assign(product=["phone", "cable"] * 120, other=object(), day=pd.Timestamp(0))
+    more[3] = 1.5  # A name that is no text.
+    more = pd.concat([more, more[["day"]]], axis=1)  # Two columns of one name.
+    frame = frame_of(more)
+    assert frame.stem == frame_of(reviews).stem
+    path = frame.write(StudyDir(tmp_path / "s"))
+    assert {*pd.read_parquet(path)} == {"review_body", "star_rating", "product"}
+    sliced = load_reviews(DataConfig(data=str(path)), slice_column="product")
+    assert set(sliced.frame["slice"]) == {"phone", "cable"}
 
 
 def test_columns_can_be_named() -> None:

@@ -112,7 +112,7 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
         ["1", "so good, really", "", "good", "0.800000", ""],
         ["2", 'very "bad"\nand late', "=1+1", "<b>bad</b>", "0.900000", ""],
         ["3", "", "x", "", "", "no text"],
-        ["4", "good", "", "", "the row has 2 fields, the header 3"],
+        ["4", "good", "", "", "", "the row has 2 fields, the header 3"],
     ]
     assert "4 rows: <b>bad</b> 1, good 1, 2 with a problem." in shown
 

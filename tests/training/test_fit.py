@@ -823,20 +823,27 @@ def test_fit_gives_the_same_however_many_steps_it_makes_in_a_call(
     assert histories[0] == histories[1] == histories[2]
 
 
-def test_fit_evaluates_one_batch_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For `predict`, Keras writes the batches of a call one after another into the graph. Several
-    batches in a call would take a second more per trial.
-    """
-    original = keras.Model.make_predict_function
-    steps: list[int] = []
+@pytest.mark.parametrize("eager", [False, True])
+def test_fit_evaluates_with_the_predict_step_of_the_model(eager: bool) -> None:
+    class Turned(keras.Model):
+        def predict_step(self, data: Any) -> Any:
+            return 1 - super().predict_step(data)
 
-    def counted(model: keras.Model, force: bool = False) -> Any:
-        steps.append(model.steps_per_execution)
-        return original(model, force)
+    def turned(hp: keras_tuner.HyperParameters) -> keras.Model:
+        plain = mean(eager=eager)
+        model = Turned(plain.inputs[0], plain.outputs[0])
+        model.compile(
+            keras.optimizers.SGD(0.05),
+            "binary_crossentropy",
+            metrics=["accuracy"],
+            run_eagerly=eager,
+        )
+        return model
 
-    monkeypatch.setattr(keras.Model, "make_predict_function", counted)
-    model, _ = run(lambda hp: mean(eager=False), epochs=2)
-    assert (steps, model.steps_per_execution) == ([1, 1], loops.STEPS_PER_EXECUTION)
+    expected, found = (run(make, epochs=1)[1].history[0] for make in (lambda hp: mean(), turned))
+    assert found.metrics["loss"] == pytest.approx(expected.metrics["loss"])
+    accuracies = [epoch.metrics["val_accuracy"] for epoch in (expected, found)]
+    assert sum(accuracies) == pytest.approx(1)
 
 
 def test_fit_tokens_are_those_kept_of_every_epoch() -> None:

@@ -158,7 +158,11 @@ def next_message(pool: AnyPool, worker: AnyWorker) -> Response | None:
 
 
 def finish(
-    pool: AnyPool, workers: list[AnyWorker], *, answer: Answer = Answer.GO_ON
+    pool: AnyPool,
+    workers: list[AnyWorker],
+    *,
+    answer: Answer = Answer.GO_ON,
+    n_threads: int | None = None,
 ) -> dict[AnyWorker, list[Response]]:
     """Answer epochs until each worker has sent another message; return all of their messages."""
     seen: dict[AnyWorker, list[Response]] = {worker: [] for worker in workers}
@@ -169,14 +173,20 @@ def finish(
             assert message is not None, worker.settings
             seen[worker].append(message)
             if isinstance(message, EpochEnded):
-                worker.send(Reply(answer))
+                worker.send(Reply(answer, n_threads))
     return seen
 
 
-def train_one(pool: AnyPool, message: Train, *, answer: Answer = Answer.GO_ON) -> list[Response]:
+def train_one(
+    pool: AnyPool,
+    message: Train,
+    *,
+    answer: Answer = Answer.GO_ON,
+    n_threads: int | None = None,
+) -> list[Response]:
     worker = ready_worker(pool)
     worker.send(message)
-    return finish(pool, [worker], answer=answer)[worker]
+    return finish(pool, [worker], answer=answer, n_threads=n_threads)[worker]
 
 
 def ready_worker(pool: AnyPool, number: int = 0) -> AnyWorker:
@@ -296,6 +306,16 @@ def test_two_workers_train_at_once_and_agree(pool: AnyPool, quick: Path, corpus:
     )
     assert first == second
     assert len({worker.pid for worker in pool.workers}) == 2
+
+
+def test_results_are_equal_on_the_threads_of_an_idle_worker(
+    pool: AnyPool, tmp_path: Path, corpus: Path
+) -> None:
+    space = write(tmp_path, old="layers.GlobalAveragePooling1D()", new="layers.LSTM(4)")
+    message = training(space, corpus, train=TrainConfig(epochs=3, batch_size=64, patience=9))
+    one, two = (result_of(train_one(pool, message, n_threads=n_threads)) for n_threads in (None, 2))
+    assert one.n_fused_layers == 1
+    assert [epoch.metrics for epoch in one.history] == [epoch.metrics for epoch in two.history]
 
 
 def test_worker_stops_when_the_reply_is_stop(pool: AnyPool, quick: Path, corpus: Path) -> None:

@@ -56,16 +56,16 @@ def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
 
 @dataclass(frozen=True)
 class Frame:
-    """Rows of a call from Python, as a Parquet file with a name made from its content: the same
-    rows give the same file, so that a notebook that is run again continues its study.
+    """Rows of a call from Python, as a Parquet file with a name made from the texts and the labels:
+    the same rows give the same name, so that a notebook that is run again continues its study.
+
+    Attributes:
+        stem: the file's name without its ending.
+        parquet: the content of the file.
     """
 
+    stem: str
     parquet: bytes
-
-    @property
-    def stem(self) -> str:
-        """The file's name without its ending."""
-        return content_name("data", self.parquet)
 
     def write(self, folder: StudyDir) -> Path:
         """Write the file into a study's folder, unless it is there, and return its path.
@@ -79,7 +79,8 @@ class Frame:
 def frame_of(
     data: pd.DataFrame, *, text_column: str | None = None, label_column: str | None = None
 ) -> Frame:
-    """Return the columns of texts and labels of a data frame.
+    """Return the rows of a data frame. Columns other than the texts and the labels are kept, for
+    reports by their values, if Parquet can have them.
 
     Args:
         text_column: name of the column of texts; None: the first known name, such as "text".
@@ -95,15 +96,41 @@ def frame_of(
     wrong = next((value for value in data[texts].dropna() if not isinstance(value, str)), None)
     if wrong is not None:
         raise DataError(f"The column {texts!r} must have texts; it has {wrong!r}.")
-    buffer = io.BytesIO()
+    rows = data.reset_index(drop=True)
     try:
-        data[[texts, labels]].reset_index(drop=True).to_parquet(buffer)
+        content = _parquet(rows[[texts, labels]])
     except (TypeError, ValueError) as error:  # Errors of pyarrow are ValueErrors.
         raise DataError(
             f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
             f" {error}."
         ) from error
-    return Frame(buffer.getvalue())
+    others = [name for name in rows if name not in (texts, labels) and _is_storable(rows[name])]
+    return Frame(
+        content_name("data", content),
+        _parquet(rows[[texts, labels, *others]]) if others else content,
+    )
+
+
+def _parquet(rows: pd.DataFrame) -> bytes:
+    """Return rows as the content of a Parquet file, which depends on their names and values only: a
+    selection of columns has the type of all names.
+    """
+    buffer = io.BytesIO()
+    rows.set_axis([*rows], axis=1).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _is_storable(column: pd.Series[Any] | pd.DataFrame) -> bool:
+    """Whether a column has a name of its own, and values that Parquet can have."""
+    import pyarrow as pa
+
+    if column.ndim != 1 or not isinstance(column.name, str):
+        return False
+    try:
+        pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        return False
+    return True
 
 
 def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from tuning.api.cells import write_space
 from tuning.api.inputs import Frame, default_study, frame_of, frame_of_lists
 from tuning.api.study import Study
 from tuning.api.tracking import Tracking
+from tuning.config import given
 from tuning.display.logs import import_optuna, logging_to
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
@@ -158,23 +159,22 @@ def tune(
     source = rows.stem if rows else None if data is None else str(data)
     root = ResultsDir(Path(results))
     folder = root.study(study or default_study(_space_name(space), source))
-    settings = {
-        "data": _given(data=str(rows.write(folder)) if rows else source, **columns),
-        "space": _space(space, folder),
-        "train": _given(epochs=epochs),
-        **_given(metric=metric, sampler=sampler, pruner=pruner, seed=seed),
-        **_given(vocab_size=vocab_size, sequence_length=sequence_length),
-    }
+    settings = given(
+        data=given(data=str(rows.write(folder)) if rows else source, **columns) or None,
+        space=_space(space, folder),
+        train=given(epochs=epochs) or None,
+        metric=metric,
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        vocab_size=vocab_size,
+        sequence_length=sequence_length,
+    )
     start_server()
     given_workers = Workers(n_workers=workers)
     call = SearchCall(budget=budget, workers=given_workers, confirms=confirm, log_to=log_to)
-    search(folder, _given(**settings), root, storage=storage, call=call)
+    search(folder, settings, root, storage=storage, call=call)
     return Study(folder, root, storage=storage)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """Return the values that are given: those that are not None or empty."""
-    return {name: value for name, value in values.items() if value is not None and value != {}}
 
 
 def _frame(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api.configuration import Configuration, configuration_of
+from tuning.config import given
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -129,12 +130,11 @@ class Study:
         from tuning.api import trainings
         from tuning.search.finalists import Terms
 
-        given: dict[str, Any] = {"top": top, "n_seeds": seeds, "share": share}
         return trainings.confirm(
             self._results,
             self._folder,
             storage_url=self._storage_url,
-            terms=Terms(**{name: value for name, value in given.items() if value is not None}),
+            terms=Terms(**given(top=top, n_seeds=seeds, share=share)),
         )
 
     def report(self, *, slice_column: str | None = None) -> Path:
@@ -178,7 +178,6 @@ class Study:
         """
         from tuning.api import trainings
         from tuning.api.exports import Export, copy_export, require_free
-        from tuning.export.export import DataNow
 
         target = None if path is None else Path(path)
         if target:
@@ -189,7 +188,7 @@ class Study:
             storage_url=self._storage_url,
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
-            data=DataNow(slice_column=slice_column),
+            slice_column=slice_column,
         )
         if target is None:
             return Export(self._folder.best_dir)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tuning.display.console import warn
 from tuning.display.logs import logging_to
@@ -13,7 +14,6 @@ from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
-    from tuning.export.export import DataNow
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
     from tuning.search.session import Workers
@@ -60,25 +60,30 @@ def export_best(
     storage_url: str,
     number: int | None,
     ensemble: str | None,
-    data: DataNow,
+    slice_column: str | None,
+    moved: Mapping[str, Any] | None = None,
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and print its scores on the test split.
 
+    The arguments are those of `tuning.export.export.export_best` and `DataNow`.
+
     Raises:
-        TuningError: as `tuning.export.export.export_best`, whose arguments these are.
+        TuningError: as `export_best`.
     """
-    from tuning.export import export
     from tuning.workers.server import stderr_to
 
     warnings: list[str] = []  # They are printed after standard error has left the log.
     with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
+        # TensorFlow prints lines when it is imported, so it is imported here.
+        from tuning.export import export
+
         manifest = export.export_best(
             results,
             folder,
             storage_url=storage_url,
             number=number,
             ensemble=ensemble,
-            data=data,
+            data=export.DataNow(moved=moved or {}, slice_column=slice_column),
             progress=progress,
             warn=warnings.append,
         )

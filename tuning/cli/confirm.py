@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tuning.cli.options import RESULTS, Results, Storage, Study, given
+from tuning.cli.options import RESULTS, Results, Storage, Study
 from tuning.cli.search_options import (
     CpusPerWorker,
     GpusPerWorker,
@@ -18,6 +18,7 @@ from tuning.cli.search_options import (
     Workers,
     chosen_workers,
 )
+from tuning.config import given
 from tuning.results import ResultsDir
 
 INTERRUPTED = 130  # the exit status that a shell gives a program which Ctrl-C ended

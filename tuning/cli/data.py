@@ -15,9 +15,8 @@ from tuning.cli.options import (
     SplitSeed,
     TextColumn_,
     data_flags,
-    given,
 )
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import DataConfig, StudyConfig, given
 from tuning.display.console import console
 from tuning.display.progress import steps
 from tuning.display.tables import card_table, space_table

@@ -22,9 +22,9 @@ from tuning.cli.options import (
     SliceColumn,
     Storage,
     Study,
-    given,
 )
 from tuning.cli.tracking import LogTo
+from tuning.config import given
 from tuning.display.console import console, error_console, printable, server_url, typed, warn
 from tuning.display.progress import row_progress
 from tuning.display.tables import print_formats
@@ -70,7 +70,6 @@ def export_best(
 ) -> None:
     """Retrain the best configuration, score it on the test split, and write results/STUDY/best/."""
     from tuning.api import tracking, trainings
-    from tuning.export.export import DataNow
 
     tracking.require_trackers(log_to or ())
     root = ResultsDir(results)
@@ -81,8 +80,9 @@ def export_best(
         storage_url=root.storage_url(storage),
         number=trial,
         ensemble=ensemble,
+        slice_column=slice_column,
         # another place of the same data; the fingerprint of the data is compared
-        data=DataNow(moved=given(data=data, data_dir=data_dir), slice_column=slice_column),
+        moved=given(data=data, data_dir=data_dir),
     )
     print_formats(manifest, folder)
     tracking.track_or_warn(log_to or (), folder, root, storage_url=root.storage_url(storage))

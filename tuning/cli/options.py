@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import DataConfig, StudyConfig, given
 
 Results = Annotated[
     Path,
@@ -181,11 +181,6 @@ Host = Annotated[
 
 RESULTS = Path("results")
 HOST = "127.0.0.1"
-
-
-def given(**flags: Any) -> dict[str, Any]:
-    """The flags that the user gave: those with a value."""
-    return {name: value for name, value in flags.items() if value is not None}
 
 
 def data_flags(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuning.cli.options import given
 from tuning.config import (
     DEFAULT_TRIALS,
     METRICS,
@@ -15,6 +14,7 @@ from tuning.config import (
     SAMPLERS,
     StudyConfig,
     TrainConfig,
+    given,
     parse_objectives,
 )
 from tuning.errors import ArgumentError

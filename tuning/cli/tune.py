@@ -24,7 +24,6 @@ from tuning.cli.options import (
     TextColumn_,
     VocabSize,
     data_flags,
-    given,
 )
 from tuning.cli.search_options import (
     Confirm,
@@ -55,6 +54,7 @@ from tuning.cli.search_options import (
     objective_flags,
 )
 from tuning.cli.tracking import LogTo
+from tuning.config import given
 from tuning.display.console import console
 from tuning.display.tables import print_next
 from tuning.errors import ArgumentError

@@ -28,9 +28,13 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         logging.getLogger("tuning").setLevel(logging.INFO)
+        # Where a notebook has imported TensorFlow, TensorFlow's own handler shows its lines there.
+        tensorflow = logging.getLogger("tensorflow")
+        own, tensorflow.handlers = tensorflow.handlers, []
         try:
             yield
         finally:
+            tensorflow.handlers = own
             root.removeHandler(handler)
             handler.close()
 

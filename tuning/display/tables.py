@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from html import escape as escape_html
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -195,11 +198,12 @@ def best_table(
 
 
 def card_table(card: DataCard) -> Table:
-    """The data card."""
+    """The data card. A path below the current folder is shown without that folder."""
     from tuning.report.tables import data_rows
 
     table = Table(title="Data", title_justify="left", show_header=False)
-    for name, value in data_rows(card):
+    near = (card.data or "").removeprefix(f"{Path.cwd()}{os.sep}")
+    for name, value in data_rows(replace(card, data=near)):
         table.add_row(name, escape(printable(value, 400)))
     return table
 

@@ -145,7 +145,7 @@ def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
         return []
     naive, mean = estimates.search_best, estimates.means[estimates.search_best.trial].value
     too_good = sign(confirmation.metric) * estimates.optimism
-    size = f"too good by {too_good:.4f}" if too_good > 0 else f"not too good, by {too_good:+.4f}"
+    size = f"too good by {too_good:.4f}" if too_good > 0 else "not too good"
     return [
         f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}, is {size}: the"
         f" corrected mean of the same configuration is {mean:.4f}."

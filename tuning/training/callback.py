@@ -21,7 +21,7 @@ from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
 from tuning.outcomes import FailureReason
 from tuning.training import checkpoints
 from tuning.training.batching import View
-from tuning.training.prediction import predict
+from tuning.training.prediction import Predictor
 from tuning.training.result import Answer, Epoch, FitResult, Infeasible
 
 
@@ -82,6 +82,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.state: dict[str, Array] = {}
         self.probabilities: Array | None = None  # Those of the last epoch's evaluation.
         self._trained, self._validation = model, validation
+        self._predict = Predictor(model)
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -118,7 +119,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         labels, n_classes = validation.texts.labels, validation.n_classes
         rows = evaluation_rows(number, len(labels))
         with final_weights(self._trained):
-            probabilities = predict(self._trained, validation.view, n_classes=n_classes, rows=rows)
+            probabilities = self._predict(validation.view, n_classes=n_classes, rows=rows)
         if not np.isfinite(probabilities).all():
             raise Infeasible(
                 FailureReason.NAN_LOSS, f"the model's output is not finite in epoch {number:g}"

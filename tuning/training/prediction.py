@@ -218,29 +218,48 @@ def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
     return tf.TensorSpec((None, part.fixed_width), tf.int32)
 
 
-def predict(model: keras.Model, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
-    """Return the class probabilities of these rows in ascending order, by default of every text,
-    float64 array of shape (n_rows, n_classes).
-
-    Raises:
-        SpaceBug: the model's output is not one of class probabilities.
+class Predictor:
+    """Predicts with a model. All of its predictions share one traced call of the model, in which
+    kernels stay that replace a layer's code when it is first called.
     """
-    batches = evaluation_batches(view, rows)
-    if not batches:
-        return np.empty((0, n_classes))
-    data = dataset(lambda: iter(batches), view, None, n_batches=len(batches))
-    # With more steps, Keras' graph would contain as many copies of the model.
-    steps, model.steps_per_execution = model.steps_per_execution, 1
-    try:
-        outputs = np.asarray(model.predict(data, verbose=0))
-    finally:
-        model.steps_per_execution = steps
-    probabilities = run_user_code(
-        lambda: class_probabilities(outputs, n_classes=n_classes),
-        doing="reading the model's output",
-    )
-    ordered: Array = probabilities[np.argsort(np.concatenate(batches))]
-    return ordered
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._step: Callable[[Any], Any] | None = None
+
+    def __call__(self, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
+        """Return the class probabilities of these rows in ascending order, by default of every
+        text, float64 array of shape (n_rows, n_classes).
+
+        Raises:
+            SpaceBug: the model's output is not one of class probabilities.
+        """
+        batches = evaluation_batches(view, rows)
+        if not batches:
+            return np.empty((0, n_classes))
+        step = self._step = self._step or self._traced(view)
+        parts = [step(tf.nest.map_structure(tf.constant, view.batch(batch))) for batch in batches]
+        outputs = np.asarray(
+            tf.nest.map_structure(lambda *of_batch: np.concatenate(of_batch), *parts)
+        )
+        probabilities = run_user_code(
+            lambda: class_probabilities(outputs, n_classes=n_classes),
+            doing="reading the model's output",
+        )
+        ordered: Array = probabilities[np.argsort(np.concatenate(batches))]
+        return ordered
+
+    def _traced(self, view: View) -> Callable[[Any], Any]:
+        """Return Keras' own step of a prediction, traced for batches of any size and width."""
+        if self._model.run_eagerly:
+            return self._model.predict_step
+        signature = as_input({name: _spec(part) for name, part in view.inputs.items()})
+        return tf.function(self._model.predict_step, input_signature=[signature])
+
+
+def predict(model: keras.Model, view: View, *, n_classes: int) -> Array:
+    """Return the class probabilities of every text, as a `Predictor` does."""
+    return Predictor(model)(view, n_classes=n_classes)
 
 
 def latency_ms(model: keras.Model, values: Mapping[str, Any]) -> float:

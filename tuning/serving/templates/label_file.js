@@ -96,14 +96,14 @@ async function labels(texts) {
   return [...(await labels(texts.slice(0, half))), ...(await labels(texts.slice(half)))];
 }
 
-function problemOf(row, column) {
-  if (row.length !== table.header.length) return `the row has ${row.length} fields, the header ${table.header.length}`;
+function problemOf(row, column, header) {
+  if (row.length !== header.length) return `the row has ${row.length} fields, the header ${header.length}`;
   if (!row[column].trim()) return "no text";
   return row[column].length > MAX_TEXT ? `more than ${MAX_TEXT} characters` : "";
 }
 
 // Sets `row.added` for every row, and shows the share of rows that have it.
-async function labelRows(rows, column) {
+async function labelRows(rows, column, header) {
   let batch = [];
   let size = 0;
   const flush = async () => {
@@ -113,7 +113,7 @@ async function labelRows(rows, column) {
     [batch, size] = [[], 0];
   };
   for (const row of rows) {
-    const problem = problemOf(row.cells, column);
+    const problem = problemOf(row.cells, column, header);
     if (problem) {
       row.added = ["", "", problem];
       at("progress").value += 1;
@@ -126,9 +126,9 @@ async function labelRows(rows, column) {
   await flush();
 }
 
-function showFile(rows) {
-  const { delimiter, header, name } = table;
-  const lines = [[...header, ...ADDED], ...rows.map((row) => [...row.cells, ...row.added])];
+function showFile({ delimiter, header, name }, rows) {
+  const filled = (cells) => [...cells, ...Array(Math.max(header.length - cells.length, 0)).fill("")];
+  const lines = [[...header, ...ADDED], ...rows.map((row) => [...filled(row.cells), ...row.added])];
   const content = lines.map((line) => line.map((cell) => written(cell, delimiter)).join(delimiter) + "\n").join("");
   URL.revokeObjectURL(at("download").href);
   at("download").href = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
@@ -142,14 +142,15 @@ function showFile(rows) {
 }
 
 async function labelFile() {
-  const rows = table.rows.map((cells) => ({ cells }));
+  const labeled = table; // Another file may be dropped meanwhile.
+  const rows = labeled.rows.map((cells) => ({ cells }));
   at("file-problem").textContent = "";
   at("file-answer").hidden = true;
   Object.assign(at("progress"), { max: rows.length, value: 0, hidden: false });
   at("label-file").disabled = true;
   try {
-    await labelRows(rows, Number(at("column").value));
-    showFile(rows);
+    await labelRows(rows, Number(at("column").value), labeled.header);
+    showFile(labeled, rows);
   } catch (error) {
     at("file-problem").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
   } finally {
