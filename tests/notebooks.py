@@ -70,8 +70,8 @@ def main(names: Sequence[str]) -> None:
             notebook = read_notebook(name)
             run_notebook(notebook, Path(folder), timeout_seconds=1800)
             for cell in notebook["cells"]:  # TensorFlow's lines about the processor.
-                kept = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
-                cell |= {"outputs": kept} if "outputs" in cell else {}
+                if cell["cell_type"] == "code":
+                    cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
             nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 
 
