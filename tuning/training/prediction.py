@@ -225,7 +225,7 @@ class Predictor:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._step: Callable[[Any], Any] | None = None
+        self._step: Any = None
 
     def __call__(self, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
         """Return the class probabilities of these rows in ascending order, by default of every
@@ -249,7 +249,7 @@ class Predictor:
         ordered: Array = probabilities[np.argsort(np.concatenate(batches))]
         return ordered
 
-    def _traced(self, view: View) -> Callable[[Any], Any]:
+    def _traced(self, view: View) -> Any:
         """Return Keras' own step of a prediction, traced for batches of any size and width."""
         if self._model.run_eagerly:
             return self._model.predict_step
