@@ -250,12 +250,13 @@ def test_write_best_values_is_what_keras_tuner_and_optuna_read(
 ) -> None:
     take(results, foreign("trial 1", 0.9, vocab_size=20, cell="gru"), as_finished=True)
     url = results.storage_url(None)
-    paths = write_best_values(results, results.study("s"), storage_url=url, output=tmp_path)
+    best, paths = write_best_values(results, results.study("s"), storage_url=url, output=tmp_path)
     assert [path.name for path in paths] == ["s.keras_tuner.json", "s.optuna.json"]
     config, params = (json.loads(path.read_text()) for path in paths)
     hp = keras_tuner.HyperParameters.from_config(config)
     assert hp.values == {"vocab_size": 20, "sequence_length": 8, "cell": "gru"}
-    assert params == {"vocab_size": 20, "cell": "gru"}
+    assert params == best.trial.params == {"vocab_size": 20, "cell": "gru"}
+    assert not best.is_confirmed
 
 
 def test_write_best_values_needs_a_completed_trial(results: ResultsDir, tmp_path: Path) -> None:

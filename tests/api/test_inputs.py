@@ -33,15 +33,35 @@ def test_same_rows_give_the_same_file_whatever_the_index() -> None:
 
 def test_other_columns_are_kept_and_do_not_change_the_name(tmp_path: Path) -> None:
     reviews = make_reviews()
-    more = reviews.assign(product=["phone", "cable"] * 120, other=object(), day=pd.Timestamp(0))
+    more = reviews.assign(
+        product=["phone", "cable"] * 120,
+        size=pd.cut(pd.Series(range(240)), 2).astype(object),
+        large=2**70,
+        note=[{"a": {}}] * len(reviews),
+        day=pd.Timestamp(0),
+        html="<p>" * 50,
+    )
+    more["review_body.length"] = 3  # The reader takes a dot for a part of another column.
     more[3] = 1.5  # A name that is no text.
     more = pd.concat([more, more[["day"]]], axis=1)  # Two columns of one name.
+    more["missing"] = [None, 1.5] * 120
     frame = frame_of(more)
     assert frame.stem == frame_of(reviews).stem
     path = frame.write(StudyDir(tmp_path / "s"))
-    assert {*pd.read_parquet(path)} == {"review_body", "star_rating", "product"}
-    sliced = load_reviews(DataConfig(data=str(path)), slice_column="product")
-    assert set(sliced.frame["slice"]) == {"phone", "cable"}
+    kept = {"review_body", "star_rating", "product", "size", "large", "note", "missing"}
+    assert {*pd.read_parquet(path)} == kept
+    for column, values in {"product": {"phone", "cable"}, "missing": {"", "1.5"}}.items():
+        sliced = load_reviews(DataConfig(data=str(path)), slice_column=column)
+        assert set(sliced.frame["slice"]) == values
+
+
+def test_column_that_comes_later_is_added_and_stays(tmp_path: Path) -> None:
+    folder, reviews = StudyDir(tmp_path / "s"), make_reviews()
+    frame_of(reviews).write(folder)
+    for product in ("phone", "cable"):  # The second value corrects the first one.
+        path = frame_of(reviews.assign(product=product)).write(folder)
+        assert frame_of(reviews).write(folder) == path
+        assert set(pd.read_parquet(path)["product"]) == {product}
 
 
 def test_columns_can_be_named() -> None:

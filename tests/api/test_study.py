@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -93,8 +94,9 @@ def open_study(copied: Setting) -> tuning.Study:
         [VALUES, {"vocab_size": 18}],
         pd.DataFrame([VALUES, {"vocab_size": 18, "note": "small"}]),
         pd.DataFrame([VALUES, {"vocab_size": 18}]).convert_dtypes(),
+        [{name: np.int64(value) for name, value in VALUES.items()}, {"vocab_size": np.int32(18)}],
     ],
-    ids=["dicts", "frame", "nullable integers"],
+    ids=["dicts", "frame", "nullable integers", "integers of NumPy"],
 )
 def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations: object) -> None:
     added = open_study.enqueue(configurations)
@@ -103,6 +105,10 @@ def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations
     assert [params["vocab_size"] for params in queued] == [17, 18]
     assert queued[0].items() >= VALUES.items()
     assert all(isinstance(value, int) for value in queued[0].values() if value in VALUES.values())
+
+
+def test_enqueue_takes_a_single_configuration(open_study: tuning.Study) -> None:
+    assert open_study.enqueue(VALUES).n_added == 1
 
 
 def test_enqueue_takes_a_file_and_names_what_is_left_out(

@@ -1,5 +1,6 @@
 """The parts of a batch: they give what the whole batch gives, on any number of threads."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -130,6 +131,22 @@ def test_error_of_a_part_is_raised() -> None:
         set_threads(n_threads)
         with pytest.raises(MemoryError):
             run_parts([fails, lambda: None])
+
+
+def test_error_is_raised_when_no_part_runs_any_more() -> None:
+    ended = []
+
+    def fails() -> None:
+        raise MemoryError("no memory")
+
+    def takes_longer() -> None:
+        time.sleep(0.2)
+        ended.append(True)
+
+    set_threads(2)
+    with pytest.raises(MemoryError):
+        run_parts([fails, takes_longer])
+    assert ended
 
 
 def test_number_of_threads_is_checked() -> None:

@@ -102,6 +102,8 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
         b'2,"very ""bad""\nand late",=1+1\r\n'
         b"3,,x\r\n"
         b"4,good\r\n"
+        b"5,good,x,y\r\n"
+        b'6,"so" bad,\r\n'
     )
     with served(app.make_app(fake, MANIFEST)) as address:
         browser.open(f"{address}/")
@@ -113,8 +115,10 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
         ["2", 'very "bad"\nand late', "=1+1", "<b>bad</b>", "0.900000", ""],
         ["3", "", "x", "", "", "no text"],
         ["4", "good", "", "", "", "the row has 2 fields, the header 3"],
+        ["5", "good", "x,y", "", "", "the row has 4 fields, the header 3"],
+        ["6", "so bad", "", "<b>bad</b>", "0.900000", ""],
     ]
-    assert "4 rows: <b>bad</b> 1, good 1, 2 with a problem." in shown
+    assert "new.csv, 6 rows: <b>bad</b> 2, good 1, 3 with a problem." in shown
 
 
 @pytest.mark.slow
@@ -136,6 +140,47 @@ def test_dialects_of_csv_are_read(
         header, row = rows_of(labeled(browser, tmp_path, content), delimiter)
     assert header[0] == "text"
     assert row == ["good", "1", "good", "0.800000", ""]
+
+
+@pytest.mark.slow
+def test_quotes_of_a_tsv_file_have_no_meaning(browser: Browser, tmp_path: Path) -> None:
+    content = b'id\ttext\n1\t"Good" one\n2\t"bad\n3\tgood"\n'
+    with served(app.make_app(fake, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        found = labeled(browser, tmp_path, content, "reviews.tsv")
+    rows = [line.split("\t") for line in found.splitlines()]
+    assert [row[:3] for row in rows[1:]] == [
+        ["1", '"Good" one', "good"],
+        ["2", '"bad', "<b>bad</b>"],
+        ["3", 'good"', "good"],
+    ]
+
+
+@pytest.mark.slow
+def test_labels_are_kept_if_the_server_stops(browser: Browser) -> None:
+    asked: list[int] = []
+
+    def counted(texts: Sequence[str]) -> Array:
+        asked.append(len(texts))
+        return fake(texts)
+
+    with served(app.make_app(counted, MANIFEST)) as address:
+        browser.open(f"{address}/")
+        drop(browser, b"text\n" + b"good\n" * 1_500)
+        browser.wait_for("!document.querySelector('#columns').hidden")
+        # The second request fails as if the server had ended.
+        browser.run(
+            "{ const real = fetch; let n = 0;"
+            " fetch = (...all) => n++ === 1 ? Promise.reject(new TypeError()) : real(...all); }"
+        )
+        browser.press_enter("#label-file")
+        said = browser.wait_for("document.querySelector('#file-problem').textContent")
+        assert (
+            said == "The server does not answer. The labels so far are kept; click again to go on."
+        )
+        browser.press_enter("#label-file")
+        browser.wait_for("!document.querySelector('#file-answer').hidden")
+    assert sum(asked) == 1_500
 
 
 @pytest.mark.slow
@@ -192,7 +237,10 @@ def test_text_without_a_number_has_a_problem_and_the_others_labels(
         (b"", "a header and at least one row"),
         (b"text\n", "a header and at least one row"),
         (b"text\n\xff\xfe\n", "must be text in UTF-8"),
-        (b'text\n"good\n' + b"bad\n" * 9, "A quote in line 2 of the file"),
+        (
+            b'text\n"good\n' + b"bad\n" * 9,
+            "Line 2 of the file has a quoted field that is not closed",
+        ),
     ],
 )
 def test_wrong_file_is_refused_in_one_sentence(

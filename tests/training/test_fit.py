@@ -505,6 +505,33 @@ def test_own_fit_gets_the_epochs_and_reports_each() -> None:
     assert "val_f1" in seen[0].metrics
 
 
+def test_own_fit_may_change_its_model_and_compile_it_again() -> None:
+    class Turns(keras.layers.Layer):
+        turned = False
+
+        def call(self, x: Any) -> Any:
+            return 1 - x if self.turned else x
+
+    class TwoPhases(Hyper):
+        def fit(
+            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+        ) -> Any:
+            model.fit(*args, **{**kwargs, "epochs": 1})
+            model.layers[-1].turned = True
+            model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=["accuracy"])
+            return model.fit(*args, **{**kwargs, "epochs": 2, "initial_epoch": 1})
+
+    def build(hp: keras_tuner.HyperParameters) -> keras.Model:
+        plain = mean(rate=0.0, eager=False)
+        model = keras.Sequential([*plain.layers, Turns()])
+        model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    first, second = (epoch.metrics for epoch in run(TwoPhases(build), epochs=2)[1].history)
+    assert second["val_accuracy"] == pytest.approx(1 - first["val_accuracy"])
+    assert first["val_accuracy"] != second["val_accuracy"]
+
+
 def test_own_fit_is_stopped_by_on_epoch() -> None:
     _, result = run(OwnFit(), epochs=9, on_epoch=lambda epoch: Answer.STOP)
     assert (len(result.history), result.stopped) == (1, True)

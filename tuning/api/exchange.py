@@ -28,7 +28,7 @@ from tuning.spaces.starting_points import resolve_point
 from tuning.study.lock import study_lock
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.summary import best_of, read_summary, summarize
+from tuning.study.summary import Best, best_of, read_summary, summarize
 from tuning.study.trials import values_of
 
 IMPORTED = "imported"  # attribute of a trial: where its configuration comes from
@@ -124,7 +124,7 @@ def rows_of(configurations: Any) -> Path | list[Mapping[str, Any]]:
         return [
             {str(name): value for name, value in row.items()} for row in cells.to_dict("records")
         ]
-    return list(configurations)
+    return [configurations] if isinstance(configurations, Mapping) else list(configurations)
 
 
 def add(
@@ -240,7 +240,7 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
 
 def write_best_values(
     results: ResultsDir, folder: StudyDir, *, storage_url: str, output: Path
-) -> list[Path]:
+) -> tuple[Best, list[Path]]:
     """Write the hyperparameters of a study's best trial, the confirmed one if there is one, as the
     config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
 
@@ -261,4 +261,4 @@ def write_best_values(
     for program, document in documents.items():
         paths.append(output / f"{folder.name}.{program}.json")
         write_text(paths[-1], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return paths
+    return best, paths

@@ -29,6 +29,11 @@ def default_study(space: str | None, data: str | None) -> str:
     return f"{short_name(space or StudyConfig.space)}-{data_stem(data)}"[:100]
 
 
+# Columns beside the texts and the labels are kept if the mean length of their values is at most
+# this number of characters: categories, dates and numbers, but no further texts.
+MAX_MEAN_LENGTH = 100
+
+
 def data_stem(data: str | None) -> str:
     """Return the name of a data set in names of studies: `reviews` for `data/reviews.csv.gz`."""
     return safe_name(
@@ -68,19 +73,26 @@ class Frame:
     parquet: bytes
 
     def write(self, folder: StudyDir) -> Path:
-        """Write the file into a study's folder, unless it is there, and return its path.
+        """Write the file into a study's folder and return its path. A file that is there is kept if
+        it has further columns.
 
         Raises:
             StorageError: the disk is full or the folder is read-only.
         """
-        return write_once(folder, f"{self.stem}.parquet", self.parquet)
+        from pyarrow import parquet
+
+        path = write_once(folder, f"{self.stem}.parquet", self.parquet)
+        names = set(parquet.read_schema(io.BytesIO(self.parquet)).names)
+        if not names < set(parquet.read_schema(path).names) and path.read_bytes() != self.parquet:
+            write_bytes(path, self.parquet)  # The same texts and labels, and other columns.
+        return path
 
 
 def frame_of(
     data: pd.DataFrame, *, text_column: str | None = None, label_column: str | None = None
 ) -> Frame:
-    """Return the rows of a data frame. Columns other than the texts and the labels are kept, for
-    reports by their values, if Parquet can have them.
+    """Return the rows of a data frame. The values of other columns are kept as texts, for reports
+    by their values, except for columns of long values.
 
     Args:
         text_column: name of the column of texts; None: the first known name, such as "text".
@@ -104,10 +116,11 @@ def frame_of(
             f"The labels in the column {labels!r} must be all texts or all numbers; pyarrow says:"
             f" {error}."
         ) from error
-    others = [name for name in rows if name not in (texts, labels) and _is_storable(rows[name])]
+    others = {name: _as_texts(rows[name]) for name in rows if name not in (texts, labels)}
+    kept = {str(name): column for name, column in others.items() if column is not None}
     return Frame(
         content_name("data", content),
-        _parquet(rows[[texts, labels, *others]]) if others else content,
+        _parquet(rows[[texts, labels]].assign(**kept)) if kept else content,
     )
 
 
@@ -120,17 +133,17 @@ def _parquet(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _is_storable(column: pd.Series[Any] | pd.DataFrame) -> bool:
-    """Whether a column has a name of its own, and values that Parquet can have."""
-    import pyarrow as pa
+def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
+    """Return the values of a column as texts, with None where a value is missing.
 
-    if column.ndim != 1 or not isinstance(column.name, str):
-        return False
-    try:
-        pa.array(column, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError):
-        return False
-    return True
+    The result is None for a column whose name is not a text of its own, or has a dot, which the
+    reader of the file takes for a part of another column; and for a column of long values.
+    """
+    if column.ndim != 1 or not isinstance(column.name, str) or "." in column.name:
+        return None
+    values = column.astype(object).where(column.notna(), None)
+    texts = values.map(lambda value: None if value is None else str(value))
+    return texts if texts.str.len().mean() <= MAX_MEAN_LENGTH else None
 
 
 def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) -> pd.DataFrame:

@@ -241,13 +241,14 @@ class Study:
             return exchange.import_optuna(target, url, name, as_finished=as_finished)
 
     def enqueue(
-        self, configurations: str | Path | pd.DataFrame | Sequence[Mapping[str, Any]]
+        self,
+        configurations: str | Path | pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]],
     ) -> WarmStart:
         """Queue configurations, which the next search trains first.
 
         Args:
-            configurations: the path of a CSV file, a data frame, or a list of dicts; the names are
-                hyperparameters, and a missing value takes its default.
+            configurations: the path of a CSV file, a data frame, a dict or a list of dicts; the
+                names are hyperparameters, and a missing value takes its default.
 
         Raises:
             StudyError: the file can't be read, or no name is a hyperparameter of the space.
@@ -258,17 +259,15 @@ class Study:
             return exchange.enqueue(target, exchange.rows_of(configurations))
 
     def export_hyperparameters(self, output: str | Path = ".") -> list[Path]:
-        """Write the best hyperparameters as JSON for KerasTuner and for Optuna, and return the
-        paths.
+        """Write the best hyperparameters for KerasTuner and for Optuna, and return the two paths.
 
         Raises:
             StudyError: no trial is complete.
         """
         from tuning.api.exchange import write_best_values
 
-        return write_best_values(
-            self._results, self._folder, storage_url=self._storage_url, output=Path(output)
-        )
+        place, url = (self._results, self._folder), self._storage_url
+        return write_best_values(*place, storage_url=url, output=Path(output))[1]
 
     def learning_curves(self) -> go.Figure:
         """Return a figure of the metric after each epoch, with pruned trials."""

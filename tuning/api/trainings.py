@@ -73,21 +73,23 @@ def export_best(
     from tuning.workers.server import stderr_to
 
     warnings: list[str] = []  # They are printed after standard error has left the log.
-    with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
-        # TensorFlow prints lines when it is imported, so it is imported here.
-        from tuning.export import export
+    try:
+        with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
+            # TensorFlow prints lines when it is imported, so it is imported here.
+            from tuning.export import export
 
-        manifest = export.export_best(
-            results,
-            folder,
-            storage_url=storage_url,
-            number=number,
-            ensemble=ensemble,
-            data=export.DataNow(moved=moved or {}, slice_column=slice_column),
-            progress=progress,
-            warn=warnings.append,
-        )
-    for message in warnings:
-        warn(message)
+            manifest = export.export_best(
+                results,
+                folder,
+                storage_url=storage_url,
+                number=number,
+                ensemble=ensemble,
+                data=export.DataNow(moved=moved or {}, slice_column=slice_column),
+                progress=progress,
+                warn=warnings.append,
+            )
+    finally:
+        for message in warnings:
+            warn(message)
     print_test_scores(manifest)
     return manifest

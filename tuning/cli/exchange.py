@@ -13,6 +13,7 @@ from rich.markup import escape
 from tuning.api.loading import load_study
 from tuning.cli.options import RESULTS, Results, Storage, Study
 from tuning.display.console import console, printable, typed, warn
+from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
     from tuning.api.exchange import WarmStart
@@ -124,10 +125,15 @@ def export_hyperparameters(
     results: Results = RESULTS,
 ) -> None:
     """Write the hyperparameters of the best trial as JSON for KerasTuner and for Optuna."""
-    opened = load_study(study, results=results, storage=storage)
-    paths, best = opened.export_hyperparameters(output or Path()), opened.best
-    assert best is not None  # for mypy: a study without a completed trial has no hyperparameters
-    origin = "confirmed best" if best.is_confirmed else "best of the search"
-    console.print(f"Trial {best.number}, the {origin}:")
+    from tuning.api.exchange import write_best_values
+
+    root = ResultsDir(results)
+    best, paths = write_best_values(
+        root,
+        root.existing(study),
+        storage_url=root.storage_url(storage),
+        output=output or Path(),
+    )
+    console.print(f"Trial {best.trial.number}, the {best.name}:")
     for path in paths:
         console.print(escape(str(path)))

@@ -30,11 +30,14 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
         logging.getLogger("tuning").setLevel(logging.INFO)
         # Where a notebook has imported TensorFlow, TensorFlow's own handler shows its lines there.
         tensorflow = logging.getLogger("tensorflow")
-        own, tensorflow.handlers = tensorflow.handlers, []
+        own = [*tensorflow.handlers]
+        for shown in own:
+            tensorflow.removeHandler(shown)
         try:
             yield
         finally:
-            tensorflow.handlers = own
+            for shown in own:
+                tensorflow.addHandler(shown)
             root.removeHandler(handler)
             handler.close()
 

@@ -7,7 +7,7 @@ therefore do not depend on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 
 class _Threads:
@@ -31,7 +31,9 @@ class _Threads:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="kernel")
-        for future in [self._pool.submit(call) for call in calls]:
+        futures = [self._pool.submit(call) for call in calls]
+        wait(futures)  # After an error no call may still write.
+        for future in futures:
             future.result()
 
 

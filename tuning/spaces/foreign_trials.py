@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tuning.errors import StudyError
 from tuning.spaces.ranges import Hyperparameter
 
@@ -110,6 +112,7 @@ def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
     """
     if isinstance(value, str):
         return _cell(value, items)
+    value = value.item() if isinstance(value, np.generic) else value
     is_whole = isinstance(value, float) and value.is_integer()
     return int(value) if is_whole and all(type(item.default) is int for item in items) else value
 

@@ -219,13 +219,15 @@ def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
 
 
 class Predictor:
-    """Predicts with a model. All of its predictions share one traced call of the model, in which
-    kernels stay that replace a layer's code when it is first called.
+    """Predicts with a model. All predictions of an object use the same traced function, which is
+    made for the input shapes of the first view. Kernels that replace the code of a layer when the
+    function is traced remain in it.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._step: Any = None
+        self._train_function: Any = None
 
     def __call__(self, view: View, *, n_classes: int, rows: Rows | None = None) -> Array:
         """Return the class probabilities of these rows in ascending order, by default of every
@@ -237,7 +239,11 @@ class Predictor:
         batches = evaluation_batches(view, rows)
         if not batches:
             return np.empty((0, n_classes))
-        step = self._step = self._step or self._traced(view)
+        # `compile` removes the train function: an own `fit` may change and compile its model again.
+        if self._step is None or self._train_function is not self._model.train_function:
+            self._train_function = self._model.train_function
+            self._step = self._traced(view)
+        step = self._step
         parts = [step(tf.nest.map_structure(tf.constant, view.batch(batch))) for batch in batches]
         outputs = np.asarray(
             tf.nest.map_structure(lambda *of_batch: np.concatenate(of_batch), *parts)

@@ -45,8 +45,8 @@ class Train:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to an `EpochEnded`: what the training does next, and the number of threads on
-    which it computes its kernels; None: on those of its worker.
+    """The answer to an `EpochEnded`: what the training does next. `n_threads` is the number of
+    threads for the kernels of the training; None: the number in the settings of the worker.
     """
 
     answer: Answer

@@ -9,36 +9,44 @@ const MAX_FILE_BYTES = 100e6;
 const ADDED = ["predicted_label", "predicted_probability", "prediction_problem"];
 const SECONDS_UNTIL_AGAIN = 1;
 
+// The file that was chosen last: its rows are {cells, added}. `nChosen` counts the files, because a large file may be read after
+// a small one that was chosen later.
 let table = null;
+let nChosen = 0;
 
 // The delimiter that occurs most often in the header outside quotes.
 function delimiterOf(text) {
-  const header = text.replace(/"[^"]*"/g, "").split(/\r?\n/, 1)[0];
+  const header = text.replace(/"[^"]*"/g, "").split(/\r\n|\n|\r/, 1)[0];
   return [",", ";", "\t"].reduce((best, one) => (header.split(one).length > header.split(best).length ? one : best));
 }
 
-// The records of a CSV text (RFC 4180). Empty lines are left out.
+// The records of a CSV text (RFC 4180). Text after a closing quote belongs to the cell. Empty lines are left out.
 function parse(text, delimiter) {
   const records = [];
-  const cells = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"|([^"${delimiter}\r\n][^${delimiter}\r\n]*|))(${delimiter}|\r\n|\n|\r|$)`, "y");
+  const cells = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"([^${delimiter}\r\n]*)|([^"${delimiter}\r\n][^${delimiter}\r\n]*|))(${delimiter}|\r\n|\n|\r|$)`, "y");
   let record = [];
+  let isQuoted = false;
   while (cells.lastIndex < text.length || record.length) {
     const start = cells.lastIndex;
     const found = cells.exec(text);
     if (!found) {
-      const line = text.slice(0, start).split("\n").length;
-      throw new Error(`A quote in line ${line} of the file must end before the next delimiter.`);
+      const line = text.slice(0, start).split(/\r\n|\n|\r/).length;
+      throw new Error(`Line ${line} of the file has a quoted field that is not closed.`);
     }
-    record.push(found[1] === undefined ? found[2] : found[1].replaceAll('""', '"'));
-    if (found[3] === delimiter) continue;
-    if (record.length > 1 || record[0] !== "") records.push(record);
-    record = [];
+    isQuoted ||= found[1] !== undefined;
+    record.push(found[1] === undefined ? found[3] : found[1].replaceAll('""', '"') + found[2]);
+    if (found[4] === delimiter) continue;
+    if (record.length > 1 || record[0] !== "" || isQuoted) records.push(record);
+    [record, isQuoted] = [[], false];
   }
   return records;
 }
 
-function written(cell, delimiter) {
-  return /["\r\n]/.test(cell) || cell.includes(delimiter) ? `"${cell.replaceAll('"', '""')}"` : cell;
+// The records of a TSV text, in which quotes have no meaning.
+const parseTsv = (text) => text.split(/\r\n|\n|\r/).filter((line) => line).map((line) => line.split("\t"));
+
+function written(cell, delimiter, isTsv) {
+  return !isTsv && (/["\r\n]/.test(cell) || cell.includes(delimiter)) ? `"${cell.replaceAll('"', '""')}"` : cell;
 }
 
 // A spreadsheet would read a label that starts with one of these characters as a formula.
@@ -48,25 +56,30 @@ async function read(file) {
   if (file.size > MAX_FILE_BYTES) {
     throw new Error(`The file must have at most ${MAX_FILE_BYTES / 1e6} MB; \`make predict FILE=\` labels files of any size.`);
   }
+  const bytes = await file.arrayBuffer().catch(() => { throw new Error("The file can't be read."); });
   let text;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw new Error("The file must be text in UTF-8.");
   }
-  const delimiter = delimiterOf(text);
-  const [header, ...rows] = parse(text, delimiter);
-  if (!rows.length) throw new Error("The file must have a header and at least one row.");
-  return { name: file.name, delimiter, header, rows };
+  const isTsv = file.name.toLowerCase().endsWith(".tsv");
+  const delimiter = isTsv ? "\t" : delimiterOf(text);
+  const [header, ...records] = isTsv ? parseTsv(text) : parse(text, delimiter);
+  if (!records.length) throw new Error("The file must have a header and at least one row.");
+  return { name: file.name, isTsv, delimiter, header, rows: records.map((cells) => ({ cells, added: null })), column: null };
 }
 
 async function choose(file) {
   for (const id of ["columns", "file-answer"]) at(id).hidden = true;
   at("file-problem").textContent = "";
+  const number = ++nChosen;
   try {
-    table = await read(file);
+    const chosen = await read(file);
+    if (number !== nChosen) return;
+    table = chosen;
   } catch (error) {
-    at("file-problem").textContent = error.message;
+    if (number === nChosen) at("file-problem").textContent = error.message;
     return;
   }
   at("column").replaceChildren(...table.header.map((name, position) => new Option(name, position)));
@@ -99,10 +112,10 @@ async function labels(texts) {
 function problemOf(row, column, header) {
   if (row.length !== header.length) return `the row has ${row.length} fields, the header ${header.length}`;
   if (!row[column].trim()) return "no text";
-  return row[column].length > MAX_TEXT ? `more than ${MAX_TEXT} characters` : "";
+  return row[column].length > MAX_TEXT && [...row[column]].length > MAX_TEXT ? `more than ${MAX_TEXT} characters` : "";
 }
 
-// Sets `row.added` for every row, and shows the share of rows that have it.
+// Sets `row.added` for every row that has none, and shows the share of rows that have it.
 async function labelRows(rows, column, header) {
   let batch = [];
   let size = 0;
@@ -112,7 +125,7 @@ async function labelRows(rows, column, header) {
     at("progress").value += batch.length;
     [batch, size] = [[], 0];
   };
-  for (const row of rows) {
+  for (const row of rows.filter((row) => !row.added)) {
     const problem = problemOf(row.cells, column, header);
     if (problem) {
       row.added = ["", "", problem];
@@ -126,10 +139,12 @@ async function labelRows(rows, column, header) {
   await flush();
 }
 
-function showFile({ delimiter, header, name }, rows) {
-  const filled = (cells) => [...cells, ...Array(Math.max(header.length - cells.length, 0)).fill("")];
-  const lines = [[...header, ...ADDED], ...rows.map((row) => [...filled(row.cells), ...row.added])];
-  const content = lines.map((line) => line.map((cell) => written(cell, delimiter)).join(delimiter) + "\n").join("");
+function showFile({ delimiter, header, isTsv, name, rows }) {
+  // Every record is as wide as the header: further fields of a row belong to its last cell.
+  const last = header.length - 1;
+  const fitted = (cells) => header.map((_, k) => (k < last ? cells[k] ?? "" : cells.slice(last).join(delimiter)));
+  const lines = [[...header, ...ADDED], ...rows.map((row) => [...fitted(row.cells), ...row.added])];
+  const content = lines.map((line) => line.map((cell) => written(cell, delimiter, isTsv)).join(delimiter) + "\n").join("");
   URL.revokeObjectURL(at("download").href);
   at("download").href = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
   at("download").download = name.replace(/(\.[^.]*)?$/, ".predictions.csv");
@@ -137,32 +152,48 @@ function showFile({ delimiter, header, name }, rows) {
   for (const row of rows) counts.set(row.added[0], (counts.get(row.added[0]) ?? 0) + 1);
   const parts = [...counts].filter(([label]) => label).sort().map(([label, count]) => `${label} ${count.toLocaleString("en")}`);
   if (counts.has("")) parts.push(`${counts.get("").toLocaleString("en")} with a problem`);
-  at("counts").textContent = `${rows.length.toLocaleString("en")} rows: ${parts.join(", ")}.`;
+  at("counts").textContent = `${name}, ${rows.length.toLocaleString("en")} rows: ${parts.join(", ")}.`;
   at("file-answer").hidden = false;
 }
 
 async function labelFile() {
   const labeled = table; // Another file may be dropped meanwhile.
-  const rows = labeled.rows.map((cells) => ({ cells }));
+  const column = Number(at("column").value);
+  if (labeled.column !== column) labeled.rows.forEach((row) => { row.added = null; });
+  labeled.column = column;
   at("file-problem").textContent = "";
   at("file-answer").hidden = true;
-  Object.assign(at("progress"), { max: rows.length, value: 0, hidden: false });
+  const nLabeled = labeled.rows.filter((row) => row.added).length;
+  Object.assign(at("progress"), { max: labeled.rows.length, value: nLabeled, hidden: false });
   at("label-file").disabled = true;
   try {
-    await labelRows(rows, Number(at("column").value), labeled.header);
-    showFile(labeled, rows);
+    await labelRows(labeled.rows, column, labeled.header);
+    showFile(labeled);
   } catch (error) {
-    at("file-problem").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
+    const reason = error instanceof TypeError ? "The server does not answer." : error.message;
+    at("file-problem").textContent = `${reason} The labels so far are kept; click again to go on.`;
   } finally {
     at("progress").hidden = true;
     at("label-file").disabled = false;
   }
 }
 
-at("chosen").addEventListener("change", () => { if (at("chosen").files.length) choose(at("chosen").files[0]); });
+at("chosen").addEventListener("change", () => {
+  const [file] = at("chosen").files;
+  at("chosen").value = ""; // The same file can be chosen again after a change.
+  if (file) choose(file);
+});
 at("columns").addEventListener("submit", (event) => { event.preventDefault(); labelFile(); });
 // A file that misses the zone would replace the page.
-for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
-document.addEventListener("dragover", () => at("drop").classList.add("over"));
+const hasFiles = (event) => event.dataTransfer.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  at("drop").classList.add("over");
+});
 for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => at("drop").classList.remove("over"));
-document.addEventListener("drop", (event) => { if (event.dataTransfer.files.length) choose(event.dataTransfer.files[0]); });
+document.addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  choose(event.dataTransfer.files[0]);
+});
