@@ -101,6 +101,9 @@ class FakePool:
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response]]:
         return [(worker, worker.answers.popleft()) for worker in self.workers if worker.answers]
 
+    def threads_of_each(self, n_jobs: int) -> None:
+        """Fake workers have no kernels."""
+
 
 def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
     """Random values of the metrics of an epoch."""

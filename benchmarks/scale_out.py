@@ -150,6 +150,9 @@ class FakePool:
             worker.message = None
         return ready
 
+    def threads_of_each(self, n_jobs: int) -> None:
+        """Fake workers have no kernels."""
+
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]

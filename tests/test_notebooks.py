@@ -20,7 +20,7 @@ SMALL = {
 SAYS = {
     "quick_start": "probability",
     "read_a_study": "ngram_vocab_size",
-    "your_data": "must be a column",
+    "your_data": "must be one of product, body, stars",
     "from_keras_tuner": "embedding_dim",
 }
 
