@@ -261,7 +261,9 @@ def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batche
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("pause", [0.25, pytest.param(0.5, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize(
+    "pause", [0.25, *(pytest.param(pause, marks=pytest.mark.slow) for pause in (0.5, 1))]
+)
 @pytest.mark.parametrize(
     "hypermodel",
     [

@@ -218,6 +218,7 @@ def test_model_gets_the_texts_and_its_layer_is_adapted_to_the_training_texts(
     np.testing.assert_allclose(ours, np.ravel(model(x[:, None])), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_values(splits: Splits) -> None:
     train, validation = splits
     first, second = (
@@ -226,7 +227,7 @@ def test_same_seed_gives_the_same_values(splits: Splits) -> None:
     assert [e.metrics for e in first.history] == [e.metrics for e in second.history]
 
 
-@pytest.mark.parametrize("style", [sequential, tf_idf])
+@pytest.mark.parametrize("style", [sequential, pytest.param(tf_idf, marks=pytest.mark.slow)])
 def test_paused_training_continues_as_if_it_had_not_paused(
     splits: Splits, style: Callable[[Any], keras.Model], tmp_path: Path
 ) -> None:
@@ -435,6 +436,7 @@ def test_space_of_texts_needs_no_sizes(tmp_path: Path, text: str, names: str) ->
     assert structure(json.loads(json.dumps(unstructure(space))), SearchSpace) == space
 
 
+@pytest.mark.slow
 def test_trying_a_fit_leaves_a_shared_layer_without_a_vocabulary(
     tmp_path: Path, splits: Splits
 ) -> None:
@@ -454,6 +456,7 @@ def test_size_that_no_model_takes_is_refused(tmp_path: Path) -> None:
         declare(write(tmp_path, BUILD), n_classes=2, sizes=sizes)
 
 
+@pytest.mark.slow
 def test_mean_of_models_of_texts_is_a_model_of_texts(corpus: Corpus, splits: Splits) -> None:
     train, validation = splits
     models = [
