@@ -328,6 +328,21 @@ def test_less_loss_is_better() -> None:
     assert estimates.difference is not None and estimates.difference.high < 0
 
 
+@pytest.mark.parametrize(
+    ("metric", "low", "high"), [("val_accuracy", 0, 1), ("val_loss", 0, math.inf)]
+)
+def test_interval_of_a_mean_contains_only_values_of_the_metric(
+    metric: str, low: float, high: float
+) -> None:
+    """Two of the repeats did not train at all, so Student's interval is wide."""
+    repeats = {1: [0.86, 0.51, 0.50], 2: [0.75, 0.88, 0.87], 0: [0.01, 0.50, 0.02]}
+    estimates = estimate(with_repeats(repeats, metric=metric))
+    assert estimates is not None
+    bounds = [bound for mean in estimates.means.values() for bound in (mean.low, mean.high)]
+    assert low == min(bounds) < max(bounds)
+    assert max(bounds) == high if high == 1 else max(bounds) > 1
+
+
 def test_seeds_that_would_resolve_do() -> None:
     confirmation = with_repeats({1: [0.80, 0.84, 0.81], 0: [0.81, 0.80, 0.83]})
     estimates = estimate(confirmation)

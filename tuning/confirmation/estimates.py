@@ -86,6 +86,8 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
 
         c_i ± T(0.975, ν) √(v / n_i)
 
+    cut to the values that the metric can have: a loss is 0 or more, other metrics are in [0, 1].
+
     `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
     the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. `best` was
     chosen among K finalists beside the baseline (the finalists that were given up included), so
@@ -107,11 +109,13 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     seeds = set.intersection(*(set(_known(f.repeats)) for f in remaining)) if remaining else set()
     if not seeds:
         return None
+    highest = 1.0 if towards > 0 else math.inf
     means: dict[int, Interval] = {}
     for is_baseline in (True, False):
         group = [f for f in repeated if f.is_baseline is is_baseline]
         if group:
-            means |= _corrected_means(group, _fit({f.trial: _known(f.repeats) for f in group}))
+            fit = _fit({f.trial: _known(f.repeats) for f in group})
+            means |= _corrected_means(group, fit, highest=highest)
 
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = _known(finalist.repeats)
@@ -215,8 +219,12 @@ def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
     return _TwoWayFit(squares / within, degrees, residual / free if free else math.nan, means)
 
 
-def _corrected_means(finalists: Sequence[Finalist], fit: _TwoWayFit) -> dict[int, Interval]:
-    """Return c_i with its interval (formulas: `estimate`) by trial number."""
+def _corrected_means(
+    finalists: Sequence[Finalist], fit: _TwoWayFit, *, highest: float
+) -> dict[int, Interval]:
+    """Return c_i with its interval (formulas: `estimate`) by trial number. The values of the metric
+    are in [0, `highest`].
+    """
     others = [f.trial for f in finalists if not f.is_baseline]
     noise = {f.trial: fit.residual_variance / len(f.repeat_values) for f in finalists}
     center = statistics.mean([fit.means[trial] for trial in others]) if others else math.nan
@@ -235,7 +243,9 @@ def _corrected_means(finalists: Sequence[Finalist], fit: _TwoWayFit) -> dict[int
         weight = between / total if total > 0 else 1.0
         corrected = mean if finalist.is_baseline else center + weight * (mean - center)
         variance = fit.variance / len(finalist.repeat_values)
-        intervals[finalist.trial] = _interval(corrected, variance, fit.degrees)
+        whole = _interval(corrected, variance, fit.degrees)
+        low, high = np.clip([whole.low, whole.high], 0.0, highest).tolist()  # NaN stays NaN.
+        intervals[finalist.trial] = Interval(corrected, low, high)
     return intervals
 
 
