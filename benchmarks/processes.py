@@ -15,6 +15,9 @@ import psutil
 
 _T = TypeVar("_T")
 
+# Maximum time until a fork server has ended.
+END_SECONDS = 20.0
+
 
 def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments: Any) -> _T:
     """Call a module's function in the main thread of a fresh interpreter, and return its result.
@@ -26,7 +29,24 @@ def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=_log_to, initargs=(log_path,)
     ) as executor:
-        return executor.submit(function, **arguments).result()
+        return executor.submit(_run, function, arguments).result()
+
+
+def _run(function: Callable[..., _T], arguments: dict[str, Any]) -> _T:
+    try:
+        return function(**arguments)
+    finally:
+        _end_fork_server()
+
+
+def _end_fork_server() -> None:
+    """End the fork server of this process and wait for it. Only then do its CPU seconds and those
+    of its workers count to this process (`cpu_seconds`).
+    """
+    for child in psutil.Process().children():
+        if any("multiprocessing.forkserver" in part for part in child.cmdline()):
+            child.terminate()
+            child.wait(END_SECONDS)
 
 
 def _log_to(path: Path) -> None:

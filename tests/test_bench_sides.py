@@ -1,7 +1,9 @@
 """The sides of a comparison on a throttled or busy machine, and the tables of several data sets."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from benchmarks import shared_readings, shared_study
 from benchmarks.calibration import Calibration, calibrate
 from benchmarks.page import write_page
+from benchmarks.processes import cpu_seconds, in_fresh_process
 from benchmarks.settings import Settings
 from benchmarks.sides import Attempt, Sides, Use, others_share, read_use, reason_of
 from benchmarks.tables import noise_sentences, part_tables
@@ -119,6 +122,34 @@ def test_machine_s_use_includes_that_of_this_process() -> None:
     second = read_use()
     assert second.own_seconds > first.own_seconds
     assert second.all_seconds >= first.all_seconds
+
+
+def use_cpu(seconds: float) -> None:
+    """Work for some CPU seconds of this process."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+def work_in_a_worker(seconds: float) -> None:
+    worker = get_context("forkserver").Process(target=use_cpu, args=(seconds,))
+    worker.start()
+    worker.join()
+
+
+def used_by(function: Callable[..., None], log_path: Path) -> float:
+    """Return the CPU seconds of a fresh process that works for 1 CPU second, or its worker does."""
+    before = cpu_seconds()
+    in_fresh_process(function, log_path=log_path, seconds=1.0)
+    return cpu_seconds() - before
+
+
+def test_workers_of_a_fresh_process_count_to_this_program(tmp_path: Path) -> None:
+    """The fork server of a process outlives it, unless the process ends the server. It takes more
+    CPU time to start a server and a worker too.
+    """
+    log_path = tmp_path / "log"
+    assert used_by(work_in_a_worker, log_path) > used_by(use_cpu, log_path)
 
 
 def test_calibration_runs_on_all_cores_at_once() -> None:
