@@ -51,7 +51,7 @@ def test_notebook_runs_at_small_sizes(name: str, folder: Path) -> None:
     run_notebook(notebook, folder, timeout_seconds=250)
     cells = code_of(notebook)
     assert SAYS[name] in "".join(map(output_of, cells[-3:]))
-    logged = [one for cell in cells for one in cell["outputs"] if one.get("name") == "stderr"]
+    logged = [out for cell in cells for out in cell["outputs"] if out.get("name") == "stderr"]
     # What libraries log goes into the log of the study, unless a cell itself imports Keras.
     assert name == "from_keras_tuner" or not logged
 

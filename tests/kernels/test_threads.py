@@ -60,7 +60,7 @@ def run(arguments: Arguments) -> tuple[Results, Results]:
     """Return the outputs and the gradients, each output with a gradient of its own value."""
     reserve = reserve_of(arguments, arguments.x.shape[1])
     outputs = forward(arguments, reserve, return_sequences=True)
-    gradients = backward(tuple(np.array(one) for one in outputs), arguments, reserve)
+    gradients = backward(tuple(np.array(output) for output in outputs), arguments, reserve)
     return outputs, gradients
 
 
@@ -98,8 +98,8 @@ def test_results_are_equal_on_any_number_of_threads(dropouts: int, masked: bool)
     expected = run(arguments)
     for n_threads in (2, 3, 8):
         set_threads(n_threads)
-        for one, other in zip(run(arguments), expected, strict=True):
-            for array, same in zip(one, other, strict=True):
+        for arrays, same_arrays in zip(run(arguments), expected, strict=True):
+            for array, same in zip(arrays, same_arrays, strict=True):
                 assert np.array_equal(array, same)
 
 

@@ -85,9 +85,9 @@ def labeled(browser: Browser, folder: Path, content: bytes, name: str = "new.csv
     until = time.monotonic() + 20
     while not path.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    found = path.read_text()
+    content_with_labels = path.read_text()
     path.unlink()
-    return found
+    return content_with_labels
 
 
 def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
@@ -147,8 +147,8 @@ def test_quotes_of_a_tsv_file_have_no_meaning(browser: Browser, tmp_path: Path) 
     content = b'id\ttext\n1\t"Good" one\n2\t"bad\n3\tgood"\n'
     with served(app.make_app(fake, MANIFEST)) as address:
         browser.open(f"{address}/")
-        found = labeled(browser, tmp_path, content, "reviews.tsv")
-    rows = [line.split("\t") for line in found.splitlines()]
+        answer = labeled(browser, tmp_path, content, "reviews.tsv")
+    rows = [line.split("\t") for line in answer.splitlines()]
     assert [row[:3] for row in rows[1:]] == [
         ["1", '"Good" one', "good"],
         ["2", '"bad', "<b>bad</b>"],
@@ -158,10 +158,10 @@ def test_quotes_of_a_tsv_file_have_no_meaning(browser: Browser, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_labels_are_kept_if_the_server_stops(browser: Browser) -> None:
-    asked: list[int] = []
+    sizes: list[int] = []
 
     def counted(texts: Sequence[str]) -> Array:
-        asked.append(len(texts))
+        sizes.append(len(texts))
         return fake(texts)
 
     with served(app.make_app(counted, MANIFEST)) as address:
@@ -174,13 +174,14 @@ def test_labels_are_kept_if_the_server_stops(browser: Browser) -> None:
             " fetch = (...all) => n++ === 1 ? Promise.reject(new TypeError()) : real(...all); }"
         )
         browser.press_enter("#label-file")
-        said = browser.wait_for("document.querySelector('#file-problem').textContent")
+        problem = browser.wait_for("document.querySelector('#file-problem').textContent")
         assert (
-            said == "The server does not answer. The labels so far are kept; click again to go on."
+            problem
+            == "The server does not answer. The labels so far are kept; click again to go on."
         )
         browser.press_enter("#label-file")
         browser.wait_for("!document.querySelector('#file-answer').hidden")
-    assert sum(asked) == 1_500
+    assert sum(sizes) == 1_500
 
 
 @pytest.mark.slow

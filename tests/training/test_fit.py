@@ -867,9 +867,11 @@ def test_fit_evaluates_with_the_predict_step_of_the_model(eager: bool) -> None:
         )
         return model
 
-    expected, found = (run(make, epochs=1)[1].history[0] for make in (lambda hp: mean(), turned))
-    assert found.metrics["loss"] == pytest.approx(expected.metrics["loss"])
-    accuracies = [epoch.metrics["val_accuracy"] for epoch in (expected, found)]
+    expected, turned_over = (
+        run(make, epochs=1)[1].history[0] for make in (lambda hp: mean(), turned)
+    )
+    assert turned_over.metrics["loss"] == pytest.approx(expected.metrics["loss"])
+    accuracies = [epoch.metrics["val_accuracy"] for epoch in (expected, turned_over)]
     assert sum(accuracies) == pytest.approx(1)
 
 

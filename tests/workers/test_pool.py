@@ -313,9 +313,11 @@ def test_results_are_equal_on_the_threads_of_an_idle_worker(
 ) -> None:
     space = write(tmp_path, old="layers.GlobalAveragePooling1D()", new="layers.LSTM(4)")
     message = training(space, corpus, train=TrainConfig(epochs=3, batch_size=64, patience=9))
-    one, two = (result_of(train_one(pool, message, n_threads=n_threads)) for n_threads in (None, 2))
-    assert one.n_fused_layers == 1
-    assert [epoch.metrics for epoch in one.history] == [epoch.metrics for epoch in two.history]
+    alone, shared = (
+        result_of(train_one(pool, message, n_threads=n_threads)) for n_threads in (None, 2)
+    )
+    assert alone.n_fused_layers == 1
+    assert [epoch.metrics for epoch in alone.history] == [epoch.metrics for epoch in shared.history]
 
 
 def test_worker_stops_when_the_reply_is_stop(pool: AnyPool, quick: Path, corpus: Path) -> None:

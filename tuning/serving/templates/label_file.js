@@ -17,7 +17,7 @@ let nChosen = 0;
 // The delimiter that occurs most often in the header outside quotes.
 function delimiterOf(text) {
   const header = text.replace(/"[^"]*"/g, "").split(/\r\n|\n|\r/, 1)[0];
-  return [",", ";", "\t"].reduce((best, one) => (header.split(one).length > header.split(best).length ? one : best));
+  return [",", ";", "\t"].reduce((best, other) => (header.split(other).length > header.split(best).length ? other : best));
 }
 
 // The records of a CSV text (RFC 4180). Text after a closing quote belongs to the cell. Empty lines are left out.
@@ -28,14 +28,14 @@ function parse(text, delimiter) {
   let isQuoted = false;
   while (cells.lastIndex < text.length || record.length) {
     const start = cells.lastIndex;
-    const found = cells.exec(text);
-    if (!found) {
+    const match = cells.exec(text);
+    if (!match) {
       const line = text.slice(0, start).split(/\r\n|\n|\r/).length;
       throw new Error(`Line ${line} of the file has a quoted field that is not closed.`);
     }
-    isQuoted ||= found[1] !== undefined;
-    record.push(found[1] === undefined ? found[3] : found[1].replaceAll('""', '"') + found[2]);
-    if (found[4] === delimiter) continue;
+    isQuoted ||= match[1] !== undefined;
+    record.push(match[1] === undefined ? match[3] : match[1].replaceAll('""', '"') + match[2]);
+    if (match[4] === delimiter) continue;
     if (record.length > 1 || record[0] !== "" || isQuoted) records.push(record);
     [record, isQuoted] = [[], false];
   }
@@ -102,7 +102,7 @@ async function ask(texts) {
 async function labels(texts) {
   const answer = await ask(texts);
   const result = await answer.json().catch(() => ({ detail: "The server could not answer." }));
-  if (answer.ok) return result.predictions.map((one) => [noFormula(one.label), one.probability.toFixed(6), ""]);
+  if (answer.ok) return result.predictions.map(({ label, probability }) => [noFormula(label), probability.toFixed(6), ""]);
   if (answer.status !== 422) throw new Error(result.detail);
   if (texts.length === 1) return [["", "", result.detail]];
   const half = Math.ceil(texts.length / 2);
