@@ -21,6 +21,7 @@ def error_of(preset: object, folder: Path, capsys: pytest.CaptureFixture[str]) -
     return str(json.loads(capsys.readouterr().out.splitlines()[-1])["error"])
 
 
+@pytest.mark.slow
 def test_fetch_writes_the_tokenizer_and_returns_the_encoder(
     tiny_preset: Path, tmp_path: Path
 ) -> None:

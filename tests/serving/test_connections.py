@@ -110,8 +110,12 @@ def refusal(answer: bytes) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", HEADERS, HALF_BODY, HEALTH],
-    ids=["nothing", "half the headers", "half the body", "idle"],
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(HEADERS, id="half the headers", marks=pytest.mark.slow),
+        pytest.param(HALF_BODY, id="half the body", marks=pytest.mark.slow),
+        pytest.param(HEALTH, id="idle"),
+    ],
 )
 def test_clients_that_wait_leave_room_for_others(
     data: bytes, address: str, connect: Connect
@@ -197,8 +201,11 @@ def test_connection_without_a_request_is_closed_without_an_answer(
 
 @pytest.mark.parametrize(
     "data",
-    [b"", HEADERS, HALF_BODY],
-    ids=["one request", "half the headers of a next", "half the body of a next"],
+    [
+        pytest.param(b"", id="one request"),
+        pytest.param(HEADERS, id="half the headers of a next", marks=pytest.mark.slow),
+        pytest.param(HALF_BODY, id="half the body of a next", marks=pytest.mark.slow),
+    ],
 )
 def test_answer_that_takes_long_is_not_cut_off(
     data: bytes, monkeypatch: pytest.MonkeyPatch

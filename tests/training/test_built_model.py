@@ -99,6 +99,7 @@ def test_nothing_but_the_training_split_reaches_the_model(
     assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
 
 
+@pytest.mark.slow
 def test_resumed_training_is_not_adapted_again(
     splits: tuple[LabeledTexts, LabeledTexts], tmp_path: Path
 ) -> None:

@@ -567,6 +567,7 @@ def test_own_fit_is_refused_if_its_arrays_and_their_copies_need_too_much_memory(
     assert hypermodel.given
 
 
+@pytest.mark.slow
 def test_own_fit_warns_of_large_arrays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -788,6 +789,7 @@ def test_fit_takes_a_model_of_fixed_length() -> None:
     assert result.best_epoch == 1
 
 
+@pytest.mark.slow
 def test_fit_padding_share_is_less_where_batches_are_trimmed() -> None:
     few = make_texts(16)
     shares = [

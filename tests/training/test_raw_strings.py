@@ -227,7 +227,8 @@ def test_same_seed_gives_the_same_values(splits: Splits) -> None:
     assert [e.metrics for e in first.history] == [e.metrics for e in second.history]
 
 
-@pytest.mark.parametrize("style", [sequential, pytest.param(tf_idf, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("style", [sequential, tf_idf])
 def test_paused_training_continues_as_if_it_had_not_paused(
     splits: Splits, style: Callable[[Any], keras.Model], tmp_path: Path
 ) -> None:
@@ -245,6 +246,7 @@ def test_paused_training_continues_as_if_it_had_not_paused(
     assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
 
 
+@pytest.mark.slow
 def test_trained_model_is_loaded_with_its_vocabulary(splits: Splits, tmp_path: Path) -> None:
     train, validation = splits
     job = replace(JOB, weights=str(tmp_path / "trained.npz"))
@@ -329,6 +331,7 @@ def lowered(hp: Any) -> keras.Model:
     return compiled(keras.Model(inputs, outputs))
 
 
+@pytest.mark.slow
 def test_layer_that_does_not_take_the_texts_directly_must_be_adapted(splits: Splits) -> None:
     train, validation = splits
     with pytest.raises(SpaceError, match=r"must have a vocabulary .* define adapt\(self, hp,"):
