@@ -45,7 +45,7 @@ def _end_fork_server() -> None:
     """
     for child in psutil.Process().children():
         if any("multiprocessing.forkserver" in part for part in child.cmdline()):
-            child.terminate()
+            child.kill()
             child.wait(END_SECONDS)
 
 
