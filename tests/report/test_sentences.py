@@ -20,10 +20,13 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.statistics import Interval
 from tuning.report.page import write_report
-from tuning.report.sentences import answer, behind_linear
+from tuning.report.sentences import answer, behind_linear, saved_sentence
 from tuning.results import ResultsDir, read_json
+from tuning.search.finalists import pruned_sample
 from tuning.search.tune import Outcome
+from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary, summarize
+from tuning.study.trials import is_pruned_early
 
 
 def reference(value: float, metric: str = "accuracy") -> LinearReference:
@@ -112,6 +115,26 @@ def test_study_without_a_linear_model_has_no_sentence_about_it(
 
 def summary_of(n_trials: int = 8) -> Summary:
     return summarize(many_trials(n_trials), metric="val_accuracy")
+
+
+def test_pruned_trial_without_seconds_saved_none() -> None:
+    """A trial that was paused, whose worker died, and that is then pruned, has no seconds."""
+    summary = summary_of()
+    expected = saved_sentence(summary, epochs=5)
+    pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
+    seconds = pruned[0].user_attrs.pop("seconds")
+    assert f"({len(pruned)} trials)" in expected
+    assert f"({len(pruned)} trials)" in saved_sentence(summary, epochs=5)
+    assert pruned[0].number not in sampled(summary)
+    pruned[0].user_attrs["seconds"] = seconds
+    assert saved_sentence(summary, epochs=5) == expected
+    assert pruned[0].number in sampled(summary)
+
+
+def sampled(summary: Summary) -> set[int]:
+    space = SearchSpace("s", ())
+    sample = pruned_sample(summary, space, n=99, epochs=5, seed=0)
+    return {finalist.trial for finalist in sample}
 
 
 def compared(**changes: tuple[float, float, float]) -> TestDocument:

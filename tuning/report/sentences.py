@@ -207,13 +207,15 @@ def saved_sentence(summary: Summary, *, epochs: int) -> str:
     """Return the time that pruning saved, compared with a search whose trials all train for
     `epochs` epochs; empty if no trial was pruned.
 
-    A pruned trial of n epochs saved its busy seconds * (epochs / n - 1).
+    A pruned trial of n epochs saved its busy seconds * (epochs / n - 1). The seconds of a trial
+    that was paused, and pruned after its worker had died, are not known and count as 0.
     """
     pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
     if not pruned:
         return ""
     saved = sum(
-        busy_seconds(trial.user_attrs["seconds"]) * (epochs / trial.user_attrs["n_epochs"] - 1)
+        busy_seconds(trial.user_attrs.get("seconds", {}))
+        * (epochs / trial.user_attrs["n_epochs"] - 1)
         for trial in pruned
     )
     spent = sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials)

@@ -199,8 +199,14 @@ def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -
 def pruned_sample(
     summary: Summary, space: SearchSpace, *, n: int, epochs: int, seed: int
 ) -> list[Finalist]:
-    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs."""
-    pruned = [trial for trial in summary.trials if is_pruned_early(trial)]
+    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs. The
+    trials must have seconds, from which the duration of a repeat is estimated.
+    """
+    pruned = [
+        trial
+        for trial in summary.trials
+        if is_pruned_early(trial) and trial.user_attrs.get("seconds")
+    ]
     drawn = np.random.default_rng(seed).permutation(len(pruned))[:n]
     return [
         Finalist(
