@@ -73,7 +73,7 @@ class FakeWorker:
         self.pid, self.place, self.ending, self.is_ready = 1, "process 1", "ended", True
         self.outbox: list[Response | None] = []
         self.script = script
-        self.n_threads: int | None = None  # of the last reply
+        self.n_threads: int | None = None  # The number of threads in the last reply.
         self._running: Script | None = None
 
     def send(self, message: Request) -> None:

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from tests.paths import ROOT
 
 FOLDER = ROOT / "notebooks"
-# In this order: the second one reads the study of the first one.
+# The order matters: read_a_study opens the study that quick_start creates.
 NAMES = ("quick_start", "read_a_study", "your_data", "from_keras_tuner")
 PARAMETERS = "parameters"  # tag of the cell with the sizes
 

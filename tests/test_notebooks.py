@@ -16,7 +16,7 @@ SMALL = {
     "your_data": "N_REVIEWS, N_TRIALS, EPOCHS = 300, 2, 1",
     "from_keras_tuner": "N_REVIEWS, N_TRIALS, EPOCHS = 300, 2, 1",
 }
-# What the output of the notebook contains if its last steps have worked.
+# A text that the output of the last cells contains, for each notebook.
 SAYS = {
     "quick_start": "probability",
     "read_a_study": "ngram_vocab_size",
@@ -52,7 +52,7 @@ def test_notebook_runs_at_small_sizes(name: str, folder: Path) -> None:
     cells = code_of(notebook)
     assert SAYS[name] in "".join(map(output_of, cells[-3:]))
     logged = [out for cell in cells for out in cell["outputs"] if out.get("name") == "stderr"]
-    # What libraries log goes into the log of the study, unless a cell itself imports Keras.
+    # Log lines of libraries go into the log of the study, unless a cell itself imports Keras.
     assert name == "from_keras_tuner" or not logged
 
 

@@ -99,26 +99,26 @@ def import_optuna(target: Target, url: str, name: str, *, as_finished: bool = Fa
     return add(target, trials, source=f"the Optuna study {name}", as_finished=as_finished)
 
 
-def enqueue(target: Target, configurations: Path | Sequence[Mapping[str, Any]]) -> WarmStart:
-    """Queue the rows of a CSV file, or dicts of hyperparameters, in a study.
+def enqueue(target: Target, configurations: Any) -> WarmStart:
+    """Queue configurations in a study: the rows of a CSV file or a data frame, a dict of
+    hyperparameters, or a list of dicts.
 
     Raises:
         StudyError: the file can't be read, or nothing is a hyperparameter of the space.
     """
     items = target.space.hyperparameters
-    if isinstance(configurations, Path):
-        trials, left_out = read_rows(configurations, items)
-        return add(target, trials, source=configurations.name, left_out=left_out)
-    trials, left_out = read_records(configurations, items)
+    if isinstance(configurations, str | Path):
+        path = Path(configurations)
+        trials, left_out = read_rows(path, items)
+        return add(target, trials, source=path.name, left_out=left_out)
+    trials, left_out = read_records(_records_of(configurations), items)
     return add(target, trials, source="a list", left_out=left_out)
 
 
-def rows_of(configurations: Any) -> Path | list[Mapping[str, Any]]:
-    """Return configurations as `enqueue` takes them. Empty cells of a data frame become None."""
+def _records_of(configurations: Any) -> list[Mapping[str, Any]]:
+    """Return configurations as dicts. Empty cells of a data frame become None."""
     import pandas as pd
 
-    if isinstance(configurations, str | Path):
-        return Path(configurations)
     if isinstance(configurations, pd.DataFrame):
         cells = configurations.astype(object).where(configurations.notna(), None)
         return [

@@ -256,7 +256,7 @@ class Study:
         from tuning.api import exchange
 
         with self._opened() as target:
-            return exchange.enqueue(target, exchange.rows_of(configurations))
+            return exchange.enqueue(target, configurations)
 
     def export_hyperparameters(self, output: str | Path = ".") -> list[Path]:
         """Write the best hyperparameters for KerasTuner and for Optuna, and return the two paths.

@@ -11,26 +11,38 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 
 class _Threads:
-    """The threads beside the one that calls a kernel. They start when a kernel needs them."""
+    """The threads of this process, which start when a kernel needs them: at first the calling
+    thread alone.
+    """
 
     def __init__(self) -> None:
-        self.n_threads = 1
+        self._n_threads = 1
         self._pool: ThreadPoolExecutor | None = None
 
     def set(self, n_threads: int) -> None:
-        if n_threads == self.n_threads:
+        """Set the number of threads for the kernels of this process.
+
+        Raises:
+            ValueError: `n_threads < 1`.
+        """
+        if n_threads < 1:
+            raise ValueError(f"n_threads must be 1 or more; received {n_threads}.")
+        if n_threads == self._n_threads:
             return
         if self._pool is not None:
             self._pool.shutdown()
-        self.n_threads, self._pool = n_threads, None
+        self._n_threads, self._pool = n_threads, None
 
     def run(self, calls: Sequence[Callable[[], None]]) -> None:
-        if self.n_threads == 1 or len(calls) == 1:
+        """Run calls that write to different memory, on the threads of this process, and wait for
+        them. The calls must release the interpreter's lock.
+        """
+        if self._n_threads == 1 or len(calls) == 1:
             for call in calls:
                 call()
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="kernel")
+            self._pool = ThreadPoolExecutor(self._n_threads, thread_name_prefix="kernel")
         futures = [self._pool.submit(call) for call in calls]
         wait(futures)  # After an error no call may still write.
         for future in futures:
@@ -38,21 +50,4 @@ class _Threads:
 
 
 _threads = _Threads()
-
-
-def set_threads(n_threads: int) -> None:
-    """Set the number of threads for the kernels of this process (at its start 1).
-
-    Raises:
-        ValueError: `n_threads < 1`.
-    """
-    if n_threads < 1:
-        raise ValueError(f"n_threads must be 1 or more; received {n_threads}.")
-    _threads.set(n_threads)
-
-
-def run_parts(calls: Sequence[Callable[[], None]]) -> None:
-    """Run calls that write to different memory, on the threads of this process, and wait for them.
-    The calls must release the interpreter's lock.
-    """
-    _threads.run(calls)
+set_threads, run_parts = _threads.set, _threads.run

@@ -14,6 +14,8 @@ from collections.abc import Collection
 from typing import Any
 
 from tuning.data.sources import TEXT_COLUMNS
+from tuning.data.stream import MAX_CHARACTERS
+from tuning.serving.schemas import MAX_TEXTS
 from tuning.templates import render
 
 PACKAGE = "tuning.serving"
@@ -34,7 +36,14 @@ def try_page(text_column: str | None = None) -> str:
         text_column: the text column of the training data, the first choice in a file that has it.
     """
     known = [text_column, *TEXT_COLUMNS] if text_column else TEXT_COLUMNS
-    return render(PACKAGE, "try.html", examples=EXAMPLES, text_columns=known)
+    return render(
+        PACKAGE,
+        "try.html",
+        examples=EXAMPLES,
+        text_columns=known,
+        max_texts=MAX_TEXTS,
+        max_characters=MAX_CHARACTERS,
+    )
 
 
 def docs_page(schema: dict[str, Any]) -> str:

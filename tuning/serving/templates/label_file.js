@@ -1,10 +1,10 @@
 "use strict";
 // The file stays in the browser, and its texts are sent to /predict in requests of this size. A character takes up to six bytes
 // of JSON, and the server accepts bodies of 4 MiB.
-const MAX_ROWS = 1000;
+const MAX_ROWS = {{ max_texts }};
 const MAX_CHARACTERS = 500000;
-// Maximum number of characters of a text; the server's limit.
-const MAX_TEXT = 100000;
+// Maximum number of characters of a text.
+const MAX_TEXT = {{ max_characters }};
 const MAX_FILE_BYTES = 100e6;
 const ADDED = ["predicted_label", "predicted_probability", "prediction_problem"];
 const SECONDS_UNTIL_AGAIN = 1;
@@ -90,9 +90,8 @@ async function choose(file) {
 }
 
 async function ask(texts) {
-  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ texts }) };
   for (;;) {
-    const answer = await fetch("/predict", request);
+    const answer = await post("/predict", { texts });
     if (answer.status !== 503) return answer;
     await new Promise((resolve) => setTimeout(resolve, 1000 * SECONDS_UNTIL_AGAIN));
   }
@@ -100,10 +99,9 @@ async function ask(texts) {
 
 // The added cells of each text. If the server refuses a request because of one of its texts, the halves are sent.
 async function labels(texts) {
-  const answer = await ask(texts);
-  const result = await answer.json().catch(() => ({ detail: "The server could not answer." }));
-  if (answer.ok) return result.predictions.map(({ label, probability }) => [noFormula(label), probability.toFixed(6), ""]);
-  if (answer.status !== 422) throw new Error(result.detail);
+  const { ok, status, result } = await ask(texts);
+  if (ok) return result.predictions.map(({ label, probability }) => [noFormula(label), probability.toFixed(6), ""]);
+  if (status !== 422) throw new Error(result.detail);
   if (texts.length === 1) return [["", "", result.detail]];
   const half = Math.ceil(texts.length / 2);
   return [...(await labels(texts.slice(0, half))), ...(await labels(texts.slice(half)))];
@@ -120,7 +118,7 @@ async function labelRows(rows, column, header) {
   let batch = [];
   let size = 0;
   const flush = async () => {
-    const added = batch.length ? await labels(batch.map((row) => row.cells[column].toWellFormed?.() ?? row.cells[column])) : [];
+    const added = batch.length ? await labels(batch.map((row) => wellFormed(row.cells[column]))) : [];
     batch.forEach((row, position) => { row.added = added[position]; });
     at("progress").value += batch.length;
     [batch, size] = [[], 0];
@@ -170,8 +168,7 @@ async function labelFile() {
     await labelRows(labeled.rows, column, labeled.header);
     showFile(labeled);
   } catch (error) {
-    const reason = error instanceof TypeError ? "The server does not answer." : error.message;
-    at("file-problem").textContent = `${reason} The labels so far are kept; click again to go on.`;
+    at("file-problem").textContent = `${reasonOf(error)} The labels so far are kept; click again to go on.`;
   } finally {
     at("progress").hidden = true;
     at("label-file").disabled = false;

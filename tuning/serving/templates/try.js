@@ -52,19 +52,28 @@ function show(text, explanation) {
   at("answer").hidden = false;
 }
 
+const wellFormed = (text) => text.toWellFormed?.() ?? text;
+const reasonOf = (error) => (error instanceof TypeError ? "The server does not answer." : error.message);
+
+// The status of an answer and its JSON, which has a `detail` if the server refuses the request.
+async function post(path, body) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+  const result = await answer.json().catch(() => ({ detail: "The server could not answer." }));
+  return { ok: answer.ok, status: answer.status, result };
+}
+
 async function send() {
   const text = at("review").value;
   at("problem").textContent = "";
   at("send").disabled = true;
   try {
-    const headers = { "Content-Type": "application/json" };
-    const answer = await fetch("/explain", { method: "POST", headers, body: JSON.stringify({ text: text.toWellFormed?.() ?? text }) });
-    const result = await answer.json().catch(() => ({ detail: "The server could not answer." }));
-    if (!answer.ok) throw new Error(result.detail);
+    const { ok, result } = await post("/explain", { text: wellFormed(text) });
+    if (!ok) throw new Error(result.detail);
     show(text, result);
   } catch (error) {
     at("answer").hidden = true;
-    at("problem").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
+    at("problem").textContent = reasonOf(error);
   } finally {
     at("send").disabled = false;
   }
