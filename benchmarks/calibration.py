@@ -63,10 +63,10 @@ def calibrate(n_cores: int, *, share: float = 1.0) -> Calibration:
         assert process.stdin
         process.stdin.write("begin\n")
         process.stdin.flush()
-    found = [Calibration(**json.loads(process.communicate()[0])) for process in processes]
+    calibrations = [Calibration(**json.loads(process.communicate()[0])) for process in processes]
     return Calibration(
-        sum(one.wall_seconds for one in found) / n_cores,
-        sum(one.cpu_seconds for one in found) / n_cores,
+        sum(calibration.wall_seconds for calibration in calibrations) / n_cores,
+        sum(calibration.cpu_seconds for calibration in calibrations) / n_cores,
     )
 
 

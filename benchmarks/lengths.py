@@ -177,7 +177,7 @@ def kernel_sides(
         )
         for mask in masks
     ]
-    one, whole = (
+    of_one_token, of_all_tokens = (
         Reserve(
             *(
                 np.empty(shape, np.float32)
@@ -189,12 +189,12 @@ def kernel_sides(
 
     def run_forward() -> None:
         for call in calls:
-            forward(call, one, return_sequences=False, memory=memory)
+            forward(call, of_one_token, return_sequences=False, memory=memory)
 
     def run_both() -> None:
         for call in calls:
-            outputs = forward(call, whole, return_sequences=False, memory=memory)
-            backward(outputs, call, whole, memory=memory)
+            outputs = forward(call, of_all_tokens, return_sequences=False, memory=memory)
+            backward(outputs, call, of_all_tokens, memory=memory)
 
     return {"forward": run_forward, "both": run_both}
 

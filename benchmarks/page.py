@@ -89,18 +89,18 @@ def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Fig
 
 def _throughput(record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
     hours = go.Figure(layout={**_LAYOUT, "barmode": "group"})
-    sets = record.get("data_sets", [])
-    names = [one["name"] for one in sets]
-    for side in sets[0]["sides"] if sets else ():
-        y = [one["sides"][side]["trials_an_hour"] for one in sets]
+    data_sets = record.get("data_sets", [])
+    names = [data_set["name"] for data_set in data_sets]
+    for side in data_sets[0]["sides"] if data_sets else ():
+        y = [data_set["sides"][side]["trials_an_hour"] for data_set in data_sets]
         hours.add_bar(name=NAMES[side], x=names, y=y)
     hours.update_yaxes(title="finished trials per hour")
     accuracies = [
         (
-            f"The same work on {one['name']}: validation accuracy of each trial.",
-            _accuracies(one["sides"]),
+            f"The same work on {data_set['name']}: validation accuracy of each trial.",
+            _accuracies(data_set["sides"]),
         )
-        for one in sets
+        for data_set in data_sets
     ]
     return [("Finished trials per hour of the whole call.", hours), *accuracies]
 

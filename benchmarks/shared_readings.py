@@ -20,10 +20,10 @@ class TimedCoordinators(Coordinators):
 
     @contextlib.contextmanager
     def slot_lock(self) -> Iterator[None]:
-        asked = time.perf_counter()
+        started = time.perf_counter()
         with super().slot_lock():
             received, cpu_received = time.perf_counter(), time.process_time()
-            self.waited_seconds += received - asked
+            self.waited_seconds += received - started
             try:
                 yield
             finally:
@@ -69,15 +69,20 @@ def between(first: Reading, last: Reading, *, n_workers: int) -> dict[str, float
     }
 
 
-def summary_of(found: list[dict[str, float]]) -> dict[str, float]:
+def summary_of(coordinators: list[dict[str, float]]) -> dict[str, float]:
     """The means over the coordinators, weighted by their trials; the idle share by their workers,
     whose number is equal.
     """
-    n_trials = sum(one["n_trials"] for one in found)
+    n_trials = sum(coordinator["n_trials"] for coordinator in coordinators)
     names = ("cpu_seconds_a_trial", "lock_seconds", "lock_cpu_seconds", "lock_wait_seconds")
-    means = {name: sum(one[name] * one["n_trials"] for one in found) / n_trials for name in names}
+    means = {
+        name: sum(coordinator[name] * coordinator["n_trials"] for coordinator in coordinators)
+        / n_trials
+        for name in names
+    }
     return {
         "n_trials": n_trials,
         **means,
-        "idle_share": sum(one["idle_share"] for one in found) / len(found),
+        "idle_share": sum(coordinator["idle_share"] for coordinator in coordinators)
+        / len(coordinators),
     }

@@ -128,16 +128,16 @@ def measure(case: Case, *, server_pid: int | None = None) -> dict[str, Any]:
             ]
             barrier.wait()
             before = None if server_pid is None else cpu_seconds(server_pid)
-            found = [one.result() for one in feeds]
+            measured = [feeding.result() for feeding in feeds]
             used = None if server_pid is None else cpu_seconds(server_pid) - (before or 0.0)
-    n_all = sum(one["n_trials_all"] for one in found)
+    n_all = sum(coordinator["n_trials_all"] for coordinator in measured)
     facts = dataclasses.asdict(case)
     del facts["url"]  # it may contain a password
     return {
         "case": facts,
         "server_cpu_seconds_a_trial": None if used is None else used / n_all,
-        **summary_of(found),
-        "coordinators": found,
+        **summary_of(measured),
+        "coordinators": measured,
     }
 
 
@@ -215,9 +215,9 @@ def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
     Search(session, coordinators, on_change=look).run(MANY_TRIALS, timeout_seconds=None)
     close_study(study)
     moments = (started + case.warm_seconds, started + case.seconds)
-    measured = [one for one in readings if moments[0] <= one.moment <= moments[1]]
-    found = between(measured[0], measured[-1], n_workers=case.n_workers)
-    return {**found, "n_trials_all": n_trials}
+    within = [reading for reading in readings if moments[0] <= reading.moment <= moments[1]]
+    means = between(within[0], within[-1], n_workers=case.n_workers)
+    return {**means, "n_trials_all": n_trials}
 
 
 def main(
@@ -255,8 +255,8 @@ def main(
         n_elsewhere=running_elsewhere,
         seed=seed,
     )
-    found = measure(case, server_pid=server_pid)
-    print(json.dumps(found, indent=2, sort_keys=True))
+    record = measure(case, server_pid=server_pid)
+    print(json.dumps(record, indent=2, sort_keys=True))
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ class Attempt:
     def disturbance(self, reference: Calibration) -> float:
         """The largest excess in units of its limit: more than 1 means disturbed."""
         both = (self.before, self.after)
-        ratio = max(one.wall_ratio for one in both) - 1
-        speeds = [one.speed(reference) for one in both]
+        ratio = max(calibration.wall_ratio for calibration in both) - 1
+        speeds = [calibration.speed(reference) for calibration in both]
         change = max(max(speed, 1 / speed) for speed in speeds) - 1
         return max(
             ratio / (MAX_WALL_RATIO - 1),
@@ -89,10 +89,10 @@ class Attempt:
         """The attempt for the record."""
         calibrations = {
             name: {
-                "wall_ratio": round(one.wall_ratio, 3),
-                "speed": round(one.speed(reference), 3),
+                "wall_ratio": round(calibration.wall_ratio, 3),
+                "speed": round(calibration.speed(reference), 3),
             }
-            for name, one in (("before", self.before), ("after", self.after))
+            for name, calibration in (("before", self.before), ("after", self.after))
         }
         return {
             **calibrations,
@@ -127,8 +127,8 @@ class Sides:
     attempts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        found = [self.calibrate() for _ in range(N_REFERENCES)]
-        self.reference = min(found, key=lambda one: one.cpu_seconds)
+        calibrations = [self.calibrate() for _ in range(N_REFERENCES)]
+        self.reference = min(calibrations, key=lambda calibration: calibration.cpu_seconds)
 
     def measure(self, name: str, run: Callable[[], _T]) -> _T:
         """Measure a side until it is not disturbed, or `repeats` more times; return its result."""
@@ -152,9 +152,9 @@ class Sides:
     def _calm(self) -> Calibration:
         """A calibration, made again after a pause while the machine is not calm."""
         for _ in range(N_CALM - 1):
-            found = self.calibrate()
-            if Attempt(found, found, 0.0).disturbance(self.reference) <= 1:
-                return found
+            calibration = self.calibrate()
+            if Attempt(calibration, calibration, 0.0).disturbance(self.reference) <= 1:
+                return calibration
             self.pause()
         return self.calibrate()
 
@@ -185,11 +185,13 @@ def reason_of(attempt: Mapping[str, Any]) -> str:
     """Why an attempt is disturbed, in words."""
     reasons = []
     for when in ("before", "after"):
-        found = attempt[when]
-        if found["wall_ratio"] > MAX_WALL_RATIO:
-            reasons.append(f"wall time was {found['wall_ratio']:.2f} × CPU time {when} it")
-        if max(found["speed"], 1 / found["speed"]) > MAX_SPEED_RATIO:
-            reasons.append(f"the cores had {found['speed']:.2f} × their first speed {when} it")
+        calibration = attempt[when]
+        if calibration["wall_ratio"] > MAX_WALL_RATIO:
+            reasons.append(f"wall time was {calibration['wall_ratio']:.2f} × CPU time {when} it")
+        if max(calibration["speed"], 1 / calibration["speed"]) > MAX_SPEED_RATIO:
+            reasons.append(
+                f"the cores had {calibration['speed']:.2f} × their first speed {when} it"
+            )
     if attempt["others_share"] > MAX_OTHERS_SHARE:
         reasons.append(f"other programs used {attempt['others_share']:.0%} of the CPU")
     return " and ".join(reasons)

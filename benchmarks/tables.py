@@ -40,22 +40,26 @@ def part_tables(part: str, record: Mapping[str, Any]) -> list[PartTable]:
 
 
 def _throughput(record: Mapping[str, Any]) -> PartTable:
-    """A line for each figure, and a column for each data set, also for a missing one."""
-    sets = record["data_sets"]
+    """A line for each figure, and a column for each data set, also for a missing data set."""
+    data_sets = record["data_sets"]
     missing = record["missing"]
-    columns = ("figure", *(one["name"] for one in (*sets, *missing)))
+    columns = ("figure", *(data_set["name"] for data_set in (*data_sets, *missing)))
     # The first line says why a data set is missing.
     lines: list[Line] = [
-        ("measured", *("yes" for _ in sets), *(f"no: {one['reason']}" for one in missing))
+        (
+            "measured",
+            *("yes" for _ in data_sets),
+            *(f"no: {data_set['reason']}" for data_set in missing),
+        )
     ]
-    for name in sets[0]["ratios"]:
+    for name in data_sets[0]["ratios"]:
         peer = NAMES[name.removeprefix("ratio_")]
         for kind, words in (("wall", "wall"), ("cpu", "CPU")):
-            values = (f"{one['ratios'][name][kind]:.2f} ×" for one in sets)
+            values = (f"{data_set['ratios'][name][kind]:.2f} ×" for data_set in data_sets)
             lines.append((f"{peer}: ratio of {words} seconds", *values, *("" for _ in missing)))
-    for name in sets[0]["sides"]:
+    for name in data_sets[0]["sides"]:
         for key, words, form in SIDE_VALUES:
-            values = (form.format(one["sides"][name][key]) for one in sets)
+            values = (form.format(data_set["sides"][name][key]) for data_set in data_sets)
             lines.append((f"{NAMES[name]}: {words}", *values, *("" for _ in missing)))
     return columns, lines
 
@@ -79,9 +83,9 @@ def noise_sentences(part: str, record: Mapping[str, Any]) -> list[str]:
     """
     if part == "throughput":
         return [
-            f"{one['name']}: {sentence}"
-            for one in record.get("data_sets", [])
-            for sentence in side_sentences(one["noise"])
+            f"{data_set['name']}: {sentence}"
+            for data_set in record.get("data_sets", [])
+            for sentence in side_sentences(data_set["noise"])
         ]
     return side_sentences(record["noise"]) if "noise" in record else []
 

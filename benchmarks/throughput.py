@@ -56,25 +56,25 @@ def sources(settings: Settings) -> list[Source]:
     if _is_same_file(own.data, amazon.data):
         amazon = own
     there = Path(amazon.data).exists()
-    found = [
+    always = [
         Source("film reviews", DataConfig()),
         Source("Amazon reviews", amazon, "" if there else f"the file {amazon.data} does not exist"),
     ]
     if own not in (DataConfig(), amazon):
         name = own.data if ":" in own.data else Path(own.data).name
-        return [*found, Source(name, own)]
-    return [*found, Source("a file of yours", own, "no other file was given with DATA=")]
+        return [*always, Source(name, own)]
+    return [*always, Source("a file of yours", own, "no other file was given with DATA=")]
 
 
-def _is_same_file(one: str, other: str) -> bool:
-    return Path(one).absolute() == Path(other).absolute()
+def _is_same_file(path: str, other_path: str) -> bool:
+    return Path(path).absolute() == Path(other_path).absolute()
 
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
     """What `measure_set` gives for each data set, and the smallest ratios."""
-    found, missing = [], []
+    data_sets, missing = [], []
     for source in sources(settings):
         if source.missing:
             show(f"{source.name}: not measured, because {source.missing}")
@@ -83,9 +83,13 @@ def measure(
         show(source.name)
         has_it = source.data == settings.data
         of_source = splits if has_it else load_split(source.data, seed=settings.seed)
-        found.append({"name": source.name, **_measure_source(settings, source, of_source, show)})
+        data_sets.append(
+            {"name": source.name, **_measure_source(settings, source, of_source, show)}
+        )
     worst = {
-        name: min((one["ratios"][name] for one in found), key=lambda ratio: ratio["wall"])
+        name: min(
+            (data_set["ratios"][name] for data_set in data_sets), key=lambda ratio: ratio["wall"]
+        )
         for name in (f"ratio_{peer}" for peer in PEERS)
     }
     return {
@@ -93,7 +97,7 @@ def measure(
             {name: ratio["wall"] for name, ratio in worst.items()},
             cpu={name: ratio["cpu"] for name, ratio in worst.items()},
         ),
-        "data_sets": found,
+        "data_sets": data_sets,
         "missing": missing,
     }
 
@@ -120,11 +124,11 @@ def measure_set(
     the wall and CPU times.
     """
     sides = sides_of(settings, show=show)
-    found = {
+    trials_by_side = {
         **_same_space(settings, splits, sides.measure, show=show),
         **_default_space(settings, splits, sides.measure, show=show),
     }
-    summaries = {name: {**side, **summary_of(side)} for name, side in found.items()}
+    summaries = {name: {**side, **summary_of(side)} for name, side in trials_by_side.items()}
     return {
         "data": {
             "name": settings.data.data,
@@ -163,13 +167,15 @@ def _same_space(
     }
     own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers}
     show(f"this program, {len(shared['configurations'])} trials of {shared['epochs']} epochs")
-    found = {"ours": measured("ours", partial(in_fresh_process, ours.train_list, **own, **shared))}
+    trials_by_side = {
+        "ours": measured("ours", partial(in_fresh_process, ours.train_list, **own, **shared))
+    }
     texts = peer_texts(splits)
     for name, words in PEERS.items():
         show(f"{words}, the same trials")
         train = partial(in_fresh_process, _train_by_peer, name=name, texts=texts, **shared)
-        found[name] = measured(name, train)
-    return found
+        trials_by_side[name] = measured(name, train)
+    return trials_by_side
 
 
 def _default_space(
@@ -195,7 +201,7 @@ def _default_space(
     n_trials = len(shared["configurations"])
     show(f"this program, {n_trials} trials of the default space")
     train = partial(in_fresh_process, ours.train_list, **own, **shared)
-    found = {"ours_default_space": measured("ours_default_space", train)}
+    trials_by_side = {"ours_default_space": measured("ours_default_space", train)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "corpus"
         in_fresh_process(
@@ -203,8 +209,8 @@ def _default_space(
         )
         show("KerasTuner's RandomSearch, the same trials")
         train = partial(in_fresh_process, _train_default_space, corpus_dir=folder, **shared)
-        found["kerastuner_default_space"] = measured("kerastuner_default_space", train)
-    return found
+        trials_by_side["kerastuner_default_space"] = measured("kerastuner_default_space", train)
+    return trials_by_side
 
 
 def _train_by_peer(*, name: str, **arguments: Any) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def measure(
     own = points.get("ours_default_space", [])
     ratios = {}
     for name in (name for name in DEFAULT_SPACE if name in points):
-        found, found_cpu, why = ratio_of(target_of(points, [name]), own)
-        ratios[f"ratio_{name}"] = {"wall": found, "cpu": found_cpu, "note": why}
+        wall, cpu_ratio, why = ratio_of(target_of(points, [name]), own)
+        ratios[f"ratio_{name}"] = {"wall": wall, "cpu": cpu_ratio, "note": why}
     return {
         **figures(
             {"ratio_time_to_accuracy": ratio},

@@ -92,7 +92,7 @@ def command_line_page() -> str:
     for name, command in sorted(commands.items()):
         context = command.make_context(name, [], resilient_parsing=True)
         parts += [f"## {name}", command.help or "", "| flag | meaning |\n|---|---|"]
-        records = (one.get_help_record(context) for one in command.params)
+        records = (parameter.get_help_record(context) for parameter in command.params)
         parts[-1] += "".join(
             f"\n| `{flag}` | {cell(meaning)} |" for flag, meaning in filter(None, records)
         )

@@ -34,7 +34,9 @@ class Browser:
 
     def __enter__(self) -> Self:
         target = next(
-            one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page"
+            target_info
+            for target_info in self.call("Target.getTargets")["targetInfos"]
+            if target_info["type"] == "page"
         )
         self._session = self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
@@ -59,12 +61,12 @@ class Browser:
         )
         self._write.flush()
         while True:
-            found = self._next()
-            if found.get("id") == self._n_calls:
-                assert "error" not in found, found
-                return dict(found["result"])
-            if found.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
-                self.problems.append(json.dumps(found["params"]))
+            received_message = self._next()
+            if received_message.get("id") == self._n_calls:
+                assert "error" not in received_message, received_message
+                return dict(received_message["result"])
+            if received_message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                self.problems.append(json.dumps(received_message["params"]))
 
     def _next(self) -> dict[str, Any]:
         data = bytearray()

@@ -81,7 +81,7 @@ def comparison_of(standings: list[Standing]) -> Comparison:
         minutes=10.0,
         seed=0,
         data=DataConfig(data="amazon_reviews_*.csv.gz"),
-        spaces=[one.space for one in standings],
+        spaces=[space_standing.space for space_standing in standings],
         data_fingerprint="0123456789abcdef",
         references=REFERENCES,
     )

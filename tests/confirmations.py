@@ -39,13 +39,13 @@ def play(
     confirmation, due = confirmation.advance()
     while due:
         for finalist, seed in due:
-            found = value(finalist.trial, seed)
+            metric_value = value(finalist.trial, seed)
             confirmation = confirmation.with_repeat(
                 finalist.trial,
                 seed,
-                found,
+                metric_value,
                 seconds=finalist.seconds if seconds is None else seconds,
-                failure="NaN loss" if found is None else None,
+                failure="NaN loss" if metric_value is None else None,
             )
             done.append((finalist.trial, seed))
         confirmation, due = confirmation.advance()

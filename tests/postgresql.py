@@ -21,8 +21,8 @@ START_SECONDS = 30.0
 
 def programs() -> Path | None:
     """Return the folder of Debian's newest PostgreSQL, or None if no PostgreSQL is installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
+    initdb_paths = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return initdb_paths[-1].parent if initdb_paths else None
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,11 @@ def snippets(page: Path) -> list[Snippet]:
     return [
         Snippet(
             page,
-            text.count("\n", 0, found.start()) + 1,
-            found["language"],
-            re.sub(f"^{found['indent']}", "", found["code"], flags=re.MULTILINE),
-            found["title"],
-            None if found["reason"] is None else " ".join(found["reason"].split()),
+            text.count("\n", 0, block.start()) + 1,
+            block["language"],
+            re.sub(f"^{block['indent']}", "", block["code"], flags=re.MULTILINE),
+            block["title"],
+            None if block["reason"] is None else " ".join(block["reason"].split()),
         )
-        for found in _BLOCK.finditer(text)
+        for block in _BLOCK.finditer(text)
     ]

@@ -107,15 +107,20 @@ def test_peer_searches_the_ranges_of_the_space() -> None:
 
 
 def test_figure_stands_beside_its_goal() -> None:
-    found = figures({"ratio_kerastuner_random": 11.2, "ratio_floor": 1.61})
-    assert found["ratio_kerastuner_random"] == {
+    figures_by_name = figures({"ratio_kerastuner_random": 11.2, "ratio_floor": 1.61})
+    assert figures_by_name["ratio_kerastuner_random"] == {
         "value": 11.2,
         "goal": 10,
         "moonshot": 20,
         "sign": "≥",
         "reached": True,
     }
-    assert found["ratio_floor"] == {"value": 1.61, "goal": 1.6, "sign": "≤", "reached": False}
+    assert figures_by_name["ratio_floor"] == {
+        "value": 1.61,
+        "goal": 1.6,
+        "sign": "≤",
+        "reached": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -127,22 +132,22 @@ def test_goal_is_strict_where_it_says_so(name: str, value: float, reached: bool)
 
 
 def test_figure_that_could_not_be_measured_is_not_reached_and_says_why() -> None:
-    found = figures({"ratio_pytorch": None}, notes={"ratio_pytorch": "absent"})
-    assert found["ratio_pytorch"] == {
+    figures_by_name = figures({"ratio_pytorch": None}, notes={"ratio_pytorch": "absent"})
+    assert figures_by_name["ratio_pytorch"] == {
         "value": None,
         "goal": 1,
         "sign": ">",
         "reached": False,
         "note": "absent",
     }
-    assert table_rows({"step": found})[-1][1:] == ("absent", "> 1.00 ×", "not reached")
+    assert table_rows({"step": figures_by_name})[-1][1:] == ("absent", "> 1.00 ×", "not reached")
 
 
 def test_ratio_of_times_is_shown_in_wall_and_in_cpu_seconds() -> None:
     name = "ratio_time_to_accuracy"
-    found = figures({name: 25.0}, cpu={name: 3.0})
-    assert found[name]["cpu_value"] == 3.0 and found[name]["reached"]
-    ((_, measured, _, _),) = table_rows({"time-to-accuracy": found})
+    figures_by_name = figures({name: 25.0}, cpu={name: 3.0})
+    assert figures_by_name[name]["cpu_value"] == 3.0 and figures_by_name[name]["reached"]
+    ((_, measured, _, _),) = table_rows({"time-to-accuracy": figures_by_name})
     assert measured == "25.00 × (3.00 × in CPU seconds)"
 
 
@@ -158,7 +163,7 @@ def test_floor_counts_three_products_of_inputs_and_states() -> None:
 
 
 def test_step_ratios_are_those_within_a_turn() -> None:
-    found = step.summary_of(
+    summary = step.summary_of(
         {
             "keras": [30.0, 10.0, 20.0],
             "ours": [10.0, 5.0, 10.0],
@@ -166,8 +171,9 @@ def test_step_ratios_are_those_within_a_turn() -> None:
             "pytorch": [10.0, 10.0, 10.0],
         }
     )
-    assert (found["ratio_keras"], found["ratio_floor"], found["ratio_pytorch"]) == (2.0, 2.0, 1.0)
-    assert found["median_ms"]["keras"] == 20.0
+    assert (summary["ratio_keras"], summary["ratio_pytorch"]) == (2.0, 1.0)
+    assert summary["ratio_floor"] == 2.0
+    assert summary["median_ms"]["keras"] == 20.0
 
 
 def test_worst_ratio_is_the_smallest_of_small_models_and_the_largest_of_large_ones() -> None:
@@ -281,20 +287,20 @@ def test_record_says_how_to_judge_and_repeat_it(settings: Settings, splits: Spli
         **figures({"ratio_floor": 1.5}),
     }
     path = write_record(settings, "step", values, day=date(2026, 1, 2))
-    found = json.loads(path.read_text())
+    record = json.loads(path.read_text())
     assert path.name == "tiny-step-2026-01-02.json"
-    assert list(found) == sorted(found) and found["schema_version"] == 1
-    assert set(found["machine"]) == {"cpu", "cores", "memory_gib", "blas_kernels"}
+    assert list(record) == sorted(record) and record["schema_version"] == 1
+    assert set(record["machine"]) == {"cpu", "cores", "memory_gib", "blas_kernels"}
     assert (
-        found["data"]["fingerprint"] == splits.fingerprint
-        and sum(found["data"]["n_rows"].values()) == 240
+        record["data"]["fingerprint"] == splits.fingerprint
+        and sum(record["data"]["n_rows"].values()) == 240
     )
     assert (
-        found["versions"]["keras-tuner"]
-        and found["seed"] == 0
-        and found["command"] == "python -m benchmarks step"
+        record["versions"]["keras-tuner"]
+        and record["seed"] == 0
+        and record["command"] == "python -m benchmarks step"
     )
-    assert found["ratio_floor"]["reached"] is True
+    assert record["ratio_floor"]["reached"] is True
 
 
 def test_newest_record_of_each_part_is_taken_and_never_a_tiny_one(settings: Settings) -> None:
@@ -362,10 +368,10 @@ def test_finalists_of_a_tabulated_search_are_distinct_and_hold_the_baseline() ->
         ("01", 0.9),
         *((f"1{number}", 0.1 * number) for number in range(9)),
     ]
-    found = confirmation.finalists(trials, 1)
-    assert [one.trial for one in found] == [1, 11, 10, 9, 8, 0]
-    assert [one.is_baseline for one in found] == [False] * 5 + [True]
-    assert [one.trial for one in confirmation.finalists(trials, -1)][:2] == [3, 4]
+    finalists = confirmation.finalists(trials, 1)
+    assert [finalist.trial for finalist in finalists] == [1, 11, 10, 9, 8, 0]
+    assert [finalist.is_baseline for finalist in finalists] == [False] * 5 + [True]
+    assert [finalist.trial for finalist in confirmation.finalists(trials, -1)][:2] == [3, 4]
 
 
 @pytest.mark.slow
@@ -376,10 +382,13 @@ def test_confirmation_is_judged_on_tabulated_trainings(
     record = kept(
         settings, splits, "confirmation", confirmation.measure(settings, splits, show=print)
     )
-    (found,) = record["data_sets"]
-    assert 52 <= found["trainings"] <= 62
-    assert 0 <= found["coverage"] <= 1 and found["regret"] >= 0
-    assert all(0 <= one["found"] <= one["called_better"] <= 1 for one in record["simulated"])
+    (data_set,) = record["data_sets"]
+    assert 52 <= data_set["trainings"] <= 62
+    assert 0 <= data_set["coverage"] <= 1 and data_set["regret"] >= 0
+    assert all(
+        0 <= simulation["found"] <= simulation["called_better"] <= 1
+        for simulation in record["simulated"]
+    )
 
 
 @pytest.mark.slow
@@ -389,17 +398,17 @@ def test_throughput_trains_the_same_list_on_every_side(
     settings: Settings, splits: SplitReviews
 ) -> None:
     record = kept(settings, splits, "throughput", throughput.measure(settings, splits, show=print))
-    assert [found["name"] for found in record["data_sets"]] == ["film reviews", "reviews.csv"]
-    assert [found["name"] for found in record["missing"]] == ["Amazon reviews"]
-    for found in record["data_sets"]:
-        for name, side in found["sides"].items():
+    assert [data_set["name"] for data_set in record["data_sets"]] == ["film reviews", "reviews.csv"]
+    assert [data_set["name"] for data_set in record["missing"]] == ["Amazon reviews"]
+    for data_set in record["data_sets"]:
+        for name, side in data_set["sides"].items():
             is_default = name.endswith("default_space")
             configurations = starting_points()[:3] if is_default else fixed_list()[:2]
             for trial, configuration in zip(side["trials"], configurations, strict=True):
                 assert trial["values"].items() >= configuration.items()
             assert side["cpu_seconds"] > 0
-        assert set(found["noise"]["sides"]) == set(found["sides"])
-        assert all(ratio["cpu"] > 0 for ratio in found["ratios"].values())
+        assert set(data_set["noise"]["sides"]) == set(data_set["sides"])
+        assert all(ratio["cpu"] > 0 for ratio in data_set["ratios"].values())
 
 
 @pytest.mark.slow
@@ -409,8 +418,8 @@ def test_throughput_trains_the_same_list_on_every_side(
 def test_time_to_accuracy_ends_in_time_or_at_the_target(
     settings: Settings, splits: SplitReviews
 ) -> None:
-    found = time_to_accuracy.measure(replace(settings, minutes=0.25), splits, show=print)
-    record = kept(settings, splits, "time-to-accuracy", found)
+    measurements = time_to_accuracy.measure(replace(settings, minutes=0.25), splits, show=print)
+    record = kept(settings, splits, "time-to-accuracy", measurements)
     every = record["every_epoch"]
     # On a busy machine no epoch of a peer may end in time, and nothing is compared with it then.
     tuners = [*every["kerastuner_random"], *every["kerastuner_hyperband"]]
@@ -443,8 +452,8 @@ def test_fasttext_without_its_package_gives_no_figure(
     settings: Settings, splits: SplitReviews, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "fasttext", None)
-    found = fasttext.measure(settings, splits, show=print)
-    record = kept(settings, splits, "fasttext", found)
+    measurements = fasttext.measure(settings, splits, show=print)
+    record = kept(settings, splits, "fasttext", measurements)
     assert record["fasttext_accuracy_gain"]["note"] == "fastText is not installed"
 
 
@@ -461,25 +470,37 @@ def test_search_without_a_complete_trial_asks_for_more_minutes(settings: Setting
         fasttext.search(data=settings.data, seed=0, seconds=0.06, n_trials=2, n_workers=1)
 
 
+def autotuned(**splits: Any) -> dict[str, Any]:
+    """Autotune for a second. With so few texts, fastText may diverge in its last training, and
+    raises an error; another seed draws other configurations.
+    """
+    from benchmarks.peers import fasttext_peer
+
+    for seed in range(3):
+        try:
+            return fasttext_peer.autotune(seconds=1, seed=seed, n_threads=1, **splits)
+        except RuntimeError as error:
+            if "NaN" not in str(error):
+                raise
+    pytest.fail("fastText diverged with three seeds.")
+
+
 @needs_fasttext
 def test_fasttext_gets_the_words_and_labels_of_each_split() -> None:
     from benchmarks.peers import fasttext_peer
 
-    train = ["Good, good!\nFILM", "bad film"] * 20, np.array([1, 0] * 20)
-    found = fasttext_peer.autotune(
-        train=train,
+    peer_result = autotuned(
+        train=(["Good, good!\nFILM", "bad film"] * 20, np.array([1, 0] * 20)),
         validation=(["good"], np.array([1])),
         test=(["GOOD.", "bad?", "bad"], np.array([1, 0, 1])),
-        seconds=1,
-        seed=0,
-        n_threads=1,
     )
-    assert found["validation_accuracy"] == 1
-    assert found["test_accuracy"] == pytest.approx(2 / 3)
-    assert found["seconds"] >= 1 and set(found["parameters"]) == set(fasttext_peer.PARAMETERS)
-    assert found["n_trials"] >= 1
-    assert found["epochs"][-1]["val_accuracy"] == 1
-    assert all(0 < point["seconds"] <= found["seconds"] for point in found["epochs"])
+    assert peer_result["validation_accuracy"] == 1
+    assert peer_result["test_accuracy"] == pytest.approx(2 / 3)
+    assert peer_result["seconds"] >= 1
+    assert set(peer_result["parameters"]) == set(fasttext_peer.PARAMETERS)
+    assert peer_result["n_trials"] >= 1
+    assert peer_result["epochs"][-1]["val_accuracy"] == 1
+    assert all(0 < point["seconds"] <= peer_result["seconds"] for point in peer_result["epochs"])
 
 
 @needs_fasttext
@@ -514,8 +535,8 @@ def test_fasttext_reads_a_split_in_random_order(tmp_path: Path) -> None:
 def test_fasttext_compares_both_sides_on_the_same_splits(
     settings: Settings, splits: SplitReviews
 ) -> None:
-    found = fasttext.measure(replace(settings, minutes=2), splits, show=print)
-    record = kept(settings, splits, "fasttext", found)
+    measurements = fasttext.measure(replace(settings, minutes=2), splits, show=print)
+    record = kept(settings, splits, "fasttext", measurements)
     own, peer = record["sides"]["ours"], record["sides"]["fasttext"]
     gain = 100 * (own["test_accuracy"] - peer["test_accuracy"])
     assert record["fasttext_accuracy_gain"]["value"] == pytest.approx(gain, abs=1e-4)
@@ -540,27 +561,28 @@ def test_scale_measures_every_figure(settings: Settings, splits: SplitReviews) -
     assert record["view_tokenizations"]["value"] == 0
     assert record["worker_time"]["n_trials"] == 3
     assert len(record["worker_memory"]["resident_mib"]) == 3
-    assert [found["n_before"] for found in record["coordinator"]] == [10, 20]
+    assert [measurement["n_before"] for measurement in record["coordinator"]] == [10, 20]
 
 
 @needs_tables
 @pytest.mark.slow
 def test_scale_out_counts_what_workers_wait_for(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "scale-out", scale_out.measure(settings, splits, show=print))
-    for found in record["simulations"]:
-        rounds = found["n_measured"] / found["n_workers"]
-        assert found["simulated_seconds"] >= rounds * scale_out.TRIAL_SECONDS
-        assert 0 < found["idle_share"] < 1
+    for simulation in record["simulations"]:
+        rounds = simulation["n_measured"] / simulation["n_workers"]
+        assert simulation["simulated_seconds"] >= rounds * scale_out.TRIAL_SECONDS
+        assert 0 < simulation["idle_share"] < 1
 
 
 def test_rate_is_that_of_all_reviews_and_percentiles_are_of_requests() -> None:
-    found = summary_of([float(ms) for ms in range(101)], texts_a_request=10, seconds=2.0)
-    assert (found["reviews_per_second"], found["p50_ms"], found["p99_ms"]) == (505.0, 50.0, 99.0)
+    summary = summary_of([float(ms) for ms in range(101)], texts_a_request=10, seconds=2.0)
+    assert summary["reviews_per_second"] == 505.0
+    assert (summary["p50_ms"], summary["p99_ms"]) == (50.0, 99.0)
 
 
 @pytest.mark.slow
 def test_serving_measures_every_figure(settings: Settings, splits: SplitReviews) -> None:
     record = kept(settings, splits, "serving", serving.measure(settings, splits, show=print))
-    for found in record["models"].values():
-        assert found["batches"]["n_requests"] >= found["batches"]["n_clients"]
-        assert found["predict"]["n_labeled"] == found["predict"]["n_rows"] == 300
+    for served_model in record["models"].values():
+        assert served_model["batches"]["n_requests"] >= served_model["batches"]["n_clients"]
+        assert served_model["predict"]["n_labeled"] == served_model["predict"]["n_rows"] == 300

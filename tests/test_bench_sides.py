@@ -153,30 +153,32 @@ def test_workers_of_a_fresh_process_count_to_this_program(tmp_path: Path) -> Non
 
 
 def test_calibration_runs_on_all_cores_at_once() -> None:
-    found = calibrate(2, share=0.01)
-    assert found.cpu_seconds > 0
-    assert found.wall_ratio > 0.5  # a process has one thread, so its CPU time is at most its time
+    calibration = calibrate(2, share=0.01)
+    assert calibration.cpu_seconds > 0
+    # A process has one thread, so its CPU time is at most its time.
+    assert calibration.wall_ratio > 0.5
 
 
 def test_data_sets_are_the_film_reviews_the_amazon_reviews_and_the_call_s(tmp_path: Path) -> None:
     amazon, own = tmp_path / "amazon.csv", DataConfig(data="a/own.csv", text_column="body")
-    found = sources(Settings(data=own, amazon=str(amazon)))
-    assert [one.name for one in found] == ["film reviews", "Amazon reviews", "own.csv"]
-    assert [one.missing for one in found] == ["", f"the file {amazon} does not exist", ""]
+    data_sets = sources(Settings(data=own, amazon=str(amazon)))
+    names = [data_set.name for data_set in data_sets]
+    assert names == ["film reviews", "Amazon reviews", "own.csv"]
+    reasons = [data_set.missing for data_set in data_sets]
+    assert reasons == ["", f"the file {amazon} does not exist", ""]
     amazon.touch()
-    found = sources(Settings(amazon=str(amazon)))
-    assert [bool(one.missing) for one in found] == [False, False, True]
-    assert (
-        found[2].missing == "no other file was given with DATA=" and found[0].data == DataConfig()
-    )
+    data_sets = sources(Settings(amazon=str(amazon)))
+    assert [bool(data_set.missing) for data_set in data_sets] == [False, False, True]
+    assert data_sets[2].missing == "no other file was given with DATA="
+    assert data_sets[0].data == DataConfig()
 
 
 def test_data_set_of_the_call_is_not_measured_twice(tmp_path: Path) -> None:
     amazon = tmp_path / "amazon.csv"
     amazon.touch()
     own = DataConfig(data=str(amazon), text_column="review_body")
-    found = sources(Settings(data=own, amazon=str(amazon)))
-    assert [one.data for one in found if not one.missing] == [DataConfig(), own]
+    data_sets = sources(Settings(data=own, amazon=str(amazon)))
+    assert [data_set.data for data_set in data_sets if not data_set.missing] == [DataConfig(), own]
 
 
 def test_ratio_is_that_of_wall_and_of_cpu_seconds() -> None:
@@ -254,8 +256,8 @@ def reading(moment: float, **changes: float) -> shared_readings.Reading:
 def test_coordinator_is_measured_between_two_readings() -> None:
     first = reading(10.0, cpu=1.0, n_trials=5, idle=7.0)
     last = reading(30.0, cpu=3.0, n_trials=15, idle=17.0, waited=1.0, held=2.0, held_cpu=1.5)
-    found = shared_readings.between(first, last, n_workers=10)
-    assert found == {
+    coordinator_figures = shared_readings.between(first, last, n_workers=10)
+    assert coordinator_figures == {
         "n_trials": 10,
         "seconds": 20.0,
         "cpu_seconds_a_trial": 0.2,
@@ -267,8 +269,8 @@ def test_coordinator_is_measured_between_two_readings() -> None:
     }
     with pytest.raises(ArgumentError, match="no training ended"):
         shared_readings.between(first, first, n_workers=10)
-    busier = {**found, "n_trials": 30, "lock_seconds": 0.4, "idle_share": 0.15}
-    both = shared_readings.summary_of([found, busier])
+    busier = {**coordinator_figures, "n_trials": 30, "lock_seconds": 0.4, "idle_share": 0.15}
+    both = shared_readings.summary_of([coordinator_figures, busier])
     assert both["n_trials"] == 40 and both["lock_seconds"] == pytest.approx(0.35)
     assert both["idle_share"] == pytest.approx(0.1)
 
@@ -284,9 +286,10 @@ def test_coordinators_that_share_a_study_are_measured(tmp_path: Path) -> None:
         n_before=20,
         n_elsewhere=7,
     )
-    found = shared_study.measure(case)
-    assert "url" not in found["case"] and len(found["coordinators"]) == 2
-    for one in found["coordinators"]:
-        assert one["n_trials"] >= 1
-        assert 0 < one["cpu_share"] <= 1.1 and one["lock_seconds"] > 0
-    assert found["server_cpu_seconds_a_trial"] is None
+    measurements = shared_study.measure(case)
+    assert "url" not in measurements["case"] and len(measurements["coordinators"]) == 2
+    for coordinator_figures in measurements["coordinators"]:
+        assert coordinator_figures["n_trials"] >= 1
+        assert 0 < coordinator_figures["cpu_share"] <= 1.1
+        assert coordinator_figures["lock_seconds"] > 0
+    assert measurements["server_cpu_seconds_a_trial"] is None

@@ -46,10 +46,10 @@ case "$*" in *--join*) [ "$(grep -c -e --join calls.txt)" -ge {joined_at} ];; es
 
 
 def object_of(kind: str, name: str) -> dict[str, Any]:
-    (found,) = [
+    (manifest_object,) = [
         made for made in OBJECTS if (made["kind"], made["metadata"]["name"]) == (kind, name)
     ]
-    return found
+    return manifest_object
 
 
 def parse(command: str | list[str]) -> None:
@@ -61,8 +61,8 @@ def parse(command: str | list[str]) -> None:
     words = shlex.split(command) if isinstance(command, str) else command
     group = typer.main.get_command(app)
     parent = group.make_context("tuning", list(words))
-    _, found, rest = group.resolve_command(parent, [*parent._protected_args, *parent.args])
-    found.make_context(words[0], rest, parent=parent)
+    _, subcommand, rest = group.resolve_command(parent, [*parent._protected_args, *parent.args])
+    subcommand.make_context(words[0], rest, parent=parent)
 
 
 @pytest.mark.parametrize("version", ["1.29.0", kubernetes_validate.latest_version()])

@@ -224,12 +224,14 @@ def test_code_blocks_name_their_language() -> None:
 def test_every_code_block_is_found() -> None:
     for document in DOCUMENTS:
         fences = [token for token in tokens(document) if token.type == "fence"]
-        assert [token.content for token in fences] == [one.code for one in snippets(document)]
+        assert [token.content for token in fences] == [
+            snippet.code for snippet in snippets(document)
+        ]
 
 
 def test_blocks_that_are_not_run_say_why() -> None:
     for document in DOCUMENTS:
-        reasons = [one.reason for one in snippets(document) if one.reason is not None]
+        reasons = [snippet.reason for snippet in snippets(document) if snippet.reason is not None]
         assert len(reasons) == len(MARKER.findall(document.read_text())), document.name
         for reason in reasons:
             assert len(reason.split()) >= 3, f"{document.name}: {reason}"
@@ -295,8 +297,8 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
     paths = [
         getattr(folder, name)
         for folder in (study, results)
-        for name, one in vars(type(folder)).items()
-        if isinstance(one, property) and name != "name"
+        for name, attribute in vars(type(folder)).items()
+        if isinstance(attribute, property) and name != "name"
     ]
     paths += [
         *(study.history_path(17), study.error_path(17), study.checkpoint_path(17)),

@@ -23,11 +23,11 @@ def drawn() -> dict[str, str]:
     path: list[str] = []
     block = (errors.__doc__ or "").split("```")[1]
     for line in block.strip().splitlines():
-        found = re.match(r"([│├└─ ]*)(\w+)", line)
-        assert found, line
-        depth = len(found[1]) // 4
-        path = [*path[:depth], found[2]]
-        parents[found[2]] = path[depth - 1] if depth else "Exception"
+        match = re.match(r"([│├└─ ]*)(\w+)", line)
+        assert match, line
+        depth = len(match[1]) // 4
+        path = [*path[:depth], match[2]]
+        parents[match[2]] = path[depth - 1] if depth else "Exception"
     return parents
 
 

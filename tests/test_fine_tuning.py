@@ -103,8 +103,10 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
     assert paused.paused
     resumed_model, resumed = train(splits, values, checkpoint=path, resume=True, eager=eager)
     assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
-    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, resumed_weight in zip(
+        model.get_weights(), resumed_model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(weight, resumed_weight)
     # The rate is 0 only after the last of the three epochs.
     assert float(resumed_model.optimizer.learning_rate) == 0.0
     assert whole.padding_share < 0.25

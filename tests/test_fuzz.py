@@ -190,8 +190,8 @@ def test_texts_to_predict() -> None:
     @fuzz
     @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=40), max_size=4))
     def check(texts: list[str]) -> None:
-        found = encode(texts, ["good", "bad"])
-        assert len(found.lengths) == len(texts)
+        encoded_texts = encode(texts, ["good", "bad"])
+        assert len(encoded_texts.lengths) == len(texts)
         ngrams = encode_ngrams(texts, ["good", "good bad"], order=2)
         assert len(ngrams.lengths) == len(texts)
         assert set(ngrams.ids.tolist()) <= {2, 3}

@@ -18,6 +18,8 @@ FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py
 # its docstring.
 MAX_MODULES, MAX_MODULE_LINES, MAX_FUNCTION_LINES = 12, 300, 40
 
+VAGUE_NAMES = {"asked", "found", "one", "said"}
+
 # For each package, the packages that its modules may import. All packages may import the modules
 # directly in `tuning`.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -310,6 +312,18 @@ def test_tests_lie_as_the_packages_do() -> None:
         "search/limits.py",
         "training/raw_strings.py",
     }
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "docs", "search_spaces", "tests", "tuning"])
+def test_names_of_variables_say_what_they_contain(folder: str) -> None:
+    vague = {
+        f"{path}:{node.lineno}: {name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Name | ast.arg)
+        if (name := node.id if isinstance(node, ast.Name) else node.arg) in VAGUE_NAMES
+    }
+    assert not vague
 
 
 def test_no_file_imports_a_test_module() -> None:

@@ -41,9 +41,9 @@ class Resources(HTMLParser):
 
 
 def read(page: Path) -> Resources:
-    found = Resources()
-    found.feed(page.read_text())
-    return found
+    resources = Resources()
+    resources.feed(page.read_text())
+    return resources
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_site_loads_nothing_from_a_network(site: Path) -> None:
     for page in pages:
         addresses = read(page).addresses
         assert addresses, page
-        assert not [one for one in addresses if re.match(r"(https?:)?//", one)], page
+        assert not [address for address in addresses if re.match(r"(https?:)?//", address)], page
     for style in site.rglob("*.css"):
         for loaded in LOADED_BY_STYLE.findall(style.read_text()):
             assert not re.match(r"(https?:)?//", "".join(loaded)), style
@@ -98,11 +98,12 @@ def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
     text = "".join(read(site / "docs" / "command-line.html").text)
     for name, command in commands.items():
         assert name in text
-        assert [one.opts[0] for one in command.params if one.opts[0] not in text] == [], name
+        flags = [parameter.opts[0] for parameter in command.params]
+        assert [flag for flag in flags if flag not in text] == [], name
     text = "".join(read(site / "docs" / "api.html").text)
     assert [name for name in tuning.__all__ if name not in text] == []
     text = "".join(read(site / "docs" / "exit-status.html").text)
-    kinds = [name for name, one in vars(errors).items() if isinstance(one, type)]
+    kinds = [name for name, member in vars(errors).items() if isinstance(member, type)]
     assert [name for name in kinds if name not in text] == []
 
 

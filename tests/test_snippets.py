@@ -16,7 +16,7 @@ from tests.snippets import DOCUMENTS, snippets
 from tests.texts import make_reviews
 
 START = ROOT / "docs" / "start.md"
-PAGES = [page for page in DOCUMENTS if any(one.is_run for one in snippets(page))]
+PAGES = [page for page in DOCUMENTS if any(snippet.is_run for snippet in snippets(page))]
 # make takes its variables from the environment too, unless the command sets them.
 SMALL = {
     "DATA": "reviews.csv",

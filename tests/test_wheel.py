@@ -16,8 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_every_package_is_in_the_wheel() -> None:
-    found = {path.parent for path in (ROOT / "tuning").rglob("__init__.py")}
-    names = {".".join(folder.relative_to(ROOT).parts) for folder in found}
+    package_folders = {path.parent for path in (ROOT / "tuning").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in package_folders}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {*names, "tuning.search_spaces"}
 
 

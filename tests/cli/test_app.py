@@ -427,11 +427,13 @@ def options_of_commands() -> dict[tuple[str, str], TyperOption]:
     """Every option of every command by the two names that a user types."""
     group = typer.main.get_command(app.app)
     assert isinstance(group, TyperGroup)
-    found = [
-        (name, option) for name, command in group.commands.items() for option in command.params
+    command_params = [
+        (name, param) for name, command in group.commands.items() for param in command.params
     ]
     return {
-        (name, option.opts[0]): option for name, option in found if isinstance(option, TyperOption)
+        (name, param.opts[0]): param
+        for name, param in command_params
+        if isinstance(param, TyperOption)
     }
 
 

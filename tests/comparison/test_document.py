@@ -21,13 +21,17 @@ def folder(tmp_path: Path) -> StudyDir:
 
 
 def test_new_comparison_has_a_study_for_each_space(folder: StudyDir) -> None:
-    found = begin(folder, Request(spaces=TWO, data={"data": "reviews.csv"}))
-    assert [space.study for space in found.spaces] == [
+    comparison = begin(folder, Request(spaces=TWO, data={"data": "reviews.csv"}))
+    assert [space.study for space in comparison.spaces] == [
         "compare-reviews-baseline_lstm",
         "compare-reviews-ngrams",
     ]
-    assert (found.minutes, found.seed, found.data) == (10.0, 0, DataConfig(data="reviews.csv"))
-    assert found.config_of(found.spaces[1]) == StudyConfig(
+    assert (comparison.minutes, comparison.seed, comparison.data) == (
+        10.0,
+        0,
+        DataConfig(data="reviews.csv"),
+    )
+    assert comparison.config_of(comparison.spaces[1]) == StudyConfig(
         study="compare-reviews-ngrams", space="ngrams", data=DataConfig(data="reviews.csv")
     )
     assert not folder.path.exists()
@@ -55,16 +59,16 @@ def test_call_without_flags_continues_the_comparison(folder: StudyDir) -> None:
 
 def test_more_minutes_open_finished_spaces_again(folder: StudyDir) -> None:
     comparison_of(standings()).save(folder)
-    found = begin(folder, Request(minutes=20))
-    assert len(found.unfinished) == 5
-    assert found.unfinished[0].seconds == 600.0
+    comparison = begin(folder, Request(minutes=20))
+    assert len(comparison.unfinished) == 5
+    assert comparison.unfinished[0].seconds == 600.0
 
 
 def test_further_spaces_are_added(folder: StudyDir) -> None:
     comparison_of(standings()).save(folder)
-    found = begin(folder, Request(spaces=("baseline_lstm", "ngrams")))
-    assert [space.name for space in found.spaces][-2:] == ["reviews", "ngrams"]
-    assert [space.name for space in found.unfinished] == ["ngrams"]
+    comparison = begin(folder, Request(spaces=("baseline_lstm", "ngrams")))
+    assert [space.name for space in comparison.spaces][-2:] == ["reviews", "ngrams"]
+    assert [space.name for space in comparison.unfinished] == ["ngrams"]
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from tuning.comparison.figures import COSTS, color_of, cost_figure, learning_spe
 
 
 def test_front_has_the_spaces_that_no_other_beats() -> None:
-    found = [
+    space_standings = [
         standing("cheap", 0.80, [0.0, 0.001], seconds=1.0),
         standing("beaten", 0.79, [0.0, 0.001], seconds=5.0),
         standing("best", 0.90, [0.0, 0.001], seconds=9.0),
         unconfirmed("none"),
     ]
-    figure = cost_figure(COSTS[0], found, [])
+    figure = cost_figure(COSTS[0], space_standings, [])
     front, *points = figure.data
     assert (front.name, list(front.x)) == ("front", [1.0, 9.0])
     assert [point.name for point in points] == ["cheap", "beaten", "best"]

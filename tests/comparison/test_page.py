@@ -18,8 +18,8 @@ LONG = "convolutions_over_characters_and_words_with_attention_pooling"
 ATTACK = "<img src=x onerror=alert(1)>"
 
 
-def page_of(found: list[Standing]) -> str:
-    return page(comparison_of(found), found, name="compare-reviews")
+def page_of(space_standings: list[Standing]) -> str:
+    return page(comparison_of(space_standings), space_standings, name="compare-reviews")
 
 
 def text_of(html: str) -> str:
@@ -66,9 +66,13 @@ def test_page_loads_nothing_from_elsewhere() -> None:
 
 
 def test_page_is_written_before_any_space_is_finished(tmp_path: Path) -> None:
-    found = [unconfirmed("a"), unconfirmed("b")]
+    space_standings = [unconfirmed("a"), unconfirmed("b")]
     folder = ResultsDir(tmp_path).study("compare-reviews")
-    text = text_of(write_page(comparison_of(found), found, folder).read_text(encoding="utf-8"))
+    text = text_of(
+        write_page(comparison_of(space_standings), space_standings, folder).read_text(
+            encoding="utf-8"
+        )
+    )
     assert "No space has a confirmed best yet." in text
     assert "2 search spaces, 0 of them finished" in text
 
@@ -96,13 +100,13 @@ def test_command_makes_the_comparison_again() -> None:
 def test_page_fits_and_answers_on_the_first_screen(
     width: int, media: str, chromium: list[str], tmp_path: Path
 ) -> None:
-    found = [
+    space_standings = [
         *standings(),
         standing(LONG, 0.86, [0.0, 0.001, -0.001], n_parameters=2**31, latency_ms=1234.5),
         unconfirmed("broken", failure="RuntimeError: no such layer " * 20),
     ]
     path = tmp_path / "page.html"
-    path.write_text(page_of(found), encoding="utf-8")
+    path.write_text(page_of(space_standings), encoding="utf-8")
     with Browser(chromium) as browser:
         browser.call(
             "Emulation.setDeviceMetricsOverride",

@@ -122,12 +122,12 @@ TWO = ("baseline_lstm", "ngrams")
 
 
 def test_every_space_gets_the_same_minutes(folder: StudyDir, searches: Searches) -> None:
-    found = call(folder, spaces=TWO, minutes=2)
+    comparison = call(folder, spaces=TWO, minutes=2)
     assert searches.calls == [("baseline_lstm", 120.0), ("ngrams", 120.0)]
-    assert found.unfinished == []
+    assert comparison.unfinished == []
     assert searches.n_trials == [1, 1]
-    assert found == Comparison.load(folder)
-    assert [(one.seconds, one.curve, one.latency_ms) for one in found.spaces] == [
+    assert comparison == Comparison.load(folder)
+    assert [(space.seconds, space.curve, space.latency_ms) for space in comparison.spaces] == [
         (120.0, [(120.0, 0.75)], 1.5)
     ] * 2
 
@@ -151,15 +151,15 @@ def test_interrupted_space_goes_on_with_the_minutes_that_it_has_left(
 
 def test_more_minutes_are_added_to_every_space(folder: StudyDir, searches: Searches) -> None:
     call(folder, spaces=TWO, minutes=2)
-    found = call(folder, minutes=3)
+    comparison = call(folder, minutes=3)
     assert searches.calls[2:] == [("baseline_lstm", 60.0), ("ngrams", 60.0)]
-    assert [one.seconds for one in found.spaces] == [180.0, 180.0]
+    assert [space.seconds for space in comparison.spaces] == [180.0, 180.0]
 
 
 def test_killed_confirmation_goes_on_without_a_search(folder: StudyDir, searches: Searches) -> None:
-    found = call(folder, spaces=TWO, minutes=2)
-    killed = replace(found.spaces[0], is_over=False, latency_ms=None)
-    found.with_space(killed).save(folder)
+    comparison = call(folder, spaces=TWO, minutes=2)
+    killed = replace(comparison.spaces[0], is_over=False, latency_ms=None)
+    comparison.with_space(killed).save(folder)
     again = call(folder)
     assert searches.calls[2:] == [("baseline_lstm", 0.0)]
     assert again.spaces[0].seconds == 120.0
@@ -249,15 +249,17 @@ def test_killed_comparison_goes_on_and_writes_its_page(run_cli: Run, tmp_path: P
     assert not any(space.is_searched for space in killed.spaces)
     ran = run_cli("compare", "--data", data, "--workers", 2)
     assert ran.code == 0, ran.err
-    found = Comparison.load(folder)
-    small, broken, large = found.spaces
+    comparison = Comparison.load(folder)
+    small, broken, large = comparison.spaces
     assert small.is_over and large.is_over
     assert broken.failure is not None and "no such layer" in broken.failure
     assert killed.spaces[0].seconds <= small.seconds < 120
     url = results.storage_url(None)
     standings = [standing_of(space, results, storage_url=url) for space in (small, large)]
-    assert all(one.accuracy is not None and one.latency_ms is not None for one in standings)
-    assert len({tuple(sorted(one.repeats)[:3]) for one in standings}) == 1
+    assert all(
+        standing.accuracy is not None and standing.latency_ms is not None for standing in standings
+    )
+    assert len({tuple(sorted(standing.repeats)[:3]) for standing in standings}) == 1
     page = folder.comparison_page_path.read_text(encoding="utf-8")
     assert "<b>broken</b> failed: " in page and "no such layer" in page
     assert not results.study(small.study).test_path.exists()

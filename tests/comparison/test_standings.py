@@ -22,14 +22,14 @@ from tuning.search.tune import Outcome
 SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]
 
 
-def ranking_of(*found: Standing) -> Ranking:
-    ranking = rank_spaces(found)
+def ranking_of(*space_standings: Standing) -> Ranking:
+    ranking = rank_spaces(space_standings)
     assert ranking is not None
     return ranking
 
 
-def names(found: list[Standing]) -> list[str]:
-    return [one.name for one in found]
+def names(space_standings: list[Standing]) -> list[str]:
+    return [space_standing.name for space_standing in space_standings]
 
 
 def test_spaces_are_ranked_by_their_means() -> None:
@@ -56,12 +56,12 @@ def test_equal_luck_of_a_seed_does_not_hide_a_difference() -> None:
 
 
 def test_smallest_and_fastest_of_the_tied_is_chosen() -> None:
-    found = [
+    space_standings = [
         standing("large", 0.90, [0.002, -0.002, 0.0], n_parameters=900, latency_ms=5.0),
         standing("small", 0.899, [-0.002, 0.001, 0.001], n_parameters=10, latency_ms=1.0),
         standing("tiny", 0.80, [0.0, 0.001, -0.001], n_parameters=1, latency_ms=0.1),
     ]
-    text, *_ = verdict(comparison_of(found), found)
+    text, *_ = verdict(comparison_of(space_standings), space_standings)
     assert text == (
         "Choose small: 10 parameters and 1 ms a text, the smallest and fastest of the 2 spaces that"
         " can't be distinguished from the best."
@@ -69,35 +69,38 @@ def test_smallest_and_fastest_of_the_tied_is_chosen() -> None:
 
 
 def test_size_and_speed_may_choose_differently() -> None:
-    found = [
+    space_standings = [
         standing("fast", 0.90, [0.002, -0.002, 0.0], n_parameters=900, latency_ms=1.0),
         standing("small", 0.899, [-0.002, 0.001, 0.001], n_parameters=10, latency_ms=5.0),
     ]
-    text, *_ = verdict(comparison_of(found), found)
+    text, *_ = verdict(comparison_of(space_standings), space_standings)
     assert text.startswith(
         "Choose small where size matters (10 parameters), and fast where speed matters (1 ms a"
     )
 
 
 def test_unknown_latency_leaves_the_size_to_choose() -> None:
-    found = [
+    space_standings = [
         standing("large", 0.90, [0.002, -0.002, 0.0], n_parameters=900, latency_ms=None),
         standing("small", 0.899, [-0.002, 0.001, 0.001], n_parameters=10),
     ]
-    assert verdict(comparison_of(found), found)[0].startswith("Choose small: 10 parameters, the")
+    assert verdict(comparison_of(space_standings), space_standings)[0].startswith(
+        "Choose small: 10 parameters, the"
+    )
 
 
 def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
-    found = [
+    space_standings = [
         standing("steady", 0.90, SMALL, n_parameters=900),
         standing("wild", 0.85, [0.07, -0.09, 0.02, 0.05, -0.05], n_parameters=10),
     ]
-    assert names(ranking_of(*found).tied) == ["wild"]
-    text, *rest = verdict(comparison_of(found), found)
+    assert names(ranking_of(*space_standings).tied) == ["wild"]
+    text, *rest = verdict(comparison_of(space_standings), space_standings)
     assert text == "Choose steady: no other space was shown to be as good."
     assert any(
-        "wild may still be worse" in one and "make confirm STUDY=compare-reviews-wild" in one
-        for one in rest
+        "wild may still be worse" in sentence
+        and "make confirm STUDY=compare-reviews-wild" in sentence
+        for sentence in rest
     )
 
 
@@ -110,29 +113,31 @@ def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
     ],
 )
 def test_best_linear_reference_is_the_bar(accuracy: float, words: str) -> None:
-    found = [standing("a", 0.90, SMALL), standing("b", 0.70, SMALL)]
-    comparison = comparison_of(found)
+    space_standings = [standing("a", 0.90, SMALL), standing("b", 0.70, SMALL)]
+    comparison = comparison_of(space_standings)
     bar = replace(REFERENCES[0], name="linear", accuracy=accuracy)
     weaker = replace(REFERENCES[1], accuracy=0.5)
-    sentences = verdict(replace(comparison, references=[weaker, bar]), found)
+    sentences = verdict(replace(comparison, references=[weaker, bar]), space_standings)
     assert f"The best linear reference (linear) {words}" in sentences
 
 
 def test_spaces_without_a_confirmed_best_are_named() -> None:
-    found = [
+    space_standings = [
         standing("a", 0.90, SMALL),
         unconfirmed("b", failure="no such layer"),
         unconfirmed("c", seconds=10.0),
         unconfirmed("d", seconds=600.0, is_over=True),
         unconfirmed("e"),
     ]
-    sentences = verdict(comparison_of(found), found)
+    sentences = verdict(comparison_of(space_standings), space_standings)
     assert sentences[0] == "a is the only space with a confirmed best."
     assert sentences[-1] == (
         "Without a confirmed best: b (failed), c (not finished), d (not confirmed) and e (not"
         " started)."
     )
-    assert verdict(comparison_of(found[1:]), found[1:])[0].startswith("No space has a confirmed")
+    assert verdict(comparison_of(space_standings[1:]), space_standings[1:])[0].startswith(
+        "No space has a confirmed"
+    )
 
 
 def test_spaces_without_a_shared_seed_are_not_called_behind() -> None:
@@ -151,10 +156,14 @@ def test_standing_is_read_from_the_study(finished: tuple[ResultsDir, Outcome]) -
     best = outcome.summary.best
     assert best is not None
     space = ComparedSpace(space="tiny.py", study="s", seconds=9.0, is_over=True, latency_ms=0.5)
-    found = standing_of(space, results, storage_url=results.storage_url(None))
-    assert (found.trial, found.n_trials, found.accuracy) == (best.number, 8, None)
-    assert found.n_parameters == best.user_attrs["n_parameters"]
-    assert found.state == "not confirmed"
+    space_standing = standing_of(space, results, storage_url=results.storage_url(None))
+    assert (space_standing.trial, space_standing.n_trials, space_standing.accuracy) == (
+        best.number,
+        8,
+        None,
+    )
+    assert space_standing.n_parameters == best.user_attrs["n_parameters"]
+    assert space_standing.state == "not confirmed"
 
 
 def test_confirmed_best_stands_for_the_study(
@@ -166,10 +175,14 @@ def test_confirmed_best_stands_for_the_study(
         "tuning.comparison.standings.Confirmation.load", lambda folder: confirmation
     )
     space = ComparedSpace(space="tiny.py", study="s", seconds=9.0, is_over=True, latency_ms=0.5)
-    found = standing_of(space, results, storage_url=results.storage_url(None))
-    assert (found.trial, found.seconds, found.latency_ms) == (3, 1.0, 0.5)
-    assert found.repeats == {1: 0.7, 2: 0.8, 3: 0.9}
-    assert found.accuracy is not None
+    space_standing = standing_of(space, results, storage_url=results.storage_url(None))
+    assert (space_standing.trial, space_standing.seconds, space_standing.latency_ms) == (
+        3,
+        1.0,
+        0.5,
+    )
+    assert space_standing.repeats == {1: 0.7, 2: 0.8, 3: 0.9}
+    assert space_standing.accuracy is not None
     unfinished = replace(space, is_over=False)
     again = standing_of(unfinished, results, storage_url=results.storage_url(None))
     assert again.accuracy is None
@@ -178,5 +191,5 @@ def test_confirmed_best_stands_for_the_study(
 def test_study_that_does_not_exist_yet_has_no_standing(tmp_path: object) -> None:
     results = ResultsDir(tmp_path)  # type: ignore[arg-type]
     space = ComparedSpace(space="cnn", study="none")
-    found = standing_of(space, results, storage_url=results.storage_url(None))
-    assert found == Standing(space=space)
+    space_standing = standing_of(space, results, storage_url=results.storage_url(None))
+    assert space_standing == Standing(space=space)

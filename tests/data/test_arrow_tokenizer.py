@@ -43,7 +43,7 @@ def lists(texts: list[str]) -> list[list[bytes]]:
     ],
 )
 def test_tokenize_splits_as_keras_does(text: str, tokens: list[str]) -> None:
-    assert [[token.decode() for token in found] for found in lists([text])] == [tokens]
+    assert [[token.decode() for token in text_tokens] for text_tokens in lists([text])] == [tokens]
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -111,8 +111,8 @@ def test_joined_texts_are_utf8(texts: list[str]) -> None:
 @pytest.mark.parametrize("n_threads", [1, 2, 5, None])
 def test_map_chunks_keeps_the_order(n_threads: int | None) -> None:
     texts = [str(number) for number in range(100)]
-    found = map_chunks(pd.Series.tolist, column(texts), n_threads=n_threads, chunk_bytes=3)
-    assert [text for chunk in found for text in chunk] == texts
+    chunks = map_chunks(pd.Series.tolist, column(texts), n_threads=n_threads, chunk_bytes=3)
+    assert [text for chunk in chunks for text in chunk] == texts
 
 
 def test_map_chunks_holds_a_few_chunks_only() -> None:

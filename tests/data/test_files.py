@@ -604,12 +604,12 @@ def test_size_of_the_parts_changes_nothing(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"parts{ending}"
     path.write_bytes(content)
-    found = []
+    outcomes = []
     for rows in (1, 2, 1000):
         with mock.patch.object(tables, "PART_ROWS", rows):
             try:
                 table = read_files(str(path))
-                found.append(
+                outcomes.append(
                     (
                         table.frame.to_csv(index=False),
                         dict(table.frame.dtypes),
@@ -618,8 +618,8 @@ def test_size_of_the_parts_changes_nothing(
                     )
                 )
             except DataError as error:
-                found.append(str(error))
-    assert found == [found[-1]] * 3
+                outcomes.append(str(error))
+    assert outcomes == [outcomes[-1]] * 3
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

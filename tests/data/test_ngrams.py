@@ -109,11 +109,11 @@ def test_ngrams_of_fewer_words_are_a_part_of_those_of_more(tmp_path: Path) -> No
 def test_chunks_and_threads_do_not_change_the_ngrams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = ngram_corpus(tmp_path / "one", TRAIN * 5, OTHER * 3)
+    corpus = ngram_corpus(tmp_path / "one", TRAIN * 5, OTHER * 3)
     monkeypatch.setattr(ngrams_module, "CHUNK_TOKENS", 4)
-    many = ngram_corpus(tmp_path / "many", TRAIN * 5, OTHER * 3)
+    chunked_corpus = ngram_corpus(tmp_path / "many", TRAIN * 5, OTHER * 3)
     for split in ("train", "validation", "test"):
-        assert lists(ngrams_of(one, split)) == lists(ngrams_of(many, split))
+        assert lists(ngrams_of(corpus, split)) == lists(ngrams_of(chunked_corpus, split))
 
 
 def test_vocabulary_has_the_most_frequent_ngrams(

@@ -33,11 +33,11 @@ def plain(n: int = 200, *, n_classes: int = 2) -> Reviews:
 
 def split_of(splits: SplitReviews) -> dict[str, set[str]]:
     """Return the splits that contain each distinct text."""
-    found: dict[str, set[str]] = {}
+    splits_by_text: dict[str, set[str]] = {}
     for name, frame in splits.frames.items():
         for text in frame["text"]:
-            found.setdefault(identity(text), set()).add(name)
-    return found
+            splits_by_text.setdefault(identity(text), set()).add(name)
+    return splits_by_text
 
 
 def rows(splits: SplitReviews) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from tuning.data.stream import MAX_CHARACTERS, problem_of, stream_rows
 from tuning.errors import DataError
 
 
-def found(path: Path, **options: str) -> list[tuple[int, str, str]]:
+def rows_of(path: Path, **options: str) -> list[tuple[int, str, str]]:
     return [(row.number, row.text, row.problem) for row in stream_rows(str(path), **options)]
 
 
@@ -36,7 +36,7 @@ GOOD = {
 @pytest.mark.parametrize("packed", ["", ".gz"])
 @pytest.mark.parametrize("ending", GOOD)
 def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) -> None:
-    rows = found(write(tmp_path / f"r.{ending}{packed}", GOOD[ending]))
+    rows = rows_of(write(tmp_path / f"r.{ending}{packed}", GOOD[ending]))
     assert [text.replace("\\n", "\n") for _, text, _ in rows] == FRAME["review_body"].tolist()
     assert [(number, problem) for number, _, problem in rows] == [(1, ""), (2, "")]
 
@@ -65,7 +65,7 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
 def test_bad_row_is_named_and_the_others_stay(
     name: str, data: bytes, expected: str, tmp_path: Path
 ) -> None:
-    first, bad, last = found(write(tmp_path / name, data))
+    first, bad, last = rows_of(write(tmp_path / name, data))
     assert (first, last) == ((1, "good", ""), (3, "fine", ""))
     assert bad[0] == 2
     assert bad[2] == expected
@@ -74,12 +74,12 @@ def test_bad_row_is_named_and_the_others_stay(
 def test_missing_text_and_bad_bytes_of_parquet_are_named(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
     pd.DataFrame({"text": [b"good", None, b"b\xe9", b"fine"]}).to_parquet(path)
-    assert [problem for _, _, problem in found(path)] == ["", "no text", "not UTF-8", ""]
+    assert [problem for _, _, problem in rows_of(path)] == ["", "no text", "not UTF-8", ""]
 
 
 def test_quote_that_is_never_closed_names_its_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", b'text,n\ngood,1\n"open,2\nswallowed,3\n')
-    assert found(path) == [(1, "good", ""), (2, "", "lines 3 to 4: a quote is not closed")]
+    assert rows_of(path) == [(1, "good", ""), (2, "", "lines 3 to 4: a quote is not closed")]
 
 
 def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(
@@ -87,7 +87,7 @@ def test_field_that_swallows_too_much_ends_and_the_rows_after_it_are_read(
 ) -> None:
     monkeypatch.setattr(stream, "MAX_FIELD", 40)
     path = write(tmp_path / "r.csv", b'text,n\n"open,2\n' + b"swallowed,3\n" * 5 + b"good,4\n")
-    rows = found(path)
+    rows = rows_of(path)
     assert "is a quote not closed?" in rows[0][2]
     assert rows[-1][1:] == ("good", "")
 
@@ -97,7 +97,7 @@ def test_quotes_that_open_in_each_line_make_no_record_of_the_whole_file(
 ) -> None:
     monkeypatch.setattr(stream, "MAX_RECORD", 100)
     path = write(tmp_path / "a.csv", b"text\n" + b'"a\n",' * 50 + b"\ngood\n")
-    problems = [problem for _, _, problem in found(path)]
+    problems = [problem for _, _, problem in rows_of(path)]
     assert "a record of more than 100 characters" in problems[0]
     assert len(problems) > 1  # and it goes on
 
@@ -110,7 +110,7 @@ def test_long_rows_of_json_are_not_all_peeked_at(
         tmp_path / "a.jsonl",
         b"".join(b'{"text": "row %d %s"}\n' % (n, b"x" * 60) for n in range(20)),
     )
-    assert [text.split()[1] for _, text, _ in found(path)] == [str(n) for n in range(20)]
+    assert [text.split()[1] for _, text, _ in rows_of(path)] == [str(n) for n in range(20)]
 
 
 def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_line_over_the_limit_is_one_row(tmp_path: Path, monkeypatch: pytest.Monk
     path = write(
         tmp_path / "r.jsonl", b'{"text":"good"}\n{"text":"' + b"a" * 200 + b'"}\n{"text":"fine"}\n'
     )
-    assert [problem for _, _, problem in found(path)] == [
+    assert [problem for _, _, problem in rows_of(path)] == [
         "",
         "line 2: longer than 50 characters",
         "",
@@ -134,7 +134,7 @@ def test_text_over_the_limit_is_named() -> None:
 
 
 def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    assert found(write(tmp_path / "r.csv", b"\xef\xbb\xbftext\ngood\n")) == [(1, "good", "")]
+    assert rows_of(write(tmp_path / "r.csv", b"\xef\xbb\xbftext\ngood\n")) == [(1, "good", "")]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_file_that_is_no_table_of_texts_is_refused(
     name: str, data: bytes, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=sentence):
-        found(write(tmp_path / name, data))
+        rows_of(write(tmp_path / name, data))
 
 
 def test_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
@@ -163,22 +163,22 @@ def test_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         gzip.compress(b"text\n" + b"".join(b"word %d\n" % n for n in range(5_000)))[:-200]
     )
     with pytest.raises(DataError, match="whole gzip file"):
-        found(path)
+        rows_of(path)
 
 
 def test_reviews_instead_of_a_header_are_cut_in_the_sentence(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", ",".join(["a long review " * 50] * 60).encode() + b"\n")
     with pytest.raises(DataError) as raised:
-        found(path)
+        rows_of(path)
     assert len(str(raised.value)) < 3_000
     assert "and 20 more" in str(raised.value)
 
 
 def test_column_of_the_training_data_comes_first(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", b"text,body\nno,good\n")
-    assert found(path, trained_on="body") == [(1, "good", "")]
-    assert found(path, trained_on="body", text_column="text") == [(1, "no", "")]
-    assert found(path, trained_on="absent") == [(1, "no", "")]
+    assert rows_of(path, trained_on="body") == [(1, "good", "")]
+    assert rows_of(path, trained_on="body", text_column="text") == [(1, "no", "")]
+    assert rows_of(path, trained_on="absent") == [(1, "no", "")]
 
 
 def test_missing_file_names_its_own_flag(tmp_path: Path) -> None:
@@ -201,4 +201,4 @@ def test_rows_of_a_pattern_say_which_file_they_are_of(tmp_path: Path) -> None:
 
 def test_lone_surrogate_that_json_spells_becomes_a_question_mark(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", json.dumps({"text": "a\ud800b"}).encode())
-    assert found(path) == [(1, "a?b", "")]
+    assert rows_of(path) == [(1, "a?b", "")]

@@ -33,7 +33,7 @@ def ngrams_of(
 
 
 def from_lists(lists: list[list[int]]) -> TokenizedTexts:
-    ids = np.array([number for one in lists for number in sorted(one)], dtype=np.int32)
+    ids = np.array([number for text_ids in lists for number in sorted(text_ids)], dtype=np.int32)
     return TokenizedTexts(ids, np.cumsum([0, *map(len, lists)], dtype=np.int64))
 
 

@@ -174,9 +174,9 @@ def test_process_gives_its_scores_once(corpus: Corpus, fit: BackgroundFit) -> No
         # The process can't end before the lock is free, so neither call waits for it.
         fit.start(corpus.folder)
         assert fit.poll() is None
-    found = wait_for(fit)
-    assert found is not None
-    assert found == fit.reference == read_linear_reference(corpus.folder)
+    reference = wait_for(fit)
+    assert reference is not None
+    assert reference == fit.reference == read_linear_reference(corpus.folder)
     assert fit.poll() is None
 
 

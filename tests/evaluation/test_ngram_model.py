@@ -99,8 +99,8 @@ def test_rows_have_length_1_or_0(lists: list[list[int]], weights: list[float]) -
     matrix = indicators(from_lists(lists), columns)
     expected = matrix.toarray() * np.array(weights)
     lengths = np.sqrt((expected**2).sum(axis=1, keepdims=True))
-    found = weigh(matrix, np.array(weights)).toarray()
-    assert found * lengths == pytest.approx(expected, abs=1e-9)
+    weighted_rows = weigh(matrix, np.array(weights)).toarray()
+    assert weighted_rows * lengths == pytest.approx(expected, abs=1e-9)
 
 
 def test_indicators_leave_out_longer_ngrams() -> None:

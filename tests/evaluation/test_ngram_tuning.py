@@ -49,11 +49,12 @@ def test_tolerance_changes_no_prediction(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_tuning_learns_the_words() -> None:
-    found = tuned()
-    assert found.accuracy > 0.9
-    assert found.model.settings.strength in STRENGTHS
-    assert found.probabilities.sum(axis=1) == pytest.approx(1)
-    assert "n-grams weighted by" in found.about and "chosen by validation accuracy" in found.about
+    tuned_model = tuned()
+    assert tuned_model.accuracy > 0.9
+    assert tuned_model.model.settings.strength in STRENGTHS
+    assert tuned_model.probabilities.sum(axis=1) == pytest.approx(1)
+    assert "n-grams weighted by" in tuned_model.about
+    assert "chosen by validation accuracy" in tuned_model.about
 
 
 def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
@@ -61,44 +62,44 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
     texts = ["not good", "very bad", "very good", "not bad"] * 12
     labels = np.array([0, 0, 1, 1] * 12)
     (ngrams,), orders, _ = ngrams_of(texts)
-    found = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
-    assert (found.model.settings.order, found.accuracy) == (2, 1.0)
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
+    assert (tuned_model.model.settings.order, tuned_model.accuracy) == (2, 1.0)
 
 
 def test_first_of_equals_is_chosen() -> None:
     texts, labels = ["good thing", "bad thing"] * 10, np.array([1, 0] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    found = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
-    assert found.model.settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
+    assert tuned_model.model.settings == NgramSettings(1, Weighting.RATIOS, STRENGTHS[0])
     assert FIRST_STRENGTH in STRENGTHS
 
 
 def test_validation_labels_choose_and_do_not_train() -> None:
-    found = tuned(validation=(VALIDATION, 1 - LABELS[1]))
-    settings = found.model.settings
+    tuned_model = tuned(validation=(VALIDATION, 1 - LABELS[1]))
+    settings = tuned_model.model.settings
     columns = columns_of(ORDERS, settings.order)
     model = fit(indicators(TRAIN, columns), LABELS[0], columns, settings)
     expected = model.probabilities(indicators(VALIDATION, columns), n_classes=2)
-    assert np.array_equal(found.probabilities, expected)
+    assert np.array_equal(tuned_model.probabilities, expected)
 
 
 def test_class_that_is_not_in_training_gets_probability_0() -> None:
     """Classes 0 and 2 have no text."""
     texts, labels = ["good", "bad"] * 10, np.array([3, 1] * 10)
     (ngrams,), orders, _ = ngrams_of(texts)
-    found = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=4)
-    assert found.accuracy == 1
-    assert not found.probabilities[:, [0, 2]].any()
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=4)
+    assert tuned_model.accuracy == 1
+    assert not tuned_model.probabilities[:, [0, 2]].any()
 
 
 def test_one_class_is_constant() -> None:
     texts, labels = ["good", "fine"] * 5, np.ones(10, dtype=int)
     (ngrams, other), orders, _ = ngrams_of(texts, ["good", "bad"])
-    found = tune_ngram_model(
+    tuned_model = tune_ngram_model(
         (ngrams, labels), (other, np.array([1, 0])), orders=orders, n_classes=2
     )
-    assert found.probabilities.tolist() == [[0, 1], [0, 1]]
-    assert found.accuracy == 0.5
+    assert tuned_model.probabilities.tolist() == [[0, 1], [0, 1]]
+    assert tuned_model.accuracy == 0.5
 
 
 def test_empty_texts_get_the_intercept() -> None:
@@ -115,9 +116,9 @@ def test_corpus_without_ngrams_has_a_model() -> None:
     """No n-gram occurs twice, so the model knows the shares of the classes."""
     ngrams, orders = from_lists([[]] * 9), np.zeros(2, dtype=np.uint8)
     labels = np.array([1, 1, 0] * 3)
-    found = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
-    assert found.accuracy == pytest.approx(2 / 3)
-    assert found.probabilities[:, 1] == pytest.approx(2 / 3, abs=0.1)
+    tuned_model = tune_ngram_model((ngrams, labels), (ngrams, labels), orders=orders, n_classes=2)
+    assert tuned_model.accuracy == pytest.approx(2 / 3)
+    assert tuned_model.probabilities[:, 1] == pytest.approx(2 / 3, abs=0.1)
 
 
 def with_ngrams(ngrams: TokenizedTexts, orders: np.ndarray) -> TokenizedTexts:
@@ -133,13 +134,13 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     labels, more = np.array([1, 0, 1, 0] * 5), np.array([1, 0] * 20)
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = (ngrams, labels), (others, more)
-    found = ngram_reference(*splits, orders=orders, n_classes=2)
+    reference = ngram_reference(*splits, orders=orders, n_classes=2)
     tuned = tune_ngram_model(*splits, orders=orders, n_classes=2)
     matrix = indicators(test, columns_of(orders, tuned.model.settings.order))
     alone = tuned.model.probabilities(matrix, n_classes=2)
-    assert found.classify(with_ngrams(test, orders))[0, 1] > alone[0, 1] + 0.1
-    assert found.validation_accuracy == tuned.accuracy
-    assert found.about.endswith("60 texts")
+    assert reference.classify(with_ngrams(test, orders))[0, 1] > alone[0, 1] + 0.1
+    assert reference.validation_accuracy == tuned.accuracy
+    assert reference.about.endswith("60 texts")
 
 
 @pytest.mark.parametrize(
@@ -150,17 +151,17 @@ def test_part_of_many_texts_is_taken(name: str, most: int, monkeypatch: pytest.M
     monkeypatch.setattr(ngram_tuning, name, most)
     n_texts = round(260 * min(most / n_ids, 1)) if name == "MAX_IDS" else most
     splits = (TRAIN, LABELS[0]), (VALIDATION, LABELS[1])
-    found = ngram_reference(*splits, orders=ORDERS, n_classes=2)
-    assert int(found.about.split()[-2]) == pytest.approx(n_texts, abs=2)
-    assert found.classify(with_ngrams(TEST, ORDERS)).shape == (60, 2)
+    reference = ngram_reference(*splits, orders=ORDERS, n_classes=2)
+    assert int(reference.about.split()[-2]) == pytest.approx(n_texts, abs=2)
+    assert reference.classify(with_ngrams(TEST, ORDERS)).shape == (60, 2)
 
 
 def test_part_has_the_ngrams_of_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ngram_tuning, "MAX_TEXTS", 3)
     lists = [[2], [3, 4], [], [5, 6, 7], [2, 7]]
     ((taken, labels),) = ngram_tuning._parts((from_lists(lists), np.zeros(5, dtype=int)))
-    found = [ids.tolist() for ids in np.split(taken.ids, taken.offsets[1:-1])]
-    assert found == [[2], [], [2, 7]]
+    part_ids = [ids.tolist() for ids in np.split(taken.ids, taken.offsets[1:-1])]
+    assert part_ids == [[2], [], [2, 7]]
     assert len(labels) == 3
 
 

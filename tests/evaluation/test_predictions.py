@@ -29,15 +29,15 @@ def test_predictions_are_read_as_they_were_written(
 ) -> None:
     column = None if values is None else column_of("product_category", values)
     write_predictions(tmp_path / "test.npz", replace(SEEN, column=column))
-    found = read_predictions(tmp_path / "test.npz")
-    assert found is not None
-    assert found.labels.tolist() == [0, 1, 1] and found.lengths.tolist() == [3, 1, 9]
-    assert found.probabilities.tolist() == SEEN.probabilities.tolist()
-    assert found.when == SEEN.when
-    assert (found.column is None) == (values is None)
-    if found.column:
-        names = [found.column.groups[code] for code in found.column.codes]
-        assert (found.column.name, names) == ("product_category", ["books", "(empty)", "<b>"])
+    predictions = read_predictions(tmp_path / "test.npz")
+    assert predictions is not None
+    assert predictions.labels.tolist() == [0, 1, 1] and predictions.lengths.tolist() == [3, 1, 9]
+    assert predictions.probabilities.tolist() == SEEN.probabilities.tolist()
+    assert predictions.when == SEEN.when
+    assert (predictions.column is None) == (values is None)
+    if predictions.column:
+        names = [predictions.column.groups[code] for code in predictions.column.codes]
+        assert (predictions.column.name, names) == ("product_category", ["books", "(empty)", "<b>"])
 
 
 @pytest.mark.parametrize("n_bytes", [0, 10, 300])

@@ -16,12 +16,12 @@ TRAIN, VALIDATION, TEST = split(200, seed=0), split(60, seed=1), split(60, seed=
 
 
 def test_linear_model_learns_the_words() -> None:
-    found = references(TRAIN, VALIDATION, TEST[0], n_classes=2)[LINEAR]
-    assert found.probabilities.shape == (60, 2)
-    assert found.probabilities.sum(axis=1) == pytest.approx(1)
-    assert np.mean(found.probabilities.argmax(axis=1) == TEST[1]) > 0.9
-    assert found.validation_accuracy > 0.9
-    assert any(f"C = {strength:g} " in found.about for strength in STRENGTHS)
+    reference = references(TRAIN, VALIDATION, TEST[0], n_classes=2)[LINEAR]
+    assert reference.probabilities.shape == (60, 2)
+    assert reference.probabilities.sum(axis=1) == pytest.approx(1)
+    assert np.mean(reference.probabilities.argmax(axis=1) == TEST[1]) > 0.9
+    assert reference.validation_accuracy > 0.9
+    assert any(f"C = {strength:g} " in reference.about for strength in STRENGTHS)
 
 
 def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
@@ -29,36 +29,36 @@ def test_majority_class_gives_the_shares_of_train_and_validation() -> None:
         (TRAIN[0][:4], np.array([0, 1, 1, 1])),
         (VALIDATION[0][:2], np.array([0, 2])),
     )
-    found = references((train[0], train[1]), validation, TEST[0][:3], n_classes=3)[MAJORITY]
+    reference = references((train[0], train[1]), validation, TEST[0][:3], n_classes=3)[MAJORITY]
     assert (
-        found.probabilities.tolist()
+        reference.probabilities.tolist()
         == [[pytest.approx(2 / 6), pytest.approx(3 / 6), pytest.approx(1 / 6)]] * 3
     )
-    assert found.validation_accuracy == 0
+    assert reference.validation_accuracy == 0
 
 
 def test_linear_model_is_trained_on_train_and_validation() -> None:
     """A word that occurs only in the validation split decides a test text."""
     train = (["good", "bad"] * 10, np.array([1, 0] * 10))
     validation = (["splendid", "bad"] * 10, np.array([1, 0] * 10))
-    found = linear_model(train, validation, ["splendid"], n_classes=2)
-    assert found.probabilities[0, 1] > 0.6
+    reference = linear_model(train, validation, ["splendid"], n_classes=2)
+    assert reference.probabilities[0, 1] > 0.6
 
 
 @pytest.mark.parametrize("texts", [["!!!", "...", "👍"], ["好", "坏", "!"]])
 def test_linear_model_takes_texts_without_words(texts: list[str]) -> None:
     labels = np.array([1, 0, 1])
-    found = linear_model(
+    reference = linear_model(
         (texts * 4, np.tile(labels, 4)), (texts, labels), ["", *texts], n_classes=2
     )
-    assert found.probabilities.shape == (4, 2)
+    assert reference.probabilities.shape == (4, 2)
 
 
 def test_linear_model_of_many_texts_takes_a_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 130)
-    found = linear_model(TRAIN, VALIDATION, TEST[0], n_classes=2)
-    assert "130 texts" in found.about
-    assert found.probabilities.shape == (60, 2)
+    reference = linear_model(TRAIN, VALIDATION, TEST[0], n_classes=2)
+    assert "130 texts" in reference.about
+    assert reference.probabilities.shape == (60, 2)
 
 
 def test_linear_model_repeats_itself() -> None:
@@ -84,21 +84,21 @@ def test_linear_model_of_a_part_keeps_every_class(
     probability 0.
     """
     monkeypatch.setattr("tuning.evaluation.references.MAX_TEXTS", 100)
-    found = linear_model(
+    reference = linear_model(
         rare(1000, every=100), rare(200, every=100), ["odd", "good"], n_classes=n_classes
     )
-    assert found.probabilities.shape == (2, n_classes)
-    assert found.probabilities.sum(axis=1) == pytest.approx(1)
-    assert 0 < found.probabilities[1, 2] < found.probabilities[0, 2]
-    assert not found.probabilities[:, 3:].any()
+    assert reference.probabilities.shape == (2, n_classes)
+    assert reference.probabilities.sum(axis=1) == pytest.approx(1)
+    assert 0 < reference.probabilities[1, 2] < reference.probabilities[0, 2]
+    assert not reference.probabilities[:, 3:].any()
 
 
 def test_linear_model_spreads_its_columns_over_all_classes() -> None:
     """Classes 0 and 2 have no text, so the probability of class 3 is in the fourth column."""
     train, validation = ((["good", "bad"] * n, np.array([3, 1] * n)) for n in (10, 4))
-    found = linear_model(train, validation, ["good", "bad"], n_classes=4)
-    assert found.probabilities.argmax(axis=1).tolist() == [3, 1]
-    assert not found.probabilities[:, [0, 2]].any()
+    reference = linear_model(train, validation, ["good", "bad"], n_classes=4)
+    assert reference.probabilities.argmax(axis=1).tolist() == [3, 1]
+    assert not reference.probabilities[:, [0, 2]].any()
 
 
 def test_linear_model_of_a_training_split_with_one_class_says_that_class() -> None:
@@ -106,9 +106,9 @@ def test_linear_model_of_a_training_split_with_one_class_says_that_class() -> No
         (["good", "fine"] * 5, np.ones(10, dtype=int)),
         (["good", "fine"], np.array([1, 1])),
     )
-    found = linear_model(train, validation, ["good", "bad"], n_classes=2)
-    assert found.probabilities.tolist() == [[0, 1], [0, 1]]
-    assert found.validation_accuracy == 1
+    reference = linear_model(train, validation, ["good", "bad"], n_classes=2)
+    assert reference.probabilities.tolist() == [[0, 1], [0, 1]]
+    assert reference.validation_accuracy == 1
 
 
 def test_linear_model_learns_a_class_that_validation_alone_has() -> None:
@@ -116,6 +116,6 @@ def test_linear_model_learns_a_class_that_validation_alone_has() -> None:
         (["good", "fine"] * 5, np.ones(10, dtype=int)),
         (["good", "bad"] * 5, np.array([1, 0] * 5)),
     )
-    found = linear_model(train, validation, ["bad"], n_classes=2)
-    assert found.probabilities[0, 0] > 0.5
-    assert found.validation_accuracy == 0.5
+    reference = linear_model(train, validation, ["bad"], n_classes=2)
+    assert reference.probabilities[0, 0] > 0.5
+    assert reference.validation_accuracy == 0.5

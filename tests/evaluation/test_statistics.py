@@ -26,9 +26,9 @@ from tuning.evaluation.statistics import (
 )
 def test_interval_of_a_share_is_wilsons(n_right: int, n: int, low: float, high: float) -> None:
     """The values are those of Wilson's formula (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)."""
-    found = wilson_interval(n_right, n)
-    assert found.value == n_right / n
-    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    interval = wilson_interval(n_right, n)
+    assert interval.value == n_right / n
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def sample(
@@ -47,9 +47,9 @@ def test_weighted_scores_with_equal_weights_are_scikit_learn_s(
     n: int, n_classes: int, seed: int
 ) -> None:
     labels, probabilities = sample(n, n_classes=n_classes, seed=seed)
-    found = weighted_scores(labels, probabilities, np.ones((1, n)))
+    scores = weighted_scores(labels, probabilities, np.ones((1, n)))
     for name, value in score(labels, probabilities).items():
-        assert found[name][0] == pytest.approx(value, abs=1e-6), name
+        assert scores[name][0] == pytest.approx(value, abs=1e-6), name
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -59,9 +59,9 @@ def test_weights_are_repetitions(n: int, n_classes: int, seed: int) -> None:
     times = np.random.default_rng(seed).integers(0, 3, n)
     times[:n_classes] = 1  # every class is there
     rows = np.repeat(np.arange(n), times)
-    found = weighted_scores(labels, probabilities, times[None, :].astype(float))
+    scores = weighted_scores(labels, probabilities, times[None, :].astype(float))
     repeated = weighted_scores(labels[rows], probabilities[rows], np.ones((1, len(rows))))
-    for name, value in found.items():
+    for name, value in scores.items():
         assert value[0] == pytest.approx(repeated[name][0], abs=1e-9), name
 
 
@@ -80,10 +80,10 @@ def test_calibration_error_of_an_honest_model_is_small_and_of_a_sure_one_is_its_
 
 def test_interval_of_the_accuracy_is_the_binomial_one() -> None:
     labels, probabilities = sample(2000, skill=1.5)
-    found = score_intervals(labels, probabilities, seed=0)["accuracy"]
-    error = math.sqrt(found.value * (1 - found.value) / 2000)
-    assert found.low == pytest.approx(found.value - 1.96 * error, abs=0.003)
-    assert found.high == pytest.approx(found.value + 1.96 * error, abs=0.003)
+    interval = score_intervals(labels, probabilities, seed=0)["accuracy"]
+    error = math.sqrt(interval.value * (1 - interval.value) / 2000)
+    assert interval.low == pytest.approx(interval.value - 1.96 * error, abs=0.003)
+    assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.003)
 
 
 def test_score_intervals_repeat_themselves_and_hold_their_value() -> None:
@@ -140,9 +140,9 @@ def test_difference_of_a_model_to_itself_is_zero_and_to_a_better_one_negative() 
     labels, better = sample(1000, skill=2.0)
     _, worse = sample(1000, skill=0.2)
     assert accuracy_difference(labels, better, better, seed=0) == Interval(0, 0, 0)
-    found = accuracy_difference(labels, worse, better, seed=0)
-    assert found.high < 0 and found.excludes_zero
-    assert found.value == pytest.approx(
+    difference = accuracy_difference(labels, worse, better, seed=0)
+    assert difference.high < 0 and difference.excludes_zero
+    assert difference.value == pytest.approx(
         score(labels, worse)["accuracy"] - score(labels, better)["accuracy"]
     )
 
@@ -152,9 +152,9 @@ def test_mcnemar_counts_where_only_one_is_right() -> None:
     right, wrong = [0.9, 0.1], [0.1, 0.9]
     first = np.array([right] * 10 + [wrong] * 2)
     second = np.array([wrong] * 9 + [right] * 1 + [wrong, right])
-    found = mcnemar(labels, first, second)
-    assert (found.only_first_right, found.only_second_right) == (9, 1)
-    assert found.p_value == pytest.approx(stats.binomtest(9, 10, 0.5).pvalue)
+    mcnemar_test = mcnemar(labels, first, second)
+    assert (mcnemar_test.only_first_right, mcnemar_test.only_second_right) == (9, 1)
+    assert mcnemar_test.p_value == pytest.approx(stats.binomtest(9, 10, 0.5).pvalue)
     assert mcnemar(labels, first, first).p_value == 1
 
 
@@ -165,9 +165,9 @@ def test_dunnett_s_critical_value_is_scipy_s(n: int, size: int) -> None:
     bounds = stats.dunnett(
         *groups, control=control, rng=np.random.default_rng(0)
     ).confidence_interval(0.95)
-    error = math.sqrt(np.mean([np.var(one, ddof=1) for one in (*groups, control)]) * 2 / size)
-    found = dunnett_critical_value(n, (n + 1) * (size - 1))
-    assert found == pytest.approx((bounds.high[0] - bounds.low[0]) / 2 / error, rel=5e-3)
+    error = math.sqrt(np.mean([np.var(group, ddof=1) for group in (*groups, control)]) * 2 / size)
+    critical_value = dunnett_critical_value(n, (n + 1) * (size - 1))
+    assert critical_value == pytest.approx((bounds.high[0] - bounds.low[0]) / 2 / error, rel=5e-3)
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 4.5, 20])

@@ -38,7 +38,7 @@ def evaluate_with(study: optuna.Study, reference: object) -> None:
 def test_evaluation_is_recorded() -> None:
     study = optuna.create_study()
     evaluate_with(study, right)
-    assert [one.trials for one in evaluations_of(study)] == [{BEST: 3}]
+    assert [evaluation.trials for evaluation in evaluations_of(study)] == [{BEST: 3}]
 
 
 def test_model_that_fails_on_the_test_texts_records_no_evaluation() -> None:

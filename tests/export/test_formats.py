@@ -2,6 +2,8 @@
 that has only the runtime of that format.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -546,6 +548,24 @@ def test_every_model_of_ngrams_has_every_format(
     )
     assert (tmp_path / "ngrams.txt").exists()
     assert (tmp_path / "vocabulary.txt").exists() is ("words" in kind)
+
+
+def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(
+    reviews: Reviews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parity checks of the other formats start processes in threads."""
+    model = spread(NGRAM_MODELS["words and n-grams"]())
+    source = Source.of(model, model_input(model, NGRAM_VALUES), reviews.corpus)
+    path, save = tmp_path / "model.h5", keras.Model.save
+    with contextlib.ExitStack() as locks:
+
+        def save_and_lock(model: keras.Model, *arguments: Any, **options: Any) -> None:
+            save(model, *arguments, **options)
+            fcntl.flock(locks.enter_context(path.open("rb")), fcntl.LOCK_EX)
+
+        monkeypatch.setattr(keras.Model, "save", save_and_lock)
+        write_format("h5", source, path)
+    assert isinstance(keras.models.load_model(path, compile=False), keras.Model)
 
 
 @pytest.mark.parametrize("kind", NGRAM_MODELS)

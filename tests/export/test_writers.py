@@ -122,9 +122,9 @@ def test_every_format_gives_the_pipeline_s_probabilities(tuned: Tuned, tmp_path:
     expected = pipeline_probabilities(source, tuned.values, texts)
     assert np.ptp(expected[:, 0]) > 0.1
     for name, known in FORMATS.items():
-        found = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
+        probabilities = load_unverified(tmp_path, name, inputs=inputs, n_classes=2)(texts)
         tolerance = 0.05 if known.tolerance is None else ENCODER_TOLERANCE
-        np.testing.assert_allclose(found, expected, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(probabilities, expected, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.slow

@@ -178,9 +178,9 @@ class Call:
 
 def alive_in_session(leader: int) -> list[int]:
     """Processes that a call has left behind."""
-    found = []
+    pids = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids

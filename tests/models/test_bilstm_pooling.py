@@ -46,5 +46,5 @@ def test_both_directions_run_in_the_kernel_and_give_what_keras_gives() -> None:
     expected = model.predict_on_batch(IDS)
     with fused(model) as n_layers:
         assert n_layers == 2
-        found = model(IDS, training=False)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+        outputs = model(IDS, training=False)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)

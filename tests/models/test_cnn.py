@@ -53,5 +53,5 @@ def test_filters_read_the_given_numbers_of_words() -> None:
 
 def test_order_of_the_words_makes_a_difference() -> None:
     model = tiny()
-    one, other = np.array([[2, 3, 4]], np.int32), np.array([[4, 2, 3]], np.int32)
-    assert np.abs(model.predict_on_batch(one) - model.predict_on_batch(other)).max() > 1e-4
+    ids, reordered_ids = np.array([[2, 3, 4]], np.int32), np.array([[4, 2, 3]], np.int32)
+    assert np.abs(model.predict_on_batch(ids) - model.predict_on_batch(reordered_ids)).max() > 1e-4

@@ -41,7 +41,7 @@ def test_layers_are_those_of_the_source() -> None:
 
 def test_order_of_the_words_makes_no_difference() -> None:
     model = tiny()
-    one, other = np.array([[2, 3, 4]], np.int32), np.array([[4, 2, 3]], np.int32)
+    ids, reordered_ids = np.array([[2, 3, 4]], np.int32), np.array([[4, 2, 3]], np.int32)
     np.testing.assert_allclose(
-        model.predict_on_batch(one), model.predict_on_batch(other), atol=1e-6
+        model.predict_on_batch(ids), model.predict_on_batch(reordered_ids), atol=1e-6
     )

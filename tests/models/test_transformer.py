@@ -61,8 +61,10 @@ def test_layer_that_nothing_trains_is_left_out(tiny_preset: Path) -> None:
 def test_lowest_layers_are_frozen(tiny_preset: Path, share: float, frozen: list[str]) -> None:
     model = transformer_classifier(str(tiny_preset), frozen_share=share)
     paths = [weight.path for weight in model.non_trainable_weights if "seed" not in weight.path]
-    found = {name for path in paths for name in ("layer_0", "layer_1", "embedding") if name in path}
-    assert found == {name.removeprefix("transformer_").removesuffix("s") for name in frozen}
+    frozen_blocks = {
+        name for path in paths for name in ("layer_0", "layer_1", "embedding") if name in path
+    }
+    assert frozen_blocks == {name.removeprefix("transformer_").removesuffix("s") for name in frozen}
 
 
 @pytest.mark.slow
@@ -86,10 +88,10 @@ def rates(schedule: WarmUp, n: int) -> list[float]:
 def test_learning_rate_rises_and_falls_to_zero() -> None:
     schedule = WarmUp(1.0, epochs=2, warm_up=0.25)
     schedule.steps_per_epoch.assign(10)
-    found = rates(schedule, 22)
-    assert found[:5] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
-    assert found[5:20] == pytest.approx([(19.5 - step) / 15 for step in range(5, 20)])
-    assert found[20:] == [0.0, 0.0]
+    learning_rates = rates(schedule, 22)
+    assert learning_rates[:5] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+    assert learning_rates[5:20] == pytest.approx([(19.5 - step) / 15 for step in range(5, 20)])
+    assert learning_rates[20:] == [0.0, 0.0]
 
 
 def test_learning_rate_without_warm_up_only_falls() -> None:

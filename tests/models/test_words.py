@@ -32,18 +32,18 @@ def test_is_word_is_false_at_the_padding() -> None:
 
 
 def test_zero_padding_leaves_the_words() -> None:
-    found = np.asarray(zero_padding(VECTORS, is_word(IDS)))
-    np.testing.assert_array_equal(found, VECTORS * (IDS != 0)[..., None])
+    masked_vectors = np.asarray(zero_padding(VECTORS, is_word(IDS)))
+    np.testing.assert_array_equal(masked_vectors, VECTORS * (IDS != 0)[..., None])
 
 
 def test_mean_over_words_counts_the_words_alone() -> None:
-    found = np.asarray(mean_over_words(VECTORS, is_word(IDS)))
-    np.testing.assert_allclose(found, [VECTORS[0, :3].mean(axis=0), VECTORS[1, 0], [0, 0]])
+    means = np.asarray(mean_over_words(VECTORS, is_word(IDS)))
+    np.testing.assert_allclose(means, [VECTORS[0, :3].mean(axis=0), VECTORS[1, 0], [0, 0]])
 
 
 def test_max_over_words_skips_the_padding() -> None:
-    found = np.asarray(max_over_words(VECTORS, is_word(IDS), lowest=-99.0))
-    np.testing.assert_array_equal(found, [VECTORS[0, :3].max(axis=0), VECTORS[1, 0], [-99, -99]])
+    maxima = np.asarray(max_over_words(VECTORS, is_word(IDS), lowest=-99.0))
+    np.testing.assert_array_equal(maxima, [VECTORS[0, :3].max(axis=0), VECTORS[1, 0], [-99, -99]])
 
 
 @settings(max_examples=30, deadline=None)

@@ -219,11 +219,11 @@ def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
     with serving(finished[0], host="0.0.0.0") as served:
-        found = {
+        status_of_host = {
             name: status_under(served, name)
             for name in ("192.0.2.1:80", socket.gethostname(), "evil.example", "0.0.0.0")
         }
-    assert found == {
+    assert status_of_host == {
         "192.0.2.1:80": 200,
         socket.gethostname(): 200,
         "evil.example": 403,

@@ -37,11 +37,12 @@ def figures_of(n_complete: int) -> dict[str, tuple[str, go.Figure | None]]:
 def test_importances_have_intervals_from_50_completed_trials_on(
     n_complete: int, has_intervals: bool
 ) -> None:
-    found = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
-    assert len(found) == 4
-    assert {math.isfinite(one.low) and math.isfinite(one.high) for one in found.values()} == {
-        has_intervals
-    }
+    importance_of = importances(summarize(many_trials(2 * n_complete), metric="val_accuracy"))
+    assert len(importance_of) == 4
+    assert {
+        math.isfinite(importance.low) and math.isfinite(importance.high)
+        for importance in importance_of.values()
+    } == {has_intervals}
 
 
 def test_importances_without_intervals_say_how_many_trials_those_need() -> None:

@@ -308,10 +308,13 @@ def test_importances_have_intervals_that_narrow_with_more_trials() -> None:
         for n in (100, 400)
     )
     assert set(few) == set(many) == {item.name for item in MANY_SPACE.hyperparameters}
-    assert [one.value for one in many.values()] == sorted(
-        (one.value for one in many.values()), reverse=True
+    assert [importance.value for importance in many.values()] == sorted(
+        (importance.value for importance in many.values()), reverse=True
     )
-    width = [statistics.mean(one.high - one.low for one in found.values()) for found in (few, many)]
+    width = [
+        statistics.mean(importance.high - importance.low for importance in importance_of.values())
+        for importance_of in (few, many)
+    ]
     assert width[1] < width[0]
     assert (
         next(iter(many)) == "learning_rate" and many["learning_rate"].low > many["vocab_size"].high
@@ -332,16 +335,18 @@ def test_slices_show_the_confirmed_means() -> None:
         )
         for t in [*summary.ranked[:3], summary.trials[1]]
     ]
-    found = Confirmation("val_accuracy", [1, 2], 100.0, 100.0, finalists, rounds=2, is_over=True)
-    figure = slices(study, summary, found, params=["lstm_units", "dropout"])
+    confirmation = Confirmation(
+        "val_accuracy", [1, 2], 100.0, 100.0, finalists, rounds=2, is_over=True
+    )
+    figure = slices(study, summary, confirmation, params=["lstm_units", "dropout"])
     confirmed = [trace for trace in figure.data if trace.name == "confirmed on fresh seeds"]
     assert [trace.xaxis for trace in confirmed] == ["x", "x2"]
     assert list(confirmed[1].x) == [
-        one.values["lstm_units"] for one in finalists
+        finalist.values["lstm_units"] for finalist in finalists
     ]  # Optuna orders by name
-    judgement = estimate(found)
+    judgement = estimate(confirmation)
     assert judgement is not None
-    assert list(confirmed[0].y) == [judgement.means[one.trial].value for one in finalists]
+    assert list(confirmed[0].y) == [judgement.means[finalist.trial].value for finalist in finalists]
     assert all(up > 0 for up in confirmed[0].error_y.array)
 
 
@@ -389,9 +394,9 @@ def test_nothing_of_the_page_is_cut_off(
         url,
     ]
     subprocess.run(shot, capture_output=True, timeout=120, check=True)
-    found = json.loads(html.unescape(dom.split('id="found">FOUND')[1].split("END<")[0]))
-    assert found["texts"] == []
-    assert found["page"] <= found["width"] == width
+    layout = json.loads(html.unescape(dom.split('id="found">FOUND')[1].split("END<")[0]))
+    assert layout["texts"] == []
+    assert layout["page"] <= layout["width"] == width
 
 
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
@@ -487,8 +492,12 @@ def wide_page(
     assert TEST_SCORES  # for mypy: the stored study has them
     seen = replace(
         TEST_SCORES,
-        scores={name: replace(one, **wide) for name, one in TEST_SCORES.scores.items()},
-        references={name: replace(one, **wide) for name, one in TEST_SCORES.references.items()},
+        scores={
+            name: replace(model_scores, **wide) for name, model_scores in TEST_SCORES.scores.items()
+        },
+        references={
+            name: replace(reference, **wide) for name, reference in TEST_SCORES.references.items()
+        },
         comparisons={},
         mistakes=[mistake, replace(mistake, label="positive", text="word" * 200)],
     )

@@ -73,12 +73,12 @@ def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None
     write(folder.test_path, test)
     seen = predictions(40, when=test.test_looks[-1].when, column=column_of("c", ["a"] * 40))
     write_predictions(folder.test_predictions_path, seen)
-    found = read_quality(folder, corpus, summary, columns={})
-    assert found is not None and "40 texts of the test split" in found.about
-    assert found.predictions.column is not None and found.predictions.column.name == "c"
-    asked = {"test": column_of("other", ["b"] * 40)}
-    found = read_quality(folder, corpus, summary, columns=asked)
-    assert found is not None and found.predictions.column is asked["test"]
+    quality = read_quality(folder, corpus, summary, columns={})
+    assert quality is not None and "40 texts of the test split" in quality.about
+    assert quality.predictions.column is not None and quality.predictions.column.name == "c"
+    columns = {"test": column_of("other", ["b"] * 40)}
+    quality = read_quality(folder, corpus, summary, columns=columns)
+    assert quality is not None and quality.predictions.column is columns["test"]
     write_predictions(folder.test_predictions_path, replace(seen, when="earlier"))
     assert read_quality(folder, corpus, summary, columns={}) is None
 
@@ -88,9 +88,11 @@ def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> 
     labels = corpus.split("validation").labels
     path = confirm_best(copied, summary)
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)[labels]})
-    found = read_quality(copied.folder, corpus, summary, columns={})
-    assert found is not None and "on seed 1" in found.about and "validation split" in found.about
-    assert found.predictions.is_right.all()
+    quality = read_quality(copied.folder, corpus, summary, columns={})
+    assert (
+        quality is not None and "on seed 1" in quality.about and "validation split" in quality.about
+    )
+    assert quality.predictions.is_right.all()
     np.savez(path, **{PROBABILITIES: np.eye(2, dtype=np.float32)})  # of other texts
     assert read_quality(copied.folder, corpus, summary, columns={}) is None
 

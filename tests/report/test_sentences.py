@@ -73,8 +73,8 @@ def test_no_warning_without_a_confirmation_or_a_linear_model() -> None:
 
 @pytest.mark.parametrize(("value", "is_behind"), [(0.4, True), (0.2, False)])
 def test_lower_loss_is_ahead(value: float, is_behind: bool) -> None:
-    found = behind_linear(reference(0.3, "loss"), confirmed(value, metric="val_loss"))
-    assert ("is behind" in found) is is_behind
+    warning = behind_linear(reference(0.3, "loss"), confirmed(value, metric="val_loss"))
+    assert ("is behind" in warning) is is_behind
 
 
 def test_other_metric_is_not_compared() -> None:

@@ -60,8 +60,8 @@ def run(setting: Setting, **options: Any) -> Confirmation:
     )
 
 
-def repeats(found: Confirmation) -> dict[int, dict[int, float | None]]:
-    return {one.trial: one.repeats for one in found.finalists}
+def repeats(confirmation: Confirmation) -> dict[int, dict[int, float | None]]:
+    return {finalist.trial: finalist.repeats for finalist in confirmation.finalists}
 
 
 @pytest.mark.slow
@@ -69,14 +69,16 @@ def test_best_and_baseline_are_trained_on_fresh_seeds_and_a_second_call_trains_n
     setting: Setting,
 ) -> None:
     events: list[str] = []
-    found = run(setting, on_change=lambda event, _: events.append(event))
-    assert found.is_over and found.rounds == 2
-    baseline = next(one for one in found.finalists if one.is_baseline)
+    confirmation = run(setting, on_change=lambda event, _: events.append(event))
+    assert confirmation.is_over and confirmation.rounds == 2
+    baseline = next(finalist for finalist in confirmation.finalists if finalist.is_baseline)
     # The search used seed 0.
     assert set(baseline.repeats) == {1, 2}
-    assert len(events) == sum(len(one.repeats) for one in found.finalists)
-    assert found == Confirmation.load(setting.folder)
-    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == repeats(found)
+    assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists)
+    assert confirmation == Confirmation.load(setting.folder)
+    assert repeats(run(setting, on_change=lambda event, _: pytest.fail(event))) == repeats(
+        confirmation
+    )
 
     space = recorded_space(setting.folder)
     corpus, _ = prepare_corpus(setting.config, results=setting.results)
@@ -95,16 +97,16 @@ def test_stopped_confirmation_goes_on(setting: Setting) -> None:
     class Stop(Exception):
         pass
 
-    def stop(event: str, found: Confirmation) -> None:
+    def stop(event: str, confirmation: Confirmation) -> None:
         raise Stop
 
     with pytest.raises(Stop):
         run(setting, on_change=stop)
     kept = Confirmation.load(setting.folder)
-    assert kept is not None and sum(len(one.repeats) for one in kept.finalists) == 1
+    assert kept is not None and sum(len(finalist.repeats) for finalist in kept.finalists) == 1
     events: list[str] = []
-    found = run(setting, on_change=lambda event, _: events.append(event))
-    assert len(events) == sum(len(one.repeats) for one in found.finalists) - 1
+    confirmation = run(setting, on_change=lambda event, _: events.append(event))
+    assert len(events) == sum(len(finalist.repeats) for finalist in confirmation.finalists) - 1
 
 
 @pytest.mark.slow
@@ -112,22 +114,23 @@ def test_more_seeds_keep_the_repeats_there_are(setting: Setting) -> None:
     first = run(setting, n_seeds=1)
     before = repeats(first)
     events: list[str] = []
-    found = run(setting, n_seeds=2, on_change=lambda event, _: events.append(event))
+    confirmation = run(setting, n_seeds=2, on_change=lambda event, _: events.append(event))
     assert all("seed 2" in event for event in events) and events
     assert all(
-        found_repeats[1] == before[trial][1] for trial, found_repeats in repeats(found).items()
+        trial_repeats[1] == before[trial][1]
+        for trial, trial_repeats in repeats(confirmation).items()
     )
-    assert found.spent_seconds > first.spent_seconds
+    assert confirmation.spent_seconds > first.spent_seconds
 
 
 @pytest.mark.slow
 def test_smaller_terms_leave_a_larger_confirmation_as_it_is(setting: Setting) -> None:
     run(setting, top=3, n_seeds=3)
     before = setting.folder.confirmation_path.read_bytes()
-    found = run(
+    confirmation = run(
         setting, top=1, n_seeds=1, share=0.01, on_change=lambda event, _: pytest.fail(event)
     )
-    assert found.is_over and setting.folder.confirmation_path.read_bytes() == before
+    assert confirmation.is_over and setting.folder.confirmation_path.read_bytes() == before
 
 
 @pytest.mark.slow
@@ -135,18 +138,19 @@ def test_longer_search_keeps_the_finalists_that_have_repeats(setting: Setting) -
     first = run(setting, top=2, n_seeds=3)
     before = repeats(first)
     setting.tune(12)
-    found = run(setting, top=2, n_seeds=3)
-    after = repeats(found)
+    confirmation = run(setting, top=2, n_seeds=3)
+    after = repeats(confirmation)
     assert all(after[trial].items() >= of_trial.items() for trial, of_trial in before.items())
 
 
 @pytest.mark.slow
 def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
-    found = run(setting, top=5, n_seeds=5, share=0.25)
-    assert found.is_over
+    confirmation = run(setting, top=5, n_seeds=5, share=0.25)
+    assert confirmation.is_over
     # The budget is compared with expected seconds, so the sum may exceed the budget.
     assert (
-        sum(one.seconds * len(one.repeats) for one in found.finalists) <= 1.5 * found.budget_seconds
+        sum(finalist.seconds * len(finalist.repeats) for finalist in confirmation.finalists)
+        <= 1.5 * confirmation.budget_seconds
     )
 
 
@@ -164,30 +168,34 @@ def test_worker_that_dies_is_replaced_and_its_training_made_again(
             os.kill(killed[0], signal.SIGKILL)
 
     monkeypatch.setattr(confirming._Repeats, "_keep", killing)
-    found = run(setting)
-    assert killed and found.is_over
-    assert not any(one.failures for one in found.finalists)
+    confirmation = run(setting)
+    assert killed and confirmation.is_over
+    assert not any(finalist.failures for finalist in confirmation.finalists)
 
 
 @pytest.mark.slow
 def test_export_takes_the_confirmed_best(setting: Setting) -> None:
-    found = run(setting)
+    confirmation = run(setting)
     summary = summarize(setting.study(), metric="val_accuracy")
     searched = summary.best
     assert searched is not None
-    other = next(one for one in found.finalists if one.trial != searched.number)
+    other = next(
+        finalist for finalist in confirmation.finalists if finalist.trial != searched.number
+    )
     values = {other.trial: [0.99, 0.98, 0.97]}
 
     def with_repeats(*seeds: int) -> Confirmation:
         finalists = [
             replace(
-                one,
+                finalist,
                 dropped_in=0,
-                repeats=dict(zip(seeds, values.get(one.trial, [0.10, 0.11, 0.10]), strict=False)),
+                repeats=dict(
+                    zip(seeds, values.get(finalist.trial, [0.10, 0.11, 0.10]), strict=False)
+                ),
             )
-            for one in found.finalists
+            for finalist in confirmation.finalists
         ]
-        return replace(found, finalists=finalists)
+        return replace(confirmation, finalists=finalists)
 
     with_repeats(1, 2).save(setting.folder)
     # Two seeds are too few for a confirmed best.
@@ -266,33 +274,37 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     add(0.9, 9_000)
     add(0.8, 9_001, starting_point=1)
     add(0.9, 9_000, same_as=1)
-    found = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
-    assert {one.trial: one.same for one in found} == {0: [], 1: [3], 2: []}
-    assert {one.trial: one.starting_point for one in found} == {0: None, 1: None, 2: 1}
+    finalists = finalists_of(summarize(study, metric="val_accuracy"), space, top=9)
+    assert {finalist.trial: finalist.same for finalist in finalists} == {0: [], 1: [3], 2: []}
+    assert {finalist.trial: finalist.starting_point for finalist in finalists} == {
+        0: None,
+        1: None,
+        2: 1,
+    }
     few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
-    assert [one.trial for one in few] == [1, 0]
+    assert [finalist.trial for finalist in few] == [1, 0]
 
 
 @pytest.mark.slow
 def test_confirmation_goes_on_with_the_workers_of_the_search(setting: Setting) -> None:
-    said: list[str] = []
+    events: list[str] = []
     processes: list[tuple[set[int | None], set[int | None]]] = []
 
     def then(session: Session, outcome: Outcome) -> None:
         before = {worker.pid for worker in session.pool.workers}
-        found = confirm_within(
+        confirmation = confirm_within(
             session,
             Terms(top=1, n_seeds=3),
-            hooks=ConfirmHooks(on_change=lambda event, found: said.append(event)),
+            hooks=ConfirmHooks(on_change=lambda event, _: events.append(event)),
         )
         processes.append((before, {worker.pid for worker in session.pool.workers}))
-        assert found.is_over and found.rounds >= 3
+        assert confirmation.is_over and confirmation.rounds >= 3
 
     setting.tune(9, n_workers=2, then=then)
     assert processes[0][0] == processes[0][1]
-    assert any("seed 3" in event for event in said)
-    found = Confirmation.load(setting.folder)
-    estimates = estimate(found) if found else None
+    assert any("seed 3" in event for event in events)
+    confirmation = Confirmation.load(setting.folder)
+    estimates = estimate(confirmation) if confirmation else None
     # A search as short as this one can be confirmed, too.
     assert estimates is not None and estimates.is_confirmed
 

@@ -75,28 +75,30 @@ def test_model_over_the_limit_is_not_trained_and_can_not_be_the_best(setting: Se
 def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting: Setting) -> None:
     setting.tune(24, config={"max_parameters": 122})
     terms = Terms(top=2, n_seeds=3, share=10.0, n_pruned=0)
-    found = confirm(
+    confirmation = confirm(
         setting.results,
         setting.folder,
         storage_url=setting.results.storage_url(None),
         terms=terms,
         workers=workers_of(),
     )
-    baseline = found.baseline
+    baseline = confirmation.baseline
     assert baseline is not None and baseline.is_over_limit and len(baseline.repeat_values) == 3
     finalists = [
         replace(
-            one,
-            repeats={seed: (0.9 if one.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)},
+            finalist,
+            repeats={
+                seed: (0.9 if finalist.is_baseline else 0.5) + seed / 100 for seed in (1, 2, 3)
+            },
         )
-        for one in found.finalists
+        for finalist in confirmation.finalists
     ]
-    found = replace(found, finalists=finalists)
-    found.save(setting.folder)
-    judgement = estimate(found)
+    confirmation = replace(confirmation, finalists=finalists)
+    confirmation.save(setting.folder)
+    judgement = estimate(confirmation)
     assert judgement is not None and not judgement.best.is_baseline
     assert "worse than the baseline (which is over a limit)" in " ".join(
-        sentences(found, judgement)
+        sentences(confirmation, judgement)
     )
     assert (
         best_trial(summarize(setting.study(), metric="val_accuracy"), setting.folder).number
@@ -155,7 +157,9 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
 
     assert run_cli("confirm", "--top", 3, "--seeds", 2, "--share", 10, "--workers", 1).code == 0
     confirmed = read_json(setting.folder.confirmation_path)
-    numbers = {one["trial"] for one in confirmed["finalists"] if not one["is_baseline"]}
+    numbers = {
+        finalist["trial"] for finalist in confirmed["finalists"] if not finalist["is_baseline"]
+    }
     assert numbers <= {t.number for t in summary.front}
     page, _ = write_report(
         setting.results, setting.folder, storage_url=setting.results.storage_url(None)

@@ -23,14 +23,16 @@ def test_failed_trial_is_forgotten() -> None:
 
 
 @settings(derandomize=True, deadline=None)
-@given(one=values, two=values)
-def test_only_equal_values_are_the_same_configuration(one: dict, two: dict) -> None:
+@given(known_values=values, proposed_values=values)
+def test_only_equal_values_are_the_same_configuration(
+    known_values: dict, proposed_values: dict
+) -> None:
     """A vocabulary or a length beyond the data is another configuration, because a space may use
     either value for any purpose.
     """
     known = Configurations()
-    known.add(7, one)
-    assert known.first(two) == (7 if one == two else None)
+    known.add(7, known_values)
+    assert known.first(proposed_values) == (7 if known_values == proposed_values else None)
 
 
 def test_order_of_the_values_does_not_matter() -> None:

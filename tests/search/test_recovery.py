@@ -76,11 +76,11 @@ def ask(writer: StudyWriter) -> OpenTrial | None:
 
 def pause_after_one_epoch(machine: Machine) -> None:
     writer, _ = machine.start()
-    asked = ask(writer)
-    assert asked is not None
-    writer.report(asked, EPOCH)
-    machine.save(asked, 1)
-    writer.mark(asked, paused=True)
+    open_trial = ask(writer)
+    assert open_trial is not None
+    writer.report(open_trial, EPOCH)
+    machine.save(open_trial, 1)
+    writer.mark(open_trial, paused=True)
 
 
 def test_configuration_at_work_in_every_death_is_given_up(
@@ -89,9 +89,9 @@ def test_configuration_at_work_in_every_death_is_given_up(
     tried = []
     for _ in range(DEATH_LIMIT):
         writer, _ = machine.start()
-        asked = ask(writer)
-        assert asked is not None
-        tried.append(asked.values)
+        open_trial = ask(writer)
+        assert open_trial is not None
+        tried.append(open_trial.values)
     with caplog.at_level(logging.WARNING, "tuning.search.recovery"):
         machine.start()
     assert tried == [tried[0]] * DEATH_LIMIT
@@ -112,10 +112,10 @@ def test_death_of_a_configuration_that_gets_further_each_time_is_not_counted(
 ) -> None:
     for n_epochs in range(1, 2 * DEATH_LIMIT):
         writer, _ = machine.start()
-        asked = ask(writer)
-        assert asked is not None and asked.is_baseline
+        open_trial = ask(writer)
+        assert open_trial is not None and open_trial.is_baseline
         for number in range(1, n_epochs + 1):
-            writer.report(asked, replace(EPOCH, number=number))
+            writer.report(open_trial, replace(EPOCH, number=number))
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
 
@@ -126,9 +126,9 @@ def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
     """A configuration whose memory grows behaves in this way: the first epoch ends in every try."""
     for _ in range(DEATH_LIMIT + 1):
         writer, _ = machine.start()
-        asked = ask(writer)
-        assert asked is not None and asked.is_baseline
-        writer.report(asked, EPOCH)
+        open_trial = ask(writer)
+        assert open_trial is not None and open_trial.is_baseline
+        writer.report(open_trial, EPOCH)
     machine.start()
     assert machine.states() == [TrialState.FAIL] * (DEATH_LIMIT + 1)
     assert "without an epoch after epoch 1" in machine.folder.error_path(DEATH_LIMIT).read_text()
@@ -137,10 +137,10 @@ def test_configuration_that_dies_in_its_second_epoch_each_time_is_given_up(
 def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None:
     for has_ended in (False, False, True, False, False):
         writer, _ = machine.start()
-        asked = ask(writer)
-        assert asked is not None and asked.is_baseline
+        open_trial = ask(writer)
+        assert open_trial is not None and open_trial.is_baseline
         if has_ended:
-            writer.report(asked, EPOCH)
+            writer.report(open_trial, EPOCH)
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
 
@@ -148,9 +148,9 @@ def test_epoch_that_ends_sets_the_count_of_deaths_back(machine: Machine) -> None
 def test_trial_that_was_interrupted_is_not_counted(machine: Machine) -> None:
     for _ in range(2 * DEATH_LIMIT):
         writer, _ = machine.start()
-        asked = ask(writer)
-        assert asked is not None and asked.is_baseline
-        writer.fail(asked, FailureReason.INTERRUPTED, "the search was stopped")
+        open_trial = ask(writer)
+        assert open_trial is not None and open_trial.is_baseline
+        writer.fail(open_trial, FailureReason.INTERRUPTED, "the search was stopped")
     machine.start()
     assert machine.states()[-1] == TrialState.WAITING
 
@@ -211,5 +211,5 @@ def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(
     pause_after_one_epoch(machine)
     for _ in range(2 * DEATH_LIMIT):
         _, paused = machine.start()
-        assert [one.number for one in paused] == [0]
+        assert [open_trial.number for open_trial in paused] == [0]
     assert machine.states() == [TrialState.RUNNING]

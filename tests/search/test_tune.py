@@ -799,14 +799,14 @@ def running_below() -> Callable[[int], list[int]]:
     """Return a function that reads the processes of a session from /proc."""
 
     def of(session: int) -> list[int]:
-        found = []
+        pids = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = stat.read_text().rsplit(")", 1)[1].split()
             except OSError:  # The process ended during the loop.
                 continue
             if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(stat.parent.name))
-        return found
+                pids.append(int(stat.parent.name))
+        return pids
 
     return of

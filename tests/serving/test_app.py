@@ -66,8 +66,10 @@ def test_one_text_gets_one_prediction(client: TestClient) -> None:
 
 def test_many_texts_get_theirs_in_order(client: TestClient) -> None:
     texts = ["good", "bad"] * (MAX_TEXTS // 2)
-    found = client.post("/predict", json={"texts": texts}).json()["predictions"]
-    assert [one["label"] for one in found] == ["good", "<b>bad</b>"] * (MAX_TEXTS // 2)
+    predictions = client.post("/predict", json={"texts": texts}).json()["predictions"]
+    assert [prediction["label"] for prediction in predictions] == ["good", "<b>bad</b>"] * (
+        MAX_TEXTS // 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,10 +186,10 @@ def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
 
     async def end() -> None:
         scope = {"type": "http", "headers": [(b"host", b"localhost")]}
-        asked = asyncio.ensure_future(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
+        request_task = asyncio.ensure_future(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
         await asyncio.sleep(0.01)
-        asked.cancel()
-        await asked
+        request_task.cancel()
+        await request_task
 
     asyncio.run(end())
     assert sent[0]["status"] == 503
@@ -246,12 +248,12 @@ def test_unknown_path_and_method_are_refused(client: TestClient) -> None:
 
 
 def test_explain_says_which_words_moved_the_label(client: TestClient) -> None:
-    found = client.post("/explain", json={"text": "Good, but bad: GOOD case!"}).json()
-    assert found["prediction"]["label"] == "<b>bad</b>"
-    effects = {word["word"]: (word["count"], word["effect"]) for word in found["words"]}
+    explanation = client.post("/explain", json={"text": "Good, but bad: GOOD case!"}).json()
+    assert explanation["prediction"]["label"] == "<b>bad</b>"
+    effects = {word["word"]: (word["count"], word["effect"]) for word in explanation["words"]}
     assert effects == {"bad": (1, 0.4), "good": (2, -0.3), "but": (1, 0.0), "case": (1, 0.0)}
-    assert [word["word"] for word in found["words"][:2]] == ["bad", "good"]
-    assert found["n_words_left_out"] == 0
+    assert [word["word"] for word in explanation["words"][:2]] == ["bad", "good"]
+    assert explanation["n_words_left_out"] == 0
 
 
 def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(
@@ -268,12 +270,12 @@ def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(
     async def ask() -> tuple[int, int, int]:
         transport = httpx.ASGITransport(app.make_app(slow, MANIFEST))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            asked = asyncio.create_task(client.post("/predict", json={"text": "good"}))
+            request_task = asyncio.create_task(client.post("/predict", json={"text": "good"}))
             await asyncio.to_thread(working.wait, 20)
             further = (await client.post("/predict", json={"text": "good"})).status_code
             health = (await client.get("/health")).status_code
             may_end.set()
-            return further, health, (await asked).status_code
+            return further, health, (await request_task).status_code
 
     assert asyncio.run(ask()) == (503, 200, 200)
 
@@ -324,15 +326,15 @@ class Loaded(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.blocked_values: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [
+        self.blocked_values += [
             value or ""
             for name, value in attrs
             if name in ("src", "style") or name.startswith("on")
         ]
-        self.found += [
+        self.blocked_values += [
             value or ""
             for name, value in attrs
             if name == "href" and not (value or "").startswith("/")
@@ -344,7 +346,7 @@ def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None
     answer = client.get(path)
     loaded = Loaded()
     loaded.feed(answer.text)
-    assert loaded.found == []
+    assert loaded.blocked_values == []
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -438,12 +440,12 @@ def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture(scope="module")
 def address(process: subprocess.Popen[str]) -> str:
     assert process.stdout
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found
-    return found[0]
+    url_match = re.search(r"http://\S+", process.stdout.readline())
+    assert url_match
+    return url_match[0]
 
 
-def said(address: str, data: bytes) -> bytes:
+def raw_answer(address: str, data: bytes) -> bytes:
     """Return the bytes that the server sends for these bytes, until it closes the connection or
     sends nothing more.
     """
@@ -485,7 +487,7 @@ def said(address: str, data: bytes) -> bytes:
 def test_process_outlives_what_is_no_request(
     data: bytes, status: bytes, process: subprocess.Popen[str], address: str
 ) -> None:
-    assert said(address, data).partition(b" ")[2].startswith(status)
+    assert raw_answer(address, data).partition(b" ")[2].startswith(status)
     assert (
         httpx.post(f"{address}/predict", json={"text": "good film"}).json()["export"]["study"]
         == "s"

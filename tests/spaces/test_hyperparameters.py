@@ -46,7 +46,7 @@ def space_of(declare: Callable[[HP], object]) -> Space:
     return declared(hp)
 
 
-def one(declare: Callable[[HP], object]) -> Hyperparameter:
+def hyperparameter_of(declare: Callable[[HP], object]) -> Hyperparameter:
     (item,) = space_of(declare)
     return item
 
@@ -165,7 +165,7 @@ def test_suggest_skips_grandchild_of_inactive_child() -> None:
 def test_suggest_range_that_steps_do_not_divide_gives_no_warning(
     declare: Callable[[HP], object],
 ) -> None:
-    item = one(declare)
+    item = hyperparameter_of(declare)
     assert item.is_legal(ask((item,))[1]["a"])
 
 
@@ -240,12 +240,16 @@ def test_declared_refuses_default_outside_its_range(
     [(1e-4, 9e-4, 3), (0.1, 0.3, 3), (1e-3, 9e-3, 3), (3e-4, 3e-2, 10), (1e-6, 1e-4, 10)],
 )
 def test_declared_factor_range_holds_its_upper_end(low: float, high: float, factor: float) -> None:
-    item = one(lambda hp: hp.Float("a", low, high, step=factor, sampling="log", default=high))
+    item = hyperparameter_of(
+        lambda hp: hp.Float("a", low, high, step=factor, sampling="log", default=high)
+    )
     assert item.choices[-1] == high
 
 
 def test_declared_keeps_the_first_declaration_of_a_name() -> None:
-    item = one(lambda hp: (hp.Int("units", 8, 16, default=12), hp.Int("units", 1, 99, default=50)))
+    item = hyperparameter_of(
+        lambda hp: (hp.Int("units", 8, 16, default=12), hp.Int("units", 1, 99, default=50))
+    )
     assert (item.low, item.high, item.default) == (8, 16, 12)
 
 
@@ -262,7 +266,7 @@ def test_declared_refuses_a_name_with_two_ranges_active_at_once(only_for: tuple[
 
 
 def test_declared_default_is_the_lower_end_where_none_is_given() -> None:
-    assert one(lambda hp: hp.Int("a", 3, 9)).default == 3
+    assert hyperparameter_of(lambda hp: hp.Int("a", 3, 9)).default == 3
 
 
 @pytest.mark.parametrize(
@@ -277,7 +281,7 @@ def test_declared_default_is_the_lower_end_where_none_is_given() -> None:
     ids=["int_log", "int", "float_step", "boolean", "fixed"],
 )
 def test_range_text_says_the_range(declare: Callable[[HP], object], text: str) -> None:
-    assert one(declare).range_text() == text
+    assert hyperparameter_of(declare).range_text() == text
 
 
 def test_defaults_leave_out_inactive_children() -> None:
@@ -348,7 +352,7 @@ def test_grid_ends_below_a_bound_that_steps_do_not_reach() -> None:
     ("low", "high", "step"), [(0.0, 0.3, 0.1), (0.1, 0.7, 0.2), (0.0, 0.5, 0.05)]
 )
 def test_grid_points_are_legal(low: float, high: float, step: float) -> None:
-    item = one(lambda hp: hp.Float("a", low, high, step=step))
+    item = hyperparameter_of(lambda hp: hp.Float("a", low, high, step=step))
     points = grid((item,))["a"]
     assert [point for point in points if not item.is_legal(point)] == []
     assert points[-1] == high
@@ -449,13 +453,13 @@ def ranges(draw: st.DrawFn) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
 @st.composite
 def declarations(draw: st.DrawFn) -> list[Declaration]:
     """Draw hyperparameters without a condition, under one condition, and under two conditions."""
-    found: list[Declaration] = []
+    drawn_declarations: list[Declaration] = []
     for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
         for only_for in draw(
             st.sampled_from([[()], [("lstm",)], [("lstm", "gru")], [("lstm",), ("gru", "none")]])
         ):
-            found.append((*_named(name, draw(ranges())), only_for))
-    return found
+            drawn_declarations.append((*_named(name, draw(ranges())), only_for))
+    return drawn_declarations
 
 
 def _named(

@@ -290,8 +290,10 @@ def build(hp):
 
 def test_declare_explores_each_conditional_scope(tmp_path: Path) -> None:
     space = declare(write(tmp_path, BRANCHES), n_classes=2)
-    found = [(item.name, item.conditions) for item in space.hyperparameters if item.conditions]
-    assert found == [
+    names_and_conditions = [
+        (item.name, item.conditions) for item in space.hyperparameters if item.conditions
+    ]
+    assert names_and_conditions == [
         ("units", (("cell", ("lstm",)),)),
         ("units", (("cell", ("gru",)),)),
         ("reset_after", (("cell", ("gru",)),)),

@@ -332,8 +332,8 @@ def test_each_starting_point_is_queued_once_over_two_coordinators(shared: Shared
     first, second = (with_points(shared.writer(own)) for own in (FIRST_COORDINATOR, "a"))
     start(first)
     start(second)
-    asked = [Proposals(writer).ask(n_trials=9) for writer in (second, first) * 3]
-    assert [trial and trial.values for trial in asked][1:5] == [*POINTS]
+    open_trials = [Proposals(writer).ask(n_trials=9) for writer in (second, first) * 3]
+    assert [trial and trial.values for trial in open_trials][1:5] == [*POINTS]
     trials = load_study_of(shared).trials
     assert [t.user_attrs.get("starting_point") for t in trials] == [None, 1, 2, 3, 4, None]
     assert trials[0].user_attrs["baseline"] is True
@@ -453,7 +453,9 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
     assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
     status, _, _ = status_of(setting.results, setting.folder, storage_url=url)
-    assert [(one.pid, one.left) for one in status.coordinators] == [(os.getpid(), True)] * 2
+    assert [(coordinator.pid, coordinator.left) for coordinator in status.coordinators] == [
+        (os.getpid(), True)
+    ] * 2
     assert len(coordinator_sentences(status.coordinators)) == 2
     assert outcome.ended == "finished"
 

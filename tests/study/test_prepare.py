@@ -59,15 +59,15 @@ def test_lengths_beyond_the_preset_are_refused(length: Hyperparameter) -> None:
 def test_texts_are_read_again_only_for_new_tokens(
     reviews_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: dict[str, int] = {}
+    n_texts: dict[str, int] = {}
 
     def build(corpus: Corpus, preset: str, *, texts: object, **options: object) -> PresetCard:
         assert callable(texts)
-        found.update({name: len(of_split) for name, of_split in texts().items()})
+        n_texts.update({name: len(of_split) for name, of_split in texts().items()})
         return PresetCard(preset, "", "BertBackbone", None, [], [])
 
     monkeypatch.setattr(prepare, "build_tokens", build)
     config = StudyConfig(study="s", data=DataConfig(data=str(reviews_csv)))
     length = Hyperparameter(name="sequence_length", kind="fixed", default=10_000)
     prepare.prepare_views(CORPUS, SearchSpace("mine", (PRESET, length)), config)
-    assert found == {"train": 168, "validation": 36, "test": 36}
+    assert n_texts == {"train": 168, "validation": 36, "test": 36}

@@ -94,8 +94,8 @@ def test_nothing_but_the_training_split_reaches_the_model(
     for other in (validation, flipped):
         model, _ = fit(Hyper(), JOB, train=train, validation=other)
         weights.append(model.get_weights())
-    for one, two in zip(*weights, strict=True):
-        np.testing.assert_array_equal(one, two)
+    for weight, other_weight in zip(*weights, strict=True):
+        np.testing.assert_array_equal(weight, other_weight)
     assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
 
 
@@ -111,8 +111,8 @@ def test_resumed_training_is_not_adapted_again(
     model, result = fit(hypermodel, replace(job, resume=True), train=train, validation=validation)
     assert len(hypermodel.seen) == 1
     assert [e.metrics for e in result.history] == [e.metrics for e in expected.history]
-    for one, two in zip(whole.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
+    for whole_weight, resumed_weight in zip(whole.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(whole_weight, resumed_weight)
 
 
 def test_adapt_that_returns_another_model_is_refused(

@@ -117,8 +117,10 @@ def assert_goes_on(
     assert [epoch.metrics for epoch in resumed.history] == [
         epoch.metrics for epoch in whole.history
     ]
-    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for whole_weight, resumed_weight in zip(
+        model.get_weights(), resumed_model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(whole_weight, resumed_weight)
 
 
 def pause_at(epoch: float) -> Callable[[Epoch], Answer]:
@@ -166,8 +168,10 @@ def test_resumed_training_gives_exactly_the_metrics_of_one_that_never_paused(
         whole.confusion,
     )
     assert resumed.n_tokens == whole.n_tokens
-    for one, other in zip(model.get_weights(), resumed_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for whole_weight, resumed_weight in zip(
+        model.get_weights(), resumed_model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(whole_weight, resumed_weight)
 
 
 @pytest.mark.parametrize(
@@ -257,8 +261,8 @@ def test_parts_give_the_weights_of_a_training_in_whole_epochs_of_the_same_batche
     config = replace(CONFIG, batch_size=13, epochs=2)
     whole, _ = train(hypermodel=Plain(), config=config)
     in_parts, _ = train(hypermodel=Plain(), config=replace(config, parts_per_epoch=2))
-    for one, other in zip(whole.get_weights(), in_parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for whole_weight, part_weight in zip(whole.get_weights(), in_parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(whole_weight, part_weight)
 
 
 @pytest.mark.parametrize(
@@ -408,9 +412,9 @@ def test_file_of_a_trained_model_with_any_damage_is_read_as_none_or_unchanged(
     n_none = 0
     for content in damaged:
         path.write_bytes(content)
-        found = read_probabilities(path)
-        n_none += found is None
-        assert found is None or np.array_equal(found, probabilities)
+        stored_probabilities = read_probabilities(path)
+        n_none += stored_probabilities is None
+        assert stored_probabilities is None or np.array_equal(stored_probabilities, probabilities)
         with contextlib.suppress(ValueError):
             checkpoints.load_trained(path, model)
     assert n_none > 100

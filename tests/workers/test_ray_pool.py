@@ -359,10 +359,10 @@ def test_tokens_come_back_as_they_were_taken_apart() -> None:
     for again in splits_of({**arrays_of(split, "train"), **arrays_of(split, "validation")}):
         assert list(again.texts.presets) == list(tokens)
         for name, expected in tokens.items():
-            found = again.texts.presets[name]
-            assert found.ids.tolist() == expected.ids.tolist()
-            assert found.offsets.tolist() == expected.offsets.tolist()
-            assert (found.first, found.last) == (expected.first, expected.last)
+            restored_tokens = again.texts.presets[name]
+            assert restored_tokens.ids.tolist() == expected.ids.tolist()
+            assert restored_tokens.offsets.tolist() == expected.offsets.tolist()
+            assert (restored_tokens.first, restored_tokens.last) == (expected.first, expected.last)
 
 
 def test_ngrams_come_back_as_they_were_taken_apart() -> None:

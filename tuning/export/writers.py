@@ -1,6 +1,4 @@
-"""Write a trained model in each format: Keras, SavedModel, `.h5`, ONNX, LiteRT. The module `parity`
-checks the written files.
-"""
+"""Write a trained model in each format. The module `parity` checks the written files."""
 
 from __future__ import annotations
 
@@ -225,10 +223,11 @@ def _write_h5(source: Source, path: Path) -> None:
         model = _with_inputs_by_role(source)
     model.save(path, include_optimizer=False)
     if layers is None and is_graph(model):
-        # Keras 3.15 writes operations, such as the mask of an `Embedding`, without their module,
-        # and can't read them. It reads the configuration that it writes to `.keras` files.
+        # Keras 3.15 writes operations, such as a mask, without their module, and can't read them.
+        # It reads the configuration that it writes to `.keras` files.
         config = {"class_name": "Functional", "config": model.get_config()}
-        with h5py.File(path, "r+") as file:
+        # The process of another parity check may hold a copy of the file's lock for a moment.
+        with h5py.File(path, "r+", locking=False) as file:
             file.attrs["model_config"] = json.dumps(config)
 
 

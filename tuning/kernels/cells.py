@@ -96,19 +96,19 @@ def cell_gradient(
         of_old = pointer_to(context, builder, old, old_, at_old_)
         of_h = pointer_to(context, builder, d_h, h_, at_h_)
         of_c = pointer_to(context, builder, d_c, c_, at_c_)
-        one = v.constant(1)
+        ones = v.constant(1)
         with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
             i, f, o, g = (v.load(v.at(gate, 0, k)) for gate in four)
             before, slope = v.load(v.at(of_old, 0, k)), v.load(v.at(of_h, 0, k))
             th = v.tanh(v.add(v.multiply(f, before), v.multiply(i, g)))
-            through = v.multiply(slope, o, v.subtract(one, v.multiply(th, th)))
+            through = v.multiply(slope, o, v.subtract(ones, v.multiply(th, th)))
             d = v.add(v.load(v.at(of_c, 0, k)), through)
             for value, gate in zip(
                 (
-                    v.multiply(d, g, i, v.subtract(one, i)),
-                    v.multiply(d, before, f, v.subtract(one, f)),
-                    v.multiply(slope, th, o, v.subtract(one, o)),
-                    v.multiply(d, i, v.subtract(one, v.multiply(g, g))),
+                    v.multiply(d, g, i, v.subtract(ones, i)),
+                    v.multiply(d, before, f, v.subtract(ones, f)),
+                    v.multiply(slope, th, o, v.subtract(ones, o)),
+                    v.multiply(d, i, v.subtract(ones, v.multiply(g, g))),
                 ),
                 d_four,
                 strict=True,

@@ -95,11 +95,11 @@ def architecture_parts(summary: Summary) -> tuple[Markup, Markup] | None:
     """Return the HTML of the figure and the table of the search by architecture; None without
     architectures.
     """
-    found = architectures(summary)
-    if not found:
+    groups = architectures(summary)
+    if not groups:
         return None
-    header, *rows = architecture_rows(found, summary.metric)
-    return plot_html(architecture_figure(found, summary.metric)), table(header, rows)
+    header, *rows = architecture_rows(groups, summary.metric)
+    return plot_html(architecture_figure(groups, summary.metric)), table(header, rows)
 
 
 def _cost_figure(
@@ -205,10 +205,10 @@ def architectures(summary: Summary) -> list[Architecture]:
     for trial in summary.trials:
         if ARCHITECTURE in trial.params and trial.state.is_finished():
             by_name.setdefault(str(trial.params[ARCHITECTURE]), []).append(trial)
-    found = []
+    groups = []
     for name, trials in by_name.items():
         ranked = [t for t in summary.ranked if str(t.params.get(ARCHITECTURE)) == name]
-        found.append(
+        groups.append(
             Architecture(
                 name,
                 len(trials),
@@ -218,38 +218,40 @@ def architectures(summary: Summary) -> list[Architecture]:
             )
         )
     towards = sign(summary.metric)
-    return sorted(found, key=lambda one: -towards * one.values[0] if one.values else math.inf)
+    return sorted(
+        groups, key=lambda group: -towards * group.values[0] if group.values else math.inf
+    )
 
 
-def architecture_rows(found: Sequence[Architecture], metric: str) -> list[list[str]]:
+def architecture_rows(groups: Sequence[Architecture], metric: str) -> list[list[str]]:
     """Return the header and the rows of the table of architectures."""
     header = ["architecture", "trials", "complete", f"best {metric}", "median", "seconds"]
     return [header] + [
         [
-            one.name,
-            str(one.n_trials),
-            str(len(one.values)),
-            f"{one.values[0]:.4f} (trial {one.best})" if one.values else "",
-            f"{statistics.median(one.values):.4f}" if one.values else "",
-            f"{one.seconds:.0f}",
+            group.name,
+            str(group.n_trials),
+            str(len(group.values)),
+            f"{group.values[0]:.4f} (trial {group.best})" if group.values else "",
+            f"{statistics.median(group.values):.4f}" if group.values else "",
+            f"{group.seconds:.0f}",
         ]
-        for one in found
+        for group in groups
     ]
 
 
-def architecture_figure(found: Sequence[Architecture], metric: str) -> go.Figure:
+def architecture_figure(groups: Sequence[Architecture], metric: str) -> go.Figure:
     """Draw the metric of each completed trial by architecture, with the median as a line."""
-    complete = [one for one in found if one.values]
+    complete = [group for group in groups if group.values]
     figure = go.Figure(layout={**LAYOUT, "height": 100 + 38 * len(complete), "showlegend": False})
-    for row, one in enumerate(reversed(complete)):
+    for row, group in enumerate(reversed(complete)):
         figure.add_scatter(
-            x=one.values,
-            y=[row] * len(one.values),
+            x=group.values,
+            y=[row] * len(group.values),
             mode="markers",
             marker={"size": 9, "color": BEST_COLOR, "opacity": 0.6},
-            hovertemplate=f"{plain(one.name)}: %{{x:.4f}}<extra></extra>",
+            hovertemplate=f"{plain(group.name)}: %{{x:.4f}}<extra></extra>",
         )
-        median = statistics.median(one.values)
+        median = statistics.median(group.values)
         figure.add_scatter(
             x=[median],
             y=[row],
@@ -257,7 +259,7 @@ def architecture_figure(found: Sequence[Architecture], metric: str) -> go.Figure
             marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": OTHER_COLOR}},
             hovertemplate="median %{x:.4f}<extra></extra>",
         )
-    names = [plain(one.name) for one in reversed(complete)]
+    names = [plain(group.name) for group in reversed(complete)]
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, automargin=True)
     figure.update_xaxes(title=metric, nticks=6)
     return figure

@@ -282,7 +282,7 @@ def slices_of(quality: Quality) -> list[tuple[str, list[Slice]]]:
     ]
     if column is not None:
         parts.append((f"Accuracy by {column.name}", by_column(quality.predictions)))
-    return [(title, [part for part in found if part.n_texts]) for title, found in parts]
+    return [(title, [part for part in slices if part.n_texts]) for title, slices in parts]
 
 
 def slices_figure(quality: Quality, slices: Sequence[Slice]) -> go.Figure:

@@ -27,23 +27,23 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
     Raises:
         SpaceError: the module has no hypermodel of this name, or several and none is named.
     """
-    found = _hypermodels(module)
+    hypermodels = _hypermodels(module)
     if name is not None:
         if name not in vars(module) or not _is_hypermodel(vars(module)[name]):
             raise SpaceError(
                 f"{file}:{name} must name a keras_tuner.HyperModel or a function build(hp);"
-                f" {file} has {', '.join(found) or 'none'}."
+                f" {file} has {', '.join(hypermodels) or 'none'}."
             )
         return vars(module)[name]
     for usual in ("hypermodel", "build"):
         if getattr(module, usual, None) is not None:
             return _require(vars(module)[usual], file)
     for kind in (_is_instance, _is_class, inspect.isfunction):
-        matching = [item for item in found.values() if kind(item)]
+        matching = [item for item in hypermodels.values() if kind(item)]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            names = ", ".join(key for key, item in found.items() if kind(item))
+            names = ", ".join(key for key, item in hypermodels.items() if kind(item))
             raise SpaceError(
                 f"{file} must define hypermodel, or have only one; it has {names}. Choose one with"
                 f" {file}:NAME."

@@ -154,24 +154,24 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
         SpaceError: the models do not agree on it, or not with the value that the user fixes.
     """
     fixed: int | None = getattr(sizes, name)
-    found = {size for model in models if (size := getattr(model, name)) is not None}
+    in_models = {size for model in models if (size := getattr(model, name)) is not None}
     if fixed is not None:
-        _check_fixed(name, fixed, found, space=space)
+        _check_fixed(name, fixed, in_models, space=space)
         return fixed, f"the value of {_flag(name)}"
-    if len(found) > 1:
+    if len(in_models) > 1:
         raise SpaceError(
             f"A space whose models have different sizes must declare {name}; those of {space} have"
-            f" {' and '.join(map(str, sorted(found)))}. Call the hyperparameter {name}."
+            f" {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter {name}."
         )
     if name == "vocab_size":
         return (
-            (found.pop(), "the rows of the model's embedding")
-            if found
+            (in_models.pop(), "the rows of the model's embedding")
+            if in_models
             else (sizes.all_rows, "the rows for all words of the training texts")
         )
     return (
-        (found.pop(), "the length of the model's input")
-        if found
+        (in_models.pop(), "the length of the model's input")
+        if in_models
         else (sizes.usual_length, "the 95th percentile of the training texts' lengths")
     )
 
@@ -180,20 +180,20 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _check_fixed(name: str, fixed: int, found: set[int], *, space: str) -> None:
+def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> None:
     """Refuse a size that a model can't take.
 
     Raises:
         SpaceError: it is more than the rows of an embedding, or another length than that of an
             input.
     """
-    if name == "vocab_size" and fixed > min(found, default=fixed):
+    if name == "vocab_size" and fixed > min(in_models, default=fixed):
         raise SpaceError(
-            f"{_flag(name)} must be at most {min(found)}, the rows of the embedding in {space};"
+            f"{_flag(name)} must be at most {min(in_models)}, the rows of the embedding in {space};"
             f" received {fixed}."
         )
-    if name == "sequence_length" and found - {fixed}:
+    if name == "sequence_length" and in_models - {fixed}:
         raise SpaceError(
-            f"{_flag(name)} must be {' and '.join(map(str, sorted(found)))}, the length of the"
+            f"{_flag(name)} must be {' and '.join(map(str, sorted(in_models)))}, the length of the"
             f" model's input in {space}; received {fixed}."
         )

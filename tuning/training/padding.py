@@ -91,10 +91,10 @@ def _follow(node: Any, values: dict[int, Value]) -> None:
     if len(inputs) == 1 and isinstance(inputs[0], list):
         (inputs,) = inputs
     is_masked = isinstance(mask, Tokens) and mask.marks_words
-    found = RULES[type(operation)](Call(operation, inputs, rank=rank, is_masked=is_masked))
+    value = RULES[type(operation)](Call(operation, inputs, rank=rank, is_masked=is_masked))
     first, *states = node.outputs
     # The states of a recurrent layer have a row for each text.
-    values |= {id(first): found} | {id(state): Texts() for state in states}
+    values |= {id(first): value} | {id(state): Texts() for state in states}
 
 
 def _value(argument: Any, values: dict[int, Value]) -> Any:

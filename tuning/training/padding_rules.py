@@ -193,12 +193,14 @@ def _extreme(call: Call) -> Value:
     """The smaller or the larger of two values."""
     if _are_of_texts(call.inputs):
         return Texts()
-    one, other = map(_as_tokens, call.inputs)
+    first, second = map(_as_tokens, call.inputs)
     choose = min if type(call.operation) is numpy.Minimum else max
     padding = (
-        None if one.padding is None or other.padding is None else choose(one.padding, other.padding)
+        None
+        if first.padding is None or second.padding is None
+        else choose(first.padding, second.padding)
     )
-    return Tokens(padding=padding, lowest=choose(one.lowest, other.lowest))
+    return Tokens(padding=padding, lowest=choose(first.lowest, second.lowest))
 
 
 def _elementwise(call: Call) -> Value:
