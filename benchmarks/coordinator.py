@@ -23,11 +23,12 @@ import psutil
 
 from benchmarks.configurations import SPACE_PATH
 from benchmarks.ours import study_config
+from tuning.atomic_io import write_bytes
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
 from tuning.data.splits import SplitReviews
 from tuning.report.dashboard import DashboardDrawing
-from tuning.results import ResultsDir, write_bytes
+from tuning.results import ResultsDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.search.session import Interrupt, Session

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from benchmarks.goals import PARTS, rows
 from benchmarks.tables import NAMES, noise_sentences, part_tables
+from tuning.atomic_io import write_text
 from tuning.report.html_parts import pairs, plot_html, plotly_script, table
-from tuning.results import write_text
 from tuning.templates import render
 
 _LAYOUT: dict[str, Any] = {"template": "plotly_white", "height": 380, "margin": {"t": 20, "r": 20}}

@@ -16,10 +16,10 @@ import threadpoolctl
 
 from benchmarks.goals import PARTS
 from benchmarks.settings import Settings
+from tuning.atomic_io import read_json, write_json
 from tuning.config import SPLITS
 from tuning.data.splits import SplitReviews
 from tuning.hardware import available_cores
-from tuning.results import read_json, write_json
 from tuning.study.study import describe_versions, git_commit
 
 PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard", "torch")

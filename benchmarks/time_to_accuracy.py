@@ -32,9 +32,10 @@ from benchmarks.processes import cpu_seconds, in_fresh_process
 from benchmarks.settings import Settings
 from benchmarks.sides import Sides, sides_of
 from benchmarks.texts import peer_texts
+from tuning.atomic_io import read_history
 from tuning.config import StudyConfig, TrainConfig
 from tuning.data.splits import SplitReviews
-from tuning.results import ResultsDir, read_history
+from tuning.results import ResultsDir
 from tuning.search.progress import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}

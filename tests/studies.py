@@ -16,10 +16,11 @@ from optuna.trial import TrialState, create_trial
 from tests.paths import ROOT
 from tests.stored_documents import CARD
 from tests.texts import substitute
+from tuning.atomic_io import read_json, write_json
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.corpus import Corpus
 from tuning.report.dashboard import DashboardDrawing
-from tuning.results import ResultsDir, read_json, write_json
+from tuning.results import ResultsDir
 from tuning.search.session import Interrupt, Session, Workers
 from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.spaces.loading import SearchSpace

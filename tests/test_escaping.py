@@ -37,11 +37,12 @@ from tuning.report.html_parts import table as html_table
 from tuning.report.page import Measured, page
 from tuning.report.quality import Quality
 from tuning.report.tables import trials_table
-from tuning.results import ResultsDir, StudyDir, escape_markdown, visible
+from tuning.results import ResultsDir, StudyDir
 from tuning.serving.pages import docs_page
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.summary import summarize
+from tuning.text import escape_markdown, visible
 
 NASTY = [
     "=HYPERLINK(1)",

@@ -23,6 +23,7 @@ from tests.fuzz_inputs import CONFIRMATION, GOOD
 from tests.paths import ROOT
 from tests.stored_documents import STORED_FILES
 from tests.texts import make_reviews
+from tuning.atomic_io import read_json, write_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import encode, open_corpus
 from tuning.data.data_card import read_card
@@ -32,7 +33,7 @@ from tuning.data.tables import read_files
 from tuning.errors import TuningError
 from tuning.evaluation.scores import read_test_scores
 from tuning.inference.manifest import read_manifest
-from tuning.results import ResultsDir, read_json, write_json
+from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.study import recorded_config, recorded_space
 

@@ -34,8 +34,8 @@ from cattrs.gen import (
     override,
 )
 
+from tuning.atomic_io import SCHEMA_VERSION, read_json, write_json
 from tuning.errors import TuningError
-from tuning.results import SCHEMA_VERSION, read_json, write_json
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tuning.results import escape_markdown
+from tuning.text import escape_markdown
 
 
 @cache

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.comparisons import comparison_of, standings
+from tuning.atomic_io import write_json
 from tuning.comparison.document import ComparedSpace, Comparison, Request, begin, on_data
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError, SpaceError, StudyError, TuningError
-from tuning.results import ResultsDir, StudyDir, write_json
+from tuning.results import ResultsDir, StudyDir
 
 TWO = ("baseline_lstm", "ngrams")
 

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.texts import TEXTS, make_reviews, splits_of, word_view
-from tuning import results
+from tuning import atomic_io, results
+from tuning.atomic_io import read_json
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data import arrow_tokenizer
 from tuning.data.arrow_tokenizer import tokenize
@@ -31,7 +32,6 @@ from tuning.data.corpus import (
 )
 from tuning.documents import unstructure
 from tuning.errors import StorageError
-from tuning.results import read_json
 from tuning.study.prepare import prepare_corpus
 
 TRAIN = ["the cat sat", "The CAT, the dog!", "a dog"]
@@ -434,7 +434,7 @@ def test_every_write_of_a_data_card_is_made_under_the_lock(
     card at that moment.
     """
     written = []
-    write = results.write_bytes
+    write = atomic_io.write_bytes
 
     def watched(path: Path, data: bytes) -> None:
         if path.name == "data_card.json":
@@ -452,7 +452,7 @@ def test_every_write_of_a_data_card_is_made_under_the_lock(
     folder = results.ResultsDir(tmp_path / "results")
     configs = [StudyConfig(study="s", data=DataConfig(data=str(path))) for path in (first, second)]
     fingerprint = prepare_corpus(configs[0], results=folder)[0].fingerprint
-    monkeypatch.setattr(results, "write_bytes", watched)
+    monkeypatch.setattr(atomic_io, "write_bytes", watched)
     corpus = prepare_corpus(configs[1], results=folder)[0]
     assert corpus.card.data == str(second)
     assert len(written) == 1

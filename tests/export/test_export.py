@@ -24,6 +24,7 @@ from tests.paths import ROOT
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
+from tuning.atomic_io import read_json
 from tuning.data.corpus import Corpus
 from tuning.data.ngrams import build_ngrams
 from tuning.errors import DataError, ExportError, SpaceError, StudyError
@@ -39,7 +40,7 @@ from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
-from tuning.results import ResultsDir, read_json
+from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel

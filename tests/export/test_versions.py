@@ -13,11 +13,12 @@ import pytest
 
 from tests.paths import ROOT
 from tests.stored_documents import files_of
+from tuning.atomic_io import write_json
 from tuning.documents import write
 from tuning.errors import StorageError
 from tuning.export.versions import N_KEPT, earlier, is_whole, newest, next_number, publish, recover
 from tuning.inference.manifest import digests, read_manifest
-from tuning.results import StudyDir, write_json
+from tuning.results import StudyDir
 from tuning.study.lock import export_lock
 
 

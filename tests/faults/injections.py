@@ -18,7 +18,7 @@ import psutil
 
 from tests.faults.study import Call, Setting, alive_in_session
 from tests.postgresql import Server
-from tuning.results import read_json
+from tuning.atomic_io import read_json
 
 MANY = 1_000_000  # more than a call that is to be refused, or stopped soon, can make
 TRIES = 5

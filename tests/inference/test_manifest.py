@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.stored_documents import files_of
+from tuning.atomic_io import write_json
 from tuning.errors import ExportError
 from tuning.inference.manifest import FileDigest, read_manifest, verify
-from tuning.results import write_json
 
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
 MANIFEST = {

@@ -10,6 +10,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.stored_documents import files_of
+from tuning.atomic_io import read_json, write_json
 from tuning.data.corpus import encode
 from tuning.errors import ExportError
 from tuning.export.onnx_graph import chain, write_graph
@@ -17,7 +18,6 @@ from tuning.inference.load import load
 from tuning.inference.manifest import ModelInput
 from tuning.inference.runtimes import FORMATS, load_format
 from tuning.models import lstm_classifier
-from tuning.results import read_json, write_json
 from tuning.training.batching import WordView
 
 WORDS = ["good", "bad", "film"]

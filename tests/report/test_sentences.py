@@ -13,6 +13,7 @@ from tests.commands import Ran
 from tests.confirmations import with_repeats
 from tests.stored_documents import TEST_SCORES
 from tests.studies import many_trials
+from tuning.atomic_io import read_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
@@ -21,7 +22,7 @@ from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.statistics import Interval
 from tuning.report.page import write_report
 from tuning.report.sentences import answer, behind_linear, saved_sentence
-from tuning.results import ResultsDir, read_json
+from tuning.results import ResultsDir
 from tuning.search.finalists import pruned_sample
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace

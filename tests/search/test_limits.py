@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from tests.commands import Ran
 from tests.stored_documents import full_manifest
 from tests.studies import Setting, workers_of
+from tuning.atomic_io import read_json
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.errors import StudyError
@@ -19,7 +20,7 @@ from tuning.report.confirmation import sentences
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import trial_rows
-from tuning.results import ResultsDir, read_json
+from tuning.results import ResultsDir
 from tuning.search.confirm import confirm
 from tuning.search.finalists import Terms
 from tuning.search.tune import Outcome

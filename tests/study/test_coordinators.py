@@ -24,11 +24,12 @@ from optuna.trial import TrialState
 from tests.paths import ROOT
 from tests.postgresql import PASSWORD
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
+from tuning.atomic_io import read_json
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError, TuningError
 from tuning.outcomes import FailureReason
 from tuning.report.sentences import coordinator_sentences
-from tuning.results import ResultsDir, StudyDir, read_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
 from tuning.search.open_trials import OpenTrial
 from tuning.search.progress import Progressed

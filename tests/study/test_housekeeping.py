@@ -11,8 +11,9 @@ from filelock import FileLock
 
 from tests.commands import Ran
 from tests.studies import session_of
+from tuning.atomic_io import write_text
 from tuning.report.dashboard import DashboardDrawing, upload
-from tuning.results import ResultsDir, write_text
+from tuning.results import ResultsDir
 from tuning.search.proposals import Proposals
 from tuning.search.tune import Outcome
 from tuning.search.writer import StudyWriter

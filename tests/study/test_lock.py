@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tuning.atomic_io import read_json, write_text
 from tuning.errors import StudyError
-from tuning.results import StudyDir, read_json, write_text
+from tuning.results import StudyDir
 from tuning.study.lock import study_lock
 
 

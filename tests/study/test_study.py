@@ -7,9 +7,10 @@ import optuna
 import pytest
 
 from tests.studies import CONFIG, SPACE, open_at_once
+from tuning.atomic_io import read_json, write_json
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import StorageError, StudyError
-from tuning.results import ResultsDir, read_json, write_json
+from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import hide_password, open_storage
 from tuning.study.study import git_commit, load_study, open_study, recorded_config, recorded_space

@@ -110,8 +110,8 @@ def test_trial_without_values_is_left_out_until_it_has_them(copied: Setting) -> 
 
 
 def test_identity_is_that_of_one_study(copied: Setting, finished: object) -> None:
+    from tuning.atomic_io import write_json
     from tuning.documents import unstructure
-    from tuning.results import write_json
     from tuning.study.record import read_record
 
     first, second = Written(), Written()

@@ -15,10 +15,11 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from tuning.api.optuna_trials import read_study
+from tuning.atomic_io import write_text
 from tuning.config import StudyConfig, sign
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import SpaceError, StudyError
-from tuning.results import ResultsDir, StudyDir, write_text
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
 from tuning.spaces.hyperparameters import suggest, to_params
 from tuning.spaces.keras_tuner_files import read_project, to_config

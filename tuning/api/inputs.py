@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.atomic_io import write_bytes
 from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ArgumentError, DataError
-from tuning.results import StudyDir, safe_name, write_bytes
+from tuning.results import StudyDir, safe_name
 from tuning.spaces.files import short_name
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from tuning.display.console import console, error_console, printable, server_url
 from tuning.display.progress import row_progress
 from tuning.display.tables import print_formats
 from tuning.errors import ArgumentError, ServeError
-from tuning.results import ResultsDir, json_line
+from tuning.results import ResultsDir
+from tuning.text import json_line
 
 if TYPE_CHECKING:
     from tuning.inference.manifest import Manifest

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tuning.atomic_io import write_text
 from tuning.comparison.document import Comparison
 from tuning.comparison.figures import COSTS, color_of, cost_figure, learning_speed
 from tuning.comparison.standings import (
@@ -24,7 +25,7 @@ from tuning.comparison.standings import (
 from tuning.evaluation.statistics import Interval
 from tuning.report.html_parts import plot_html
 from tuning.report.page import appearance
-from tuning.results import ResultsDir, StudyDir, write_text
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from tuning.atomic_io import translated
 from tuning.config import SPLITS
 from tuning.data.arrow_tokenizer import (
     CHUNK_BYTES,
@@ -44,7 +45,6 @@ from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews, SplitTexts, map_texts
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import StorageError
-from tuning.results import translated
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning import documents
+from tuning.atomic_io import read_json, write_json
 from tuning.data.arrow_tokenizer import ChunkWords
 from tuning.data.splits import SplitReviews
 from tuning.data.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StorageError
-from tuning.results import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -23,13 +23,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock
 
+from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, NgramTexts, TokenizedTexts
 from tuning.data.data_card import checksum_of, passes
 from tuning.data.files import Progress
 from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
 from tuning.hardware import available_cores
-from tuning.results import read_json, translated, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from tuning.results import visible
+from tuning.text import visible
 
 FILE_WIDTH = 160
 PROGRAM = "keras-text-tuning"  # the console command of the installed package

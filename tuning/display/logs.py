@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from tuning.results import StudyDir, visible
+from tuning.results import StudyDir
+from tuning.text import visible
 
 
 @contextlib.contextmanager

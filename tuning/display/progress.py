@@ -27,7 +27,7 @@ from rich.progress_bar import ProgressBar
 from tuning.display.console import console, duration
 from tuning.display.notebook import NotebookLive
 from tuning.display.tables import card_table
-from tuning.results import visible
+from tuning.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tuning.atomic_io import write_bytes
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array, Labels
-from tuning.results import visible, write_bytes
+from tuning.text import visible
 
 # Name of the array of probabilities in `test.npz` and in the file of a trained model.
 PROBABILITIES = "probabilities"

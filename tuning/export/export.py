@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
+from tuning.atomic_io import write_text
 from tuning.config import StudyConfig
 from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
@@ -23,12 +24,7 @@ from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import EnsembleFacts, SplitScores, TestDocument
-from tuning.evaluation.test_split import (
-    BEST,
-    SINGLE,
-    TestEvaluation,
-    evaluate_on_test_split,
-)
+from tuning.evaluation.test_split import BEST, SINGLE, TestEvaluation, evaluate_on_test_split
 from tuning.export.description import (
     ChosenTrial,
     best_trial,
@@ -49,7 +45,7 @@ from tuning.export.model_card import model_card
 from tuning.export.retraining import Trained, retrain
 from tuning.export.versions import empty_folder, next_number, publish, recover
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
-from tuning.results import ResultsDir, StudyDir, write_text
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare, require_same_space
 from tuning.study.lock import export_lock

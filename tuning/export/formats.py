@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tuning.atomic_io import translated
 from tuning.data import tokenizer
 from tuning.data.corpus import Corpus, encode
 from tuning.data.files import Progress, utf8
@@ -36,7 +37,6 @@ from tuning.inference.runtimes import (
 )
 from tuning.pretrained.tokens import encode_tokens
 from tuning.raw_text.vectorization import keep_in_config
-from tuning.results import translated
 from tuning.spaces.ranges import Values
 from tuning.training import prediction
 from tuning.training.architecture import NGRAMS, TEXT, TOKENS, input_names, is_stock

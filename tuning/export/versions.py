@@ -10,9 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tuning.atomic_io import translated
 from tuning.errors import ExportError, StorageError
 from tuning.inference.manifest import CARD, MANIFEST, read_manifest, verify
-from tuning.results import StudyDir, translated
+from tuning.results import StudyDir
 
 # Maximum number of earlier exports that are kept. An export takes about ten MB.
 N_KEPT = 2

@@ -18,7 +18,7 @@ from tuning.data.files import find_files
 from tuning.data.stream import TEXT_FORMATS, Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.load import Prediction, Probabilities
-from tuning.results import json_line, no_formula
+from tuning.text import json_line, no_formula
 
 # Maximum size of a chunk, so that the memory does not grow with the file.
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tuning.atomic_io import read_json, write_json
 from tuning.errors import SpaceError
 from tuning.pretrained.tokenizer import TOKENIZER, from_keras_hub, is_hugging_face
 from tuning.processes import child_environment
-from tuning.results import read_json, write_json
 
 ENCODER = "encoder.json"
 # Packages that presets need, by the name of their module.

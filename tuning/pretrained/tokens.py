@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, PresetTexts
 from tuning.data.data_card import passes
@@ -24,7 +25,6 @@ from tuning.documents import read
 from tuning.errors import StorageError
 from tuning.pretrained.preset import fetch_preset
 from tuning.pretrained.tokenizer import TOKENIZER
-from tuning.results import read_json, translated, write_json
 
 logger = logging.getLogger(__name__)
 

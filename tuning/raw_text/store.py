@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from filelock import FileLock
 
+from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import passes
@@ -15,7 +16,6 @@ from tuning.data.files import Progress
 from tuning.data.ngrams import CHECKSUMS, files_checksums
 from tuning.data.splits import SplitReviews, write_texts
 from tuning.errors import DataError
-from tuning.results import read_json, translated, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,14 @@ from typing import Protocol
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
 
+from tuning.atomic_io import translated, write_text
 from tuning.config import StudyConfig, sign
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
 from tuning.data.data_card import DataCard
 from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
-from tuning.results import ResultsDir, StudyDir, translated, visible, write_text
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.housekeeping import N_BEST, trim_artifacts
@@ -30,6 +31,7 @@ from tuning.study.optuna_internals import storage_of
 from tuning.study.summary import Summary
 from tuning.study.trials import value_of
 from tuning.templates import render
+from tuning.text import visible
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.atomic_io import translated
 from tuning.errors import ArgumentError, StudyError
-from tuning.results import ResultsDir, translated
+from tuning.results import ResultsDir
 from tuning.study.housekeeping import ARTIFACTS
 from tuning.study.optuna_internals import engine_of
 from tuning.study.storage import open_storage

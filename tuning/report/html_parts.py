@@ -14,8 +14,8 @@ import plotly.io
 import plotly.offline
 from markupsafe import Markup, escape
 
-from tuning.results import visible
 from tuning.templates import render
+from tuning.text import visible
 
 # A cell with more than MAX_CHARACTERS is folded; its first SHOWN_CHARACTERS stay visible.
 MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200

@@ -13,6 +13,7 @@ import optuna
 import plotly.io
 from markupsafe import Markup
 
+from tuning.atomic_io import write_text
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
@@ -46,7 +47,7 @@ from tuning.report.tables import (
     trial_rows,
     trials_table,
 )
-from tuning.results import ResultsDir, StudyDir, write_text
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.record import StudyRecord, read_record

@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import SPLITS, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
-from tuning.results import no_formula
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
@@ -29,6 +28,7 @@ from tuning.study.trials import (
     value_of,
     values_of,
 )
+from tuning.text import no_formula
 
 N_TABLE = 5
 # A trial's attribute → the title of its column.

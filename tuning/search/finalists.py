@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from tuning.atomic_io import translated
 from tuning.config import sign
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import ArgumentError, StudyError
-from tuning.results import StudyDir, translated
+from tuning.results import StudyDir
 from tuning.search.open_trials import MAX_CHECKPOINT_BYTES, key
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace

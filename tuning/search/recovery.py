@@ -10,9 +10,9 @@ import logging
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tuning.atomic_io import write_text
 from tuning.fidelity import part_at
 from tuning.outcomes import FailureReason
-from tuning.results import write_text
 from tuning.search.open_trials import OpenTrial
 from tuning.search.writer import (
     DEATH_LIMIT,

@@ -9,11 +9,11 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.atomic_io import write_csv, write_text
 from tuning.config import COSTS, exceeded
 from tuning.errors import SpaceError
 from tuning.fidelity import part_at
 from tuning.outcomes import FailureReason
-from tuning.results import write_csv, write_text
 from tuning.search.open_trials import OpenTrial
 from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params

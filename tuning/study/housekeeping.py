@@ -16,8 +16,9 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
+from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError, TuningError
-from tuning.results import ResultsDir, StudyDir, translated
+from tuning.results import ResultsDir, StudyDir
 from tuning.study.lock import is_locked
 from tuning.study.record import read_record
 from tuning.study.storage import open_storage

@@ -16,8 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuning import documents
+from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError
-from tuning.results import StudyDir, translated
+from tuning.results import StudyDir
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import optuna
 import sqlalchemy
 from filelock import FileLock
 
+from tuning.atomic_io import translated
 from tuning.errors import StorageError
-from tuning.results import translated
 from tuning.study.optuna_internals import engine_of, storage_of
 
 # Key of PostgreSQL's advisory lock: any number that no other program on the server uses.

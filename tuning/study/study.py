@@ -20,19 +20,14 @@ from typing import Any
 import optuna
 
 from tuning import documents
+from tuning.atomic_io import read_json, write_json
 from tuning.config import StudyConfig, differences
 from tuning.documents import unstructure
 from tuning.errors import StudyError
-from tuning.results import ResultsDir, StudyDir, read_json, write_json
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import identify
-from tuning.study.record import (
-    REMEDY,
-    StudyIdentity,
-    StudyRecord,
-    read_record,
-    record_in_storage,
-)
+from tuning.study.record import REMEDY, StudyIdentity, StudyRecord, read_record, record_in_storage
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
     hide_password,

@@ -13,12 +13,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuning.atomic_io import read_history
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ExportError, SpaceError
 from tuning.fidelity import part_at
 from tuning.inference.manifest import read_manifest
 from tuning.report.sentences import verdict
-from tuning.results import StudyDir, read_history
+from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.record import StudyRecord

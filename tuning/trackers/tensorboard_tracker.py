@@ -19,7 +19,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tuning.inference.manifest import CARD
-from tuning.results import escape_markdown
+from tuning.text import escape_markdown
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
 # TensorBoard reads the files whose names have ".tfevents.".

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tuning.atomic_io import write_bytes
 from tuning.evaluation.metrics import Array
 from tuning.evaluation.predictions import DAMAGED, PROBABILITIES
 from tuning.raw_text.vectorization import assign_lookups, lookup_state
-from tuning.results import write_bytes
 from tuning.training.result import Epoch, FitResult
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from tuning import __version__
+from tuning.atomic_io import write_bytes
 from tuning.data.corpus import open_corpus
 from tuning.errors import PoolError, SpaceError, StorageError
-from tuning.results import write_bytes
 from tuning.spaces.files import split_place
 from tuning.workers.messages import (
     Declare,

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
+from tuning.atomic_io import translated
 from tuning.processes import python_path
-from tuning.results import translated
 
 
 class _Output:

@@ -1,0 +1,97 @@
+"""Writes of whole files, which keep the old file after an error, and reading such files."""
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import StorageError
+
+SCHEMA_VERSION = 1
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StorageError` that names `path` and a remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"The results folder must be writable and have space; {path} gave {reason!r}. "
+            "Free some space, change its permissions, or name another folder with --results."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file in UTF-8. After an error the old file is unchanged."""
+    write_bytes(path, text.encode(errors="replace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file. After an error the old file is unchanged.
+
+    The bytes are written to `name.tmp`, which is then renamed.
+
+    Raises:
+        StorageError: if the folder is full or read-only, or can't be created.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write indented, sorted JSON with `schema_version`; after an error keep the old file."""
+    text = json.dumps(
+        {"schema_version": SCHEMA_VERSION, **values}, indent=2, sort_keys=True, ensure_ascii=False
+    )
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path, *, version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """Return the values of a file that `write_json` wrote, without `schema_version`.
+
+    Raises:
+        StorageError: if the file can't be read, is not a JSON object, or has a schema version other
+            than `version`.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StorageError(
+            f"{path} must contain JSON written by this program; reading it gave: {error}."
+        ) from error
+    stored = values.pop("schema_version", None) if isinstance(values, dict) else None
+    if stored != version:
+        raise StorageError(f"{path} must have schema_version {version}; it has {stored!r}.")
+    # Only a dict has a schema version.
+    return values  # type: ignore[no-any-return]
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows as a whole CSV file. Missing keys are empty cells; an error keeps the old file."""
+    buffer = io.StringIO(newline="")
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(buffer, fieldnames=list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return the epochs of a trial's `history.csv`: for each the metrics that have a value."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]

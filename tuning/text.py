@@ -1,0 +1,35 @@
+"""Escaping: texts on one line, in Markdown, in JSON lines and in CSV cells."""
+
+import html
+import json
+from typing import Any
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """Return JSON on one line. Characters that can't be printed are escaped."""
+    line = json.dumps(values, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def visible(text: str) -> str:
+    """Return a text on one line, with a space for each character that can't be printed.
+
+    Such characters are line breaks, escape sequences that move a cursor or set colors, and marks
+    that change the writing direction.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def escape_markdown(value: object) -> str:
+    """Return a text on one line, escaped for Markdown with formulas, and for HTML."""
+    escaped = html.escape(visible(str(value)), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~$" else c for c in escaped)
+
+
+def no_formula(value: Any) -> Any:
+    """Return a value as a CSV cell: text that a spreadsheet would take for a formula gets a `'`."""
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
