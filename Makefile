@@ -47,45 +47,72 @@ BOOTSTRAP ?= python3
 VENV      ?= .venv
 PYTHON    := $(VENV)/bin/python
 
-# $(call flag,VARIABLE,--name) gives the flag with the variable's value as the user typed it, quoted for the shell, or nothing if
-# the variable is empty.
+pip_install = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
+
+# $(call flag,VARIABLE,--name) gives the flag with the variable's value as the user typed it, quoted
+# for the shell, or nothing if the variable is empty.
 quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
-study_flags  = $(call flag,STUDY,--study)
-# STORAGE, FROM and LOG_TO are passed in the environment and not as flags: they may contain a password, and make prints its commands.
+# STORAGE, FROM and LOG_TO are passed in the environment and not as flags: they may contain a
+# password, and make prints its commands.
 export STORAGE
 export FROM
 export LOG_TO
-data_flags   = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
-pool_flags   = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) $(call flag,RAY_ADDRESS,--ray-address)
-search_flags = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) $(call flag,VOCAB_SIZE,--vocab-size) $(call flag,SEQUENCE_LENGTH,--sequence-length) \
-               $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
-               $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) $(call flag,METRIC,--metric) \
-               $(call flag,OBJECTIVES,--objectives) $(call flag,MAX_PARAMETERS,--max-parameters) $(call flag,MAX_LATENCY_MS,--max-latency-ms)
-trackers     = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
-bench_flags  = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) $(call flag,REPEATS,--repeats) \
-               $(call flag,AMAZON,--amazon)
+
+study_flags   = $(call flag,STUDY,--study)
+data_flags    = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
+                $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
+pool_flags    = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) \
+                $(call flag,RAY_ADDRESS,--ray-address)
+search_flags  = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) \
+                $(call flag,VOCAB_SIZE,--vocab-size) \
+                $(call flag,SEQUENCE_LENGTH,--sequence-length) \
+                $(call flag,TRIALS,--n-trials) $(call flag,TIMEOUT,--timeout-seconds) \
+                $(call flag,EPOCHS,--epochs) $(call flag,MIN_TEXTS,--min-texts) $(pool_flags) \
+                $(call flag,METRIC,--metric) $(call flag,OBJECTIVES,--objectives) \
+                $(call flag,MAX_PARAMETERS,--max-parameters) \
+                $(call flag,MAX_LATENCY_MS,--max-latency-ms)
+confirm_flags = $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) \
+                $(call flag,PRUNED,--pruned) $(pool_flags)
+compare_flags = $(data_flags) $(call flag,SPACES,--spaces) $(call flag,MINUTES,--minutes) \
+                $(pool_flags)
+export_flags  = $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) \
+                $(call flag,SLICE,--slice) $(call flag,DATA,--data)
+predict_flags = $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) \
+                $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
+bench_flags   = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
+                $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
+as_finished   = $(if $(value AS_FINISHED),--as-finished)
+trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna enqueue export-hyperparameters track predict serve status data-card spaces pictures notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained install-trackers test test-slow check faults fuzz format lock clean clean-results
+.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna
+.PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
+.PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-fasttext bench-step
+.PHONY: bench-scale bench-scale-out bench-confirmation bench-serving install install-pretrained
+.PHONY: install-trackers test test-slow check faults fuzz format lock clean clean-results
 
 ## help: list the targets
 help:
-	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | sort | awk -F '\t' '{printf "  make %-22s %s\n", $$1, $$2}'
+	@awk '/^## [a-z-]+: / {target = substr($$2, 1, length($$2) - 1); sub(/^## [a-z-]+: /, ""); \
+	                       text[target] = $$0} \
+	     /^##  / {sub(/^## +/, ""); text[target] = text[target] " " $$0} \
+	     END {for (target in text) printf "  make %-22s %s\n", target, text[target]}' Makefile | sort
 
-## tune: search for the best configuration and confirm it; the same command continues a stopped study
+## tune: search for the best configuration and confirm it; the same command continues a stopped
+##   study
 tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained) $(trackers)
 	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags) $(if $(value JOIN),--join)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
-	$(PYTHON) -m tuning confirm $(study_flags) $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) $(call flag,PRUNED,--pruned) $(pool_flags)
+	$(PYTHON) -m tuning confirm $(study_flags) $(confirm_flags)
 
 ## compare: search each of SPACES for the same MINUTES, confirm the best of each, and write one page
 compare: $(VENV)/.installed
-	$(PYTHON) -m tuning compare $(study_flags) $(data_flags) $(call flag,SPACES,--spaces) $(call flag,MINUTES,--minutes) $(pool_flags)
+	$(PYTHON) -m tuning compare $(study_flags) $(compare_flags)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password, and open it at STUDY
 dashboard: $(VENV)/.installed
@@ -97,31 +124,36 @@ report: $(VENV)/.installed
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning export-best $(study_flags) $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) $(call flag,SLICE,--slice) $(call flag,DATA,--data)
+	$(PYTHON) -m tuning export-best $(study_flags) $(export_flags)
 
-## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study; AS_FINISHED=1 adds its trials with their scores
+## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study;
+##   AS_FINISHED=1 adds its trials with their scores
 import-kerastuner: $(VENV)/.installed
-	$(PYTHON) -m tuning import-kerastuner $(study_flags) $(call flag,DIR,--dir) $(if $(value AS_FINISHED),--as-finished)
+	$(PYTHON) -m tuning import-kerastuner $(study_flags) $(call flag,DIR,--dir) $(as_finished)
 
-## import-optuna: queue the configurations of the Optuna study NAME in the storage FROM in a study; AS_FINISHED=1 adds its trials with their scores
+## import-optuna: queue the configurations of the Optuna study NAME in the storage FROM in a study;
+##   AS_FINISHED=1 adds its trials with their scores
 import-optuna: $(VENV)/.installed
-	$(PYTHON) -m tuning import-optuna $(study_flags) $(call flag,NAME,--name) $(if $(value AS_FINISHED),--as-finished)
+	$(PYTHON) -m tuning import-optuna $(study_flags) $(call flag,NAME,--name) $(as_finished)
 
 ## enqueue: queue the configurations of the CSV file FILE in a study
 enqueue: $(VENV)/.installed
 	$(PYTHON) -m tuning enqueue $(study_flags) $(call flag,FILE,--file)
 
-## export-hyperparameters: write the best trial's hyperparameters as JSON for KerasTuner and Optuna to the folder OUTPUT
+## export-hyperparameters: write the best trial's hyperparameters as JSON for KerasTuner and Optuna
+##   to the folder OUTPUT
 export-hyperparameters: $(VENV)/.installed
 	$(PYTHON) -m tuning export-hyperparameters $(study_flags) $(call flag,OUTPUT,--output)
 
-## track: write a running or finished study to the trackers LOG_TO, such as LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
+## track: write a running or finished study to the trackers LOG_TO, such as
+##   LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
 track: $(VENV)/.installed $(trackers)
 	$(PYTHON) -m tuning track $(study_flags)
 
-## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported model
+## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported
+##   model
 predict: $(VENV)/.installed
-	$(PYTHON) -m tuning predict $(call flag,STUDY,--study) $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) $(call flag,FILE,--file) $(call flag,OUTPUT,--output)
+	$(PYTHON) -m tuning predict $(study_flags) $(predict_flags)
 
 ## serve: serve the exported model on 127.0.0.1, as an HTTP interface and a page
 serve: $(VENV)/.installed-serve
@@ -139,7 +171,8 @@ data-card: $(VENV)/.installed
 spaces: $(VENV)/.installed
 	$(PYTHON) -m tuning spaces
 
-## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up reviews or from STUDY
+## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up
+##   reviews or from STUDY
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(study_flags)
 
@@ -155,19 +188,23 @@ docs: $(VENV)/.installed-docs
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
 
-## bench-throughput: measure finished trials per hour on three data sets, against KerasTuner and a plain Optuna script
+## bench-throughput: measure finished trials per hour on three data sets, against KerasTuner and a
+##   plain Optuna script
 bench-throughput: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks throughput $(bench_flags)
 
-## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner and fastText reach in MINUTES
+## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner and fastText reach in
+##   MINUTES
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
 
-## bench-fasttext: compare the default search with fastText's autotune after the same MINUTES, on any DATA
+## bench-fasttext: compare the default search with fastText's autotune after the same MINUTES, on
+##   any DATA
 bench-fasttext: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks fasttext $(bench_flags)
 
-## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products alone
+## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products
+##   alone
 bench-step: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks step $(bench_flags)
 
@@ -179,7 +216,8 @@ bench-scale: $(VENV)/.installed-bench
 bench-scale-out: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks scale-out $(bench_flags)
 
-## bench-confirmation: check a confirmation's intervals and claims in 2,400 searches over tabulated trainings
+## bench-confirmation: check a confirmation's intervals and claims in 2,400 searches over tabulated
+##   trainings
 bench-confirmation: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks confirmation $(bench_flags)
 
@@ -201,16 +239,19 @@ test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow" --numprocesses logical --maxprocesses 4 --dist worksteal
 
 ## test-slow: run the tests that train for minutes or need a browser or PostgreSQL
-test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers $(VENV)/.installed-docs
+test-slow: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed-trackers \
+           $(VENV)/.installed-docs
 	$(PYTHON) -m pytest -m "slow and not alone" --numprocesses 3 --dist loadscope
 	$(PYTHON) -m pytest -m "slow and alone"
 
-## faults: inject 200 faults into real studies on SQLite and PostgreSQL, and check the study after each fault
+## faults: inject 200 faults into real studies on SQLite and PostgreSQL, and check the study after
+##   each fault
 faults: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.faults --n-faults 140
 	$(PYTHON) -m tests.faults --n-faults 60 --postgresql
 
-## fuzz: read 231,000 made-up data files, study files and exports, 120,000 of them guided by code coverage
+## fuzz: read 231,000 made-up data files, study files and exports, 120,000 of them guided by code
+##   coverage
 fuzz: $(VENV)/.installed-dev
 	FUZZ_EXAMPLES=10000 $(PYTHON) -m pytest --timeout 3600 tests/test_fuzz.py
 	$(PYTHON) -m tests.fuzz_atheris --runs 10000
@@ -226,16 +267,24 @@ format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-lock_command = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock_command = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+               --generate-hashes --no-header --no-annotate pyproject.toml
 ## lock: resolve the dependencies of pyproject.toml again and write the lock files
 lock: $(VENV)/.installed-dev
-	$(lock_command) --upgrade pyproject.toml --output-file requirements.lock
-	$(lock_command) --upgrade --extra dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
-	$(lock_command) --upgrade --extra serve --constraint requirements-dev.lock pyproject.toml --output-file requirements-serve.lock
-	$(lock_command) --upgrade --extra pretrained --constraint requirements-dev.lock pyproject.toml --output-file requirements-pretrained.lock
-	$(lock_command) --upgrade --extra bench --constraint requirements-dev.lock pyproject.toml --output-file requirements-bench.lock
-	$(lock_command) --upgrade --extra mlflow --extra tensorboard --extra wandb --constraint requirements-dev.lock --constraint requirements-bench.lock pyproject.toml --output-file requirements-trackers.lock
-	$(lock_command) --upgrade --extra docs --constraint requirements-dev.lock pyproject.toml --output-file requirements-docs.lock
+	$(lock_command) --output-file requirements.lock
+	$(lock_command) --extra dev --constraint requirements.lock \
+	  --output-file requirements-dev.lock
+	$(lock_command) --extra serve --constraint requirements-dev.lock \
+	  --output-file requirements-serve.lock
+	$(lock_command) --extra pretrained --constraint requirements-dev.lock \
+	  --output-file requirements-pretrained.lock
+	$(lock_command) --extra bench --constraint requirements-dev.lock \
+	  --output-file requirements-bench.lock
+	$(lock_command) --extra mlflow --extra tensorboard --extra wandb \
+	  --constraint requirements-dev.lock --constraint requirements-bench.lock \
+	  --output-file requirements-trackers.lock
+	$(lock_command) --extra docs --constraint requirements-dev.lock \
+	  --output-file requirements-docs.lock
 
 ## clean-results: list the files that no study needs; YES=1 removes them
 clean-results: $(VENV)/.installed
@@ -249,17 +298,18 @@ $(VENV)/bin/python:
 	$(BOOTSTRAP) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.lock | $(VENV)/bin/python
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(pip_install) --requirement requirements.lock
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-dev.lock
+	$(pip_install) --no-deps --requirement requirements-dev.lock
 	@touch $@
 
 $(VENV)/.installed-serve: requirements-serve.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-serve.lock
+	$(pip_install) --requirement requirements-serve.lock
 	@touch $@
 
-$(addprefix $(VENV)/.installed-,pretrained bench trackers docs): $(VENV)/.installed-%: requirements-%.lock | $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+extras = $(addprefix $(VENV)/.installed-,pretrained bench trackers docs)
+$(extras): $(VENV)/.installed-%: requirements-%.lock | $(VENV)/.installed
+	$(pip_install) --no-deps --requirement $<
 	@touch $@

@@ -122,7 +122,7 @@ def bench(
         Path,
         typer.Option(
             show_default=False,
-            help="Folder whose subfolder bench gets the records and bench.html (default results).",
+            help="Folder with the subfolder bench for records and bench.html (default results).",
         ),
     ] = Path("results"),
 ) -> None:

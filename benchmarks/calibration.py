@@ -1,10 +1,10 @@
 """A fixed numeric loop on all CPU cores at once, which shows whether the machine is throttled or
 busy.
 
-A free machine gives the loop as much CPU time as wall time, and always needs the same CPU time for
-it. If other programs use the cores, or if the host takes them away, the wall time is longer: a host
-that throttles a virtual machine doubles it, and the machine's own count of stolen time stays 0. If
-the cores are clocked lower or share their caches, the CPU time is longer.
+On a free machine the loop takes as much CPU time as wall time, and always the same CPU time. If
+other programs use the cores, or if the host takes them away, the wall time is longer: a host that
+throttles a virtual machine doubles it, and the machine's own count of stolen time stays 0. If the
+cores are clocked lower or share their caches, the CPU time is longer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 SGEMM = (512, 192, 128)  # rows, inner size and columns of a product
 N_PRODUCTS = 2_000
-N_STEPS = 6_000_000  # of the loop in Python
+N_STEPS = 6_000_000  # number of steps of the loop in Python
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -37,7 +37,9 @@ class Calibration:
         return self.wall_seconds / self.cpu_seconds
 
     def speed(self, reference: Calibration) -> float:
-        """How fast the cores are in comparison with a reference: the ratio of the CPU seconds."""
+        """Return the speed of the cores in comparison with a reference: the ratio of the CPU
+        seconds.
+        """
         return reference.cpu_seconds / self.cpu_seconds
 
 

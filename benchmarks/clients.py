@@ -48,9 +48,9 @@ async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float
             for line in rest.lower().split(b"\r\n")
             if line.startswith(b"content-length:")
         )
-        answer = await reader.readexactly(int(length))
+        content = await reader.readexactly(int(length))
         if b" 200 " not in status + b" ":
-            raise RuntimeError(f"the server answered {status!r}: {answer[:200]!r}")
+            raise RuntimeError(f"the server returned {status!r}: {content[:200]!r}")
         latencies.append((time.perf_counter() - started) * 1000)
     writer.close()
     await writer.wait_closed()
@@ -58,7 +58,7 @@ async def _client(port: int, bodies: list[bytes], *, until: float) -> list[float
 
 
 def summary_of(latencies: list[float], *, texts_a_request: int, seconds: float) -> dict[str, Any]:
-    """Reviews per second, and percentiles of a request's latency in milliseconds."""
+    """Return the reviews per second, and percentiles of a request's latency in milliseconds."""
     p50, p99 = np.percentile(latencies, (50, 99))
     return {
         "texts_a_request": texts_a_request,

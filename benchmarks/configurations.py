@@ -38,7 +38,7 @@ Configuration = dict[str, int | float]
 
 
 def fixed_list() -> list[Configuration]:
-    """The 8 configurations, in the order in which every side trains them."""
+    """Return the 8 configurations, in the order in which every side trains them."""
     return [
         {**dict(zip(RANGES, row, strict=True)), "learning_rate": LEARNING_RATE} for row in _ROWS
     ]

@@ -1,13 +1,13 @@
 """The claims of a confirmation, checked in repeated searches over tabulated trainings.
 
 A search is 50 trials of Optuna's TPE on one seed. The confirmation is this program's own
-(`tuning.confirmation`) on the other seeds, with at most a quarter of the search's trainings. Its
-best is compared with Optuna's `best_trial` after the same number of trainings: for it the search
-continues for as many trainings as the confirmation took.
+(`tuning.confirmation`) on the other seeds, with at most a quarter of the search's trainings. The
+confirmed best is compared with Optuna's `best_trial` after the same number of trainings: for this,
+the search continues for as many trainings as the confirmation took.
 
-In addition there are confirmations of simulated finalists. They measure how often a finalist is
-called better if all five are exactly as good as the baseline, and how often the better one is found
-and called better if there is one.
+In addition, confirmations of five simulated finalists are run. They measure how often the best
+finalist is called better than the baseline: wrongly, if all finalists are exactly as good as the
+baseline; rightly, if one finalist is better.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from tuning.data.splits import SplitReviews
 from tuning.evaluation.metrics import Array
 
 N_TRIALS, TOP, N_REPETITIONS = 50, 5, 200
-# Confirmations of each case: the standard error of a rate of 2.5 % is 0.16 %.
+# Number of simulated confirmations of each case: the standard error of a rate of 2.5 % is 0.16 %.
 N_SIMULATED = 10_000
 # Standard deviation of a seed's common effect on all trainings, and of its effect on each training.
 NOISE = 0.01
@@ -42,9 +43,9 @@ SEEDS = [1, 2, 3, 4, 5]
 class Case:
     """Simulated finalists: the first is better by `gain` than the baseline and the others.
 
-    The noise of the baseline is `baseline_noise` times that of the finalists, because a notebook's
-    model may vary more between seeds. `share` is the budget as a share of a search of `N_TRIALS`
-    trainings; None means the default.
+    The noise of the baseline is `baseline_noise` times the noise of the finalists, because a
+    notebook's model may vary more between seeds. `share` is the budget as a share of a search of
+    `N_TRIALS` trainings; None means the default.
     """
 
     gain: float
@@ -61,32 +62,23 @@ CASES = (
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """For every data set, how often the interval of the reported value contains the truth, and the
-    regrets of the confirmed best and of Optuna's best trial.
+    """Return the figures of the confirmations, the means of every data set over the searches, and
+    the results of the simulated finalists.
     """
-    n = settings.size(N_REPETITIONS, tiny=3)
+    n, n_simulated = settings.size((N_REPETITIONS, N_SIMULATED), tiny=(3, 50))
     data_sets: list[dict[str, Any]] = []
     with ProcessPoolExecutor(settings.n_workers) as processes:
         for family, name in SETS[: settings.size(len(SETS), tiny=1)]:
             show(f"{family}, {name}: {n} searches")
-            numbers = range(n)
-            repetitions = list(
-                processes.map(
-                    repeat,
-                    [family] * n,
-                    [name] * n,
-                    numbers,
-                    [settings.seed] * n,
-                    chunksize=max(n // 20, 1),
-                )
+            repetitions = processes.map(
+                partial(repeat, family, name, seed=settings.seed),
+                range(n),
+                chunksize=max(n // 20, 1),
             )
-            data_sets.append({"family": family, "name": name, **summary_of(repetitions)})
+            data_sets.append({"family": family, "name": name, **summary_of(list(repetitions))})
         show(f"simulated confirmations of {TOP} finalists")
-        n_simulated = settings.size(N_SIMULATED, tiny=50)
         simulated = list(
-            processes.map(
-                called_better, CASES, [n_simulated] * len(CASES), [settings.seed] * len(CASES)
-            )
+            processes.map(partial(called_better, n=n_simulated, seed=settings.seed), CASES)
         )
     lower = sum(means["regret"] < means["regret_of_best_trial"] for means in data_sets)
     values = {
@@ -106,7 +98,7 @@ def measure(
     }
 
 
-def repeat(family: str, name: str, number: int, seed: int) -> dict[str, float]:
+def repeat(family: str, name: str, number: int, *, seed: int) -> dict[str, float]:
     """Compare one search and its confirmation with Optuna's best trial after as many trainings."""
     table = load(family, name)
     seen = int(number % table.n_seeds)
@@ -157,9 +149,9 @@ def train(confirmation: Confirmation, value: Callable[[Finalist, int], float]) -
     return confirmation
 
 
-def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
-    """The share of `n` simulated confirmations that call their best better than the baseline, and
-    the share in which this best is the better finalist.
+def called_better(case: Case, *, n: int, seed: int) -> dict[str, Any]:
+    """Return the share of `n` simulated confirmations that call their best better than the
+    baseline, and the share in which this best is the better finalist.
 
     The baseline and all finalists except the first have the same true value. A training's value is
     its true value plus two normal deviations of scale `NOISE`: one of the seed, for all trainings,
@@ -200,7 +192,9 @@ def called_better(case: Case, n: int, seed: int) -> dict[str, Any]:
 
 
 def finalists(trials: list[tuple[str, float]], towards: int) -> list[Finalist]:
-    """The best configurations, without repetition, and the baseline, which is the first trial."""
+    """Return the best configurations, without repetition, and the baseline, which is the first
+    trial.
+    """
     first: dict[str, Finalist] = {}
     for number, (point, value) in enumerate(trials):
         first.setdefault(
@@ -212,8 +206,8 @@ def finalists(trials: list[tuple[str, float]], towards: int) -> list[Finalist]:
 
 
 def summary_of(repetitions: list[dict[str, float]]) -> dict[str, float]:
-    """Means over the repetitions; `regret_difference_error` is the standard error of the difference
-    of the two regrets.
+    """Return the means over the repetitions. `regret_difference_error` is the standard error of the
+    difference of the two regrets.
     """
     means = {
         name: statistics.mean(repetition[name] for repetition in repetitions)

@@ -1,8 +1,8 @@
 """The coordinator's time for a trial in a small and in a large study, with fake trainings.
 
 `tuning.search.loop.Search` runs as in a search, on SQLite in WAL mode, with TPE and ASHA. Only the
-pool is fake: its worker answers at once. The wall time of the search is therefore the coordinator's
-own: ask, suggest, report, prune, files, attributes, tell, summary.
+pool is fake: its worker sends each message at once. The wall time of the search is therefore the
+coordinator's own: ask, suggest, report, prune, files, attributes, tell, summary.
 """
 
 from __future__ import annotations
@@ -12,154 +12,44 @@ import itertools
 import pstats
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import optuna
 import pandas as pd
-import psutil
 
 from benchmarks.configurations import SPACE_PATH
+from benchmarks.fake_workers import (
+    FAKE_SECONDS,
+    Clock,
+    FakePool,
+    PausingWorker,
+    fake_metrics,
+    fake_session,
+)
 from benchmarks.ours import study_config
-from tuning.atomic_io import write_bytes
-from tuning.config import SPLITS, DataConfig, StudyConfig
-from tuning.data.corpus import Corpus, build_corpus
+from tuning.config import SPLITS, DataConfig
+from tuning.data.corpus import build_corpus
 from tuning.data.splits import SplitReviews
-from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
-from tuning.search.session import Interrupt, Session
+from tuning.search.session import Session
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
-from tuning.training.result import Answer, Epoch, FitResult
-from tuning.workers.limits import TrialLimits
-from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
-from tuning.workers.pool import AnyPool
-from tuning.workers.worker import Usage, usage_of
 
 TRIAL_SECONDS = 10.0  # duration of a trial, with which the goal compares the coordinator's time
-N_ROWS = 23_000  # of the training split
-N_PROFILED = 15  # functions that the record names
-FAKE_SECONDS = {"build": 0.1, "view": 0.01, "train": 9.0, "evaluate": 0.8}
-
-
-class FakeWorker:
-    """Answers each message as a worker does, at once: an epoch until it is told to stop, then the
-    result. Paused trials go on where they were.
-    """
-
-    def __init__(self, *, epochs: int, seed: int) -> None:
-        self.answers: deque[Response] = deque()
-        self.is_ready = True
-        self._rng = np.random.default_rng(seed)
-        self._epochs = epochs
-        self._histories: dict[str | None, list[Epoch]] = {}  # of paused trials, by checkpoint
-        self._history: list[Epoch] = []
-        self._checkpoint: str | None = None
-
-    def measure(self) -> Usage:
-        return usage_of(psutil.Process())  # costs the coordinator as much as for a real worker
-
-    def send(self, message: Request) -> None:
-        if isinstance(message, Train):
-            job = message.job
-            self._checkpoint = job.checkpoint
-            self._history = self._histories.pop(job.checkpoint, []) if job.resume else []
-            self._train_epoch()
-        elif isinstance(message, Reply):
-            if message.answer is Answer.GO_ON and len(self._history) < self._epochs:
-                self._train_epoch()
-            else:
-                self._end(message.answer)
-
-    def _train_epoch(self) -> None:
-        self._history.append(Epoch(len(self._history) + 1, fake_metrics(self._rng), 2.0))
-        self.answers.append(EpochEnded(self._history[-1]))
-
-    def _end(self, answer: Answer) -> None:
-        result = fake_result(self._history)
-        result.stopped = answer is not Answer.GO_ON
-        if answer is Answer.PAUSE:
-            result.paused = True
-            self._histories[self._checkpoint] = self._history
-            # A worker writes the checkpoint, not the coordinator: its content does not matter.
-            write_bytes(Path(self._checkpoint or ""), b"a checkpoint's place")
-        self.answers.append(TrainingEnded(result))
-
-
-class FakePool:
-    """A pool of one fake worker."""
-
-    def __init__(self, worker: FakeWorker) -> None:
-        self.workers = [worker]
-
-    def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response]]:
-        return [(worker, worker.answers.popleft()) for worker in self.workers if worker.answers]
-
-    def threads_of_each(self, n_jobs: int) -> None:
-        """Fake workers have no kernels."""
-
-
-def fake_metrics(rng: np.random.Generator) -> dict[str, float]:
-    """Random values of the metrics of an epoch."""
-    names = (
-        "loss",
-        "accuracy",
-        "val_loss",
-        "val_accuracy",
-        "val_balanced_accuracy",
-        "val_f1",
-        "val_auc",
-    )
-    return dict(zip(names, rng.uniform(0.5, 0.9, len(names)).tolist(), strict=True))
-
-
-def fake_result(history: list[Epoch]) -> FitResult:
-    """The result of a training with these epochs."""
-    best = max(history, key=lambda epoch: epoch.metrics["val_accuracy"])
-    return FitResult(
-        history=history,
-        best_epoch=best.number,
-        best_value=best.metrics["val_accuracy"],
-        metrics=best.metrics,
-        confusion=[[40, 10], [10, 40]],
-        seconds=dict(FAKE_SECONDS),
-    )
-
-
-def fake_session(
-    study: optuna.Study,
-    config: StudyConfig,
-    space: SearchSpace,
-    *,
-    corpus: Corpus,
-    results: ResultsDir,
-    pool: object,
-) -> Session:
-    """A session of a search whose pool has what `Search` uses of a pool."""
-    return Session(
-        study=study,
-        config=config,
-        space=space,
-        space_path=SPACE_PATH,
-        results=results,
-        corpus=corpus,
-        pool=cast("AnyPool", pool),
-        limits=TrialLimits(),
-        interrupt=Interrupt(),
-        drawing=DashboardDrawing(),
-    )
+N_ROWS = 23_000  # number of rows of the training split
+N_PROFILED = 15  # number of functions that the record names
 
 
 def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
-    """The coordinator's seconds per trial after `n_before` trials, and a profile of one more trial
-    by function.
+    """Return the coordinator's seconds per trial after `n_before` trials, and a profile of one more
+    trial by function.
     """
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsDir(Path(folder))
@@ -172,7 +62,11 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
         study.add_trials(past_trials(n_before, space=space, epochs=config.train.epochs, seed=seed))
 
         def search(n: int) -> list[float]:
-            pool = FakePool(FakeWorker(epochs=config.train.epochs, seed=seed))
+            clock, rng = Clock(), np.random.default_rng(seed)
+            worker = PausingWorker(
+                clock, epochs=config.train.epochs, rng=rng, trial_seconds=0.0, paused={}
+            )
+            pool = FakePool([worker], clock)
             session = fake_session(study, config, space, corpus=corpus, results=results, pool=pool)
             return event_seconds(session, n_trials=n)
 
@@ -192,8 +86,8 @@ def measure(*, n_before: int, n_trials: int, seed: int) -> dict[str, Any]:
 
 
 def event_seconds(session: Session, *, n_trials: int) -> list[float]:
-    """Search until the study has `n_trials` finished trials; return the time of each event that is
-    shown as a line, and the start of the call first.
+    """Search until the study has `n_trials` finished trials. Return the time of the start, then the
+    times of all events that are shown as lines.
     """
     events: list[float] = []
 
@@ -208,7 +102,9 @@ def event_seconds(session: Session, *, n_trials: int) -> list[float]:
 
 
 def fake_reviews() -> SplitReviews:
-    """Made-up texts of 300 different lengths, as many as the default data's training split has."""
+    """Return made-up texts of 300 different lengths, as many as the default data's training split
+    has.
+    """
     texts = pd.Series([" ".join(["word"] * (1 + number % 300)) for number in range(N_ROWS)])
     frame = pd.DataFrame({"text": texts, "label": np.arange(N_ROWS) % 2})
     return SplitReviews(
@@ -222,8 +118,8 @@ def fake_reviews() -> SplitReviews:
 def past_trials(
     n: int, *, space: SearchSpace, epochs: int, seed: int
 ) -> list[optuna.trial.FrozenTrial]:
-    """`n` finished trials of random configurations with the attributes of real trials; half of them
-    were pruned after an epoch.
+    """Return `n` finished trials of random configurations with the attributes of real trials. Half
+    of the trials were pruned after an epoch.
     """
     rng = np.random.default_rng(seed)
     study = optuna.create_study(
@@ -255,8 +151,8 @@ def past_trials(
 
 
 def slowest(profile: cProfile.Profile) -> list[dict[str, Any]]:
-    """The functions of `tuning` and `optuna` that took the most time, including the functions that
-    they call.
+    """Return the functions of `tuning` and `optuna` that took the longest time, including the
+    functions that they call.
     """
     by_function = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     stats = cast("dict[tuple[str, int, str], tuple[int, int, float, float, Any]]", by_function)

@@ -16,16 +16,16 @@ from tuning.spaces.files import find_space
 from tuning.spaces.hyperparameters import defaults
 from tuning.spaces.loading import declare
 
-EPOCHS = 1  # of a trial of the list: the models are larger than those of the other list
+EPOCHS = 1  # number of epochs of a trial; the models are larger than in `configurations`
 
 
 def space_path() -> Path:
-    """The file of the default search space."""
+    """Return the path of the default search space."""
     return find_space(StudyConfig.space)
 
 
 def starting_points() -> list[Configuration]:
-    """The space's defaults, which are the notebook's model, and its starting points: one
+    """Return the space's defaults, which are the notebook's model, and its starting points: one
     configuration of each architecture.
     """
     space = declare(space_path(), n_classes=2)

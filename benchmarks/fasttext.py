@@ -36,15 +36,15 @@ from tuning.study.record import read_record
 from tuning.study.trials import value_of, values_of
 from tuning.workers.messages import train_request
 
-MANY_TRIALS = 10_000  # more than fit in the time, which ends the search
+MANY_TRIALS = 10_000  # a number of trials that does not fit in the time
 FIGURE = "fasttext_accuracy_gain"
 
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The scores and times of both sides, and the difference of the accuracies on the test split in
-    percentage points.
+    """Return the scores and times of both sides, and the difference of the accuracies on the test
+    split in percentage points.
     """
     minutes = settings.minutes_of("fasttext")
     if importlib.util.find_spec("fasttext") is None:
@@ -76,8 +76,8 @@ def measure(
 
 
 def autotune(splits: SplitReviews, *, seconds: int, settings: Settings) -> dict[str, Any]:
-    """Run fastText's autotune in a fresh process, with as many threads as this program has
-    workers.
+    """Run fastText's autotune in a fresh process, with as many threads as this program has workers.
+    Return what `fasttext_peer.autotune` returns.
     """
     texts: dict[str, Any] = {
         name: (splits.frames[name]["text"].tolist(), splits.frames[name]["label"].to_numpy())
@@ -146,7 +146,7 @@ def _test_accuracy(
     trial: FrozenTrial, config: StudyConfig, space: SearchSpace, corpus: Corpus
 ) -> float:
     """Train a trial's configuration on the training split, for the trial's best number of epochs
-    and with its seed, and score the model on the test split.
+    and with its seed. Return the accuracy of the model on the test split.
     """
     from tuning.spaces.loading import load_hypermodel
     from tuning.training import fit, prediction

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def floor_flops(*, batch: int, length: int, units: int, features: int) -> int:
-    """Floating-point operations of the matrix products of one step.
+    """Return the number of floating-point operations of the matrix products of one step.
 
     Inputs and states are each multiplied three times: forward, for their own gradient, and for the
     gradient of their weights.
@@ -19,11 +19,12 @@ def floor_flops(*, batch: int, length: int, units: int, features: int) -> int:
 
 
 def floor_seconds(*, batch: int, length: int, units: int, features: int, n_steps: int) -> float:
-    """Seconds of the matrix products of one step, in float32, on all threads of BLAS.
+    """Return the seconds of the matrix products of one step, in float32, on all threads of BLAS.
 
     The products that do not depend on the previous time step are large products outside the time
-    loop: those of the inputs, of their gradient, and of both weight gradients. Inside the loop are
-    the product of the state and its gradient. All results go to memory that is allocated before.
+    loop: the products of the inputs, of their gradient, and of both weight gradients. Inside the
+    loop are the product of the state and the product of its gradient. All results are written to
+    memory that is allocated before.
     """
     rng = np.random.default_rng(0)
     gates = 4 * units

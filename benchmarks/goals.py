@@ -23,6 +23,7 @@ _UNITS = {
     "%": "{:.1%}",
     "points": "{:+.2f} points",  # a difference of percentages
     "ms": "{:.1f} ms",
+    "s": "{:.1f} s",
     "GiB": "{:.2f} GiB",
     "": "{:g}",
 }
@@ -46,10 +47,10 @@ class Goal:
     def figure(
         self, value: float | None, *, note: str = "", cpu: float | None = None
     ) -> dict[str, Any]:
-        """The measured value together with its goal.
+        """Return the measured value together with its goal.
 
-        `value` is None if it could not be measured, and `note` says why. `cpu` is the value of a
-        ratio of times in CPU seconds, which the goal is not about.
+        `value` is None if it could not be measured; `note` is then the reason. `cpu` is the value
+        of a ratio of times in CPU seconds, which has no goal.
         """
         reached = value is not None and bool(_COMPARE[self.sign](value, self.goal))
         figure: dict[str, Any] = {
@@ -68,7 +69,7 @@ class Goal:
         return _UNITS[self.unit].format(value)
 
     def measured_text(self, figure: Mapping[str, Any]) -> str:
-        """A measured value, with the same in CPU seconds if the figure has it."""
+        """Return a measured value as text, with the value in CPU seconds if the figure has it."""
         text, cpu = self.value_text(figure["value"]), figure.get("cpu_value")
         return text if cpu is None else f"{text} ({self.value_text(cpu)} in CPU seconds)"
 
@@ -112,7 +113,7 @@ GOALS = {
         Goal(
             "fasttext",
             "fasttext_accuracy_gain",
-            "test accuracy minus that of fastText's autotune, equal minutes",
+            "test accuracy minus fastText autotune's, equal minutes",
             ">",
             0,
             "points",
@@ -149,7 +150,7 @@ GOALS = {
         Goal(
             "scale",
             "tokenizing_growth",
-            "tokenizing seconds a row, worst over that of 10,000 rows",
+            "tokenizing seconds per row, worst size over 10,000 rows",
             "≤",
             1.2,
             "×",
@@ -162,6 +163,8 @@ GOALS = {
             6,
             "GiB",
         ),
+        Goal("scale", "ngram_seconds", "counting the n-grams of 1,000,000 reviews", "<", 180, "s"),
+        Goal("scale", "ngram_memory_gib", "peak memory of counting those n-grams", "<", 6, "GiB"),
         Goal(
             "scale",
             "worker_memory_growth",
@@ -197,7 +200,7 @@ GOALS = {
         Goal(
             "confirmation",
             "confirmation_coverage",
-            "searches whose confirmed value's interval holds the truth (worst data set)",
+            "searches whose confirmed value's interval contains the truth (worst data set)",
             "≥",
             0.9,
             "%",
@@ -261,11 +264,11 @@ def figures(
     notes: Mapping[str, str] | None = None,
     cpu: Mapping[str, float | None] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The figures of measured values, each with its goal, by name. `cpu` has the values in CPU
-    seconds of some of them.
+    """Return the figures of measured values, each with its goal, by name. `cpu` has the values in
+    CPU seconds of some figures.
 
     Raises:
-        KeyError: there is no goal of this name.
+        KeyError: no goal has this name.
     """
     return {
         name: GOALS[name].figure(value, note=(notes or {}).get(name, ""), cpu=(cpu or {}).get(name))
@@ -274,7 +277,7 @@ def figures(
 
 
 def rows(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Rows (figure, measured, goal, "reached" or "not reached") of the goals of the parts in
+    """Return rows (figure, measured, goal, "reached" or "not reached") of the goals of the parts in
     `records`, which are by part.
     """
     table = []

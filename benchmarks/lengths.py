@@ -12,7 +12,7 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from benchmarks.settings import Settings
 from tuning.data.corpus import LabeledTexts, TokenizedTexts, build_corpus
 from tuning.data.splits import SplitReviews
 
-# Embedding size for each number of units, and the sequence lengths that each is measured with.
+# Embedding size for each number of units, and the sequence lengths of the measurements.
 EMBEDDING_DIMS = {8: 8, 16: 16, 32: 20, 64: 16, 128: 64}
 LENGTHS = (40, 100, 200, 400)
 VOCAB_SIZE = 20_000
@@ -36,7 +36,7 @@ TRAINED = ((30_000, 200, 64, 128), (10_000, 160, 16, 64), (20_000, 100, 20, 32))
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """The speeds of every configuration, on the training split."""
+    """Return the speeds of every configuration, on the training split."""
     cases = [
         (VOCAB_SIZE, length, dim, units)
         for units, dim in EMBEDDING_DIMS.items()
@@ -70,7 +70,7 @@ def measure(
 
 
 def line_of(case: dict[str, Any]) -> str:
-    """A case as a line of the terminal."""
+    """Return a case as a line of the terminal."""
     training = (
         f", training step {case['training_step']:.1f} ({case['page_faults']:.0f} page faults)"
         if "training_step" in case
@@ -84,7 +84,7 @@ def line_of(case: dict[str, Any]) -> str:
 
 
 def first_rows(split: LabeledTexts, n: int) -> LabeledTexts:
-    """The first n texts of a split, in memory."""
+    """Return the first n texts of a split, in memory."""
     offsets = np.array(split.texts.offsets[: n + 1])
     texts = TokenizedTexts(np.array(split.texts.ids[: offsets[-1]]), offsets)
     return LabeledTexts(texts, split.labels[:n])
@@ -100,15 +100,12 @@ def time_case(
     n_turns: int,
     trains: bool,
 ) -> dict[str, float]:
-    """The speeds of a configuration, each the best of `n_turns`, and the page faults of a step."""
-    import tensorflow as tf
-    import threadpoolctl
-
+    """Return the speeds of a configuration, each the best of `n_turns`, and the page faults of a
+    step.
+    """
     from tuning.training.batching import View, WordView, training_batches
 
-    threadpoolctl.threadpool_limits(1, user_api="blas")
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_one_thread()
     words = WordView(train.texts, vocab_size=vocab_size, sequence_length=length, trims=True)
     view = View({"ids": words})
     batches = training_batches(view, batch_size=BATCH_SIZE, seed=0, epoch=1)
@@ -117,19 +114,12 @@ def time_case(
         **kernel_sides(masks, features=embedding_dim, units=units),
         **sgemm_sides(features=embedding_dim, units=units),
     }
-    # Operations forward for a token of a text.
+    # Number of operations of the forward pass for a token of a text.
     flops = 8 * units * (embedding_dim + units)
-    n_tokens = float(view.lengths.sum())
-    operations = {
-        "forward": flops * n_tokens,
-        "both": 3 * flops * n_tokens,
-        "sgemm_forward": flops * BATCH_SIZE,
-        "sgemm": 3 * flops * BATCH_SIZE,
-    }
-    seconds = dict.fromkeys(sides, float("inf"))
-    for _ in range(n_turns + 1):  # the first turn compiles the kernel or loads its code
-        for name, run in sides.items():
-            seconds[name] = min(seconds[name], cpu_seconds_of(run))
+    passes, products = flops * float(view.lengths.sum()), flops * BATCH_SIZE
+    operations = {"forward": passes, "both": 3 * passes}
+    operations |= {"sgemm_forward": products, "sgemm": 3 * products}
+    seconds = least_cpu_seconds(sides, n_turns=n_turns)
     speeds = {name: operations[name] / seconds[name] / 1e9 for name in sides}
     if trains:
         step, page_faults = epoch_of(
@@ -145,8 +135,27 @@ def time_case(
     return {name: round(value, 1) for name, value in speeds.items()}
 
 
+def use_one_thread() -> None:
+    """Have BLAS and TensorFlow use one thread in this process."""
+    import tensorflow as tf
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1, user_api="blas")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def least_cpu_seconds(sides: Mapping[str, Callable[[], None]], *, n_turns: int) -> dict[str, float]:
+    """Return the least CPU seconds of a call of each side over `n_turns`."""
+    seconds = dict.fromkeys(sides, float("inf"))
+    for _ in range(n_turns + 1):  # The first turn compiles the kernel or loads its code.
+        for name, run in sides.items():
+            seconds[name] = min(seconds[name], cpu_seconds_of(run))
+    return seconds
+
+
 def cpu_seconds_of(run: Callable[[], None], *, at_least: float = 0.1) -> float:
-    """CPU seconds of a call, the mean of as many calls as take `at_least` seconds."""
+    """Return the CPU seconds of a call, as the mean of enough calls to take `at_least` seconds."""
     n_calls, started = 0, time.process_time()
     while (seconds := time.process_time() - started) < at_least:
         run()
@@ -157,7 +166,9 @@ def cpu_seconds_of(run: Callable[[], None], *, at_least: float = 0.1) -> float:
 def kernel_sides(
     masks: list[np.ndarray[Any, np.dtype[np.bool_]]], *, features: int, units: int
 ) -> dict[str, Callable[[], None]]:
-    """The kernel over batches with these masks: forward without a gradient, and both passes."""
+    """Return the kernel over batches with these masks: forward without a gradient, and both
+    passes.
+    """
     from tuning.kernels.compiling import Memory
     from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
 
@@ -177,14 +188,9 @@ def kernel_sides(
         )
         for mask in masks
     ]
+    shapes = (reserve_shapes(n, features, units, BATCH_SIZE) for n in (1, width))
     of_one_token, of_all_tokens = (
-        Reserve(
-            *(
-                np.empty(shape, np.float32)
-                for shape in reserve_shapes(n, features, units, BATCH_SIZE)
-            )
-        )
-        for n in (1, width)
+        Reserve(*(np.empty(shape, np.float32) for shape in of_reserve)) for of_reserve in shapes
     )
 
     def run_forward() -> None:
@@ -200,7 +206,7 @@ def kernel_sides(
 
 
 def sgemm_sides(*, features: int, units: int) -> dict[str, Callable[[], None]]:
-    """NumPy's sgemm for one time step of a full batch: forward, and all three products."""
+    """Return NumPy's sgemm for one time step of a full batch: forward, and all three products."""
     rng, width, gates = np.random.default_rng(0), features + units, 4 * units
     inputs, matrix, d_gates = (
         rng.standard_normal(shape, np.float32)
@@ -232,8 +238,8 @@ def epoch_of(
     units: int,
     n_epochs: int,
 ) -> tuple[float, float]:
-    """The least CPU seconds and page faults of an epoch of `fit`; the first epoch, which traces, is
-    left out.
+    """Return the least CPU seconds and page faults of an epoch of `fit`, without the first epoch,
+    which traces.
     """
     import keras
 

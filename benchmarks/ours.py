@@ -51,7 +51,7 @@ def train_list(
         url = results.storage_url(None)
 
         def queue(corpus: Corpus, space: SearchSpace) -> None:
-            # The study exists at this point and has no trials, so it trains the queued ones, in
+            # The study exists at this point and has no trials, so it trains the queued trials, in
             # this order.
             study = optuna.load_study(study_name=config.study, storage=url)
             for values in configurations:
@@ -68,21 +68,22 @@ def train_list(
             hooks=TuneHooks(on_start=queue),
         )
         seconds, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
+    return {"seconds": seconds, "cpu_seconds": cpu_used, **_trained(outcome)}
+
+
+def _trained(outcome: Outcome) -> dict[str, Any]:
+    """Return `search_seconds` and `trials` of `train_list`."""
     trials = sorted(outcome.summary.ranked, key=lambda trial: trial.number)
-    search_seconds = max(map(_end, trials)) - min(map(_start, trials))
-    trained = [
-        {
-            "values": values_of(t, outcome.space),
-            "val_accuracy": t.value,
-            "seconds": round(_end(t) - _start(t), 3),
-        }
-        for t in trials
-    ]
     return {
-        "seconds": seconds,
-        "cpu_seconds": cpu_used,
-        "search_seconds": search_seconds,
-        "trials": trained,
+        "search_seconds": max(map(_end, trials)) - min(map(_start, trials)),
+        "trials": [
+            {
+                "values": values_of(trial, outcome.space),
+                "val_accuracy": trial.value,
+                "seconds": round(_end(trial) - _start(trial), 3),
+            }
+            for trial in trials
+        ],
     }
 
 
@@ -95,7 +96,7 @@ def search(
     timeout_seconds: float | None = None,
     on_change: Callable[[Progressed], None] = lambda progressed: None,
 ) -> Outcome:
-    """One call of `tune` with `folder` as the results folder."""
+    """Call `tune` once with `folder` as the results folder, and return its outcome."""
     results = ResultsDir(folder)
     return tune(
         config,
@@ -108,7 +109,9 @@ def search(
 
 
 def study_config(name: str, data: DataConfig, *, seed: int, **changes: Any) -> StudyConfig:
-    """A study of the benchmarks' search space, with the defaults of `tune` except for `changes`."""
+    """Return a study of the benchmarks' search space, with the defaults of `tune` except for
+    `changes`.
+    """
     return replace(StudyConfig(study=name, space=str(SPACE_PATH), seed=seed, data=data), **changes)
 
 

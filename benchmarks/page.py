@@ -42,8 +42,8 @@ def write_page(folder: Path, records: Mapping[str, Mapping[str, Any]], *, tiny: 
 def _part(
     name: str, record: Mapping[str, Any]
 ) -> tuple[str, list[Markup], list[tuple[str, Markup]], Markup]:
-    """A part's name, its tables, its figures as HTML, each with a sentence, and the facts of its
-    record.
+    """Return a part's name, its tables, its figures as HTML, each with a sentence, and the facts of
+    its record.
     """
     tables = [table(columns, lines) for columns, lines in part_tables(name, record)]
     figures = [(sentence, plot_html(figure)) for sentence, figure in part_figures(name, record)]
@@ -51,7 +51,7 @@ def _part(
 
 
 def _facts(name: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """When, how and on what a record was measured."""
+    """Return the date, the command, the machine, the versions and the data of a record."""
     machine, data = record["machine"], record["data"]
     noise = noise_sentences(name, record)
     return [
@@ -73,7 +73,7 @@ def _facts(name: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def part_figures(part: str, record: Mapping[str, Any]) -> list[tuple[str, go.Figure]]:
-    """Return a part's figures, each with a sentence that says what it shows."""
+    """Return a part's figures, each with a sentence that describes the figure."""
     functions = {
         "throughput": _throughput,
         "time-to-accuracy": _time_to_accuracy,

@@ -22,7 +22,7 @@ END_SECONDS = 20.0
 def in_fresh_process(function: Callable[..., _T], *, log_path: Path, **arguments: Any) -> _T:
     """Call a module's function in the main thread of a fresh interpreter, and return its result.
 
-    What libraries print on standard output and error goes to `log_path`. An exception of the
+    The standard output and standard error of libraries go to `log_path`. An exception of the
     function is raised here.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,8 +40,8 @@ def _run(function: Callable[..., _T], arguments: dict[str, Any]) -> _T:
 
 
 def _end_fork_server() -> None:
-    """End the fork server of this process and wait for it. Only then do its CPU seconds and those
-    of its workers count to this process (`cpu_seconds`).
+    """End the fork server of this process and wait for it. Only then do the CPU seconds of the
+    server and of its workers count to this process (`cpu_seconds`).
     """
     for child in psutil.Process().children():
         if any("multiprocessing.forkserver" in part for part in child.cmdline()):
@@ -57,8 +57,8 @@ def _log_to(path: Path) -> None:
 
 
 def cpu_seconds(pid: int | None = None) -> float:
-    """The CPU seconds of a process (this one without a `pid`) and of all its descendants so far,
-    also of those that ended and whose parents have waited for them.
+    """Return the CPU seconds of a process (this process without a `pid`) and of all its descendants
+    so far, also of descendants that ended and whose parents have waited for them.
     """
     seconds = 0.0
     own = psutil.Process(pid)
@@ -70,5 +70,5 @@ def cpu_seconds(pid: int | None = None) -> float:
 
 
 def peak_memory_gib() -> float:
-    """The maximum resident memory of this process so far, in GiB."""
+    """Return the maximum resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB

@@ -1,5 +1,5 @@
-"""The record of a part, `results/bench/<part>-<date>.json`: its figures, and what is needed to
-repeat the measurement.
+"""The record of a part, `results/bench/<part>-<date>.json`: its figures, and the facts that are
+needed to repeat the measurement.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard", "torch")
 
 
 def machine() -> dict[str, Any]:
-    """The processor, the number of usable cores, the memory, and the kernels of NumPy's BLAS, which
-    the variable `OPENBLAS_CORETYPE` can choose.
+    """Return the processor, the number of usable cores, the memory, and the kernels of NumPy's
+    BLAS, which the variable `OPENBLAS_CORETYPE` can choose.
     """
     cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
@@ -46,14 +46,16 @@ def machine() -> dict[str, Any]:
 
 
 def _field(path: Path, name: str) -> str:
-    """The value of the first line `name: value` of a file in Linux's /proc, or an empty string."""
+    """Return the value of the first line `name: value` of a file in Linux's /proc, or an empty
+    string.
+    """
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the packages that results depend on, and of the peers; "absent" for a
-    peer that is not installed.
+    """Return the versions of Python, of the packages that results depend on, and of the peers;
+    "absent" for a peer that is not installed.
     """
     all_versions = describe_versions()
     for name in PEERS:
@@ -65,7 +67,7 @@ def versions() -> dict[str, str]:
 
 
 def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) -> dict[str, Any]:
-    """The machine, versions, data and command of a record."""
+    """Return the machine, versions, data and command of a record."""
     return {
         "machine": machine(),
         "versions": versions(),
@@ -83,7 +85,7 @@ def describe(settings: Settings, splits: SplitReviews, *, command: list[str]) ->
 
 
 def record_path(folder: Path, part: str, *, day: date, tiny: bool) -> Path:
-    """The path of the record of a part and a day.
+    """Return the path of the record of a part and a day.
 
     Records of `--tiny` have other names, because their figures mean nothing.
     """
@@ -91,14 +93,14 @@ def record_path(folder: Path, part: str, *, day: date, tiny: bool) -> Path:
 
 
 def write_record(settings: Settings, part: str, values: Mapping[str, Any], *, day: date) -> Path:
-    """Write a part's record, in place of one of the same day, and return its path."""
+    """Write a part's record, in place of a record of the same day, and return its path."""
     path = record_path(settings.folder, part, day=day, tiny=settings.tiny)
     write_json(path, {"part": part, "date": day.isoformat(), **values})
     return path
 
 
 def newest_records(folder: Path, *, tiny: bool = False) -> dict[str, dict[str, Any]]:
-    """The newest record of every part that has a record, by part."""
+    """Return the newest record of every part that has a record, by part."""
     newest = {}
     for part in PARTS:
         paths = sorted(folder.glob(f"{'tiny-' if tiny else ''}{part}-????-??-??.json"))

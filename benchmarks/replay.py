@@ -1,7 +1,7 @@
 """Searches of the default space, replayed on measured trainings: TPE in groups, TPE that draws each
 hyperparameter on its own, and random draws; with ASHA and without a pruner.
 
-    make tune STUDY=measured SAMPLER=random PRUNER=none NO_CONFIRM=1 TRIALS=100
+    .venv/bin/python -m tuning tune --study measured --sampler random --pruner none --no-confirm
     .venv/bin/python -m benchmarks.replay --study measured
 
 `tuning.search.loop.Search` runs as in a study, on SQLite; only its workers are fake. A training of
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import statistics
@@ -33,11 +34,10 @@ import typer
 from optuna.trial import FrozenTrial, TrialState
 
 import tuning
-from benchmarks.coordinator import fake_metrics, fake_result, fake_reviews, fake_session
+from benchmarks.coordinator import fake_reviews
 from benchmarks.default_space import space_path
+from benchmarks.fake_workers import METRICS, Clock, FakePool, PausingWorker, fake_session
 from benchmarks.ours import study_config
-from benchmarks.scale_out import Clock, FakePool, FakeWorker
-from tuning.atomic_io import write_bytes
 from tuning.config import DataConfig, TrainConfig
 from tuning.data.corpus import build_corpus
 from tuning.results import ResultsDir
@@ -50,8 +50,7 @@ from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
 from tuning.study.trials import rank, value_of, values_of
-from tuning.training.result import Answer, Epoch
-from tuning.workers.messages import EpochEnded, Reply, Request, Train, TrainingEnded
+from tuning.training.result import Epoch, TrainingJob
 
 METRIC = "val_accuracy"
 ARCHITECTURE = "architecture"
@@ -75,7 +74,7 @@ class Training:
 
     @classmethod
     def of(cls, trial: FrozenTrial, space: SearchSpace) -> Training:
-        """The training of a completed trial."""
+        """Return the training of a completed trial."""
         curve = tuple(value for _, value in sorted(trial.intermediate_values.items()))
         seconds: Mapping[str, float] = trial.user_attrs["seconds"]
         in_epochs = sum(seconds.get(phase, 0.0) for phase in EVALUATION)
@@ -94,7 +93,7 @@ class Training:
 
 
 def distance(values: Mapping[str, Value], training: Training, space: SearchSpace) -> float:
-    """The distance between a configuration and a measured one; infinite between architectures."""
+    """Return the distance of a configuration to a training; infinite between architectures."""
     if values[ARCHITECTURE] != training.values[ARCHITECTURE]:
         return math.inf
     return math.hypot(
@@ -116,8 +115,8 @@ def _difference(item: Hyperparameter, value: Value, other: Value) -> float:
     return (first - second) / (high - low)
 
 
-class ReplayWorker(FakeWorker):
-    """Answers with the epochs of the nearest measured training."""
+class ReplayWorker(PausingWorker):
+    """A worker that sends the epochs of the nearest measured training."""
 
     def __init__(
         self,
@@ -127,42 +126,21 @@ class ReplayWorker(FakeWorker):
         *,
         paused: dict[str, list[Epoch]],
     ) -> None:
-        super().__init__(clock, epochs=1, rng=np.random.default_rng(0))
-        self._trainings, self._space, self._paused = trainings, space, paused
-        self._training = trainings[0]
-        self._checkpoint = ""
+        rng = np.random.default_rng(0)
+        super().__init__(clock, epochs=1, rng=rng, trial_seconds=0.0, paused=paused)
+        self._trainings, self._space, self._training = trainings, space, trainings[0]
 
-    def send(self, message: Request) -> None:
-        if isinstance(message, Train):
-            job = message.job
-            self._training = min(
-                self._trainings, key=lambda training: distance(job.values, training, self._space)
-            )
-            self._checkpoint = job.checkpoint or ""
-            self._history = self._paused.pop(self._checkpoint, []) if job.resume else []
-            self._train(self._training.start_seconds)
-        elif isinstance(message, Reply):
-            n_epochs = len(self._training.curve)
-            if message.answer is Answer.GO_ON and len(self._history) < n_epochs:
-                self._train(0.0)
-            else:
-                self._end(message.answer)
+    def _begin(self, job: TrainingJob) -> None:
+        nearest = min(
+            self._trainings, key=lambda training: distance(job.values, training, self._space)
+        )
+        self._training, self._epochs = nearest, len(nearest.curve)
+        self._start_seconds, self._epoch_seconds = nearest.start_seconds, nearest.epoch_seconds
+        super()._begin(job)
 
-    def _train(self, start_seconds: float) -> None:
-        value = self._training.curve[len(self._history)]
-        metrics = {**dict.fromkeys(fake_metrics(self._rng), 0.5), METRIC: value}
-        seconds = self._training.epoch_seconds
-        self._history.append(Epoch(len(self._history) + 1, metrics, seconds))
-        self._answer(EpochEnded(self._history[-1]), after=start_seconds + seconds)
-
-    def _end(self, answer: Answer) -> None:
-        result = fake_result(self._history)
-        result.stopped = answer is not Answer.GO_ON
-        if answer is Answer.PAUSE:
-            result.paused = True
-            self._paused[self._checkpoint] = self._history
-            write_bytes(Path(self._checkpoint), b"a checkpoint's place")
-        self._answer(TrainingEnded(result), after=0.0)
+    def _epoch(self, number: int) -> Epoch:
+        metrics = {**dict.fromkeys(METRICS, 0.5), METRIC: self._training.curve[number - 1]}
+        return Epoch(number, metrics, self._training.epoch_seconds)
 
 
 class IndependentTPE(samplers.FittedTPE):
@@ -202,25 +180,20 @@ def replay(
     space = declare(space_path(), n_classes=2)
     with tempfile.TemporaryDirectory() as folder, sampled_by(sampler) as named:
         results = ResultsDir(Path(folder))
-        config = dataclasses.replace(
-            study_config("replay", DataConfig(), seed=seed),
-            sampler=named,
-            pruner=pruner,
-            train=TrainConfig(epochs=max(len(training.curve) for training in trainings)),
-        )
+        train = TrainConfig(epochs=max(len(training.curve) for training in trainings))
+        options = {"sampler": named, "pruner": pruner, "train": train}
+        config = study_config("replay", DataConfig(), seed=seed, **options)
         corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
         study = open_study(
             results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
         )
         clock, paused = Clock(), dict[str, list[Epoch]]()
-        workers: list[FakeWorker] = [
-            ReplayWorker(clock, trainings, space, paused=paused) for _ in range(n_workers)
-        ]
+        workers = [ReplayWorker(clock, trainings, space, paused=paused) for _ in range(n_workers)]
         pool = FakePool(workers, clock)
         session = fake_session(study, config, space, corpus=corpus, results=results, pool=pool)
         started, best = clock.now(), list[tuple[float, float]]()
 
-        def look(progressed: Progressed) -> None:
+        def on_change(progressed: Progressed) -> None:
             now = clock.now() - started
             trial = progressed.summary.best
             if trial is not None and now <= seconds:
@@ -229,23 +202,27 @@ def replay(
                     best.append((round(now, 1), value))
             session.interrupt.requested |= now >= seconds
 
-        Search(session, Coordinators(study, n_workers=n_workers), on_change=look).run(
+        Search(session, Coordinators(study, n_workers=n_workers), on_change=on_change).run(
             N_TRIALS, timeout_seconds=None
         )
         trials = study.get_trials(deepcopy=False)
         close_study(study)
+    return {"best": best, **_trials_of(trials)}
+
+
+def _trials_of(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """Return `n_trials` and `architecture` of a search with these trials."""
     states = [trial.state for trial in trials]
     chosen = rank((trial for trial in trials if trial.state == TrialState.COMPLETE), METRIC)[0]
     return {
-        "best": best,
         "n_trials": {state.name.lower(): states.count(state) for state in sorted(set(states))},
         ARCHITECTURE: chosen.params[ARCHITECTURE],
     }
 
 
 def summary_of(searches: Sequence[Mapping[str, Any]], minutes: Sequence[float]) -> dict[str, Any]:
-    """The mean of the best value after each number of minutes, with its standard error, and the
-    architectures of the best trials.
+    """Return the mean of the best value after each number of minutes, with its standard error, the
+    architectures of the best trials, and the mean number of completed trials.
     """
     chosen = [search[ARCHITECTURE] for search in searches]
     means = {}
@@ -286,22 +263,16 @@ def main(
         "n_measured": len(trainings),
         "best_measured": max(training.value for training in trainings),
     }
-    for sampler in SAMPLERS:
-        for pruner in PRUNERS:
-            record[f"{sampler}, {pruner}"] = summary_of(
-                [
-                    replay(
-                        trainings=trainings,
-                        sampler=sampler,
-                        pruner=pruner,
-                        seed=seed,
-                        seconds=60 * max(limits),
-                        n_workers=workers,
-                    )
-                    for seed in range(searches)
-                ],
-                limits,
-            )
+    shared: dict[str, Any] = {
+        "trainings": trainings,
+        "seconds": 60 * max(limits),
+        "n_workers": workers,
+    }
+    for sampler, pruner in itertools.product(SAMPLERS, PRUNERS):
+        replays = [
+            replay(sampler=sampler, pruner=pruner, seed=seed, **shared) for seed in range(searches)
+        ]
+        record[f"{sampler}, {pruner}"] = summary_of(replays, limits)
     print(json.dumps(record, indent=2, sort_keys=True))
 
 

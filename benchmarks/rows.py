@@ -16,11 +16,13 @@ import numpy as np
 from benchmarks.configurations import BATCH_SIZE
 from benchmarks.ours import search, study_config
 from benchmarks.processes import peak_memory_gib
-from benchmarks.texts import resample, resample_frame
+from benchmarks.texts import load_split, resample, resample_frame
 from tuning.config import DataConfig, TrainConfig
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.data.corpus import build_corpus, open_corpus
+from tuning.data.ngrams import build_ngrams
 from tuning.data.splits import SplitReviews
+from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.training.batching import View, WordView, evaluation_batches, training_batches
 
 VIEWS = (
@@ -35,8 +37,8 @@ VIEWS = (
 def tokenize_rows(
     *, splits: SplitReviews, n_rows: int, seed: int, with_view: bool
 ) -> dict[str, Any]:
-    """Seconds to build the corpus of `n_rows` reviews, which are drawn from the data with
-    replacement; `with_view` adds the times of `_views`.
+    """Return the seconds to build the corpus of `n_rows` reviews, which are drawn from the data
+    with replacement. `with_view` adds the times of `_views`.
     """
     drawn = resample(splits, n_rows=n_rows, seed=seed)
     with tempfile.TemporaryDirectory() as name:
@@ -53,7 +55,7 @@ def tokenize_rows(
 
 
 def _views(folder: Path) -> dict[str, Any]:
-    """Milliseconds until a trial has its first batch, for the trials of `VIEWS`.
+    """Return the milliseconds until a trial has its first batch, for the trials of `VIEWS`.
 
     The trial opens the corpus, orders the batches of an epoch and of the validation split, and cuts
     the first batch. `cut_epoch_ms` is the time to cut all batches of an epoch, which happens during
@@ -91,8 +93,8 @@ def write_reviews(*, splits: SplitReviews, path: Path, n_rows: int, seed: int) -
 
 
 def memory(*, path: Path, seed: int) -> dict[str, float]:
-    """Peak memory, in GiB, of the coordinator, which reads, splits and tokenizes the file, and of a
-    worker, which trains on it for one epoch.
+    """Return the peak memory, in GiB, of the coordinator, which reads, splits and tokenizes the
+    file, and of a worker, which trains on it for one epoch.
 
     The worker's memory includes the pages that it shares with the process it was forked from.
     """
@@ -111,7 +113,28 @@ def memory(*, path: Path, seed: int) -> dict[str, float]:
     }
 
 
+def count_ngrams(*, path: Path, seed: int) -> dict[str, float]:
+    """Return the seconds of counting the n-grams of a file's reviews, the peak memory of a process
+    that reads, splits and tokenizes the file and counts them, in GiB, and the number of n-grams
+    that occur twice.
+    """
+    data = DataConfig(data=str(path), text_column="text", label_column="label")
+    with tempfile.TemporaryDirectory() as name:
+        corpus = build_corpus(Path(name) / "corpus", load_split(data, seed=seed))
+        started = time.perf_counter()
+        build_ngrams(corpus)
+        seconds = time.perf_counter() - started
+        n_ngrams = len(corpus.ngram_orders) - FIRST_WORD_ID
+    return {
+        "seconds": round(seconds, 1),
+        "peak_memory_gib": round(peak_memory_gib(), 3),
+        "n_ngrams": n_ngrams,
+    }
+
+
 def growth(sizes: list[dict[str, Any]]) -> float:
-    """The maximum tokenizing time per row, divided by that of the smallest size; 1 means linear."""
+    """Return the maximum tokenizing time per row, divided by the time of the smallest size; 1 means
+    linear.
+    """
     per_row = [size["tokenizing_seconds"] / size["n_rows"] for size in sizes]
     return float(np.max(per_row[1:]) / per_row[0])

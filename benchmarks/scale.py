@@ -34,6 +34,8 @@ def measure(
         "view_tokenizations": view["n_tokenized"],
         "tokenizing_growth": rows.growth(parts["tokenizing"]),
         "peak_memory_gib": parts["memory"]["total_gib"],
+        "ngram_seconds": parts["ngrams"]["seconds"],
+        "ngram_memory_gib": parts["ngrams"]["peak_memory_gib"],
         "worker_memory_growth": parts["worker_memory"]["growth"],
         "coordinator_share_trial_10": small["share"],
         "coordinator_share_trial_5000": large["share"],
@@ -85,10 +87,15 @@ def _memory(
         memory = in_fresh_process(
             rows.memory, log_path=settings.log_path, path=large, seed=settings.seed
         )
+        show(f"n-grams of {n_large:,} reviews")
+        ngrams = in_fresh_process(
+            rows.count_ngrams, log_path=settings.log_path, path=large, seed=settings.seed
+        )
         show(f"memory of a worker over {n_trials} trials")
         arguments = {"path": small, "seed": settings.seed, "n_trials": n_trials}
         return {
             "memory": memory,
+            "ngrams": ngrams,
             "worker_memory": in_fresh_process(
                 worker_memory.measure, log_path=settings.log_path, **arguments
             ),
@@ -96,8 +103,8 @@ def _memory(
 
 
 def _coordinator(settings: Settings, *, show: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The coordinator's time at trial 10, the first that TPE proposes after ten random ones, and at
-    trial 5,000.
+    """Measure the coordinator's time at trial 10, the first that TPE proposes after ten random
+    trials, and at trial 5,000.
     """
     measured = []
     for n_before in settings.size((10, 5_000), tiny=(10, 20)):

@@ -40,14 +40,14 @@ from tuning.inference.runtimes import FORMATS
 
 MODELS = {"baseline": False, "masked": True}
 VOCAB_SIZE, LENGTH = 33_807, 100
-LOADS = {"batches": (100, 4), "single": (1, 32)}  # texts a request, and number of clients
+LOADS = {"batches": (100, 4), "single": (1, 32)}  # texts per request, and number of clients
 N_BODIES = 50
 
 
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The rates of every model; the figures are those of the slower model."""
+    """Return the rates of every model. The figures are the rates of the slower model."""
     n_rows, seconds = settings.size(50_000, tiny=300), settings.size(15.0, tiny=0.5)
     frame = resample_frame(splits, n_rows=n_rows, seed=settings.seed)
     models = {}
@@ -115,7 +115,7 @@ def write_export(*, folder: Path, texts: list[str], masked: bool) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[int]:
-    """Run `make serve` on an export, and give its port."""
+    """Run `make serve` on an export, and yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -140,7 +140,7 @@ def serving(folder: Path) -> Iterator[int]:
 
 
 def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
-    """Measure each kind of load for `seconds`, after a second to warm up."""
+    """Return the rates of each kind of load for `seconds`, after a second to warm up."""
     loads = {}
     with serving(folder) as port:
         for name, (n_texts, n_clients) in LOADS.items():
@@ -158,7 +158,7 @@ def _loads(folder: Path, texts: list[str], *, seconds: float) -> dict[str, Any]:
 
 
 def _predict(folder: Path, path: Path, *, n_rows: int) -> dict[str, Any]:
-    """Time the whole command, from its start to its end."""
+    """Return the rate of the whole command, from its start to its end."""
     command = [
         sys.executable,
         "-m",

@@ -43,7 +43,7 @@ class Settings:
             raise ArgumentError(f"--repeats must be 0 or more; received {self.repeats}.")
 
     def minutes_of(self, part: str) -> float:
-        """The duration of the search of each side of a part, in minutes."""
+        """Return the duration of the search of each side of a part, in minutes."""
         return MINUTES[part] if self.minutes is None else self.minutes
 
     @property
@@ -52,5 +52,5 @@ class Settings:
         return self.folder / "bench.log"
 
     def size(self, full: _T, *, tiny: _T) -> _T:
-        """`tiny` in a call with `--tiny`, else `full`."""
+        """Return `tiny` in a call with `--tiny`, else `full`."""
         return tiny if self.tiny else full

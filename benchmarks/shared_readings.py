@@ -1,4 +1,6 @@
-"""The counters of a coordinator that shares a study, and what it used between two moments."""
+"""The counters of a coordinator that shares a study, and the use of time between two readings of
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from tuning.study.coordinators import Coordinators
 
 
 class TimedCoordinators(Coordinators):
-    """Counts the wall seconds of waiting for the lock of the trial slots and of holding it, and the
-    CPU seconds of this process while it holds it.
+    """Coordinators that count the wall seconds of waiting for the lock of the trial slots and of
+    holding it, and the CPU seconds of this process while it holds the lock.
     """
 
     waited_seconds = held_seconds = held_cpu_seconds = 0.0
@@ -45,11 +47,11 @@ class Reading:
 
 
 def between(first: Reading, last: Reading, *, n_workers: int) -> dict[str, float]:
-    """What a coordinator used between two readings, and the share of its workers' time in which
-    they waited for it.
+    """Return what a coordinator used between two readings, and the share of its workers' time in
+    which they waited for the coordinator.
 
     Raises:
-        ArgumentError: no trial ended between them.
+        ArgumentError: no trial ended between the readings.
     """
     n_trials, seconds = last.n_trials - first.n_trials, last.moment - first.moment
     if n_trials == 0:
@@ -70,8 +72,8 @@ def between(first: Reading, last: Reading, *, n_workers: int) -> dict[str, float
 
 
 def summary_of(coordinators: list[dict[str, float]]) -> dict[str, float]:
-    """The means over the coordinators, weighted by their trials; the idle share by their workers,
-    whose number is equal.
+    """Return the means over the coordinators, weighted by their trials. The mean of the idle share
+    is weighted by the workers, whose number is equal.
     """
     n_trials = sum(coordinator["n_trials"] for coordinator in coordinators)
     names = ("cpu_seconds_a_trial", "lock_seconds", "lock_cpu_seconds", "lock_wait_seconds")

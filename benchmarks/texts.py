@@ -17,7 +17,7 @@ from tuning.errors import DataError
 @dataclass(frozen=True)
 class Texts:
     """The texts and labels (int64 arrays of 0 and 1) of the training and validation splits, as a
-    peer gets them.
+    peer takes them.
     """
 
     train: list[str]
@@ -27,11 +27,11 @@ class Texts:
 
 
 def load_split(data: DataConfig, *, seed: int, any_classes: bool = False) -> SplitReviews:
-    """The split that `tuning.search.tune` makes of the same data and seed.
+    """Return the split that `tuning.search.tune` makes of the same data and seed.
 
     Raises:
-        DataError: the data can't be used, or do not have two classes, which most peers are written
-            for, unless `any_classes`.
+        DataError: the data can't be used, or do not have two classes, as most peers need; with
+            `any_classes`, any number of classes is accepted.
     """
     splits = split_reviews(load_reviews(data), seed=seed)
     if len(splits.class_names) != 2 and not any_classes:
@@ -43,7 +43,7 @@ def load_split(data: DataConfig, *, seed: int, any_classes: bool = False) -> Spl
 
 
 def peer_texts(splits: SplitReviews) -> Texts:
-    """The data that a peer has in memory before its time is measured."""
+    """Return the data that a peer has in memory before its time is measured."""
     train, validation = splits.frames["train"], splits.frames["validation"]
     return Texts(
         train["text"].tolist(),
@@ -54,7 +54,9 @@ def peer_texts(splits: SplitReviews) -> Texts:
 
 
 def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
-    """`n_rows` reviews, drawn with replacement within each split, in the shares of a real split."""
+    """Return `n_rows` reviews, drawn with replacement within each split, in the shares of a real
+    split.
+    """
     frames = {}
     for name in SPLITS:
         n = round(n_rows * SHARES[name])
@@ -67,7 +69,9 @@ def resample(splits: SplitReviews, *, n_rows: int, seed: int) -> SplitReviews:
 
 
 def resample_frame(splits: SplitReviews, *, n_rows: int, seed: int) -> pd.DataFrame:
-    """`n_rows` reviews of all splits, drawn with replacement: a data set to write to a file."""
+    """Return `n_rows` reviews of all splits, drawn with replacement: a data set to write to a
+    file.
+    """
     return pd.concat(splits.frames.values()).sample(
         n_rows, replace=True, random_state=seed, ignore_index=True
     )

@@ -33,7 +33,7 @@ from tuning.config import SPLITS, DataConfig
 from tuning.data.splits import SplitReviews
 
 PEERS = {"kerastuner_random": "KerasTuner's RandomSearch", "optuna_script": "a plain Optuna script"}
-# The two sides of a ratio: the peer, and what it is compared with.
+# The two sides of a ratio: the peer, and the side of this program.
 RATIOS = {
     **{f"ratio_{name}": (name, "ours") for name in PEERS},
     "ratio_kerastuner_default_space": ("kerastuner_default_space", "ours_default_space"),
@@ -43,7 +43,7 @@ N_TINY_ROWS = 300
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of the benchmark; `missing` says why it can't be measured."""
+    """A data set of the benchmark. `missing` is the reason why it can't be measured, or empty."""
 
     name: str
     data: DataConfig
@@ -51,7 +51,9 @@ class Source:
 
 
 def sources(settings: Settings) -> list[Source]:
-    """The film reviews, the Amazon reviews, and the data set of the call if it is another one."""
+    """Return the film reviews, the Amazon reviews, and the data set of the call if it is another
+    one.
+    """
     amazon, own = DataConfig(data=settings.amazon), settings.data
     if _is_same_file(own.data, amazon.data):
         amazon = own
@@ -73,7 +75,7 @@ def _is_same_file(path: str, other_path: str) -> bool:
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """What `measure_set` gives for each data set, and the smallest ratios."""
+    """Return the result of `measure_set` for each data set, and the smallest ratios."""
     data_sets, missing = [], []
     for source in sources(settings):
         if source.missing:
@@ -120,8 +122,8 @@ def _measure_source(
 def measure_set(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The trials of every side on one data set with their seconds and accuracies, and the ratios of
-    the wall and CPU times.
+    """Return the trials of every side on one data set with their seconds and accuracies, and the
+    ratios of the wall and CPU times.
     """
     sides = sides_of(settings, show=show)
     trials_by_side = {
@@ -158,7 +160,7 @@ def _same_space(
     *,
     show: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """The sides that train the fixed list."""
+    """Measure the sides that train the fixed list."""
     shared: dict[str, Any] = {
         "configurations": fixed_list()[: settings.size(8, tiny=2)],
         "epochs": settings.size(EPOCHS, tiny=1),
@@ -185,7 +187,7 @@ def _default_space(
     *,
     show: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """The sides that train a configuration of each architecture of the default space."""
+    """Measure the sides that train a configuration of each architecture of the default space."""
     points = default_space.starting_points()
     shared: dict[str, Any] = {
         "configurations": points[: settings.size(len(points), tiny=3)],
@@ -231,7 +233,7 @@ def _train_default_space(**arguments: Any) -> dict[str, Any]:
 
 
 def ratio_of(peer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float]:
-    """A peer's wall and CPU seconds, each divided by this program's."""
+    """Return a peer's wall and CPU seconds, each divided by this program's."""
     return {
         "wall": peer["seconds"] / own["seconds"],
         "cpu": peer["cpu_seconds"] / own["cpu_seconds"],
@@ -239,8 +241,8 @@ def ratio_of(peer: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float
 
 
 def summary_of(side: dict[str, Any]) -> dict[str, float]:
-    """Finished trials per hour of the whole call, and the mean over the trials of the validation
-    accuracy of the best epoch.
+    """Return the finished trials per hour of the whole call, and the mean over the trials of the
+    validation accuracy of the best epoch.
     """
     return {
         "trials_an_hour": round(3600 * len(side["trials"]) / side["seconds"], 2),

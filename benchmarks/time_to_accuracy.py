@@ -40,9 +40,9 @@ from tuning.search.progress import Progressed
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
 EPOCHS = 5  # this program's default, which all sides use
-MANY_TRIALS = 1_000  # more than fit in the time: the time limit or the target ends the search
+MANY_TRIALS = 1_000  # a number of trials that does not fit in the time
 
-# The peers that this program's default search is compared with.
+# The peers with which this program's default search is compared.
 DEFAULT_SPACE = ("kerastuner_default_space", "fasttext")
 
 # An epoch: its `seconds` and `cpu_seconds` since the start of its side, and its `val_accuracy`.
@@ -53,7 +53,7 @@ Points = list[Point]
 def measure(
     settings: Settings, splits: SplitReviews, *, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The accuracy of every epoch of all sides, the targets, and the ratios of the times."""
+    """Return the accuracy of every epoch of all sides, the targets, and the ratios of the times."""
     sides = sides_of(settings, show=show)
     points = _same_space(settings, splits, sides, show=show)
     target = target_of(points, TUNERS)
@@ -84,7 +84,7 @@ def measure(
 def _same_space(
     settings: Settings, splits: SplitReviews, sides: Sides, *, show: Callable[[str], None]
 ) -> dict[str, Points]:
-    """The epochs of KerasTuner's tuners and of this program on the small space."""
+    """Return the epochs of KerasTuner's tuners and of this program on the small space."""
     minutes, shared = settings.minutes_of("time-to-accuracy"), _shared(settings)
     points: dict[str, Points] = {}
     texts = peer_texts(splits)
@@ -102,7 +102,9 @@ def _same_space(
 def _default_space(
     settings: Settings, splits: SplitReviews, sides: Sides, *, show: Callable[[str], None]
 ) -> dict[str, Points]:
-    """The epochs of KerasTuner and of this program on the default space, and fastText's scores."""
+    """Return the epochs of KerasTuner and of this program on the default space, and fastText's
+    scores.
+    """
     minutes, shared = settings.minutes_of("time-to-accuracy"), _shared(settings)
     points: dict[str, Points] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -131,7 +133,7 @@ def _default_space(
 
 
 def _shared(settings: Settings) -> dict[str, Any]:
-    """The arguments of all searches of KerasTuner."""
+    """Return the arguments of all searches of KerasTuner."""
     return {
         "seed": settings.seed,
         "epochs": settings.size(EPOCHS, tiny=1),
@@ -191,7 +193,7 @@ def search_until(
         study_dir = ResultsDir(Path(folder)).study(config.study)
         started, cpu_started = time.perf_counter(), cpu_seconds()
 
-        def look(progressed: Progressed) -> None:
+        def on_change(progressed: Progressed) -> None:
             epoch = re.match(r"trial (\d+) epoch \d+:", progressed.event)
             if epoch and not reached(points, target):
                 accuracy = round(
@@ -208,17 +210,17 @@ def search_until(
                     signal.raise_signal(signal.SIGINT)
 
         limits: dict[str, Any] = {"n_trials": MANY_TRIALS, "timeout_seconds": budget_seconds}
-        ours.search(config, folder=Path(folder), n_workers=n_workers, on_change=look, **limits)
+        ours.search(config, folder=Path(folder), n_workers=n_workers, on_change=on_change, **limits)
     return points
 
 
 def reached(points: Points, target: float) -> bool:
-    """Whether the last epoch has reached the target."""
+    """Return whether the last epoch has reached the target."""
     return bool(points) and points[-1]["val_accuracy"] >= target
 
 
 def best_over_time(points: Points) -> Points:
-    """The epochs whose accuracy is above that of all epochs before them."""
+    """Return the epochs whose accuracy is above the accuracies of all epochs before them."""
     best: Points = []
     for point in points:
         if not best or point["val_accuracy"] > best[-1]["val_accuracy"]:
@@ -227,8 +229,8 @@ def best_over_time(points: Points) -> Points:
 
 
 def target_of(points: Mapping[str, Points], names: Iterable[str]) -> Point | None:
-    """The epoch with the best accuracy of these sides, when it was first reached; None if no epoch
-    ended in time.
+    """Return the epoch in which the best accuracy of these sides was first reached; None if no
+    epoch ended in time.
     """
     bests = [best_over_time(points[name])[-1] for name in names if points.get(name)]
     if not bests:
@@ -237,8 +239,8 @@ def target_of(points: Mapping[str, Points], names: Iterable[str]) -> Point | Non
 
 
 def ratio_of(target: Point | None, own: Sequence[Point]) -> tuple[float | None, float | None, str]:
-    """The peer's wall and CPU seconds, each divided by this program's, and an empty note; or None
-    twice, and the reason.
+    """Return the peer's wall and CPU seconds, each divided by this program's, and an empty note; or
+    None twice, and the reason.
     """
     if target is None:
         return None, None, "the peer ended no epoch in the time"

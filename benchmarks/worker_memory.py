@@ -25,18 +25,19 @@ from tuning.search.progress import Progressed
 SPACE_PATH = Path(__file__).parent / "spaces" / "small_reviews.py"
 N_ROWS = 300
 N_TRIALS = 200
-# By trial 10 a worker has trained almost every architecture, and has loaded the code for it. Trials
-# are counted from 0.
+# Before trial 10 a worker has trained almost every architecture, and has loaded the code for it.
+# Trials are counted from 0.
 WARM = slice(10, 30)
 LAST = slice(-20, None)
 MIN_TRIALS = 50
 
 
 def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
-    """The worker's resident memory at the end of each trial, in MiB, and its growth.
+    """Return the worker's resident memory at the end of each trial, in MiB, and its growth.
 
-    The growth compares the median of the last 20 trials with that of trials 10–29. It takes medians
-    because the configurations are random, and the model of a trial is in memory when it ends.
+    The growth compares the median of the last 20 trials with the median of trials 10–29. Medians
+    are used because the configurations are random, and the model of a trial is in memory when the
+    trial ends.
     """
     data = DataConfig(data=str(path), text_column="text", label_column="label")
     config = StudyConfig(
@@ -50,7 +51,7 @@ def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
     )
     resident: list[float] = []
 
-    def look(progressed: Progressed) -> None:
+    def on_change(progressed: Progressed) -> None:
         if " complete" in progressed.event:
             (worker,) = [
                 child
@@ -61,7 +62,7 @@ def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         outcome = search(
-            config, folder=Path(folder), n_trials=n_trials, n_workers=1, on_change=look
+            config, folder=Path(folder), n_trials=n_trials, n_workers=1, on_change=on_change
         )
     architectures = [trial.params["architecture"] for trial in outcome.summary.trials]
     return {
@@ -74,7 +75,9 @@ def measure(*, path: Path, seed: int, n_trials: int) -> dict[str, Any]:
 
 
 def growth(resident: list[float]) -> float | None:
-    """The growth of the memory as a share, `last / warm - 1`; None for fewer than 50 trials."""
+    """Return the growth of the memory as a share, `last / warm - 1`; None for fewer than 50
+    trials.
+    """
     if len(resident) < MIN_TRIALS:
         return None
     return statistics.median(resident[LAST]) / statistics.median(resident[WARM]) - 1

@@ -13,26 +13,26 @@ from benchmarks.ours import search
 from tuning.config import DataConfig, StudyConfig
 from tuning.search.progress import Progressed
 
-USEFUL = ("train", "evaluate")  # the first step of a training, which traces, is another phase
+USEFUL = ("train", "evaluate")  # without the first step of a training, which traces
 NOT_THE_WORKERS = ("storage",)  # the coordinator's time, which a trial's times include
 
 Moments = Sequence[tuple[float, int]]  # seconds, and the number of workers with a trial from then
 
 
 def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
-    """Run a study of `masked_lstm` with this program's defaults (TPE, ASHA, 5 epochs), and give the
-    seconds by phase.
+    """Run a study of `masked_lstm` with this program's defaults (TPE, ASHA, 5 epochs), and return
+    the seconds by phase.
     """
     config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
     moments: list[tuple[float, int]] = []
 
-    def look(progressed: Progressed) -> None:
+    def on_change(progressed: Progressed) -> None:
         if progressed.running or moments:  # from the start of the first trial
             moments.append((time.perf_counter(), len(progressed.running)))
 
     with tempfile.TemporaryDirectory() as folder:
         summary = search(
-            config, folder=Path(folder), n_trials=n_trials, n_workers=n_workers, on_change=look
+            config, folder=Path(folder), n_trials=n_trials, n_workers=n_workers, on_change=on_change
         ).summary
     phases: dict[str, float] = {}
     for trial in summary.trials:
@@ -51,12 +51,12 @@ def measure(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> di
 
 
 def worker_seconds(moments: Moments, *, n_workers: int) -> float:
-    """The wall time in which workers could train, summed over the workers. It does not depend on
-    the times that trials record.
+    """Return the wall time in which workers could train, summed over the workers.
 
-    All workers count from the start of the first trial to the last moment at which all of them had
-    a trial. After it only those with a trial count, because no trial is left for the others.
-    `share_with_the_end` counts all workers to the end.
+    This time does not depend on the times that trials record. All workers count from the start of
+    the first trial to the last moment at which all of them had a trial. After this moment only
+    workers with a trial count, because no trial is left for the others. `share_with_the_end` counts
+    all workers to the end.
     """
     full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
     end_game = sum(

@@ -1,5 +1,5 @@
-// The search of the site on pages that are opened from the disk, where a browser starts no Worker: the
-// script of the worker runs in a hidden frame instead.
+// The search of the site on pages that are opened from the disk: browsers start no Worker there, so
+// the script of the worker runs in a hidden frame.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {

@@ -1,6 +1,6 @@
 """Draw the documents' pictures with headless Chromium: `make pictures`.
 
-The pictures are of a small study of made-up reviews, which takes some minutes, or of a study in
+The pictures show a small study of made-up reviews, which takes some minutes, or a study in
 results/: `make pictures STUDY=name`. The report is written first. Optuna Dashboard is served until
 its picture is drawn.
 """
@@ -60,8 +60,10 @@ def made_up_review(rng: random.Random, label: int) -> str:
 
 
 def made_up_study(folder: Path) -> tuple[ResultsDir, str]:
-    """Search, confirm and export the default search space on made-up reviews."""
-    rng = random.Random(0)  # noqa: S311 - it draws reviews, no secrets
+    """Search, confirm and export the default search space on made-up reviews. Return the results
+    folder and the name of the study.
+    """
+    rng = random.Random(0)  # noqa: S311 - the numbers are no secrets
     # The report shows the path of the data, so the path is relative.
     data = Path("made_up_reviews.csv")
     with contextlib.chdir(folder):
@@ -77,7 +79,7 @@ def made_up_study(folder: Path) -> tuple[ResultsDir, str]:
 
 
 def shoot(browser: str, url: str, out: Path, *, height: int) -> None:
-    """One screenshot, 1280 pixels wide."""
+    """Write a screenshot, 1280 pixels wide, to `out`."""
     with tempfile.TemporaryDirectory() as profile:
         command = [
             browser,

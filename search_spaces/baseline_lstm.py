@@ -9,7 +9,9 @@ from tuning.models import lstm_classifier
 
 
 class BaselineLSTM(keras_tuner.HyperModel):
-    """Every default is the notebook's value, so trial 0 trains the notebook's model."""
+    """The baseline. Every default is the notebook's value, so trial 0 trains the notebook's
+    model.
+    """
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         # 33,807 rows are the notebook's 33,805 words, padding and unknown. Few corpora that train

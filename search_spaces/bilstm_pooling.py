@@ -1,7 +1,7 @@
 """A bidirectional LSTM with the maximum and the mean over the words.
 
-Conneau et al. 2017, "Supervised Learning of Universal Sentence Representations from Natural
-Language Inference Data", have one or the other.
+The source (Conneau et al. 2017, "Supervised Learning of Universal Sentence Representations from
+Natural Language Inference Data") uses either the maximum or the mean.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ from tuning.models import TrainingOptions, bilstm_features, words_classifier
 
 
 class BidirectionalLSTMPooling(keras_tuner.HyperModel):
-    """Every word reaches the output directly, however long the text is."""
+    """A model in which every word reaches the output directly, however long the text is."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)

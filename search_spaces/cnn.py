@@ -1,6 +1,7 @@
 """Convolutions over 2, 3 and 4 words side by side, with the maximum and the mean over the words.
 
-Kim 2014, "Convolutional Neural Networks for Sentence Classification", has the maximum alone.
+The source (Kim 2014, "Convolutional Neural Networks for Sentence Classification") uses the maximum
+alone.
 """
 
 from functools import partial
@@ -12,7 +13,7 @@ from tuning.models import TrainingOptions, cnn_features, words_classifier
 
 
 class CNN(keras_tuner.HyperModel):
-    """A filter finds a phrase anywhere in a text."""
+    """A model whose filters find phrases anywhere in a text."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)

@@ -11,7 +11,7 @@ from tuning.models import TrainingOptions, gru_features, words_classifier
 
 
 class MaskedGRU(keras_tuner.HyperModel):
-    """The masked LSTM with a GRU in its place, which has a gate less."""
+    """The masked LSTM with a GRU instead of the LSTM. A GRU has one gate less."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 2_000, 40_000, sampling="log", default=33_807)

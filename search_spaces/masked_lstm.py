@@ -9,7 +9,9 @@ from tuning.models import lstm_classifier
 
 
 class MaskedLSTM(keras_tuner.HyperModel):
-    """A masked text costs only its own length, so longer sequences are affordable."""
+    """An LSTM that skips the padding. Short texts take little time, so longer sequences are
+    affordable.
+    """
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 2_000, 40_000, sampling="log", default=33_807)

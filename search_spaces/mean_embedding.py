@@ -11,7 +11,7 @@ from tuning.models import TrainingOptions, mean_features, words_classifier
 
 
 class MeanEmbedding(keras_tuner.HyperModel):
-    """The order of the words makes no difference, and an epoch takes seconds."""
+    """A model that ignores the order of the words. An epoch takes seconds."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("vocab_size", 2_000, 60_000, sampling="log", default=30_000)

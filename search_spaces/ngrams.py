@@ -11,7 +11,7 @@ from tuning.models import TrainingOptions, fit_ratios, ngram_classifier
 
 
 class Ngrams(keras_tuner.HyperModel):
-    """A text is the set of its words, pairs and triples of words. An epoch takes seconds."""
+    """A model of the set of a text's words, pairs and triples of words. An epoch takes seconds."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Int("ngrams", 1, 3, default=3)

@@ -28,8 +28,8 @@ WORDS = ["wide_deep", "cnn", "mean_embedding", "gru", "bilstm_pooling"]
 
 
 class Reviews(keras_tuner.HyperModel):
-    """Trial 0 is the notebook's model. The first trial of each other architecture is a starting
-    point, the fastest first.
+    """The default search space. Trial 0 is the notebook's model. The first trial of each other
+    architecture is a starting point, the fastest first.
     """
 
     starting_points = (

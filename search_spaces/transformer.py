@@ -1,6 +1,6 @@
-"""A pretrained text encoder of KerasHub, fine-tuned: `--preset` names it. Howard and Ruder (2018),
-"Universal Language Model Fine-tuning for Text Classification", have the warm-up; Devlin et al.
-(2019), "BERT", the encoder of the default.
+"""A pretrained text encoder of KerasHub, fine-tuned: `--preset` names it. The warm-up is from
+Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text Classification"; the default
+encoder is from Devlin et al. (2019), "BERT".
 """
 
 import keras
@@ -12,7 +12,7 @@ from tuning.models import fit_schedule, transformer_classifier
 
 
 class Transformer(keras_tuner.HyperModel):
-    """An encoder that has read much text needs one to three epochs."""
+    """A pretrained encoder, which needs one to three epochs."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         # A BERT of 4 layers, 29 million parameters, 110 MB. KerasHub downloads it once.

@@ -1,5 +1,5 @@
-"""N-grams beside a network that reads the words: a linear model for what phrases say, and a network
-for the rest (Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems").
+"""N-grams beside a network that reads the words: a linear model of phrases, and a network for the
+rest of a text (Cheng et al. 2016, "Wide & Deep Learning for Recommender Systems").
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from tuning.models import (
 
 
 class WideDeep(keras_tuner.HyperModel):
-    """`deep` chooses the network beside the n-grams."""
+    """A linear model beside a network. `deep` chooses the network."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         hp.Choice("deep", ["mean_embedding", "cnn", "bilstm_pooling"], default="cnn")

@@ -4,8 +4,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 from tests.paths import ROOT
+from tuning.evaluation.metrics import class_probabilities
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,17 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
         if text in line:
             return
     raise AssertionError(f"{text!r} did not come: {''.join(lines)}")
+
+
+def check_prediction(answer: Mapping[str, Any], export: Path) -> None:
+    """Check the JSON that `predict --json` writes for a text against the model of the export."""
+    import keras
+    import tensorflow as tf
+
+    outputs = keras.models.load_model(export / "model.keras").predict_on_batch(
+        tf.constant([answer["text"]])
+    )
+    (probabilities,) = class_probabilities(np.asarray(outputs), n_classes=2)
+    predicted = int(probabilities.argmax())
+    assert answer["label"] == ("negative", "positive")[predicted]
+    assert answer["probability"] == pytest.approx(probabilities[predicted], abs=1e-5)

@@ -1,4 +1,4 @@
-"""Workers that train nothing: each worker answers at once with the messages of a script."""
+"""Workers that train nothing: each worker sends at once the messages of a script."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -64,8 +64,8 @@ def trains(job: TrainingJob, *, value: float = 0.5, can_pause: bool = True) -> S
 
 
 class FakeWorker:
-    """A worker that answers each training with the messages of a script; None means that the worker
-    died.
+    """A worker that sends the messages of a script for each training. The message None means that
+    the worker died.
     """
 
     def __init__(self, script: Callable[[TrainingJob], Script], number: int = 0) -> None:

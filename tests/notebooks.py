@@ -1,7 +1,7 @@
-"""Runs the notebooks in real Jupyter kernels.
+"""The notebooks in real Jupyter kernels.
 
-`make notebooks` runs them as they are, in a new folder, and keeps their outputs;
-`python -m tests.notebooks NAME` runs one of them.
+`make notebooks` runs them unchanged, in a new folder, and keeps their outputs; `python -m
+tests.notebooks NAME` runs one notebook.
 """
 
 import os

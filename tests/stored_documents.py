@@ -1,6 +1,12 @@
-"""The documents of the stored study. Tests change parts of them with `dataclasses.replace`."""
+"""The documents of the stored study, and documents with a wrong value. Tests change parts of a
+document with `dataclasses.replace`.
+"""
 
+import copy
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import read_card
@@ -12,8 +18,32 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, digests
 from tuning.results import ResultsDir
 from tuning.study.record import read_record
 
+Place = tuple[str | int, ...]
+
 RESULTS = ResultsDir(Path(__file__).parent / "fixtures" / "study_0_1" / "results")
 STUDY = RESULTS.study("stored")
+
+
+def wrong_values(values: Any) -> Iterator[tuple[str, Any]]:
+    """Yield copies of plain values in which one value is wrong, each with a regular expression for
+    the path to this value. The wrong value is an object, or a list in place of an object.
+    """
+    for place in _places(values):
+        wrong = inner = copy.deepcopy(values)
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = [] if isinstance(inner[place[-1]], dict) else {}
+        parts = [rf"(\.?{re.escape(str(key))}|\[{re.escape(repr(key))}\])" for key in place]
+        yield "".join(parts), wrong
+
+
+def _places(value: Any) -> Iterator[Place]:
+    """Yield the path to every value in plain values."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        yield (key,)
+        if isinstance(inner, dict | list):
+            yield from ((key, *place) for place in _places(inner))
 
 
 def full_manifest(folder: Path) -> FullManifest:

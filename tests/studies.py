@@ -22,7 +22,7 @@ from tuning.data.corpus import Corpus
 from tuning.report.dashboard import DashboardDrawing
 from tuning.results import ResultsDir
 from tuning.search.session import Interrupt, Session, Workers
-from tuning.search.tune import Budget, Outcome, TuneHooks, tune
+from tuning.search.tune import Budget, FailurePolicy, Outcome, TuneHooks, tune
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import DEAD_SECONDS
@@ -147,8 +147,7 @@ def tune_with(
         storage_url=storage_url,
         budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
         workers=workers_of(n_workers, limits=limits, pool=pool),
-        keep_going=keep_going,
-        dead_seconds=dead_seconds,
+        failures=FailurePolicy(keep_going=keep_going, dead_seconds=dead_seconds),
         hooks=TuneHooks(**{"drawing": DashboardDrawing(), **hooks}),
     )
 
@@ -263,7 +262,10 @@ def open_at_once(url: str, n: int = 4) -> None:
         "stderr": subprocess.PIPE,
         "text": True,
     }
-    processes = [subprocess.Popen(command, cwd=ROOT, **streams) for _ in range(n)]  # type: ignore[call-overload]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, **streams)  # type: ignore[call-overload]
+        for _ in range(n)
+    ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:

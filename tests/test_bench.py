@@ -106,7 +106,7 @@ def test_peer_searches_the_ranges_of_the_space() -> None:
     assert {name: (space[name].low, space[name].high) for name in RANGES} == RANGES
 
 
-def test_figure_stands_beside_its_goal() -> None:
+def test_figure_contains_its_goal() -> None:
     figures_by_name = figures({"ratio_kerastuner_random": 11.2, "ratio_floor": 1.61})
     assert figures_by_name["ratio_kerastuner_random"] == {
         "value": 11.2,
@@ -127,11 +127,11 @@ def test_figure_stands_beside_its_goal() -> None:
     ("name", "value", "reached"),
     [("ratio_pytorch", 1.0, False), ("view_tokenizations", 0, True), ("view_ms", 50, False)],
 )
-def test_goal_is_strict_where_it_says_so(name: str, value: float, reached: bool) -> None:
+def test_goal_is_strict_where_its_sign_is(name: str, value: float, reached: bool) -> None:
     assert figures({name: value})[name]["reached"] is reached
 
 
-def test_figure_that_could_not_be_measured_is_not_reached_and_says_why() -> None:
+def test_figure_that_could_not_be_measured_is_not_reached_and_has_a_note() -> None:
     figures_by_name = figures({"ratio_pytorch": None}, notes={"ratio_pytorch": "absent"})
     assert figures_by_name["ratio_pytorch"] == {
         "value": None,
@@ -262,7 +262,7 @@ def test_resampled_reviews_keep_their_split(splits: SplitReviews) -> None:
         assert set(frame["text"]) <= set(splits.frames[name]["text"])
 
 
-def test_peers_get_the_rows_of_the_program_s_split(splits: SplitReviews) -> None:
+def test_peers_have_the_rows_of_the_program_s_split(splits: SplitReviews) -> None:
     texts = peer_texts(splits)
     assert texts.train == splits.frames["train"]["text"].tolist()
     assert texts.validation_labels.tolist() == splits.frames["validation"]["label"].tolist()
@@ -281,7 +281,9 @@ def test_past_trials_look_like_real_ones() -> None:
     assert [len(trial.intermediate_values) for trial in trials] == [5, 1, 5, 1]
 
 
-def test_record_says_how_to_judge_and_repeat_it(settings: Settings, splits: SplitReviews) -> None:
+def test_record_contains_what_is_needed_to_repeat_it(
+    settings: Settings, splits: SplitReviews
+) -> None:
     values = {
         **describe(settings, splits, command=["python", "-m", "benchmarks", "step"]),
         **figures({"ratio_floor": 1.5}),
@@ -361,7 +363,7 @@ def kept(
     return records[part]
 
 
-def test_finalists_of_a_tabulated_search_are_distinct_and_hold_the_baseline() -> None:
+def test_finalists_of_a_tabulated_search_are_distinct_and_contain_the_baseline() -> None:
     trials = [
         ("00", 0.5),
         ("01", 0.9),
@@ -376,7 +378,7 @@ def test_finalists_of_a_tabulated_search_are_distinct_and_hold_the_baseline() ->
 
 @pytest.mark.slow
 @needs_tables
-def test_confirmation_is_judged_on_tabulated_trainings(
+def test_confirmation_is_measured_on_tabulated_trainings(
     settings: Settings, splits: SplitReviews
 ) -> None:
     record = kept(
@@ -465,14 +467,14 @@ def test_cpu_seconds_include_those_of_a_child() -> None:
 
 
 @pytest.mark.slow
-def test_search_without_a_complete_trial_asks_for_more_minutes(settings: Settings) -> None:
+def test_search_without_a_complete_trial_needs_more_minutes(settings: Settings) -> None:
     with pytest.raises(ArgumentError, match=r"^--minutes must be enough .*; received 0\.001\.$"):
         fasttext.search(data=settings.data, seed=0, seconds=0.06, n_trials=2, n_workers=1)
 
 
 def autotuned(**splits: Any) -> dict[str, Any]:
-    """Autotune for a second. With so few texts, fastText may diverge in its last training, and
-    raises an error; another seed draws other configurations.
+    """Return the result of one second of autotune. With few texts, the last training of fastText
+    may diverge and raise an error; another seed draws other configurations.
     """
     from benchmarks.peers import fasttext_peer
 
@@ -486,7 +488,7 @@ def autotuned(**splits: Any) -> dict[str, Any]:
 
 
 @needs_fasttext
-def test_fasttext_gets_the_words_and_labels_of_each_split() -> None:
+def test_fasttext_reads_the_words_and_labels_of_each_split() -> None:
     from benchmarks.peers import fasttext_peer
 
     peer_result = autotuned(

@@ -26,7 +26,7 @@ SLOW = Calibration(1.5, 1.5)  # the CPU time itself is longer
 
 
 def sides_with(calibrations: Iterator[Calibration], *, repeats: int = 2) -> Sides:
-    """Sides on a machine that gives these calibrations, and runs no other programs."""
+    """Return sides on a machine that has these calibrations, and runs no other programs."""
     seconds = iter(range(10**6))
     return Sides(
         repeats,
@@ -198,7 +198,7 @@ def side(seconds: float) -> dict[str, Any]:
 
 
 def throughput_record() -> dict[str, Any]:
-    """The record of two data sets and a missing one."""
+    """Return the record of two data sets and a missing one."""
     sides = sides_with(iter([FREE] * 3 + [FREE, THROTTLED]), repeats=0)
     sides.measure("ours", lambda: 1)
     names = ("kerastuner_random", "optuna_script", "kerastuner_default_space")
@@ -226,7 +226,7 @@ def test_table_has_a_column_for_each_data_set() -> None:
     assert all(len(line) == len(columns) for line in lines)
 
 
-def test_table_of_the_default_search_says_which_accuracy_was_not_reached() -> None:
+def test_table_of_the_default_search_names_the_accuracy_that_was_not_reached() -> None:
     ratios = {
         "ratio_fasttext": {"wall": 2.0, "cpu": 1.5, "note": ""},
         "ratio_kerastuner_default_space": {"wall": None, "cpu": None, "note": "not reached"},

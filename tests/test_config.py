@@ -166,15 +166,15 @@ def test_differences_name_nested_values_by_dots() -> None:
     recorded = StudyConfig(study="s")
     requested = replace(recorded, seed=1, train=TrainConfig(epochs=2))
     assert differences(unstructure(recorded), unstructure(requested)) == [
-        "seed: the study has 0, this command asks for 1",
-        "train.epochs: the study has 5, this command asks for 2",
+        "seed: the study has 0, this command has 1",
+        "train.epochs: the study has 5, this command has 2",
     ]
 
 
 def test_differences_show_a_key_of_one_side_only() -> None:
     assert differences({"a": 1}, {"b": 2}) == [
-        "a: the study has 1, this command asks for None",
-        "b: the study has None, this command asks for 2",
+        "a: the study has 1, this command has None",
+        "b: the study has None, this command has 2",
     ]
 
 
@@ -184,5 +184,5 @@ def test_differences_see_tuple_and_list_as_equal() -> None:
 
 def test_differences_see_another_order_in_a_list() -> None:
     assert differences({"x": [1, 2]}, {"x": (2, 1)}) == [
-        "x: the study has [1, 2], this command asks for (2, 1)"
+        "x: the study has [1, 2], this command has (2, 1)"
     ]

@@ -1,12 +1,12 @@
 """The documents name only existing links, files, commands, flags, ranges and goals."""
 
+import itertools
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from tests.snippets import (
     snippets,
 )
 from tuning.cli.app import app
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare, load_hypermodel
 
@@ -77,18 +77,54 @@ def first_cells(document: Path, heading: str) -> set[str]:
     return set(re.findall(r"^\| `([^`]+)`", section(document, heading), re.MULTILINE))
 
 
-def tree() -> dict[str, str]:
-    """Return the files of the tree in docs/design.md by their paths, each with its description."""
-    block = section(DESIGN, "Files").split("```text\n")[1].split("```")[0]
-    files, folders = {}, list[str]()
+def paths_of(text: str) -> dict[str, str]:
+    """Return the files and folders of the first tree of a text by their paths, each with its
+    description.
+    """
+    block = text.split("```text\n")[1].partition("```")[0]
+    paths, folders = {}, list[str]()
     for line in block.splitlines():
+        indentation = len(line) - len(line.lstrip())
+        if indentation > 20:  # The description above continues on this line.
+            continue
         name, _, description = line.strip().partition(" ")
-        del folders[(len(line) - len(line.lstrip())) // 2 :]
+        del folders[indentation // 2 :]
+        paths["".join(folders) + name] = description.strip()
         if name.endswith("/"):
             folders.append(name)
-        else:
-            files["".join(folders) + name] = description.strip()
-    return files
+    return paths
+
+
+def tree() -> dict[str, str]:
+    """Return the files of the tree in docs/design.md by their paths, each with its description."""
+    paths = paths_of(section(DESIGN, "Files"))
+    return {path: text for path, text in paths.items() if not path.endswith("/")}
+
+
+def result_files() -> set[str]:
+    """Return the files of the tree in results/README.md, and the folders whose files are not in the
+    tree.
+    """
+    paths = paths_of(RESULTS.read_text())
+    parents = {f"{path.rstrip('/').rpartition('/')[0]}/" for path in paths}
+    return set(paths) - parents
+
+
+def is_documented(path: str) -> bool:
+    """Say whether a path below `results/` is in the tree of results/README.md, by itself or as a
+    part of a folder whose files are not in the tree.
+    """
+    for pattern, name in (
+        (r"^s(?=/comparison\.)", "<comparison>"),
+        (r"^s(?=/)", "<study>"),
+        (r"^cache/[0-9a-f]{16}", "cache/<fingerprint>"),
+        (r"/(train|validation|test)(?=\.\w+\.npy$)", "/<split>"),
+        (r"/trials/\d{4}/", "/trials/0017/"),
+        (r"/repeats/\d{4}-\d+\.npz$", "/repeats/0007-2.npz"),
+    ):
+        path = re.sub(pattern, name, path)
+    whole = result_files()
+    return path in whole or any(path.startswith(name) for name in whole if name.endswith("/"))
 
 
 def modules(folder: str) -> set[str]:
@@ -128,14 +164,53 @@ def test_links_lead_to_a_file_and_a_heading(document: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def long_lines(name: str, text: str) -> list[int]:
+    """Return the numbers of the lines with more than 100 columns.
+
+    Rows of tables and blocks of code in Markdown may be longer, and so may a line that is one URL.
+    """
+    numbers, is_code = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        is_fence = name.endswith(".md") and line.lstrip().startswith("```")
+        is_code ^= is_fence
+        is_row = name.endswith(".md") and line.lstrip().startswith("|")
+        is_url = re.fullmatch(r"\W*https?://\S+", line)
+        if len(line) > 100 and not (is_code or is_row or is_url):
+            numbers.append(number)
+    return numbers
+
+
 @pytest.mark.parametrize(
-    "document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix()
+    ("name", "text", "expected"),
+    [
+        ("a.py", "x" * 100 + "\n" + "ü" * 101, [2]),
+        ("a.md", f"```text\n{'x' * 101}\n```\n{'x' * 101}\n| {'x' * 101} |", [4]),
+        ("a.py", f"```\n{'x' * 101}\n```\n| {'x' * 101} |", [2, 4]),
+        ("a.py", f"# https://example.org/{'x' * 101}\n# at https://example.org/{'x' * 101}", [2]),
+    ],
 )
-def test_lines_of_prose_have_at_most_100_columns(document: Path) -> None:
-    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert not [
-        line for line in prose.splitlines() if len(line) > 100 and not line.lstrip().startswith("|")
+def test_long_lines_are_found(name: str, text: str, expected: list[int]) -> None:
+    assert long_lines(name, text) == expected
+
+
+def test_lines_of_tracked_files_have_at_most_100_columns() -> None:
+    """Files that programs write are left out: lock files, notebooks and stored studies."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    names = [
+        name
+        for name in listed.split("\0")
+        if (ROOT / name).is_file()
+        and not name.startswith("tests/fixtures/")
+        and not name.endswith((".lock", ".ipynb", ".png"))
     ]
+    assert len(names) > 300
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+    long = {name: long_lines(name, text) for name, text in texts.items()}
+    assert {name: numbers for name, numbers in long.items() if numbers} == {}
 
 
 def test_file_tree_names_every_module_and_no_other_file() -> None:
@@ -148,6 +223,19 @@ def test_file_tree_names_every_module_and_no_other_file() -> None:
 
 def test_file_tree_describes_every_file() -> None:
     assert [name for name, description in tree().items() if not description] == []
+
+
+def test_walk_of_a_trial_counts_its_modules_and_packages() -> None:
+    walk, _, counts = section(DESIGN, "One trial, step by step").partition("Steps 6 to 18 name ")
+    steps = walk.partition("Then each trial goes this way.")[2]
+    named = re.findall(r"`(\w+)/(\w+\.py)`", steps)
+    assert [name for name in named if not (ROOT / "tuning" / "/".join(name)).exists()] == []
+    packages = [package for package, _ in named]
+    assert counts.startswith(f"{len(set(named))} modules in {len(set(packages))} packages.")
+    imports = re.findall(r"^(\w+) +→", section(DESIGN, "Who imports whom"), re.MULTILINE)
+    places = [imports.index(package) for package in packages]
+    n_up = sum(after < before for before, after in itertools.pairwise(places))
+    assert f"a trial goes up {n_up} times" in counts
 
 
 def test_readme_names_every_package_and_every_module_outside_the_packages() -> None:
@@ -208,7 +296,9 @@ def test_commands_are_those_of_the_command_line() -> None:
 
 def test_flags_exist() -> None:
     commands = [*COMMAND_LINE.commands.values(), typer.main.get_command(benchmarks_app)]
-    known = set(chain.from_iterable(options(command) for command in commands)) | {"--help"}
+    known = set(itertools.chain.from_iterable(options(command) for command in commands)) | {
+        "--help"
+    }
     for document in DOCUMENTS:
         spans = (token.content for token in tokens(document) if token.type == "code_inline")
         named = {flag for span in spans for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", span)}
@@ -281,19 +371,26 @@ def test_ranges_in_the_documents_are_those_of_the_spaces() -> None:
 
 
 def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcome]) -> None:
-    text = RESULTS.read_text()
-    written = {p.name for p in finished[0].study("s").path.iterdir()} | {
-        p.name for p in finished[0].path.iterdir()
-    } - {"s"}
-    assert not {
-        name
-        for name in written
-        if f"{name} " not in text and f"{name}/" not in text and not name.startswith("optuna.db")
-    }
+    folder = finished[0].path
+    # SQLite has these files while a process uses the database.
+    of_sqlite = {"optuna.db-wal", "optuna.db-shm"}
+    written = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    } - of_sqlite
+    assert {"s/study.json", "s/trials/0003/history.csv", "optuna.db"} <= written
+    assert sorted(path for path in written if not is_documented(path)) == []
+
+
+def test_files_of_an_export_are_the_documented_ones() -> None:
+    folder = ROOT / "tests" / "fixtures" / "study_0_1" / "results" / "stored"
+    written = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert Path("best/saved_model/saved_model.pb") in written
+    assert [path for path in written if not is_documented(f"s/{path.as_posix()}")] == []
 
 
 def test_every_path_of_the_code_is_in_the_results_layout() -> None:
-    study, results = StudyDir(Path("results/study")), ResultsDir(Path("results"))
+    results = ResultsDir(Path())
+    study = results.study("s")
     paths = [
         getattr(folder, name)
         for folder in (study, results)
@@ -302,11 +399,29 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
     ]
     paths += [
         *(study.history_path(17), study.error_path(17), study.checkpoint_path(17)),
-        *(study.confusion_path(17), study.repeat_path(7, 2)),
+        *(study.confusion_path(17), study.repeat_path(7, 2), study.tracker_lock_path("0")),
+        results.cache_dir("0123456789abcdef") / "vocabulary.txt",
     ]
-    text = RESULTS.read_text()
     assert len(paths) > 15
-    assert [path.name for path in paths if path.name not in text] == []
+    folders = {study.best_dir: "README.md", results.artifacts_dir: "id"}
+    files = [path / folders.get(path, "") for path in paths]
+    assert [path for path in files if not is_documented(path.as_posix())] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "s/best/study.json",
+        "s/history.csv",
+        "s/trials/0003/report.html",
+        "study.json",
+        "s/vocabulary.txt",
+        "s/comparison.txt",
+        "s/best/best.lock",
+    ],
+)
+def test_file_in_another_folder_is_not_documented(path: str) -> None:
+    assert not is_documented(path)
 
 
 @pytest.mark.slow

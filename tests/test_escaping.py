@@ -177,7 +177,8 @@ def report_page(name: str, tmp_path: Path) -> str:
     )
     write(folder.test_path, test)
     card = replace(CARD, data=name, text_column=name, label_column=name, class_names=[name, "b"])
-    record = replace(RECORD, versions={name: name}, created=name)
+    config = StudyConfig(study="s", data=DataConfig(data=name))
+    record = replace(RECORD, config=config, versions={name: name}, created=name)
     space = SearchSpace(
         name, (Hyperparameter(name="kind", kind="choice", default="b", choices=(name, "b")),)
     )
@@ -189,7 +190,6 @@ def report_page(name: str, tmp_path: Path) -> str:
     return page(
         study,
         summarize(study, metric="val_accuracy"),
-        config=StudyConfig(study="s", data=DataConfig(data=name)),
         space=space,
         folder=folder,
         record=record,

@@ -153,7 +153,7 @@ def test_view_of_tokens_is_cut_by_sequence_length_and_truncating() -> None:
 
 
 def test_tokens_that_were_removed_are_named() -> None:
-    with pytest.raises(StorageError, match=r"must hold the tokens of the preset 'p'"):
+    with pytest.raises(StorageError, match=r"must contain the tokens of the preset 'p'"):
         make_view(tokens_model(), VALUES, without_ids(1, {}))
 
 

@@ -205,14 +205,14 @@ def test_corpus_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
-def test_bomb_ends_at_a_stated_size(
+def test_decompression_bomb_ends_at_a_stated_size(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.data.files.MIN_BOMB_BYTES", 2**20)
-    path = tmp_path / f"bomb.{ending}.gz"
+    monkeypatch.setattr("tuning.data.files.MIN_DECOMPRESSION_BOMB_BYTES", 2**20)
+    path = tmp_path / f"large.{ending}.gz"
     head = {"csv": b"text,label\n", "tsv": b"text\tlabel\n", "jsonl": b""}[ending]
     path.write_bytes(gzip.compress(head + b" " * 2**24))
-    with pytest.raises(TuningError, match="must not unpack to more than 100 times"):
+    with pytest.raises(TuningError, match="must unpack to at most 100 times its size"):
         read_files(str(path))
     good = make_reviews(20_000)
     good.to_csv(tmp_path / "good.csv.gz", index=False)

@@ -12,11 +12,36 @@ from tests.paths import ROOT
 
 PACKAGE = ROOT / "tuning"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FOLDERS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 # Maximum number of modules in a package, of lines of a module, and of lines of a function without
 # its docstring.
 MAX_MODULES, MAX_MODULE_LINES, MAX_FUNCTION_LINES = 12, 300, 40
+
+# For each package, the modules without a test file of their name. They are tested through the
+# modules that call them: commands in `cli/test_app.py`, parts of a search in `search/test_loop.py`,
+# parts of a training in `training/test_fit.py`, and so on.
+TESTED_THROUGH_CALLERS = {
+    "": "__main__ outcomes processes templates text",
+    "api": "configuration exports loading optuna_trials search trainings",
+    "cli": "confirm data exports options search_options studies tracking tune",
+    "confirmation": "estimates plan",
+    "data": "data_card tables",
+    "display": "logs running tables",
+    "evaluation": "scores",
+    "export": "description ensemble_graph manifest parity retraining",
+    "kernels": "cells compiling fuse lstm_numba lstm_sequence tiles",
+    "raw_text": "store vectorization view",
+    "report": "dashboard_server next_ranges plots tables",
+    "search": "ends finalists proposals session writer",
+    "serving": "guard schemas",
+    "spaces": "discovery exploring files ranges required sizes texts",
+    "study": "importances record storage trials",
+    "trackers": "contents mlflow_model",
+    "training": "callback loops padding_rules prediction result",
+    "workers": "forkserver limits pools ray_cluster ray_handle ray_worker server worker",
+}
 
 VAGUE_NAMES = {"asked", "found", "one", "said"}
 
@@ -139,8 +164,8 @@ def outside(path: Path) -> set[str]:
 
 
 def name_of(path: Path) -> str:
-    """Return the path of a module below `tuning`."""
-    return path.relative_to(PACKAGE).as_posix()
+    """Return the path of a module below `tuning`, or of a benchmark below the repository."""
+    return path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
 
 
 def modules(*packages: str) -> list[Path]:
@@ -186,7 +211,8 @@ def test_package_says_what_it_owns_and_is_small(name: str) -> None:
 
 
 def test_modules_are_short() -> None:
-    lengths = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
+    paths = [*MODULES, *BENCHMARKS]
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in paths}
     assert not {name: length for name, length in lengths.items() if length > MAX_MODULE_LINES}
 
 
@@ -194,10 +220,12 @@ def test_functions_are_short() -> None:
     """Commands and `tuning.tune` are exempt, because they declare their flags, and so are numeric
     kernels.
     """
+    exempt = {*modules("cli", "kernels"), PACKAGE / "api" / "search.py"}
+    exempt.add(ROOT / "benchmarks" / "__main__.py")
     long = {
         f"{name_of(path)}: {node.name}": n_lines(node)
-        for path in MODULES
-        if package_of(path) not in ("cli", "kernels") and name_of(path) != "api/search.py"
+        for path in [*MODULES, *BENCHMARKS]
+        if path not in exempt
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and n_lines(node) > MAX_FUNCTION_LINES
@@ -259,7 +287,7 @@ def test_ray_is_loaded_by_one_module_alone_and_only_where_it_is_used() -> None:
 
 
 def test_keras_hub_is_loaded_only_where_it_is_used() -> None:
-    """The function of `tokenizer.py` that needs KerasHub runs in the child process of `preset.py`."""
+    """The function of `tokenizer.py` that needs KerasHub runs in a child process of `preset.py`."""
     assert [name_of(path) for path in MODULES if "keras_hub" in outside(path)] == [
         "models/transformer.py",
         "pretrained/preset.py",
@@ -303,15 +331,25 @@ def test_only_the_command_line_prints() -> None:
 
 
 def test_tests_lie_as_the_packages_do() -> None:
+    tests = ROOT / "tests"
     tested = {
-        f"{path.parent.name}/{path.name.removeprefix('test_')}"
-        for path in (ROOT / "tests").glob("*/test_*.py")
+        path.relative_to(tests).with_name(path.name.removeprefix("test_")).as_posix()
+        for path in tests.glob("*/test_*.py")
     }
     # These modules contain whole searches with limits of a model, and trainings on raw strings.
     assert tested - {name_of(path) for path in MODULES} == {
         "search/limits.py",
         "training/raw_strings.py",
     }
+
+
+def test_module_without_a_test_file_of_its_name_is_listed() -> None:
+    missing: dict[str, list[str]] = {}
+    for path in MODULES:
+        test = ROOT / "tests" / package_of(path) / f"test_{path.name}"
+        if path.name != "__init__.py" and not test.exists():
+            missing.setdefault(package_of(path), []).append(path.stem)
+    assert {name: " ".join(stems) for name, stems in missing.items()} == TESTED_THROUGH_CALLERS
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "docs", "search_spaces", "tests", "tuning"])

@@ -74,15 +74,27 @@ def arguments_of(*arguments: str) -> list[str]:
     return shlex.split(line)[3:]
 
 
-def test_help_is_the_default_and_lists_every_target() -> None:
+def help_lines() -> list[list[str]]:
+    """Return the targets and descriptions that `make` alone prints."""
     out = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert phony
-    listed = [line.split()[1] for line in out.splitlines()]
-    assert sorted(listed) == sorted(phony.group(1).split())
-    assert all(len(line.split()) > 3 for line in out.splitlines())
+    return [line.split(maxsplit=2)[1:] for line in out.splitlines()]
+
+
+def test_help_is_the_default_and_lists_every_target() -> None:
+    phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(target for target, _ in help_lines()) == sorted(" ".join(phony).split())
+    assert all(len(description.split()) > 1 for _, description in help_lines())
+
+
+def test_help_joins_the_lines_of_a_description() -> None:
+    lines = re.findall(r"^##.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    n_continued = sum(line.startswith("##  ") for line in lines)
+    assert n_continued > 0
+    assert len(help_lines()) == len(lines) - n_continued
+    joined = " ".join(line.removeprefix("##").strip() for line in lines)
+    assert [line for line in help_lines() if ": ".join(line) not in joined] == []
 
 
 @pytest.mark.parametrize("name", VARIABLES)

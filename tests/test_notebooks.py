@@ -62,7 +62,7 @@ def test_every_notebook_is_run() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_is_kept_with_its_outputs(name: str) -> None:
-    """Every cell ran, in the order of the cells, and a cell that ends with an expression shows it."""
+    """Every cell ran, in the cells' order, and a cell that ends with an expression shows it."""
     cells = code_of(read_notebook(name))
     assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
     for cell in cells:

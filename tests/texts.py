@@ -84,13 +84,17 @@ def make_reviews(n: int = 240, *, seed: int = 0) -> pd.DataFrame:
 
 
 def substitute(path: Path, old: str, new: str) -> None:
-    """Replace `old` by `new` in a file, which must contain `old` exactly once.
+    """Replace `old` by `new` in a file, which must contain `old` exactly once."""
+    path.write_text(substituted(path.read_text(), old, new))
+
+
+def substituted(text: str, old: str, new: str, *, count: int = 1) -> str:
+    """Return a text with `new` in the place of `old`, which must occur exactly `count` times.
 
     The condition prevents tests that pass because nothing was replaced.
     """
-    text = path.read_text()
-    assert text.count(old) == 1, f"{path} contains {old!r} {text.count(old)} times"
-    path.write_text(text.replace(old, new))
+    assert text.count(old) == count, f"{old!r} occurs {text.count(old)} times in {text!r}"
+    return text.replace(old, new)
 
 
 def word_view(texts: TokenizedTexts, *sizes: int, **options: Any) -> View:
@@ -103,7 +107,7 @@ def word_view(texts: TokenizedTexts, *sizes: int, **options: Any) -> View:
 def splits_of(
     train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16
 ) -> SplitReviews:
-    """Splits whose labels are 0, 1, 0, 1, …"""
+    """Return splits whose labels are 0, 1, 0, 1, …"""
     frames = {
         name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
         for name, texts in zip(SPLITS, (train, validation, test), strict=True)

@@ -1,4 +1,4 @@
-"""Writes of whole files, which keep the old file after an error, and reading such files."""
+"""Functions that write whole files, which keep the old file after an error, and that read them."""
 
 import contextlib
 import csv

@@ -16,8 +16,8 @@ PRUNERS = ("asha", "hyperband", "median", "none")
 DEFAULT_TRIALS = 20
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
-# time. Data sets of fewer than twice as many training texts have whole epochs only. With 17,500
-# texts, after one epoch, the search on the film reviews tells its architectures apart.
+# time. Data sets of fewer than twice as many training texts have whole epochs only. In a search on
+# the film reviews, the architectures differ clearly after one epoch of 17,500 texts.
 MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
 # Objectives that are minimized beside the metric → the trial's attribute that contains their value.
@@ -35,7 +35,7 @@ def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def sign(metric: str) -> int:
-    """1 for a metric that is maximized, -1 for a metric that is minimized."""
+    """Return 1 for a metric that is maximized, -1 for a metric that is minimized."""
     return -1 if metric == "val_loss" else 1
 
 
@@ -60,7 +60,7 @@ def parse_objectives(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def exceeded(limits: Mapping[str, float], sizes: Mapping[str, Any]) -> dict[str, float]:
-    """The limits that a model's sizes exceed, by name."""
+    """Return the limits that a model's sizes exceed, by name."""
     return {name: limit for name, limit in limits.items() if sizes[name] > limit}
 
 
@@ -114,7 +114,7 @@ class StudyConfig:
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
     `preset`, `vocab_size` and `sequence_length` are the values of the hyperparameters of these
-    names; None: the search space's own.
+    names, or None if the search space decides them.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -160,11 +160,11 @@ class StudyConfig:
             check_name("cost", cost, tuple(COSTS))
         if self.costs and self.pruner != "none":
             raise ArgumentError(
-                f"pruner must be none if there are several objectives; received {self.pruner!r}."
+                f"pruner must be none in a study of several objectives; received {self.pruner!r}."
             )
         if self.costs and self.sampler == "cmaes":
             raise ArgumentError(
-                "sampler must be tpe, random, grid or qmc if there are several objectives;"
+                "sampler must be tpe, random, grid or qmc in a study of several objectives;"
                 " received 'cmaes'."
             )
 
@@ -191,7 +191,7 @@ class StudyConfig:
 def differences(
     recorded: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:
-    """One line for each value that differs: its name, the study's value and the command's.
+    """Return a line for each value that differs: its name, the study's value and the command's.
 
     The values of nested dicts have dotted names, such as `train.epochs`.
     """
@@ -203,10 +203,10 @@ def differences(
         elif old != new and not (
             isinstance(old, list | tuple) and isinstance(new, list | tuple) and [*old] == [*new]
         ):
-            lines.append(f"{prefix}{name}: the study has {old!r}, this command asks for {new!r}")
+            lines.append(f"{prefix}{name}: the study has {old!r}, this command has {new!r}")
     return lines
 
 
 def given(**settings: Any) -> dict[str, Any]:
-    """Return the settings that have a value: those that are not None."""
+    """Return the settings that are not None."""
     return {name: value for name, value in settings.items() if value is not None}

@@ -4,7 +4,7 @@ path to the wrong value.
 ```
 read(path, DataCard, error=StorageError, remedy="…")   a file below results/ as a dataclass
 structure(values, DataCard)                            the same for values of any other source
-unstructure(card)                                      plain values, as JSON can hold them
+unstructure(card)                                      plain values, as JSON can contain them
 ```
 
 A key that a dataclass does not have is ignored, because a newer version may have written it, unless

@@ -1,14 +1,14 @@
-"""The errors that a user can mend.
+"""The errors whose cause a user can remove.
 
 ```
 TuningError
 ├── ArgumentError  an argument, or the flag that sets it, has a wrong value; a ValueError too
 ├── DataError      the data source, its columns, labels or rows
-├── SpaceError     a search space: missing, incomplete, or not expressible in Optuna
+├── SpaceError     a search space: missing, incomplete, or without a counterpart in Optuna
 │   └── SpaceBug   an exception raised by a search space's own code; carries its traceback
 ├── StudyError     a study: opened with another configuration, empty, or locked by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
-├── PoolError      the cluster that trials train on: absent, unreachable, without room
+├── PoolError      the cluster on which trials train: absent, unreachable, or full
 ├── ExportError    an export: missing, unfinished, or not equal to the trained model
 ├── ServeError     the server: no free port, or its packages are not installed
 └── TrackerError   a tracker: not installed, unreachable, or not writable
@@ -19,7 +19,7 @@ Every other exception is a bug, a plain `ValueError` too: the command line shows
 
 
 class TuningError(Exception):
-    """Base of all errors whose message tells a user what to do; the command line exits with 1.
+    """Base of all errors whose message contains a remedy; the command line exits with 1.
 
     Example:
         >>> try:
@@ -32,7 +32,7 @@ class TuningError(Exception):
 class ArgumentError(TuningError, ValueError):
     """An argument lies outside its range, or contradicts another argument.
 
-    It is a `ValueError` too: callers of the library can catch it without importing this class.
+    The error is a `ValueError` too, which callers of the library can catch without this class.
     """
 
 

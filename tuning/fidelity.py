@@ -1,28 +1,29 @@
-"""The fidelity of a training: after how many epochs it is evaluated. On a large data set the first
-evaluations are within the first epoch.
+"""The fidelity of a training: the numbers of epochs after which it is evaluated. On a large data
+set the first evaluations are within the first epoch.
 
 An epoch of n texts is divided into `parts_per_epoch` equal parts, a power of two. A training is
 evaluated after 1, 2, 4, … parts of its first epoch and after each whole epoch. Numbers of epochs
-are therefore fractions with a power of two below the line, which a float holds exactly.
+are therefore fractions whose denominator is a power of two, which a float represents exactly.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 # Minimum number of validation texts of an evaluation: the standard error of an accuracy of 0.9 is
-# then 0.003. The same texts are taken for every trial, which makes differences smaller than that.
+# then 0.003. Every trial is evaluated on the same texts, which makes the error of differences
+# smaller.
 MIN_EVALUATED = 8_192
 
 
 def parts_per_epoch(n_texts: int, *, min_texts: int) -> int:
     """Return the largest power of two that leaves `min_texts` of `n_texts` texts or more in each
-    part of an epoch; 1 if there is no larger one.
+    part of an epoch, at least 1.
     """
     return 1 << max((n_texts // min_texts).bit_length() - 1, 0)
 
 
 def is_evaluated(part: int, parts: int) -> bool:
-    """Whether a training is evaluated after this number of parts of an epoch has `parts` parts."""
+    """Return whether a training is evaluated after this number of parts, of `parts` in an epoch."""
     return part % parts == 0 or (part < parts and part.bit_count() == 1)
 
 

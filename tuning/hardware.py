@@ -2,9 +2,9 @@
 them by Linux control groups, version 2.
 
 joblib's `cpu_count` is not used, because it reads `/sys/fs/cgroup/cpu.max` alone. That file has the
-limit of a container whose own group is mounted there, but not that of a Slurm step or a systemd
-service, whose group lies deeper, nor that of a group between. It also rounds up, so that a limit of
-1.5 cores would start two training processes. psutil reads no limits of control groups.
+limit of a container whose own group is mounted there, but not the limit of a Slurm step or a
+systemd service, whose group lies deeper, nor of a group between. joblib also rounds up, and a limit
+of 1.5 cores would start two training processes. psutil reads no limits of control groups.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ GROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def core_quota(groups: Path = GROUPS, own: Path = OWN) -> float | None:
-    """The CPU time that this process may use, in cores; None if it has no limit.
+    """Return the CPU time that this process may use, in cores; None if it has no limit.
 
-    A container with a limit, such as Kubernetes sets, still sees all cores of the machine.
+    In a container with a limit, such as a container of Kubernetes, the system still reports all
+    cores of the machine.
     """
     shares = (text.split() for text in _settings("cpu.max", groups, own))
     return min(
@@ -30,8 +31,8 @@ def core_quota(groups: Path = GROUPS, own: Path = OWN) -> float | None:
 
 
 def memory_limit(groups: Path = GROUPS, own: Path = OWN) -> int | None:
-    """The memory, in bytes, beyond which the system kills a process of this control group; None if
-    it has no limit.
+    """Return the memory, in bytes, beyond which the system kills a process of this control group;
+    None if it has no limit.
     """
     return min(
         (int(text) for text in _settings("memory.max", groups, own) if text != "max"), default=None
@@ -39,8 +40,8 @@ def memory_limit(groups: Path = GROUPS, own: Path = OWN) -> int | None:
 
 
 def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
-    """The setting `name` of this process's control group and of each group above it; the lowest
-    limit of them applies.
+    """Yield the setting `name` of this process's control group and of each group above it. The
+    lowest of these limits applies.
     """
     lines = own.read_text().splitlines() if own.exists() else []
     path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
@@ -54,15 +55,15 @@ def _settings(name: str, groups: Path, own: Path) -> Iterator[str]:
 
 
 def allocated_memory() -> int | None:
-    """The writable memory, in bytes, that this process has allocated, as `RLIMIT_DATA` counts it;
-    None if the system does not tell it (systems other than Linux).
+    """Return the writable memory, in bytes, that this process has allocated, as `RLIMIT_DATA`
+    counts it; None on systems other than Linux, which do not report it.
     """
     return _status_bytes("VmData")
 
 
 def _status_bytes(name: str) -> int | None:
-    """A size of this process in bytes by its name in Linux' /proc/self/status; None if there is no
-    such file or name.
+    """Return a size of this process in bytes by its name in Linux' /proc/self/status; None if the
+    file or the name does not exist.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -72,8 +73,8 @@ def _status_bytes(name: str) -> int | None:
 
 
 def memory_left() -> int | None:
-    """The memory, in bytes, that this process may still allocate under its `RLIMIT_DATA`; None if
-    it has no such limit.
+    """Return the memory, in bytes, that this process may still allocate under its `RLIMIT_DATA`;
+    None if it has no such limit.
     """
     limit, allocated = resource.getrlimit(resource.RLIMIT_DATA)[0], allocated_memory()
     if limit == resource.RLIM_INFINITY or allocated is None:
@@ -82,7 +83,7 @@ def memory_left() -> int | None:
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     n_cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

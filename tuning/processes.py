@@ -9,12 +9,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def python_path() -> str:
-    """The value of `PYTHONPATH` with which a child process can import this package from every
-    working directory.
+    """Return the value of `PYTHONPATH` with which a child process can import this package from
+    every working directory.
     """
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """The environment of this process with `PYTHONPATH` and further variables."""
+    """Return the environment of this process with `PYTHONPATH` and further variables."""
     return {**os.environ, "PYTHONPATH": python_path(), **variables}

@@ -45,6 +45,7 @@ class StudyDir:
         return self.path / "best.lock"
 
     def tracker_lock_path(self, digest: str) -> Path:
+        """Return the path of the lock of a tracker, by a digest of its place."""
         return self.path / "trackers" / f"{digest}.lock"
 
     @property
@@ -88,19 +89,23 @@ class StudyDir:
         return self.path / "best"
 
     def history_path(self, number: int) -> Path:
+        """Return the path of a trial's epochs."""
         return self.path / "trials" / f"{number:04d}" / "history.csv"
 
     def error_path(self, number: int) -> Path:
+        """Return the path of the error of a trial that failed."""
         return self.path / "trials" / f"{number:04d}" / "error.txt"
 
     def checkpoint_path(self, number: int) -> Path:
+        """Return the path of the checkpoint of a trial that is paused."""
         return self.path / "trials" / f"{number:04d}" / "checkpoint.npz"
 
     def repeat_path(self, number: int, seed: int) -> Path:
-        """The trained model of a confirmation's repeat of a trial on a seed."""
+        """Return the path of the model that a confirmation trained for a trial on a seed."""
         return self.path / "repeats" / f"{number:04d}-{seed}.npz"
 
     def confusion_path(self, number: int) -> Path:
+        """Return the path of the figure of a trial's confusion matrix."""
         return self.path / "trials" / f"{number:04d}" / "confusion_matrix.svg"
 
 
@@ -119,6 +124,7 @@ class ResultsDir:
         return self.path / "artifacts"
 
     def cache_dir(self, fingerprint: str) -> Path:
+        """Return the folder of the corpus with this fingerprint."""
         return self.path / "cache" / fingerprint
 
     def storage_url(self, storage: str | None) -> str:

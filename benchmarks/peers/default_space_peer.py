@@ -1,8 +1,8 @@
 """KerasTuner over the default search space of this program, whose class runs there unchanged.
 
-KerasTuner gets the token ids and n-grams of this program's corpus, which were counted before its
-time is measured, and the same batches. Its users would have to make both. The layers are Keras'
-own, without the kernels of this program.
+KerasTuner reads the token ids and n-grams of this program's corpus, which were counted before its
+time is measured, and the same batches. Users of KerasTuner would have to write code for both. The
+layers are Keras' own, without the kernels of this program.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _in_order(view: View) -> tf.data.Dataset:
 
 
 def _training(view: View, texts: LabeledTexts, *, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Batches in a new random order in each epoch."""
+    """Return batches in a new random order in each epoch."""
     epoch = 0
 
     def batches() -> Iterator[Rows]:

@@ -58,32 +58,30 @@ def autotune(
             )
         text = printed.read_text()
     used, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
-    best = model.f.getArgs()
     points, n_trials = best_scores(text, seconds=seconds)
     # All threads are busy for the whole time, so CPU time passes evenly.
     cpu_rate = (cpu_used - cpu_written) / (used - written)
-    epochs = [
-        {
-            "seconds": round(written + moment, 3),
-            "cpu_seconds": round(cpu_written + cpu_rate * moment, 3),
-            "val_accuracy": score,
-        }
-        for moment, score in points
-    ]
     return {
         "validation_accuracy": accuracy(model, *validation),
         "test_accuracy": accuracy(model, *test),
         "seconds": round(used, 3),
         "cpu_seconds": round(cpu_used, 3),
-        "parameters": {name: getattr(best, name) for name in PARAMETERS},
+        "parameters": {name: getattr(model.f.getArgs(), name) for name in PARAMETERS},
         "n_trials": n_trials,
-        "epochs": epochs,
+        "epochs": [
+            {
+                "seconds": round(written + moment, 3),
+                "cpu_seconds": round(cpu_written + cpu_rate * moment, 3),
+                "val_accuracy": score,
+            }
+            for moment, score in points
+        ],
     }
 
 
 @contextlib.contextmanager
 def _error_output_to(path: Path) -> Iterator[None]:
-    """Write what fastText's C++ code prints on standard error to a file."""
+    """Write the standard error output of fastText's C++ code to a file."""
     kept = os.dup(2)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 2)
@@ -96,9 +94,11 @@ def _error_output_to(path: Path) -> Iterator[None]:
 
 
 def best_scores(text: str, *, seconds: float) -> tuple[list[tuple[float, float]], int]:
-    """The seconds and values of each new best score in the lines that autotune prints, and the
-    number of trials. The score is F1 of the most probable label, which is the accuracy of texts
-    with one label each. Autotune prints every half second which share of its time is over.
+    """Return the seconds and values of each new best score in the lines that autotune prints, and
+    the number of trials.
+
+    The score is F1 of the most probable label, which is the accuracy of texts with one label each.
+    Autotune prints every half second which share of its time is over.
     """
     points: list[tuple[float, float]] = []
     n_trials = 0
@@ -120,14 +120,14 @@ def write_lines(path: Path, texts: Sequence[str], labels: Labels, *, seed: int) 
 
 
 def line(text: str) -> str:
-    """A text as a line of fastText: its words as this program splits them, which are lower case and
-    without punctuation.
+    """Return a text as a line of fastText: its words as this program splits them, which are lower
+    case and without punctuation.
     """
     return b" ".join(split(text)).decode()
 
 
 def accuracy(model: Any, texts: Sequence[str], labels: Labels) -> float:
-    """The share of the texts whose most probable label is theirs."""
+    """Return the share of the texts whose most probable label is their own."""
     predicted, _ = model.predict([line(text) for text in texts])
     names = [f"{LABEL}{number}" for number in labels]
     right = [first[:1] == [name] for first, name in zip(predicted, names, strict=True)]

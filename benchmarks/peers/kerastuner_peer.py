@@ -24,18 +24,18 @@ from benchmarks.processes import cpu_seconds
 from benchmarks.spaces.same_space import SameSpace
 from benchmarks.texts import Texts
 
-PATIENCE = 2  # as in this program's trials
+PATIENCE = 2  # the patience of this program's trials
 
 
 class BudgetSpent(keras_tuner.errors.FatalError):
-    """The time limit of the comparison is reached. It is a `FatalError`, because only that ends
-    `Tuner.search`.
+    """Raised when the time limit of the comparison is reached. It is a `FatalError`, because only a
+    `FatalError` ends `Tuner.search`.
     """
 
 
 class Recorder(keras.callbacks.Callback):
-    """Records the validation accuracy of each epoch and the seconds since the start of the search,
-    and ends the search at its time limit.
+    """A callback that records the validation accuracy of each epoch and the seconds since the start
+    of the search, and ends the search at its time limit.
     """
 
     def __init__(self, *, budget_seconds: float | None = None) -> None:
@@ -142,7 +142,7 @@ def train_list(
 def train_list_by(
     peer: AnyPeer, data: Any, *, configurations: list[Configuration], epochs: int, seed: int
 ) -> dict[str, Any]:
-    """Train the configurations of a hypermodel, whose `fit` gets `data`, by `Tuner.search`.
+    """Train the configurations of a hypermodel, whose `fit` takes `data`, by `Tuner.search`.
 
     Raises:
         RuntimeError: a trial did not complete.
@@ -187,7 +187,7 @@ def search(
 def search_by(
     peer: AnyPeer, data: Any, *, tuner: str, epochs: int, seed: int
 ) -> list[dict[str, float]]:
-    """Search the space of a hypermodel, whose `fit` gets `data`, until its recorder ends it.
+    """Search the space of a hypermodel, whose `fit` takes `data`, until its recorder ends it.
 
     Early stopping follows KerasTuner's guide, with the same patience as this program.
     """
@@ -202,7 +202,7 @@ def search_by(
 
 
 def _tuner(name: str, peer: AnyPeer, *, epochs: int, seed: int, folder: Path) -> keras_tuner.Tuner:
-    """A tuner with so many trials that only the time limit ends its search."""
+    """Return a tuner with so many trials that only the time limit ends its search."""
     options = {
         "objective": "val_accuracy",
         "seed": seed,

@@ -1,8 +1,8 @@
 """The texts, datasets and model that both Keras peers share, in stock Keras.
 
-Where there was a choice, it favors the peers: texts are vectorized once for each trial, not once
-for each epoch; `tf.data` prefetches; validation batches have 512 texts, as in this program; and
-TensorFlow uses the whole machine (its default threads).
+Where several ways were possible, this code uses the way that favors the peers: texts are vectorized
+once for each trial, not once for each epoch; `tf.data` prefetches; validation batches have 512
+texts, as in this program; and TensorFlow uses the whole machine (its default threads).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ VALIDATION_BATCH_SIZE = 512
 def vectorized(
     texts: Texts, *, vocab_size: int, sequence_length: int, seed: int
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Training and validation batches of ids, from one call of a `TextVectorization` layer that is
-    adapted on the training texts.
+    """Return training and validation batches of ids, from one call of a `TextVectorization` layer
+    that is adapted on the training texts.
     """
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length
@@ -44,7 +44,7 @@ def vectorized(
 def masked_lstm(
     *, vocab_size: int, embedding_dim: int, lstm_units: int, learning_rate: float
 ) -> Any:
-    """The model of all sides, compiled."""
+    """Return the model of all sides, compiled."""
     model = keras.Sequential(
         [
             keras.Input((None,), dtype="int64"),

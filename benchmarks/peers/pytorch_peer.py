@@ -1,9 +1,9 @@
 """The same training step in PyTorch: `nn.Embedding`, `nn.LSTM`, `nn.Linear` and Adam.
 
-Where there was a choice, it favors PyTorch. Texts are padded at their end, so the state at a
-text's last token equals Keras' masked output without packed sequences, which are slower. Adam is
-PyTorch's fused version. Denormal numbers are flushed to 0, as in TensorFlow; without that, a
-gradient that vanishes over 200 time steps makes the step ten times slower.
+Where several ways were possible, this code uses the way that favors PyTorch. Texts are padded at
+their end, so the state at a text's last token equals Keras' masked output without packed sequences,
+which are slower. Adam is PyTorch's fused version. Denormal numbers are flushed to 0, as in
+TensorFlow; otherwise a gradient that vanishes over 200 time steps makes the step ten times slower.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def step_seconds(
     embedding_dim: int,
     units: int,
 ) -> float:
-    """Seconds per training step on one thread, over batches (n_batches, batch, length) without the
-    first.
+    """Return the seconds per training step on one thread, over batches (n_batches, batch, length)
+    without the first.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

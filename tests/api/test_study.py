@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations
     queued = [trial.system_attrs["fixed_params"] for trial in open_study.optuna_study.trials[8:]]
     assert [params["vocab_size"] for params in queued] == [17, 18]
     assert queued[0].items() >= VALUES.items()
-    assert all(isinstance(value, int) for value in queued[0].values() if value in VALUES.values())
+    assert {name: type(queued[0][name]) for name in VALUES} == dict.fromkeys(VALUES, int)
 
 
 def test_enqueue_takes_a_single_configuration(open_study: tuning.Study) -> None:
@@ -117,7 +118,7 @@ def test_enqueue_takes_a_file_and_names_what_is_left_out(
     (tmp_path / "values.csv").write_text("vocab_size,other\n17,1\n0,1\n")
     added = open_study.enqueue(tmp_path / "values.csv")
     assert added.n_added == 1
-    assert "Columns that are no hyperparameters are left out: other." in added.left_out
+    assert "Columns that are not hyperparameters are left out: other." in added.left_out
     assert any(sentence.startswith("row 2 is left out") for sentence in added.left_out)
 
 
@@ -140,8 +141,11 @@ def test_trials_of_other_programs_are_queued(open_study: tuning.Study, tmp_path:
 
 def test_best_hyperparameters_are_written(study: tuning.Study, tmp_path: Path) -> None:
     paths = study.export_hyperparameters(tmp_path)
-    assert [path.name for path in paths] == ["s.keras_tuner.json", "s.optuna.json"]
-    assert all(path.exists() for path in paths)
+    assert paths == [tmp_path / "s.keras_tuner.json", tmp_path / "s.optuna.json"]
+    config, params = (json.loads(path.read_text()) for path in paths)
+    assert study.best is not None
+    assert study.best.hyperparameters.items() >= params.items() > {}.items()
+    assert study.best.hyperparameters.items() >= config["values"].items() > {}.items()
 
 
 def test_newest_study_is_the_default(study: tuning.Study, finished: Finished) -> None:
@@ -183,7 +187,10 @@ def test_export_into_a_folder_with_files_is_refused_before_any_work(
 
 
 def test_import_loads_no_library() -> None:
-    code = "import sys, tuning; dir(tuning); print(len({'keras', 'optuna', 'pandas'} & {*sys.modules}))"
+    code = (
+        "import sys, tuning; dir(tuning); "
+        "print(len({'keras', 'optuna', 'pandas'} & {*sys.modules}))"
+    )
     assert output_of([sys.executable, "-c", code], cwd=ROOT) == "0\n"
 
 

@@ -52,7 +52,9 @@ def run_tune(run_cli: Run, reviews_csv: Path, tiny_space: Path) -> Run:
 
 
 def check_refused(ran: Ran, *words: str) -> None:
-    """Exit 1, one sentence or two that hold the words, no traceback."""
+    """Check that a command ended with status 1 and with one or two sentences that contain the
+    words, without a traceback.
+    """
     assert ran.code == 1, ran
     assert ran.err.startswith("error: "), ran.err
     assert "Traceback" not in ran.err + ran.out
@@ -62,7 +64,7 @@ def check_refused(ran: Ran, *words: str) -> None:
 
 
 def bad_data(tmp_path: Path) -> dict[str, tuple[list[object], list[str]]]:
-    """Arguments of `tune` with wrong data, and the words of the answer, by name."""
+    """Return arguments of `tune` with wrong data, and words of the message, by the case."""
     reviews = make_reviews(80)
     good = tmp_path / "good.csv"
     reviews.to_csv(good, index=False)
@@ -231,13 +233,13 @@ def test_bad_flag_is_exit_2(run_cli: Run) -> None:
 
 
 @pytest.mark.parametrize("command", ["export-best", "report", "status", "predict"])
-def test_command_without_a_study_says_what_to_type(command: str, run_cli: Run) -> None:
+def test_command_without_a_study_names_the_command_to_type(command: str, run_cli: Run) -> None:
     extra = ["--text", "x"] if command == "predict" else []
     check_refused(run_cli(command, *extra), "make tune")
 
 
 @pytest.mark.parametrize("command", ["export-best", "report"])
-def test_command_before_a_trial_is_complete_says_so(
+def test_command_before_a_trial_is_complete_is_reported(
     command: str, run_cli: Run, run_tune: Run, tmp_path: Path
 ) -> None:
     run_tune("--timeout-seconds", 0.01)
@@ -264,7 +266,7 @@ def test_unknown_study_lists_those_there_are(
     assert "it has s" in done.stderr.replace("\n", " ")
 
 
-def test_export_that_is_missing_says_what_to_type(run_cli: Run, tmp_path: Path) -> None:
+def test_export_that_is_missing_names_the_command_to_type(run_cli: Run, tmp_path: Path) -> None:
     check_refused(run_cli("predict", "--export", tmp_path, "--text", "x"), "make export-best")
 
 
@@ -272,7 +274,7 @@ def test_predict_needs_a_text_or_a_file(run_cli: Run) -> None:
     check_refused(run_cli("predict"), "TEXT=", "FILE=")
 
 
-def test_port_in_use_says_so(
+def test_port_in_use_is_reported(
     finished: tuple[ResultsDir, Outcome], tmp_path: Path, run_cli: Run
 ) -> None:
     shutil.copytree(finished[0].path, tmp_path / "results")
@@ -320,7 +322,7 @@ def test_report_without_the_slice_column_names_the_columns(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A file system of 64 kB at `tmp_path/results`, mounted with these options."""
+    """Mount a file system of 64 kB at `tmp_path/results` with these options."""
     folder = tmp_path / "results"
     folder.mkdir()
     mounted = []
@@ -346,7 +348,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.mark.parametrize(
     ("options", "reason"), [("size=64k", "disk space"), ("size=64k,ro", "Read-only")]
 )
-def test_results_folder_that_takes_nothing_says_so(
+def test_results_folder_that_is_not_writable_is_reported(
     options: str,
     reason: str,
     small_disk: Callable[[str], Path],
@@ -357,7 +359,7 @@ def test_results_folder_that_takes_nothing_says_so(
     assert not (folder / "s" / "study.json").exists()
 
 
-def test_results_path_that_is_a_file_says_so(
+def test_results_path_that_is_a_file_is_reported(
     run_cli: Run, tmp_path: Path, reviews_csv: Path
 ) -> None:
     (tmp_path / "results").write_text("not a folder")
@@ -424,7 +426,7 @@ def test_help_of_every_command_is_its_docstring() -> None:
 
 
 def options_of_commands() -> dict[tuple[str, str], TyperOption]:
-    """Every option of every command by the two names that a user types."""
+    """Return every option of every command by the names of the command and of the option."""
     group = typer.main.get_command(app.app)
     assert isinstance(group, TyperGroup)
     command_params = [
@@ -482,7 +484,7 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str, default: object)
     ), texts
 
 
-def test_default_of_a_flag_is_not_said_twice() -> None:
+def test_default_of_a_flag_is_not_printed_twice() -> None:
     """Typer adds `[default: 8000]` by itself."""
     for (command, flag), option in OPTIONS.items():
         assert not option.show_default or option.default in (None, False), (command, flag)
@@ -506,7 +508,7 @@ def test_known_columns_are_named_in_the_help() -> None:
         "--max-latency-ms",
     ],
 )
-def test_help_of_a_duration_says_its_unit(flag: str) -> None:
+def test_help_of_a_duration_names_its_unit(flag: str) -> None:
     assert re.search(
         "milliseconds" if flag.endswith("-ms") else "[Ss]econds", OPTIONS["tune", flag].help or ""
     )
@@ -542,7 +544,7 @@ def test_printable_takes_control_characters_out() -> None:
 def test_terminal_shows_a_bar_and_the_incumbent(
     tmp_path: Path, reviews_csv: Path, tiny_space: Path
 ) -> None:
-    """In a pseudo-terminal, as a person sees it."""
+    """The command runs in a pseudo-terminal."""
     import pty
 
     parent, child = pty.openpty()
@@ -727,7 +729,7 @@ def test_spoilt_export_is_refused(
     assert not (tmp_path / "new.predictions.csv").exists()
 
 
-def test_serve_on_a_port_in_use_says_so(run_cli: Run, onnx_export: Path) -> None:
+def test_serve_on_a_port_in_use_is_reported(run_cli: Run, onnx_export: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -738,7 +740,7 @@ def test_serve_on_a_port_in_use_says_so(run_cli: Run, onnx_export: Path) -> None
         )
 
 
-def test_serve_without_its_packages_says_what_to_type(
+def test_serve_without_its_packages_names_the_command_to_type(
     run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("app", "connections"):
@@ -767,7 +769,7 @@ def test_serve_for_other_machines_warns(
     assert ("no authentication" in done.err) is is_warned
 
 
-def test_predict_of_a_file_says_how_far_it_is(
+def test_predict_of_a_file_shows_its_progress(
     run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)

@@ -81,7 +81,7 @@ def test_enqueue_queues_rows(run: Run, copied: Setting, tmp_path: Path) -> None:
     ran = run("enqueue", "--file", path)
     assert ran.code == 0, ran
     assert [line.removeprefix("warning: ") for line in ran.err.splitlines()] == [
-        "Columns that are no hyperparameters are left out: note.",
+        "Columns that are not hyperparameters are left out: note.",
         "row 2 is left out: Row 2 must give 'lstm_units' a value in its range, 2 to 4; it gives 5.",
         "row 3 is left out: it has no value for a hyperparameter of the space.",
     ]

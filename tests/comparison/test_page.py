@@ -23,7 +23,7 @@ def page_of(space_standings: list[Standing]) -> str:
 
 
 def text_of(html: str) -> str:
-    """The text of a page before its figures."""
+    """Return the text of a page before its figures."""
     body = html.split("</head>")[1].split("<div class=figures>", maxsplit=1)[0]
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
 

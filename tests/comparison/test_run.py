@@ -17,7 +17,7 @@ from optuna.trial import create_trial
 from tests.commands import Ran, start, wait_for
 from tests.comparisons import progressed
 from tests.studies import TINY_SPACE
-from tests.texts import make_reviews
+from tests.texts import make_reviews, substituted
 from tuning.comparison import run as running
 from tuning.comparison import search as searching
 from tuning.comparison.document import ComparedReference, Comparison, Request
@@ -216,17 +216,19 @@ def test_hooks_are_called_after_each_space(folder: StudyDir, searches: Searches)
 
 
 def spaces_of(tmp_path: Path) -> tuple[Path, str]:
-    """The data, and three spaces of which one fails."""
+    """Write the data and three spaces, of which one fails; return the path of the data, and the
+    spaces as a value of --spaces.
+    """
     data = tmp_path / "reviews.csv"
     make_reviews().to_csv(data, index=False)
     build = "        return lstm_classifier("
     sources = {
         "small": TINY_SPACE,
-        "broken": TINY_SPACE.replace(
-            build, f"        raise RuntimeError('no such layer')\n{build}"
+        "broken": substituted(
+            TINY_SPACE, build, f"        raise RuntimeError('no such layer')\n{build}"
         ),
-        "large": TINY_SPACE.replace(
-            '"lstm_units", 2, 4, default=2', '"lstm_units", 6, 9, default=8'
+        "large": substituted(
+            TINY_SPACE, '"lstm_units", 2, 4, default=2', '"lstm_units", 6, 9, default=8'
         ),
     }
     for name, source in sources.items():

@@ -108,7 +108,10 @@ def test_pruned_trials_are_not_trained_before_the_repeats() -> None:
 def test_finalist_with_the_largest_loss_is_given_up() -> None:
     confirmation = begin(0.3, 0.3, 0.6, metric="val_loss")
     confirmation, _ = play(confirmation, lambda trial, seed: {1: 0.5, 2: 0.4, 0: 0.9}[trial])
-    assert [finalist.trial for finalist in confirmation.finalists if finalist.is_alive] == [2, 0]
+    assert [finalist.trial for finalist in confirmation.finalists if finalist.is_remaining] == [
+        2,
+        0,
+    ]
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -207,7 +210,7 @@ def test_means_are_drawn_together_by_noise_and_keep_their_order() -> None:
     values = [shared.means[trial].value for trial in (1, 2, 3)]
     assert values == pytest.approx(
         [0.85, 0.84, 0.81]
-    )  # a seed that is good for all of them says nothing against their spread
+    )  # a seed that is good for all finalists does not reduce their spread
     clear = estimate(
         with_repeats({1: [0.90, 0.901], 2: [0.80, 0.801], 3: [0.70, 0.701], 0: [0.70, 0.71]})
     )
@@ -258,8 +261,8 @@ def test_mean_of_a_finalist_without_a_good_seed_is_not_lower_for_that() -> None:
 
 
 def test_effect_of_a_seed_on_all_finalists_counts_once() -> None:
-    """Four finalists that differ by constants say no more about the next seed than one finalist
-    does: Student's t with n - 1 degrees of freedom.
+    """Four finalists that differ by constants give no more information about the next seed than one
+    finalist: Student's t with n - 1 degrees of freedom.
     """
     shift = np.array([0.0, 0.03, -0.02])
     together = estimate(
@@ -442,7 +445,7 @@ def test_repeats_of_an_earlier_confirmation_cost_nothing() -> None:
     )
     confirmation, _ = play(confirmation, lambda trial, seed: pytest.fail("trained again"))
     assert confirmation.rounds == 3 and all(
-        finalist.is_alive for finalist in confirmation.finalists[:1]
+        finalist.is_remaining for finalist in confirmation.finalists[:1]
     )
 
 
@@ -488,7 +491,7 @@ def test_unstable_baseline_does_not_change_the_means_of_the_others() -> None:
 
 
 def planned_again(confirmation: Confirmation, made: list[Finalist]) -> Confirmation:
-    """Plan as a second call does: with the repeats and the seconds of the first."""
+    """Plan as a second call does, with the repeats and the seconds of the first call."""
     repeats = {f.trial: f.repeats for f in confirmation.finalists}
     return plan_confirmation(
         [replace(f, repeats=repeats.get(f.trial, {})) for f in made],

@@ -57,7 +57,7 @@ WRITERS: dict[str, Callable[[list[dict[str, str]]], bytes]] = {
 
 
 def save(path: Path, content: bytes | str) -> str:
-    """Write a file, gzipped if its name ends in .gz, and return its path as `read_files` takes it."""
+    """Write a file, gzipped if its name ends in .gz, and return its path for `read_files`."""
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
     return str(path)
@@ -301,7 +301,7 @@ def test_file_of_which_most_lines_are_broken_is_refused(
     tmp_path: Path, name: str, content: str, first: str
 ) -> None:
     message = refusal(save(tmp_path / name, content))
-    assert "must hold what its ending says; 2 of " in message
+    assert "must have the format that its ending names; 2 of " in message
     assert f"lines can't be read, the first at {first}" in message
 
 
@@ -335,9 +335,8 @@ def test_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:
 def test_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
     message = refusal(str(tmp_path / "missing.csv"))
     assert (
-        message
-        == f"--data must name a file that exists; there is no {str(tmp_path / 'missing.csv')!r}"
-        f" seen from {Path.cwd()}."
+        message == "--data must name a file that exists; no file matches"
+        f" {str(tmp_path / 'missing.csv')!r}. The working directory is {Path.cwd()}."
     )
 
 
@@ -374,7 +373,7 @@ def test_wrong_ending_lists_the_right_ones(tmp_path: Path, name: str) -> None:
     assert (
         message
         == "A data file must end in .csv, .tsv, .jsonl, .ndjson, .parquet, each also with .gz; "
-        f"received {name!r}. Rename it after what it holds."
+        f"received {name!r}. Rename the file after its format."
     )
 
 
@@ -389,7 +388,9 @@ def test_find_files_checks_every_file_of_a_pattern(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("packed", ["", ".gz"])
 def test_empty_file_is_refused(tmp_path: Path, ending: str, packed: str, content: bytes) -> None:
-    assert f"a{ending}{packed} must be" in refusal(save(tmp_path / f"a{ending}{packed}", content))
+    message = refusal(save(tmp_path / f"a{ending}{packed}", content))
+    start = "must contain a JSON object" if ending in (".jsonl", ".ndjson") else "must be"
+    assert f"a{ending}{packed} {start}" in message
 
 
 @pytest.mark.parametrize("ending", FORMATS)

@@ -419,12 +419,12 @@ def test_dropped_stars_are_no_class_with_positive_from_zero() -> None:
 def test_star_rule_that_leaves_one_class_is_refused(positive_from: float) -> None:
     message = label_refusal(STARS, "stars", positive_from=positive_from)
     assert message.startswith(
-        "A label column must hold 2 to 100 classes; 'stars' holds 1 class after the star rule."
+        "A label column must have 2 to 100 classes; 'stars' has 1 class after the star rule."
     )
 
 
 def test_dropping_all_negative_stars_is_refused() -> None:
-    assert "'stars' holds 1 class after the star rule" in label_refusal(
+    assert "'stars' has 1 class after the star rule" in label_refusal(
         STARS, "stars", drop_stars=(1.0, 2.0)
     )
 
@@ -532,14 +532,14 @@ def test_one_class_is_refused(values: list[object]) -> None:
     message = label_refusal(values, "sentiment")
     assert (
         message
-        == "A label column must hold 2 to 100 classes; 'sentiment' holds 1 class. Choose another"
+        == "A label column must have 2 to 100 classes; 'sentiment' has 1 class. Choose another"
         " with --label-column."
     )
 
 
 @pytest.mark.parametrize("values", [["", ""], [None, None], []])
 def test_no_class_is_refused(values: list[object]) -> None:
-    assert "'label' holds 0 classes" in label_refusal(values)
+    assert "'label' has 0 classes" in label_refusal(values)
 
 
 def test_hundred_classes_are_taken() -> None:
@@ -550,7 +550,7 @@ def test_hundred_classes_are_taken() -> None:
 def test_more_than_a_hundred_classes_are_refused(prefix: str) -> None:
     message = label_refusal([f"{prefix}{n}" for n in range(MAX_CLASSES + 1)], "review_id")
     assert message.startswith(
-        "A label column must hold 2 to 100 classes; 'review_id' holds 101 different values."
+        "A label column must have 2 to 100 classes; 'review_id' has 101 different values."
     )
 
 
@@ -590,7 +590,7 @@ def test_source_that_looks_like_a_path_must_exist(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(DataConfig(data=name)).startswith(
-        f"--data must name a file that exists; there is no {name!r}"
+        f"--data must name a file that exists; no file matches {name!r}"
     )
 
 

@@ -229,8 +229,8 @@ def test_class_with_fewer_than_ten_texts_is_refused() -> None:
     with pytest.raises(
         DataError,
         match=(
-            r"Each class must have 10 different texts or more.*; 'good' has 9\. Leave it out, or"
-            r" merge it"
+            r"Each class must have 10 different texts or more.*; 'good' has 9\. Leave the class"
+            r" out, or merge it"
         ),
     ):
         split_reviews(reviews, seed=0)

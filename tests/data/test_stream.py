@@ -129,7 +129,7 @@ def test_text_over_the_limit_is_named() -> None:
     assert problem_of("a" * MAX_CHARACTERS) == ""
     assert (
         problem_of("a" * (MAX_CHARACTERS + 1))
-        == "a text of 100,001 characters; the most is 100,000"
+        == "a text of 100,001 characters; the maximum is 100,000"
     )
 
 
@@ -143,8 +143,8 @@ def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
         ("r.csv", b"id,words\n1,good\n", "id, words"),
         ("r.csv", b"", "header line; it is empty"),
         ("r.csv", "text,n\ngood,1\n".encode("utf-16"), "must be UTF-8"),
-        ("r.jsonl", b"", "it holds none"),
-        ("r.jsonl", b"junk\n", "none is: line 1: not a JSON object"),
+        ("r.jsonl", b"", "it has none"),
+        ("r.jsonl", b"junk\n", r"have no columns \(line 1: not a JSON object\)"),
         ("r.jsonl", b'{"id":1}\n', "give --text-column one of id"),
         ("r.parquet", b"junk", "must be a Parquet file"),
         ("r.csv.gz", b"", "header line; it is empty"),

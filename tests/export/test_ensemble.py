@@ -31,6 +31,7 @@ from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import SINGLE
+from tuning.export.ensemble import ModelChoice
 from tuning.export.ensemble_graph import WeightedModel, average, common_input, values_of_input
 from tuning.export.export import export_best
 from tuning.export.formats import model_input, pipeline_probabilities, write_formats
@@ -241,12 +242,12 @@ def confirmed(confirmed_once: ResultsDir, tmp_path: Path) -> tuple[Setting, Conf
     return setting, confirmation
 
 
-def export(setting: Setting, ensemble: str, **options: Any) -> Any:
+def export(setting: Setting, ensemble: str, *, number: int | None = None, **options: Any) -> Any:
     return export_best(
         setting.results,
         setting.folder,
         storage_url=setting.results.storage_url(None),
-        ensemble=ensemble,
+        choice=ModelChoice(number=number, ensemble=ensemble),
         **options,
     )
 

@@ -522,7 +522,11 @@ def build(hp):
     model.add(Embedding(vocab_size, hp.Int("embedding_dim", 2, 6, default=4), mask_zero=True))
     model.add(Bidirectional(LSTM(hp.Int("units", 2, 6, default=3))))
     model.add(Dense(2, activation="softmax"))
-    model.compile(optimizer=Adam(0.03), loss="categorical_crossentropy", metrics=["accuracy", Precision(), Recall()])
+    model.compile(
+        optimizer=Adam(0.03),
+        loss="categorical_crossentropy",
+        metrics=["accuracy", Precision(), Recall()],
+    )
     return model
 """
 

@@ -74,8 +74,10 @@ from tuning.documents import structure
 from tuning.inference.load import load_unverified
 from tuning.inference.manifest import ModelInput
 inputs = structure(request["input"], ModelInput)
-answer = {name: load_unverified(Path(name), request["format"], inputs=inputs, n_classes=n)(request["texts"]).tolist()
-          for name, n in request["n_classes"].items()}
+def predict(name, n_classes):
+    run = load_unverified(Path(name), request["format"], inputs=inputs, n_classes=n_classes)
+    return run(request["texts"]).tolist()
+answer = {name: predict(name, n_classes) for name, n_classes in request["n_classes"].items()}
 json.dump(answer, sys.stdout)
 """
 
@@ -572,7 +574,7 @@ def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(
 def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     kind: str, reviews: Reviews, tmp_path: Path
 ) -> None:
-    """The texts are predicted in one batch and alone, the empty text too. The check of parity of the
+    """The texts are predicted in one batch and alone, the empty text too. The parity check of the
     test above does the same for every format.
     """
     model = spread(NGRAM_MODELS[kind]())
@@ -589,7 +591,7 @@ def test_onnx_format_of_a_model_of_ngrams_gives_the_pipeline_s_probabilities(
     assert len(np.unique(expected[:, 1].round(5))) > 3
 
 
-# This code runs the model as the page of the export says, with NumPy and the runtime alone.
+# This code runs the model as the page of the export describes, with NumPy and the runtime alone.
 AS_THE_PAGE_SAYS = """
 import json, sys
 sys.path = [path for path in sys.path if path] + ["."]
@@ -598,7 +600,8 @@ from tokenizer import load_tokenizer
 inputs = load_tokenizer(".")(json.load(sys.stdin))
 arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
 import onnxruntime
-print(json.dumps(onnxruntime.InferenceSession("model.onnx").run(["probabilities"], arrays)[0].tolist()))
+session = onnxruntime.InferenceSession("model.onnx")
+print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
 assert not {"tuning", "keras", "tensorflow"} & set(sys.modules)
 """
 

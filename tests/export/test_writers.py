@@ -38,8 +38,10 @@ for module in ("tensorflow", "keras", "keras_hub", "keras_tuner", "optuna"):
     sys.modules[module] = None
 import numpy as np, onnxruntime
 from tokenizer import load_tokenizer
-arrays = {name: np.array(rows, dtype=np.int32) for name, rows in load_tokenizer(".")(json.load(sys.stdin)).items()}
-print(json.dumps(onnxruntime.InferenceSession("model.onnx").run(["probabilities"], arrays)[0].tolist()))
+inputs = load_tokenizer(".")(json.load(sys.stdin))
+arrays = {name: np.array(rows, dtype=np.int32) for name, rows in inputs.items()}
+session = onnxruntime.InferenceSession("model.onnx")
+print(json.dumps(session.run(["probabilities"], arrays)[0].tolist()))
 """
 
 

@@ -1,3 +1,3 @@
-"""A real study under faults: what is done to it (`injections`), what must hold after each
-(`invariants`), and the run (`__main__`).
+"""A real study under faults: the faults (`injections`), the conditions that must hold after each
+fault (`invariants`), and the run (`__main__`).
 """

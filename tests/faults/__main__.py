@@ -1,5 +1,5 @@
-"""`python -m tests.faults`: injects faults into a real study, checks it after each, and prints what
-was done as a table.
+"""`python -m tests.faults`: inject faults into a real study, check the study after each fault, and
+print the faults as a table.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from tests.faults.study import Call, Setting
 from tests.postgresql import Server, programs, server
 
 DISK_MB = 24
-DATABASE_MB = 160  # a fresh cluster takes 40, its WAL 32 to 64
-READERS_EVERY = 20  # faults
-MORE_TRIALS = 100  # than there are, so that no call ends by itself
+DATABASE_MB = 160  # a new cluster takes 40, its WAL 32 to 64
+READERS_EVERY = 20  # number of starts between two checks of the readers
+MORE_TRIALS = 100  # number of trials beyond the existing ones: no call finishes its trials
 LAST_TRIALS = 4
 
 
 @dataclass
 class Report:
-    """How often each fault was injected, why some were not, and what the study came to."""
+    """The number of injections of each fault, the reasons why faults were skipped, and the state of
+    the study at the end.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -47,11 +49,11 @@ def run(
     database: Server | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Inject so many faults, at moments drawn from the seed; with a PostgreSQL server, into a study
-    that is kept there.
+    """Inject `n_faults` faults, at moments drawn from the seed. With a PostgreSQL server, the study
+    is stored there.
 
     Raises:
-        AssertionError: an invariant does not hold; the folder of the study is named.
+        AssertionError: an invariant does not hold; a note names the folder of the study.
     """
     rng, report, seen, started = random.Random(seed), Report(), Seen(), time.monotonic()
     with _folder() as (folder, disk):
@@ -79,7 +81,7 @@ def run(
 
 
 def _plan(rng: random.Random, *, n_left: int, database: bool) -> list[Inject]:
-    """Some faults that the call survives, then one that ends it."""
+    """Return some faults that the call survives, then a fault that ends the call."""
     n = min(rng.randint(0, 4), n_left - 1)
     return [
         *(rng.choice(GOES_ON) for _ in range(n)),
@@ -118,22 +120,26 @@ def _inject(
 
 
 def _finish(setting: Setting, seen: Seen, report: Report, *, url: str) -> None:
-    """The study is brought to an end: exactly so many trials, and nothing is left open."""
+    """Finish the study, and check the number of trials.
+
+    Raises:
+        AssertionError: another number of trials is finished, or a trial is open.
+    """
     wanted = report.n_finished + seen.n_open + LAST_TRIALS
     call = Call(setting, n_trials=wanted)
     code = call.ended(seconds=300)
     assert code == 0, f"exit status {code}: {call.lines[-8:]}"
     report.n_finished = seen.check(setting, url=url, at_rest=True)
     assert report.n_finished == wanted, (
-        f"{report.n_finished} trials are finished, {wanted} were asked for"
+        f"{report.n_finished} trials are finished, {wanted} were requested"
     )
     check_readers(setting, url=url)
 
 
 @contextlib.contextmanager
 def _folder() -> Iterator[tuple[Path, Path]]:
-    """A folder for the study's files, and in it a small disk of its own for the results, where
-    mounting is allowed.
+    """Yield a folder for the study's files, and in it a small disk for the results, where mounting
+    is allowed.
     """
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         disk = Path(name) / "disk"
@@ -156,7 +162,7 @@ def _folder() -> Iterator[tuple[Path, Path]]:
 
 
 def table(report: Report) -> str:
-    """The run as Markdown."""
+    """Return the run as Markdown."""
     rows = [
         f"| {name.replace('_', ' ')} | {report.counts[name]} |"
         for name in (i.__name__ for i in (*GOES_ON, *ENDS, *DATABASE))
@@ -180,7 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--postgresql",
         action="store_true",
-        help="keep the study in a PostgreSQL server, which is restarted and killed too",
+        help="store the study in a PostgreSQL server, which is restarted and killed too",
     )
     flags = parser.parse_args()
     bin_dir = programs() if flags.postgresql else None

@@ -1,5 +1,7 @@
-"""Faults, each done to a search that is at work. Every one returns how the call must be found
-afterwards.
+"""Faults that are injected into a running search.
+
+Each function injects one fault, and raises an `AssertionError` if the call is not in the expected
+state afterwards.
 """
 
 from __future__ import annotations
@@ -20,24 +22,24 @@ from tests.faults.study import Call, Setting, alive_in_session
 from tests.postgresql import Server
 from tuning.atomic_io import read_json
 
-MANY = 1_000_000  # more than a call that is to be refused, or stopped soon, can make
+MANY = 1_000_000  # a number of trials that no call finishes
 TRIES = 5
-STOP_SECONDS = 10.0  # that Ctrl-C may take
-FULL_SECONDS = 60.0  # for which a database is left without space
+STOP_SECONDS = 10.0  # maximum duration of a stop by Ctrl-C
+FULL_SECONDS = 60.0  # seconds in which a database has no space
 Inject = Callable[[Setting, Call, random.Random], None]
 
 
 class Skipped(Exception):
-    """This machine does not allow the fault."""
+    """Raised when this machine does not allow the fault."""
 
 
 def kill_worker(setting: Setting, call: Call, rng: random.Random) -> None:
-    """kill -9 of a worker: it is replaced, its trial fails as lost."""
+    """Kill a worker with SIGKILL: it is replaced, and its trial fails as lost."""
     _end_worker(call, rng, signal.SIGKILL, "failed: lost")
 
 
 def stop_worker(setting: Setting, call: Call, rng: random.Random) -> None:
-    """SIGSTOP of a worker for longer than its limit."""
+    """Stop a worker with SIGSTOP for longer than its limit."""
     _end_worker(call, rng, signal.SIGSTOP, "failed: silent")
 
 
@@ -52,12 +54,12 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
         assert _is_gone(victim), f"worker {victim.pid} must be replaced"
         if has_failed:
             return
-        # else the worker had no trial at that moment, and no trial failed with it
-    raise AssertionError(f"no line says {words!r}: {call.lines[-5:]}")
+        # Otherwise the worker had no trial at that moment, so no trial failed.
+    raise AssertionError(f"no line contains {words!r}: {call.lines[-5:]}")
 
 
 def _is_gone(process: psutil.Process) -> bool:
-    """Whether a process ends within 10 s."""
+    """Return whether a process ends within 10 s."""
     with contextlib.suppress(psutil.NoSuchProcess):
         deadline = time.monotonic() + 10
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
@@ -68,17 +70,17 @@ def _is_gone(process: psutil.Process) -> bool:
 
 
 def ask_for_too_much(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A model that allocates a terabyte at once."""
+    """Train a model that allocates a terabyte at once."""
     _misbehave(setting, call, "asks for too much memory", "failed: out of memory")
 
 
 def hold_too_much(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A model whose memory grows until it is over the limit."""
+    """Train a model whose memory grows until it exceeds the limit."""
     _misbehave(setting, call, "holds too much memory", "failed: out of memory")
 
 
 def lose_the_loss(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A loss that is not a number."""
+    """Train a model whose loss is not a number."""
     _misbehave(setting, call, "loss is not a number", "failed: NaN loss")
 
 
@@ -89,13 +91,13 @@ def _misbehave(setting: Setting, call: Call, kind: str, words: str) -> None:
         temporary.write_text(kind)
         temporary.replace(setting.fault)
         if call.wait_for(words, after=seen, seconds=20):
-            # else the model was that of a paused trial, whose checkpoint put good weights into it
             return
-    raise AssertionError(f"no line says {words!r}: {call.lines[-5:]}")
+        # Otherwise the fault was lost: the checkpoint of a paused trial has replaced the weights.
+    raise AssertionError(f"no line contains {words!r}: {call.lines[-5:]}")
 
 
 def kill_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
-    """kill -9 of the coordinator alone: its workers see it and end."""
+    """Kill the coordinator alone with SIGKILL: its workers end."""
     call.kill()
     deadline = time.monotonic() + 20
     while alive_in_session(call.process.pid) and time.monotonic() < deadline:
@@ -106,23 +108,25 @@ def kill_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def kill_everything(setting: Setting, call: Call, rng: random.Random) -> None:
-    """kill -9 of all processes at once, as when the machine loses its power."""
+    """Kill all processes at once with SIGKILL, as when the machine loses its power."""
     call.kill_all()
 
 
 def interrupt(setting: Setting, call: Call, rng: random.Random) -> None:
-    """SIGTERM: running epochs end, and the program with them."""
+    """Send SIGTERM: running epochs end, then the program ends."""
     started = time.monotonic()
     call.process.terminate()
     code = call.ended(seconds=30)
     took = time.monotonic() - started
     assert code == 130, f"exit status {code}: {call.lines[-5:]}"
-    assert took < STOP_SECONDS, f"it took {took:.1f} s to stop"
+    assert took < STOP_SECONDS, f"the stop took {took:.1f} s"
     assert not alive_in_session(call.process.pid)
 
 
 def fill_disk(setting: Setting, call: Call, rng: random.Random) -> None:
-    """No space for the results: one sentence, and the same command goes on after space was made."""
+    """Leave no space for the results: the call ends with one sentence. The same command continues
+    the study when there is space again.
+    """
     disk = setting.results.path.parent
     if not os.path.ismount(disk):
         raise Skipped("mounting a small disk is not allowed here")
@@ -138,12 +142,12 @@ def fill_disk(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def make_read_only(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A results folder that takes nothing any more."""
+    """Make the results folder read-only."""
     disk = setting.results.path.parent
     if not os.path.ismount(disk):
         raise Skipped("mounting a small disk is not allowed here")
-    # files that are open for writing forbid a plain remount, so the disk is mounted again on its
-    # folder, read-only
+    # Files that are open for writing forbid a plain remount, so the disk is mounted again on its
+    # folder, read-only.
     subprocess.run(["mount", "--bind", disk, disk], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", disk], check=True)
     try:
@@ -158,17 +162,15 @@ def _refused(call: Call, *words: str) -> None:
     code = call.ended()
     errors = [line for line in call.lines if line.startswith("error:")]
     assert code == 1, f"exit status {code}: {call.lines[-5:]}"
-    assert len(errors) == 1, f"one sentence must say why: {call.lines[-8:]}"
+    assert len(errors) == 1, f"one sentence must contain the reason: {call.lines[-8:]}"
     assert all(word in errors[0] for word in words), errors[0]
     assert "Traceback" not in call.text
 
 
 def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
-    """The machine dies in the middle of a write: half a page stands at the end of SQLite's
-    write-ahead log.
-    """
+    """Interrupt a write: half a page is at the end of SQLite's write-ahead log."""
     if setting.server:
-        raise Skipped("it is SQLite's own, and the storage is PostgreSQL")
+        raise Skipped("the storage is PostgreSQL")
     call.kill_all()
     wal = setting.results.database_path.with_name(setting.results.database_path.name + "-wal")
     with wal.open("ab") as file:
@@ -176,7 +178,9 @@ def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def corrupt_cache(setting: Setting, call: Call, rng: random.Random) -> None:
-    """A file of tokenized data is not what was written: it is made again. Lock files are empty."""
+    """Change a file of tokenized data, except for the empty lock files: the file is written
+    again.
+    """
     call.kill_all()
     folder = setting.results.cache_dir(read_json(setting.study.config_path)["data_fingerprint"])
     files = (path for path in folder.iterdir() if path.is_file() and path.stat().st_size)
@@ -188,7 +192,7 @@ def corrupt_cache(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
-    """The data file has changed: refused with both fingerprints, and nothing is written."""
+    """Change the data file: the call is refused with both fingerprints, and nothing is written."""
     call.kill_all()
     kept = setting.data.read_text()
     setting.data.write_text(kept.replace("item7.", "item seven."))
@@ -199,23 +203,23 @@ def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
 
 
 def restart_database(setting: Setting, call: Call, rng: random.Random) -> None:
-    """PostgreSQL is restarted: the search goes on, or says in one sentence that the same command
-    will.
+    """Restart PostgreSQL: the search continues, or ends with one sentence that names the same
+    command.
     """
     _disturb_database(setting, call, Server.restart)
 
 
 def kill_database(setting: Setting, call: Call, rng: random.Random) -> None:
-    """kill -9 of PostgreSQL, and its recovery."""
+    """Kill PostgreSQL with SIGKILL, and let it recover."""
     _disturb_database(setting, call, Server.kill)
 
 
 def fill_database(setting: Setting, call: Call, rng: random.Random) -> None:
-    """No space for PostgreSQL's own files: it refuses writes, or panics and may not come up again,
-    until space was made.
+    """Leave no space for PostgreSQL's own files: PostgreSQL refuses writes, or panics and does not
+    start again until there is space.
 
-    The search says so in one sentence, and the same command goes on; while there is room in the
-    database's pages, it goes on by itself.
+    The search ends with one sentence, and the same command continues the study. As long as the
+    database's pages have room, the search continues without a new call.
     """
     if setting.server is None:
         raise Skipped("the storage is SQLite")
@@ -243,7 +247,7 @@ def _disturb_database(setting: Setting, call: Call, disturb: Callable[[Server], 
 
 
 def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
-    """The next call believes that it is another day."""
+    """Start the next call on another day."""
     program = shutil.which("faketime")
     if program is None:
         raise Skipped("faketime is not installed (Debian's package of that name)")
@@ -261,7 +265,7 @@ def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
     interrupt(setting, other, rng)
 
 
-# Those after which the call goes on, and those that end it.
+# The faults of PostgreSQL, the faults that a call survives, and the faults that end a call.
 DATABASE: tuple[Inject, ...] = (restart_database, kill_database, fill_database)
 GOES_ON: tuple[Inject, ...] = (
     kill_worker,

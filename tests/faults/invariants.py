@@ -1,4 +1,6 @@
-"""What must hold of the study after every fault, read from the storage as another program would."""
+"""The conditions that the study must fulfil after every fault, read from the storage as another
+program would read them.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,21 @@ REASONS = {"lost", "silent", "interrupted", "timeout", "NaN loss", "out of memor
 
 @dataclass
 class Seen:
-    """The trials that have ended, as they were when they were seen first, and how many were open at
-    the last look.
+    """The ended trials, as they were when they were first read, and the number of open trials at
+    the last check.
     """
 
     trials: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     n_open: int = 0
 
     def check(self, setting: Setting, *, url: str, at_rest: bool) -> int:
-        """How many trials are finished; `at_rest`: no process works on the study, and the last one
-        ended as it should.
+        """Check all trials, and return how many are finished.
+
+        Args:
+            at_rest: whether no process works on the study and the last process ended without fault.
+
+        Raises:
+            AssertionError: a condition does not hold.
         """
         study = load_study(setting.results, setting.study, storage_url=url)
         trials = study.get_trials(deepcopy=False)
@@ -61,7 +68,7 @@ class Seen:
             for t in trials
             if "retry_of" in t.user_attrs and t.state in FINISHED
         ]
-        assert len(again) == len(set(again)), f"made again twice: {again}"
+        assert len(again) == len(set(again)), f"queued again twice: {again}"
         return sum(trial.state in FINISHED for trial in trials)
 
 
@@ -94,7 +101,11 @@ def _check_trial(trial: FrozenTrial) -> None:
 
 
 def check_readers(setting: Setting, *, url: str) -> None:
-    """Status, report and Dashboard open the study."""
+    """Check that status, report and Dashboard open the study.
+
+    Raises:
+        AssertionError: one of them fails.
+    """
     for command in ("status", "report"):
         where = ["--results", str(setting.results.path), "--storage", url]
         done = subprocess.run(

@@ -1,5 +1,5 @@
-"""The study that faults are injected into: its files, and one call of `tune` on it as a process of
-its own.
+"""The study into which faults are injected: its files, and one call of `tune` on the study as a
+process of its own.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SILENT_SECONDS = 3.0
 MEMORY_MB = 2500.0
 WAIT_SECONDS = 90.0
 
-# What a worker does when it finds the file `fault` beside the space: the file says what, and is
-# gone after it was read.
+# A function with which a worker reads the file `fault` beside the space, removes the file, and
+# injects the fault that the file contains.
 FAULTY = """
 def misbehave(model):
     import numpy as np
@@ -50,9 +50,17 @@ def misbehave(model):
 
 """
 
+# Changes of the space, after which `build` calls `misbehave`.
+PATCHES = {
+    "return lstm_classifier(": "model = lstm_classifier(",
+    "        )\n\n\nhypermodel": (
+        "        )\n        misbehave(model)\n        return model\n\n\nhypermodel"
+    ),
+}
+
 
 class Setting:
-    """The files of the study below `folder`; `results` may lie on a disk of its own."""
+    """The files of the study in `folder`. `results` may be on another disk."""
 
     def __init__(self, folder: Path, results: Path, server: Server | None = None) -> None:
         self.server = server
@@ -64,11 +72,10 @@ class Setting:
         self.fault = folder / "fault"
         make_reviews(N_REVIEWS).to_csv(self.data, index=False)
         head, rest = TINY_SPACE.split("\n\nclass", 1)
-        body = rest.replace("return lstm_classifier(", "model = lstm_classifier(").replace(
-            "        )\n\n\nhypermodel",
-            "        )\n        misbehave(model)\n        return model\n\n\nhypermodel",
-        )
-        self.space.write_text(f"{head}\nfrom pathlib import Path\n\n{FAULTY}class{body}")
+        for old, new in PATCHES.items():
+            assert rest.count(old) == 1, f"TINY_SPACE must contain {old!r} once"
+            rest = rest.replace(old, new)
+        self.space.write_text(f"{head}\nfrom pathlib import Path\n\n{FAULTY}class{rest}")
 
     @property
     def study(self) -> StudyDir:
@@ -76,12 +83,12 @@ class Setting:
 
     @property
     def url(self) -> str:
-        """The storage: SQLite in the results folder, or a PostgreSQL."""
+        """The URL of the storage: SQLite in the results folder, or PostgreSQL."""
         return self.server.url if self.server else self.results.storage_url(None)
 
 
 class Call:
-    """One `tune` process; its lines are read as they come."""
+    """One `tune` process, and its lines so far."""
 
     def __init__(
         self, setting: Setting, *, n_trials: int, env: dict[str, str] | None = None
@@ -118,7 +125,7 @@ class Call:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout
+        assert self.process.stdout  # for mypy: it is a pipe
         with self.process.stdout as lines:
             for line in lines:
                 self.lines.append(line.rstrip())
@@ -128,8 +135,8 @@ class Call:
         return "\n".join(self.lines)
 
     def wait_for(self, words: str, *, after: int = 0, seconds: float = WAIT_SECONDS) -> bool:
-        """Whether a line with these words comes in time; lines before number `after`
-        don't count.
+        """Return whether a line with these words is printed in time. Lines before number `after`
+        are ignored.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -142,19 +149,25 @@ class Call:
         return False
 
     def ended(self, *, seconds: float = WAIT_SECONDS) -> int:
-        """Wait for its end; the exit status."""
+        """Wait for the end of the process, and return its exit status.
+
+        Raises:
+            AssertionError: the process does not end within `seconds`.
+        """
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill_all()
             raise AssertionError(
-                f"it must end within {seconds:g} s; its last lines: {self.lines[-5:]}"
+                f"the call must end within {seconds:g} s; the last lines: {self.lines[-5:]}"
             ) from None
         self._reader.join(5)
         return code
 
     def workers(self) -> list[psutil.Process]:
-        """The training processes: children of the server that the coordinator forks them from."""
+        """Return the training processes: children of the server from which the coordinator forks
+        them.
+        """
         with contextlib.suppress(psutil.Error):
             return [
                 child
@@ -164,12 +177,12 @@ class Call:
         return []
 
     def kill(self) -> None:
-        """kill -9 of the coordinator alone: its workers must see it and end."""
+        """Kill the coordinator alone with SIGKILL. Its workers must then end."""
         self.process.kill()
         self.process.wait()
 
     def kill_all(self) -> None:
-        """kill -9 of every process at once, as when a machine dies."""
+        """Kill every process at once with SIGKILL, as when a machine fails."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -177,7 +190,7 @@ class Call:
 
 
 def alive_in_session(leader: int) -> list[int]:
-    """Processes that a call has left behind."""
+    """Return the ids of the processes that a call has left behind."""
     pids = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):

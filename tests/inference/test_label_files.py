@@ -135,7 +135,7 @@ def test_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
 
 
-def test_output_that_can_t_be_written_says_so(tmp_path: Path) -> None:
+def test_output_that_can_t_be_written_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(StorageError, match="--output must name a file"),
         streaming.whole_file(tmp_path / "none" / "p.csv"),
@@ -174,7 +174,8 @@ def fake(texts):
     return np.full((len(texts), 2), 0.5)
 
 with streaming.whole_file(streaming.Path(sys.argv[1] + ".out")) as file:
-    counts = streaming.write_csv_rows(streaming.label(stream_rows(sys.argv[1]), fake, ("bad", "good")), file, lambda counts: None)
+    labelled = streaming.label(stream_rows(sys.argv[1]), fake, ("bad", "good"))
+    counts = streaming.write_csv_rows(labelled, file, lambda counts: None)
 print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 

@@ -21,7 +21,7 @@ MANIFEST = {
 }
 
 
-def test_missing_export_says_what_to_type(tmp_path: Path) -> None:
+def test_missing_export_names_the_command_to_type(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="make export-best"):
         read_manifest(tmp_path)
 
@@ -32,7 +32,7 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_format_that_was_left_out_says_why(tmp_path: Path) -> None:
+def test_format_that_was_left_out_has_its_reason(tmp_path: Path) -> None:
     write_json(
         tmp_path / "export.json", {**MANIFEST, "left_out": {"model.h5": "Keras can't load it."}}
     )

@@ -150,7 +150,7 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
 def test_layer_is_that_of_keras(
     direction: str, recurrent_dropout: float, return_sequences: bool, masked: bool
 ) -> None:
-    """Compares the outputs, the gradients in training (with the same dropout masks) and the weights
+    """Compare the outputs, the gradients in training (with the same dropout masks) and the weights
     after steps of Adam.
     """
     bidirectional, go_backwards = direction == "bidirectional", direction == "backward"
@@ -217,7 +217,7 @@ def test_weights_after_50_steps_are_those_of_keras(
 def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
     batch: int, length: int, features: int, units: int, n_dropout: int, seed: int
 ) -> None:
-    """Compares with central differences in double precision, for many shapes, masks and dropouts."""
+    """Compare with central differences in double precision, for many shapes, masks and dropouts."""
     rng = np.random.default_rng(seed)
     width = features + 1 + units
     x, weights = rng.normal(size=(batch, length, features)), rng.normal(size=(width, 4 * units)) / 2
@@ -338,17 +338,19 @@ def test_second_derivative_is_refused() -> None:
         lambda: keras.layers.GRU(4),
     ],
 )
-def test_layer_outside_the_terms_is_left_alone(layer: Callable[[], keras.layers.Layer]) -> None:
+def test_layer_outside_the_conditions_is_left_alone(
+    layer: Callable[[], keras.layers.Layer],
+) -> None:
     assert fuse(keras.Sequential([keras.Input((6, 3), batch_size=2), layer()])) == []
 
 
-def test_model_that_asks_for_xla_is_left_alone() -> None:
+def test_model_for_xla_is_left_alone() -> None:
     model = layered(masked=False, bidirectional=False)
     model.compile("adam", "mse", jit_compile=True)
     assert fuse(model) == []
 
 
-def test_saved_model_holds_the_stock_layer(tmp_path: Path) -> None:
+def test_saved_model_contains_the_stock_layer(tmp_path: Path) -> None:
     model = make(masked=True)
     layers = fuse(model)
     x = ids(n=4, length=6)
@@ -407,7 +409,7 @@ def train_once() -> tuple[keras.Model, FitResult]:
     return fit(Model(), job, train=split, validation=split)
 
 
-def test_training_fuses_its_model_and_gives_the_stock_layer_back() -> None:
+def test_training_fuses_its_model_and_restores_the_stock_layer() -> None:
     model, result = train_once()
     assert result.n_fused_layers == 1
     assert all("inner_loop" not in vars(layer) for layer in model.layers)

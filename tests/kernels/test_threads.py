@@ -1,4 +1,4 @@
-"""The parts of a batch: they give what the whole batch gives, on any number of threads."""
+"""The parts of a batch, whose results must equal those of the whole batch with any threads."""
 
 import time
 from collections.abc import Iterator

@@ -24,7 +24,7 @@ def classifier(
     training: TrainingOptions | None = None,
     **sizes: Any,
 ) -> keras.Model:
-    """Return a classifier of the features of a builder, which gets the sizes."""
+    """Return a classifier of the features of a builder with these sizes."""
     return words_classifier(
         partial(features, **sizes), n_classes=n_classes, training=training or TrainingOptions()
     )

@@ -1,4 +1,4 @@
-"""The n-gram model: its logits, and the log-count ratios that it is given."""
+"""The n-gram model: its logits, and its log-count ratios."""
 
 import keras
 import numpy as np

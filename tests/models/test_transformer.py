@@ -1,3 +1,5 @@
+"""A pretrained encoder, fine-tuned: its outputs, frozen layers and learning rate."""
+
 from pathlib import Path
 
 import keras

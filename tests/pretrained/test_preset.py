@@ -31,7 +31,7 @@ def test_fetch_writes_the_tokenizer_and_returns_the_encoder(
 
 @pytest.mark.slow
 def test_error_of_the_child_process_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"there is no folder 'nosuch', and the list has no such"):
+    with pytest.raises(SpaceError, match=r"the folder 'nosuch' does not exist, and the list does"):
         fetch_preset("nosuch", tmp_path)
 
 

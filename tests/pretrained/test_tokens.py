@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.texts import make_reviews, splits_of
+from tests.texts import make_reviews, splits_of, substitute
 from tuning.data.corpus import Corpus, build_corpus
+from tuning.data.data_card import read_preset_card
 from tuning.data.tokenizer import make_preset_encoder
 from tuning.errors import SpaceError, StorageError
 from tuning.pretrained import preset as presets
 from tuning.pretrained import tokens
 from tuning.pretrained.preset import main
-from tuning.pretrained.tokens import Texts, build_tokens, encode_tokens, read_card, tokens_dir
+from tuning.pretrained.tokens import Texts, build_tokens, encode_tokens, tokens_dir
 from tuning.pretrained.view import TokenView
 
 SPLITS = {
@@ -66,7 +67,7 @@ def test_tokens_are_built_once(corpus: Corpus, preset: str) -> None:
 def test_tokens_are_built_again_if_the_preset_has_changed(corpus: Corpus, preset: str) -> None:
     build_tokens(corpus, preset, texts=lambda: SPLITS)
     vocabulary = Path(preset) / "assets" / "tokenizer" / "vocabulary.txt"
-    vocabulary.write_text(vocabulary.read_text().replace("great\n", "greatest\n"))
+    substitute(vocabulary, "great\n", "greatest\n")
     build_tokens(corpus, preset, texts=lambda: SPLITS)
     path = tokens_dir(corpus, preset) / "tokenizer.json"
     assert "greatest" in json.loads(path.read_text())["model"]["vocab"]
@@ -119,4 +120,4 @@ def test_failed_preset_leaves_no_tokens(corpus: Corpus, monkeypatch: pytest.Monk
 
 def test_damaged_card_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"preset\.json must contain JSON"):
-        read_card(tmp_path)
+        read_preset_card(tmp_path)

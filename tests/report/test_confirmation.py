@@ -59,7 +59,7 @@ def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) 
     assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
 
 
-def test_best_with_a_lower_corrected_mean_than_the_baseline_says_so() -> None:
+def test_best_with_a_lower_corrected_mean_than_the_baseline_is_named() -> None:
     """The mean of trial 1 is slightly higher, and its correction moves it to the mean of all
     finalists, which is lower than the baseline.
     """
@@ -116,7 +116,7 @@ def test_pruned_trials_without_a_training_are_not_mentioned() -> None:
     assert missed_sentences(confirmation, estimates) == []
 
 
-def test_plan_says_what_is_trained_and_for_how_long() -> None:
+def test_plan_names_the_trainings_and_their_duration() -> None:
     made = finalists(0.9, 0.8, 0.7, seconds=100.0)
     confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=400.0)
     assert (
@@ -183,7 +183,7 @@ def test_failed_repeat_has_its_reason() -> None:
     assert (baseline["trial"], baseline["seed 1"]) == ("0 (baseline)", "0.5000")
 
 
-def test_finalist_that_was_given_up_says_after_which_seed() -> None:
+def test_finalist_that_was_given_up_is_shown_with_its_last_seed() -> None:
     confirmation, _ = play(begin(0.9, 0.8, 0.7, 0.5), lambda trial, seed: 0.9 - trial / 100)
     assert [row["given up"] for row in table_of(confirmation)] == [
         "",

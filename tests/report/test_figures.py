@@ -45,7 +45,7 @@ def test_importances_have_intervals_from_50_completed_trials_on(
     } == {has_intervals}
 
 
-def test_importances_without_intervals_say_how_many_trials_those_need() -> None:
+def test_importances_without_intervals_name_the_number_of_trials_for_intervals() -> None:
     sentence, figure = figures_of(49)["Importances"]
     assert "50 completed trials" in sentence and "49" in sentence
     assert "bootstrap" not in sentence
@@ -67,7 +67,7 @@ def test_importances_without_intervals_say_how_many_trials_those_need() -> None:
         ("Importances", 20),
     ],
 )
-def test_figure_of_too_few_trials_is_a_sentence_that_says_how_many_are_needed(
+def test_figure_of_too_few_trials_is_a_sentence_with_the_number_that_it_needs(
     title: str, n_needed: int
 ) -> None:
     sentence, figure = figures_of(n_needed - 1)[title]
@@ -195,7 +195,7 @@ def test_study_without_pruned_trials_has_no_mark_for_them() -> None:
     ]
 
 
-def test_table_says_after_which_epoch_a_trial_was_pruned() -> None:
+def test_table_names_the_epoch_after_which_a_trial_was_pruned() -> None:
     summary = summarize(stopped_study(), metric="val_accuracy")
     header, rows = trial_rows(summary, MANY_SPACE)
     states = [row[header.index("state")] for row in rows]

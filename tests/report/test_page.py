@@ -278,10 +278,9 @@ def test_page_of_500_trials_stays_below_8_megabytes(
     text = page_of(
         study,
         summary,
-        config=StudyConfig(study="many"),
         space=MANY_SPACE,
         folder=folder,
-        record=RECORD,
+        record=replace(RECORD, config=StudyConfig(study="many")),
         card=card,
     )
     assert "of the 50 best trials" in text
@@ -344,9 +343,9 @@ def test_slices_show_the_confirmed_means() -> None:
     assert list(confirmed[1].x) == [
         finalist.values["lstm_units"] for finalist in finalists
     ]  # Optuna orders by name
-    judgement = estimate(confirmation)
-    assert judgement is not None
-    assert list(confirmed[0].y) == [judgement.means[finalist.trial].value for finalist in finalists]
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    assert list(confirmed[0].y) == [estimates.means[finalist.trial].value for finalist in finalists]
     assert all(up > 0 for up in confirmed[0].error_y.array)
 
 
@@ -355,16 +354,22 @@ def test_page_has_every_trial(page: str, finished: tuple[ResultsDir, Outcome]) -
     assert rows.count("<tr>") == 1 + len(finished[1].summary.trials)
 
 
-# What stands beyond the right edge of the page, told to the page around it, once the plots are
-# drawn.
+# This script runs in a frame. Once the plots are drawn, it sends the elements beyond the right edge
+# of the page to the page around the frame.
 PROBE = """<script>addEventListener("load", () => setTimeout(() => {
-  const beyond = e => e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0;
-  const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, script, .modebar") && beyond(e));
-  const texts = wide.map(e => e.tagName + "." + e.getAttribute("class") + " " + e.textContent.slice(0, 40));
-  parent.postMessage(JSON.stringify({texts, page: document.documentElement.scrollWidth, width: innerWidth}), "*");
+  const isBeyond = box => box.right > innerWidth + 1 && box.width > 0;
+  const mayScroll = e => e.closest(".scroll, pre, script, .modebar");
+  const wide = [...document.querySelectorAll("body *")].filter(
+    e => !mayScroll(e) && isBeyond(e.getBoundingClientRect()));
+  const texts = wide.map(
+    e => e.tagName + "." + e.getAttribute("class") + " " + e.textContent.slice(0, 40));
+  const page = document.documentElement.scrollWidth;
+  parent.postMessage(JSON.stringify({texts, page, width: innerWidth}), "*");
 }, 4000))</script>"""
-FRAME = """<!doctype html><body style="margin:0"><iframe src="page.html" style="border:0;width:{width}px;height:{height}px"></iframe>
-<pre id=found></pre><script>onmessage = e => found.textContent = "FOUND" + e.data + "END"</script>"""
+FRAME = """<!doctype html><body style="margin:0">
+<iframe src="page.html" style="border:0;width:{width}px;height:{height}px"></iframe>
+<pre id=found></pre>
+<script>onmessage = e => found.textContent = "FOUND" + e.data + "END"</script>"""
 
 
 @pytest.mark.slow
@@ -507,10 +512,9 @@ def wide_page(
     return page_of(
         wide_study(),
         summary,
-        config=config,
         space=WIDE_SPACE,
         folder=folder,
-        record=RECORD,
+        record=replace(RECORD, config=config),
         card=card,
         measured=measured or Measured(),
     )
@@ -627,12 +631,12 @@ def test_mistakes_are_filtered_by_words_and_by_class(
         assert browser.problems == []
 
 
-def test_page_folds_the_surest_mistakes(
+def test_page_folds_the_most_confident_mistakes(
     finished: tuple[ResultsDir, Outcome], tmp_path: Path
 ) -> None:
     text = (
         wide_page(finished, ResultsDir(tmp_path).study("wide"))
-        .split("The surest mistakes</h2>")[1]
+        .split("The most confident mistakes</h2>")[1]
         .split("</table>", maxsplit=1)[0]
     )
     assert text.count("<details>") == 2
@@ -719,8 +723,8 @@ def test_report_builds_the_cache_again(
 
 def test_command_of_the_report_makes_the_study_again() -> None:
     data = DataConfig(data="my reviews/*.csv", text_column="body", drop_stars=(3,))
-    config = StudyConfig(study="s", data=data)
-    command = shlex.split(dict(record_rows(config, RECORD, n_trials=7))["command"])
+    record = replace(RECORD, config=StudyConfig(study="s", data=data))
+    command = shlex.split(dict(record_rows(record, n_trials=7))["command"])
     flags = dict(zip(command[4::2], command[5::2], strict=True))
     assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == (
         "my reviews/*.csv",

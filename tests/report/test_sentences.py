@@ -188,7 +188,7 @@ def test_answer_of_a_confirmed_baseline_behind_the_linear_model() -> None:
     assert ahead.startswith(f"Use trial {best}, the confirmed best")
 
 
-def test_answer_before_a_confirmation_says_that_nothing_is_confirmed() -> None:
+def test_answer_before_a_confirmation_states_that_nothing_is_confirmed() -> None:
     summary = summary_of()
     assert summary.best is not None
     sentence = answer(summary, None, None, None)

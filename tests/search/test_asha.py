@@ -79,7 +79,7 @@ def test_trial_that_waits_at_no_rung_may_always_go_on() -> None:
 
 def test_failed_trial_is_forgotten() -> None:
     made = rungs_with({0: 0.9, 1: 0.8})
-    made.forget(0)
+    made.remove(0)
     assert made.goes_on(1, 1)
 
 

@@ -225,7 +225,7 @@ def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting
     before = setting.folder.confirmation_path.read_bytes()
     study = setting.study()
     study.ask()
-    with pytest.raises(StudyError, match="stopped in the middle"):
+    with pytest.raises(StudyError, match="have not ended"):
         run(setting)
     study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
     setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')

@@ -96,14 +96,14 @@ def test_baseline_over_a_limit_is_compared_with_but_never_confirmed_best(setting
     ]
     confirmation = replace(confirmation, finalists=finalists)
     confirmation.save(setting.folder)
-    judgement = estimate(confirmation)
-    assert judgement is not None and not judgement.best.is_baseline
+    estimates = estimate(confirmation)
+    assert estimates is not None and not estimates.best.is_baseline
     assert "worse than the baseline (which is over a limit)" in " ".join(
-        sentences(confirmation, judgement)
+        sentences(confirmation, estimates)
     )
     assert (
         best_trial(summarize(setting.study(), metric="val_accuracy"), setting.folder).number
-        == judgement.best.trial
+        == estimates.best.trial
     )
 
 

@@ -21,11 +21,13 @@ from tuning.outcomes import FailureReason, SearchEnd, StopReason
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
 from tuning.search.loop import Search
+from tuning.search.open_trials import OpenTrials
 from tuning.search.progress import Progressed
 from tuning.search.session import Interrupt, Session
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import Coordinators
+from tuning.study.trials import values_of
 from tuning.training.result import TrainingJob
 from tuning.workers import limits
 from tuning.workers.messages import (
@@ -79,8 +81,12 @@ class Run:
         return self.session.study.get_trials(deepcopy=False)
 
     @property
+    def open(self) -> OpenTrials:
+        return self.search._open
+
+    @property
     def is_empty(self) -> bool:
-        """Whether no trial is with a worker, paused, or waiting in the study."""
+        """Whether no trial is running, paused or waiting."""
         return (
             self.progressed is not None
             and not self.progressed.running
@@ -140,103 +146,177 @@ def after_the_baseline(script: Scripts) -> Scripts:
     return scripts
 
 
-def says(*messages: Any) -> Scripts:
+def sends(*messages: Any) -> Scripts:
     """Return scripts of a training that sends these messages for any answers."""
 
     return lambda job: (message for message in messages)
 
 
-def completes(job: TrainingJob) -> Script:
-    return trains(job, value=0.9)
+def has_value(value: float) -> Scripts:
+    """Return scripts of trainings whose epochs all have this value."""
+    return lambda job: trains(job, value=value)
 
 
 BUG = ErrorRaised("bug", "KeyError: 'cell'", "Traceback of the space")
+REPLACED = (FailureReason.LOST, FailureReason.TOO_LONG, FailureReason.SILENT)
 
-# For each script of a trial: its state, its reason, and whether its values are trained again.
-ENDS: Mapping[str, tuple[Scripts, TrialState, FailureReason | None, bool]] = {
-    "complete": (completes, TrialState.COMPLETE, None, False),
-    "infeasible": (
-        says(TrainingFailed(FailureReason.NAN_LOSS, "the loss is nan")),
-        TrialState.FAIL,
-        FailureReason.NAN_LOSS,
-        False,
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """One way in which trial 1 ends after a normal baseline. Its duplicate is trial 2.
+
+    Attributes:
+        script: the messages of the training.
+        exceeds: whether the worker exceeds a limit, for `reason`.
+        is_queued_again: whether the values of the trial are trained again, as trial 3.
+        n_trials: number of finished trials of the search.
+    """
+
+    script: Scripts = trains
+    state: TrialState = TrialState.FAIL
+    reason: FailureReason | None = None
+    exceeds: bool = False
+    is_queued_again: bool = False
+    n_trials: int = 3
+
+    @property
+    def has_failed(self) -> bool:
+        return self.state is TrialState.FAIL
+
+    @property
+    def first(self) -> int | None:
+        """The first trial with a result of the configuration; None without a result."""
+        if self.is_queued_again:
+            return 3
+        return None if self.has_failed else 1
+
+
+ENDS: Mapping[str, End] = {
+    "complete": End(script=has_value(0.9), state=TrialState.COMPLETE),
+    # At its first rung, the trial is worse than the baseline, and one of three trials may pass.
+    "pruned": End(script=has_value(0.1), state=TrialState.PRUNED),
+    # Two of five trials may pass, and trial 3 is better than trial 1.
+    "paused and pruned": End(script=has_value(0.4), state=TrialState.PRUNED, n_trials=5),
+    "refused": End(
+        script=sends(ModelRefused(result_of([epoch(1, 0.5)], n_parameters=10_000))),
+        state=TrialState.PRUNED,
+        reason=FailureReason.OVER_A_LIMIT,
     ),
-    "infeasible in its second epoch": (
-        says(EpochEnded(epoch(1, 0.5)), TrainingFailed(FailureReason.NAN_LOSS, "nan")),
-        TrialState.FAIL,
-        FailureReason.NAN_LOSS,
-        False,
+    "infeasible": End(
+        script=sends(TrainingFailed(FailureReason.NAN_LOSS, "the loss is nan")),
+        reason=FailureReason.NAN_LOSS,
     ),
-    "lost": (says(None), TrialState.FAIL, FailureReason.LOST, True),
-    "lost in its second epoch": (
-        says(EpochEnded(epoch(1, 0.5)), None),
-        TrialState.FAIL,
-        FailureReason.LOST,
-        True,
+    "infeasible in its second epoch": End(
+        script=sends(EpochEnded(epoch(1, 0.5)), TrainingFailed(FailureReason.NAN_LOSS, "nan")),
+        reason=FailureReason.NAN_LOSS,
     ),
-    "refused": (
-        says(ModelRefused(result_of([epoch(1, 0.5)], n_parameters=10_000))),
-        TrialState.PRUNED,
-        FailureReason.OVER_A_LIMIT,
-        False,
+    "lost": End(script=sends(None), reason=FailureReason.LOST, is_queued_again=True),
+    "lost in its second epoch": End(
+        script=sends(EpochEnded(epoch(1, 0.5)), None),
+        reason=FailureReason.LOST,
+        is_queued_again=True,
     ),
-    "bug": (says(BUG), TrialState.FAIL, FailureReason.BUG, False),
+    "too long": End(reason=FailureReason.TOO_LONG, exceeds=True),
+    "silent": End(reason=FailureReason.SILENT, exceeds=True, is_queued_again=True),
+    "bug": End(script=sends(BUG), reason=FailureReason.BUG),
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
-def test_end_of_a_trial_updates_all_that_is_kept_of_it(name: str, make: Make) -> None:
-    script, state, reason, is_queued_again = ENDS[name]
-    run = make(after_the_baseline(script), keep_going=True, config={"max_parameters": 1_000})
-    n_again = 2 if state is TrialState.FAIL else 1
-    assert run.go(2) is SearchEnd.FINISHED
-    trial = run.trials[1]
-    assert trial.state is state
-    assert trial.user_attrs.get("reason") == (None if reason is None else reason.value)
-    assert len(run.trials) == 1 + n_again
-    if state is TrialState.FAIL:
-        assert (run.trials[2].params == trial.params) == is_queued_again
-        error = run.session.folder.error_path(1).read_text()
-        assert error.startswith(f"{reason}: ")
-        assert "vocab_size" in error
-    # Nothing of an ended trial remains with a worker, on disk, or in the records of the search.
-    assert run.is_empty
-    assert not run.session.folder.checkpoint_path(1).exists()
-    assert len(run.pool.replaced) == (reason is FailureReason.LOST)
+@pytest.fixture(params=ENDS)
+def end(request: pytest.FixtureRequest) -> End:
+    return ENDS[request.param]
 
 
-@pytest.mark.parametrize("name", ENDS)
-def test_configuration_is_trained_again_only_after_a_failure(name: str, make: Make) -> None:
-    script, state, _, is_queued_again = ENDS[name]
-    run = make(after_the_baseline(script), keep_going=True, config={"max_parameters": 1_000})
-    assert run.go(2) is SearchEnd.FINISHED
-    run.session.study.enqueue_trial(run.trials[1].params)
-    assert run.go(3) is SearchEnd.FINISHED
-    again = run.trials[-1]
-    assert again.params == run.trials[1].params
-    # The first trial with a value of this configuration, whose result `again` gets.
-    known = 2 if is_queued_again else None if state is TrialState.FAIL else 1
-    assert again.user_attrs.get("same_as") == known
-
-
-@pytest.mark.parametrize("reason", [FailureReason.TOO_LONG, FailureReason.SILENT])
-def test_trial_beyond_a_limit_of_its_worker_fails(
-    reason: FailureReason, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exceeded(self: limits.WorkerLimits) -> list[Any]:
-        (worker,) = self._watched
-        is_second = len(run.trials) == 2 and run.states()[1] == "RUNNING"
-        return [(worker, reason, "it hung")] if is_second else []
-
-    run = make(trains)
-    monkeypatch.setattr(
-        limits.WorkerLimits, "exceeded", lambda self: exceeded(self) if self._watched else []
+@pytest.fixture
+def ended(end: End, make: Make, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a search after an end of trial 1, for which a duplicate has waited."""
+    run = make(
+        after_the_baseline(end.script),
+        n_workers=3,
+        pruner="asha",
+        keep_going=True,
+        config={"max_parameters": 1_000},
     )
-    assert run.go(2) is SearchEnd.FINISHED
-    assert run.trials[1].user_attrs["reason"] == reason.value
-    assert "it hung, and was replaced" in run.session.folder.error_path(1).read_text()
-    is_queued_again = reason is FailureReason.SILENT
-    assert (run.trials[2].params == run.trials[1].params) == is_queued_again
+    same_as_the_first(run, n=1)
+    hold_messages(run, monkeypatch, until=lambda: bool(run.open.duplicates))
+    if end.exceeds:
+        assert end.reason is not None
+        exceed_a_limit(run, end.reason, monkeypatch)
+    assert run.go(end.n_trials) is SearchEnd.FINISHED
+    return run
+
+
+def hold_messages(run: Run, monkeypatch: pytest.MonkeyPatch, *, until: Callable[[], bool]) -> None:
+    """Keep the messages of all workers back until a condition holds for the first time."""
+    wait, is_held = run.pool.wait, True
+
+    def held(timeout_seconds: float) -> list[Any]:
+        nonlocal is_held
+        is_held = is_held and not until()
+        return [] if is_held else wait(timeout_seconds)
+
+    monkeypatch.setattr(run.pool, "wait", held)
+
+
+def exceed_a_limit(run: Run, reason: FailureReason, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the worker of trial 1 exceed a limit after its first epoch."""
+
+    def exceeded(self: limits.WorkerLimits) -> list[Any]:
+        jobs = run.search._dispatcher._jobs
+        hung = [worker for worker, job in jobs.items() if job.number == 1 and job.history]
+        return [(worker, reason, "it hung") for worker in hung]
+
+    monkeypatch.setattr(limits.WorkerLimits, "exceeded", exceeded)
+
+
+def test_end_of_a_trial_is_written_to_the_study(end: End, ended: Run) -> None:
+    trial, duplicate = ended.trials[1:3]
+    assert trial.state is duplicate.state is end.state
+    reason = None if end.reason is None else end.reason.value
+    assert trial.user_attrs.get("reason") == duplicate.user_attrs.get("reason") == reason
+    assert duplicate.user_attrs.get("same_as") == (None if end.has_failed else 1)
+    assert len(ended.trials) == end.n_trials + (2 if end.has_failed else 0)
+    if end.has_failed:
+        assert (ended.trials[3].params == trial.params) == end.is_queued_again
+        error = ended.session.folder.error_path(1).read_text()
+        assert error.startswith(f"{end.reason}: ")
+        assert "vocab_size" in error
+        assert ("it hung, and was replaced" in error) == end.exceeds
+
+
+def test_end_of_a_trial_updates_all_that_is_kept_of_it(end: End, ended: Run) -> None:
+    """Nothing of an ended trial remains with a worker, on disk, or among the open trials."""
+    trial = ended.trials[1]
+    assert ended.is_empty
+    assert not ended.session.folder.checkpoint_path(1).exists()
+    assert len(ended.pool.replaced) == (end.reason in REPLACED)
+    assert len(ended.open) == 0
+    assert ended.open.paused == ended.open.duplicates == ended.open.awaited == []
+    at_rungs = {number for values in ended.open.rungs.values.values() for number in values}
+    has_rung = bool(trial.intermediate_values) and not end.has_failed
+    assert at_rungs >= {0} and (1 in at_rungs) == has_rung
+    assert ended.open.configurations.first(values_of(trial, SPACE)) == end.first
+
+
+def test_events_of_a_trial_that_is_paused_and_pruned(make: Make) -> None:
+    """The table of ends has this case only if the trial is paused before it is pruned."""
+    end = ENDS["paused and pruned"]
+    run = make(after_the_baseline(end.script), n_workers=3, pruner="asha")
+    events: list[str] = []
+    run.on_change = lambda progressed: events.append(progressed.event)
+    assert run.go(end.n_trials) is SearchEnd.FINISHED
+    assert [event for event in events if "pause" in event or "pruned" in event] == [
+        "trial 1 pauses after epoch 1",
+        "trial 1 pruned after epoch 1, behind too many at its rung",
+    ]
+
+
+def test_configuration_is_trained_again_only_after_a_failure(end: End, ended: Run) -> None:
+    ended.session.study.enqueue_trial(ended.trials[1].params)
+    assert ended.go(end.n_trials + 1) is SearchEnd.FINISHED
+    again = ended.trials[-1]
+    assert again.params == ended.trials[1].params
+    assert again.user_attrs.get("same_as") == end.first
 
 
 def test_configuration_that_is_lost_twice_is_not_tried_again(make: Make) -> None:
@@ -245,7 +325,7 @@ def test_configuration_that_is_lost_twice_is_not_tried_again(make: Make) -> None
     def script(job: TrainingJob) -> Script:
         nonlocal n_started
         n_started += 1
-        return says(None)(job) if n_started in (2, 3) else trains(job)
+        return sends(None)(job) if n_started in (2, 3) else trains(job)
 
     run = make(script)
     assert run.go(2) is SearchEnd.FINISHED
@@ -255,7 +335,7 @@ def test_configuration_that_is_lost_twice_is_not_tried_again(make: Make) -> None
 
 
 def test_bug_in_the_search_space_stops_the_search_and_is_queued_again(make: Make) -> None:
-    run = make(after_the_baseline(says(BUG)))
+    run = make(after_the_baseline(sends(BUG)))
     with pytest.raises(SpaceBug, match=r"Trial 1 \(.*\) stopped the study: KeyError") as raised:
         run.go(2)
     assert raised.value.traceback == BUG.traceback
@@ -264,7 +344,7 @@ def test_bug_in_the_search_space_stops_the_search_and_is_queued_again(make: Make
 
 
 def test_bug_queues_the_trials_of_the_other_workers_again(make: Make) -> None:
-    run = make(after_the_baseline(says(BUG)), n_workers=2)
+    run = make(after_the_baseline(sends(BUG)), n_workers=2)
     with pytest.raises(SpaceBug):
         run.go(2)
     assert [trial.user_attrs.get("reason") for trial in run.trials[:2]] == ["interrupted", "bug"]
@@ -272,7 +352,7 @@ def test_bug_queues_the_trials_of_the_other_workers_again(make: Make) -> None:
 
 
 def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:
-    run = make(says(TrainingFailed(FailureReason.OUT_OF_MEMORY, "9 GB")))
+    run = make(sends(TrainingFailed(FailureReason.OUT_OF_MEMORY, "9 GB")))
     with pytest.raises(StudyError, match="10 failed one after the other, the last for 'out of mem"):
         run.go(99)
     assert run.states() == ["FAIL"] * ends.MAX_FAILURES_IN_A_ROW
@@ -284,7 +364,7 @@ def test_trial_that_ends_sets_the_count_of_failures_back(make: Make) -> None:
     def script(job: TrainingJob) -> Script:
         nonlocal n_started
         n_started += 1
-        fails = says(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
+        fails = sends(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
         return trains(job) if n_started % ends.MAX_FAILURES_IN_A_ROW == 0 else fails(job)
 
     run = make(script)
@@ -539,14 +619,14 @@ def test_starting_points_count_as_trials_and_a_later_call_trains_the_rest(make: 
 
 
 def test_starting_point_that_is_lost_is_queued_again_as_one(make: Make) -> None:
-    run = make(after_the_baseline(says(None)), **with_points())
+    run = make(after_the_baseline(sends(None)), **with_points())
     assert run.go(3) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert numbers(run) == [None, 1, 1, 2]
 
 
 def test_starting_point_that_can_not_be_trained_is_not_queued_again(make: Make) -> None:
-    fails = says(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
+    fails = sends(TrainingFailed(FailureReason.NAN_LOSS, "nan"))
     run = make(after_the_baseline(fails), **with_points())
     assert run.go(3) is SearchEnd.FINISHED
     assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]

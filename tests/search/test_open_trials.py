@@ -15,10 +15,10 @@ values = st.fixed_dictionaries(
 )
 
 
-def test_failed_trial_is_forgotten() -> None:
+def test_failed_trial_is_removed() -> None:
     known = Configurations()
     known.add(1, {"vocab_size": 5, "sequence_length": 3})
-    known.forget(1)
+    known.remove(1)
     assert known.first({"vocab_size": 5, "sequence_length": 3}) is None
 
 

@@ -92,7 +92,7 @@ def test_configuration_at_work_in_every_death_is_given_up(
         open_trial = ask(writer)
         assert open_trial is not None
         tried.append(open_trial.values)
-    with caplog.at_level(logging.WARNING, "tuning.search.recovery"):
+    with caplog.at_level(logging.WARNING, "tuning.search.ends"):
         machine.start()
     assert tried == [tried[0]] * DEATH_LIMIT
     assert machine.states() == [TrialState.FAIL] * DEATH_LIMIT
@@ -203,6 +203,15 @@ def test_paused_trial_that_ends_its_coordinator_whenever_it_goes_on_is_given_up(
         writer.mark(paused, paused=False)
     assert machine.start()[1] == []
     assert machine.states() == [TrialState.FAIL]
+
+
+def test_trial_with_a_damaged_checkpoint_is_queued_again_without_it(machine: Machine) -> None:
+    pause_after_one_epoch(machine)
+    path = machine.folder.checkpoint_path(0)
+    path.write_bytes(b"damaged")
+    assert machine.start()[1] == []
+    assert machine.states() == [TrialState.FAIL, TrialState.WAITING]
+    assert not path.exists()
 
 
 def test_paused_trial_that_was_not_at_work_goes_on_after_any_number_of_deaths(

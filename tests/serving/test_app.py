@@ -45,7 +45,7 @@ def client() -> Iterator[TestClient]:
 
 
 def detail(answer: httpx.Response) -> str:
-    """Return the message of a refusal, after checking that it is one sentence without a traceback."""
+    """Check that a refusal is one sentence without a traceback, and return its message."""
     sentence = answer.json()["detail"]
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -186,7 +186,8 @@ def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
 
     async def end() -> None:
         scope = {"type": "http", "headers": [(b"host", b"localhost")]}
-        request_task = asyncio.ensure_future(app.make_app(fake, MANIFEST)(scope, receive, send))  # type: ignore[arg-type]
+        answer = app.make_app(fake, MANIFEST)(scope, receive, send)  # type: ignore[arg-type]
+        request_task = asyncio.ensure_future(answer)
         await asyncio.sleep(0.01)
         request_task.cancel()
         await request_task
@@ -218,7 +219,7 @@ def test_request_under_another_name_is_refused(host: str, client: TestClient) ->
     "host",
     ["localhost", "LOCALHOST:8000", "127.0.0.1", "my.name", "192.168.0.7:80", "[fe80::1]:80"],
 )
-def test_open_server_takes_addresses_and_the_names_it_was_told(host: str) -> None:
+def test_open_server_takes_addresses_and_the_names_that_were_given(host: str) -> None:
     client = TestClient(
         app.make_app(fake, MANIFEST, hosts={"localhost", "my.name"}, any_address=True)
     )
@@ -247,7 +248,7 @@ def test_unknown_path_and_method_are_refused(client: TestClient) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-def test_explain_says_which_words_moved_the_label(client: TestClient) -> None:
+def test_explain_gives_the_effect_of_each_word(client: TestClient) -> None:
     explanation = client.post("/explain", json={"text": "Good, but bad: GOOD case!"}).json()
     assert explanation["prediction"]["label"] == "<b>bad</b>"
     effects = {word["word"]: (word["count"], word["effect"]) for word in explanation["words"]}
@@ -297,7 +298,7 @@ def test_text_for_which_the_model_gives_no_number_is_refused(path: str) -> None:
     with TestClient(app.make_app(nan, MANIFEST), base_url="http://localhost") as client:
         answer = client.post(path, json={"text": "!!"})
     assert answer.status_code == 422
-    assert "gives no number" in detail(answer)
+    assert "gives NaN" in detail(answer)
 
 
 def test_body_with_more_mistakes_than_are_worth_reading_is_refused_too(client: TestClient) -> None:
@@ -359,7 +360,7 @@ def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
         == sorted(schema["paths"])
         == ["/explain", "/health", "/predict"]
     )
-    assert f"up to {MAX_WORDS} of them" in page
+    assert f"up to {MAX_WORDS} different words" in page
     assert "<b>bad</b>" not in page
     assert "&lt;b&gt;bad&lt;/b&gt;" in page
 
@@ -402,7 +403,7 @@ def test_answers_are_those_of_the_schema(
     check()
 
 
-def test_port_in_use_says_so() -> None:
+def test_port_in_use_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -410,7 +411,7 @@ def test_port_in_use_says_so() -> None:
             app.listen("127.0.0.1", taken.getsockname()[1])
 
 
-def test_host_that_is_not_here_says_so() -> None:
+def test_host_of_another_machine_is_reported() -> None:
     with pytest.raises(ServeError, match=r"192\.0\.2\.1"):
         app.listen("192.0.2.1", 8000)
 

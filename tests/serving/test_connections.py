@@ -95,7 +95,7 @@ def read_answer(client: socket.socket) -> bytes:
 
 
 def refusal(answer: bytes) -> tuple[int, str]:
-    """Return the status and the message of an answer after which the server closes the connection."""
+    """Return the status and message of an answer after which the server closes the connection."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     assert {

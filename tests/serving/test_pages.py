@@ -226,7 +226,7 @@ def test_text_without_a_number_has_a_problem_and_the_others_labels(
         content = b"text\ngood\nnothing\nbad\n"
         _, *rows = rows_of(labeled(browser, tmp_path, content))
     assert [row[1] for row in rows] == ["good", "", "<b>bad</b>"]
-    assert "no word that it sees" in rows[1][3]
+    assert "no word of its vocabulary" in rows[1][3]
     assert len(browser.problems) == 3  # Chromium logs each answer of status 422.
     browser.problems.clear()
 

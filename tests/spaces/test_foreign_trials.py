@@ -36,7 +36,7 @@ def test_read_rows_gives_each_cell_the_type_of_its_hyperparameter(tmp_path: Path
 def test_read_rows_names_columns_that_are_no_hyperparameters(tmp_path: Path) -> None:
     trials, (sentence,) = read_rows(write(tmp_path, "units,note,value\n5,good,0.9\n"), SPACE)
     assert [trial.values for trial in trials] == [{"units": 5}]
-    assert sentence == "Columns that are no hyperparameters are left out: note, value."
+    assert sentence == "Columns that are not hyperparameters are left out: note, value."
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_to_params_leaves_out_fixed_and_inactive() -> None:
 
 
 def test_from_params_names_the_missing_parameter() -> None:
-    with pytest.raises(SpaceError, match=r"must hold 'units\[cell=lstm\]'; it has cell\."):
+    with pytest.raises(SpaceError, match=r"must contain 'units\[cell=lstm\]'; it has cell\."):
         from_params({"cell": "lstm"}, space_of(cells))
 
 

@@ -8,6 +8,7 @@ import keras
 import keras_tuner
 import pytest
 
+from tests.texts import substituted
 from tuning.documents import structure, unstructure
 from tuning.errors import SpaceBug, SpaceError
 from tuning.spaces.files import find_space, list_spaces, source_sha256
@@ -24,7 +25,8 @@ MODEL = """
 def model(units=2, vocab_size=10):
     layers = keras.layers
     made = keras.Sequential([
-        keras.Input((None,), dtype="int32"), layers.Embedding(vocab_size, 2), layers.GlobalAveragePooling1D(),
+        keras.Input((None,), dtype="int32"),
+        layers.Embedding(vocab_size, 2), layers.GlobalAveragePooling1D(),
         layers.Dense(units), layers.Dense(1, "sigmoid"),
     ])
     made.compile("sgd", "binary_crossentropy")
@@ -74,7 +76,7 @@ def test_find_space_unknown_name_lists_those_there_are() -> None:
 
 
 def test_find_space_refuses_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"a file that exists; there is no '.*gone\.py'"):
+    with pytest.raises(SpaceError, match=r"a file that exists; '.*gone\.py' does not"):
         find_space(str(tmp_path / "gone.py"))
 
 
@@ -119,7 +121,7 @@ def test_load_hypermodel_refuses_hypermodel_of_another_kind(tmp_path: Path) -> N
 
 
 def test_load_hypermodel_takes_a_class(tmp_path: Path) -> None:
-    hypermodel = load_hypermodel(write(tmp_path, DECLARED.replace("Space()", "Space")))
+    hypermodel = load_hypermodel(write(tmp_path, substituted(DECLARED, "Space()", "Space")))
     assert isinstance(hypermodel, keras_tuner.HyperModel)
 
 
@@ -137,7 +139,7 @@ def test_find_space_keeps_the_name_after_the_file(
     monkeypatch.chdir(tmp_path)
     assert find_space("mine.py:Space") == tmp_path / "mine.py:Space"
     assert source_sha256(find_space("mine.py:Space")) == source_sha256(tmp_path / "mine.py")
-    with pytest.raises(SpaceError, match=r"a file that exists; there is no 'gone\.py:Space'"):
+    with pytest.raises(SpaceError, match=r"a file that exists; 'gone\.py:Space' does not"):
         find_space("gone.py:Space")
 
 
@@ -151,8 +153,8 @@ def test_load_hypermodel_refuses_a_name_that_is_no_hypermodel(tmp_path: Path, na
         load_hypermodel(Path(f"{path}:{name}"))
 
 
-FUNCTION = BUILD.replace("def build", "def any_name")
-CLASS = DECLARED.replace("hypermodel = Space()", "")
+FUNCTION = substituted(BUILD, "def build", "def any_name")
+CLASS = substituted(DECLARED, "hypermodel = Space()", "")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ CLASS = DECLARED.replace("hypermodel = Space()", "")
         f"{FUNCTION}\n\ndef block(hp, x):\n    return x\n",
         CLASS,
         f"{CLASS}\n\ndef other(hp):\n    return model()\n",
-        DECLARED.replace("hypermodel = ", "any_name = "),
+        substituted(DECLARED, "hypermodel = ", "any_name = "),
     ],
     ids=["function", "beside a part of a model", "class", "class and function", "instance"],
 )
@@ -176,8 +178,8 @@ def test_load_hypermodel_takes_the_only_hypermodel(tmp_path: Path, text: str) ->
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        (FUNCTION + FUNCTION.replace("any_name", "other"), "any_name, other"),
-        (CLASS + CLASS.replace("Space", "Other"), "Space, Other"),
+        (FUNCTION + substituted(FUNCTION, "any_name", "other"), "any_name, other"),
+        (CLASS + substituted(CLASS, "Space", "Other"), "Space, Other"),
     ],
     ids=["functions", "classes"],
 )
@@ -193,7 +195,7 @@ def test_load_hypermodel_prefers_hypermodel_to_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\n1 / 0\n", DECLARED.replace("Space()", "Space(1 / 0)"), "\ndef hypermodel(:\n"]
+    "text", ["\n1 / 0\n", substituted(DECLARED, "Space()", "Space(1 / 0)"), "\ndef hypermodel(:\n"]
 )
 def test_load_hypermodel_file_that_raises_gives_its_traceback(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
@@ -205,9 +207,9 @@ def test_load_hypermodel_file_that_raises_gives_its_traceback(tmp_path: Path, te
 
 
 def test_load_hypermodel_constructor_that_raises_gives_its_traceback(tmp_path: Path) -> None:
-    text = DECLARED.replace(
-        "    def decl", "    def __init__(self):\n        1 / 0\n\n    def decl"
-    ).replace("Space()", "Space")
+    method = "    def __init__(self):\n        1 / 0\n\n"
+    text = substituted(DECLARED, "    def decl", f"{method}    def decl")
+    text = substituted(text, "Space()", "Space")
     with pytest.raises(SpaceBug, match="ZeroDivisionError") as raised:
         load_hypermodel(write(tmp_path, text))
     assert "in __init__" in raised.value.traceback
@@ -231,7 +233,7 @@ def test_declare_reads_a_hypermodel(tmp_path: Path) -> None:
 
 
 def test_declare_does_not_build_what_is_declared(tmp_path: Path) -> None:
-    path = write(tmp_path, DECLARED.replace("return model(", "raise RuntimeError("))
+    path = write(tmp_path, substituted(DECLARED, "return model(", "raise RuntimeError("))
     assert declared_names(path) == ["n_classes", "vocab_size", "sequence_length"]
 
 
@@ -251,8 +253,9 @@ def test_declare_builds_once_at_the_defaults_where_nothing_is_declared(tmp_path:
 class Space(keras_tuner.HyperModel):
     def build(self, hp):
         units = hp.Int("units", 2, 80, default=5)
+        sizes = hp.Int("vocab_size", 10, 40, default=12), hp.Fixed("sequence_length", 8)
         with open({str(log)!r}, "a") as file:
-            print(units, hp.Int("vocab_size", 10, 40, default=12), hp.Fixed("sequence_length", 8), file=file)
+            print(units, *sizes, file=file)
         return model(units)
 
 
@@ -407,7 +410,7 @@ def test_declare_variations_have_a_limit(tmp_path: Path, monkeypatch: pytest.Mon
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=77, usual_length=11)
 SIZELESS = "\n\ndef build(hp):\n    return model(hp.Int('units', 2, 8), vocab_size=15)\n"
 
-FIXED_LENGTH = SIZELESS.replace("return model(", "made = model(") + (
+FIXED_LENGTH = substituted(SIZELESS, "return model(", "made = model(") + (
     "    made = keras.Sequential([keras.Input((6,)), *made.layers])\n"
     "    made.compile('sgd', 'binary_crossentropy')\n    return made\n"
 )
@@ -438,7 +441,8 @@ def test_declare_takes_the_words_of_the_data_for_a_model_without_an_embedding(
     text = """
 
 def build(hp):
-    made = keras.Sequential([keras.layers.Rescaling(0.1), keras.layers.Dense(hp.Int("units", 1, 2))])
+    units = hp.Int("units", 1, 2)
+    made = keras.Sequential([keras.layers.Rescaling(0.1), keras.layers.Dense(units)])
     made.compile("sgd", "binary_crossentropy")
     return made
 """
@@ -473,10 +477,8 @@ def test_declare_refuses_a_size_that_the_model_cannot_take(
 
 
 def test_declare_builds_a_model_if_only_a_size_is_missing(tmp_path: Path) -> None:
-    path = write(
-        tmp_path,
-        DECLARED.replace('"vocab_size", ', '"rows", ').replace('("vocab_size")', '("rows")'),
-    )
+    text = substituted(DECLARED, '"vocab_size", ', '"rows", ')
+    path = write(tmp_path, substituted(text, '("vocab_size")', '("rows")'))
     space = declare(path, n_classes=2, sizes=SIZES)
     assert sizes_in(space) == {"sequence_length": 8, "vocab_size": 30}
     assert len(space.notes) == 1
@@ -487,9 +489,9 @@ def test_declare_without_sizes_adds_none(tmp_path: Path) -> None:
 
 
 def test_declare_refuses_models_of_different_sizes(tmp_path: Path) -> None:
-    text = SIZELESS.replace("vocab_size=15", "vocab_size=hp.Int('rows', 10, 16)")
+    text = substituted(SIZELESS, "vocab_size=15", "vocab_size=hp.Int('rows', 10, 16)")
     with pytest.raises(
-        SpaceError, match=r"must declare vocab_size; those of mine have 10 and 16\. Call the"
+        SpaceError, match=r"must declare vocab_size; the models of mine have 10 and 16\."
     ):
         declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
 
@@ -535,14 +537,14 @@ def test_declare_reads_what_its_own_fit_declares(tmp_path: Path) -> None:
 
 
 def test_declare_own_fit_that_raises_gives_its_traceback(tmp_path: Path) -> None:
-    path = write(tmp_path, OWN_FIT.replace('"batch_size", [16, 32]', '"batch_size", []'))
+    path = write(tmp_path, substituted(OWN_FIT, '"batch_size", [16, 32]', '"batch_size", []'))
     with pytest.raises(SpaceBug, match=r"trying its fit\(\) on a few rows: ValueError") as raised:
         declare(path, n_classes=2, try_fit=try_fit)
     assert "in fit" in raised.value.traceback
 
 
 def test_declare_that_raises_gives_its_traceback(tmp_path: Path) -> None:
-    path = write(tmp_path, DECLARED.replace("10, 40", "40, 10"))
+    path = write(tmp_path, substituted(DECLARED, "10, 40", "40, 10"))
     with pytest.raises(
         SpaceBug, match="failed while declaring hyperparameters: ValueError"
     ) as raised:
@@ -557,14 +559,14 @@ def test_declare_refuses_vocab_size_under_a_condition(tmp_path: Path) -> None:
         f" {line}"
     )
     with pytest.raises(SpaceError, match="mine has 'vocab_size' under a condition"):
-        declare(write(tmp_path, DECLARED.replace(line, under)), n_classes=2)
+        declare(write(tmp_path, substituted(DECLARED, line, under)), n_classes=2)
 
 
 def test_declare_refuses_default_outside_its_range(tmp_path: Path) -> None:
     with pytest.raises(
         SpaceError, match="default of 'vocab_size' must lie in its range, 10 to 40; it is 99"
     ):
-        declare(write(tmp_path, DECLARED.replace("default=30", "default=99")), n_classes=2)
+        declare(write(tmp_path, substituted(DECLARED, "default=30", "default=99")), n_classes=2)
 
 
 @pytest.mark.parametrize(
@@ -607,7 +609,7 @@ def test_declare_refuses_sizes_that_cannot_cut_the_data(
     tmp_path: Path, old: str, new: str, says: str
 ) -> None:
     with pytest.raises(SpaceError, match=says):
-        declare(write(tmp_path, DECLARED.replace(old, new)), n_classes=2)
+        declare(write(tmp_path, substituted(DECLARED, old, new)), n_classes=2)
 
 
 @pytest.mark.parametrize("text", [DECLARED, BUILD], ids=["declared", "built"])
@@ -672,9 +674,13 @@ RESOLVED = (
     {"n_classes": 2, "vocab_size": 20, "sequence_length": 8},
     {"n_classes": 2, "vocab_size": 30, "sequence_length": 4},
 )
-AS_ATTRIBUTE = DECLARED.replace("    def decl", f"    starting_points = {POINTS}\n\n    def decl")
-AS_METHOD = DECLARED.replace(
-    "    def decl", f"    def starting_points(self):\n        return {POINTS}\n\n    def decl"
+AS_ATTRIBUTE = substituted(
+    DECLARED, "    def decl", f"    starting_points = {POINTS}\n\n    def decl"
+)
+AS_METHOD = substituted(
+    DECLARED,
+    "    def decl",
+    f"    def starting_points(self):\n        return {POINTS}\n\n    def decl",
 )
 
 
@@ -699,7 +705,7 @@ def test_starting_points_of_the_hypermodel_come_before_those_of_the_file(tmp_pat
 
 
 def test_declare_refuses_wrong_starting_point(tmp_path: Path) -> None:
-    path = write(tmp_path, AS_ATTRIBUTE.replace('"vocab_size": 20', '"vocab_size": 99'))
+    path = write(tmp_path, substituted(AS_ATTRIBUTE, '"vocab_size": 20', '"vocab_size": 99'))
     with pytest.raises(
         SpaceError,
         match=r"Starting point 1 of mine must give 'vocab_size' .* 10 to 40; it gives 99",
@@ -708,7 +714,7 @@ def test_declare_refuses_wrong_starting_point(tmp_path: Path) -> None:
 
 
 def test_starting_points_that_raise_give_their_traceback(tmp_path: Path) -> None:
-    path = write(tmp_path, AS_METHOD.replace(f"return {POINTS}", "return 1 / 0"))
+    path = write(tmp_path, substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0"))
     with pytest.raises(
         SpaceBug, match="failed while reading its starting points: ZeroDivisionError"
     ) as raised:
@@ -733,7 +739,7 @@ def test_starting_points_round_trip_through_json(tmp_path: Path) -> None:
 
 def test_fingerprint_changes_with_a_range(tmp_path: Path) -> None:
     first = declare(write(tmp_path, DECLARED), n_classes=2)
-    second = declare(write(tmp_path, DECLARED.replace("4, 16", "4, 17")), n_classes=2)
+    second = declare(write(tmp_path, substituted(DECLARED, "4, 16", "4, 17")), n_classes=2)
     assert first.fingerprint != second.fingerprint
 
 
@@ -774,21 +780,17 @@ def test_build_that_raises_gives_its_traceback(tmp_path: Path) -> None:
     assert f'File "{path}", line ' in raised.value.traceback
 
 
+UNDECLARED = substituted(DECLARED, "return model(", 'return model(hp.Int("units", 2, 4), ')
+
+
 def test_build_refuses_late_hyperparameter(tmp_path: Path) -> None:
-    path = write(
-        tmp_path, DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), ')
-    )
+    path = write(tmp_path, UNDECLARED)
     with pytest.raises(SpaceBug, match="declared before the search; units appeared during a trial"):
         build(load_hypermodel(path), VALUES, known=tuple(VALUES))
 
 
 def test_build_allows_what_is_known(tmp_path: Path) -> None:
-    path = write(
-        tmp_path,
-        DECLARED.replace("return model(", 'return model(hp.Int("units", 2, 4), ').replace(
-            "vocab_size=hp", "hp"
-        ),
-    )
+    path = write(tmp_path, substituted(UNDECLARED, "vocab_size=hp", "hp"))
     _, model = build(load_hypermodel(path), {**VALUES, "units": 3}, known=(*VALUES, "units"))
     assert isinstance(model, keras.Model)
     assert model.layers[2].units == 3

@@ -63,7 +63,7 @@ class Shared:
     opened: list[optuna.Study] = field(default_factory=list)
 
     def writer(self, own: str = FIRST_COORDINATOR) -> StudyWriter:
-        """The study's writer of one coordinator, which has written its first heartbeat."""
+        """Return the study's writer of a coordinator that has written its first heartbeat."""
         results = ResultsDir(self.folder / own)
         if own != FIRST_COORDINATOR:
             fetch_study(results.study(self.config.study), storage_url=self.url, moved={})
@@ -93,7 +93,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
-    """The tests below must pass with both storages."""
+    """Yield a study in each of both storages, with which all tests below must pass."""
     if request.param == "postgresql":
         made = Shared(
             tmp_path,
@@ -115,7 +115,7 @@ def ask(writer: StudyWriter) -> OpenTrial:
 
 
 def ask_all(shared: Shared, own: str, n_trials: int) -> None:
-    """The body of a process: take trial slots until none is left."""
+    """Take trial slots until no slot is left. A process runs this function."""
     writer = shared.writer(own)
     while Proposals(writer).ask(n_trials=n_trials) is not None:
         pass
@@ -251,7 +251,7 @@ def drawn(writer: StudyWriter, n: int) -> list[object]:
 
 
 def taken_over(writer: StudyWriter) -> bool:
-    """Whether a coordinator takes over a running trial after it has read the heartbeats again."""
+    """Read the heartbeats again, and return whether a running trial was taken over."""
     writer.coordinators.exchange_heartbeats()
     writer.refresh()
     return take_over(writer, paused=False)
@@ -292,7 +292,7 @@ def test_folder_of_another_study_of_the_same_name_is_refused(
     other.writer()
     for study in other.opened:
         close_study(study)
-    with pytest.raises(StudyError, match="must be that of the study in the storage"):
+    with pytest.raises(StudyError, match="must belong to the study in the storage"):
         replace(other, url=shared.url, opened=[]).writer()
 
 
@@ -463,7 +463,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
 
 @pytest.mark.slow
 def test_trial_that_the_dashboard_ends_is_released(setting: Setting) -> None:
-    """Optuna Dashboard can tell a running trial; the search drops it and makes another."""
+    """Optuna Dashboard can finish a running trial; the search then starts another trial."""
 
     def end_trial_1(progressed: Progressed) -> None:
         if 1 in progressed.running and progressed.running[1] == 1:
@@ -549,8 +549,8 @@ def test_join_says_what_it_needs(
 
 @pytest.fixture
 def machine(tmp_path: Path, postgresql: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a `tune` on a machine of its own, as far as it can tell: a folder of its own, and the
-    password in PGPASSFILE alone.
+    """Yield a function that starts `tune` as on a machine of its own, with a folder of its own and
+    with the password in PGPASSFILE only.
     """
     started = []
 
@@ -602,8 +602,8 @@ def test_three_machines_finish_a_study_though_one_is_killed(
     setting: Setting,
     tmp_path: Path,
 ) -> None:
-    """Three processes with a folder each; one that joined is killed, all of its processes at once,
-    in the middle of a trial.
+    """Three processes have a folder each. A process that has joined is killed during a trial,
+    together with its workers.
     """
     setting.run_in_build("import time; time.sleep(1.5)")
     common = ("--workers", "1", "--dead-seconds", "5", "--no-confirm")
@@ -657,8 +657,8 @@ def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def at_work(url: str, results: Path) -> int | None:
-    """The number of a running trial of a folder's coordinator that has all its values; None where
-    the coordinator has none.
+    """Return the number of a running trial of a folder's coordinator that has all its values; None
+    without such a trial.
     """
     folder = ResultsDir(results).study("three")
     if not folder.coordinator_path.exists():

@@ -21,13 +21,13 @@ from tuning.study import housekeeping
 from tuning.study.coordinators import Coordinators
 from tuning.study.housekeeping import (
     Removable,
-    artifact_ids,
     find_removable,
     remove,
     trim_artifacts,
     trim_caches,
 )
 from tuning.study.lock import is_locked
+from tuning.study.optuna_internals import artifact_ids
 from tuning.study.storage import open_storage
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
@@ -36,7 +36,7 @@ from tuning.training.result import FitResult
 
 @pytest.fixture
 def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
-    """A copy of the finished study's folder."""
+    """Return a copy of the finished study's folder."""
     shutil.copytree(finished[0].path, tmp_path / "results")
     return ResultsDir(tmp_path / "results")
 
@@ -46,7 +46,7 @@ def reasons(removables: list[Removable], results: ResultsDir) -> dict[str, str]:
 
 
 def make_litter(results: ResultsDir) -> dict[str, str]:
-    """Write the files that dead processes and deleted studies leave; return their reasons by path."""
+    """Write the files that dead processes and deleted studies leave. Return the reasons by path."""
     study = results.study("s")
     (results.path / "cache" / "0123456789abcdef").mkdir()
     (results.path / "cache" / "0123456789abcdef" / "train.ids.npy").write_bytes(b"x" * 1000)
@@ -54,7 +54,7 @@ def make_litter(results: ResultsDir) -> dict[str, str]:
     study.config_path.with_name("report.html.tmp").write_text("half")
     (results.artifacts_dir / "nobody").write_text("<svg/>")
     return {
-        "s/report.html.tmp": "a process died while it wrote this",
+        "s/report.html.tmp": "a process ended while it wrote this file",
         "s/trials/0001/checkpoint.npz": "its trial has ended",
         "cache/0123456789abcdef": "no study uses these tokenized data",
         "artifacts/nobody": "no trial has this artifact",
@@ -86,7 +86,7 @@ def test_locked_study_is_left_alone(results: ResultsDir) -> None:
 
 
 def test_only_export_is_kept(results: ResultsDir) -> None:
-    """A process died between two renames: `best.old` is the only whole export that exists."""
+    """A process ended between two renames: `best.old` is the only whole export that exists."""
     for name in ("best.old", "best.tmp"):
         (results.study("s").path / name).mkdir()
     assert find_removable(results, storage_url=results.storage_url(None)) == []
@@ -103,7 +103,7 @@ def test_artifacts_stay_where_a_study_is_in_another_storage(
     make_litter(results)
     shutil.copytree(
         results.study("s").path, results.study("t").path
-    )  # a study that this storage does not know
+    )  # the trials of this study are not in the storage
     paths = reasons(find_removable(results, storage_url=results.storage_url(None)), results)
     assert not [path for path in paths if path.startswith("artifacts/")]
 
@@ -159,12 +159,12 @@ def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
     monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     assert trim_caches(results, own=results.study("s"), keep="new") == []
     assert [path.name for path in trim_caches(results, own=results.study("s"), keep="")] == ["new"]
-    assert all(path.exists() for path in used)  # what a study uses stays, whatever it takes
+    assert all(path.exists() for path in used)  # data that a study uses stay, whatever their size
 
 
 def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path]:
-    """Trials added to the study, of these values or still at work, each with a confusion matrix;
-    their artifacts, the first the oldest.
+    """Add trials to the study, with these values or still running, each with a confusion matrix.
+    Return their artifacts, the oldest first.
     """
     study = optuna.load_study(study_name="s", storage=results.storage_url(None))
     paths = []
@@ -185,7 +185,7 @@ def with_artifacts(results: ResultsDir, values: list[float | None]) -> list[Path
 
 
 def trimmed(results: ResultsDir) -> list[Path]:
-    """What goes of the artifacts, the copies beside the trials left out."""
+    """Trim the artifacts, and return the removed files without the copies beside the trials."""
     storage = open_storage(results.storage_url(None))
     return [
         path for path in trim_artifacts(results, storage) if path.parent == results.artifacts_dir

@@ -1,5 +1,5 @@
-"""One test for each private member of Optuna that `tuning.study.optuna_internals` uses: it fails
-where a version of Optuna has renamed or changed the member.
+"""One test for each private member and key of Optuna that `tuning.study.optuna_internals` uses. The
+test fails where a version of Optuna has renamed or changed the member or key.
 """
 
 import ast
@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
+from optuna_dashboard import _serializer as serializer
 
 from tuning.study import optuna_internals
 from tuning.study.storage import open_storage
@@ -22,7 +23,7 @@ SOURCES = sorted(
 
 @pytest.fixture
 def study(tmp_path: Path) -> Iterator[optuna.Study]:
-    """A study in SQLite, as a search has it."""
+    """Yield a study in SQLite, as a search has it."""
     storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
     yield optuna.create_study(storage=storage, study_name="s", directions=["maximize", "minimize"])
     storage.engine.dispose()
@@ -116,12 +117,49 @@ def test_tpe_sees_the_trials_of_a_view(study: optuna.Study) -> None:
     assert view.study_name == "s"  # all else is the study's
 
 
+def test_parameters_of_a_queued_trial(study: optuna.Study) -> None:
+    """The system attribute "fixed_params"."""
+    study.ask()
+    study.enqueue_trial({"x": 1})
+    new, queued = study.trials
+    assert optuna_internals.fixed_params_of(queued) == {"x": 1} and queued.params == {}
+    assert optuna_internals.fixed_params_of(new) == {}
+
+
+def test_artifacts_of_a_trial(study: optuna.Study, tmp_path: Path) -> None:
+    """The prefix "artifacts:" of system attributes."""
+    store = optuna.artifacts.FileSystemArtifactStore(tmp_path)
+    trial, path = study.ask(), tmp_path / "plot.svg"
+    path.write_text("<svg/>")
+    artifact_id = optuna.artifacts.upload_artifact(
+        artifact_store=store, file_path=str(path), study_or_trial=trial
+    )
+    optuna_internals.storage_of(study).set_trial_system_attr(trial._trial_id, "other", "1")
+    attributes = study.trials[0].system_attrs
+    assert list(optuna_internals.artifact_ids(attributes)) == [artifact_id]
+    assert {optuna_internals.artifact_id_of(name) for name in attributes} == {artifact_id, None}
+    deleted = {name: "null" for name in attributes if name != "other"}
+    assert list(optuna_internals.artifact_ids(deleted)) == []
+
+
+def test_constraints_of_a_trial_are_listed_where_the_dashboard_reads_them(
+    study: optuna.Study,
+) -> None:
+    """The system attribute "constraints"."""
+    trial = study.ask()
+    trial.set_constraint("n_parameters", 0.5)
+    (frozen,) = study.trials
+    optuna_internals.list_constraints(frozen)
+    shown = serializer.serialize_frozen_trial(1, frozen, {})
+    assert shown["constraints"] == [0.5]
+
+
 def private(names: list[str]) -> set[str]:
     return {name for name in names if name.startswith("_") and not name.startswith("__")}
 
 
 def private_names() -> set[str]:
-    """The private members of the objects that Optuna gives to a program."""
+    """Return the private members of the objects that Optuna returns to a program."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     objects: list[object] = [
@@ -138,11 +176,15 @@ def private_names() -> set[str]:
 
 
 PRIVATE = private_names()
+KEYS = {"fixed_params", "constraints"}  # keys of Optuna's system attributes
+PREFIX = "artifacts:"  # prefix of such keys
 BASES = {*optuna.samplers.__all__, *optuna.pruners.__all__, *optuna.storages.__all__}
 
 
 def private_uses(source: str) -> list[str]:
-    """The private Optuna members that a module imports, reads, overrides or names in a string."""
+    """Return the private members of Optuna that a module imports, reads, overrides or names in a
+    string, and the keys of Optuna that it names.
+    """
     tree = ast.parse(source)
     uses = []
     for node in ast.walk(tree):
@@ -159,8 +201,9 @@ def private_uses(source: str) -> list[str]:
             uses += private(ast.unparse(node).split("."))
         elif isinstance(node, ast.FunctionDef) and node.name in PRIVATE:
             uses.append(node.name)
-        elif isinstance(node, ast.Constant) and node.value in PRIVATE:
-            uses.append(str(node.value))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            uses += [node.value] if node.value in PRIVATE | KEYS else []
+            uses += [PREFIX] if node.value.startswith(PREFIX) else []
         elif isinstance(node, ast.ClassDef) and BASES & {
             ast.unparse(base).split(".")[-1] for base in node.bases
         }:
@@ -169,7 +212,7 @@ def private_uses(source: str) -> list[str]:
 
 
 def inherited(node: ast.ClassDef) -> set[str]:
-    """The private members that a subclass of an Optuna class reads and does not set itself."""
+    """Return the private members that a subclass of an Optuna class reads and does not set."""
     members = [n for n in ast.walk(node) if isinstance(n, ast.Attribute)]
     own = [n for n in members if ast.unparse(n.value) == "self" and n.attr in PRIVATE]
     stored = {n.attr for n in own if isinstance(n.ctx, ast.Store)}
@@ -186,6 +229,9 @@ def inherited(node: ast.ClassDef) -> set[str]:
         ("self._study._storage", "_storage"),
         ("storage_of(study)._backend", "_backend"),
         ("getattr(storage, '_backend')", "_backend"),
+        ("trial.system_attrs['fixed_params']", "fixed_params"),
+        ("trial.system_attrs.setdefault('constraints', [])", "constraints"),
+        ("storage.set_trial_system_attr(1, f'artifacts:{artifact}', 'null')", "artifacts:"),
         ("class View:\n    def _get_trials(self): ...", "_get_trials"),
         ("class T(optuna.samplers.TPESampler):\n    def f(self): return self._rng", "_rng"),
     ],
@@ -195,7 +241,8 @@ def test_private_use_is_found(source: str, name: str) -> None:
 
 
 def test_own_private_members_are_not_optunas() -> None:
-    assert private_uses("self._storage = storage\nmodel._flatten_layers()") == []
+    source = "self._storage = storage\nmodel._flatten_layers()\ntrial.constraints"
+    assert private_uses(source) == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,8 +7,8 @@ import pytest
 
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.corpus import Corpus
+from tuning.data.data_card import PresetCard
 from tuning.errors import SpaceError
-from tuning.pretrained.tokens import PresetCard
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study import prepare

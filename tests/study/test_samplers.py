@@ -78,7 +78,7 @@ def test_sampler_proposes_fresh_points_after_a_restart(name: str) -> None:
 def qmc_trials(
     space: SearchSpace, n: int, *, state: TrialState = TrialState.COMPLETE
 ) -> list[FrozenTrial]:
-    """A quasi-random search: the baseline, then n trials."""
+    """Return the trials of a quasi-random search: the baseline, then n trials."""
     study = optuna.create_study()
     study.enqueue_trial(to_params(defaults(space.hyperparameters), space.hyperparameters))
     for number in range(n + 1):

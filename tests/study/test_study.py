@@ -107,7 +107,7 @@ def test_storage_is_sqlite_in_wal_mode(results: ResultsDir) -> None:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert (
             connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        )  # FULL: what was told survives a loss of power
+        )  # FULL: committed trials survive a loss of power
 
 
 @pytest.mark.slow

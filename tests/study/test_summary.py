@@ -1,5 +1,5 @@
-"""Every place that names the best of a study means the confirmed best once there is one, and says
-which it means.
+"""Every place that names the best trial of a study names the confirmed best where it exists, and
+names which of the two it shows.
 """
 
 import html
@@ -59,7 +59,7 @@ class Confirmed:
         self.confirmation.save(self.folder)
 
     def without(self, trial: int) -> Confirmation:
-        """The confirmation without one of its finalists."""
+        """Return the confirmation without one of its finalists."""
         others = [f for f in self.confirmation.finalists if f.trial != trial]
         return replace(self.confirmation, finalists=others)
 

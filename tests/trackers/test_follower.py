@@ -53,8 +53,8 @@ def test_process_that_hangs_takes_changes_without_end_and_is_ended(
     writer, failures = followed("import time; time.sleep(1000)")
     for _ in range(20_000):  # more lines than a pipe holds
         writer.changed()
-    assert writer.finish(0.1) == "what was left took too long"
-    assert failures == ["what was left took too long"]
+    assert writer.finish(0.1) == "the last writing took too long"
+    assert failures == ["the last writing took too long"]
 
 
 def test_lines_of_packages_are_logged_without_the_password(

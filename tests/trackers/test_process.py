@@ -12,7 +12,7 @@ from tuning.trackers.tracker import StudyWriting
 
 
 class Writing:
-    """A writing whose calls fail as often as `failures` says."""
+    """A writing whose first `failures` calls fail."""
 
     def __init__(self, failures: int = 0) -> None:
         self.failures, self.n_opened, self.n_closed = failures, 0, 0

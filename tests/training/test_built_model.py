@@ -178,7 +178,7 @@ def test_space_with_ngrams_whose_model_takes_token_ids_is_refused(
 
 
 class Features(keras_tuner.HyperModel):
-    """A model with a preprocessing layer of Keras, which `adapt` adapts to features of the texts."""
+    """A model with a Keras preprocessing layer, which `adapt` adapts to features of the texts."""
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
@@ -282,9 +282,9 @@ def test_model_gets_each_input_in_every_structure(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("three", "this one has the inputs 'words', 'ngrams', 'length'"),
-        ("no n-grams", "this one has the inputs 'words', 'bag'"),
-        ("fixed width", r"must have the shape \(None,\), .* this one has the shape \(9,\)"),
+        ("three", "this model has the inputs 'words', 'ngrams', 'length'"),
+        ("no n-grams", "this model has the inputs 'words', 'bag'"),
+        ("fixed width", r"must have the shape \(None,\), .* this input has the shape \(9,\)"),
     ],
 )
 def test_other_inputs_are_refused_before_the_training(
@@ -301,5 +301,5 @@ def test_ngrams_that_were_removed_are_a_sentence(
 ) -> None:
     train, validation = splits
     train = replace(train, texts=replace(train.texts, ngrams=None))
-    with pytest.raises(StorageError, match="must hold the n-grams; they were removed"):
+    with pytest.raises(StorageError, match="must contain the n-grams, which were removed"):
         fit(Hyper(), JOB, train=train, validation=validation)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.commands import Ran
+from tests.commands import Ran, check_prediction
 from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig
 from tuning.data.corpus import Corpus, LabeledTexts, build_corpus
@@ -360,8 +360,8 @@ def two_inputs() -> keras.Model:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (two_columns, r"must have one text in a row: .* this one has the shape \(2,\)"),
-        (two_inputs, "that takes texts must have no other input; this one has the inputs"),
+        (two_columns, r"must have one text in a row: .* this model's input has the shape \(2,\)"),
+        (two_inputs, "that takes texts must have no other input; this model has the inputs"),
     ],
 )
 def test_input_of_another_form_is_refused(make: Callable[[], keras.Model], message: str) -> None:
@@ -514,6 +514,6 @@ def test_study_of_texts_is_searched_confirmed_reported_and_exported(
         "model.keras",
         "saved_model",
     ]
-    ran = run_cli("predict", "--study", "texts", "--text", "it works")
+    ran = run_cli("predict", "--study", "texts", "--text", "it works", "--json")
     assert ran.code == 0, ran
-    assert "positive" in ran.out or "negative" in ran.out
+    check_prediction(json.loads(ran.out), best)

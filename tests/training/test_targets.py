@@ -139,7 +139,7 @@ def test_loss_for_numbers_is_refused(loss: Any, n_outputs: int) -> None:
 
 
 def test_loss_that_does_not_tell_right_from_wrong_is_refused() -> None:
-    with pytest.raises(SpaceBug, match="must be lower for right predictions than for wrong ones"):
+    with pytest.raises(SpaceBug, match="must be lower for right predictions than for wrong pred"):
         form_of(model_of(3, lambda y_true, y_pred: ops.mean(y_pred, axis=-1)), 3)
 
 

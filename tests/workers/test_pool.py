@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.paths import ROOT
-from tests.texts import make_reviews
+from tests.texts import make_reviews, substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.outcomes import FailureReason
@@ -59,7 +59,8 @@ class Quick(keras_tuner.HyperModel):
     def build(self, hp):
         layers = keras.layers
         model = keras.Sequential([
-            keras.Input((None,), dtype="int32"), layers.Embedding(hp.get("vocab_size"), 2), layers.GlobalAveragePooling1D(),
+            keras.Input((None,), dtype="int32"),
+            layers.Embedding(hp.get("vocab_size"), 2), layers.GlobalAveragePooling1D(),
             layers.Dropout(0.5), layers.Dense(1, "sigmoid"),
         ])
         model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", run_eagerly=True)
@@ -121,9 +122,10 @@ def quick(tmp_path: Path) -> Path:
 
 def write(tmp_path: Path, *, old: str = "", new: str = "", name: str = "quick") -> Path:
     """Write the search space "quick" with `old` replaced by `new`, and return its path."""
-    assert old in QUICK
     path = tmp_path / f"{name}.py"
-    path.write_text(QUICK.replace(old, new) if old else QUICK)
+    path.write_text(QUICK)
+    if old:
+        substitute(path, old, new)
     return path
 
 
@@ -238,8 +240,10 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_coordinator_imports_no_keras() -> None:
     code = """
-import sys, tuning.search.loop, tuning.report.page, tuning.report.dashboard, tuning.search.tune, tuning.workers.ray_pool
-print([m for m in ("tensorflow", "keras", "keras_tuner", "ray") if m in sys.modules], "optuna" in sys.modules)
+import sys, tuning.search.loop, tuning.report.page, tuning.report.dashboard
+import tuning.search.tune, tuning.workers.ray_pool
+absent = ("tensorflow", "keras", "keras_tuner", "ray")
+print([m for m in absent if m in sys.modules], "optuna" in sys.modules)
 """
     assert printed_by(code) == "[] True"
 
@@ -247,7 +251,8 @@ print([m for m in ("tensorflow", "keras", "keras_tuner", "ray") if m in sys.modu
 def test_starting_a_search_loads_neither_plotly_nor_scikit_learn() -> None:
     code = """
 import sys
-import tuning.display.progress, tuning.cli.tune, tuning.evaluation.linear_reference, tuning.study.summary
+import tuning.display.progress, tuning.cli.tune
+import tuning.evaluation.linear_reference, tuning.study.summary
 from tuning.report.dashboard import DashboardDrawing
 from tuning.search import tune
 
@@ -265,7 +270,8 @@ sys.argv = ["tuning", *{arguments}]
 try:
     runpy.run_module("tuning", run_name="__main__")
 except SystemExit as ended:
-    print(ended.code, [m for m in ("tensorflow", "keras", "keras_tuner", "optuna", "ray") if m in sys.modules], "typer" in sys.modules)
+    absent = ("tensorflow", "keras", "keras_tuner", "optuna", "ray")
+    print(ended.code, [m for m in absent if m in sys.modules], "typer" in sys.modules)
 """
     assert printed_by(code) == "0 [] True"
 
@@ -373,7 +379,7 @@ def test_space_error_arrives_as_what_it_is(pool: AnyPool, tmp_path: Path) -> Non
 
 
 def test_storage_error_arrives_as_what_it_is(pool: AnyPool, quick: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="must hold the tokenized data"):
+    with pytest.raises(StorageError, match="must contain the tokenized data"):
         pool.call(training(quick, tmp_path / "gone"))
 
 

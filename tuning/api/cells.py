@@ -1,8 +1,8 @@
 """A hypermodel that is defined in a notebook cell or a script, as a file of its own: workers import
 the search space from a file.
 
-The file has the source of the hypermodel, of the functions and classes that it uses from the same
-notebook, the imports, and the plain values.
+The file has the source of the hypermodel and of the functions and classes of the same notebook that
+the hypermodel uses, the imports, and the plain values.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.p
 
 
 def write_space(hypermodel: Any, folder: StudyDir) -> Path:
-    """Write a search space file with a hypermodel into a study's folder, and return its path. Its
-    name is made from its content: the same source gives the same file.
+    """Write a search space file with a hypermodel into a study's folder, and return its path. The
+    file's name is a hash of its content: the same source gives the same file.
 
     Args:
         hypermodel: a subclass of `keras_tuner.HyperModel`, or a function `build(hp)`.
@@ -59,7 +59,7 @@ def source_of(hypermodel: Any) -> str:
 
 
 class _Parts:
-    """The lines of the file. `definitions` are in the order in which they need each other."""
+    """The lines of the file. Each of `definitions` follows the definitions that it uses."""
 
     def __init__(self) -> None:
         self.imports: set[str] = set()
@@ -68,7 +68,9 @@ class _Parts:
         self._seen: set[str] = set()
 
     def add(self, item: Callable[..., Any]) -> None:
-        """Add a class or a function, and before it what its source names."""
+        """Add the definitions, imports and values that the source of a class or a function uses,
+        and then the class or function.
+        """
         self._seen.add(item.__name__)
         function = _function_of(item)
         text = _source(item, function)
@@ -79,7 +81,7 @@ class _Parts:
         self.definitions.append(text + "\n")
 
     def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
-        """Add what a name means: an import, a definition, or a plain value."""
+        """Add the meaning of a name: an import, a definition, or a plain value."""
         alias = "" if getattr(value, "__name__", name) == name else f" as {name}"
         if isinstance(value, types.ModuleType):
             self.imports.add(f"import {value.__name__}{alias}")
@@ -100,7 +102,11 @@ class _Parts:
 
 
 def _function_of(item: Callable[..., Any]) -> types.FunctionType:
-    """Return a function itself, or the first method of a class."""
+    """Return a function itself, or the first method of a class.
+
+    Raises:
+        SpaceError: the class has no method.
+    """
     if isinstance(item, types.FunctionType):
         return item
     for value in vars(item).values():
@@ -114,6 +120,9 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
 
     `inspect.getsource` does not find classes of a notebook with Python 3.11 and 3.12; Jupyter keeps
     the lines of each cell under the file name of its functions.
+
+    Raises:
+        SpaceError: Python has not kept the source.
     """
     lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
     try:
@@ -147,7 +156,7 @@ def _global_names(text: str) -> list[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `repr` gives a literal with an equal value."""
+    """Return whether `repr` gives a literal with an equal value."""
     try:
         return bool(ast.literal_eval(repr(value)) == value)
     except (ValueError, SyntaxError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The configuration of a trial and how good it is.
+    """The configuration of a trial, and its values of the metric.
 
     Args:
         number: number of the trial.

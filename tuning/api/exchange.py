@@ -1,4 +1,4 @@
-"""Configurations from outside that a study trains first, or takes as finished trials; and a study's
+"""Imports of configurations, which a study trains first or adds as finished trials; and a study's
 best configuration for KerasTuner and Optuna.
 """
 
@@ -27,22 +27,23 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.starting_points import resolve_point
 from tuning.study.lock import study_lock
+from tuning.study.optuna_internals import fixed_params_of
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Best, best_of, read_summary, summarize
 from tuning.study.trials import values_of
 
-IMPORTED = "imported"  # attribute of a trial: where its configuration comes from
+IMPORTED = "imported"  # Attribute of a trial: the source of its configuration.
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What was added to a study.
+    """The trials that were added to a study.
 
     Attributes:
         n_added: number of trials that were added.
-        left_out: a sentence for each trial that was not added, and for names that the space does
-            not have.
+        left_out: a sentence for each trial that was not added, and a sentence with the names that
+            the space does not have.
         n_trials: number of trials of the study that are finished, running or queued.
     """
 
@@ -53,7 +54,7 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Target:
-    """The study that takes configurations."""
+    """The study to which configurations are added."""
 
     study: optuna.Study
     space: SearchSpace
@@ -62,10 +63,10 @@ class Target:
 
 @contextlib.contextmanager
 def opened(results: ResultsDir, folder: StudyDir, *, storage_url: str) -> Iterator[Target]:
-    """Open a study to add trials to it, while no search of this machine works on it.
+    """Open a study to add trials to it, and lock it against searches of this machine.
 
     Raises:
-        StudyError: another process has the study, or it does not exist.
+        StudyError: another process has locked the study, or the study does not exist.
         StorageError: the storage can't be written.
     """
     config, space = recorded_config(folder), recorded_space(folder)
@@ -81,7 +82,7 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
     """Add the trials of a KerasTuner project to a study, the best first.
 
     Raises:
-        StudyError: the folder has no project of a version that is known, or the project has another
+        StudyError: the folder has no project of a supported version, or the project has another
             objective.
     """
     metric = target.config.metric
@@ -105,7 +106,7 @@ def enqueue(target: Target, configurations: Any) -> WarmStart:
     hyperparameters, or a list of dicts.
 
     Raises:
-        StudyError: the file can't be read, or nothing is a hyperparameter of the space.
+        StudyError: the file can't be read, or no name is a hyperparameter of the space.
     """
     items = target.space.hyperparameters
     if isinstance(configurations, str | Path):
@@ -136,13 +137,12 @@ def add(
     as_finished: bool = False,
     left_out: Sequence[str] = (),
 ) -> WarmStart:
-    """Queue configurations, which the study trains before the sampler is asked; or add trials with
+    """Queue configurations, which the study trains before it asks the sampler; or add trials with
     their scores as finished trials.
 
-    A queued configuration takes the defaults of the hyperparameters that it does not have. A
-    finished trial must have a value for each searched hyperparameter of the space, and no others:
-    its score would belong to another model. `left_out` are sentences about trials that were not
-    read.
+    A queued configuration gets the defaults of its missing hyperparameters. A finished trial must
+    have a value for each searched hyperparameter of the space, and no other values: otherwise its
+    score would belong to another model. `left_out` are sentences about trials that were not read.
 
     Raises:
         StudyError: finished trials have fewer scores than the study has objectives.
@@ -181,8 +181,8 @@ def add(
 
 
 def _params_of(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return the parameters of a trial, or those with which it is queued."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+    """Return the parameters of a trial, or the fixed parameters of a queued trial."""
+    return trial.params or fixed_params_of(trial)
 
 
 def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
@@ -191,7 +191,8 @@ def _unknown(trial: ForeignTrial, space: SearchSpace) -> list[str]:
 
 
 def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> Values:
-    """Return the Optuna parameters of a configuration. `is_whole`: it must have all values.
+    """Return the Optuna parameters of a configuration. With `is_whole`, the configuration must have
+    all values.
 
     Raises:
         SpaceError: no name is known, a value is not in its range, or the configuration is not
@@ -217,8 +218,8 @@ def _rounded(value: Any) -> Any:
 
 
 def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: str) -> FrozenTrial:
-    """Return a completed trial. It took no time here; its best epoch is the last one of the study's
-    if it is not known.
+    """Return a completed trial, whose training took no time here. If its best epoch is not known,
+    the best epoch is the last epoch of the study's trials.
     """
     config, space = target.config, target.space
     drawn = FixedTrial(params)
@@ -242,8 +243,8 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
 def write_best_values(
     results: ResultsDir, folder: StudyDir, *, storage_url: str, output: Path
 ) -> tuple[Best, list[Path]]:
-    """Write the hyperparameters of a study's best trial, the confirmed one if there is one, as the
-    config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
+    """Write the hyperparameters of a study's best trial, which is the confirmed best if there is
+    one, as the config of a `keras_tuner.HyperParameters` and as Optuna's parameters.
 
     Raises:
         StudyError: no trial is complete.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuning.api.parameters import public
 from tuning.errors import ArgumentError
 from tuning.inference.manifest import Manifest, read_manifest
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@public
 class Export:
-    """A model in a folder, which takes raw texts.
+    """A model in a folder, which labels raw texts.
 
     Args:
         path: the folder that `Study.export` or `make export-best` wrote, or a copy of it.
@@ -41,7 +43,8 @@ class Export:
         return [*self.manifest.class_names]
 
     def predict(self, texts: Sequence[str]) -> pd.DataFrame:
-        """Return the columns text, label, and probability of the label, one row for each text.
+        """Return a data frame with a row for each text and the columns text, label and probability,
+        which is the probability of the label.
 
         Raises:
             ArgumentError: `texts` is a single text.
@@ -61,7 +64,7 @@ def require_free(target: Path) -> None:
     """Check that a folder does not exist or is empty.
 
     Raises:
-        ArgumentError: it has files, or is a file.
+        ArgumentError: the folder has files, or the path is a file.
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ArgumentError(
@@ -70,7 +73,9 @@ def require_free(target: Path) -> None:
 
 
 def copy_export(source: Path, target: Path) -> None:
-    """Copy an export into a folder for which `require_free` holds, whole or not at all."""
+    """Copy an export into a folder that passed `require_free`. After an error the folder is
+    unchanged.
+    """
     part = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(source, part)

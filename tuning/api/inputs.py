@@ -1,6 +1,4 @@
-"""The data and the search space of a call from Python: as files, which a study needs to be resumed,
-exported and continued on other machines.
-"""
+"""The data of a call from Python as files, which a study needs when it is continued or exported."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ def default_study(space: str | None, data: str | None) -> str:
     return f"{short_name(space or StudyConfig.space)}-{data_stem(data)}"[:100]
 
 
-# Columns beside the texts and the labels are kept if the mean length of their values is at most
-# this number of characters: categories, dates and numbers, but no further texts.
+# Maximum mean length, in characters, of the values of a further column that is kept: such columns
+# contain categories, dates and numbers, but no texts.
 MAX_MEAN_LENGTH = 100
 
 
@@ -43,12 +41,12 @@ def data_stem(data: str | None) -> str:
 
 
 def content_name(kind: str, content: bytes) -> str:
-    """Return a name made from a file's content, without an ending: `data-3501b39e`."""
+    """Return a name with a hash of a file's content, without an ending: `data-3501b39e`."""
     return f"{kind}-{hashlib.sha256(content).hexdigest()[:N_DIGITS]}"
 
 
 def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
-    """Write a file into a study's folder, unless it is there, and return its absolute path.
+    """Write a file into a study's folder, unless the file exists, and return its absolute path.
 
     Raises:
         StorageError: the disk is full or the folder is read-only.
@@ -62,8 +60,8 @@ def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
 
 @dataclass(frozen=True)
 class Frame:
-    """Rows of a call from Python, as a Parquet file with a name made from the texts and the labels:
-    the same rows give the same name, so that a notebook that is run again continues its study.
+    """Rows of a call from Python as a Parquet file. The file's name is a hash of the texts and the
+    labels: the same rows give the same name, so a notebook that is run again continues its study.
 
     Attributes:
         stem: the file's name without its ending.
@@ -74,8 +72,8 @@ class Frame:
     parquet: bytes
 
     def write(self, folder: StudyDir) -> Path:
-        """Write the file into a study's folder and return its path. A file that is there is kept if
-        it has further columns.
+        """Write the file into a study's folder and return its path. An existing file with further
+        columns is kept.
 
         Raises:
             StorageError: the disk is full or the folder is read-only.
@@ -92,15 +90,15 @@ class Frame:
 def frame_of(
     data: pd.DataFrame, *, text_column: str | None = None, label_column: str | None = None
 ) -> Frame:
-    """Return the rows of a data frame. The values of other columns are kept as texts, for reports
-    by their values, except for columns of long values.
+    """Return the rows of a data frame. The values of other columns are kept as texts for the
+    reports, except for columns of long values.
 
     Args:
         text_column: name of the column of texts; None: the first known name, such as "text".
         label_column: name of the column of labels; None: the first known name, such as "label".
 
     Raises:
-        DataError: the frame does not have the columns, or a value can't be in a file.
+        DataError: the frame does not have the columns, or a value can't be written to a file.
     """
     from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS, choose_column
 
@@ -126,8 +124,8 @@ def frame_of(
 
 
 def _parquet(rows: pd.DataFrame) -> bytes:
-    """Return rows as the content of a Parquet file, which depends on their names and values only: a
-    selection of columns has the type of all names.
+    """Return rows as the content of a Parquet file, which depends only on their names and values:
+    pandas would write the type of all column names for a selection of columns.
     """
     buffer = io.BytesIO()
     rows.set_axis([*rows], axis=1).to_parquet(buffer)
@@ -137,8 +135,8 @@ def _parquet(rows: pd.DataFrame) -> bytes:
 def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
     """Return the values of a column as texts, with None where a value is missing.
 
-    The result is None for a column whose name is not a text of its own, or has a dot, which the
-    reader of the file takes for a part of another column; and for a column of long values.
+    The result is None for a column whose name is not a string, is not unique, or has a dot, which
+    means a nested column in Parquet; and for a column of long values.
     """
     if column.ndim != 1 or not isinstance(column.name, str) or "." in column.name:
         return None
@@ -151,7 +149,7 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
     """Return texts and their labels as a data frame with the columns `TEXT` and `LABEL`.
 
     Raises:
-        ArgumentError: one of them is None, or their lengths differ.
+        ArgumentError: `texts` or `labels` is None, or their lengths differ.
     """
     import pandas as pd
 

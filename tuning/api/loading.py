@@ -1,16 +1,18 @@
-"""Opens a study or an export that a command or a call has written."""
+"""Functions that open a study or an export."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tuning.api.exports import Export
+from tuning.api.parameters import parameters_in_messages
 from tuning.api.study import Study
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir
 
 
+@parameters_in_messages()
 def load_study(
     name: str | None = None, *, results: str | Path = "results", storage: str | None = None
 ) -> Study:
@@ -23,6 +25,7 @@ def load_study(
 
     Raises:
         StudyError: the study does not exist; the message lists the studies.
+        ArgumentError: `name` is empty.
 
     Example:
         >>> study = tuning.load_study("ngrams-reviews")
@@ -35,6 +38,7 @@ def load_study(
     return Study(root.existing(name), root, storage=storage)
 
 
+@parameters_in_messages()
 def load_export(path: str | Path) -> Export:
     """Return the export in a folder.
 

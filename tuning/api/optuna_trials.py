@@ -19,7 +19,7 @@ def read_study(
 ) -> list[ForeignTrial]:
     """Return the completed trials of another Optuna study, best first.
 
-    `same_objectives`: its objectives must have the names of this study's.
+    With `same_objectives`, the objectives of both studies must have the same names.
 
     Raises:
         StudyError: the storage does not contain the study, the study has other directions or
@@ -55,7 +55,7 @@ def _require_objectives(study: optuna.Study, config: StudyConfig, *, same_names:
     """Refuse a study with other objectives.
 
     Raises:
-        StudyError: its directions differ, or its objectives' names if `same_names`.
+        StudyError: the directions differ, or with `same_names` the names of the objectives.
     """
     here, there = config.directions, [direction.name.lower() for direction in study.directions]
     if there != here:

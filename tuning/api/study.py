@@ -1,4 +1,4 @@
-"""A study as a Python object: what `tune` returns, and what `load_study` opens."""
+"""A study as a Python object, which `tune` and `load_study` return."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api.configuration import Configuration, configuration_of
+from tuning.api.parameters import public
 from tuning.config import given
 from tuning.results import ResultsDir, StudyDir
 
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from tuning.study.summary import Summary
 
 
+@public
 class Study:
     """A study in a results folder, which `make tune` or `tuning.tune` created. Every property reads
-    the study anew.
+    the files and the storage again.
 
     Args:
         folder: the folder of the study.
@@ -74,7 +76,7 @@ class Study:
 
     @property
     def optuna_study(self) -> optuna.Study:
-        """Optuna's own study, to read. A change of its trials is not seen by a running search.
+        """Optuna's own study, for reading: its changes have no effect on a running search.
 
         Raises:
             StudyError: the storage does not contain the study.
@@ -86,7 +88,7 @@ class Study:
 
     @property
     def confirmation(self) -> Confirmation | None:
-        """The confirmation of the best configurations; None before the first."""
+        """The confirmation of the best configurations; None before a confirmation."""
         from tuning.confirmation.rounds import Confirmation
 
         return Confirmation.load(self._folder)
@@ -108,7 +110,7 @@ class Study:
         return trials_table(self._summary())
 
     def verdict(self) -> str:
-        """Return in sentences which configuration to use and how sure that is."""
+        """Return sentences about the best configuration and its difference to the baseline."""
         from tuning.report.sentences import verdict
 
         return verdict(self._summary(), self.confirmation)
@@ -116,16 +118,16 @@ class Study:
     def confirm(
         self, *, top: int | None = None, seeds: int | None = None, share: float | None = None
     ) -> Confirmation:
-        """Train the best configurations and the baseline again on fresh seeds, or continue that.
+        """Train the best configurations and the baseline on fresh seeds, or continue such a call.
 
         Args:
             top: number of configurations beside the baseline (default 5).
             seeds: maximum number of fresh seeds of each configuration (default 5).
-            share: maximum worker time, as a share of the search's (default 0.25, or more if three
-                seeds of the two best and the baseline need it).
+            share: maximum worker time, as a share of the search's worker time (default 0.25, or
+                more if three seeds of the two best and the baseline need more).
 
         Raises:
-            StudyError: too few trials are complete, or the study is at work elsewhere.
+            StudyError: too few trials are complete, or another process works on the study.
         """
         from tuning.api import trainings
         from tuning.search.finalists import Terms
@@ -216,7 +218,7 @@ class Study:
             as_finished: add the trials with their scores instead, and train nothing.
 
         Raises:
-            StudyError: the folder has no project that can be read, or with another objective.
+            StudyError: the folder has no readable project, or the project has another objective.
         """
         from tuning.api import exchange
 
@@ -232,7 +234,7 @@ class Study:
             as_finished: add the trials with their values instead, and train nothing.
 
         Raises:
-            StudyError: there is no such study, or it has other directions or objectives.
+            StudyError: the study does not exist, or has other directions or objectives.
             StorageError: the storage can't be read.
         """
         from tuning.api import exchange
@@ -248,7 +250,7 @@ class Study:
 
         Args:
             configurations: the path of a CSV file, a data frame, a dict or a list of dicts; the
-                names are hyperparameters, and a missing value takes its default.
+                names are hyperparameters, and a missing value is the default.
 
         Raises:
             StudyError: the file can't be read, or no name is a hyperparameter of the space.
@@ -276,7 +278,7 @@ class Study:
         return learning_curves(self._summary(), self.confirmation)
 
     def history(self) -> go.Figure:
-        """Return a figure of the value of each trial, and the best value so far."""
+        """Return a figure of the value of each trial and of the best value so far."""
         from tuning.report.figures import history
 
         return history(self.optuna_study, self._summary())
@@ -292,7 +294,7 @@ class Study:
         return read_summary(self._results, self._folder, storage_url=self._storage_url)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the verdict and the trials."""
+        """Return the verdict and the trials as HTML for a notebook."""
         from tuning.display.tables import study_html
 
         return study_html(self.name, self._summary(), self.space, self.confirmation)

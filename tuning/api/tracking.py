@@ -1,4 +1,4 @@
-"""A study written to trackers: during a search, or at once."""
+"""Functions that write a study to trackers, during a search or at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Tracking:
-    """The trackers that follow a search. A tracker that fails is a warning.
+    """The trackers that follow a search. A failed tracker is a warning and does not end the search.
 
     Args:
         trackers: values of --log-to.
@@ -41,7 +41,7 @@ class Tracking:
         self._is_whole = False
 
     def followed(self, run: Callable[..., Outcome]) -> Callable[..., Outcome]:
-        """Return a search whose changes the trackers follow."""
+        """Return a search that reports its changes to the trackers."""
 
         def search(*, hooks: TuneHooks) -> Outcome:
             return run(hooks=self._hooks(hooks))
@@ -49,7 +49,9 @@ class Tracking:
         return search if self._targets else run
 
     def ended(self, is_whole: bool) -> bool:
-        """Take whether the search came to its end: an interrupted command ends soon. Return it."""
+        """Store whether the search ran to its end, and return that. After an interrupt, the
+        trackers get less time.
+        """
         self._is_whole = is_whole
         return is_whole
 
@@ -84,7 +86,7 @@ class Tracking:
         return replace(hooks, on_start=start, on_change=change)
 
     def _start(self) -> None:
-        """Start the processes. The study exists now."""
+        """Start the processes. The study must exist."""
         from tuning.trackers.follower import FINISH_SECONDS, Follower
 
         for target in self._targets:
@@ -94,7 +96,7 @@ class Tracking:
                     replace(request, last_seconds=FINISH_SECONDS),
                     on_failure=partial(self._warn, target),
                 )
-            except OSError as error:  # too many processes, or no memory
+            except OSError as error:  # The machine has too many processes, or no memory.
                 self._warn(target, str(error))
                 continue
             self._followers.append(follower)
@@ -107,12 +109,12 @@ class Tracking:
 def track(
     trackers: Iterable[str], folder: StudyDir, root: ResultsDir, *, storage_url: str
 ) -> list[Target]:
-    """Write a study to trackers, at the same time, and return them.
+    """Write a study to several trackers at the same time, and return the trackers.
 
     Raises:
-        ArgumentError: there is no tracker, or a value is not KIND:PLACE with a known kind.
-        TrackerError: a package is missing, or a tracker can't be reached or written. The others
-            are written.
+        ArgumentError: no tracker is given, or a value is not KIND:PLACE with a known kind.
+        TrackerError: a package is missing, or a tracker can't be reached or written. The other
+            trackers are written.
         StudyError: the storage does not contain the study.
     """
     from tuning.study.storage import close_study
@@ -146,7 +148,7 @@ def track(
 def track_or_warn(
     trackers: Iterable[str], folder: StudyDir, root: ResultsDir, *, storage_url: str
 ) -> None:
-    """Write a study to trackers, if there are any; one that fails is a warning."""
+    """Write a study to trackers, if any are given. A failed tracker is a warning."""
     trackers = [*trackers]
     if trackers:
         try:
@@ -156,7 +158,7 @@ def track_or_warn(
 
 
 def require_trackers(trackers: Iterable[str]) -> list[Target]:
-    """Return the trackers of a call, before any work is done.
+    """Return the trackers of a call, after a check of their names and packages.
 
     Raises:
         ArgumentError: a value is not KIND:PLACE with a known kind, or a single text is given.

@@ -1,4 +1,4 @@
-"""What a study trains after its search: the confirmation and the export, with their progress."""
+"""The trainings after a search: the confirmation and the export, with their progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def confirm(
     terms: Terms,
     workers: Workers | None = None,
 ) -> Confirmation:
-    """Train the best configurations and the baseline again on fresh seeds, or continue that.
+    """Train the best configurations and the baseline again on fresh seeds; or continue a
+    confirmation.
 
     Raises:
         StudyError: too few trials are complete, or another process works on the study.
@@ -65,25 +66,25 @@ def export_best(
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and print its scores on the test split.
 
-    The arguments are those of `tuning.export.export.export_best` and `DataNow`.
+    The arguments have the meanings of `ModelChoice` and `DataNow` in `tuning.export`.
 
     Raises:
         TuningError: as `export_best`.
     """
     from tuning.workers.server import stderr_to
 
-    warnings: list[str] = []  # They are printed after standard error has left the log.
+    warnings: list[str] = []  # Printed when standard error is no longer redirected to the log.
     try:
         with logging_to(folder), steps() as progress, stderr_to(folder.log_path):
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
+            from tuning.export.ensemble import ModelChoice
 
             manifest = export.export_best(
                 results,
                 folder,
                 storage_url=storage_url,
-                number=number,
-                ensemble=ensemble,
+                choice=ModelChoice(number=number, ensemble=ensemble),
                 data=export.DataNow(moved=moved or {}, slice_column=slice_column),
                 progress=progress,
                 warn=warnings.append,

@@ -1,4 +1,4 @@
-"""The command line: its commands, and the exit status of each way to end."""
+"""The command line: its commands and its exit status."""
 
 from __future__ import annotations
 

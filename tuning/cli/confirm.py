@@ -1,4 +1,4 @@
-"""`confirm`: the best configurations again, on fresh seeds."""
+"""`confirm`: a confirmation of the best configurations on fresh seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tuning.cli.search_options import (
 from tuning.config import given
 from tuning.results import ResultsDir
 
-INTERRUPTED = 130  # the exit status that a shell gives a program which Ctrl-C ended
+INTERRUPTED = 130  # Exit status that a shell gives a program which Ctrl-C ended.
 
 
 def confirm(

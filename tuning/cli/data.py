@@ -1,4 +1,4 @@
-"""`data-card` and `spaces`: the data and the search spaces before a search."""
+"""`data-card` and `spaces`: descriptions of the data and of the search spaces."""
 
 from __future__ import annotations
 

@@ -1,22 +1,23 @@
-"""`import-kerastuner`, `import-optuna` and `enqueue`: configurations from outside for a study; and
-`export-hyperparameters`: a study's best for KerasTuner and Optuna.
+"""`import-kerastuner`, `import-optuna` and `enqueue`, which add configurations to a study; and
+`export-hyperparameters`, which writes a study's best configuration for KerasTuner and Optuna.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from tuning.api.loading import load_study
 from tuning.cli.options import RESULTS, Results, Storage, Study
 from tuning.display.console import console, printable, typed, warn
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
-    from tuning.api.exchange import WarmStart
+    from tuning.api.exchange import Target, WarmStart
 
 AsFinished = Annotated[
     bool,
@@ -28,7 +29,7 @@ AsFinished = Annotated[
         ),
     ),
 ]
-N_SENTENCES = 20  # maximum number of sentences about trials that are left out
+N_SENTENCES = 20  # Maximum number of sentences about trials that are left out.
 
 
 def import_kerastuner(
@@ -46,9 +47,11 @@ def import_kerastuner(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of a KerasTuner project in a study, the best first."""
-    opened = load_study(study, results=results, storage=storage)
-    added = opened.import_kerastuner(folder, as_finished=as_finished)
-    _print(added, opened.name, as_finished=as_finished)
+    from tuning.api import exchange
+
+    with _opened(study, results=results, storage=storage) as target:
+        added = exchange.import_kerastuner(target, folder, as_finished=as_finished)
+    _print(added, target.config.study, as_finished=as_finished)
 
 
 def import_optuna(
@@ -71,9 +74,11 @@ def import_optuna(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of another Optuna study in a study, the best first."""
-    opened = load_study(study, results=results, storage=storage)
-    added = opened.import_optuna(url, name, as_finished=as_finished)
-    _print(added, opened.name, as_finished=as_finished)
+    from tuning.api import exchange
+
+    with _opened(study, results=results, storage=storage) as target:
+        added = exchange.import_optuna(target, url, name, as_finished=as_finished)
+    _print(added, target.config.study, as_finished=as_finished)
 
 
 def enqueue(
@@ -93,12 +98,25 @@ def enqueue(
     results: Results = RESULTS,
 ) -> None:
     """Queue the configurations of a CSV file in a study."""
-    opened = load_study(study, results=results, storage=storage)
-    _print(opened.enqueue(file), opened.name, as_finished=False)
+    from tuning.api import exchange
+
+    with _opened(study, results=results, storage=storage) as target:
+        added = exchange.enqueue(target, file)
+    _print(added, target.config.study, as_finished=False)
+
+
+@contextlib.contextmanager
+def _opened(study: str | None, *, results: Path, storage: str | None) -> Iterator[Target]:
+    """Open the study of a command to add trials to it."""
+    from tuning.api.exchange import opened
+
+    root = ResultsDir(results)
+    with opened(root, root.existing(study), storage_url=root.storage_url(storage)) as target:
+        yield target
 
 
 def _print(added: WarmStart, study: str, *, as_finished: bool) -> None:
-    """Print what was added to a study and what was left out, and the command that trains it."""
+    """Print how many trials were added to a study, which were left out, and the next command."""
     for sentence in added.left_out[:N_SENTENCES]:
         warn(printable(sentence, 300))
     if len(added.left_out) > N_SENTENCES:

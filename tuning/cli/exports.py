@@ -29,6 +29,7 @@ from tuning.display.console import console, error_console, printable, server_url
 from tuning.display.progress import row_progress
 from tuning.display.tables import print_formats
 from tuning.errors import ArgumentError, ServeError
+from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 from tuning.text import json_line
 
@@ -82,7 +83,7 @@ def export_best(
         number=trial,
         ensemble=ensemble,
         slice_column=slice_column,
-        # another place of the same data; the fingerprint of the data is compared
+        # A new place of the same data: the fingerprint of the data is compared.
         moved=given(data=data, data_dir=data_dir),
     )
     print_formats(manifest, folder)
@@ -256,10 +257,10 @@ def serve(
 
     folder = export or newest(ResultsDir(results).existing(study))
     manifest = read_manifest(folder)
-    is_local = serving.is_loopback(host)
+    is_local = is_loopback(host)
     with serving.listen(host, port) as listening:
         probabilities = predicting.load(folder, format_name="onnx", manifest=manifest)
-        hosts = {*serving.LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
+        hosts = {*LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
         app = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
         if not is_local:
             warn(f"{host} is open to other machines, and the server has no authentication.")
@@ -268,7 +269,11 @@ def serve(
 
 
 def _serving() -> Any:
-    """The module `tuning.serving.app`, which needs the packages of the extra `serve`."""
+    """Return the module `tuning.serving.app`.
+
+    Raises:
+        ServeError: the packages of the extra `serve` are not installed.
+    """
     try:
         from tuning.serving import app as serving
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """The flags that commands of several subjects share.
 
-The help of a flag says what its value is, its unit and its default. Flags that a study records
-default to the study's own value.
+The help of a flag contains the meaning of its value, its unit and its default. Flags that a study
+records default to the study's own value.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def data_flags(
     positive_from: float | None,
     drop_stars: list[float] | None,
 ) -> dict[str, Any]:
-    """The flags about the data that the user gave, by the fields of `DataConfig`."""
+    """Return the given flags about the data by the fields of `DataConfig`."""
     return given(
         data=data,
         text_column=text_column,

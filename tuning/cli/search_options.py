@@ -249,12 +249,12 @@ DeadSeconds = Annotated[
 
 
 def objective_flags(text: str, *, metric: str | None, pruner: str | None) -> dict[str, Any]:
-    """The fields of `StudyConfig` that `--objectives` sets.
+    """Return the fields of `StudyConfig` that `--objectives` sets.
 
-    The pruner is none where `--pruner` is not given; `StudyConfig` refuses any other.
+    The pruner is none without `--pruner`; `StudyConfig` refuses other pruners.
 
     Raises:
-        ArgumentError: `text` is not a metric and costs, or its metric is not that of `--metric`.
+        ArgumentError: `text` is not a metric and costs, or its metric differs from `--metric`.
     """
     first, costs = parse_objectives(text)
     if metric not in (None, first):
@@ -276,7 +276,7 @@ def chosen_workers(
     trial_memory_mb: float | None,
     silent_seconds: float | None,
 ) -> session.Workers:
-    """The workers and the limits of a trial that the flags choose.
+    """Return the workers and the limits of a trial that the flags choose.
 
     Raises:
         ArgumentError: a value is out of range, or a flag of Ray is given for another pool.

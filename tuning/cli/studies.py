@@ -35,6 +35,7 @@ from tuning.display.console import console, open_in_browser, printable, server_u
 from tuning.display.logs import logging_to
 from tuning.display.progress import steps
 from tuning.display.tables import best_table, removable_table
+from tuning.hosts import is_loopback
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def dashboard(
     A browser is opened if this is a terminal of a graphical desktop. The Dashboard has no
     authentication: do not open it to other machines.
     """
-    from tuning.report.dashboard_server import is_loopback, make_server, page_of
+    from tuning.report.dashboard_server import make_server, page_of
 
     root = ResultsDir(results)
     storage_url = root.storage_url(storage)
@@ -207,11 +208,15 @@ def report(
     results: Results = RESULTS,
 ) -> None:
     """Write report.html, one page that opens offline, and trials.csv."""
-    from tuning.api.loading import load_study
+    from tuning.report.page import write_report
 
-    opened = load_study(study, results=results, storage=storage)
-    page = opened.report(slice_column=slice_column)
-    table = ResultsDir(results).study(opened.name).trials_csv_path
+    root = ResultsDir(results)
+    page, table = write_report(
+        root,
+        root.existing(study),
+        storage_url=root.storage_url(storage),
+        slice_column=slice_column,
+    )
     console.print(escape(f"Report: {page}\nTrials: {table}"))
 
 
@@ -245,20 +250,20 @@ def status(
 def _print_status(facts: Status, summary: Summary, space: SearchSpace, *, folder: StudyDir) -> None:
     from tuning.confirmation.rounds import Confirmation
     from tuning.report.sentences import coordinator_sentences, verdict
-    from tuning.report.tables import clock_sentence, counts_sentence
+    from tuning.report.tables import counts_sentence, timings_sentence
 
     console.print(f"[bold]{folder.name}[/]  {escape(counts_sentence(summary))}")
     if summary.best:
         confirmation = Confirmation.load(folder)
         console.print(best_table(summary, space, confirmation))
         console.print(escape(verdict(summary, confirmation)))
-    console.print(clock_sentence(summary))
+    console.print(timings_sentence(summary))
     for sentence in coordinator_sentences(facts.coordinators):
         console.print(escape(printable(sentence, 200)))
 
 
 def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
-    """Print what is known of the linear model of a study's data."""
+    """Print sentences about the linear model of a study's data."""
     from tuning.confirmation.rounds import Confirmation
     from tuning.evaluation.linear_reference import read_linear_reference
     from tuning.report.sentences import linear_sentences

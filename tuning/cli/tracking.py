@@ -1,4 +1,4 @@
-"""`track`: a study written to trackers, and the flag that names them."""
+"""`track`, which writes a study to trackers; and the flag --log-to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def track(
 ) -> None:
     """Write a running or finished study to trackers, with its export if it has one.
 
-    What is written a second time is not there twice.
+    A study that is written again is not duplicated.
     """
     from tuning.api import tracking
 

@@ -1,4 +1,4 @@
-"""`tune`: a search, and the confirmation of its best."""
+"""`tune`: a search, and the confirmation of its best configurations."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ def tune(
     from tuning.workers.server import start_server
 
     if pool == "process":
-        # The first trial waits for the import of Keras in the server, so that it begins first.
+        # The import of Keras in the fork server begins first, because the first trial waits for it.
         start_server()
     from tuning.api.search import SearchCall, search
-    from tuning.search.tune import Budget
+    from tuning.search.tune import Budget, FailurePolicy
 
     flags = given(space=space, seed=seed, metric=metric, sampler=sampler, pruner=pruner)
     flags |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
@@ -155,7 +155,7 @@ def tune(
         workers=chosen,
         confirms=confirm_best and not join,
         log_to=log_to or (),
-        options={"keep_going": keep_going, **given(dead_seconds=dead_seconds)},
+        failures=FailurePolicy(keep_going=keep_going, **given(dead_seconds=dead_seconds)),
     )
     if not search(folder, flags, root, storage=storage, call=call):
         raise typer.Exit(INTERRUPTED)
@@ -168,8 +168,8 @@ def tune(
 
 
 def preset_place(preset: str) -> str:
-    """A preset as a study records it: the absolute path of a folder, or the name or address as it
-    is.
+    """Return a preset as a study records it: the absolute path of a folder, or an unchanged name or
+    address.
     """
     folder = Path(preset).expanduser()
     return str(folder.absolute()) if folder.is_dir() else preset

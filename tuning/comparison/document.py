@@ -1,5 +1,5 @@
-"""The document of a comparison, `comparison.json`: the studies that it compares, their minutes, and
-how far each of them is.
+"""The document of a comparison, `comparison.json`: the studies that are compared, their minutes,
+and the state of each study.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ComparedReference:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedSpace:
-    """A search space of a comparison, and how far its study is.
+    """A search space of a comparison, and the state of its study.
 
     Attributes:
         space: name or path of the search space.
@@ -44,9 +44,9 @@ class ComparedSpace:
         curve: each improvement of the best validation accuracy after any epoch of any trial, as
             (seconds of the search, value).
         is_searched: whether the search is over.
-        is_over: whether the best of the search is confirmed too.
+        is_over: whether the best configuration of the search is confirmed.
         latency_ms: latency of the best model for a single text; None if it was not measured.
-        failure: the reason why the search or its confirmation failed; None if it did not.
+        failure: the reason why the search or its confirmation failed; None without a failure.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -66,7 +66,7 @@ class ComparedSpace:
         return short_name(self.space)
 
     def at(self, seconds: float, best: float | None) -> Self:
-        """Return the space after a change of its search, whose best value so far is `best`."""
+        """Return the space after an event of its search, whose best value so far is `best`."""
         seconds, curve = round(seconds, 1), self.curve
         if best is not None and (not curve or best > curve[-1][1]):
             curve = [*curve, (seconds, best)]
@@ -94,11 +94,11 @@ class Comparison:
 
     @property
     def unfinished(self) -> list[ComparedSpace]:
-        """The spaces that are still to be searched or confirmed, those that failed included."""
+        """The spaces that must still be searched or confirmed; spaces that failed are included."""
         return [space for space in self.spaces if not space.is_over]
 
     def with_space(self, changed: ComparedSpace) -> Self:
-        """Return the comparison with another state of one of its spaces."""
+        """Return the comparison with a new state of one of its spaces."""
         spaces = [changed if space.study == changed.study else space for space in self.spaces]
         return replace(self, spaces=spaces)
 
@@ -128,7 +128,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one call of `make compare` asks for; None and empty values are not given.
+    """The values of one call of `make compare`; None and empty values were not given.
 
     Args:
         spaces: names or paths of search spaces.
@@ -158,14 +158,14 @@ class Request:
 
 
 def begin(folder: StudyDir, request: Request) -> Comparison:
-    """Return the comparison that a call asks for: a new one, or the one in `folder` with what the
-    call adds to it: further spaces, or more minutes for every space.
+    """Return the comparison of a call: a new comparison, or the comparison in `folder` with the
+    further spaces of the call, or with more minutes for every space.
 
     Raises:
         ArgumentError: the call names fewer than two spaces, or fewer minutes than the comparison
             has.
-        StudyError: the comparison has another seed, `folder` is a study's, or the name of a study
-            would be too long.
+        StudyError: the comparison has another seed, `folder` contains a study, or the name of a
+            study would be too long.
     """
     if folder.config_path.exists():
         raise StudyError(

@@ -13,7 +13,7 @@ from tuning.report.costs import add_front, log_axis
 from tuning.report.figures import LAYOUT
 
 # Colors of spaces, in their order, that differ on white and on black, also for readers who can't
-# tell red from green (Okabe and Ito, 2008; black and yellow are left out).
+# distinguish red from green (Okabe and Ito, 2008; black and yellow are left out).
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a94a0")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 REFERENCE_COLOR = "#8a94a0"
@@ -22,7 +22,7 @@ FIGURE_HEIGHT = 340
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost that accuracy is drawn against.
+    """A cost over which the accuracy is drawn.
 
     Args:
         attribute: name of the attribute of a `Standing`.
@@ -47,12 +47,12 @@ COSTS = (
 
 
 def color_of(number: int) -> str:
-    """The color of a space in every figure and in the table."""
+    """Return the color of a space in every figure and in the table."""
     return COLORS[number % len(COLORS)]
 
 
 def symbol_of(number: int) -> str:
-    """The marker of a space. Spaces of the same color have different markers."""
+    """Return the marker of a space. Spaces of the same color have different markers."""
     return SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
 
 
@@ -124,9 +124,9 @@ def _add_point(figure: go.Figure, number: int, x: float, standing: Standing) -> 
 def _add_references(
     figure: go.Figure, references: Sequence[ComparedReference], *, side: str
 ) -> None:
-    """Draw each reference as a dashed line, with the text of the best above its line and of the
-    others below, so that close lines keep their texts apart. Narrow figures, whose texts are on the
-    left, have room for the accuracy alone.
+    """Draw each reference as a dashed line. The text of the best reference is above its line, and
+    the other texts are below their lines, so the texts of close lines do not overlap. Narrow
+    figures, whose texts are on the left, have room for the accuracy alone.
     """
     best_first = sorted(references, key=lambda standing: -standing.accuracy)
     for number, reference in enumerate(best_first):
@@ -144,7 +144,7 @@ def _add_references(
 
 
 def learning_speed(comparison: Comparison) -> go.Figure:
-    """Draw the best validation accuracy of each search so far against the clock of that search."""
+    """Draw the best validation accuracy so far over the wall time of each search."""
     figure = go.Figure(layout={**LAYOUT, "height": 420})
     for number, space in enumerate(comparison.spaces):
         if not space.curve:

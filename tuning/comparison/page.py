@@ -1,6 +1,4 @@
-"""The page of a comparison: `comparison.html`, self-contained, with its answer on the first
-screen.
-"""
+"""The page of a comparison: `comparison.html`, a self-contained page with the answer at its top."""
 
 from __future__ import annotations
 
@@ -33,14 +31,14 @@ EXPLANATION = (
     "Accuracy is the corrected mean of the best configuration's repeats on fresh seeds, with its"
     " 95 % interval; all spaces are repeated on the same seeds. A difference to the best is the"
     " mean over the seeds that both have, with Student's interval of paired differences. Time is"
-    " that of one training on one worker; latency is that of one text without its tokenization."
-    " Everything is measured on the validation split; the test split has not been read."
+    " the duration of one training on one worker; latency is the time for one text without its"
+    " tokenization. Everything is measured on the validation split; the test split was not read."
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """A space or a reference in the table of the page. An empty color is a reference's."""
+    """A space or a reference in the table of the page. The color of a reference is empty."""
 
     name: str
     color: str
@@ -51,7 +49,7 @@ class Row:
 def read_standings(
     comparison: Comparison, results: ResultsDir, *, storage_url: str
 ) -> list[Standing]:
-    """Read what each space of a comparison reached from its study.
+    """Return the standing of each space of a comparison, read from its study.
 
     Raises:
         StudyError: a study is not in the storage.
@@ -102,7 +100,7 @@ def page(comparison: Comparison, standings: Sequence[Standing], *, name: str) ->
 
 
 def about(comparison: Comparison) -> str:
-    """What is compared, in one line."""
+    """Return the spaces, the minutes, the data and the seed of a comparison in one line."""
     n_over = sum(space.is_over for space in comparison.spaces)
     n = len(comparison.spaces)
     state = "" if n_over == n else f", {n_over} of them finished"
@@ -115,8 +113,8 @@ def about(comparison: Comparison) -> str:
 def rows(
     comparison: Comparison, standings: Sequence[Standing], ranking: Ranking | None
 ) -> list[Row]:
-    """The rows of the page's table: the confirmed spaces, best first, the references between them
-    by their accuracy, then the spaces without a confirmed best.
+    """Return the rows of the page's table: the confirmed spaces and the references, best accuracy
+    first, then the spaces without a confirmed best.
     """
     colors = {standing.space.study: color_of(number) for number, standing in enumerate(standings)}
     ranked = ranking.ranked if ranking else []
@@ -159,7 +157,7 @@ def _row(standing: Standing, color: str, ranking: Ranking | None) -> Row:
 
 
 def _cells(*texts: str) -> list[tuple[str, str]]:
-    """The cells of a row, each with the heading of its column."""
+    """Return the cells of a row, each with the heading of its column."""
     headings = (
         "validation accuracy",
         "behind the best",
@@ -172,7 +170,7 @@ def _cells(*texts: str) -> list[tuple[str, str]]:
 
 
 def _behind(gap: Interval) -> str:
-    """A difference to the best; empty where both have no seed in common."""
+    """Return a difference to the best; empty if the two spaces have no seed in common."""
     return "" if math.isnan(gap.value) else str(gap)
 
 
@@ -181,12 +179,12 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _configuration(standing: Standing) -> str:
-    """The hyperparameters of a space's best trial in one line."""
+    """Return the hyperparameters of a space's best trial in one line."""
     return ", ".join(f"{name} {value_text(value)}" for name, value in standing.values.items())
 
 
 def command(comparison: Comparison, *, name: str) -> str:
-    """The command that makes the comparison again."""
+    """Return the command that repeats the comparison."""
     data: dict[str, Any] = {
         "--data": comparison.data.data,
         "--text-column": comparison.data.text_column,

@@ -30,16 +30,16 @@ from tuning.study.prepare import prepare_corpus, release_memory
 
 logger = logging.getLogger(__name__)
 
-# A search ends by its minutes, never by its number of trials.
+# A search ends after its minutes, never after a number of trials.
 MAX_TRIALS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareHooks:
-    """What a comparison calls while it works.
+    """The functions that a comparison calls while it runs.
 
     Args:
-        progress: called with a step, and the share of a space's minutes that is over.
+        progress: called with a step, and the share of a space's minutes that have passed.
         on_line: called with a sentence about the comparison.
         on_change: called with the comparison after each space.
         drawing: draws the studies for Optuna Dashboard.
@@ -62,9 +62,9 @@ def compare(
 ) -> Comparison:
     """Search and confirm every space of a comparison that is not finished yet.
 
-    The same call continues a comparison that was stopped: finished spaces are left as they are, and
-    the others go on with the minutes that they have left. A space whose search or confirmation
-    fails is recorded with its reason, and the others go on. The test split is never read.
+    The same call continues a comparison that was stopped: finished spaces are not changed, and the
+    others continue with their remaining minutes. The failure of a search or a confirmation is
+    recorded, and the other spaces continue. The test split is never read.
 
     Returns:
         The comparison; a space that is neither over nor failed means that the user has interrupted
@@ -101,8 +101,8 @@ class _Call:
     hooks: CompareHooks
 
     def prepare(self) -> None:
-        """Read and tokenize the data, and train the references, before the first search: no space
-        pays for the tokens and n-grams that others use too.
+        """Read and tokenize the data, and train the references, before the first search, so the
+        time of no search includes work that all spaces share.
         """
         config = self.comparison.config_of(self.comparison.spaces[0])
         progress = self.hooks.progress
@@ -122,14 +122,14 @@ class _Call:
             )
 
     def search(self) -> None:
-        """Search and confirm each unfinished space, until the user interrupts one."""
+        """Search and confirm each unfinished space, until the user interrupts a search."""
         for space in self.comparison.unfinished:
             if not self._search_one(replace(space, failure=None)):
                 return
             self.hooks.on_change(self.comparison)
 
     def _search_one(self, space: ComparedSpace) -> bool:
-        """Search and confirm one space; return False if the user has interrupted that."""
+        """Search and confirm one space; return False after an interrupt by the user."""
         comparison = self.comparison
         number = 1 + [entry.study for entry in comparison.spaces].index(space.study)
         self.hooks.on_line(
@@ -170,8 +170,8 @@ class _Call:
 
 
 def linear_references(corpus: Corpus, splits: SplitReviews) -> list[ComparedReference]:
-    """Train two linear models on the training split and score them on the validation split: TF-IDF,
-    and the tuned model that `make tune` names as its bar.
+    """Train two linear models on the training split and score them on the validation split: a model
+    on TF-IDF, and the tuned model with which `make tune` compares its trials.
     """
     # Imported here because scikit-learn's linear models take a second to import.
     from tuning.evaluation.linear_reference import fit_linear_reference

@@ -1,4 +1,4 @@
-"""The search and the confirmation of one space of a comparison, and its best model's latency."""
+"""The search and confirmation of one space of a comparison, and the latency of its best model."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from tuning.study.trials import epoch_values, values_of
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import ModelRefused
 
-# Time of a search whose minutes were over when its process was killed: its paused trials are ended.
+# Time limit of a search whose minutes had passed when its process was killed. The search then only
+# ends its paused trials.
 NO_SECONDS = 0.001
-# Minimum time between two writes of the document that have no new best value, in seconds.
+# Minimum seconds between two writes of the document, unless there is a new best value.
 SAVE_SECONDS = 1.0
 # A slow model may have a single complete trial. That is enough for a comparison with other models.
 MIN_COMPLETE = 1
 
 
 class SpaceSearch:
-    """The search and the confirmation of one space. Its seconds count from this object's making.
+    """The search and the confirmation of one space. The seconds of the search count from the
+    creation of this object.
 
     Args:
         keep: writes a new state of the space.

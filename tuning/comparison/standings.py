@@ -1,4 +1,4 @@
-"""What each space of a comparison reached, which spaces can't be distinguished from the best, and
+"""The results of the spaces of a comparison, which spaces can't be distinguished from the best, and
 which of these to choose.
 
 Imports neither Keras nor Plotly.
@@ -22,13 +22,13 @@ from tuning.study.trials import value_of
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What one space of a comparison reached.
+    """The result of one space of a comparison.
 
     Attributes:
         n_trials: number of finished trials of its study.
         trial: number of its best trial, the confirmed best if there is one.
         accuracy: the corrected mean validation accuracy of that trial's repeats on fresh seeds;
-            None while fewer than three seeds are shared by the finalists.
+            None while the finalists share fewer than three seeds.
         search_value: the best validation accuracy of the search.
         repeats: validation accuracy of the best trial by fresh seed.
         seconds: duration of one training of the best trial.
@@ -54,7 +54,7 @@ class Standing:
 
     @property
     def state(self) -> str:
-        """Why the space has no confirmed best; empty if it has one."""
+        """The reason why the space has no confirmed best; empty if it has a confirmed best."""
         if self.space.failure is not None:
             return "failed"
         if self.accuracy is not None:
@@ -95,8 +95,8 @@ class Ranking:
     def choices(self) -> list[Standing]:
         """The best, and the tied spaces that are at most `RESOLUTION` behind it by their mean.
 
-        A tied space that is further behind has too few or too different repeats to be taken for as
-        good as the best.
+        A tied space that is further behind has too few or too different repeats to count as equally
+        good.
         """
         near = [entry for entry in self.tied if self.behind[entry.space.study].value <= RESOLUTION]
         return [self.best, *near]
@@ -115,14 +115,15 @@ class Ranking:
         return min(self.choices, key=lambda entry: entry.latency_ms or 0.0)
 
     def is_behind(self, entry: Standing) -> bool:
+        """Return whether the interval of a space's distance to the best lies above 0."""
         return self.behind[entry.space.study].low > 0
 
 
 def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) -> Standing:
-    """Read what a space reached from its study.
+    """Return the standing of a space, read from its study.
 
     Raises:
-        StudyError: the study has a folder, and is not in the storage.
+        StudyError: the study has a folder, but is not in the storage.
     """
     folder = results.study(space.study)
     if not folder.config_path.exists():
@@ -177,7 +178,7 @@ def rank_spaces(standings: Sequence[Standing]) -> Ranking | None:
 
 
 def difference(first: Standing, second: Standing) -> Interval:
-    """Return how far the first space is ahead of the second on the seeds that both have."""
+    """Return the mean lead of the first space over the second on the seeds that both have."""
     shared = sorted(set(first.repeats) & set(second.repeats))
     if not shared:
         return Interval(math.nan, math.nan, math.nan)
@@ -197,7 +198,9 @@ def verdict(comparison: Comparison, standings: Sequence[Standing]) -> list[str]:
 
 
 def _choice(ranking: Ranking) -> str:
-    """What to choose: the smallest and the fastest of the spaces that are as good as the best."""
+    """Return a sentence with the spaces to choose: the smallest and the fastest of the spaces that
+    are as good as the best.
+    """
     smallest, fastest = ranking.smallest, ranking.fastest
     if len(ranking.ranked) == 1:
         return f"{ranking.best.name} is the only space with a confirmed best."
@@ -248,7 +251,7 @@ def _tied_sentence(ranking: Ranking) -> str:
             f"`make confirm STUDY={entry.space.study} SEEDS=10`" for entry in (ranking.best, *far)
         )
         text += (
-            f" {_list(entry.name for entry in far)} may still be worse: more seeds would tell"
+            f" {_list(entry.name for entry in far)} may still be worse: more seeds would show it"
             f" ({studies}, then this command again)."
         )
     return text
@@ -262,7 +265,7 @@ def _behind_sentence(ranking: Ranking) -> str:
 
 
 def _gap(entry: Standing, ranking: Ranking) -> str:
-    """How far a tied space is behind the best, with its interval."""
+    """Return the distance of a tied space to the best, with its interval."""
     gap = ranking.behind[entry.space.study]
     if math.isnan(gap.value):
         return f"{entry.name} (no shared seed)"
@@ -270,7 +273,7 @@ def _gap(entry: Standing, ranking: Ranking) -> str:
 
 
 def _references_sentence(references: Sequence[ComparedReference], ranking: Ranking) -> str:
-    """The best of the references beside the best space."""
+    """Return a sentence that compares the best reference with the best space."""
     reference, best = max(references, key=lambda entry: entry.accuracy), ranking.best.accuracy
     assert best is not None  # for mypy: ranked spaces have a mean
     bar = f"The best linear reference ({reference.name}) has {reference.accuracy:.4f}"
@@ -282,12 +285,12 @@ def _references_sentence(references: Sequence[ComparedReference], ranking: Ranki
 
 
 def _incomplete(standings: Sequence[Standing]) -> str:
-    """The spaces that have no confirmed best."""
+    """Return a sentence with the spaces that have no confirmed best; empty without such spaces."""
     missing = [f"{entry.name} ({entry.state})" for entry in standings if entry.state]
     return f"Without a confirmed best: {_list(missing)}." if missing else ""
 
 
 def _list(words: Iterable[str]) -> str:
-    """Words in a sentence: "a, b and c"; empty for none."""
+    """Return words as a part of a sentence: "a, b and c"; empty without words."""
     *first, last = [*words] or [""]
     return f"{', '.join(first)} and {last}" if first else last

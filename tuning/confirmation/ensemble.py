@@ -1,11 +1,11 @@
-"""Which repeats of a confirmation form an ensemble, and what the ensemble adds to the best
-configuration alone.
+"""The choice of the repeats of a confirmation that form an ensemble, and the gain of the ensemble
+over the best configuration.
 
 An ensemble is the weighted mean of the class probabilities of its members. The members are chosen
 greedily, with replacement, on the validation split (Caruana, Niculescu-Mizil, Crew and Ksikes, ICML
-2004): each step adds the repeat with which the mean has the lowest cross-entropy. The accuracy is
-not what a step compares, because it is the same for many repeats, and the best of many by accuracy
-is lucky. Imports neither Keras nor Optuna.
+2004): each step adds the repeat with which the mean has the lowest cross-entropy. A step does not
+compare accuracies, because many repeats have the same accuracy, and the best accuracy of many is
+partly luck. The module imports neither Keras nor Optuna.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Repeat:
     Attributes:
         trial: number of the finalist's trial.
         seed: seed of the repeat.
-        probabilities: those of the validation split, (n_texts, n_classes).
+        probabilities: class probabilities of the validation split, (n_texts, n_classes).
     """
 
     trial: int
@@ -56,7 +56,7 @@ class Ensemble:
     """An ensemble of repeats.
 
     Attributes:
-        members: the repeats, the one with the largest weight first.
+        members: the repeats, in descending order of their weights.
         difference: accuracy of an ensemble minus the mean accuracy of the repeats of the confirmed
             best, on the validation split, by cross-fitting.
     """
@@ -73,14 +73,14 @@ def choose_ensemble(
     n_steps: int | None,
     seed: int,
 ) -> Ensemble:
-    """Choose the members of an ensemble, and estimate what it adds to the best configuration.
+    """Choose the members of an ensemble, and estimate its gain over the best configuration.
 
     The estimate is cross-fitted: members are chosen on one half of the validation split and
     measured on the other half, and the reverse, so no text is used for both. The comparison is
-    paired by text; the best configuration counts with the mean over its repeats.
+    paired by text, with the mean accuracy of the repeats of the best configuration.
 
     Args:
-        repeats: the candidates; one of them is a repeat of `best_trial`.
+        repeats: the repeats to choose from, which include a repeat of `best_trial`.
         labels: the classes of the validation split, int64 (n,).
         best_trial: number of the trial to compare with.
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
@@ -103,12 +103,12 @@ def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list
     occur several times.
 
     Args:
-        probabilities: those of each model, (n_models, n_texts, n_classes).
+        probabilities: class probabilities of each model, (n_models, n_texts, n_classes).
         labels: the classes, int64 (n_texts,).
         n_steps: number of steps. None: the number up to `N_AUTO_STEPS` that gives the lowest
             cross-entropy.
     """
-    # The cross-entropy needs the probability of the right class alone.
+    # The cross-entropy depends on the probability of the right class alone.
     right = probabilities[:, np.arange(len(labels)), labels]
     chosen: list[int] = []
     losses: list[float] = []

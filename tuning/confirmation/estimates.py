@@ -19,14 +19,14 @@ from tuning.config import sign
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import Interval, dunnett_critical_value, pareto_front
 
-RESOLUTION = 0.01  # the half-width of an interval that `seeds_to_resolve` is computed for
+RESOLUTION = 0.01  # half-width of the interval for which `seeds_to_resolve` is computed
 MAX_SEEDS = 1000
-DIGITS = 12  # of a mean: the rounding errors of least squares must not break a tie
+DIGITS = 12  # decimal digits of a mean, so that rounding errors of least squares break no tie
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What the repeats of a confirmation show so far.
+    """The estimates from the repeats of a confirmation so far.
 
     Attributes:
         best: the remaining finalist with the best mean over the shared seeds.
@@ -35,7 +35,7 @@ class Estimates:
         means: corrected mean of the repeats by trial number.
         difference: `best` minus the baseline over the seeds that both have repeats on; None where
             one of the two has no repeat, or `best` is the baseline.
-        n_pairs: number of those seeds.
+        n_pairs: number of the seeds of `difference`.
         seeds_to_resolve: number of further seeds that would narrow the interval of `difference` to
             ± `RESOLUTION`; None where `MAX_SEEDS` would not be enough.
         front: with several objectives, the finalists that no other finalist beats in all
@@ -71,8 +71,8 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     The value y_is of finalist i on seed s is fitted by m_i + b_s, by least squares. n_i is the
     number of repeats of finalist i, r² the variance of the residuals, and v the variance of y_is
     over the seeds, pooled over the finalists, with ν degrees of freedom (`_TwoWayFit`). The
-    baseline has a fit of its own: a model whose accuracy differs by 0.1 from seed to seed says
-    nothing of what a seed does to the others, nor of how much they vary.
+    baseline has a fit of its own, because a model whose accuracy differs by 0.1 from seed to seed
+    gives no information about the effect of a seed on the other models, nor about their variance.
 
     The corrected mean of a finalist that was chosen for its value in the search is the empirical
     Bayes estimate (Efron and Morris, 1975), over the k finalists beside the baseline that have
@@ -81,8 +81,8 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
         c_i = m + w_i (m_i - m)        with  m   = mean of m_1 … m_k
         w_i = t² / (t² + r² / n_i)           t²  = max(variance of m_1 … m_k - mean of r² / n_i, 0)
 
-    It removes the remaining luck of the best finalist. The baseline was not chosen for its value,
-    so w = 1 for it; w is also 1 where k < 2. The interval of a mean is Student's:
+    The correction removes the remaining luck of the best finalist. The baseline has w = 1, because
+    it was not chosen for its value; w is also 1 where k < 2. The interval of a mean is Student's:
 
         c_i ± T(0.975, ν) √(v / n_i)
 
@@ -105,7 +105,7 @@ def estimate(confirmation: Confirmation) -> Estimates | None:
     towards = sign(confirmation.metric)
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
     eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
-    remaining = [f for f in eligible if f.is_alive] or [f for f in eligible if f.repeat_values]
+    remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
     seeds = set.intersection(*(set(_known(f.repeats)) for f in remaining)) if remaining else set()
     if not seeds:
         return None
@@ -160,7 +160,7 @@ def _known(repeats: Mapping[int, float | None]) -> dict[int, float]:
 
 
 def _differences(finalist: Finalist, baseline: Finalist) -> dict[int, float]:
-    """The finalist's value minus the baseline's, by seed, on the seeds that both have values on."""
+    """Return the finalist's value minus the baseline's on each seed with values of both."""
     values, baseline_values = _known(finalist.repeats), _known(baseline.repeats)
     return {
         seed: values[seed] - baseline_values[seed] for seed in values if seed in baseline_values
@@ -177,8 +177,8 @@ class _TwoWayFit:
         degrees: degrees of freedom of `variance`, 0 where it is NaN. The trials share the seeds, so
             the effect of a seed is observed once and not once for each trial: the degrees are
             Satterthwaite's (1946) for the sum of the part of the seeds and that of the residuals.
-        residual_variance: variance of what neither the trial nor the seed explains, which is the
-            variance by which trials on the same seeds differ.
+        residual_variance: variance that neither the trial nor the seed explains, which is the
+            variance of the differences of trials on the same seeds.
         means: mean of each trial over all seeds; where a trial has no value on a seed, the seed's
             effect in other trials takes its place.
     """
@@ -214,7 +214,7 @@ def _fit(values: Mapping[int, Mapping[int, float]]) -> _TwoWayFit:
     of_seeds, n_of_seeds = max(squares - residual, 0.0), within - free
     spread = of_seeds**2 / n_of_seeds if n_of_seeds else 0.0
     spread += residual**2 / free if free else 0.0
-    # At least 1: where the values differ by rounding errors alone, the quotient can be anything.
+    # At least 1: where the values differ by rounding errors alone, the quotient can have any value.
     degrees = min(max(squares**2 / spread, 1.0), float(within)) if spread > 0 else float(within)
     return _TwoWayFit(squares / within, degrees, residual / free if free else math.nan, means)
 
@@ -262,8 +262,8 @@ def _interval(
 
 
 def _seeds_to_resolve(variance: float, n_pairs: int, *, n_compared: int) -> int | None:
-    """Return how many further pairs narrow the interval of their mean to ± `RESOLUTION`; None where
-    `MAX_SEEDS` pairs do not.
+    """Return the number of further pairs that narrow the interval of their mean to ± `RESOLUTION`;
+    None where `MAX_SEEDS` pairs are too few.
     """
 
     def resolves(n: int) -> bool:

@@ -1,8 +1,6 @@
-"""The plan of a confirmation: how many finalists its budget pays for, and what it will cost."""
+"""The plan of a confirmation: its finalists within the budget, and its expected cost."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from tuning.config import sign
 from tuning.confirmation.rounds import (
@@ -22,21 +20,19 @@ def plan_confirmation(
     search_seconds: float,
     spent_seconds: float = 0.0,
     share: float | None = None,
-    pruned: Sequence[Finalist] = (),
-    search_seed: int = 0,
 ) -> Confirmation:
-    """Return a confirmation with as many finalists as leave time for `MIN_ROUNDS` seeds of the two
-    best and the baseline.
+    """Return a confirmation with the finalists that leave time for `MIN_ROUNDS` seeds of the two
+    best finalists and the baseline.
 
     Finalists that have repeats from an earlier confirmation, which took `spent_seconds`, always
     stay: their repeats cost nothing. Of a Pareto front, the middle is left out first, so that the
     best and the cheapest configuration stay. The same call after a confirmation that is over adds
-    no finalist, unless the search has a new one among its two best.
+    no finalist, unless one of the two best is new.
 
     Args:
-        share: maximum of all worker seconds, as a share of the search's. The default is
-            `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best and the baseline need
-            more.
+        share: maximum of all worker seconds, as a share of the search's worker seconds. None:
+            `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best finalists and the
+            baseline need more.
     """
     baseline = [f for f in finalists if f.is_baseline]
     others = sorted(
@@ -63,22 +59,20 @@ def plan_confirmation(
         budget,
         [*others, *baseline],
         spent_seconds=spent_seconds,
-        pruned=[*pruned],
-        search_seed=search_seed,
         n_guaranteed=len(seeds[:MIN_ROUNDS]) if share is None else 0,
     )
 
 
 def _kept(others: list[Finalist], *, n: int) -> list[Finalist]:
-    """Return the finalists beside the baseline that stay whatever they cost: the `n` best, or the
-    ends of a Pareto front.
+    """Return the finalists beside the baseline that stay at any cost: the `n` best, or the ends of
+    a Pareto front.
     """
     return [others[0], others[-1]][:n] if others[0].costs else others[:n]
 
 
 def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float]:
-    """Return the number of trainings that a confirmation will start and the seconds they take,
-    under the assumption that each repeat gives the value of the search.
+    """Return the number of trainings of a confirmation and their seconds, under the assumption that
+    each repeat gives the value of the search.
     """
     n_trainings, seconds = 0, 0.0
     planned, due = confirmation.advance()

@@ -1,15 +1,15 @@
-"""What a search's best configurations are worth on fresh seeds: the finalists, their repeats, and
+"""The repeats of a search's best configurations on fresh seeds: the finalists, their repeats, and
 the repeats that are due next.
 
-The best value of a search is the luckiest of many, so it is too good (the optimism, or winner's
-curse). Repeats on seeds that the search has not used do not have this bias. After each round one
+The best value of a search is partly luck, so it is too good (the optimism, or winner's curse).
+Repeats on seeds that the search has not used do not have this bias. After each round one
 finalist is given up: successive rejects (Audibert, Bubeck and Munos, COLT 2010) with rounds of one
 seed. The two best finalists and the baseline stay until they have `MIN_ROUNDS` repeats; with fewer,
-no configuration is called confirmed. With several objectives, only a finalist that another one
-beats in all of them is given up. The remaining time goes to a sample of the search's pruned trials,
-which are trained to their last epoch.
+no configuration is called confirmed. With several objectives, only a finalist that another finalist
+beats in all objectives is given up. The remaining time goes to a sample of the search's pruned
+trials, which are trained to their last epoch.
 
-Imports neither Keras nor Optuna.
+The module imports neither Keras nor Optuna.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from tuning import documents
 from tuning.config import sign
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StudyError
+from tuning.outcomes import FailureReason
 from tuning.results import StudyDir
 
 # Number of seeds that all remaining finalists must share before the best is called confirmed.
 MIN_ROUNDS = 3
-DEFAULT_SHARE = 0.25  # default budget of a confirmation, as a share of the search's worker seconds
+# Default budget of a confirmation, as a share of the search's worker seconds.
+DEFAULT_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class Finalist:
             any other trial.
         is_over_limit: whether the model exceeds a limit of the study. Such a finalist is a
             reference to compare with, and is never chosen.
-        costs: values of the study's other objectives, which no seed changes.
-        epochs: number of epochs of a repeat: those after which the trial was best, as in an export.
+        costs: values of the study's other objectives, which do not depend on the seed.
+        epochs: number of epochs of a repeat: the trial's best epoch, as in an export.
         same: numbers of other trials with the same configuration.
         repeats: value after the last epoch by seed; None where the training failed.
         failures: reason of failure by seed.
-        dropped_in: the round after which the finalist was given up; 0 where it was not.
+        dropped_in: the round after which the finalist was given up; 0 for other finalists.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -65,7 +67,7 @@ class Finalist:
     epochs: int = 1
     same: list[int] = field(default_factory=list)
     repeats: dict[int, float | None] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
+    failures: dict[int, FailureReason] = field(default_factory=dict)
     dropped_in: int = 0
 
     @property
@@ -74,12 +76,14 @@ class Finalist:
         return [value for value in self.repeats.values() if value is not None]
 
     @property
-    def is_alive(self) -> bool:
+    def is_remaining(self) -> bool:
         """Whether the finalist is neither given up nor failed."""
         return not self.dropped_in and not self.failures
 
-    def with_repeat(self, seed: int, value: float | None, failure: str | None = None) -> Self:
-        """Return the finalist with a further repeat; without a value, the repeat failed."""
+    def with_repeat(
+        self, seed: int, value: float | None, failure: FailureReason | None = None
+    ) -> Self:
+        """Return the finalist with a further repeat. A repeat without a value has failed."""
         return replace(
             self,
             repeats={**self.repeats, seed: value},
@@ -97,9 +101,9 @@ class Confirmation:
         spent_seconds: worker seconds of the repeats so far.
         rounds: number of seeds on which all finalists that were not given up have a repeat.
         pruned: a random sample of the search's pruned trials. Each gets one repeat, on
-            `search_seed`; its value is that of the best epoch of a whole training.
+            `search_seed`, whose value is the best value of a training to the last epoch.
         n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
-            whatever they cost; `budget_seconds` bounds all other repeats.
+            at any cost; `budget_seconds` bounds all other repeats.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -123,33 +127,33 @@ class Confirmation:
 
     @property
     def share(self) -> float:
-        """Worker seconds of the repeats, as a share of the search's."""
+        """Worker seconds of the repeats, as a share of the search's worker seconds."""
         return self.spent_seconds / self.search_seconds if self.search_seconds else 0.0
 
     @property
     def baseline(self) -> Finalist | None:
-        """The finalist with the default hyperparameters, if there is one."""
+        """The finalist with the default hyperparameters; None without such a finalist."""
         return next((f for f in self.finalists if f.is_baseline), None)
 
     def advance(self) -> tuple[Self, list[tuple[Finalist, int]]]:
         """Return the confirmation after its complete rounds have ended, and the missing repeats of
         the current round, as pairs of finalist and seed.
 
-        Finalists whose repeats exceed the budget are given up first. After the last round the
-        repeats are those of the pruned trials. The list is empty when the confirmation is over.
-        The baseline and the leader are given up last: without both, nothing can be compared.
+        Finalists whose repeats exceed the budget are given up before. After the last round, the
+        list has the repeats of pruned trials. The list is empty when the confirmation is over. The
+        baseline and the best other finalist stay, because the comparison needs both.
         """
         now = self
         while not now.is_over and now.rounds < len(now.seeds):
             seed = now.seeds[now.rounds]
-            missing = [f for f in now._alive() if seed not in f.repeats]
+            missing = [f for f in now._remaining() if seed not in f.repeats]
             if not missing:
                 now = now._end_round()
                 continue
             needed = now.spent_seconds + sum(f.seconds for f in missing)
             if needed + now._reserve() <= now.budget_seconds or now._is_guaranteed(missing):
                 return now, [(f, seed) for f in missing]
-            # Only a finalist that lacks this repeat saves seconds by being given up.
+            # Seconds are saved only if a finalist without this repeat is given up.
             worst = now._worst(among=missing)
             if worst:
                 now = now._give_up(worst, in_round=now.rounds + 1)
@@ -167,13 +171,13 @@ class Confirmation:
         value: float | None,
         *,
         seconds: float,
-        failure: str | None = None,
+        failure: FailureReason | None = None,
     ) -> Self:
         """Return the confirmation after a further repeat of a finalist or pruned trial.
 
         Args:
             trial: number of the finalist's trial.
-            value: value of the repeat; None if it failed.
+            value: value of the repeat; None if the training failed.
             seconds: worker seconds of the repeat.
             failure: reason of the failure.
         """
@@ -206,15 +210,15 @@ class Confirmation:
         return due
 
     def _reserve(self) -> float:
-        """Worker seconds that the two best finalists and the baseline still need for the later ones
-        of the first `MIN_ROUNDS` rounds.
+        """Return the worker seconds that the two best finalists and the baseline need for the later
+        rounds of the first `MIN_ROUNDS` rounds.
         """
-        kept = [*self._ranked_others()[:2], *(f for f in self._alive() if f.is_baseline)]
+        kept = [*self._ranked_others()[:2], *(f for f in self._remaining() if f.is_baseline)]
         return missing_seconds(kept, self.seeds[self.rounds + 1 : MIN_ROUNDS])
 
     def _is_guaranteed(self, missing: Sequence[Finalist]) -> bool:
-        """Whether the round is one of `n_guaranteed` and has two configurations beside the baseline
-        at most; a Pareto front may have more, because it gives up none of its members.
+        """Return whether the round is one of `n_guaranteed` and has at most two configurations
+        beside the baseline. A Pareto front may have more, because no member is given up.
         """
         return self.rounds < self.n_guaranteed and (
             self.has_costs or sum(not f.is_baseline for f in missing) <= 2
@@ -229,22 +233,22 @@ class Confirmation:
         return ended._give_up(worst, in_round=ended.rounds) if worst else ended
 
     def _ranked_others(self) -> list[Finalist]:
-        """The remaining finalists beside the baseline, best first; of equal ones, the earlier trial
-        first.
+        """Return the remaining finalists beside the baseline, best first; of equal finalists, the
+        earlier trial first.
         """
-        others = (f for f in self._alive() if not f.is_baseline)
+        others = (f for f in self._remaining() if not f.is_baseline)
         return sorted(others, key=lambda f: (-self._signed_mean(f), f.trial))
 
-    def _alive(self) -> list[Finalist]:
-        return [f for f in self.finalists if f.is_alive]
+    def _remaining(self) -> list[Finalist]:
+        return [f for f in self.finalists if f.is_remaining]
 
     def _give_up(self, finalist: Finalist, *, in_round: int) -> Self:
         given_up = replace(finalist, dropped_in=in_round)
         return replace(self, finalists=[given_up if f is finalist else f for f in self.finalists])
 
     def _worst(self, *, among: Sequence[Finalist]) -> Finalist | None:
-        """Return the finalist among these that is given up next: the worst by `_signed_mean`, and
-        of equal ones the later trial. The baseline and the last other finalist are never given up.
+        """Return the finalist of `among` that is given up next: the worst by `_signed_mean`, and of
+        equal finalists the later trial. The baseline and the last other finalist always stay.
         """
         ranked = self._ranked_others()
         beaten = ranked
@@ -254,8 +258,8 @@ class Confirmation:
         return beaten[-1] if len(ranked) > 1 and beaten else None
 
     def _signed_mean(self, finalist: Finalist) -> float:
-        """The mean of a finalist's repeats in the rounds so far, signed so that more is better; the
-        value of the search where it has no repeat. Repeats on later seeds, from an earlier
+        """Return the mean of a finalist's repeats in the rounds so far, or its value of the search
+        without a repeat, signed so that more is better. Repeats on later seeds, from an earlier
         confirmation, do not count yet.
         """
         repeats = (finalist.repeats.get(seed) for seed in self.seeds[: self.rounds])
@@ -263,7 +267,7 @@ class Confirmation:
         return sign(self.metric) * statistics.mean(values or [finalist.search_value])
 
     def _beats(self, finalist: Finalist, other: Finalist) -> bool:
-        """Whether a finalist is better than another by the metric, and has no larger cost."""
+        """Return whether a finalist is better than another by the metric, without a larger cost."""
         return self._signed_mean(finalist) > self._signed_mean(other) and all(
             own <= others for own, others in zip(finalist.costs, other.costs, strict=True)
         )
@@ -290,5 +294,5 @@ class Confirmation:
 
 
 def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> float:
-    """Worker seconds of the repeats that the finalists still lack on these seeds."""
+    """Return the worker seconds of the repeats that the finalists still lack on these seeds."""
     return sum(f.seconds for f in finalists for seed in seeds if seed not in f.repeats)

@@ -1,6 +1,6 @@
 """Many texts at once, in Arrow arrays: chunks of texts on all cores, and their tokens.
 
-Arrow and NumPy work outside Python's lock, so that threads use all cores; processes would have to
+Arrow and NumPy work outside Python's lock, so threads can use all cores; processes would have to
 be started, and would need a copy of the texts. 1,000,000 reviews with 116 million tokens take 5 s
 on 2 free cores; a loop over tokens in Python took 24 s on one core. No TensorFlow runs.
 """
@@ -26,13 +26,14 @@ from tuning.hardware import available_cores
 
 T = TypeVar("T")
 
-BOUNDARY = b" \xff "  # around each text of a chunk; the byte 0xff does not occur in UTF-8
-CHUNK_BYTES = 2_000_000  # the fastest of 0.5 to 8 million
+# Separator around each text of a chunk. The byte 0xff does not occur in UTF-8.
+BOUNDARY = b" \xff "
+CHUNK_BYTES = 2_000_000  # the fastest size in a measurement of 0.5 to 8 million bytes
 # The rules of `tokenizer`, for many texts at once: on UTF-8 bytes, a table and a split are enough.
 _TABLE = LOWER.translate(bytes.maketrans(WHITE_SPACE, b" " * len(WHITE_SPACE)))
 
-# A chunk begins with a boundary, so that its first two distinct tokens are the empty token and the
-# boundary.
+# A chunk begins with a boundary. Therefore, its first two distinct tokens are the empty token and
+# the boundary.
 _BOUNDARY_TOKEN, _FIRST_TOKEN = 1, 2
 
 
@@ -51,7 +52,7 @@ class Tokens:
     lengths: npt.NDArray[np.int64]
 
     def numbers(self, vocabulary: list[str]) -> npt.NDArray[np.int32]:
-        """The id of each token, int32 (n_tokens,); `vocabulary` is in order of its ids, from 2."""
+        """Return the id of each token, int32 (n_tokens,); `vocabulary` is ordered by id, from 2."""
         index = {word.encode(): number for number, word in enumerate(vocabulary, FIRST_WORD_ID)}
         ids = [index.get(word, UNKNOWN_ID) for word in self.words.to_pylist()]
         return np.array(ids, dtype=np.int32)[self.ids]
@@ -91,7 +92,7 @@ class ChunkWords:
 
     @classmethod
     def of(cls, tokens: Tokens) -> Self:
-        """The words of a chunk with these tokens."""
+        """Return the words of a chunk with these tokens."""
         counts = np.bincount(tokens.ids, minlength=len(tokens.words))
         return cls(tokens.words, counts, tokens.lengths)
 
@@ -140,9 +141,9 @@ def map_chunks(
     n_threads: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Generator[T]:
-    """The function's result for each chunk of the texts, in order.
+    """Yield the function's result for each chunk of the texts, in order.
 
-    Threads process a few chunks at a time; `n_threads` defaults to one thread a core.
+    Threads process a few chunks at a time; `n_threads` defaults to one thread for each core.
     """
     n_threads = n_threads or available_cores()
     with ThreadPoolExecutor(n_threads) as threads:
@@ -164,7 +165,7 @@ def split_up(texts: pd.Series, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pd.Se
 
 
 def byte_lengths(texts: pd.Series) -> npt.NDArray[np.int64]:
-    """The number of bytes of each text in UTF-8, int64 (n,)."""
+    """Return the number of bytes of each text in UTF-8, int64 (n,)."""
     lengths: npt.NDArray[np.int64] = pc.binary_length(
         pa.array(texts, type=pa.large_string())
     ).to_numpy()
@@ -172,7 +173,7 @@ def byte_lengths(texts: pd.Series) -> npt.NDArray[np.int64]:
 
 
 def joined(texts: pd.Series | list[str], *, end: bytes) -> bytes:
-    """The texts in UTF-8, with `end` after each."""
+    """Return the texts in UTF-8, with `end` after each."""
     array: Any = pa.array(texts, type=pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -198,7 +199,7 @@ def write_ids(
 
 
 def npy_header(n_tokens: int) -> bytes:
-    """The header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
+    """Return the header of a .npy file of ids, as `np.save` writes it. Its size does not depend on
     `n_tokens`, because NumPy reserves space for an array that grows.
     """
     buffer = io.BytesIO()
@@ -214,7 +215,7 @@ def npy_header(n_tokens: int) -> bytes:
 
 
 def offsets_of(lengths: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """The place of the first token of each text, and the end of the last text, int64 (n + 1,)."""
+    """Return the place of each text's first token, and the end of the last text, int64 (n + 1,)."""
     return np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *lengths]))
 
 
@@ -234,7 +235,7 @@ def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.
 
 
 def map_ids(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """The ids in a folder of a split, on a memory map, and the offsets of its texts."""
+    """Return the ids in a folder of a split, on a memory map, and the offsets of its texts."""
     offsets, path = np.load(folder / "offsets.npy"), folder / "ids.bin"
     # A file without content can't be mapped.
     return np.memmap(path, np.int32, "r") if offsets[-1] else np.empty(0, np.int32), offsets

@@ -7,7 +7,6 @@ is a prefix of a larger one. No TensorFlow runs.
 """
 
 import contextlib
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
@@ -33,12 +32,14 @@ from tuning.data.arrow_tokenizer import (
 )
 from tuning.data.data_card import (
     CARD_NAME,
+    PRESET_CARD_NAME,
     DataCard,
     DataSource,
     checksums_of,
     describe,
     is_whole,
     read_card,
+    read_preset_card,
     write_card,
 )
 from tuning.data.files import Progress
@@ -100,7 +101,7 @@ class NgramTexts(TokenizedTexts):
 
 @dataclass(frozen=True)
 class PresetTexts(TokenizedTexts):
-    """The tokens of a preset of n texts without special tokens; an id is the preset's plus one.
+    """The tokens of n texts by a preset's tokenizer, without special tokens; the ids plus 1.
 
     Attributes:
         first, last: the special tokens before and after each text.
@@ -138,11 +139,11 @@ class Corpus:
 
     @property
     def is_written(self) -> bool:
-        """Whether the folder holds a corpus; its data card is written last."""
+        """Whether the folder contains a whole corpus, whose data card is written last."""
         return (self.folder / CARD_NAME).exists()
 
     def split(self, name: str) -> LabeledTexts:
-        """The split of this name, with its ids on a memory map."""
+        """Return the split of this name, with its ids on a memory map."""
         ids = np.load(self.folder / f"{name}.ids.npy", mmap_mode="r")
         offsets = np.load(self.folder / f"{name}.offsets.npy")
         ngrams, presets = self._ngrams(name), self._presets(name)
@@ -167,8 +168,8 @@ class Corpus:
         return orders
 
     def _ngrams(self, split: str) -> NgramTexts | None:
-        """The n-grams of a split; None if they were not built, or if a file of theirs is missing or
-        damaged: a space that takes no n-grams does not need them.
+        """Return the n-grams of a split; None if they were not built, or if one of their files is
+        missing or damaged: a space that takes no n-grams does not need them.
         """
         try:
             return NgramTexts(*map_ids(self.ngrams_dir / split), self.ngram_orders)
@@ -181,18 +182,18 @@ class Corpus:
         return self.folder / "presets"
 
     def _presets(self, split: str) -> dict[str, PresetTexts]:
-        """The tokens of a split by preset; a preset whose files are damaged is left out."""
+        """Return the tokens of a split by preset; a preset whose files are damaged is left out."""
         presets = {}
-        for path in sorted(self.presets_dir.glob("*/preset.json")):
-            with contextlib.suppress(OSError, ValueError, EOFError, KeyError, TypeError):
-                preset = json.loads(path.read_bytes())
-                special = tuple(preset["first"]), tuple(preset["last"])
-                presets[preset["name"]] = PresetTexts(*map_ids(path.parent / split), *special)
+        for path in sorted(self.presets_dir.glob(f"*/{PRESET_CARD_NAME}")):
+            with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
+                card = read_preset_card(path.parent)
+                special = tuple(card.first), tuple(card.last)
+                presets[card.name] = PresetTexts(*map_ids(path.parent / split), *special)
         return presets
 
     def ngrams(self, *, order: int, vocab_size: int) -> list[str]:
-        """The n-grams of at most `order` words with the ids 2, 3, … of a vocabulary of `vocab_size`
-        rows, which include padding and unknown.
+        """Return the n-grams of at most `order` words with the ids 2, 3, … of a vocabulary of
+        `vocab_size` rows, which include padding and unknown.
         """
         text = (self.ngrams_dir / "vocabulary.txt").read_bytes().decode()
         of_order = np.flatnonzero(self.ngram_orders[FIRST_WORD_ID:] <= order)
@@ -200,7 +201,7 @@ class Corpus:
         return [ngrams[row] for row in of_order[: max(vocab_size - FIRST_WORD_ID, 0)]]
 
     def words(self, vocab_size: int) -> list[str]:
-        """The words with the ids 2, 3, … of a vocabulary of `vocab_size` rows, which include
+        """Return the words with the ids 2, 3, … of a vocabulary of `vocab_size` rows, which include
         padding and unknown.
         """
         text = (self.folder / "vocabulary.txt").read_bytes().decode()
@@ -208,7 +209,7 @@ class Corpus:
 
 
 def encode(texts: Iterable[str], words: list[str]) -> TokenizedTexts:
-    """Token ids of new texts; `words` is the vocabulary in order of its ids, from 2."""
+    """Return the token ids of new texts; `words` is the vocabulary in order of its ids, from 2."""
     tokens = tokenize(list(texts))
     return TokenizedTexts(tokens.numbers(words), offsets_of([tokens.lengths]))
 
@@ -222,17 +223,17 @@ def build_corpus(
     chunk_bytes: int = CHUNK_BYTES,
     progress: Progress | None = None,
 ) -> Corpus:
-    """The tokenized data set in `folder`; it is built if the folder does not exist, or if its files
-    have changed since they were written.
+    """Return the tokenized data set in `folder`. The data set is built if the folder does not
+    exist, or if its files have changed since they were written.
 
-    The vocabulary is that of the training split. The files do not depend on `n_threads` and
-    `chunk_bytes`.
+    The vocabulary contains the words of the training split. The files do not depend on `n_threads`
+    and `chunk_bytes`.
 
     Args:
-        folder: the corpus's; its name is the fingerprint.
+        folder: the folder of the corpus, whose name is the fingerprint.
         splits: the texts and labels.
         source: the entries of the data card that do not come from the texts.
-        n_threads: number of threads, by default one a core.
+        n_threads: number of threads, by default one for each core.
         chunk_bytes: size of the chunks of texts in which a thread tokenizes.
         progress: called with the share of texts that are tokenized.
 
@@ -285,15 +286,15 @@ def _write_corpus(
 
 
 def open_corpus(folder: Path) -> Corpus:
-    """The corpus that `build_corpus` built in `folder`.
+    """Return the corpus that `build_corpus` built in `folder`.
 
     Raises:
-        StorageError: it does not exist.
+        StorageError: the corpus does not exist.
     """
     corpus = Corpus(folder)
     if not corpus.is_written:
         raise StorageError(
-            f"{folder} must hold the tokenized data; it was removed. Run `make tune` again to"
-            " build it."
+            f"{folder} must contain the tokenized data, which were removed. Run `make tune` again"
+            " to build them."
         )
     return corpus

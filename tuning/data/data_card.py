@@ -1,4 +1,6 @@
-"""The data card: what a tokenized data set holds, as `data_card.json` beside its token ids."""
+"""The cards of a tokenized data set: `data_card.json` beside its token ids, and `preset.json`
+beside the tokens of a preset.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from tuning.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-CARD_NAME = "data_card.json"
+CARD_NAME, PRESET_CARD_NAME = "data_card.json", "preset.json"
 REFERENCE_NAME = "linear_reference.json"  # the scores of a linear model on the same splits
 BASELINE_ROWS = 33_807  # the notebook's 33,805 words, padding and unknown
 CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
@@ -30,8 +32,8 @@ CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Where the texts were read, and what was left out: rows by reason, and lines that could not be
-    read, the first of them by name.
+    """The source of the texts, and the parts of it that were left out: the number of rows by
+    reason, and the number of lines that could not be read, with the places of the first of them.
     """
 
     data: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -44,11 +46,11 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """The part of a data card that an export carries.
+    """The part of a data card that an export contains.
 
-    `class_counts`: the number of texts of each class, by split. `length_percentiles`: tokens a
-    text, by percentile. `unknown_share`: the share of the validation split's tokens that a
-    vocabulary of so many rows does not have.
+    `class_counts`: the number of texts of each class, by split. `length_percentiles`: the number of
+    tokens of a text, by percentile. `unknown_share`: the share of the validation split's tokens
+    that are unknown, by the number of rows of the vocabulary.
     """
 
     class_counts: dict[str, list[int]]
@@ -75,13 +77,43 @@ class DataCard(DataSource, DataFacts):
 
     @property
     def facts(self) -> DataFacts:
-        """The part that an export carries."""
+        """The part that an export contains."""
         names = [field.name for field in dataclasses.fields(DataFacts)]
         return DataFacts(**{name: getattr(self, name) for name in names})
 
 
+@dataclass(frozen=True)
+class PresetCard:
+    """The facts that are stored beside the tokens of a preset.
+
+    Attributes:
+        name: the preset.
+        source: a digest of the files of a preset that is a folder, without its weights.
+        encoder: the class of its encoder in KerasHub.
+        max_length: maximum number of tokens of a text; None if the encoder takes any number.
+        first, last: the special tokens before and after each text, the ids plus one.
+    """
+
+    name: str
+    source: str
+    encoder: str
+    max_length: int | None
+    first: list[int]
+    last: list[int]
+
+
+def read_preset_card(folder: Path) -> PresetCard:
+    """Return the facts that are stored beside the tokens of a preset.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    remedy = "Run `make tune` again to build the tokens."
+    return documents.read(folder / PRESET_CARD_NAME, PresetCard, error=StorageError, remedy=remedy)
+
+
 def read_card(folder: Path) -> DataCard:
-    """The data card of a corpus in this folder.
+    """Return the data card of the corpus in this folder.
 
     Raises:
         StorageError: the card is missing, or is not as this program writes it.
@@ -101,14 +133,14 @@ def describe(
     *,
     n_words: int,
 ) -> DataCard:
-    """The data card: rows, classes, lengths in tokens, duplicates and the share of unknown tokens.
+    """Return the data card: rows, classes, lengths in tokens, duplicates and the share of unknown
+    tokens.
 
-    `unknown_share` is that of the validation split's tokens, for vocabularies of so many rows;
-    `numbers` are its words' ids.
+    `numbers` contains the ids of the words of each chunk of the validation split.
     """
     lengths = np.concatenate([chunk.lengths for kept in chunks.values() for chunk in kept])
     full = n_words + FIRST_WORD_ID
-    counts = np.zeros(full, dtype=np.int64)  # of each id in the validation split
+    counts = np.zeros(full, dtype=np.int64)  # number of tokens with each id in the validation split
     for chunk, ids in zip(chunks["validation"], numbers, strict=True):
         np.add.at(counts, ids, chunk.counts)
     sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
@@ -121,7 +153,8 @@ def describe(
         n_rows={name: len(splits.frames[name]) for name in chunks},
         class_names=list(splits.class_names),
         class_counts={name: counts.tolist() for name, counts in labels.items()},
-        majority_share=float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]  # never empty
+        # The splits are never empty, so the sum is an array.
+        majority_share=float(sum(labels.values()).max() / len(lengths)),  # type: ignore[union-attr]
         length_percentiles={
             str(p): int(np.percentile(lengths, p)) for p in (5, 25, 50, 75, 95, 99, 100)
         },
@@ -136,13 +169,13 @@ def describe(
 
 
 def checksums_of(folder: Path) -> dict[str, int]:
-    """The CRC-32 of each file of a corpus, except its card."""
+    """Return the CRC-32 of each file of a corpus, except its card."""
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".txt"))
     return {path.name: checksum_of(path) for path in paths}
 
 
 def checksum_of(path: Path) -> int:
-    """The CRC-32 of a file."""
+    """Return the CRC-32 of a file."""
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(CHECKSUM_BYTES):
@@ -151,15 +184,15 @@ def checksum_of(path: Path) -> int:
 
 
 def write_card(folder: Path, card: DataCard) -> None:
-    """Write the data card; keys that a newer version has written stay in it."""
+    """Write the data card. Keys that a newer version has written stay in the file."""
     path = folder / CARD_NAME
     newer = read_json(path) if path.exists() else {}
     write_json(path, {**newer, **unstructure(card)})
 
 
 def is_whole(folder: Path, splits: SplitReviews) -> bool:
-    """Whether a corpus of these texts is there, and its files are those that were written: 0.2 s
-    for 400 MB.
+    """Return whether the folder contains a corpus of these texts, with its files as they were
+    written. The check of 400 MB takes 0.2 s.
     """
 
     def is_of_these_texts() -> bool:
@@ -180,5 +213,5 @@ def passes(check: Callable[[], bool], folder: Path) -> bool:
     except StorageError:
         passed = False
     if not passed:
-        logger.warning("%s does not hold what was written to it, and is built again", folder)
+        logger.warning("the files in %s have changed; the folder is built again", folder)
     return passed

@@ -17,10 +17,10 @@ Progress = Callable[[str, float], None]
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
-MAX_UNPACKED_RATIO, MIN_BOMB_BYTES = 100, 2**28
-BOMB_MESSAGE = (
-    f"must not unpack to more than {MAX_UNPACKED_RATIO} times its size and"
-    f" {MIN_BOMB_BYTES / 2**20:.0f} MiB; it does."
+MAX_UNPACKED_RATIO, MIN_DECOMPRESSION_BOMB_BYTES = 100, 2**28
+DECOMPRESSION_BOMB_MESSAGE = (
+    f"must unpack to at most {MAX_UNPACKED_RATIO} times its size, or to"
+    f" {MIN_DECOMPRESSION_BOMB_BYTES / 2**20:.0f} MiB if that is more; it unpacks to more."
 )
 
 
@@ -53,7 +53,7 @@ class _Unpacked(io.RawIOBase):
     def __init__(self, packed: IO[bytes], *, n_packed: int) -> None:
         self._file = gzip.GzipFile(fileobj=packed)
         self._left = max_unpacked(n_packed)
-        self.is_bomb = False
+        self.is_decompression_bomb = False
 
     def readable(self) -> bool:
         return True
@@ -62,20 +62,20 @@ class _Unpacked(io.RawIOBase):
         n = self._file.readinto(buffer)
         self._left -= n
         if self._left < 0:
-            self.is_bomb = True
+            self.is_decompression_bomb = True
             raise OSError("decompression bomb")  # pandas replaces other exceptions by its own.
         return n
 
 
 def max_unpacked(n_packed: int) -> int:
-    """The number of bytes to which a file of `n_packed` bytes may unpack."""
-    return max(MAX_UNPACKED_RATIO * n_packed, MIN_BOMB_BYTES)
+    """Return the maximum number of bytes to which a file of `n_packed` bytes may unpack."""
+    return max(MAX_UNPACKED_RATIO * n_packed, MIN_DECOMPRESSION_BOMB_BYTES)
 
 
 def find_files(
     pattern: str, *, flag: str = "--data", formats: tuple[str, ...] = FORMATS
 ) -> list[Path]:
-    """The files of a path or glob pattern, sorted.
+    """Return the files of a path or glob pattern, sorted.
 
     Raises:
         DataError: no file matches, or a match is a directory or has an ending that is not in
@@ -93,7 +93,8 @@ def find_files(
         paths = []
     if not paths:
         raise DataError(
-            f"{flag} must name a file that exists; there is no {pattern!r} seen from {Path.cwd()}."
+            f"{flag} must name a file that exists; no file matches {pattern!r}. The working"
+            f" directory is {Path.cwd()}."
         )
     for path in paths:
         if path.is_dir():
@@ -104,49 +105,49 @@ def find_files(
         if file_format(path) not in formats:
             raise DataError(
                 f"A data file must end in {', '.join(formats)}, each also with .gz; received"
-                f" {path.name!r}. Rename it after what it holds."
+                f" {path.name!r}. Rename the file after its format."
             )
     return paths
 
 
 def utf8(text: str) -> str:
-    """Text that can be encoded in UTF-8: lone surrogates, which JSON may contain, become question
-    marks.
+    """Return a text that can be encoded in UTF-8: lone surrogates, which JSON may contain, become
+    question marks.
     """
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def plain(value: object) -> str:
-    """A value of JSON or Parquet as text: a bool as 0 or 1, None as an empty text."""
+    """Return a value of JSON or Parquet as text: a bool as 0 or 1, None as an empty text."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else utf8(str(value))
 
 
 def _first_bad_byte(path: Path, *, default: int) -> int:
-    """The position of the first byte that is not UTF-8 in a file, unpacked.
+    """Return the position of the first byte that is not UTF-8 in a file, unpacked.
 
-    `default`, the position in the block in which a decoder failed, is returned if the position in
-    the file can't be found.
+    If the position in the file can't be found, the result is `default`, the position in the block
+    in which a decoder failed.
     """
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
-            file.read(MIN_BOMB_BYTES).decode("utf-8")
+            file.read(MIN_DECOMPRESSION_BOMB_BYTES).decode("utf-8")
         except UnicodeDecodeError as error:
             return error.start
-        except (EOFError, zlib.error, OSError):  # A broken archive.
+        except (EOFError, zlib.error, OSError):  # The archive is broken.
             return default
     return default
 
 
 def file_format(path: Path) -> str:
-    """The ending of a file's name, in lower case, without `.gz`; it is the file's format."""
+    """Return the format of a file: the ending of its name, in lower case, without `.gz`."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 @contextlib.contextmanager
 def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
-    """A context with the bytes of a data file, unpacked.
+    """Open a data file as a context with its bytes, unpacked.
 
     Errors inside the context that concern the file become a `DataError` too.
 
@@ -163,10 +164,10 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
                 "IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw
             )
     except (OSError, DataError, MemoryError) as error:
-        if unpacked is None or not unpacked.is_bomb:
+        if unpacked is None or not unpacked.is_decompression_bomb:
             raise _unreadable(path, error) from error
         raise DataError(
-            f"{path} {BOMB_MESSAGE} Unpack it by hand if it is what you want to read."
+            f"{path} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, unpack it yourself."
         ) from error
     except UnicodeDecodeError as error:
         place = (
@@ -182,7 +183,7 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:
-    """The `DataError` for an error of the system or of gzip; other errors are not changed."""
+    """Return the `DataError` for an error of the system or of gzip; other errors are unchanged."""
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
         return DataError(
             f"{path} must be a whole gzip file; unpacking it gave: {error}. Fetch it again."

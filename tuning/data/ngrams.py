@@ -2,9 +2,9 @@
 of a corpus.
 
 No text is tokenized again. The n-grams are ordered by their frequency in the training split, as
-`keras.layers.TextVectorization(ngrams=3)` orders them, so that a smaller vocabulary is a prefix of
-a larger one. For each text the distinct n-grams are stored, because the models count an n-gram once
-a text (Wang and Manning, 2012, "Baselines and Bigrams").
+`keras.layers.TextVectorization(ngrams=3)` orders them, so a smaller vocabulary is a prefix of a
+larger one. For each text the distinct n-grams are stored, because the models count an n-gram once
+for each text (Wang and Manning, 2012, "Baselines and Bigrams").
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from tuning.hardware import available_cores
 logger = logging.getLogger(__name__)
 
 MAX_ORDER = 3
-# N-grams that occur once in the training split are left out. They are four of five, and no model
-# can learn from them.
+# N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,
+# and no model can learn from them.
 MIN_COUNT = 2
 # Maximum number of n-grams of a vocabulary. A data set of 18,000 reviews has 350,000.
 MAX_NGRAMS = 1_000_000
@@ -93,14 +93,14 @@ def build_ngrams(
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the n-grams are there, and their files are those that were written."""
+    """Return whether the n-grams exist and their files are as they were written."""
     return folder.exists() and passes(
         lambda: bool(read_json(folder / CHECKSUMS) == files_checksums(folder)), folder
     )
 
 
 def files_checksums(folder: Path) -> dict[str, int]:
-    """The CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
+    """Return the CRC-32 of each file of ids or words below a folder, and of a tokenizer."""
     paths = sorted(
         path
         for path in folder.rglob("*")
@@ -110,7 +110,7 @@ def files_checksums(folder: Path) -> dict[str, int]:
 
 
 def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> NgramTexts:
-    """The distinct n-grams of new texts; `ngrams` is the vocabulary in order of its ids, from 2."""
+    """Return the distinct n-grams of new texts; `ngrams` is the vocabulary, ordered by id."""
     encode = make_ngram_encoder([ngram.encode() for ngram in ngrams], order=order)
     rows = [encode(text) for text in texts]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
@@ -120,8 +120,8 @@ def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> Ngr
 
 
 def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | None) -> _Vocabulary:
-    """The n-grams of the training split that occur at least `MIN_COUNT` times, at most
-    `MAX_NGRAMS`: the most frequent. If no word occurs so often, all n-grams are taken.
+    """Return the n-grams of the training split that occur at least `MIN_COUNT` times, limited to
+    the `MAX_NGRAMS` most frequent. If no word occurs so often, all n-grams are kept.
     """
     counts = np.bincount(train.ids, minlength=FIRST_WORD_ID + len(words))
     min_count = MIN_COUNT
@@ -144,9 +144,9 @@ def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | No
 def _frequent_keys(
     texts: TokenizedTexts, n_ids: int, *, order: int, min_count: int
 ) -> tuple[Keys, Keys]:
-    """The keys of the n-grams that occur at least `min_count` times, sorted, and their counts.
+    """Return the sorted keys of n-grams that occur at least `min_count` times, and their counts.
 
-    One sort of all keys needs 8 bytes a token and no table: 1 GB for 116 million tokens.
+    One sort of all keys needs 8 bytes for each token and no table: 1 GB for 116 million tokens.
     """
     keys = np.empty(len(texts.ids), dtype=np.int64)
     n = 0
@@ -165,8 +165,8 @@ def _frequent_keys(
 def _keys_of(
     texts: TokenizedTexts, first: int, last: int, *, order: int, n_ids: int
 ) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """The keys of all n-grams of the texts `first` to `last`, and the index of each one's text
-    after `first`. N-grams with a word whose id is unknown, or `n_ids` or more, are left out.
+    """Return the keys of all n-grams of the texts `first` to `last`, and for each key the index of
+    its text, from `first`. N-grams with a word whose id is unknown or `n_ids` or more are left out.
     """
     bounds = texts.offsets[first : last + 1]
     ids = np.asarray(texts.ids[bounds[0] : bounds[-1]], dtype=np.int64)
@@ -183,12 +183,12 @@ def _keys_of(
 
 
 def _most_frequent(frequent: dict[int, tuple[Keys, Keys]], words: pa.Array) -> _Vocabulary:
-    """The vocabulary of the most frequent n-grams, ordered by count, and equally frequent n-grams
-    by their text, the greater first, as Keras orders them.
+    """Return the vocabulary of the most frequent n-grams, ordered by count. Equally frequent
+    n-grams are ordered by their text, the greater first, as in Keras.
     """
     counts = np.concatenate([counts for _, counts in frequent.values()])
     if len(counts) > MAX_NGRAMS:
-        # Only n-grams as frequent as the last one that is kept must be compared by their text.
+        # Only n-grams as frequent as the last n-gram that is kept must be compared by their text.
         smallest = np.partition(counts, len(counts) - MAX_NGRAMS)[len(counts) - MAX_NGRAMS]
         frequent = {
             order: (keys[counts >= smallest], counts[counts >= smallest])
@@ -213,7 +213,7 @@ def _most_frequent(frequent: dict[int, tuple[Keys, Keys]], words: pa.Array) -> _
 
 
 def _texts(keys: Keys, order: int, words: pa.Array) -> pa.Array:
-    """The n-grams of these keys in UTF-8: their words, joined by spaces."""
+    """Return the n-grams of these keys in UTF-8: their words, joined by spaces."""
     places = [
         (keys >> (WORD_BITS * (order - 1 - word)) & (2**WORD_BITS - 1)) - FIRST_WORD_ID
         for word in range(order)
@@ -244,8 +244,8 @@ def _write_split(
 def _distinct(
     texts: TokenizedTexts, chunk: tuple[int, int], vocabulary: _Vocabulary
 ) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """The ids of the distinct n-grams of a chunk of texts, text after text, and their number in
-    each text.
+    """Return the ids of the distinct n-grams of a chunk of texts, text after text, and their number
+    in each text.
     """
     first, last = chunk
     pairs = []
@@ -266,7 +266,7 @@ def _distinct(
 
 
 def _chunks(texts: TokenizedTexts) -> Iterator[tuple[int, int]]:
-    """The first and the end of each range of texts with about `CHUNK_TOKENS` tokens together."""
+    """Yield the start and the end of each range of texts with about `CHUNK_TOKENS` tokens."""
     numbers = texts.offsets[:-1] // CHUNK_TOKENS
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     return itertools.pairwise([*starts.tolist(), len(texts)])

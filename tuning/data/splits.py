@@ -18,7 +18,7 @@ from tuning.data.sources import Reviews
 from tuning.errors import DataError
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
-# With fewer texts of a class, the two small splits have one or none.
+# With fewer texts of a class, the two small splits would have at most one of them.
 MIN_TEXTS_PER_CLASS = 10
 
 _DROP_UNICODE = re.compile(r"[^\w\s]|_")
@@ -61,7 +61,7 @@ class SplitTexts:
 
     @classmethod
     def of(cls, texts: list[str]) -> Self:
-        """The texts of a list."""
+        """Return the texts of a list."""
         encoded = [text.encode() for text in texts]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
@@ -76,7 +76,7 @@ class SplitTexts:
         )
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-        """The texts of these rows, an array of `str` of shape (n_rows,)."""
+        """Return the texts of these rows, an array of `str` of shape (n_rows,)."""
         texts = np.empty(len(rows), dtype=object)
         for number, row in enumerate(rows.tolist()):
             start, end = self.offsets[row], self.offsets[row + 1]
@@ -95,8 +95,8 @@ def write_texts(folder: Path, texts: pd.Series) -> None:
 
 
 def map_texts(folder: Path) -> SplitTexts | None:
-    """The texts of a split on a memory map; None if they were not written, or if a file of theirs
-    is missing or damaged: a space whose models take token ids does not need them.
+    """Return the texts of a split on a memory map; None if they were not written, or if one of
+    their files is missing or damaged: a space whose models take token ids does not need them.
     """
     with contextlib.suppress(OSError, ValueError, EOFError):
         data = np.memmap(folder / "texts.bin", np.uint8, "r")
@@ -108,7 +108,7 @@ def map_texts(folder: Path) -> SplitTexts | None:
 def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     """Split 70/15/15 by distinct text, stratified by class.
 
-    Texts with the same `identity` are in the same split, so the shares are those of distinct texts.
+    Texts with the same `identity` are in the same split, so the shares count distinct texts.
 
     Raises:
         DataError: a class has fewer than 10 distinct texts.
@@ -123,8 +123,8 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
     if counts.min() < MIN_TEXTS_PER_CLASS:
         name = reviews.class_names[int(counts.argmin())]
         raise DataError(
-            f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, to stand in three"
-            f" splits; {name!r} has {counts.min()}. Leave it out, or merge it with another."
+            f"Each class must have {MIN_TEXTS_PER_CLASS} different texts or more, for three splits;"
+            f" {name!r} has {counts.min()}. Leave the class out, or merge it with another."
         )
     rows = _assign(strata, seed=seed)[codes]
     columns = {column: reviews.frame[column] for column in reviews.frame}
@@ -146,7 +146,7 @@ def split_reviews(reviews: Reviews, *, seed: int) -> SplitReviews:
 
 
 def _assign(strata: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int8]:
-    """The index in `SPLITS` of the split of each distinct text, int8 (n,), from its class."""
+    """Return the index in `SPLITS` of the split of each distinct text, int8 (n,)."""
     # Imported here because the import takes 2 s, and prediction does not need it.
     from sklearn.model_selection import train_test_split
 
@@ -163,23 +163,23 @@ def _assign(strata: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int8]
 
 
 def fold(text: str) -> str:
-    """The text case-folded, without characters other than letters, digits and white space, and with
-    one space for each run of white space.
+    """Return the case-folded text, without characters other than letters, digits and white space,
+    and with one space for each run of white space.
     """
     return " ".join(_DROP_UNICODE.sub("", text.casefold()).split())
 
 
 def identity(text: str) -> str:
-    """The key of a text: texts with the same key are duplicates, and are in the same split.
+    """Return the key of a text: texts with the same key are duplicates, and are in the same split.
 
-    It is the folded text, or the text itself if the folded text is empty: 👍 and 👎 differ.
+    The key is the folded text, or the text itself if the folded text is empty: 👍 and 👎 differ.
     """
     return fold(text) or " ".join(text.split())
 
 
 def folded_digests(texts: pd.Series) -> list[bytes]:
-    """A digest of 16 bytes of each text's `identity`; the identities of 1,000,000 reviews take
-    1 GiB.
+    """Return a digest of 16 bytes of each text's `identity`; the identities of 1,000,000 reviews
+    themselves would take 1 GiB.
 
     ASCII texts are folded all at once, in half the time. Other texts are folded first, and folding
     them again changes nothing.
@@ -197,7 +197,9 @@ def folded_digests(texts: pd.Series) -> list[bytes]:
 
 
 def _fingerprint(frames: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> str:
-    """16 hex digits over all texts and labels in the order of the splits, and the class names."""
+    """Return 16 hex digits over all texts and labels in the order of the splits, and the class
+    names.
+    """
     digest = hashlib.sha256(repr(class_names).encode())
     for name, frame in frames.items():
         for part in (

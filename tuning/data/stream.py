@@ -25,12 +25,12 @@ from tuning.errors import DataError
 TEXT_FORMATS = (*FORMATS, ".txt")
 # Maximum number of characters of a text; the longest of 25,854 Amazon reviews has 31,863.
 MAX_CHARACTERS = 100_000
-MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field; an open quote makes it long
+MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field, which an open quote makes long
 MAX_LINE = 4_000_000  # maximum number of characters of a line
 # Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
 MAX_RECORD = 8_000_000
 BATCH_ROWS = 1024  # maximum number of rows of a Parquet file in memory
-# JSONL has no header line: the columns of a file are those of its first rows.
+# JSONL has no header line: the columns of a file are the names in its first rows.
 PEEKED_ROWS = 1_000
 _END = "\0 end of the file \0"
 
@@ -61,13 +61,13 @@ def stream_rows(
     flag: str = "--file",
     on_read: Callable[[float], None] | None = None,
 ) -> Iterator[Row]:
-    """The rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
+    """Return the rows of the files of a path or glob pattern; each line of a `.txt` file is a text.
 
     Args:
         pattern: a path or glob pattern.
         text_column: the name of the text column.
-        trained_on: the text column of the training data; it is read if `text_column` is None and
-            the file has it, otherwise the first known name is (`choose_column`).
+        trained_on: the text column of the training data. If `text_column` is None, the file's
+            column of this name is read, or else the first known column (`choose_column`).
         flag: the flag that gave the pattern, for messages.
         on_read: called with the share of all bytes that have been read.
 
@@ -113,16 +113,16 @@ def _rows_of(
 
 
 def problem_of(text: str) -> str:
-    """The reason why a text can't be labeled, or ""."""
+    """Return the reason why a text can't be labeled, or ""."""
     if not text or text.isspace():
         return "no text"
     if len(text) > MAX_CHARACTERS:
-        return f"a text of {len(text):,} characters; the most is {MAX_CHARACTERS:,}"
+        return f"a text of {len(text):,} characters; the maximum is {MAX_CHARACTERS:,}"
     return "" if _is_utf8(text) else "not UTF-8"
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether all bytes of a text were decoded; the others are lone surrogates."""
+    """Return whether all bytes of a text were decoded; the others are lone surrogates."""
     if text.isascii():
         return True
     try:
@@ -133,8 +133,8 @@ def _is_utf8(text: str) -> bool:
 
 
 def _lines(data: IO[bytes], *, newline: str) -> Iterator[str]:
-    """Lines with their ends, cut to `MAX_LINE` characters; bytes that are not UTF-8 become lone
-    surrogates.
+    """Yield lines with their ends, cut to `MAX_LINE` characters. Bytes that are not UTF-8 become
+    lone surrogates.
     """
     text = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     while line := text.readline(MAX_LINE):
@@ -189,7 +189,7 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """Amazon's own format: tabs without quoting."""
+    """Read Amazon's own format: tabs without quoting."""
     rows = (line.rstrip("\r\n").split("\t") for line in _lines(data, newline="\n"))
     header, index = _header(rows, path, choose)
     for number, fields in enumerate(rows, start=2):
@@ -202,7 +202,7 @@ def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list[str], int]:
-    """The names of the columns, and the index of the text column."""
+    """Return the names of the columns, and the index of the text column."""
     try:
         header = next(rows, [])
     except csv.Error as error:
@@ -217,7 +217,7 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
 
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
-    """One JSON object in each line."""
+    """Read one JSON object from each line."""
     lines = (
         (number, line)
         for number, line in enumerate(_lines(data, newline="\n"), start=1)
@@ -234,11 +234,11 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         dict.fromkeys(name for record in first if isinstance(record, dict) for name in record)
     )
     if not first:
-        raise DataError(f"{path} must be JSON objects, one a line; it holds none.")
+        raise DataError(f"{path} must contain a JSON object in each line; it has none.")
     if not columns:
         raise DataError(
-            f"{path} must be JSON objects, one a line; of the first {len(first)} lines none is:"
-            f" {first[0]}."
+            f"{path} must contain a JSON object in each line; its first {len(first)} lines have no"
+            f" columns ({first[0]})."
         )
     column = choose(columns)
     for record in itertools.chain(first, records):
@@ -250,7 +250,7 @@ def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
 
 
 def _record(number: int, line: str) -> dict[str, Any] | str:
-    """The object in a line, or the problem of the line."""
+    """Return the object in a line, or the problem of the line."""
     if len(line) >= MAX_LINE:
         return f"line {number}: longer than {MAX_LINE:,} characters"
     if not _is_utf8(line):
@@ -281,16 +281,16 @@ def _parquet_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
         except DecompressionBomb as error:
             raise DataError(
                 f"{path} must have pages and rows that unpack to less than"
-                f" {BATCH_BYTES / 2**20:.0f} MiB; it has a larger one. Write it as CSV if it is"
-                " what you want to read."
+                f" {BATCH_BYTES / 2**20:.0f} MiB; it has a larger one. If you trust the file, write"
+                " it as CSV."
             ) from error
         except ValueError as error:
             raise DataError(f"{path} must be a Parquet file; reading it gave: {error}.") from error
 
 
 def _column_texts(values: Any) -> Iterator[str]:
-    """The values as text; bytes are decoded here, because Arrow refuses a whole batch for a byte
-    that is not UTF-8.
+    """Yield the values as text. Bytes are decoded here, because Arrow refuses a whole batch for a
+    byte that is not UTF-8.
     """
     import pyarrow
 

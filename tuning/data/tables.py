@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow
 
 from tuning.data.files import (
-    BOMB_MESSAGE,
+    DECOMPRESSION_BOMB_MESSAGE,
     Progress,
     file_format,
     find_files,
@@ -29,7 +29,7 @@ from tuning.data.parquet import DecompressionBomb, read_batches
 from tuning.errors import DataError
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
-# Number of rows that are Python strings at a time, before they become Arrow's: 1,000,000 rows take
+# Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
 
@@ -46,8 +46,8 @@ def read_files(pattern: str, *, progress: Progress | None = None, flag: str = "-
     """Read the files of a path or glob pattern into one table of text columns.
 
     Raises:
-        DataError: a file is missing, empty, not UTF-8, a broken gzip file or not of the format that
-            its name says, unpacks to too much, or has other columns than the first file.
+        DataError: a file is missing, empty, not UTF-8, a broken gzip file or of another format than
+            its ending names, is a decompression bomb, or has other columns than the first file.
     """
     tables = [(path, _read_file(path, progress)) for path in find_files(pattern, flag=flag)]
     first_path, first = tables[0]
@@ -78,7 +78,7 @@ def _read_file(path: Path, progress: Progress | None) -> Table:
     n_rows = len(table.frame)
     if len(table.broken) > MAX_BROKEN_SHARE * (n_rows + len(table.broken)):
         raise DataError(
-            f"{path} must hold what its ending says; {len(table.broken)} of"
+            f"{path} must have the format that its ending names; {len(table.broken)} of"
             f" {n_rows + len(table.broken)} lines can't be read, the first at {table.broken[0]}."
         )
     return table
@@ -109,8 +109,8 @@ def _read_csv(data: IO[bytes], name: str) -> Table:
 
 
 def _read_tsv(data: IO[bytes], name: str) -> Table:
-    """Amazon's own format: tabs without quoting. A line with another number of fields is left out,
-    and its place is recorded.
+    """Read Amazon's own format: tabs without quoting. A line with another number of fields is left
+    out, and its place is recorded.
     """
     lines = _text(data, newline="\n")
     header = next(lines, "").rstrip("\r\n").split("\t")
@@ -119,8 +119,8 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DataError(
-            f"{name} must name each column once; {', '.join(map(repr, twice))} stands twice. Rename"
-            " one."
+            f"{name} must name each column once; {', '.join(map(repr, twice))} occurs more than"
+            " once. Rename one of them."
         )
     broken: list[str] = []
     return Table(
@@ -140,11 +140,11 @@ def _tsv_rows(
 
 
 def _read_jsonl(data: IO[bytes], name: str) -> Table:
-    """One JSON object in each line; values that are objects or lists are left out."""
+    """Read one JSON object from each line. Values that are objects or lists are left out."""
     broken: list[str] = []
     frame = _frame(_jsonl_rows(_text(data, newline="\n"), name, broken), None)
     if len(frame) == 0 and not broken:
-        raise DataError(f"{name} must be JSON objects, one a line; it holds none.")
+        raise DataError(f"{name} must contain a JSON object in each line; it has none.")
     return Table(frame.fillna(""), tuple(broken))
 
 
@@ -165,7 +165,7 @@ def _jsonl_rows(lines: Iterable[str], name: str, broken: list[str]) -> Iterator[
 def _frame(
     rows: Iterator[Sequence[str] | dict[str, str]], columns: pd.Index | None
 ) -> pd.DataFrame:
-    """A frame of rows; rows that are dicts may have different columns."""
+    """Return a frame of rows; rows that are dicts may have different columns."""
     parts = [
         pd.DataFrame(part, columns=columns, dtype=str)
         for part in iter(lambda: list(itertools.islice(rows, PART_ROWS)), [])
@@ -194,7 +194,7 @@ def _read_parquet(data: IO[bytes], name: str, *, n_packed: int) -> Table:
             raise
         except DecompressionBomb as error:
             raise DataError(
-                f"{name} {BOMB_MESSAGE} Write it as CSV if it is what you want to read."
+                f"{name} {DECOMPRESSION_BOMB_MESSAGE} If you trust the file, write it as CSV."
             ) from error
         except (ValueError, OverflowError) as error:
             raise DataError(f"{name} must be a Parquet file; reading it gave: {error}.") from error

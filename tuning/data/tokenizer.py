@@ -30,9 +30,9 @@ _T = TypeVar("_T")
 def load_tokenizer(
     folder: str | Path,
 ) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
-    """The tokenizer of an export: a function from texts to rows of ids, by the name of the model's
-    input: "ids" has `sequence_length` columns, "ngrams" one more than a text has n-grams at most,
-    "tokens" as many as the longest text.
+    """Return the tokenizer of an export: a function from texts to rows of ids, by the name of the
+    model's input. "ids" has `sequence_length` columns, "ngrams" one more than the maximum number of
+    n-grams of a text, "tokens" as many as the longest text.
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)
@@ -57,8 +57,8 @@ def make_encoders(
     ngram_vocab_size: int = 0,
     preset: str = "",
 ) -> dict[str, Encoder]:
-    """A function from a text to its ids for each input of an export's model: "ids" if `vocab_size`
-    is not 0, "ngrams" if `ngrams` is not 0, "tokens" if the model has a preset.
+    """Return a function from a text to its ids for each input of an export's model: "ids" if
+    `vocab_size` is not 0, "ngrams" if `ngrams` is not 0, "tokens" if the model has a preset.
     """
     encoders = {}
     if vocab_size:
@@ -82,9 +82,9 @@ def make_encoders(
 def make_encoder(
     vocabulary: Path, *, vocab_size: int, sequence_length: int, truncating: str
 ) -> Encoder:
-    """A function from a text to its ids, at most `sequence_length`.
+    """Return a function from a text to its ids, at most `sequence_length`.
 
-    `truncating` says which part of a longer text is cut: "pre" its beginning, "post" its end,
+    `truncating` is the part of a longer text that is cut: "pre" its beginning, "post" its end,
     "middle" its middle.
     """
     words = vocabulary.read_bytes().split(b"\n")[: vocab_size - FIRST_WORD_ID]
@@ -98,8 +98,8 @@ def make_encoder(
 
 
 def make_ngram_encoder(vocabulary: Sequence[bytes], *, order: int) -> Encoder:
-    """A function from a text to the ascending ids of its distinct n-grams of at most `order` words
-    that the vocabulary contains.
+    """Return a function from a text to the ascending ids of its distinct n-grams of at most `order`
+    words that the vocabulary contains.
     """
     index = {ngram: number for number, ngram in enumerate(vocabulary, start=FIRST_WORD_ID)}
 
@@ -116,9 +116,9 @@ def make_ngram_encoder(vocabulary: Sequence[bytes], *, order: int) -> Encoder:
 
 
 def make_preset_encoder(path: Path, *, sequence_length: int, truncating: str) -> Encoder:
-    """A function from a text to its tokens, at most `sequence_length` with the special tokens
-    before and after the text: the ids of the tokenizer in a file of the package `tokenizers`, each
-    plus one, so that 0 is the padding of every model.
+    """Return a function from a text to its tokens, at most `sequence_length` with the special
+    tokens before and after the text: the ids of the tokenizer in a file of the package
+    `tokenizers`, each plus one, so that 0 is the padding of every model.
     """
     tokenizer = load_preset_tokenizer(path)
     first, last = special_tokens(tokenizer)
@@ -132,8 +132,8 @@ def make_preset_encoder(path: Path, *, sequence_length: int, truncating: str) ->
 
 
 def load_preset_tokenizer(path: Path) -> Any:
-    """The `tokenizers.Tokenizer` in a file. It neither cuts nor pads a text, and the name of a
-    special token in a text is text.
+    """Return the `tokenizers.Tokenizer` in a file. It neither cuts nor pads a text, and treats the
+    name of a special token in a text as text.
     """
     from tokenizers import Tokenizer
 
@@ -145,7 +145,7 @@ def load_preset_tokenizer(path: Path) -> Any:
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The ids plus one of the special tokens that a tokenizer adds before and after a text."""
+    """Return the special tokens that a tokenizer adds before and after a text: their ids plus 1."""
     encoding = tokenizer.encode("a")
     is_special = encoding.special_tokens_mask
     start = is_special.index(0) if 0 in is_special else len(is_special)
@@ -155,17 +155,17 @@ def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def as_utf8(text: str) -> str:
-    """A text with a question mark in the place of each lone surrogate."""
+    """Return a text with a question mark in the place of each lone surrogate."""
     return text.encode("utf-8", "replace").decode()
 
 
 def split(text: str) -> list[bytes]:
-    """The tokens of a text."""
+    """Return the tokens of a text."""
     return text.encode("utf-8", "replace").translate(LOWER, PUNCTUATION).split()
 
 
 def truncated(tokens: list[_T], sequence_length: int, truncating: str) -> list[_T]:
-    """The tokens that are left of a text, at most `sequence_length`."""
+    """Return the tokens of a text that are kept, at most `sequence_length`."""
     if len(tokens) <= sequence_length:
         return tokens
     if truncating == "post":
@@ -175,12 +175,12 @@ def truncated(tokens: list[_T], sequence_length: int, truncating: str) -> list[_
 
 
 def width(name: str, rows: Sequence[list[int]]) -> int:
-    """The number of columns that hold the rows of an input. Every row of n-grams ends with padding,
-    because the output of a model must not depend on whether a text has padding.
+    """Return the number of columns for the rows of an input. Every row of n-grams ends with
+    padding, because the output of a model must not depend on whether a text has padding.
     """
     return max([0, *map(len, rows)]) + 1 if name == "ngrams" else max([1, *map(len, rows)])
 
 
 def padded(ids: list[int], length: int) -> list[int]:
-    """The ids, followed by padding to `length`."""
+    """Return the ids, followed by padding to `length`."""
     return ids + [PADDING_ID] * (length - len(ids))

@@ -1,4 +1,4 @@
-"""The two consoles, and text out of data made safe to print on them."""
+"""The two consoles, and functions that make texts from the data safe to print."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rich.text import Text
 from tuning.text import visible
 
 FILE_WIDTH = 160
-PROGRAM = "keras-text-tuning"  # the console command of the installed package
+PROGRAM = "keras-text-tuning"  # Console command of the installed package.
 
 
 class PlainConsole(Console):
-    """A console that shows text out of data as it is: escape sequences have no effect, and
+    """A console that prints texts from the data unchanged: escape sequences have no effect, and
     `:words:` do not become emoji.
 
-    In a file or a pipe it has `FILE_WIDTH` columns, unless the variable `COLUMNS` says otherwise:
-    in Rich's 80 columns, the values of a table would be cut.
+    In a file or a pipe the console has `FILE_WIDTH` columns, unless the environment variable
+    `COLUMNS` is set: in Rich's 80 columns, the values of a table would be cut.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -40,13 +40,13 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
-# make's variable of a flag, where it is not the flag's own name.
+# Variables of make whose names differ from the names of their flags.
 VARIABLES = {"n_trials": "TRIALS"}
 
 
 def typed(command: str, **values: object) -> str:
-    """Return a command with its flags as the user types it: `make report STUDY=s` if make has
-    started this program, else `keras-text-tuning report --study s` or `python -m tuning report …`.
+    """Return a command with its flags as the user types it: `make report STUDY=s` if make started
+    this program, else `keras-text-tuning report --study s` or `python -m tuning report …`.
     """
     quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
     if "MAKELEVEL" in os.environ:
@@ -63,13 +63,13 @@ def warn(message: str) -> None:
 
 
 def printable(text: str, width: int) -> str:
-    """One line of text without control characters, cut to `width` characters."""
+    """Return one line of text without control characters, cut to `width` characters."""
     line = visible(text[: 4 * width])
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def duration(seconds: float) -> str:
-    """A duration in words: 45 s, 3 min 20 s, 2 h 5 min."""
+    """Return a duration in words: 45 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -90,5 +90,5 @@ def open_in_browser(url: str) -> None:
 
 
 def server_url(host: str, port: int) -> str:
-    """The address of a server as a browser takes it; an IPv6 address gets brackets."""
+    """Return the URL of a server, in which an IPv6 address has brackets."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -20,7 +20,7 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
     import optuna
 
     with warnings.catch_warnings():
-        # Optuna marks functions as experimental that it has had for years.
+        # Optuna marks functions as experimental that have existed for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.logging.disable_default_handler()
         optuna.logging.enable_propagation()
@@ -29,7 +29,8 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         logging.getLogger("tuning").setLevel(logging.INFO)
-        # Where a notebook has imported TensorFlow, TensorFlow's own handler shows its lines there.
+        # If a notebook has imported TensorFlow, TensorFlow's own handler would print log lines
+        # there.
         tensorflow = logging.getLogger("tensorflow")
         own = [*tensorflow.handlers]
         for shown in own:
@@ -44,8 +45,8 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
 
 
 def import_optuna() -> None:
-    """Import Optuna without the warning of tqdm that a notebook should install widgets: nothing
-    here shows a bar of tqdm.
+    """Import Optuna without the warning of tqdm that a notebook should install widgets: this
+    program uses no progress bar of tqdm.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")
@@ -53,8 +54,8 @@ def import_optuna() -> None:
 
 
 class _LateFileHandler(logging.FileHandler):
-    """Opens its file at the first line, and drops lines while the folder does not exist: a command
-    that is refused leaves no folder behind.
+    """A handler that opens its file at the first line, and drops lines while the folder does not
+    exist: a refused command creates no folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,8 +67,8 @@ class _LateFileHandler(logging.FileHandler):
 
 
 class _OneLine(logging.Formatter):
-    """Keeps a message on one line, even if names out of data contain line breaks; a traceback
-    follows on lines of its own.
+    """A formatter that writes a message on one line, even if names from the data contain line
+    breaks; a traceback follows on lines of its own.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name

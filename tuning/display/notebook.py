@@ -10,12 +10,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 N_COLUMNS = 110
-# Minimum time between two changes of the output. Each one is a message to the browser.
+# Minimum time between two changes of the output. Each change is a message to the browser.
 UPDATE_SECONDS = 0.5
 
 
 class NotebookLive:
-    """Shows what it is given in one output of the cell; the counterpart of `rich.live.Live`."""
+    """A renderable in one output of the cell, which `update` replaces; the counterpart of
+    `rich.live.Live`.
+    """
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -30,8 +32,8 @@ class NotebookLive:
             self._show(self._last)
 
     def update(self, renderable: RenderableType) -> None:
-        """Show a renderable, unless the last change was less than `UPDATE_SECONDS` ago: the last
-        one is shown at the end of the block in any case.
+        """Show a renderable, unless the last change was less than `UPDATE_SECONDS` ago. The last
+        renderable is shown at the end of the block in any case.
         """
         self._last = renderable
         if time.monotonic() - self._shown >= UPDATE_SECONDS:

@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from tuning.search.progress import Progressed
     from tuning.spaces.loading import SearchSpace
 
-PLAIN_SECONDS = 10  # between two plain lines about the rows of a file
-WAIT_SECONDS = 60  # maximum time that a finished search waits for the linear model
-TICK_SECONDS = 0.1  # between two looks at its process
+PLAIN_SECONDS = 10  # Time between two plain lines about the rows of a file.
+WAIT_SECONDS = 60  # Maximum time that a finished search waits for the linear model.
+TICK_SECONDS = 0.1  # Time between two polls of the process that trains the linear model.
 
 
 @contextlib.contextmanager
 def steps() -> Iterator[Callable[[str, float], None]]:
-    """Give a function that shows a step's name and the share of the work that is done.
+    """Yield a function that shows a step's name and the share of the work that is done.
 
-    On a terminal it updates a progress bar; elsewhere it prints one plain line for each step.
+    On a terminal the function updates a progress bar; elsewhere it prints one line for each step.
     """
     if not console.is_terminal:
         printed: set[str] = set()
@@ -114,15 +114,15 @@ class SearchDisplay:
 
 
 class LinearDisplay:
-    """The linear model of a search, which is trained in a process of its own: its value is printed
-    once, when it is known.
+    """The linear model of a search, which is trained in a process of its own. Its value is printed
+    once, after the training.
     """
 
     def __init__(self, metric: str) -> None:
         from tuning.evaluation.linear_reference import BackgroundFit
 
         self._metric, self._fit = metric, BackgroundFit()
-        self._folder: Path | None = None  # The corpus, until the training is started.
+        self._folder: Path | None = None  # Folder of the corpus, until the training starts.
 
     def __enter__(self) -> Self:
         return self
@@ -147,15 +147,15 @@ class LinearDisplay:
     def train(self) -> None:
         """Start the training, unless it was started before or the value is stored.
 
-        A search calls this after its first epoch: a training beside the start of the first trials
-        would delay it.
+        A search calls this method after its first epoch: at the start, the training would delay the
+        first trials.
         """
         folder, self._folder = self._folder, None
         if folder:
             self._fit.start(folder)
 
     def show(self) -> None:
-        """Print the value if it has become known."""
+        """Print the value once, after the training."""
         reference = self._fit.poll()
         if reference:
             console.print(escape(reference.sentence(self._metric)))
@@ -235,8 +235,8 @@ class RowProgress:
 
 @contextlib.contextmanager
 def row_progress() -> Iterator[RowProgress]:
-    """The progress of one file, on a copy of standard error: the caller sends TensorFlow's start-up
-    lines, and standard error with them, elsewhere.
+    """Yield the progress of one file, on a copy of standard error: the caller redirects standard
+    error, because TensorFlow prints lines there when it starts.
     """
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
         own = Console(file=stderr, highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from tuning.display.console import console
 from tuning.display.progress import LinearDisplay, SearchDisplay, steps
 from tuning.display.tables import print_confirmation, print_outcome, warn_if_behind
+from tuning.outcomes import SearchEnd
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms: bool) -> bool:
-    """Run a search and show its progress and outcome; then confirm its best, with the same workers.
+    """Run a search, show its progress and outcome, and confirm its best trials with the same
+    workers.
 
     Returns:
         Whether both ran to their end: False if the user interrupted one of them.
@@ -65,16 +67,16 @@ def search_and_confirm(search: Callable[..., Outcome], *, metric: str, confirms:
             drawing=DashboardDrawing(),
         )
         outcome = search(hooks=hooks)
-    return outcome.ended != "interrupted" and all(c.is_over for c in confirmations)
+    return outcome.ended != SearchEnd.INTERRUPTED and all(c.is_over for c in confirmations)
 
 
 def _can_be_confirmed(outcome: Outcome) -> bool:
-    """Whether a search is ready for its confirmation; the reason is printed if it is not."""
+    """Return whether a search is ready for its confirmation; if not, print the reason."""
     from tuning.search.finalists import MIN_COMPLETE
 
-    if outcome.ended == "interrupted":
+    if outcome.ended == SearchEnd.INTERRUPTED:
         return False
-    if outcome.ended == "timeout":
+    if outcome.ended == SearchEnd.TIMEOUT:
         console.print("Not confirmed: the search is not finished.")
         return False
     if outcome.summary.counts["complete"] < MIN_COMPLETE:

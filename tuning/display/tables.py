@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from html import escape as escape_html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuning.display.console import console, duration, printable, typed, warn
+from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
+from tuning.templates import render
 
 if TYPE_CHECKING:
     from tuning.confirmation.rounds import Confirmation
@@ -24,26 +25,26 @@ if TYPE_CHECKING:
     from tuning.study.housekeeping import Removable
     from tuning.study.summary import Summary
 
-# Columns of a format's table that a terminal has no room for; the model card has all columns.
+# Columns of the table of formats that only the model card has: a terminal is too narrow.
 CARD_ONLY_COLUMNS = ("input", "needs")
-# Maximum number of trials in what a notebook shows of a study.
+# Maximum number of trials in the table of a study in a notebook.
 N_ROWS = 20
 
 
 def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) -> None:
-    """Print how a search ended, its best trials, and the ranges to widen next.
+    """Print the end of a search, its best trials, and the ranges to widen next.
 
-    `confirmation` is that of an earlier call, whose best trial is marked.
+    `confirmation` is the confirmation of an earlier call, whose best trial is marked.
     """
     from tuning.report.next_ranges import near_bounds
     from tuning.report.sentences import verdict
 
     summary = outcome.summary
     ended = {
-        "finished": f"All {outcome.n_trials} trials are finished.",
-        "timeout": "The time limit is reached; the same command continues the search.",
-        "interrupted": "Interrupted; the same command continues the search.",
-        "exhausted": "Every point of the grid is finished.",
+        SearchEnd.FINISHED: f"All {outcome.n_trials} trials are finished.",
+        SearchEnd.TIMEOUT: "The time limit is reached; the same command continues the search.",
+        SearchEnd.INTERRUPTED: "Interrupted; the same command continues the search.",
+        SearchEnd.EXHAUSTED: "Every point of the grid is finished.",
     }[outcome.ended]
     console.print(ended)
     if summary.best is not None:
@@ -123,7 +124,7 @@ def print_test_scores(manifest: FullManifest) -> None:
     for name, difference in manifest.comparisons.items():
         console.print(escape(comparison(name, difference, exported=exported)))
     if len(manifest.test_looks) > 1:
-        earlier = ", ".join(look.when for look in manifest.test_looks[:-1])
+        earlier = ", ".join(evaluation.when for evaluation in manifest.test_looks[:-1])
         console.print(
             f"This is evaluation number {len(manifest.test_looks)} on the test split. Choosing"
             f" after repeated evaluations makes the scores too good; earlier: {earlier}."
@@ -179,8 +180,8 @@ def print_next(folder: StudyDir) -> None:
 def best_table(
     summary: Summary, space: SearchSpace, confirmation: Confirmation | None = None
 ) -> Table:
-    """The best trials and the baseline, one column for each trial: five trials fit a terminal,
-    however many hyperparameters they have.
+    """Return a table of the best trials and the baseline, one column for each trial: a terminal has
+    room for five trials with any number of hyperparameters.
     """
     from tuning.report.tables import best_rows
 
@@ -198,7 +199,9 @@ def best_table(
 
 
 def card_table(card: DataCard) -> Table:
-    """The data card. A path below the current folder is shown without that folder."""
+    """Return the data card as a table. A path below the current folder is shown without that
+    folder.
+    """
     from tuning.report.tables import data_rows
 
     table = Table(title="Data", title_justify="left", show_header=False)
@@ -209,7 +212,7 @@ def card_table(card: DataCard) -> Table:
 
 
 def removable_table(files: list[Removable]) -> Table:
-    """The files that no study needs, with their sizes."""
+    """Return a table of the files that no study needs, with their sizes."""
     table = Table(title="Files that no study needs", title_justify="left")
     for column in ("MB", "path", "why"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
@@ -220,7 +223,7 @@ def removable_table(files: list[Removable]) -> Table:
 
 
 def space_table(title: str, space: SearchSpace) -> Table:
-    """The hyperparameters of a search space; `title` is rich markup."""
+    """Return a table of the hyperparameters of a search space; `title` is rich markup."""
     table = Table(title=title, title_justify="left")
     for column in ("hyperparameter", "range", "default", "only where"):
         table.add_column(column)
@@ -235,13 +238,19 @@ def space_table(title: str, space: SearchSpace) -> Table:
 def study_html(
     name: str, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> str:
-    """Return what a notebook shows of a study: the verdict and the trials."""
+    """Return the verdict and the trials of a study as HTML for a notebook."""
     import pandas as pd
+    from markupsafe import Markup
 
     from tuning.report.sentences import verdict
     from tuning.report.tables import trial_rows
 
     header, rows = trial_rows(summary, space)
     table = pd.DataFrame(rows, columns=header).to_html(index=False, max_rows=N_ROWS)
-    text = verdict(summary, confirmation) if summary.best else "No trial is complete."
-    return f"<p><b>{escape_html(name)}</b></p><p>{escape_html(text)}</p>{table}"
+    return render(
+        "tuning.display",
+        "study.html",
+        study=name,
+        verdict=verdict(summary, confirmation) if summary.best else "No trial is complete.",
+        table=Markup(table),  # noqa: S704 (pandas escapes the cells)
+    )

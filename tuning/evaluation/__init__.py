@@ -1,4 +1,5 @@
-"""Evaluate a model's probabilities: metrics, intervals, paired tests, references, the test split.
+"""The evaluation of a model's probabilities: metrics, intervals, paired tests, reference models,
+and the test split.
 
 Imports data and the modules directly in `tuning`.
 """

@@ -1,10 +1,10 @@
-"""The linear model that a search has to beat: its scores on the validation split, stored beside the
-corpus, and the process of its own in which it is trained while the search runs.
+"""The linear model with which a search is compared: its scores on the validation split, stored
+beside the corpus, and the process in which it is trained while the search runs.
 
 ```
 fit = BackgroundFit()
 fit.start(corpus.folder)    returns at once; trains nothing if the scores are stored
-fit.poll()                  the scores, once, as soon as they are known
+fit.poll()                  returns the scores once, as soon as they are known
 fit.close()                 ends the process if it runs
 ```
 """
@@ -33,7 +33,8 @@ from tuning.processes import child_environment
 
 logger = logging.getLogger(__name__)
 
-# The process gets a quarter of a core that a worker uses too: 10 s of work take 40 s.
+# With this value, the process gets a quarter of a core that a worker uses too: 10 s of work take
+# 40 s.
 NICENESS = 5
 
 
@@ -52,11 +53,13 @@ class LinearReference:
     seconds: float
 
     def value(self, metric: str) -> float | None:
-        """The model's value of a study's metric, such as `val_accuracy`; None if unknown."""
+        """Return the model's value of a study's metric, such as `val_accuracy`; None if unknown."""
         return self.scores.get(metric.removeprefix("val_"))
 
     def sentence(self, metric: str) -> str:
-        """The model's value of a study's metric, or its accuracy if that value is not known."""
+        """Return a sentence with the model's value of a study's metric, or with its accuracy if
+        that value is not known.
+        """
         value, name = self.value(metric), metric.removeprefix("val_").replace("_", " ")
         if value is None:
             value, name = self.scores["accuracy"], "accuracy"
@@ -67,16 +70,16 @@ class LinearReference:
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
-        """Whether the model's value of a metric is known, and better than another value by the four
-        digits that are shown.
+        """Return whether the model's value of a metric is known, and better than another value by
+        the four digits that are shown.
         """
         own = self.value(metric)
         return own is not None and sign(metric) * round(own, 4) > sign(metric) * round(value, 4)
 
 
 def read_linear_reference(folder: Path) -> LinearReference | None:
-    """The stored scores of a corpus in `folder`; None if there are none, or if the file can't be
-    read: the next search replaces it.
+    """Return the stored scores of the corpus in `folder`; None if the file does not exist or can't
+    be read. The next search replaces such a file.
     """
     path = folder / REFERENCE_NAME
     if not path.exists():
@@ -91,7 +94,7 @@ def read_linear_reference(folder: Path) -> LinearReference | None:
 
 
 def fit_linear_reference(corpus: Corpus) -> LinearReference:
-    """The stored scores of a corpus; without them, train the model and store its scores. One
+    """Return the stored scores of a corpus. Without them, train the model and store its scores. One
     process at a time trains.
     """
     # Imported here because the coordinator imports this module: scikit-learn takes 1 s.
@@ -119,8 +122,8 @@ def fit_linear_reference(corpus: Corpus) -> LinearReference:
 
 
 class BackgroundFit:
-    """The training of a corpus' linear model in a process with low priority. `close` ends the
-    process; it also ends when this process dies.
+    """The training of a corpus' linear model in a child process with low priority. The child ends
+    when `close` is called or when this process ends.
     """
 
     def __init__(self) -> None:
@@ -146,7 +149,7 @@ class BackgroundFit:
             logger.warning("the linear model is not trained: %s", error)
 
     def poll(self) -> LinearReference | None:
-        """The scores when they have become known since the last call; else None. A failure is
+        """Return the scores if they have become known since the last call; else None. A failure is
         logged.
         """
         if self._process and self._process.poll() is not None:
@@ -176,7 +179,7 @@ class BackgroundFit:
 
 
 def _reason(status: int, errors: bytes) -> str:
-    """Why the process failed: the last line that it wrote, or how it ended."""
+    """Return why the process failed: the last line that it wrote, or its signal or exit status."""
     if status < 0:
         return f"its process ended with signal {-status}"
     lines = errors.decode(errors="replace").strip().splitlines()
@@ -184,14 +187,14 @@ def _reason(status: int, errors: bytes) -> str:
 
 
 def _end_with_parent() -> None:
-    """End this process when the other end of its standard input is closed: its parent has died."""
+    """End this process when its standard input is closed, because the parent process has ended."""
     # The buffer of `sys.stdin` has a lock, which must be free when this process ends by itself.
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 
 def main(folder: str) -> None:
-    """The body of the process."""
+    """Run the process: train the model of the corpus in `folder`."""
     # Ctrl-C reaches all processes of a terminal. The parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

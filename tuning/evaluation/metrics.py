@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
-# What a user can do if a model gives NaN for texts without words.
+# The remedy for a model that gives NaN for texts without words.
 NAN_REMEDY = (
     "A GlobalAveragePooling1D with a mask, for example, divides by the number of words, which is 0:"
     " compute the mean with mean_over_words(x, is_word(ids)) of tuning.models.words, or remove"
@@ -17,7 +17,7 @@ N_CALIBRATION_BINS = 15  # as Guo et al. (ICML 2017)
 
 
 def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
-    """A model's outputs as probabilities of all classes, float64 (n, n_classes).
+    """Return a model's outputs as probabilities of all classes, float64 (n, n_classes).
 
     Args:
         outputs: (n, 1) or (n,), the probability of class 1, for two classes; or (n, n_classes).
@@ -45,10 +45,10 @@ def class_probabilities(outputs: Array, *, n_classes: int) -> Array:
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:
-    """The loss (cross-entropy), accuracy, balanced accuracy, F1 and AUC of probabilities (n,
-    n_classes).
+    """Return the loss (cross-entropy), accuracy, balanced accuracy, F1 and AUC of probabilities (n,
+    n_classes), by name.
 
-    For two classes, F1 is that of class 1; for more, the mean over the classes. For more than two
+    For two classes, F1 is the F1 of class 1; for more, the mean over the classes. For more than two
     classes, AUC is the mean over the classes, each against the rest. AUC is NaN if a class has no
     label. Balanced accuracy is the mean recall of the classes that have labels.
     """
@@ -86,7 +86,7 @@ def score(labels: Labels, probabilities: Array) -> dict[str, float]:
 
 
 def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
-    """The number of texts by true class (rows) and predicted class (columns)."""
+    """Return the number of texts by true class (rows) and predicted class (columns)."""
     from sklearn.metrics import confusion_matrix
 
     classes = np.arange(probabilities.shape[1])
@@ -99,13 +99,13 @@ def confusion(labels: Labels, probabilities: Array) -> list[list[int]]:
 def weighted_scores(
     labels: Labels, probabilities: Array, weights: Array, *, n_bins: int = N_CALIBRATION_BINS
 ) -> dict[str, Array]:
-    """The metrics of `score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected calibration
-    error, for many weightings of the texts at once.
+    """Return the metrics of `score`, F1 of each class (`f1_0`, `f1_1`, …) and the expected
+    calibration error, for many weightings of the texts at once.
 
     A resample of the bootstrap is a weighting: the weight of a text is the number of times that it
-    was drawn. The expected calibration error is that of Guo et al. (ICML 2017): texts are put into
-    bins of equal width by the model's confidence, and the distances between mean confidence and
-    accuracy in the bins are averaged, weighted by the bins' shares of texts.
+    was drawn. The expected calibration error is defined as in Guo et al. (ICML 2017): texts are put
+    into bins of equal width by the model's confidence, and the distances between mean confidence
+    and accuracy in the bins are averaged, weighted by the bins' shares of texts.
 
     Args:
         labels: int64 (n,).
@@ -147,16 +147,16 @@ def weighted_scores(
 
 
 def calibration_bins(confidence: Array, *, n_bins: int) -> Labels:
-    """The bin of each confidence, int64 (n,), of `n_bins` bins of equal width over 0 to 1; a bin
-    contains its upper bound.
+    """Return the bin of each confidence, int64 (n,), of `n_bins` bins of equal width over 0 to 1. A
+    bin contains its upper bound.
     """
     bins: Labels = np.ceil(confidence * n_bins).astype(np.int64) - 1
     return bins.clip(0, n_bins - 1)
 
 
 def _weighted_auc(truth: Array, values: Array, weights: Array) -> Array:
-    """The area under the ROC curve for each row of weights: the share of pairs of a positive and a
-    negative text whose values have the right order; ties count half (Mann and Whitney, 1947).
+    """Return the area under the ROC curve for each row of weights: the share of pairs of a positive
+    and a negative text whose values have the right order. Ties count half (Mann and Whitney, 1947).
     """
     order = np.argsort(values, kind="stable")
     _, groups = np.unique(values[order], return_inverse=True)

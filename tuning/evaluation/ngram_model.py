@@ -2,8 +2,8 @@
 Bayes log-count ratios (Wang and Manning, ACL 2012) or by inverse document frequencies.
 
 A text is the set of its n-grams. Each n-gram has a weight, and the weights of a text are scaled to
-length 1. With two classes one regression is trained; with more classes one for each class, against
-the rest.
+length 1. With two classes, one regression is trained; with more classes, one regression for each
+class, against the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Weighting(StrEnum):
 
 @dataclass(frozen=True)
 class NgramSettings:
-    """What is tuned: the longest n-grams in words, their weights, and C of the regression."""
+    """The tuned settings: the longest n-grams in words, their weights, and C of the regression."""
 
     order: int
     weighting: Weighting
@@ -45,7 +45,9 @@ class NgramSettings:
 
 @dataclass(frozen=True)
 class _Regression:
-    """One class against the rest: the weight of each n-gram, the coefficients, the intercept."""
+    """A regression of one class against the rest: the weights of the n-grams, the coefficients and
+    the intercept.
+    """
 
     weights: Array
     coefficients: Array
@@ -62,9 +64,9 @@ class NgramModel:
     """A trained model.
 
     Attributes:
-        settings: what it was trained with.
+        settings: the settings with which the model was trained.
         classes: the classes of its training texts, ascending.
-        regressions: none for one class, one for two classes, else one for each class.
+        regressions: none for one class, one for two classes, otherwise one for each class.
     """
 
     settings: NgramSettings
@@ -72,8 +74,8 @@ class NgramModel:
     regressions: list[_Regression]
 
     def probabilities(self, matrix: sparse.csr_matrix, *, n_classes: int) -> Array:
-        """The class probabilities of texts, (n_texts, n_classes). A class without a training text
-        has the probability 0.
+        """Return the class probabilities of texts, (n_texts, n_classes). A class without a training
+        text has the probability 0.
         """
         columns = [regression.probabilities(matrix) for regression in self.regressions]
         if len(columns) == 1:
@@ -88,13 +90,15 @@ class NgramModel:
 
 
 def columns_of(orders: npt.NDArray[np.uint8], order: int) -> npt.NDArray[np.bool_]:
-    """Which ids are n-grams of at most `order` words; padding and unknown have the order 0."""
+    """Return whether each id is an n-gram of at most `order` words, bool (n_ids,). Padding and
+    unknown have the order 0.
+    """
     return (orders > 0) & (orders <= order)
 
 
 def indicators(texts: TokenizedTexts, columns: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
-    """The texts as rows of ones and zeros, (n_texts, n_ids): 1 for each n-gram of the text that is
-    among `columns`.
+    """Return the texts as rows of ones and zeros, (n_texts, n_ids): 1 for each n-gram of the text
+    that is among `columns`.
     """
     kept = columns[texts.ids]
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])[texts.offsets]
@@ -103,8 +107,8 @@ def indicators(texts: TokenizedTexts, columns: npt.NDArray[np.bool_]) -> sparse.
 
 
 def weigh(matrix: sparse.csr_matrix, weights: Array) -> sparse.csr_matrix:
-    """Rows of ones and zeros times the weights of the columns, each row scaled to length 1. A row
-    without an n-gram, or only with weights of 0, stays 0.
+    """Return rows of ones and zeros times the weights of the columns, each row scaled to length 1.
+    A row without an n-gram, or only with weights of 0, stays 0.
     """
     values, n_rows = weights[matrix.indices], matrix.shape[0]
     rows = np.repeat(np.arange(n_rows), np.diff(matrix.indptr))
@@ -116,8 +120,8 @@ def weigh(matrix: sparse.csr_matrix, weights: Array) -> sparse.csr_matrix:
 def log_count_ratios(
     matrix: sparse.csr_matrix, is_positive: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]
 ) -> Array:
-    """The log-count ratio of each n-gram: r = log((p / |p|₁) / (q / |q|₁)), where p and q are
-    1 + the numbers of positive and negative texts that contain it. Ids outside `columns` have 0.
+    """Return the log-count ratio of each n-gram: r = log((p / |p|₁) / (q / |q|₁)), where p and q
+    are 1 + the numbers of positive and negative texts that contain it; 0 for ids outside `columns`.
     """
     p, q = (1 + (matrix.T @ rows.astype(float))[columns] for rows in (is_positive, ~is_positive))
     ratios = np.zeros(len(columns))
@@ -128,8 +132,8 @@ def log_count_ratios(
 def inverse_document_frequencies(
     matrix: sparse.csr_matrix, columns: npt.NDArray[np.bool_]
 ) -> Array:
-    """log((1 + n) / (1 + d)) + 1 of n texts, of which d contain the n-gram, as scikit-learn's
-    TfidfVectorizer has it. Ids outside `columns` have 0.
+    """Return log((1 + n) / (1 + d)) + 1 for each n-gram that d of n texts contain, the formula of
+    scikit-learn's TfidfVectorizer. Ids outside `columns` have 0.
     """
     counts = np.asarray(matrix.sum(axis=0)).ravel()
     weights: Array = (np.log((1 + matrix.shape[0]) / (1 + counts)) + 1) * columns
@@ -142,9 +146,9 @@ def fit(
     columns: npt.NDArray[np.bool_],
     settings: NgramSettings,
 ) -> NgramModel:
-    """Train a model on rows of `indicators`."""
+    """Return a model that is trained on rows of `indicators`."""
     classes = np.unique(labels)
-    # One class is constant, and the second of two classes says everything about the first.
+    # A single class needs no regression, and two classes need only the regression of the second.
     fitted = classes if len(classes) > 2 else classes[1:]
     rarity = (
         inverse_document_frequencies(matrix, columns)
@@ -165,8 +169,8 @@ def _fit_regression(
     weights: Array,
     strength: float,
 ) -> _Regression:
-    """Train one class against the rest, without the warning that the solver stopped at its last
-    iteration: a reference needs no more precision.
+    """Return a regression of one class against the rest, trained without the warning that the
+    solver stopped at its last iteration: a reference needs no more precision.
     """
     classifier = LogisticRegression(
         C=strength, solver="liblinear", dual=True, tol=TOLERANCE, random_state=0

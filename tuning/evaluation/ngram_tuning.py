@@ -48,7 +48,7 @@ class NgramReference:
 
     Attributes:
         about: a description of the model.
-        validation_accuracy: that of the model trained on the training split alone.
+        validation_accuracy: the accuracy of the same model trained on the training split alone.
         seconds: the time for tuning and training.
     """
 
@@ -60,7 +60,7 @@ class NgramReference:
     n_classes: int
 
     def classify(self, texts: TokenizedTexts) -> Array:
-        """The class probabilities of texts whose n-grams were built, (n_texts, n_classes)."""
+        """Return the class probabilities of texts with their n-grams, (n_texts, n_classes)."""
         assert texts.ngrams is not None  # They were built for the training of this model.
         matrix = indicators(texts.ngrams, self.columns)
         return self.model.probabilities(matrix, n_classes=self.n_classes)
@@ -97,7 +97,7 @@ class TunedNgramModel:
 def all_references(
     splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str]
 ) -> dict[str, Reference | NgramReference]:
-    """All references by name, trained on train + validation."""
+    """Return all references by name, trained on train + validation."""
     train, validation = (
         (frame["text"].tolist(), frame["label"].to_numpy())
         for frame in (splits.frames["train"], splits.frames["validation"])
@@ -118,7 +118,7 @@ def all_references(
 def ngram_reference(
     train: Split, validation: Split, *, orders: npt.NDArray[np.uint8], n_classes: int
 ) -> NgramReference:
-    """The tuned model, trained on train + validation.
+    """Return the tuned model, trained on train + validation.
 
     The n-grams of a text are distinct ids, and `orders` has the number of words of each id.
     """
@@ -144,10 +144,10 @@ def tune_ngram_model(
     orders: npt.NDArray[np.uint8],
     n_classes: int,
 ) -> TunedNgramModel:
-    """The model with the best validation accuracy, trained on the training split alone.
+    """Return the model with the best validation accuracy, trained on the training split alone.
 
-    The order and the weighting are chosen first, with C = 10, then C. Of equal models, the first of
-    these is chosen: lower order, ratios, smaller C.
+    The order and the weighting are chosen first, with C = 10, then C. Among equal models, a lower
+    order is preferred, then ratios, then a smaller C.
     """
     train, validation = _parts(train, validation)
 
@@ -177,7 +177,7 @@ def tune_ngram_model(
 
 
 def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Split:
-    """The n-grams and classes of a split of a corpus. The n-grams are built if the corpus has none.
+    """Return the n-grams and classes of a split of a corpus. Missing n-grams are built.
 
     Raises:
         StorageError: the results folder is full or read-only.
@@ -189,7 +189,7 @@ def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Spli
 
 
 def _parts(*splits: Split) -> Sequence[Split]:
-    """All texts of the splits, or a share of them if there are too many."""
+    """Return all texts of the splits, or a share of them above the maximum number."""
     n_texts = sum(len(texts) for texts, _ in splits)
     n_ids = sum(len(texts.ids) for texts, _ in splits)
     n_classes = max(len(np.unique(labels)) for _, labels in splits)
@@ -202,7 +202,7 @@ def _parts(*splits: Split) -> Sequence[Split]:
 
 
 def _take(split: Split, rows: npt.NDArray[np.intp]) -> Split:
-    """The texts of these rows. Only their ids are read from a memory map."""
+    """Return the texts of these rows. Only their ids are read from a memory map."""
     texts, labels = split
     lengths = texts.lengths[rows]
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])

@@ -46,7 +46,7 @@ class Column:
     Attributes:
         name: name of the column.
         groups: the most frequent values, cut to `MAX_VALUE` characters, and a last group for all
-            other values if there are any.
+            other values if any are left.
         codes: int64 (n_texts,), the index of each text's group.
     """
 
@@ -65,7 +65,7 @@ class Predictions:
         probabilities: float (n_texts, n_classes).
         when: the time of the evaluation, as the study has recorded it; empty for the validation
             split.
-        column: the values of a column of the data, if one was asked for.
+        column: the values of the slice column of the data, if a slice column was named.
     """
 
     labels: Labels
@@ -91,13 +91,13 @@ class Predictions:
 
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
-        """Whether the class with the highest probability is the right one, bool (n_texts,)."""
+        """Whether the class with the highest probability is right, bool (n_texts,)."""
         right: npt.NDArray[np.bool_] = self.probabilities.argmax(axis=1) == self.labels
         return right
 
 
 def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
-    """Whether all numbers lie in 0..n-1."""
+    """Return whether all numbers lie in 0..n-1."""
     return bool(numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < n)
 
 

@@ -1,5 +1,5 @@
-"""Reference classifiers to compare a tuned model with, which train in seconds: the majority class,
-and TF-IDF with logistic regression. `ngram_tuning` has the third one, which is tuned further.
+"""Reference classifiers for a comparison with a tuned model, which train in seconds: the majority
+class, and TF-IDF with logistic regression. `ngram_tuning` has the third, which is tuned further.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Reference:
 
     Attributes:
         about: a description of the classifier.
-        validation_accuracy: that of the same classifier trained on the training split alone.
+        validation_accuracy: the accuracy of the classifier trained on the training split alone.
         probabilities: the class probabilities of the test texts, (n_texts, n_classes).
         seconds: the time for training and prediction.
     """
@@ -50,7 +50,9 @@ class Reference:
     seconds: float
 
     def classify(self, texts: TokenizedTexts) -> Array:
-        """The class probabilities of the test texts, which are known: this model reads words."""
+        """Return the class probabilities of the test texts, which are already computed, because
+        this model takes words instead of `texts`.
+        """
         return self.probabilities
 
 
@@ -60,7 +62,7 @@ Split = tuple[Sequence[str], Labels]  # texts and their classes
 def references(
     train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
 ) -> dict[str, Reference]:
-    """Each reference by its name; the labels of the test texts are not needed."""
+    """Return each reference by its name; the labels of the test texts are not needed."""
     majority = majority_class(train, validation, test_texts, n_classes=n_classes)
     return {
         MAJORITY: majority,
@@ -71,7 +73,7 @@ def references(
 def majority_class(
     train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
 ) -> Reference:
-    """The classifier whose probabilities are the classes' shares in train + validation."""
+    """Return the classifier whose probabilities are the classes' shares in train + validation."""
     started = time.monotonic()
     counts = np.bincount(np.concatenate([train[1], validation[1]]), minlength=n_classes)
     accuracy = float(np.mean(validation[1] == np.bincount(train[1], minlength=n_classes).argmax()))
@@ -84,8 +86,8 @@ def majority_class(
 def linear_model(
     train: Split, validation: Split, test_texts: Sequence[str], *, n_classes: int
 ) -> Reference:
-    """Logistic regression on words and pairs of words weighted by TF-IDF, with the C of `STRENGTHS`
-    that has the highest validation accuracy.
+    """Return a logistic regression on words and pairs of words weighted by TF-IDF, with the C of
+    `STRENGTHS` that has the highest validation accuracy.
 
     A class without texts in both splits has the probability 0.
     """
@@ -107,7 +109,7 @@ class TunedLinearModel:
     Attributes:
         vectorizer: fitted to the training texts, until it is fitted again.
         strength: the C with the highest validation accuracy.
-        accuracy: that of the model trained on the training split alone.
+        accuracy: validation accuracy of the model trained on the training split alone.
         texts, labels: the part of train + validation that the model uses.
     """
 
@@ -152,8 +154,8 @@ def _part(split: Split, share: float) -> Split:
 
 
 def rows_of_part(labels: Labels, share: float) -> npt.NDArray[np.intp]:
-    """The rows of a share of each class's texts, evenly spaced, with at least one text of each
-    class.
+    """Return the rows of a share of each class's texts, evenly spaced, with at least one text of
+    each class.
     """
 
     def part_of(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
@@ -166,8 +168,8 @@ def rows_of_part(labels: Labels, share: float) -> npt.NDArray[np.intp]:
 
 
 def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyClassifier:
-    """Logistic regression; a constant classifier if there is one class, because scikit-learn does
-    not fit a regression to one class.
+    """Return a logistic regression, or a constant classifier for a single class, to which
+    scikit-learn does not fit a regression.
     """
     is_single = len(np.unique(labels)) == 1
     return (
@@ -180,8 +182,8 @@ def _classifier(strength: float, labels: Labels) -> LogisticRegression | DummyCl
 def _fit(
     model: LogisticRegression | DummyClassifier | Pipeline, x: object, y: Labels
 ) -> LogisticRegression | DummyClassifier | Pipeline:
-    """Fit a model without the warning that the solver stopped at its last iteration: a reference
-    needs no more precision.
+    """Fit a model, and return it, without the warning that the solver stopped at its last
+    iteration: a reference needs no more precision.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,4 +1,4 @@
-"""The scores of models on the test split, as `export.json` and `test.json` hold them."""
+"""The scores of models on the test split, as `export.json` and `test.json` contain them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ScoreInterval:
 
     @classmethod
     def of(cls, interval: Interval) -> ScoreInterval:
-        """The interval with None in place of NaN, which JSON does not have."""
+        """Return the interval with None in place of NaN, which JSON does not have."""
         value, low, high = (
             None if math.isnan(number) else number
             for number in (interval.value, interval.low, interval.high)
@@ -44,7 +44,7 @@ class Scores:
     test_confusion_matrix: list[list[int]]
 
     def interval(self, name: str) -> tuple[float | None, float | None, float | None]:
-        """A score with the bounds of its interval."""
+        """Return a score with the bounds of its interval."""
         return (self.test[name], *self.test_intervals[name])
 
 
@@ -84,7 +84,7 @@ class Comparison(McNemar):
 
 @dataclass(frozen=True, kw_only=True)
 class PastEvaluation:
-    """When models were scored on the test split, and the trial number of each."""
+    """The time at which models were scored on the test split, and the trial number of each."""
 
     when: str
     trials: dict[str, int]
@@ -125,10 +125,10 @@ class ModelSize:
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleFacts:
-    """An exported ensemble beside the confirmed best alone.
+    """A comparison of an exported ensemble with the confirmed best alone.
 
     `validation_difference` is the accuracy of an ensemble minus the mean accuracy of the repeats of
-    the confirmed best, on texts of the validation split that its members were not chosen on.
+    the confirmed best, on texts of the validation split on which its members were not chosen.
     """
 
     members: list[EnsembleMember]
@@ -140,7 +140,7 @@ class EnsembleFacts:
 @dataclass(frozen=True, kw_only=True)
 class SplitScores:
     """The scores of a study's models and of the references on the test split, and every evaluation
-    on that split so far. `ensemble` describes the exported model if it is one.
+    on that split so far. `ensemble` describes the exported model if it is an ensemble.
     """
 
     scores: dict[str, ModelScores]
@@ -160,7 +160,7 @@ class TestDocument(SplitScores):
 
 
 def read_test_scores(path: Path) -> TestDocument | None:
-    """What `test.json` holds; None before the first evaluation on the test split.
+    """Return the contents of `test.json`; None before the first evaluation on the test split.
 
     Raises:
         StudyError: a value in the file is missing or wrong.

@@ -38,7 +38,7 @@ class CalibrationBin:
 
 
 def accuracy_on(predictions: Predictions, rows: Rows | None = None) -> Interval:
-    """Return the accuracy on some texts, by default all, with its interval."""
+    """Return the accuracy on some texts, by default on all, with its interval; NaN for no text."""
     is_right = predictions.is_right if rows is None else predictions.is_right[rows]
     if not len(is_right):
         return Interval(math.nan, math.nan, math.nan)

@@ -34,11 +34,12 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the interval."""
         return self.low > 0 or self.high < 0
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str:
-    """A value and its interval as text: "0.8123 [0.7984, 0.8262]".
+    """Return a value and its interval as text: "0.8123 [0.7984, 0.8262]".
 
     The text has no bounds if they are None or NaN, and is empty if the value is None.
     """
@@ -52,8 +53,8 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
-    """The mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`); the
-    bounds are NaN if there is one value.
+    """Return the mean of independent values with Student's t interval (`scipy.stats.ttest_1samp`).
+    The bounds are NaN for a single value.
 
     For a paired comparison, `values` are the differences (the paired t-test).
 
@@ -62,7 +63,7 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     """
     array = np.asarray(values, dtype=np.float64)
     if not len(array) or not np.isfinite(array).all():
-        raise ValueError(f"values must be finite numbers, one at least; received {list(values)}.")
+        raise ValueError(f"values must be one or more finite numbers; received {list(values)}.")
     mean = float(array.mean())
     if len(array) == 1:
         return Interval(mean, math.nan, math.nan)
@@ -73,8 +74,8 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
 
 
 def wilson_interval(n_right: int, n: int) -> Interval:
-    """A share with the score interval of Wilson (1927), from `scipy.stats.binomtest`. It keeps its
-    level also for small numbers, and for shares near 0 or 1.
+    """Return a share with the score interval of Wilson (1927), from `scipy.stats.binomtest`. The
+    interval keeps its level also for small numbers, and for shares near 0 or 1.
 
     Raises:
         ValueError: `n` is 0, or `n_right` does not lie in 0..n.
@@ -85,13 +86,13 @@ def wilson_interval(n_right: int, n: int) -> Interval:
 
 @lru_cache(maxsize=1000)
 def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> float:
-    """The two-sided critical value of n comparisons with one control, in standard errors of a
-    difference (Dunnett, 1955).
+    """Return the two-sided critical value of n comparisons with one control, in standard errors of
+    a difference (Dunnett, 1955).
 
     With probability `level`, the errors of all n differences are smaller than the critical value.
     The differences have equal variances, estimated with `degrees` degrees of freedom, and
     correlations of 1/2, as differences of means of equally many values from one control have. With
-    larger correlations, such as those from a control that varies more, the probability is larger.
+    larger correlations, such as with a control that varies more, the probability is larger.
     For n = 1 the critical value is a quantile of Student's t. The integral runs over the deviation
     of the control (Gauss-Hermite, 64 nodes) and over the estimate of the standard deviation (1,000
     quantiles of chi).
@@ -115,7 +116,7 @@ def dunnett_critical_value(n: int, degrees: float, *, level: float = LEVEL) -> f
 def score_intervals(
     labels: Labels, probabilities: Array, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> dict[str, Interval]:
-    """Each score of `weighted_scores` with its interval: the percentile bootstrap over texts
+    """Return each score of `weighted_scores` with its interval: the percentile bootstrap over texts
     (Efron and Tibshirani, 1993).
 
     If a class is missing in a resample, a score may be undefined there; its interval leaves the
@@ -124,7 +125,7 @@ def score_intervals(
     n = len(labels)
 
     def scores(rows: npt.NDArray[np.int64], axis: int) -> Array:
-        """The scores of resamples, (n_scores, n_resamples), from their rows (n_resamples, n)."""
+        """Return the scores of resamples, (n_scores, n_resamples), for rows (n_resamples, n)."""
         draws = [np.bincount(resample, minlength=n) for resample in np.atleast_2d(rows)]
         weights = np.array(draws, dtype=np.float64)
         return np.stack([*weighted_scores(labels, probabilities, weights).values()])
@@ -140,8 +141,8 @@ def score_intervals(
 def accuracy_difference(
     labels: Labels, first: Array, second: Array, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Interval:
-    """The accuracy of the first classifier minus that of the second on the same texts, with the
-    interval of the paired percentile bootstrap.
+    """Return the accuracy of the first classifier minus the accuracy of the second on the same
+    texts, with the interval of the paired percentile bootstrap.
 
     Args:
         labels: int64 (n,).
@@ -164,7 +165,7 @@ class McNemar:
     Attributes:
         only_first_right: number of texts that only the first classifier labels correctly.
         only_second_right: number of texts that only the second classifier labels correctly.
-        p_value: that of `scipy.stats.binomtest` over these texts, or 1 if there are none.
+        p_value: the p-value of `scipy.stats.binomtest` over these texts, or 1 without such texts.
     """
 
     only_first_right: int
@@ -173,7 +174,7 @@ class McNemar:
 
 
 def mcnemar(labels: Labels, first: Array, second: Array) -> McNemar:
-    """McNemar's exact test (1947) of two classifiers on the same texts."""
+    """Return McNemar's exact test (1947) of two classifiers on the same texts."""
     is_right, other_right = _correct(labels, first), _correct(labels, second)
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
@@ -190,10 +191,10 @@ def _correct(labels: Labels, probabilities: Array) -> npt.NDArray[np.bool_]:
 def _bootstrap(
     data: npt.NDArray[Any], statistic: Callable[..., Array], *, seed: int, n_resamples: int
 ) -> Array:
-    """The bootstrap distribution of a statistic, (…, n_resamples).
+    """Return the bootstrap distribution of a statistic, (…, n_resamples).
 
     SciPy's own interval is not used: it is NaN, with a warning, as soon as the statistic of one
-    resample is.
+    resample is NaN.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
@@ -211,8 +212,8 @@ def _bootstrap(
 
 
 def bootstrap_bounds(values: Array) -> tuple[float, float]:
-    """The bounds of a percentile bootstrap's interval of level `LEVEL`, from the resampled values
-    (n_resamples,); values that are not finite are left out.
+    """Return the bounds of a percentile bootstrap's interval of level `LEVEL`, from the resampled
+    values (n_resamples,). Values that are not finite are left out.
     """
     values = values[np.isfinite(values)]
     if not len(values):
@@ -222,8 +223,8 @@ def bootstrap_bounds(values: Array) -> tuple[float, float]:
 
 
 def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:
-    """The items that no better item equals or undercuts in every cost; `ordered` begins with the
-    best item.
+    """Return the items that no better item equals or undercuts in every cost. `ordered` begins with
+    the best item.
     """
     front: list[T] = []
     for item in ordered:

@@ -1,4 +1,4 @@
-"""Evaluate models on the test split; no other module does.
+"""The evaluation of models on the test split, which no other module evaluates.
 
 The more often the test split is evaluated, the less its scores can be trusted, so the study records
 each evaluation.
@@ -44,7 +44,7 @@ class TestEvaluation:
 
     Attributes:
         entries: scores, intervals and confusion matrix of each model, by its name.
-        comparisons: the best model against each other model, by the other's name.
+        comparisons: the best model against each other model, by the name of the other model.
         mistakes: the best model's most confident mistakes.
         predictions: the best model's probabilities, with the split's classes and lengths.
     """
@@ -56,7 +56,7 @@ class TestEvaluation:
 
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
-    """The recorded evaluations of a study.
+    """Return the recorded evaluations of a study.
 
     Raises:
         StudyError: the study's attribute was changed by another program.
@@ -72,8 +72,8 @@ def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
 
 
 def named_entries(document: SplitScores) -> dict[str, Scores]:
-    """The scores of a document's models by the names to show; the best model is shown once if it is
-    the baseline.
+    """Return the scores of a document's models by the names that are shown. If the best model is
+    the baseline, it is shown once.
     """
     scores = document.scores
     if document.ensemble:
@@ -96,16 +96,16 @@ def named_entries(document: SplitScores) -> dict[str, Scores]:
 
 
 def exported_name(document: SplitScores) -> str:
-    """The exported model as the subject of a sentence."""
+    """Return the exported model as the subject of a sentence."""
     if document.ensemble:
         return f"The exported {ensemble_name(document.ensemble)}"
     return f"The exported model (trial {document.scores[BEST].trial})"
 
 
 def ensemble_sentences(document: SplitScores) -> list[str]:
-    """Return the members of an exported ensemble, what it adds to the confirmed best alone on the
-    validation split, and its size beside that of the confirmed best; empty if the exported model is
-    no ensemble.
+    """Return sentences about the members of an exported ensemble, its difference from the confirmed
+    best alone on the validation split, and the sizes of both; empty if the exported model is not an
+    ensemble.
     """
     facts = document.ensemble
     if facts is None:
@@ -134,7 +134,7 @@ def ensemble_sentences(document: SplitScores) -> list[str]:
 
 
 def ensemble_name(ensemble: EnsembleFacts) -> str:
-    """An ensemble with its number of models."""
+    """Return the name of an ensemble, with its number of models."""
     return f"ensemble of {len(ensemble.members)} models"
 
 
@@ -205,14 +205,14 @@ def _require_numbers(name: str, probabilities: Array, texts: Sequence[str]) -> N
             f"A model must give probabilities for every text of the test split; the model {name!r}"
             f" gives NaN for {len(rows)} of {len(texts)} texts, the first of which is"
             f" {texts[rows[0]][:MAX_SHOWN]!r}. {NAN_REMEDY} If the ranges of the search space stay"
-            " as they are, the mended space can be exported without a new search."
+            " as they are, the corrected space can be exported without a new search."
         )
 
 
 def describe(
     labels: Labels, probabilities: Array, class_names: Sequence[str], *, seed: int
 ) -> Scores:
-    """A model's scores with their intervals; undefined scores are None."""
+    """Return a model's scores with their intervals; undefined scores are None."""
     intervals = {
         name: ScoreInterval.of(interval)
         for name, interval in score_intervals(labels, probabilities, seed=seed).items()
@@ -231,8 +231,8 @@ def describe(
 def mistakes_of(
     labels: Labels, probabilities: Array, texts: Sequence[str], class_names: Sequence[str]
 ) -> list[Mistake]:
-    """The wrong predictions with the highest probabilities, at most `N_MISTAKES`, in descending
-    order of probability.
+    """Return the wrong predictions with the highest probabilities, at most `N_MISTAKES`, in
+    descending order of probability.
     """
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)

@@ -1,4 +1,4 @@
-"""The contents of an export's manifest: how the model was found and trained, and its scores."""
+"""The contents of an export's manifest: the search, the training of the model, and its scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ N_NAMED = 10
 
 @dataclass(frozen=True)
 class ChosenTrial:
-    """The trial to export, and its study. `config` names the place where the data are now."""
+    """The trial to export, and its study. `config` contains the present place of the data."""
 
     trial: FrozenTrial
     study: optuna.Study = field(kw_only=True)
@@ -118,7 +118,9 @@ def describe_scores(
 
 
 def describe_search(chosen: ChosenTrial) -> SearchFacts:
-    """Return how the configuration was found, and the values of its repeats on new seeds."""
+    """Return the facts of the search for the configuration, and the values of its repeats on new
+    seeds.
+    """
     trial, summary, config = chosen.trial, chosen.summary, chosen.config
     confirmation = chosen.confirmation
     estimates = estimate(confirmation) if confirmation else None
@@ -150,9 +152,8 @@ def describe_export(
     scores: SplitScores,
     formats: WrittenFormats,
 ) -> FullManifest:
-    """Return the manifest of an export, without the digests of its files. The trial, the
-    hyperparameters and the epochs are those of the confirmed best if the exported model is an
-    ensemble.
+    """Return the manifest of an export, without the digests of its files. If the exported model is
+    an ensemble, the trial, the hyperparameters and the epochs belong to the confirmed best.
     """
     config, exported = chosen.config, trained[BEST]
     record = read_record(chosen.folder)

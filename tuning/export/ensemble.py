@@ -1,5 +1,5 @@
-"""The ensemble of an export: which kept repeats of the confirmation it has, its model, and its
-description.
+"""The ensemble of an export: the choice of its members among the kept repeats of the confirmation,
+its model, and its description.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from tuning.workers.messages import train_request
 
 AUTO = "auto"
 MIN_STEPS, MAX_STEPS = 2, 20
-# Maximum difference between a probability of a kept model and the one that was kept with it. A GPU
-# and a CPU may differ by 1e-3.
+# Maximum difference between a probability of a kept model and the probability that was stored with
+# it. A GPU and a CPU may differ by 1e-3.
 MAX_DIFFERENCE = 0.01
 
 
@@ -54,7 +54,7 @@ class TrainedEnsemble(Trained):
 
 
 def parse_size(text: str) -> int | None:
-    """Return the number of steps that `--ensemble` asks for; None for "auto".
+    """Return the number of steps in the value of `--ensemble`; None for "auto".
 
     Raises:
         ArgumentError: the text is neither "auto" nor a whole number from 2 to 20.
@@ -67,6 +67,31 @@ def parse_size(text: str) -> int | None:
         f"--ensemble must be auto or a whole number from {MIN_STEPS} to {MAX_STEPS} (make:"
         f" ENSEMBLE=); received {text!r}. An export without --ensemble is a single model."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """The choice of the model that an export contains: at most one of the two values is given.
+
+    Args:
+        number: number of the trial.
+        ensemble: size of an ensemble, or "auto".
+
+    Raises:
+        ArgumentError: `ensemble` is not valid, or both values are given.
+    """
+
+    number: int | None = None
+    ensemble: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ensemble is not None:
+            parse_size(self.ensemble)
+            if self.number is not None:
+                raise ArgumentError(
+                    "--trial and --ensemble must not be given together: the members of an ensemble"
+                    " are chosen from the trials of the confirmation."
+                )
 
 
 def confirmed_trial(folder: StudyDir) -> int:
@@ -173,7 +198,7 @@ def load_ensemble(
 def _load_kept(
     hypermodel: keras_tuner.HyperModel, job: TrainingJob, *, corpus: Corpus
 ) -> keras.Model:
-    """Return a kept model after a check that its probabilities are those that were kept with it.
+    """Return a kept model after a check that its probabilities are the stored probabilities.
 
     Raises:
         StudyError: the file is damaged, or the search space builds another model.
@@ -208,7 +233,7 @@ def describe_ensemble(
     trained: TrainedEnsemble,
     single: Trained,
 ) -> EnsembleFacts:
-    """Return what the manifest says of an ensemble.
+    """Return the description of an ensemble for the manifest.
 
     Raises:
         StudyError: the ensemble is larger or slower than the study's limits allow.
@@ -246,8 +271,9 @@ def _confirmation(chosen: ChosenTrial) -> Confirmation:
 def _kept_repeats(chosen: ChosenTrial, *, shape: tuple[int, int]) -> list[Repeat]:
     """Return the repeats whose trained model was kept, with probabilities of this shape.
 
-    A finalist over a limit of the study is left out. So is one that does not take the same tokens
-    of a preset as the chosen trial: their cuts at different lengths can't be made from one input.
+    Finalists over a limit of the study are left out. Finalists that do not take the same tokens of
+    a preset as the chosen trial are left out too: the cuts at different lengths can't be made from
+    one input.
     """
     folder, finalists = chosen.folder, _confirmation(chosen).finalists
     best = next(finalist for finalist in finalists if finalist.trial == chosen.trial.number)

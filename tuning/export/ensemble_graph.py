@@ -23,7 +23,7 @@ from tuning.training.architecture import IDS, NGRAMS, TEXT, TOKENS
 
 @dataclass(frozen=True)
 class WeightedModel:
-    """A trained model of an ensemble, how texts become its input, and its weight."""
+    """A trained model of an ensemble, the description of its input, and its weight."""
 
     model: keras.Model
     inputs: ModelInput
@@ -37,8 +37,8 @@ def common_input(inputs: Sequence[ModelInput], corpus: Corpus) -> ModelInput:
     The vocabulary is the largest one. If the inputs drop the same part of a long text, the length
     is the largest one. Otherwise the middle is dropped, and either end is as long as the longest
     input. N-grams have the largest order, and as many rows as contain all n-grams of each input.
-    Models that take the tokens of a preset have one input, which is returned, and so have models
-    that take texts.
+    Models that take the tokens of a preset, and models that take texts, have the same input, which
+    is returned.
 
     Raises:
         StudyError: some of the models take texts, and some do not.
@@ -86,8 +86,8 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
     """Return a model whose output is the weighted mean of the class probabilities of these models,
     (batch, n_classes).
 
-    Its inputs are those of `common`: "ids", int32 (batch, sequence_length), and "ngrams", int32
-    (batch, n_ngrams), or "tokens", int32 (batch, n_tokens), or "text", strings (batch,).
+    Its inputs are the inputs of `common`: "ids", int32 (batch, sequence_length), and "ngrams",
+    int32 (batch, n_ngrams), or "tokens", int32 (batch, n_tokens), or "text", strings (batch,).
     """
     arrays = {}
     if common.preset:
@@ -108,7 +108,7 @@ def average(models: Sequence[WeightedModel], common: ModelInput, corpus: Corpus)
             own[IDS] = _own_ids(arrays[IDS], common, item.inputs)
         if item.inputs.ngrams:
             own[NGRAMS] = _own_ngrams(arrays[NGRAMS], orders, common, item)
-        # A member of mixed precision has float16, of which a sum has errors of 1e-3.
+        # The output of a member of mixed precision is float16, whose sums have errors of 1e-3.
         output = keras.ops.cast(source.call(own), "float32")
         terms.append(source.probabilities(output) * item.weight)
     return keras.Model(list(arrays.values()), sum(terms[1:], terms[0]), name="ensemble")
@@ -129,8 +129,8 @@ def _own_ids(ids: Any, common: ModelInput, own: ModelInput) -> Any:
 def _own_ngrams(
     ngrams: Any, orders: npt.NDArray[np.uint8], common: ModelInput, item: WeightedModel
 ) -> Any:
-    """Return the ids of the n-grams as a model of the ensemble takes them: 0 in the place of those
-    that its vocabulary does not contain.
+    """Return the ids of the n-grams as a model of the ensemble takes them: 0 in the place of
+    n-grams that its vocabulary does not contain.
     """
     ops, own = keras.ops, item.inputs
     if own.ngrams != common.ngrams:
@@ -162,7 +162,9 @@ def _orders(corpus: Corpus, order: int) -> npt.NDArray[np.uint8]:
 
 
 def _n_rows(orders: npt.NDArray[np.uint8], inputs: ModelInput) -> int:
-    """Return how many rows of a vocabulary with these orders contain all n-grams of an input."""
+    """Return the number of rows of a vocabulary with these orders that contain all n-grams of an
+    input.
+    """
     (places,) = np.nonzero(orders <= inputs.ngrams)
     n_kept = min(inputs.ngram_vocab_size - FIRST_WORD_ID, len(places))
     return int(places[n_kept - 1]) + 1 + FIRST_WORD_ID if n_kept else FIRST_WORD_ID + 1

@@ -18,7 +18,6 @@ from tuning.confirmation.ensemble import Ensemble
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.data.splits import SplitReviews
-from tuning.errors import ArgumentError
 from tuning.evaluation.metrics import Labels
 from tuning.evaluation.ngram_tuning import NgramReference, all_references
 from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
@@ -33,11 +32,11 @@ from tuning.export.description import (
     named_trial,
 )
 from tuning.export.ensemble import (
+    ModelChoice,
     choose_members,
     confirmed_trial,
     describe_ensemble,
     load_ensemble,
-    parse_size,
 )
 from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
@@ -61,7 +60,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DataNow:
-    """How an export reads its study's data again.
+    """The settings with which an export reads its study's data again.
 
     Attributes:
         moved: the present place of the data (keys `data` and `data_dir`), if it has changed.
@@ -77,41 +76,32 @@ def export_best(
     folder: StudyDir,
     *,
     storage_url: str,
-    number: int | None = None,
-    ensemble: str | None = None,
+    choice: ModelChoice | None = None,
     data: DataNow = DataNow(),
     progress: Progress | None = None,
     warn: Callable[[str], None] = logger.warning,
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and return the manifest.
 
-    The exported trial is `number`, else the confirmed best, else the best trial of the search.
-    `ensemble` is the size of an ensemble to export, or "auto"; `warn` is called with a sentence if
-    the ensemble adds nothing, and the confirmed best is exported. If an export fails or is killed,
-    the earlier export is unchanged, and its evaluation of the test split stays recorded.
+    Without a choice, the confirmed best is exported, else the best trial of the search. `warn` is
+    called with a sentence if an ensemble adds nothing, and the confirmed best is exported. If an
+    export fails or is killed, the earlier export is unchanged, and its evaluation of the test split
+    stays recorded.
 
     Raises:
         DataError: if the data have no slice column of this name.
-        ArgumentError: if `ensemble` is not valid, or if both `number` and `ensemble` are given.
         StudyError: if no trial is complete, if the data or the search space changed after the
             search, or if the confirmation has kept no trained models for an ensemble.
         ExportError: if a format that takes raw text can't be loaded, or if its probabilities differ
-            from those of the trained model.
+            from the trained model's probabilities.
     """
-    if ensemble is not None:
-        parse_size(ensemble)
-        if number is not None:
-            raise ArgumentError(
-                "--trial and --ensemble must not be given together: the members of an ensemble are"
-                " chosen from the trials of the confirmation."
-            )
+    choice = choice or ModelChoice()
     config, space = recorded_config(folder), recorded_space(folder)
     config = replace(config, data=replace(config.data, **data.moved))
     study = load_study(results, folder, storage_url=storage_url)
     try:
         summary = summarize(study, metric=config.metric)
-        if ensemble is not None:
-            number = confirmed_trial(folder)
+        number = choice.number if choice.ensemble is None else confirmed_trial(folder)
         trial = best_trial(summary, folder) if number is None else named_trial(summary, number)
         chosen = ChosenTrial(trial, study=study, summary=summary, config=config, folder=folder)
         with export_lock(folder):
@@ -120,7 +110,7 @@ def export_best(
                 chosen,
                 space,
                 results=results,
-                ensemble=ensemble,
+                ensemble=choice.ensemble,
                 slice_column=data.slice_column,
                 progress=progress,
                 warn=warn,
@@ -163,7 +153,7 @@ def _export(
     scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
     test = test_texts, evaluation.predictions.labels
     manifest = _write(chosen, trained, corpus, scores, test=test, progress=progress)
-    # The mistakes are texts of the data. Therefore the export does not contain them.
+    # The mistakes are texts of the data, which an export must not contain.
     seen = _with_column(evaluation.predictions, slice_column, splits)
     write_predictions(folder.test_predictions_path, seen)
     documents.write(folder.test_path, TestDocument(**vars(scores), mistakes=evaluation.mistakes))
@@ -185,7 +175,7 @@ def _write(
     test: tuple[list[str], Labels],
     progress: Progress | None,
 ) -> FullManifest:
-    """Write and check every format, and put the new export in the place of the earlier one."""
+    """Write and check every format, and replace the earlier export by the new export."""
     best_dir = chosen.folder.best_dir
     temporary = empty_folder(best_dir.with_name("best.tmp"))
     formats = write_formats(

@@ -45,7 +45,7 @@ from tuning.training.architecture import NGRAMS, TEXT, TOKENS, input_names, is_s
 N_PARITY_TEXTS = 2_000
 # Number of formats that are checked at the same time.
 N_CHECKS = 2
-# The same for a pretrained encoder, which takes up to a second for a text.
+# Number of texts for a pretrained encoder, which needs up to a second for a text.
 N_ENCODER_TEXTS = 200
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
 # model has classes of the search space.
@@ -145,7 +145,7 @@ def _nan_limits(texts: list[str], expected: Array) -> list[str]:
 
 
 def model_input(model: keras.Model, values: Values) -> ModelInput:
-    """Return how texts become the input of a model with these hyperparameters."""
+    """Return the description of the input of a model with these hyperparameters."""
     names = input_names(model)
     takes_tokens, takes_ngrams = names == (TOKENS,), NGRAMS in names
     takes_ids = names not in ((NGRAMS,), (TEXT,)) and not takes_tokens

@@ -1,5 +1,5 @@
-"""`export.json` as an export writes it: the part that is read for predictions, and how the model
-was found, trained and scored.
+"""The complete contents of `export.json`: the part that is read for predictions, and the facts of
+the search, the training and the scores of the model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class AccuracyChange:
     """
 
     of_the_model: float
-    of_the_form: float  # a key of stored manifests, which call a format a form
+    of_the_form: float  # The key in stored manifests, which call a format a form.
     change: float
     change_low: float
     change_high: float
@@ -53,7 +53,7 @@ class WrittenFormats:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFacts:
-    """How the exported configuration was found, and the values of its repeats on new seeds."""
+    """The search for the exported configuration, and the values of its repeats on new seeds."""
 
     sampler: str
     pruner: str

@@ -60,7 +60,7 @@ def format_rows(manifest: FullManifest) -> list[list[str]]:
 def model_card(manifest: FullManifest) -> str:
     """Return the model card of an export as Markdown.
 
-    The card contains the purpose of the model, its scores, how it was found, and how to load each
+    The card contains the purpose of the model, its scores, the search, and the code that loads each
     format.
     """
     return render("tuning.export", "model_card.md", **_context(manifest))
@@ -103,7 +103,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
 
 
 def _ensemble(manifest: FullManifest) -> dict[str, Any]:
-    """Return what the template says of an ensemble; without one, `members` is empty."""
+    """Return the values of the template for an ensemble; `members` is empty for a single model."""
     members = manifest.ensemble.members if manifest.ensemble else []
     return {
         "ensemble_sentences": ensemble_sentences(manifest),
@@ -148,7 +148,7 @@ def _front_matter(manifest: FullManifest) -> str:
 def _data_name(manifest: FullManifest) -> str:
     """Return the name of the data.
 
-    Of an absolute path the last part is returned, because a card is copied to other machines.
+    For an absolute path, the name is its last part, because a card is copied to other machines.
     """
     path = Path(manifest.data)
     return path.name if path.is_absolute() else manifest.data
@@ -180,7 +180,7 @@ def _int8(formats: Mapping[str, MeasuredFormat]) -> dict[str, str] | None:
 
 
 def _snippet(measured: MeasuredFormat) -> str:
-    """Return the name of the code that loads a format: that of `.h5` for Keras and token ids."""
+    """Return the name of the code that loads a format: "h5" for Keras and token ids."""
     if measured.takes == TOKEN_IDS and measured.form in ("keras", "saved_model"):
         return "h5" if measured.form == "keras" else "saved_model_of_ids"
     return measured.form.removesuffix("_int8")

@@ -33,7 +33,7 @@ class Unsupported(Exception):
 def chain(model: keras.Model) -> list[keras.layers.Layer] | None:
     """Return the layers of a model that is a single chain from one input to one output.
 
-    The input layer is not included. The result is None if the layers are not such a chain.
+    The input layer is not included. The result is None if the layers are not a single chain.
     """
     if type(model) is keras.Sequential:
         return list(model.layers)
@@ -129,14 +129,21 @@ class _Graph:
         return names[0]
 
     def constant(self, values: Any) -> str:
+        """Add a constant, and return its name."""
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
     def axes(self, *axes: int) -> str:
+        """Add a constant of axes or sizes, int64, and return its name."""
         return self.constant(np.array(axes, dtype=np.int64))
 
     def add(self, layer: keras.layers.Layer) -> None:
+        """Add the nodes of a layer.
+
+        Raises:
+            Unsupported: if this module can't write the layer, an option of it, or its position.
+        """
         if type(layer) in IDENTITIES:
             return
         write = {

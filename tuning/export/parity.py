@@ -1,10 +1,8 @@
 """The parity check of a format: a new process that has only the format's runtime loads the format,
 and its probabilities are compared with the probabilities of the trained model.
 
-The new process runs `python -m tuning.export.parity FOLDER FORMAT`. The process reads the texts,
-and how the texts become the model's input, from standard input. The process writes JSON to standard
-output: the probabilities of the texts, in one batch and each text alone, and the time and memory of
-loading and predicting.
+The new process runs `python -m tuning.export.parity FOLDER FORMAT`. The process reads a
+`ParityRequest` as JSON from standard input, and writes a `ParityAnswer` as JSON to standard output.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,19 +40,49 @@ N_FIRST, N_ALONE = 20, 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurements:
-    """The measurements of a format in a new process.
+class Performance:
+    """The speed and the memory of a format in a new process.
 
-    They are the largest difference from the trained model's probabilities, the time of the first
-    prediction (including the import of the runtime), the time of a single text, the number of texts
-    per second in one batch, and the memory.
+    Attributes:
+        first_answer_seconds: time of the first prediction, including the import of the runtime.
+        latency_ms: time of a single text.
+        texts_per_second: number of texts per second in one batch.
     """
 
-    max_difference: float
     first_answer_seconds: float
     latency_ms: float
     texts_per_second: int
     memory_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements(Performance):
+    """The performance of a format, and the largest difference from the trained model's
+    probabilities.
+    """
+
+    max_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRequest:
+    """The input of the new process. `alone` are the rows of the texts that are predicted alone."""
+
+    input: ModelInput
+    n_classes: int
+    texts: list[str]
+    alone: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityAnswer:
+    """The output of the new process: class probabilities of all texts in one batch, class
+    probabilities of the texts that were predicted alone, and the performance.
+    """
+
+    probabilities: list[list[float]]
+    alone: list[list[float]]
+    measured: Performance
 
 
 def check_parity(
@@ -64,23 +91,19 @@ def check_parity(
     """Return a format's probabilities for the texts, float64 (n_texts, n_classes), and its
     measurements.
 
-    Every text is predicted in one batch with all others. The texts of `rows_alone` are also
-    predicted alone, because the predictions of a model that reads the padding may differ between
-    the two.
+    All texts are predicted in one batch. The texts of `rows_alone` are also predicted alone,
+    because the two predictions of a model that reads the padding may differ.
 
     Raises:
         ExportError: if the format can't be loaded, or if a probability differs from `expected` by
             more than the format's tolerance.
     """
     rows = rows_alone(len(texts))
-    request = {
-        "input": unstructure(inputs),
-        "n_classes": expected.shape[1],
-        "texts": texts,
-        "alone": rows.tolist(),
-    }
-    results = _run_process(folder, format_name, json.dumps(request), n_texts=len(texts))
-    in_batch, alone = np.array(results.pop("probabilities")), np.array(results.pop("alone"))
+    request = ParityRequest(
+        input=inputs, n_classes=expected.shape[1], texts=texts, alone=rows.tolist()
+    )
+    results = _run_process(folder, format_name, request)
+    in_batch, alone = np.array(results.probabilities), np.array(results.alone)
     path, tolerance = FORMATS[format_name].path, format_of(format_name, inputs).tolerance
     largest = 0.0
     for how, probabilities, places in (
@@ -100,7 +123,7 @@ def check_parity(
                 f" of {len(texts)}, predicted {how}."
             )
         largest = max(largest, difference)
-    return in_batch, structure({"max_difference": largest, **results}, Measurements)
+    return in_batch, Measurements(max_difference=largest, **vars(results.measured))
 
 
 def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
@@ -111,14 +134,18 @@ def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:
     return np.unique([*range(min(N_FIRST, n_texts)), *spread])
 
 
-def _run_process(folder: Path, format_name: str, request: str, *, n_texts: int) -> Any:
-    """Return the JSON document that the new process writes."""
+def _run_process(folder: Path, format_name: str, request: ParityRequest) -> ParityAnswer:
+    """Run the new process and return its answer.
+
+    Raises:
+        ExportError: if the process fails or does not end within `MAX_SECONDS`.
+    """
     path = FORMATS[format_name].path
     command = [sys.executable, "-m", "tuning.export.parity", str(folder.absolute()), format_name]
     try:
         done = subprocess.run(
             command,
-            input=request,
+            input=json.dumps(unstructure(request)),
             capture_output=True,
             text=True,
             env=child_environment(TF_CPP_MIN_LOG_LEVEL="3"),
@@ -127,8 +154,8 @@ def _run_process(folder: Path, format_name: str, request: str, *, n_texts: int) 
         )
     except subprocess.TimeoutExpired as error:
         raise ExportError(
-            f"The parity check of {path} with {n_texts} texts must end within {MAX_SECONDS} s; the"
-            " check was stopped after this time."
+            f"The parity check of {path} with {len(request.texts)} texts must end within"
+            f" {MAX_SECONDS} s; the check was stopped after this time."
         ) from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
@@ -138,23 +165,22 @@ def _run_process(folder: Path, format_name: str, request: str, *, n_texts: int) 
             else f"The parity check of {path} must end with status 0; the process ended with status"
             f" {done.returncode} and without a message."
         )
-    return json.loads(done.stdout)
+    return structure(json.loads(done.stdout), ParityAnswer)
 
 
 def main(folder: str, format_name: str) -> None:
     """Run the parity check in the new process."""
-    request = json.load(sys.stdin)
-    needs = format_of(format_name, structure(request["input"], ModelInput)).needs
+    request = structure(json.load(sys.stdin), ParityRequest)
+    needs = format_of(format_name, request.input).needs
     for module in (*RUNTIMES, *TRAINING):
         if module not in needs:
             # Importing such a module raises ImportError.
             sys.modules[module] = None  # type: ignore[assignment]
-    texts = request["texts"]
+    texts = request.texts
     started = time.perf_counter()
     try:
-        inputs = structure(request["input"], ModelInput)
         probabilities = load_unverified(
-            Path(folder), format_name, inputs=inputs, n_classes=request["n_classes"]
+            Path(folder), format_name, inputs=request.input, n_classes=request.n_classes
         )
     except TuningError as error:
         sys.exit(str(error))
@@ -169,16 +195,15 @@ def main(folder: str, format_name: str) -> None:
         calls.append(time.perf_counter() - began)
     began = time.perf_counter()
     in_batch = probabilities(texts)
-    measurements = {
-        "first_answer_seconds": round(first - started, 3),
-        "latency_ms": round(1000 * statistics.median(calls[N_WARM_UP_CALLS:]), 3),
-        "texts_per_second": round(len(texts) / (time.perf_counter() - began)),
-        "memory_mb": round(memory / 2**20),
-    }
-    alone = np.concatenate([probabilities([texts[row]]) for row in request["alone"]])
-    json.dump(
-        {"probabilities": in_batch.tolist(), "alone": alone.tolist(), **measurements}, sys.stdout
+    measured = Performance(
+        first_answer_seconds=round(first - started, 3),
+        latency_ms=round(1000 * statistics.median(calls[N_WARM_UP_CALLS:]), 3),
+        texts_per_second=round(len(texts) / (time.perf_counter() - began)),
+        memory_mb=round(memory / 2**20),
     )
+    alone = np.concatenate([probabilities([texts[row]]) for row in request.alone])
+    answer = ParityAnswer(probabilities=in_batch.tolist(), alone=alone.tolist(), measured=measured)
+    json.dump(unstructure(answer), sys.stdout)
 
 
 if __name__ == "__main__":

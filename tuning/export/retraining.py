@@ -49,6 +49,7 @@ class Trained:
     seconds: float
 
     def classifier(self, n_classes: int) -> Classifier:
+        """Return a function from texts to the class probabilities of the model."""
         return lambda texts: prediction.predict(
             self.model, prediction.make_view(self.model, self.values, texts), n_classes=n_classes
         )
@@ -78,9 +79,9 @@ def retrain(
 ) -> list[Trained]:
     """Retrain the configurations of trials on the train and validation splits.
 
-    Each is trained for the trial's best number of epochs, in a worker of its own; all are trained
-    at the same time. A hypermodel with its own `fit` may train another number of epochs, which is
-    accepted.
+    Each configuration is trained for the trial's best number of epochs, in a worker of its own; all
+    workers train at the same time. A hypermodel with its own `fit` may train another number of
+    epochs.
 
     Raises:
         ExportError: if a training failed, or if the number of trained epochs is wrong.

@@ -1,4 +1,4 @@
-"""The folders of a study's exports: `best/` is the newest export, and `best.N/` are the last few
+"""The folders of a study's exports: `best/` is the newest export, and `best.N/` are up to `N_KEPT`
 earlier exports.
 """
 
@@ -20,7 +20,7 @@ N_KEPT = 2
 
 
 def empty_folder(path: Path) -> Path:
-    """Make an empty folder, in the place of an earlier one, and return its path."""
+    """Create an empty folder, which replaces an existing folder, and return its path."""
     with translated(path):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
@@ -51,9 +51,9 @@ def earlier(best: Path) -> dict[int, Path]:
 def publish(temporary: Path, best: Path, *, number: int) -> None:
     """Move a finished export with this number to `best/`.
 
-    The export that was in `best/` becomes an earlier export. Of the earlier exports the newest
-    `N_KEPT` are kept. The function renames two folders; if the process is killed between the two
-    renames, both folders are complete, and `recover` makes the second rename.
+    The export that was in `best/` becomes an earlier export, of which the newest `N_KEPT` are kept.
+    The function renames two folders; if the process is killed between the two renames, both folders
+    are complete, and `recover` makes the second rename.
 
     Raises:
         StorageError: if the folder is read-only. The export in `best/` is then unchanged.
@@ -75,8 +75,8 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
 
 
 def recover(best: Path) -> None:
-    """Complete a `publish` that was killed: if there is no `best/`, the newest finished export is
-    renamed to `best/`.
+    """Complete a `publish` that was killed: if `best/` does not exist, rename the newest finished
+    export to `best/`.
     """
     if best.exists():
         return

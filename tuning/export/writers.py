@@ -39,8 +39,8 @@ from tuning.training.architecture import (
 class Source:
     """A trained model, and the values from which its exports are written.
 
-    `words` and `ngrams` are those of the ids 2, 3, …; a list is empty if the model does not take
-    them. `tokenizer` is the file of a pretrained encoder's tokenizer.
+    `words` and `ngrams` are the entries of the vocabularies for the ids 2, 3, …; a list is empty if
+    the model does not take such ids. `tokenizer` is the file of a pretrained encoder's tokenizer.
     """
 
     model: keras.Model
@@ -126,8 +126,8 @@ def raw_text_model(source: Source) -> keras.Model:
     """Return the model with a `TextVectorization` layer before it, made of Keras' own layers and
     operations.
 
-    The input is strings of shape (batch,). The output is that of the model. A model that takes
-    texts is returned as it is. So is an encoder, because Keras has no layer for its tokenizer.
+    The input is strings of shape (batch,). A model that takes texts is returned unchanged, and so
+    is an encoder, because Keras has no layer for its tokenizer.
     """
     if source.inputs.preset or source.inputs.takes_texts:
         return source.graph
@@ -177,7 +177,7 @@ def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
     lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1, keepdims=True)
     missing = ops.minimum(ops.subtract(sequence_length, lengths), 0)
     columns = np.arange(sequence_length, dtype=np.int32)[None, :]
-    # The columns from `n_first` on show ids that are as many columns later as the row is too long.
+    # The columns from `n_first` on contain the ids that follow the excess of the row.
     later = (columns >= n_first).astype(np.int32)
     # Keras writes a sum with a row as `BiasAdd`, which LiteRT does not have for integers.
     positions = ops.subtract(columns, ops.multiply(missing, later))

@@ -1,5 +1,5 @@
-"""Reading an export: its manifest, its runtimes, and labels for texts and files. The package
-imports neither Optuna nor KerasTuner.
+"""Exports for predictions: the manifest, the runtimes, and the labels of texts and files. The
+package imports neither Optuna nor KerasTuner.
 
 Imports data, evaluation and the modules directly in `tuning`.
 """

@@ -30,7 +30,7 @@ Labeled = list[tuple[Row, Prediction | None]]
 
 @dataclass
 class Counts:
-    """The numbers of the rows that were written: rows by label, and rows with a problem.
+    """The counts of the rows that were written: rows by label, and rows with a problem.
 
     `first_problem` names the first row with a problem.
     """
@@ -41,10 +41,11 @@ class Counts:
 
     @property
     def n_rows(self) -> int:
+        """Number of all rows."""
         return self.labels.total() + self.n_problems
 
     def add(self, chunk: Labeled) -> None:
-        """Add the rows of a chunk to the numbers."""
+        """Add the rows of a chunk to the counts."""
         for row, prediction in chunk:
             if prediction is not None:
                 self.labels[prediction.label] += 1
@@ -97,8 +98,8 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def write_csv_rows(
     labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a CSV line for each row: file, row, label, probability, problem. Return the numbers of
-    rows.
+    """Write a CSV line for each row: file, row, label, probability, problem. Return the counts of
+    the rows.
 
     An apostrophe precedes the text of a cell that a spreadsheet would read as a formula.
     """
@@ -119,7 +120,7 @@ def write_csv_rows(
 def write_json_rows(
     labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
 ) -> Counts:
-    """Write a JSON object for each row. Return the numbers of rows.
+    """Write a JSON object for each row. Return the counts of the rows.
 
     The object contains the file and the row number, then label, probability and text, or the
     problem.
@@ -205,7 +206,7 @@ def check_output(output: Path | None, pattern: str) -> None:
 
 
 def sentence(counts: Counts) -> str:
-    """Return a sentence with the numbers of rows, labels and problems."""
+    """Return a sentence with the counts of rows, labels and problems."""
     labels = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.labels.items()))
     problems = (
         f", {counts.n_problems:,} with a problem, the first: {counts.first_problem}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from tuning.documents import OMIT_DEFAULT, read
 from tuning.errors import ExportError, StorageError
 
-# The only file that users may change.
+# Name of the only file that users may change.
 CARD = "README.md"
 # Version 2 added the sizes and digests of the files.
 MANIFEST, MANIFEST_VERSION = "export.json", 2
@@ -22,7 +22,7 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInput:
-    """How texts become a model's input.
+    """The description of a model's input, which is made from texts.
 
     `vocab_size` is the number of rows of its vocabulary, `sequence_length` the number of tokens,
     and `truncating` the part of a longer text that is dropped ("pre", "post" or "middle"); both
@@ -52,7 +52,7 @@ class ExportedFormat:
     it needs, and its size in bytes.
     """
 
-    form: str  # a key of stored manifests, which call a format a form
+    form: str  # The key in stored manifests, which call a format a form.
     takes: str
     needs: list[str]
     bytes: int

@@ -1,4 +1,6 @@
-"""Load each format of an export with its own runtime only: ONNX and LiteRT need no TensorFlow."""
+"""Functions that load each format of an export with its own runtime: ONNX and LiteRT need no
+TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,13 @@ from tuning.errors import ExportError
 from tuning.inference.manifest import ModelInput
 
 VOCABULARY, NGRAM_VOCABULARY, PRESET_TOKENIZER = "vocabulary.txt", "ngrams.txt", "tokenizer.json"
-# Maximum difference of the probabilities of a pretrained encoder; that of a tiny one was 1.3e-6.
+# Maximum difference of the probabilities of a pretrained encoder. The difference of a tiny encoder
+# was 1.3e-6.
 ENCODER_TOLERANCE = 1e-4
 RAW_TEXT, TOKEN_IDS = "raw text", "token ids"
 
 Outputs = Callable[[Sequence[str]], Any]
-"""Called with at least one text; gives the model's own output."""
+"""A function from at least one text to the model's own output."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ def load_format(
 class Tokenizer:
     """The tokenizer of an export, for batches of texts.
 
-    `widths` is the number of columns of each input of the model, by its name: that of a longest
-    text for "ids" and "tokens", and None, which is that of a batch's longest text, for "ngrams".
+    `widths` is the number of columns of each input of the model, by its name: the maximum number of
+    tokens for "ids" and "tokens", and None, which means the number of the batch's longest text, for
+    "ngrams".
     """
 
     def __init__(self, folder: Path, inputs: ModelInput) -> None:
@@ -111,8 +115,8 @@ class Tokenizer:
     def batch(
         self, texts: Sequence[str], *, widths: Mapping[str, int | None]
     ) -> dict[str, npt.NDArray[np.int32]]:
-        """Return the ids of each input, int32 (n_texts, width). A width of None means that of the
-        longest text.
+        """Return the ids of each input, int32 (n_texts, width). A width of None means the width of
+        the longest text.
         """
         arrays = {}
         for name, encode in self._encoders.items():

@@ -43,8 +43,8 @@ def unfuse(model: keras.Model) -> None:
 def _update_step(
     optimizer: keras.optimizers.Adam, gradient: Any, variable: tf.Variable, learning_rate: Any
 ) -> None:
-    """`keras.optimizers.Adam.update_step`, in one operation (Kingma and Ba, 2014, with the bias
-    corrections in the learning rate).
+    """Do the step of `keras.optimizers.Adam.update_step` in one operation (Kingma and Ba, 2014,
+    with the bias corrections in the learning rate).
     """
     dtype = variable.dtype
     step = tf.cast(optimizer.iterations + 1, dtype)
@@ -86,26 +86,26 @@ def _update_step(
 
 
 class _Table:
-    """Adam for a variable (n_rows, …) whose gradient names rows, such as an embedding's; a row may
-    occur several times in a batch.
+    """Adam for a variable (n_rows, …) whose gradient contains rows, such as an embedding's; a row
+    may occur several times in a batch.
 
     The memory is kept between steps. Momentum and velocity are updated in place, because nothing
-    else reads them during a step. The table has two places in turn, because an operation of the
-    same step may still read the values before the step.
+    else reads them during a step. The table alternates between two arrays, because an operation of
+    the same step may still read the values before the step.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type) -> None:
         self._shape = (shape[0], math.prod(shape[1:]))
-        # The place of a row's sums among the rows of the batch, -1 if it does not occur.
+        # The place of each row's sums among the rows of the batch; -1 where a row is absent.
         self._places = np.full(shape[0], -1, np.int64)
         self._sums: Array = np.empty((0, 2, self._shape[1]), dtype)
         self._moments: list[Array] = [np.empty(0, dtype)] * 2
         self._memory = Memory()
 
-    def update(
+    def update(  # noqa: PLR0917 - `tf.numpy_function` passes positional arguments
         self, rows: Any, values: Any, table: Any, momentum: Any, velocity: Any, numbers: Any
     ) -> tuple[Any, Any, Any]:
-        """The table, momentum and velocity after a step.
+        """Return the table, momentum and velocity after a step.
 
         Args:
             rows: int (n,), a row number for each occurrence.
@@ -141,7 +141,7 @@ def compile_kernel() -> None:
 @compiled
 def _add_up(rows: Any, values: Any, places: Any, sums: Any) -> int:
     """Write the sums of each row's gradients and of their squares (2, columns) to a place of
-    `sums`; returns the number of places.
+    `sums`, and return the number of places.
     """
     n = 0
     for k, row in enumerate(rows):
@@ -164,7 +164,7 @@ def _clear(rows: Any, places: Any) -> None:
 
 
 @compiled
-def _adam(
+def _adam(  # noqa: PLR0913, PLR0917 - a compiled function has an argument for each array
     places: Any,
     sums: Any,
     table: Any,
@@ -176,8 +176,8 @@ def _adam(
     beta_2: Any,
     epsilon: Any,
 ) -> None:
-    """Keras' formulas: the velocity adds the sum of the squares of a row's occurrences, not the
-    square of their sum.
+    """Update a table by Keras' formulas: the velocity adds the sum of the squares of a row's
+    occurrences, not the square of their sum.
     """
     unit = table.dtype.type(1)
     rest_1, rest_2, zero = unit - beta_1, unit - beta_2, unit - unit

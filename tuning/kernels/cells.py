@@ -82,8 +82,8 @@ def cell_gradient(
     at_d_gates: Any,
     units: Any,
 ) -> tuple[Any, Callable[..., Any]]:
-    """From the gradients of a text's states, `d_h` and `d_c`, compute those of its gates before
-    their activation, and replace `d_c` by the gradient of the cell state before the step.
+    """From the gradients of a text's states, `d_h` and `d_c`, compute the gradients of its gates
+    before their activation, and replace `d_c` by the gradient of the cell state before the step.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

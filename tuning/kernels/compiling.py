@@ -1,9 +1,9 @@
-"""How this package compiles a kernel with Numba, and the arrays that TensorFlow takes from a kernel
-without a copy.
+"""The settings with which Numba compiles a kernel, and the arrays that TensorFlow takes from a
+kernel without a copy.
 
 Numba stores compiled code in `__pycache__`, for the processor that it was compiled on, and compiles
-it again when the kernel's own file changes. It does not notice a change in a file whose kernels
-this file's kernels call: kernels that call each other must be in one module.
+a kernel again when the kernel's own file changes. The cache is not invalidated by a change in a
+file whose kernels this file's kernels call, so kernels that call each other are in one module.
 """
 
 import math
@@ -39,7 +39,7 @@ class Memory:
         self._lock = threading.Lock()
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """An array whose values are not set."""
+        """Return an array whose values are not set."""
         size = math.prod(shape) * dtype.itemsize
         with self._lock:
             block = self._free_block(size + ALIGNMENT)
@@ -47,7 +47,9 @@ class Memory:
             return block[start : start + size].view(dtype).reshape(shape)
 
     def _free_block(self, size: int) -> npt.NDArray[np.uint8]:
-        """A block that nothing else refers to; a free block that is too small is replaced."""
+        """Return a block that nothing else refers to; a free block that is too small is
+        replaced.
+        """
         for k in range(len(self._blocks)):
             # An array that only the list refers to has two references: the list, and the argument.
             if sys.getrefcount(self._blocks[k]) == 2:
@@ -58,5 +60,5 @@ class Memory:
         return self._blocks[-1]
 
     def clear(self) -> None:
-        """Forget all blocks; each is freed when nothing refers to it."""
+        """Remove all blocks; each block is freed when nothing refers to it."""
         self._blocks.clear()

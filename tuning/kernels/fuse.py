@@ -30,7 +30,7 @@ from tuning.kernels import adam, lstm, lstm_sequence
 
 @contextlib.contextmanager
 def fused(model: keras.Model) -> Iterator[int]:
-    """A context in which a model trains with the kernels; its value is the number of LSTM layers
+    """Train a model with the kernels inside this context, whose value is the number of LSTM layers
     that run in the kernel.
 
     Afterwards the model runs Keras' own code again.

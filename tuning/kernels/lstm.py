@@ -67,7 +67,7 @@ def _is_supported(layer: keras.layers.LSTM) -> bool:
     )
 
 
-def _inner_loop(
+def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the two bound arguments
     layer: keras.layers.LSTM,
     kernel: _Kernel,
     sequences: tf.Tensor,
@@ -75,8 +75,8 @@ def _inner_loop(
     mask: Any,
     training: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """`keras.layers.LSTM.inner_loop`: the last output (batch, units), the outputs (batch, length,
-    units), and the states h and c (batch, units).
+    """Return what `keras.layers.LSTM.inner_loop` returns: the last output (batch, units), the
+    outputs (batch, length, units), and the states h and c (batch, units).
     """
     cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
@@ -107,7 +107,7 @@ def _inner_loop(
 
 
 def _weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
-    """`Arguments.weights` of a layer."""
+    """Return `Arguments.weights` of a layer."""
     cell = layer.cell
     bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
     kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
@@ -115,8 +115,8 @@ def _weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
 
 
 def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """`Arguments.dropout` from the masks that Keras drew for this call: one mask of the inputs, or
-    masks of inputs and states for each gate.
+    """Return `Arguments.dropout` from the masks that Keras drew for this call: one mask of the
+    inputs, or masks of inputs and states for each gate.
     """
     step, cell = sequences[:, 0, :], layer.cell
     if not (layer.dropout or layer.recurrent_dropout):
@@ -159,8 +159,8 @@ class _Kernel:
         self._memory.clear()
 
     def _custom_gradient(self, function: Any) -> Any:
-        """`tf.custom_gradient`, which also records the names under which a graph's function
-        registers its gradient.
+        """Return `tf.custom_gradient` of a function, which also records the names under which a
+        graph's function registers its gradient.
         """
 
         def call(*arguments: tf.Tensor) -> Any:
@@ -172,7 +172,7 @@ class _Kernel:
         return call
 
     def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
-        """The kernel as a TensorFlow function from `Arguments` to the outputs of `forward`.
+        """Return the kernel as a TensorFlow function from `Arguments` to the outputs of `forward`.
 
         Args:
             keep: keep the reserve of each forward pass, because its gradient is likely to follow.
@@ -208,7 +208,7 @@ class _Kernel:
         given = Arguments(*arguments)
         pass_number = next(self._pass_numbers)
         reserve = self._take(given, length=given.x.shape[1] if keep else 1)
-        with np.errstate(all="ignore"):  # Training ends by itself at a loss that is not finite.
+        with np.errstate(all="ignore"):  # A training ends at a loss that is not finite.
             outputs = forward(
                 given, reserve, return_sequences=return_sequences, memory=self._memory
             )
@@ -228,7 +228,7 @@ class _Kernel:
         with self._lock:
             reserve = self._kept.pop(int(pass_number), None)
         with np.errstate(all="ignore"):
-            if reserve is None:  # It was not kept, or dropped (`MAX_KEPT`).
+            if reserve is None:  # The reserve was not kept, or was dropped (`MAX_KEPT`).
                 reserve = self._take(given, length=given.x.shape[1])
                 forward(given, reserve, return_sequences=False)
             gradients = backward((d_outputs, d_h, d_c), given, reserve, memory=self._memory)
@@ -237,8 +237,8 @@ class _Kernel:
         return gradients
 
     def _take(self, given: Arguments, *, length: int) -> Reserve:
-        """A reserve for `length` steps, in memory of an earlier reserve where that is large
-        enough.
+        """Return a reserve for `length` steps, in the memory of an earlier reserve where its arrays
+        are large enough.
         """
         batch, _, features = given.x.shape
         shapes = reserve_shapes(length, features, given.h.shape[1], batch)
@@ -262,7 +262,7 @@ class _Kernel:
 
 
 def _whole(array: Array) -> Array:
-    """The array that owns the memory of a view."""
+    """Return the array that owns the memory of a view."""
     return array if array.base is None else _whole(array.base)
 
 

@@ -17,10 +17,10 @@ from tuning.kernels.cells import cell, cell_gradient
 from tuning.kernels.compiling import compiled
 from tuning.kernels.tiles import PANEL_BYTES, TILE_ROWS, itemsize, tile
 
-# Numba's cache notices a change in this file alone. The checksum of `vectors`, `tiles` and `cells`
+# Numba's cache is not invalidated by a change in `vectors`, `tiles` or `cells`. Their checksum
 # changes this file with them; a test compares it.
-CHECKSUM = "e8aed677f2466d1c"
-# Texts whose products are still in the cache when their activations are applied.
+CHECKSUM = "94663a2e4a44452b"
+# Number of texts whose products are still in the cache when their activations are applied.
 BLOCK_ROWS = 24
 # Minimum number of rows whose products are added to the matrix's gradient at once.
 CHUNK_ROWS = 192
@@ -41,8 +41,8 @@ def run_forward(
     c: Any,
     outputs: Any,
 ) -> None:
-    """Replace the states of the texts `order` in `h` and `c`, those before the first step, by those
-    after the last.
+    """Replace the states of the texts `order` in `h` and `c` before the first step by the states
+    after the last step.
     """
     _, length, features = x.shape
     units, padded, depth = outputs.shape[2], h.shape[1], outputs.shape[2] + features + 1
@@ -99,9 +99,9 @@ def run_backward(
     d_x: Any,
     d_matrix: Any,
 ) -> None:
-    """Write the gradients of x and of the matrix for the texts `order` to `d_x` and `d_matrix`;
-    replace the gradients of their states after the last step, in `d_h` and `d_c`, by those of the
-    states before the first.
+    """Write the gradients of x and of the matrix for the texts `order` to `d_x` and `d_matrix`.
+    Replace the gradients of the states after the last step, in `d_h` and `d_c`, by the gradients of
+    the states before the first step.
     """
     _, length, features = d_x.shape
     padded, row, units = d_h.shape[1], gates.shape[1], d_outputs.shape[2]
@@ -171,7 +171,7 @@ def _add_product(
 
     Args:
         span: first row, end of the rows, first step, end of the steps.
-        texts: their order, the number of texts in each step, and the dropout.
+        texts: the order of the texts, the number of texts in each step, and the dropout.
     """
     (start, end, first_step, end_step), (order, counts, dropout) = span, texts
     depth, row = d_matrix.shape
@@ -218,10 +218,10 @@ def _fill(sources: Any, x: Any, t: int, texts: Any, dropout: Any, h: Any, units:
 
 @compiled
 def _hand_on(total: Any, t: int, texts: Any, mask: Any, dropout: Any, to: Any, units: int) -> None:
-    """Write the gradients of a step's rows to those of the states and of the features.
+    """Write the gradients of a step's rows to the gradients of the states and of the features.
 
     Args:
-        texts: all texts, and the number of those that the step computes: the gradients of the other
+        texts: all texts, and the number of texts that the step computes: the gradients of the other
             texts' features are 0.
         to: the gradients of the states and of the features.
     """
@@ -251,7 +251,7 @@ def _drop(a: Any, top: int, texts: Any, factors: Any, out: Any, out_top: int) ->
 
 @compiled
 def _columns_of_panel(array: Any) -> Any:
-    """Number of elements of a panel's row, for arrays of this dtype."""
+    """Return the number of elements of a panel's row, for arrays of this dtype."""
     return PANEL_BYTES // itemsize(array)
 
 
@@ -276,7 +276,7 @@ def _multiply(
             u, z = at_a + r * row_a, y + r * row_c
             tile(TILE_ROWS, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)
             r += TILE_ROWS
-        if TILE_ROWS > 6:  # noqa: SIM102  # Numba leaves out a branch on a constant alone.
+        if TILE_ROWS > 6:  # noqa: SIM102  # Numba removes only a branch on constants alone.
             if n - r >= 6:
                 u, z = at_a + r * row_a, y + r * row_c
                 tile(6, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)

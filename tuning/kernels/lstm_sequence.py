@@ -17,8 +17,8 @@ from tuning.kernels.compiling import Array, Mask, Memory, compiled
 from tuning.kernels.threads import run_parts
 from tuning.kernels.tiles import PANEL_BYTES
 
-# A batch of `2 * PART_ROWS` texts or more has `MAX_PARTS` parts, each of which can have a thread of
-# its own. Measured with 128 texts of up to 200 tokens and 128 units, against a step without parts:
+# A batch of `2 * PART_ROWS` texts or more has `MAX_PARTS` parts, each of which can have its own
+# thread. Measured with 128 texts of up to 200 tokens and 128 units, against a step without parts:
 # a step on one thread takes 2 % longer with two parts, and 5 % longer with four parts. A step with
 # two parts on two threads takes half the time.
 PART_ROWS, MAX_PARTS = 32, 2
@@ -27,7 +27,7 @@ GATES = [0, 1, 3, 2]
 
 
 class Reserve(NamedTuple):
-    """The memory, one array each, of a forward pass over `n` steps that its gradient reads.
+    """The memory of a forward pass over `n` steps, as arrays that the gradient of the pass reads.
 
     A reserve of one step serves a forward pass without a gradient: each step overwrites the values
     of the step before. `rows` are the texts of all steps (`texts_of_steps`), step after step.
@@ -70,7 +70,7 @@ class Arguments(NamedTuple):
 def reserve_shapes(
     length: int, features: int, units: int, batch: int
 ) -> tuple[tuple[int], tuple[int], tuple[int]]:
-    """The shapes of a `Reserve`'s arrays, in their order."""
+    """Return the shapes of a `Reserve`'s arrays, in their order."""
     rows, padded = length * batch, _multiple(units, PANEL_BYTES // 4)
     return (rows * _row_length(features, units),), (rows * 4 * padded,), (rows * padded,)
 
@@ -119,7 +119,7 @@ def backward(
     *,
     memory: Memory | None = None,
 ) -> tuple[Array, Array, Array, Array]:
-    """The gradients of x, weights, h and c.
+    """Return the gradients of x, weights, h and c.
 
     Args:
         upstream: the gradients of the three outputs of `forward`.
@@ -159,8 +159,8 @@ def backward(
 
 @compiled
 def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
-    """The order in which the kernel takes the texts, int64 (batch,), and the number of texts that
-    each step computes, int64 (length,), from the mask (batch, length).
+    """Return the order in which the kernel takes the texts, int64 (batch,), and the number of texts
+    that each step computes, int64 (length,), from the mask (batch, length).
 
     The longest text comes first, so that the steps skip the padding of shorter texts.
     """
@@ -194,7 +194,7 @@ def _parts(
     """Cut a batch into parts with about the same number of texts of each length.
 
     Args:
-        texts: what `texts_of_steps` returns.
+        texts: the result of `texts_of_steps`.
         rows: the rows of the batch's reserve.
     """
     order, counts = texts
@@ -222,32 +222,32 @@ def compile_kernel() -> None:
 
 
 def _multiple(n: int, of: int) -> int:
-    """The smallest multiple of a number that is not less than n."""
+    """Return the smallest multiple of `of` that is not less than n."""
     return -(-n // of) * of
 
 
 def _panel(array: Array) -> int:
-    """Number of columns of a panel (`vectors.multiply`)."""
+    """Return the number of columns of a panel (`lstm_numba._multiply`)."""
     return PANEL_BYTES // array.itemsize
 
 
 def _padded_units(arguments: Arguments) -> int:
-    """Number of units, padded to whole vectors; with a dropout for each gate, the matrix is
-    multiplied gate by gate, and a gate must have whole panels.
+    """Return the number of units, padded to whole vectors. With a dropout for each gate, the matrix
+    is multiplied gate by gate, so a gate must have whole panels.
     """
     by_gate = len(arguments.dropout) > 1
     return _multiple(arguments.h.shape[1], _panel(arguments.x) if by_gate else LANES)
 
 
 def _row_length(features: int, units: int) -> int:
-    """Number of elements of a row of the sources: an odd number of cache lines of float32. With a
-    power of two, the rows of a column would share few places of the cache.
+    """Return the number of elements of a row of the sources: an odd number of cache lines of
+    float32. With a power of two, the rows of a column would share few places of the cache.
     """
     return _multiple(features + 1 + units + 16, 32) - 16
 
 
 def _rows(reserve: Reserve, features: int, units: int, padded: int) -> tuple[Array, Array, Array]:
-    """The reserve's arrays as matrices with a row for each text and step."""
+    """Return the reserve's arrays as matrices with a row for each text and step."""
     width = _row_length(features, units)
     rows = len(reserve.sources) // width
     sources, gates, cells = (
@@ -258,19 +258,19 @@ def _rows(reserve: Reserve, features: int, units: int, padded: int) -> tuple[Arr
 
 
 def _padded(states: Array, padded: int) -> Array:
-    """A copy of states (batch, units) with zeros in the padding (batch, padded)."""
+    """Return a copy of states (batch, units) with zeros in the padding (batch, padded)."""
     copy = np.zeros((len(states), padded), states.dtype)
     copy[:, : states.shape[1]] = states
     return copy
 
 
 def _sources(features: int, units: int) -> npt.NDArray[np.intp]:
-    """The rows of the weights (features, bias, state) in the order of the sources."""
+    """Return the rows of the weights (features, bias, state) in the order of the sources."""
     return np.roll(np.arange(features + 1 + units), units)
 
 
 def _matrix(weights: Array, units: int, padded: int) -> Array:
-    """The weights (width, 4 padded), in the order of sources and gates."""
+    """Return the weights (width, 4 padded), in the order of sources and gates."""
     width = len(weights)
     matrix = np.zeros((width, 4, padded), weights.dtype)
     rows = weights[_sources(width - 1 - units, units)].reshape(width, 4, units)
@@ -279,13 +279,13 @@ def _matrix(weights: Array, units: int, padded: int) -> Array:
 
 
 def _panels(matrix: Array) -> Array:
-    """A matrix as panels of neighboring columns, one after the other."""
+    """Return a matrix as panels of neighboring columns, one after the other."""
     by_panel = matrix.reshape(len(matrix), -1, _panel(matrix)).transpose(1, 0, 2)
     return np.ascontiguousarray(by_panel).reshape(-1)
 
 
 def _in_order(dropout: Array, features: int) -> Array:
-    """The dropout in the order of gates and sources."""
+    """Return the dropout in the order of gates and sources."""
     if len(dropout) < 2:
         return dropout
     units = dropout.shape[2] - features - 1

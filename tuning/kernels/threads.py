@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 
 class _Threads:
-    """The threads of this process, which start when a kernel needs them: at first the calling
-    thread alone.
+    """The threads of this process: the calling thread alone until `set`. Other threads start when a
+    kernel needs them.
     """
 
     def __init__(self) -> None:

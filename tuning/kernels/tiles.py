@@ -22,7 +22,7 @@ from tuning.kernels.vectors import (
     pointer_to,
 )
 
-# Rows of a block of two vectors each whose sums the registers hold.
+# Number of rows of a block, each of two vectors, whose sums fit in the registers.
 TILE_ROWS = 12 if IS_WIDE else 6
 PANEL_BYTES = 2 * VECTOR_BYTES
 # Number of products that are summed before they are added to C. One sum over all rows would round
@@ -102,6 +102,7 @@ def tile(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def itemsize(typing: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
+    """Return the number of bytes of an element of an array."""
     size = array.dtype.bitwidth // 8
     return types.intp(array), lambda context, builder, signature, arguments: ir.Constant(
         context.get_value_type(types.intp), size

@@ -25,6 +25,7 @@ _FLAGS = ("contract", "nsz")  # A product and a sum may be one instruction.
 
 
 def pointer_to(context: Any, builder: Any, array: Any, value: Any, start: Any) -> Any:
+    """Return the pointer to element `start` of an array in memory order."""
     return builder.gep(context.make_array(array)(context, builder, value).data, [start])
 
 
@@ -38,43 +39,52 @@ class Vectors:
         self.index = context.get_value_type(types.intp)
 
     def at(self, pointer: Any, start: int, index: Any = None) -> Any:
+        """Return the pointer to the vector that begins `start + index` elements after a pointer."""
         offset = self.index(start) if index is None else self.builder.add(index, self.index(start))
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), self.type.as_pointer())
 
     def load(self, place: Any) -> Any:
+        """Return the vector at a pointer that `at` returned."""
         return self.builder.load(place, align=self.size)
 
     def store(self, value: Any, place: Any) -> None:
+        """Write a vector to a pointer that `at` returned."""
         self.builder.store(value, place, align=self.size)
 
     def constant(self, value: float) -> Any:
+        """Return a vector whose elements are all `value`."""
         return ir.Constant(self.type, [value] * self.n)
 
     def spread(self, scalar: Any) -> Any:
+        """Return a vector whose elements are all a scalar that LLVM has computed."""
         nothing = ir.Constant(self.type, ir.Undefined)
         first = self.builder.insert_element(nothing, scalar, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.n), [0] * self.n)
         return self.builder.shuffle_vector(first, nothing, zeros)
 
     def add(self, a: Any, b: Any) -> Any:
+        """Return a + b."""
         return self.builder.fadd(a, b, flags=_FLAGS)
 
     def subtract(self, a: Any, b: Any) -> Any:
+        """Return a - b."""
         return self.builder.fsub(a, b, flags=_FLAGS)
 
     def multiply(self, a: Any, *others: Any) -> Any:
+        """Return the product of two or more vectors."""
         for b in others:
             a = self.builder.fmul(a, b, flags=_FLAGS)
         return a
 
     def polynomial(self, x: Any, *coefficients: float) -> Any:
+        """Return the polynomial of x whose coefficients begin with the highest power."""
         value = self.constant(coefficients[0])
         for coefficient in coefficients[1:]:
             value = self.add(self.multiply(value, x), self.constant(coefficient))
         return value
 
     def tanh(self, x: Any) -> Any:
-        """tanh(x): for float32 within 2e-7; for float64 the C library's."""
+        """Return tanh(x): for float32 within 2e-7; for float64 the value of the C library."""
         if self.size == 8:
             return self._exact_tanh(x)
         return self.multiply(
@@ -82,15 +92,15 @@ class Vectors:
         )
 
     def sigmoid(self, x: Any) -> Any:
-        """(1 + tanh(x / 2)) / 2"""
+        """Return (1 + tanh(x / 2)) / 2."""
         half = self.constant(0.5)
         if self.size == 8:
             return self.add(half, self.multiply(half, self._exact_tanh(self.multiply(half, x))))
         return self.add(half, self._half_tanh(self.multiply(x, self.constant(0.25))))
 
     def _half_tanh(self, y: Any) -> Any:
-        """tanh(2 y) / 2 = p q / (p² + q²), where p / q is the seventh convergent of Lambert's
-        continued fraction (1768) of tanh(y).
+        """Return tanh(2 y) / 2 = p q / (p² + q²), where p / q is the seventh convergent of
+        Lambert's continued fraction (1768) of tanh(y).
 
         For |2 y| > 9.2, tanh(2 y) rounds to ±1 in float32. Both comparisons are false for NaN, so
         that the result is NaN.

@@ -14,11 +14,12 @@ def bilstm_features(
     dropout: float = 0.3,
     word_dropout: float = 0.0,
 ) -> keras.KerasTensor:
-    """The maximum and the mean of the outputs of a bidirectional LSTM, float32 (batch,
-    4 × lstm_units) (Conneau et al. 2017, "Supervised Learning of Universal Sentence Representations
-    from Natural Language Inference Data", have one or the other).
+    """Return the maximum and the mean of the outputs of a bidirectional LSTM, float32 (batch, 4 ×
+    lstm_units).
 
-    The features do not depend on the padding.
+    The source (Conneau et al. 2017, "Supervised Learning of Universal Sentence Representations from
+    Natural Language Inference Data") uses either the maximum or the mean. The features do not
+    depend on the padding.
 
     Args:
         ids: int32 token ids (batch, length), less than `vocab_size`; 0 is padding.

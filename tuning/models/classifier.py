@@ -1,4 +1,4 @@
-"""What all classifiers have in common: the last layer, and the loss with the optimizer."""
+"""The parts that all classifiers share: the last layer, and the loss with the optimizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import keras
 
 
 def class_layer(n_classes: int) -> keras.layers.Dense:
-    """The last layer of a classifier: the probability of class 1 for two classes, or one
+    """Return the last layer of a classifier: the probability of class 1 for two classes, or one
     probability for each class.
     """
     if n_classes == 2:
@@ -17,16 +17,16 @@ def class_layer(n_classes: int) -> keras.layers.Dense:
 
 
 def class_activation(n_classes: int) -> keras.layers.Activation:
-    """The activation of `class_layer`, for a model that computes the logits itself."""
+    """Return the activation of `class_layer`, for a model that computes the logits itself."""
     return keras.layers.Activation("sigmoid" if n_classes == 2 else "softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a classifier is trained. Every option but the learning rate is off at 0.
+    """The options of a classifier's training. Every option except the learning rate is off at 0.
 
     Args:
-        learning_rate: Adam's.
+        learning_rate: the learning rate of Adam.
         label_smoothing: share of each label that is spread evenly over all classes.
         weight_decay: share of each weight that is subtracted in a step, times the learning rate
             (Loshchilov and Hutter 2019). Embeddings and biases do not decay.
@@ -49,7 +49,7 @@ def words_classifier(
     n_classes: int = 2,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
-    """A compiled classifier of features of the words, whose input and output are those of
+    """Return a compiled classifier of features of the words, whose input and output are those of
     `lstm_classifier`.
 
     Args:
@@ -85,7 +85,7 @@ def compile_classifier(
 
 
 def loss_of(n_classes: int, label_smoothing: float = 0.0) -> Any:
-    """The cross-entropy: its name without label smoothing, otherwise Keras' loss object."""
+    """Return the cross-entropy: its name without label smoothing, otherwise Keras' loss object."""
     if n_classes == 2:
         return (
             keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)

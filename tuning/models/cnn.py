@@ -23,11 +23,11 @@ def cnn_features(
     dropout: float = 0.3,
     word_dropout: float = 0.0,
 ) -> keras.KerasTensor:
-    """The pooled outputs of convolutions over the words, float32 (batch, 2 × widths × filters) (Kim
-    2014, "Convolutional Neural Networks for Sentence Classification"), with the mean over the words
-    beside Kim's maximum.
+    """Return the pooled outputs of convolutions over the words, float32 (batch, 2 × widths ×
+    filters).
 
-    The features do not depend on the padding.
+    The source (Kim 2014, "Convolutional Neural Networks for Sentence Classification") uses the
+    maximum over the words; here the mean is added. The features do not depend on the padding.
 
     Args:
         ids: int32 token ids (batch, length), less than `vocab_size`; 0 is padding.

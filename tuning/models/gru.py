@@ -14,8 +14,8 @@ def gru_features(
     dropout: float = 0.2,
     word_dropout: float = 0.0,
 ) -> keras.KerasTensor:
-    """The last state of a GRU that skips the padding, float32 (batch, gru_units) (Cho et al. 2014,
-    "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
+    """Return the last state of a GRU that skips the padding, float32 (batch, gru_units) (Cho et al.
+    2014, "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
     Translation").
 
     The features do not depend on the padding.

@@ -16,15 +16,15 @@ def lstm_classifier(
     masked: bool = False,
     n_classes: int = 2,
 ) -> keras.Model:
-    """A compiled LSTM text classifier.
+    """Return a compiled LSTM text classifier.
 
     The model's input is int32 ids (batch, length), 0 for padding, less than `vocab_size`. Its
     output is float32: (batch, 1), the probability of class 1, for two classes; (batch, n_classes)
     for more.
 
-    The defaults are those of the notebook that this project started from. With a vocabulary of
-    33,807 rows, the model has 682,957 parameters; the notebook's embedding has one row less,
-    because it has none for unknown words.
+    The defaults are the values of the notebook that this project started from. With a vocabulary of
+    33,807 rows, the model has 682,957 parameters. The notebook's embedding has one row less,
+    because it has no row for unknown words.
 
     Args:
         vocab_size: rows of the embedding, padding and unknown words included.
@@ -32,7 +32,7 @@ def lstm_classifier(
         lstm_units: size of the LSTM's state.
         dropout: share of the LSTM's inputs that is dropped in training.
         recurrent_dropout: share of the LSTM's state that is dropped in training.
-        learning_rate: Adam's.
+        learning_rate: the learning rate of Adam.
         masked: whether the LSTM skips the padding.
         n_classes: number of classes.
     """

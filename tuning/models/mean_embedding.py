@@ -13,8 +13,8 @@ def mean_features(
     dropout: float = 0.0,
     word_dropout: float = 0.0,
 ) -> keras.KerasTensor:
-    """The mean of a text's word embeddings, float32 (batch, embedding_dim) (Joulin et al. 2016,
-    "Bag of Tricks for Efficient Text Classification").
+    """Return the mean of a text's word embeddings, float32 (batch, embedding_dim) (Joulin et al.
+    2016, "Bag of Tricks for Efficient Text Classification").
 
     The features do not depend on the padding.
 

@@ -1,7 +1,8 @@
 """N-grams weighted by how unequally the classes use them: a linear model as a Keras graph.
 
 The source is Wang and Manning (2012), "Baselines and Bigrams: Simple, Good Sentiment and Topic
-Classification". There the weight of an n-gram is a trained factor times its log-count ratio.
+Classification". In the source, the weight of an n-gram is a trained factor times its log-count
+ratio.
 """
 
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ def ngram_logits(
     dropout: float = 0.0,
     rate: float = 1.0,
 ) -> keras.KerasTensor:
-    """The sum of the weights of a text's n-grams over the square root of their number.
+    """Return the sum of the weights of a text's n-grams over the square root of their number.
 
     The weight of an n-gram is its log-count ratio, which `fit_ratios` sets and which starts at 1,
     times 1 + `rate` × a trained number, which starts at 0.
@@ -57,7 +58,7 @@ def ngram_logits(
 
 
 def scaled(logits: keras.KerasTensor) -> keras.KerasTensor:
-    """The logits times trained numbers that start at 1, plus a bias, (batch, n_outputs)."""
+    """Return the logits times trained numbers that start at 1, plus a bias, (batch, n_outputs)."""
     return keras.layers.Dense(logits.shape[-1], kernel_initializer="identity", name="ngram_logits")(
         logits
     )
@@ -70,7 +71,7 @@ def ngram_classifier(
     n_classes: int = 2,
     training: TrainingOptions = DEFAULT_NGRAM_TRAINING,
 ) -> keras.Model:
-    """A compiled classifier of n-grams.
+    """Return a compiled classifier of n-grams.
 
     The model's input "ngrams" is int32 ids (batch, n) of the distinct n-grams of each text, 0 for
     padding. Its output is that of `lstm_classifier`.
@@ -98,13 +99,13 @@ def fit_ratios(
     """Set the log-count ratios of a model that has `ngram_logits`.
 
     The ratio of an n-gram is log((p / Σp) / (q / Σq)). p is 1 + the number of the class's texts
-    with the n-gram, q is 1 + the number of all other texts with it. With two classes the ratio is
-    that of class 1; with more, each class has its column.
+    with the n-gram, q is 1 + the number of all other texts with it. A model of two classes has the
+    ratios of class 1; with more classes, each class has its column.
 
     Args:
         model: its layer named `RATIOS` gets the ratios.
         batches: the model's input for the training texts, in the order of `labels`: the n-grams,
-            int32 (n_rows, n), or a dictionary that has them under "ngrams".
+            int32 (n_rows, n), or a dictionary with the key "ngrams".
         labels: class numbers, int64 (n_texts,).
         n_classes: number of classes.
     """
@@ -124,7 +125,8 @@ def fit_ratios(
 
 
 def _log_count_ratio(counts: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]:
-    """The ratio of each id, float64 (n_ids,), from the counts of each class, (n_classes, n_ids).
+    """Return the ratio of each id, float64 (n_ids,), from the counts of each class, (n_classes,
+    n_ids).
 
     Padding and unknown n-grams have the ratio 0.
     """

@@ -19,8 +19,8 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises from 0 in the first part of a training, then falls to 0 (Howard
     and Ruder 2018, "Universal Language Model Fine-tuning for Text Classification").
 
-    The number of steps of an epoch is a variable, because `build(hp)` does not know the number of
-    texts: `fit_schedule` sets it. Until then the rate is constant.
+    The number of steps of an epoch is a variable, which `fit_schedule` sets, because `build(hp)`
+    has no access to the number of texts. Until then the rate is constant.
 
     Args:
         learning_rate: the highest rate.
@@ -61,7 +61,7 @@ def transformer_classifier(
     frozen_share: float = 0.0,
     n_classes: int = 2,
 ) -> keras.Model:
-    """A compiled classifier of the mean of the tokens of a pretrained encoder.
+    """Return a compiled classifier of the mean of the tokens of a pretrained encoder.
 
     The model's input "tokens" is int32 (batch, length): the ids of the preset's tokenizer, each
     plus one, and 0 for padding. Its output is that of `lstm_classifier`. It does not depend on the
@@ -69,14 +69,14 @@ def transformer_classifier(
 
     Args:
         preset: a folder, an address, or a name in KerasHub's list.
-        learning_rate: AdamW's highest rate.
+        learning_rate: the highest learning rate of AdamW.
         epochs: number of epochs after which the learning rate is 0.
         warm_up: share of the steps in which the learning rate rises.
         weight_decay: share of each weight that is subtracted in a step, times the learning rate.
             Biases, embeddings and normalizations do not decay.
         dropout: share of the mean's columns that is dropped in training. The encoder has its own.
-        frozen_share: share of the encoder's layers that are not trained: its lowest. If one is not,
-            its embeddings are not trained either.
+        frozen_share: share of the encoder's layers, from the lowest, that are not trained. With
+            such a layer, the embeddings are not trained either.
         n_classes: number of classes.
 
     Raises:
@@ -108,8 +108,8 @@ def fit_schedule(model: keras.Model, *, n_texts: int, batch_size: int) -> None:
 
 
 def load_encoder(preset: str) -> keras.Model:
-    """The encoder of a preset with its weights: from a dictionary of ids, a padding mask and maybe
-    segments to a vector for each token.
+    """Return the encoder of a preset with its weights. It maps a dictionary of ids, a padding mask
+    and, for some presets, segments to a vector for each token.
 
     Raises:
         SpaceError: KerasHub is not installed, or can't load the preset.
@@ -123,21 +123,21 @@ def load_encoder(preset: str) -> keras.Model:
         ) from error
     try:
         encoder = keras_hub.models.Backbone.from_preset(preset)
-    except Exception as error:  # Its sources raise different errors: of files, HTTP, sockets.
+    except Exception as error:  # Its sources raise errors of files, HTTP and sockets.
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SpaceError(
             f"KerasHub must be able to load the preset {preset!r}; loading it gave"
             f" {type(error).__name__}: {first}"
         ) from error
     if isinstance(encoder.output, dict):
-        # BERT also has a vector of the whole text, from a layer that nothing here would train.
+        # BERT also returns a vector of the whole text, from a layer that would not be trained.
         encoder = keras.Model(encoder.input, encoder.output["sequence_output"], name=encoder.name)
     return encoder
 
 
 def freeze(encoder: keras.Model, share: float) -> None:
-    """Do not train this share of an encoder's numbered layers, from the lowest, nor what is below
-    them.
+    """Set the given share of an encoder's numbered layers, from the lowest, and all layers below
+    them to be not trainable.
     """
     blocks = [layer for layer in encoder.layers if _BLOCK.search(layer.name)]
     n_frozen = round(share * len(blocks))

@@ -27,7 +27,7 @@ def wide_deep_classifier(
     n_classes: int = 2,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
-    """A compiled classifier whose logits are those of `ngram_logits` plus those of a dense layer
+    """Return a compiled classifier whose logits are the sum of `ngram_logits` and of a dense layer
     on features of the words.
 
     The inputs are "ids", int32 token ids (batch, length), and "ngrams", int32 ids (batch, n) of the

@@ -13,12 +13,12 @@ ops = keras.ops
 
 
 def is_word(ids: Any) -> Any:
-    """Whether each id is a word, bool (batch, length, 1): the id 0 is padding."""
+    """Return whether each id is a word, bool (batch, length, 1): the id 0 is padding."""
     return ops.expand_dims(ops.not_equal(ids, 0), axis=-1)
 
 
 def drop_words(ids: Any, rate: float) -> Any:
-    """Ids (batch, length) of which a share is replaced by 1 (unknown) in training.
+    """Return ids (batch, length) of which a share is replaced by 1 (unknown) in training.
 
     Each word of a text is replaced with probability `rate`, independently of the other words.
     Padding stays padding. A rate of 0 adds no operation to the graph.
@@ -31,12 +31,14 @@ def drop_words(ids: Any, rate: float) -> Any:
 
 
 def zero_padding(x: Any, words: Any) -> Any:
-    """Vectors (batch, length, width) that are 0 where `words` (batch, length, 1) is false."""
+    """Return vectors (batch, length, width) that are 0 where `words` (batch, length, 1) is
+    false.
+    """
     return ops.where(words, x, 0.0)
 
 
 def mean_over_words(x: Any, words: Any) -> Any:
-    """The mean of the vectors (batch, length, width) of the words, (batch, width).
+    """Return the mean of the vectors (batch, length, width) of the words, (batch, width).
 
     A text without words has the mean 0.
     """
@@ -45,12 +47,12 @@ def mean_over_words(x: Any, words: Any) -> Any:
 
 
 def max_over_words(x: Any, words: Any, *, lowest: float) -> Any:
-    """The maximum of each column of the vectors (batch, length, width) of the words, (batch,
+    """Return the maximum of each column of the vectors (batch, length, width) of the words, (batch,
     width).
 
     Args:
         x: the vectors.
         words: bool (batch, length, 1).
-        lowest: a value that no element of `x` is below, and the maximum of a text without words.
+        lowest: a lower bound of the elements of `x`, and the maximum of a text without words.
     """
     return ops.max(ops.where(words, x, lowest), axis=1)

@@ -1,8 +1,8 @@
 """Fetch a preset of KerasHub, check that it is a text encoder, and write its tokenizer.
 
-A child process does that, because the coordinator must not run Keras. The child,
+A child process does this work, because the coordinator must not run Keras. The child,
 `python -m tuning.pretrained.preset PRESET FOLDER`, writes `tokenizer.json` and `encoder.json` into
-the folder, and `{"error": "…"}` to standard output if the preset can't be used.
+the folder, and a JSON line with a `Failure` to standard output if the preset can't be used.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import inspect
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuning.atomic_io import read_json, write_json
+from tuning import documents
 from tuning.errors import SpaceError
 from tuning.pretrained.tokenizer import TOKENIZER, from_keras_hub, is_hugging_face
 from tuning.processes import child_environment
@@ -30,42 +30,50 @@ INPUTS = {"token_ids", "padding_mask", "segment_ids"}
 
 @dataclass(frozen=True)
 class Encoder:
-    """What is known of the encoder of a preset: its class in KerasHub, and the maximum number of
-    tokens of a text, None if it takes any number.
+    """The encoder of a preset: its class in KerasHub, and the maximum number of tokens of a text;
+    None if the encoder takes any number.
     """
 
     kind: str
     max_length: int | None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """The reason why a preset can't be used, as the child process writes it."""
+
+    error: str
+
+
 def fetch_preset(preset: str, folder: Path) -> Encoder:
-    """Write the tokenizer of a preset into a folder, and return what is known of its encoder.
-    KerasHub downloads a preset that is no folder, unless it has a copy.
+    """Write the tokenizer of a preset into a folder, and return its encoder. KerasHub downloads a
+    preset that is not a folder, unless it has a copy.
 
     Raises:
-        SpaceError: the preset does not exist, can't be fetched, or is no encoder with a tokenizer
-            that is known; or the packages that presets need are not installed.
+        SpaceError: the preset does not exist, can't be fetched, is not a text encoder, or has a
+            tokenizer of another kind; or the packages that presets need are not installed.
     """
     require_packages()
     command = [sys.executable, "-m", "tuning.pretrained.preset", preset, str(folder)]
     env = child_environment(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     lines = done.stdout.strip().splitlines()
-    # Only the last line is this module's: a library may print while it downloads.
-    with contextlib.suppress(ValueError, IndexError, TypeError):
-        raise SpaceError(json.loads(lines[-1])["error"])
+    # Only the last line is written by this module: a library may print while it downloads.
+    with contextlib.suppress(ValueError, IndexError):
+        raise SpaceError(documents.structure(json.loads(lines[-1]), Failure).error)
     if done.returncode != 0:
         reason = [*done.stderr.strip().splitlines(), f"exit status {done.returncode}"][-1]
         raise SpaceError(f"--preset must be a text encoder; loading {preset!r} gave: {reason}")
-    values = read_json(folder / ENCODER)
-    return Encoder(values["kind"], values["max_length"])
+    return documents.read(
+        folder / ENCODER, Encoder, error=SpaceError, remedy="Run the command again."
+    )
 
 
 def require_packages() -> None:
     """Check that the packages are installed that presets need.
 
     Raises:
-        SpaceError: one is missing.
+        SpaceError: a package is missing.
     """
     for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
@@ -80,9 +88,9 @@ def main(preset: str, folder: str) -> None:
     try:
         encoder = _fetch(preset, Path(folder))
     except SpaceError as error:
-        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+        sys.stdout.write(json.dumps(documents.unstructure(Failure(str(error)))) + "\n")
         return
-    write_json(Path(folder) / ENCODER, asdict(encoder))
+    documents.write(Path(folder) / ENCODER, encoder)
 
 
 def _fetch(preset: str, folder: Path) -> Encoder:
@@ -91,7 +99,7 @@ def _fetch(preset: str, folder: Path) -> Encoder:
     _require_known(preset, keras_hub)
     try:
         backbone = keras_hub.models.Backbone.from_preset(preset)
-    except Exception as error:  # Each of its sources raises errors of its own.
+    except Exception as error:  # Each source of presets raises errors of its own.
         raise SpaceError(_explained(preset, error)) from error
     _require_encoder(preset, backbone, keras_hub)
     _write_tokenizer(preset, folder, keras_hub)
@@ -103,8 +111,8 @@ def _require_known(preset: str, keras_hub: Any) -> None:
         return
     raise SpaceError(
         "--preset must be a folder, an address such as hf://NAME/MODEL, or a name in KerasHub's"
-        f" list such as bert_small_en_uncased; there is no folder {preset!r}, and the list has no"
-        " such name."
+        f" list such as bert_small_en_uncased; the folder {preset!r} does not exist, and the list"
+        " does not contain this name."
     )
 
 
@@ -123,7 +131,11 @@ def _explained(preset: str, error: Exception) -> str:
 
 
 def _require_encoder(preset: str, backbone: Any, keras_hub: Any) -> None:
-    """Refuse a model that is no text encoder with a padding mask."""
+    """Refuse a model that is not a text encoder with a padding mask.
+
+    Raises:
+        SpaceError: the model has other inputs, or generates text.
+    """
     kind = type(backbone)
     names = set(backbone.input) if isinstance(backbone.input, dict) else set()
     generates = any(
@@ -158,10 +170,10 @@ def _write_tokenizer(preset: str, folder: Path, keras_hub: Any) -> None:
     else:
         try:
             of_keras_hub = keras_hub.tokenizers.Tokenizer.from_preset(preset)
-        except Exception as error:  # Its message depends on the kind of tokenizer.
+        except Exception as error:  # The class of the error depends on the kind of tokenizer.
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise SpaceError(
-                f"A preset must contain its tokenizer; loading that of {preset!r} gave"
+                f"A preset must contain its tokenizer; loading the tokenizer of {preset!r} gave"
                 f" {type(error).__name__}: {first}"
             ) from error
         tokenizer = from_keras_hub(of_keras_hub, preset=preset)

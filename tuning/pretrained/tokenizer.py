@@ -1,9 +1,9 @@
 """The tokenizer of a preset as a `tokenizers.Tokenizer`, which needs no Keras.
 
-A Hugging Face folder contains such a tokenizer. The tokenizers of KerasHub's own presets are made
-of their vocabulary: WordPiece (BERT, DistilBERT, ELECTRA) and byte pairs (RoBERTa). They give the
-same ids but for rare characters: here Unicode's white space, such as a no-break space, also
-separates the words of WordPiece, as in BERT's own tokenizer.
+A Hugging Face folder contains such a tokenizer. For KerasHub's own presets, the tokenizer is made
+from their vocabulary: WordPiece (BERT, DistilBERT, ELECTRA) or byte pairs (RoBERTa). It gives the
+same ids as KerasHub's, except for rare characters: here Unicode's white space, such as a no-break
+space, also separates the words of WordPiece, as in BERT's own tokenizer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ TOKENIZER = "tokenizer.json"
 
 
 def is_hugging_face(path: Path) -> bool:
-    """Whether a file is a tokenizer of the package `tokenizers`. KerasHub gives the same name to a
-    file with the configuration of its own tokenizer.
+    """Return whether a file is a tokenizer of the package `tokenizers`. KerasHub gives the same
+    name to a file with the configuration of its own tokenizer.
     """
     try:
         return "model" in json.loads(path.read_bytes())
@@ -28,7 +28,7 @@ def is_hugging_face(path: Path) -> bool:
 
 
 def from_keras_hub(tokenizer: Any, *, preset: str) -> Any:
-    """The `tokenizers.Tokenizer` that gives the ids of a tokenizer of KerasHub.
+    """Return the `tokenizers.Tokenizer` that gives the ids of a tokenizer of KerasHub.
 
     Raises:
         SpaceError: the tokenizer is of another kind.

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,19 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from tuning import documents
 from tuning.atomic_io import read_json, translated, write_json
 from tuning.config import SPLITS
 from tuning.data.corpus import Corpus, PresetTexts
-from tuning.data.data_card import passes
+from tuning.data.data_card import PRESET_CARD_NAME, PresetCard, passes, read_preset_card
 from tuning.data.files import Progress
 from tuning.data.ngrams import CHECKSUMS, files_checksums
 from tuning.data.tokenizer import as_utf8, load_preset_tokenizer, special_tokens
-from tuning.documents import read
-from tuning.errors import StorageError
 from tuning.pretrained.preset import fetch_preset
 from tuning.pretrained.tokenizer import TOKENIZER
 
 logger = logging.getLogger(__name__)
 
-PRESET = "preset.json"
 CHUNK_TEXTS = 1_000
 # Files of a preset's folder that are larger contain weights. They do not change its tokens.
 MAX_SOURCE_BYTES = 20_000_000
@@ -37,28 +34,8 @@ Texts = Mapping[str, Sequence[str]]
 """The texts of each split."""
 
 
-@dataclass(frozen=True)
-class PresetCard:
-    """What is stored beside the tokens of a preset.
-
-    Attributes:
-        name: the preset.
-        source: a digest of the files of a preset that is a folder, without its weights.
-        encoder: the class of its encoder in KerasHub.
-        max_length: maximum number of tokens of a text; None if the encoder takes any number.
-        first, last: the special tokens before and after each text, the ids plus one.
-    """
-
-    name: str
-    source: str
-    encoder: str
-    max_length: int | None
-    first: list[int]
-    last: list[int]
-
-
 def tokens_dir(corpus: Corpus, preset: str) -> Path:
-    """The folder of the tokens of a preset."""
+    """Return the folder of the tokens of a preset."""
     return corpus.presets_dir / hashlib.sha256(preset.encode()).hexdigest()[:12]
 
 
@@ -70,7 +47,7 @@ def build_tokens(
     progress: Progress | None = None,
 ) -> PresetCard:
     """Write the tokens of a corpus for a preset beside its token ids, unless they exist and their
-    files are as they were written.
+    files are as they were written. Return the card of the tokens.
 
     Args:
         corpus: the tokenized data.
@@ -94,17 +71,7 @@ def build_tokens(
                 temporary.mkdir()
                 _write(temporary, preset, source, texts=texts, progress=progress)
                 temporary.replace(folder)
-    return read_card(folder)
-
-
-def read_card(folder: Path) -> PresetCard:
-    """What is stored beside the tokens of a preset.
-
-    Raises:
-        StorageError: the file is missing or damaged.
-    """
-    remedy = "Run `make tune` again to build the tokens."
-    return read(folder / PRESET, PresetCard, error=StorageError, remedy=remedy)
+    return read_preset_card(folder)
 
 
 def _write(
@@ -134,7 +101,7 @@ def _write(
                     progress("tokenizing for the preset", n_done / n_texts)
         np.save(folder / name / "offsets.npy", np.cumsum(np.concatenate(lengths)))
     card = PresetCard(preset, source, encoder.kind, encoder.max_length, first, last)
-    write_json(folder / PRESET, asdict(card))
+    documents.write(folder / PRESET_CARD_NAME, card)
     write_json(folder / CHECKSUMS, files_checksums(folder))
     logger.info("tokenized %d texts for the preset %s", n_texts, preset)
 
@@ -153,7 +120,7 @@ def tokenized(
 
 
 def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
-    """The tokens of new texts, by the tokenizer in a file."""
+    """Return the tokens of new texts, by the tokenizer in a file."""
     tokenizer = load_preset_tokenizer(path)
     parts = list(tokenized(tokenizer, texts))
     lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)])
@@ -163,10 +130,10 @@ def encode_tokens(path: Path, texts: Sequence[str]) -> PresetTexts:
 
 
 def _is_whole(folder: Path, source: str) -> bool:
-    """Whether the tokens are there, of the same source, and as they were written."""
+    """Return whether the tokens exist, are of the same source, and are as they were written."""
     return folder.exists() and passes(
         lambda: (
-            read_card(folder).source == source
+            read_preset_card(folder).source == source
             and bool(read_json(folder / CHECKSUMS) == files_checksums(folder))
         ),
         folder,
@@ -174,8 +141,8 @@ def _is_whole(folder: Path, source: str) -> bool:
 
 
 def _source(preset: str) -> str:
-    """A digest of the small files of a preset that is a folder; empty for any other preset, because
-    presets at an address have versions.
+    """Return a digest of the small files of a preset that is a folder; empty for any other preset,
+    because presets at an address have versions.
     """
     digest = hashlib.sha256()
     paths = sorted(path for path in Path(preset).rglob("*") if path.is_file())

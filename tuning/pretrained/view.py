@@ -23,12 +23,12 @@ class TokenView:
     Args:
         texts: the tokens of a preset.
         sequence_length: maximum number of tokens of a text, special tokens included.
-        truncating: which part of a long text is dropped: "pre" the beginning, "post" the end,
+        truncating: the part of a long text that is dropped: "pre" the beginning, "post" the end,
             "middle" the middle.
 
     Raises:
-        ValueError: `sequence_length` leaves no room beside the special tokens, or another
-            `truncating`.
+        ValueError: `sequence_length` is not more than the number of special tokens, or `truncating`
+            is another word.
     """
 
     texts: PresetTexts
@@ -107,7 +107,7 @@ def kept_places(
         starts: place of the first token of each text, int64 array (n_texts,).
         lengths: number of tokens of each text, int64 array (n_texts,).
         n_max: maximum number of tokens of a text that are kept.
-        truncating: which part of a long text is dropped: "pre", "post" or "middle".
+        truncating: the part of a long text that is dropped: "pre", "post" or "middle".
         n_columns: number of columns of the batch.
     """
     kept, columns = np.minimum(lengths, n_max), np.arange(n_columns)

@@ -1,5 +1,5 @@
-"""Models that take the texts themselves: the texts of a corpus, batches of them, and the
-vocabularies of the layers that split them.
+"""Models that take the texts themselves: the texts of a corpus, batches of texts, and the
+vocabularies of the layers that split texts into words.
 
 Imports `data`.
 """

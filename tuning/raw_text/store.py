@@ -32,7 +32,7 @@ def build_texts(
         progress: called with the share of the splits that are written.
 
     Raises:
-        DataError: the texts are not those of the corpus.
+        DataError: the texts have changed since the corpus was built.
         StorageError: the results folder is full or read-only.
     """
     folder = corpus.texts_dir

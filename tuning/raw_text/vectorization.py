@@ -1,5 +1,5 @@
 """The vocabularies of Keras' layers in a model: the layers are adapted to the training texts, and
-their vocabularies are kept with a model. Keras has them in lookup tables, and not in variables.
+their vocabularies are kept with a model. Keras keeps them in lookup tables, and not in variables.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def is_empty(lookup: Any) -> bool:
 
 @contextlib.contextmanager
 def placeholder_vocabularies(model: keras.Model) -> Iterator[None]:
-    """A context in which each lookup layer without a vocabulary has one of a single term. A layer
-    may be a global of the search space, which the trainings use too.
+    """Give each lookup layer without a vocabulary a vocabulary of a single term within a context. A
+    layer may be a global of the search space, which the trainings use too.
     """
     empty = [(layer, layer.lookup_table) for layer in lookups(model) if is_empty(layer)]
     for layer, _ in empty:

@@ -15,10 +15,10 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TextView:
-    """Texts as a model takes them that tokenizes them itself.
+    """Texts as input of a model that tokenizes them itself.
 
     Args:
-        texts: the token ids of the texts, whose numbers are the lengths of the texts.
+        texts: the token ids of the texts, from which their lengths are taken.
         raw: the texts.
         is_column: whether a batch has the shape (n_rows, 1) instead of (n_rows,).
     """

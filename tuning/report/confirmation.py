@@ -1,4 +1,4 @@
-"""A confirmation in sentences, before and after it, and the table of its finalists."""
+"""Sentences about a confirmation, before it starts and after it, and the table of its finalists."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tuning.evaluation.statistics import LEVEL
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
-    """Return what a confirmation will train and about how long that takes; empty if nothing is left
-    to train.
+    """Return the trainings of a confirmation and their expected duration as a sentence; empty if
+    nothing is left to train.
     """
     n_trainings, seconds = expected_cost(confirmation, n_workers=n_workers)
     if not n_trainings:
@@ -23,7 +23,7 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     others = ", ".join(
         f"trial {finalist.trial}"
         for finalist in confirmation.finalists
-        if finalist.is_alive and not finalist.is_baseline
+        if finalist.is_remaining and not finalist.is_baseline
     )
     names = " and ".join(filter(None, [others, "the baseline" if confirmation.baseline else ""]))
     time = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
@@ -117,8 +117,8 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
 
 
 def _lower_mean(confirmation: Confirmation, estimates: Estimates) -> list[str]:
-    """A warning if the baseline has a better corrected mean than the best configuration, which is
-    chosen by its mean over the shared seeds.
+    """Return a warning if the baseline has a better corrected mean than the best configuration,
+    which is chosen by its mean over the shared seeds.
     """
     baseline, towards = confirmation.baseline, sign(confirmation.metric)
     if (
@@ -138,8 +138,8 @@ def _lower_mean(confirmation: Confirmation, estimates: Estimates) -> list[str]:
 
 
 def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
-    """How much better the best value of the search is than its configuration; empty if that
-    configuration has no repeats.
+    """Return a sentence with the difference between the best value of the search and the corrected
+    mean of its configuration; empty if that configuration has no repeats.
     """
     if estimates.optimism is None:
         return []
@@ -156,7 +156,8 @@ def missed_sentences(confirmation: Confirmation, estimates: Estimates) -> list[s
     """Return how many of the pruned trials that were trained to the end are better than the best of
     the search; empty if no pruned trial was.
 
-    The interval of the rate is that of Clopper and Pearson (1934), from `scipy.stats.binomtest`.
+    The interval of the rate is the interval of Clopper and Pearson (1934), from
+    `scipy.stats.binomtest`.
     """
     values = [value for finalist in confirmation.pruned for value in finalist.repeat_values]
     if not values:
@@ -220,7 +221,9 @@ def _costs(finalist: Finalist) -> str:
 
 
 def _end(finalist: Finalist, seeds: list[int]) -> str:
-    """After which seed the finalist was given up, or why it failed; empty while it is alive."""
+    """Return the seed after which a finalist was given up, or the reason of its failure; empty if
+    the finalist remains.
+    """
     if finalist.dropped_in:
         return f"after seed {seeds[finalist.dropped_in - 1]}"
     return ", ".join(finalist.failures.values())

@@ -1,5 +1,5 @@
-"""What accuracy costs: the metric of each trial over its training time, its size and its latency,
-and the search by architecture.
+"""Figures of the costs of accuracy: the metric of each trial over its training time, its size and
+its latency; and the trials by architecture.
 """
 
 from __future__ import annotations
@@ -24,15 +24,21 @@ from tuning.report.tables import trial_label, trial_seconds
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import busy_seconds, value_of
 
-ARCHITECTURE = "architecture"  # the hyperparameter that chooses between kinds of models
-MARGIN = 1.25  # factor between the outermost values and the ends of a logarithmic axis
+ARCHITECTURE = "architecture"  # Name of the hyperparameter that chooses between kinds of models.
+MARGIN = 1.25  # Factor between the outermost values and the ends of a logarithmic axis.
 MIN_TICKS = 3
-MIN_COST_TRIALS = 3  # two trials always look like a trade-off, or like none
+# Minimum number of trials in a figure: two trials always appear to trade off, or not to.
+MIN_COST_TRIALS = 3
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of a trial: the title of its figure, and the title of its axis with the unit."""
+    """A cost of a trial.
+
+    Attributes:
+        title: title of the figure.
+        unit: title of the axis, with the unit.
+    """
 
     name: str
     title: str
@@ -92,8 +98,8 @@ def cost_plots(summary: Summary, confirmation: Confirmation | None) -> list[tupl
 
 
 def architecture_parts(summary: Summary) -> tuple[Markup, Markup] | None:
-    """Return the HTML of the figure and the table of the search by architecture; None without
-    architectures.
+    """Return the HTML of the figure and of the table of the trials by architecture; None if the
+    search space has no architectures.
     """
     groups = architectures(summary)
     if not groups:
@@ -136,7 +142,9 @@ def _cost_figure(
 
 
 def _choose(is_best: list[bool], is_baseline: list[bool], *values: Any) -> list[Any]:
-    """One of three values for each trial: of the best, of the baseline, and of the others."""
+    """Return one of three values for each trial: the value of the best trial, of the baseline, or
+    of the other trials.
+    """
     of_best, of_baseline, of_others = values
     return [
         of_best if best else of_baseline if baseline else of_others
@@ -169,8 +177,8 @@ def add_front(
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return the range and the ticks of a logarithmic axis; Plotly's own ticks are digits without
-    their power of ten.
+    """Return the range and the ticks of a logarithmic axis. The ticks that Plotly chooses are
+    digits without their power of ten.
     """
     positive = [value for value in values if value > 0]
     if not positive:
@@ -190,7 +198,7 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    """A number as a tick: 0.5, 20, 700k, 1.5M."""
+    """Return a number as the text of a tick: 0.5, 20, 700k, 1.5M."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{suffix}"

@@ -1,5 +1,5 @@
-"""What Optuna Dashboard shows of a study beyond its trials: a note, the learning curves and the
-confusion matrices.
+"""Additions to a study in Optuna Dashboard: a note, the learning curves and the confusion
+matrices.
 
 A search gets a `DashboardDrawing` from the command line. Plotly is loaded with the first figure,
 not with this module.
@@ -109,7 +109,7 @@ def confusion_svg(
 
 
 class DrawnSession(Protocol):
-    """What is drawn of a search's session."""
+    """The part of a search's session that is drawn."""
 
     @property
     def study(self) -> optuna.Study: ...
@@ -128,15 +128,15 @@ class DrawnSession(Protocol):
 
 
 class DrawnResult(Protocol):
-    """What is drawn of a training's result."""
+    """The part of a training's result that is drawn."""
 
     best_value: float
     confusion: list[list[int]]
 
 
 class DashboardDrawing:
-    """Writes the study's note and learning curves into the storage, and a confusion matrix for
-    each of the best trials as an artifact.
+    """A hook of a search that writes the study's note and learning curves into the storage, and a
+    confusion matrix for each of the best trials as an artifact.
     """
 
     def annotate(
@@ -160,8 +160,8 @@ class DashboardDrawing:
         *,
         summary: Summary,
     ) -> None:
-        """Keep the confusion matrix of a trial that will be among the `N_BEST` best. Optuna takes
-        no artifact after `tell`.
+        """Store the confusion matrix of a trial that will be among the `N_BEST` best. Optuna
+        accepts no artifact after `tell`.
         """
         best, towards = summary.ranked[:N_BEST], sign(session.config.metric)
         if len(best) == N_BEST and towards * result.best_value <= towards * value_of(best[-1]):

@@ -1,14 +1,12 @@
-"""The server of Optuna Dashboard, and what it is shown of a storage."""
+"""The server of Optuna Dashboard, and the storage that it shows."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Container
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
-from urllib.parse import urlsplit
 from wsgiref import simple_server
 from wsgiref.simple_server import WSGIServer
 
@@ -20,14 +18,23 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.atomic_io import translated
-from tuning.errors import ArgumentError, StudyError
+from tuning.errors import StudyError
+from tuning.hosts import (
+    LOCAL,
+    check_port,
+    is_address,
+    is_loopback,
+    is_loopback_address,
+    name_of,
+    refusal_of_port,
+    resolve,
+)
 from tuning.results import ResultsDir
-from tuning.study.housekeeping import ARTIFACTS
-from tuning.study.optuna_internals import engine_of
+from tuning.study.optuna_internals import artifact_id_of, engine_of, list_constraints
 from tuning.study.storage import open_storage
 from tuning.study.trials import is_over_limit, value_of
 
-HOST = "127.0.0.1"  # Optuna Dashboard has no authentication.
+HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
 
 
 def make_server(
@@ -50,14 +57,14 @@ def make_server(
         raise StudyError(
             f"The Dashboard needs a study to show; {where} has none. Type `make tune` first."
         )
-    check_port(port, host)
+    check_bind(port, host)
     with translated(results.artifacts_dir):
         results.artifacts_dir.mkdir(parents=True, exist_ok=True)
     assert isinstance(storage, DashboardStorage)  # for mypy: open_storage made it
     storage.artifacts_dir = results.artifacts_dir
     store = FileSystemArtifactStore(str(results.artifacts_dir))
     app = _only_for_host(optuna_dashboard.wsgi(storage, artifact_store=store), host)
-    server_class = _ThreadedServer6 if _resolved(host)[0] == socket.AF_INET6 else _ThreadedServer
+    server_class = _ThreadedServer6 if resolve(host)[0] == socket.AF_INET6 else _ThreadedServer
     return simple_server.make_server(
         host, port, app, server_class=server_class, handler_class=_QuietHandler
     )
@@ -65,8 +72,8 @@ def make_server(
 
 def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
     """Return the path of a study's page in the Dashboard: of the named study, else of the study
-    that was tuned last. It is the path of the list of studies if that study is not in the storage,
-    or if there is none.
+    that was tuned last. If the results folder has no study, or the storage does not contain the
+    last study, return the path of the list of studies.
 
     Raises:
         StudyError: The named study does not exist.
@@ -88,54 +95,25 @@ def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
 
 
 def _newest(results: ResultsDir) -> str | None:
-    """The name of the study that was tuned last; None if this folder has no study."""
+    """Return the name of the study that was tuned last; None if this folder has no study."""
     try:
         return results.latest().name
     except StudyError:
         return None
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that is bound to `host`.
-
-    Raises:
-        ArgumentError: `host` is not a name or address.
-    """
-    return ipaddress.ip_address(_resolved(host)[1].partition("%")[0]).is_loopback
-
-
-def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
-    try:
-        if not host:
-            raise OSError
-        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise ArgumentError(
-            f"--host must be a name or an address of this machine, such as {HOST}; received"
-            f" {host!r}."
-        ) from error
-    return family, str(address[0])
-
-
 def _only_for_host(app: Any, host: str) -> Any:
     """Return the application behind a check that requests are for this host.
 
-    Without the check a web page could reach the Dashboard through the page's own name, if that name
-    resolves to this machine (DNS rebinding). An address is not resolved, so it is safe: a server on
-    loopback accepts the addresses of loopback, other servers accept any address.
+    A server on loopback accepts the addresses of loopback, other servers accept any address.
     """
     local = is_loopback(host)
     names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
-
-    def is_own(name: str) -> bool:
-        try:
-            host_name = urlsplit(f"//{name}").hostname or ""
-            return host_name in names or ipaddress.ip_address(host_name).is_loopback or not local
-        except ValueError:
-            return False
+    is_accepted = is_loopback_address if local else is_address
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:
-        if not is_own(environ.get("HTTP_HOST", "")):
+        name = name_of(environ.get("HTTP_HOST", ""))
+        if name not in names and not is_accepted(name):
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"Ask for the address that make dashboard printed.\n"]
         return app(environ, start_response)
@@ -162,7 +140,7 @@ class DashboardStorage(RDBStorage):
     ) -> list[FrozenTrial]:
         trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         for trial in trials:
-            trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
+            list_constraints(trial)
             for name in set(trial.system_attrs) - set(self._present(trial.system_attrs)):
                 del trial.system_attrs[name]
         return trials
@@ -176,9 +154,9 @@ class DashboardStorage(RDBStorage):
         return {
             name: value
             for name, value in attributes.items()
-            if not name.startswith(ARTIFACTS)
-            or folder is None
-            or (folder / name.removeprefix(ARTIFACTS)).exists()
+            if folder is None
+            or (artifact_id := artifact_id_of(name)) is None
+            or (folder / artifact_id).exists()
         }
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -204,22 +182,17 @@ class _QuietHandler(simple_server.WSGIRequestHandler):
         """Log nothing: the page sends several requests per second."""
 
 
-def check_port(port: int, host: str = HOST) -> None:
+def check_bind(port: int, host: str = HOST) -> None:
     """Check that a server can be bound to a port.
 
     Raises:
         StudyError: The port is in use or not allowed, or `host` is another machine.
         ArgumentError: The port is not in 1..65535.
     """
-    if not 1 <= port <= 65535:
-        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
-    with socket.socket(_resolved(host)[0], socket.SOCK_STREAM) as probe:
+    check_port(port)
+    with socket.socket(resolve(host)[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StudyError(
-                f"The Dashboard needs a free port of this machine; {port} on {host} gave"
-                f" {error.strerror!r}. Name another with --port (make: PORT=), or another address"
-                " with --host (make: HOST=)."
-            ) from error
+            raise StudyError(refusal_of_port("The Dashboard", host, port, error)) from error

@@ -19,7 +19,7 @@ from tuning.study.importances import study_of
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import epoch_values, is_pruned_early
 
-N_CURVES = 12  # Readers can't tell more lines apart.
+N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
 # figure in the storage.
 N_PRUNED_CURVES = 100
@@ -90,7 +90,7 @@ def pruned_trials(summary: Summary) -> list[FrozenTrial]:
 
 
 def _pruned_marks(pruned: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """A trace of crosses at the last values of pruned trials, without its x values."""
+    """Return a trace of crosses at the last values of pruned trials, without its x values."""
     ends = [max(epoch_values(trial)) for trial in pruned]
     return {
         "y": [epoch_values(trial)[end] for trial, end in zip(pruned, ends, strict=True)],
@@ -218,7 +218,7 @@ def contours(trials: Sequence[FrozenTrial], summary: Summary, *, params: list[st
 
 
 def pareto_front(study: optuna.Study, summary: Summary) -> go.Figure:
-    """Draw the trials over the objectives; those on the Pareto front have their own color."""
+    """Draw the trials over the objectives; the trials on the Pareto front have their own color."""
     return optuna.visualization.plot_pareto_front(
         study, target_names=study.metric_names or [summary.metric, *COSTS]
     )
@@ -235,14 +235,14 @@ def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace
         axis = figure.layout[f"xaxis{x[1:]}"]
         points = [point.get(axis.title.text) for point in values]
         if axis.type == "category":
-            points = [repr(point) for point in points]  # Optuna names categories so.
+            points = [repr(point) for point in points]  # Optuna's names of categories.
         figure.add_scatter(
             **trace, x=points, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"]
         )
 
 
 def _error_bars(intervals: list[Interval]) -> dict[str, list[float]]:
-    """The lengths of error bars above and below their values.
+    """Return the lengths of error bars above and below their values.
 
     A length is 0 where the interval is not known, or where a bootstrap's interval lies to one side
     of its value.
@@ -260,7 +260,7 @@ def _error_bars(intervals: list[Interval]) -> dict[str, list[float]]:
 
 
 def _target(summary: Summary) -> dict[str, Any]:
-    """Arguments that make Optuna's figures draw the metric.
+    """Return arguments that make Optuna's figures draw the metric.
 
     With a single objective the function `target` is left out: Optuna's history then has the best
     value so far.

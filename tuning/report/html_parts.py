@@ -1,5 +1,5 @@
-"""Parts of a page as HTML: tables whose columns fit the page, with broken long words and folded
-long texts; and Plotly figures, for a page that contains Plotly's script once.
+"""Parts of a page as HTML: tables whose columns fit the page, in which long words are broken and
+long texts are folded; and Plotly figures, for a page that contains Plotly's script once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tuning.text import visible
 
 # A cell with more than MAX_CHARACTERS is folded; its first SHOWN_CHARACTERS stay visible.
 MAX_CHARACTERS, SHOWN_CHARACTERS = 300, 200
-# A word of so many characters is broken where its column would become wider otherwise.
+# Minimum number of characters of a word that is broken if its column would become wider otherwise.
 LONG = 12
-MAX_NAME = 36  # maximum number of characters of a name in a figure
+MAX_NAME = 36  # Maximum number of characters of a name in a figure.
 # The width that a table has on a page 1280 pixels wide, and the minimum widths of columns. A
 # character has the width of a character in a wide font, such as DejaVu Sans.
 PAGE_PIXELS, PADDING_PIXELS, CHARACTER_PIXELS, OTHERS_PIXELS = 1072, 12, 10, 260
 OTHERS = "others"
 INTERVAL = re.compile(r"\[[-+.\d]+, [-+.\d]+\]$")
-# What the style of a page with tables needs of the numbers above.
+# Numbers that the style of a page with tables needs.
 WIDTHS = {
     "padding": PADDING_PIXELS,
     "others": OTHERS_PIXELS,
@@ -63,8 +63,8 @@ def narrow(
 ) -> tuple[list[str], list[list[str]]]:
     """Return the table with as many of the columns `names` as fit the page.
 
-    The columns `names` are next to each other. The last of them, which do not fit, become one
-    column of text.
+    The columns `names` are next to each other. The last of these columns, which do not fit, are
+    joined to one column of text.
     """
     widths = {
         name: _pixels([name, *(row[column] for row in rows)]) for column, name in enumerate(header)
@@ -99,8 +99,8 @@ def breakable(text: str) -> Markup:
 
 
 def _pixels(cells: Sequence[str]) -> int:
-    """The minimum width of a column, whose lines are broken at spaces, after underscores and in
-    long words, but not inside an interval.
+    """Return the minimum width of a column, whose lines are broken at spaces, after underscores and
+    in long words, but not inside an interval.
     """
     words = [word for cell in cells for word in re.split(r"(?<=_)|\s+(?!\S+\]$)", cell)]
     return PADDING_PIXELS + CHARACTER_PIXELS * max(
@@ -109,15 +109,17 @@ def _pixels(cells: Sequence[str]) -> int:
 
 
 def _class_of(text: str) -> str:
-    """The class of a cell: "long" where a word of it may be broken, "others" where its column has
-    a minimum width.
+    """Return the class of a cell: "long" if one of its words may be broken, "others" if its column
+    has a minimum width.
     """
     is_long = any(len(word) >= LONG for word in re.split(r"(?<=_)|\s+", text))
     return OTHERS if text == OTHERS else "long" if is_long else ""
 
 
 def _folded(text: str, *, fold: bool) -> tuple[str, str]:
-    """The part of a cell that is shown, and the part that is hidden at first, "" for none."""
+    """Return the part of a cell that is shown, and the part that is hidden at first; empty if
+    nothing is hidden.
+    """
     if not fold or len(text) <= MAX_CHARACTERS:
         return breakable(text), ""
     end = text.rfind(" ", SHOWN_CHARACTERS // 2, SHOWN_CHARACTERS) + 1 or SHOWN_CHARACTERS
@@ -141,8 +143,8 @@ def plot_html(figure: go.Figure) -> Markup:
 
 
 def plain(text: str, *, width: int = MAX_NAME) -> str:
-    """Return a text of the data for a figure: at most `width` characters, and without meaning to
-    Plotly, which reads tags of HTML in texts.
+    """Return a text of the data for a figure: at most `width` characters, and without HTML
+    tags, which Plotly would interpret.
     """
     line = visible(text)
     return html.escape(line if len(line) <= width else f"{line[: width - 1]}…")

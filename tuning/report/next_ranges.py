@@ -1,5 +1,5 @@
-"""Ranges to search next, because the best value is near a bound, the data can't fill the range, or
-two hyperparameters trade off; as sentences and as declarations for a search space.
+"""Ranges to search next, as sentences and as declarations for a search space: the best value is
+near a bound, the data can't fill the range, or two hyperparameters trade off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from tuning.spaces.required import MAX_ORDER, NGRAMS
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import values_of
 
-OUTER = 0.05  # A value in this share of a range, at either end, is near the bound.
+# Share of a range at either end. A value in this share is near the bound.
+OUTER = 0.05
 # The percentile of the lengths of texts that a sequence needs: longer texts are too few to be worth
 # the time steps.
 PERCENTILE = "99"
@@ -29,7 +30,7 @@ MAX_DROPOUT = 0.9
 # Minimum number of trials in the best quarter: with fewer trials a correlation can't be
 # distinguished from chance.
 MIN_BEST = 8
-SIGNIFICANCE = 0.05  # The level of significance of all pairs together.
+SIGNIFICANCE = 0.05  # Level of significance of all pairs together.
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,8 @@ def _declaration(item: Hyperparameter, low: float, high: float) -> str:
 
 
 def _lower(item: Hyperparameter) -> float:
-    """The new lower bound: low / 2 for a logarithmic range, low - (high - low) for a linear range,
-    and at least 0, or 1 for integers.
+    """Return the new lower bound: low / 2 for a logarithmic range, low - (high - low) for a linear
+    range, and at least 0, or 1 for integers.
     """
     assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
     minimum = 1.0 if item.kind == "int" else 0.0
@@ -197,8 +198,8 @@ def _lower(item: Hyperparameter) -> float:
 
 
 def _higher(item: Hyperparameter) -> float:
-    """The new upper bound: 2 * high for a logarithmic range, high + (high - low) for a linear
-    range, and at most `MAX_DROPOUT` for a dropout rate and `MAX_ORDER` for n-grams.
+    """Return the new upper bound: 2 * high for a logarithmic range, high + (high - low) for a
+    linear range, and at most `MAX_DROPOUT` for a dropout rate and `MAX_ORDER` for n-grams.
     """
     assert item.low is not None and item.high is not None  # for mypy: the caller has checked this
     if item.log:

@@ -14,7 +14,6 @@ import plotly.io
 from markupsafe import Markup
 
 from tuning.atomic_io import write_text
-from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
@@ -40,10 +39,10 @@ from tuning.report.sentences import (
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
-    clock_sentence,
     counts_sentence,
     data_rows,
     record_rows,
+    timings_sentence,
     trial_rows,
     trials_table,
 )
@@ -52,7 +51,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.record import StudyRecord, read_record
 from tuning.study.storage import close_study
-from tuning.study.study import load_study, recorded_config, recorded_space
+from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import Summary, summarize
 from tuning.templates import render
 
@@ -62,7 +61,7 @@ THEMES = {"light": "plotly_white", "dark": "plotly_dark"}  # Plotly's templates
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known beside the trials of a study: the linear model of its data, and the stored
+    """The results of a study beside its trials: the linear model of its data, and the stored
     predictions of its best model.
     """
 
@@ -81,11 +80,10 @@ def write_report(
         StudyError: No trial is complete, or the data have changed since the search.
         DataError: The data have no slice column of this name.
     """
-    config, space = recorded_config(folder), recorded_space(folder)
+    record, space = read_record(folder), recorded_space(folder)
     study = load_study(results, folder, storage_url=storage_url)
-    summary = summarize(study, metric=config.metric)
+    summary = summarize(study, metric=record.config.metric)
     summary.require_complete("a report")
-    record = read_record(folder)
     cache, predictions = _read(results, folder, record, summary, slice_column=slice_column)
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
@@ -95,7 +93,6 @@ def write_report(
         page(
             study,
             summary,
-            config=config,
             space=space,
             folder=folder,
             record=record,
@@ -115,8 +112,8 @@ def _read(
     *,
     slice_column: str | None,
 ) -> tuple[Corpus, quality.Quality | None]:
-    """The tokenized data of a study, and the predictions of its best model. The data are read again
-    for a slice column, or if the cache is empty.
+    """Return the tokenized data of a study, and the predictions of its best model. The data are
+    read again for a slice column, or if the cache is empty.
     """
     cache, columns = Corpus(results.cache_dir(record.data_fingerprint)), {}
     if slice_column is not None or not cache.is_written:
@@ -132,7 +129,6 @@ def page(
     study: optuna.Study,
     summary: Summary,
     *,
-    config: StudyConfig,
     space: SearchSpace,
     folder: StudyDir,
     record: StudyRecord,
@@ -140,6 +136,7 @@ def page(
     measured: Measured = Measured(),
 ) -> str:
     """Return the whole page as HTML."""
+    config = record.config
     confirmation, test = Confirmation.load(folder), read_test_scores(folder.test_path)
     *plots, cost_plot = _plots(study, summary, space, confirmation)
     advice = advise(summary, space, card, confirmation)
@@ -164,7 +161,7 @@ def page(
         declarations=declarations(advice),
         **_search(summary, confirmation, space, epochs=config.train.epochs),
         data=pairs(data_rows(card)),
-        record=pairs(record_rows(config, record, n_trials=summary.n_finished), fold=False),
+        record=pairs(record_rows(record, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **appearance(),
     )
@@ -173,13 +170,13 @@ def page(
 def _search(
     summary: Summary, confirmation: Confirmation | None, space: SearchSpace, *, epochs: int
 ) -> dict[str, Any]:
-    """The tables of trials, and the sentences about all of them."""
+    """Return the tables of trials, and the sentences about all trials."""
     names = list(dict.fromkeys(item.name for item in space.searched))
     return {
         "n_best": min(N_TABLE, len(summary.ranked)),
         "best": table(*narrow(*best_rows(summary, space, confirmation), names)),
         "counts": counts_sentence(summary),
-        "clock": clock_sentence(summary),
+        "timings": timings_sentence(summary),
         "pruning": _pruning(summary, confirmation, epochs=epochs),
         "trials": table(*narrow(*trial_rows(summary, space), names), kind="sortable"),
     }
@@ -191,7 +188,7 @@ def _points(
     test: TestDocument | None,
     linear: LinearReference | None,
 ) -> Markup:
-    """The models' scores side by side: on the test split, else on the validation split."""
+    """Draw the models' scores side by side: on the test split, else on the validation split."""
     if test:
         return plot_html(
             quality.points_figure(quality.points_on_test(test), title="accuracy on the test split")
@@ -203,7 +200,7 @@ def _points(
 
 
 def _quality(seen: quality.Quality) -> dict[str, Any]:
-    """The figures of the best model's predictions, and the tables of its accuracy on parts."""
+    """Return figures of the best model's predictions, and tables of its accuracy on parts."""
     return {
         "about": seen.about,
         "confusion": plot_html(quality.confusion_figure(seen)),
@@ -223,7 +220,7 @@ def _quality(seen: quality.Quality) -> dict[str, Any]:
 def _plots(
     study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> list[tuple[str, str, str | None]]:
-    """The title, the sentence and the HTML of each plot; no HTML where there is nothing to draw."""
+    """Return title, sentence and HTML of each plot; the HTML is None if nothing can be drawn."""
     return [
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
@@ -231,7 +228,7 @@ def _plots(
 
 
 def appearance() -> dict[str, Any]:
-    """What all pages have in common: widths of columns, Plotly's script and its themes."""
+    """Return the values that all pages need: widths of columns, Plotly's script and its themes."""
     return {
         "widths": WIDTHS,
         "plotly_script": plotly_script(),
@@ -243,7 +240,7 @@ def appearance() -> dict[str, Any]:
 
 
 def _finalists(confirmation: Confirmation | None) -> str | None:
-    """The table of the finalists and their repeats; None before the first repeat."""
+    """Return the table of the finalists and their repeats; None before the first repeat."""
     estimates = estimate(confirmation) if confirmation else None
     if confirmation is None or estimates is None:
         return None
@@ -253,22 +250,22 @@ def _finalists(confirmation: Confirmation | None) -> str | None:
 
 
 def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int) -> str:
-    """What pruning saved, and what it may have missed; empty where nothing was pruned."""
+    """Return sentences about the effects of pruning; empty if no trial was pruned."""
     saved = saved_sentence(summary, epochs=epochs)
     if not saved:
         return ""
     estimates = estimate(confirmation) if confirmation else None
     missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
     unknown = (
-        "What it may have missed is not known: no pruned trial was trained to the end (make confirm"
-        " PRUNED=5 SHARE=1 does)."
+        "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
+        " last epoch (make confirm PRUNED=5 SHARE=1 does)."
     )
     return f"{saved} {' '.join(missed) or unknown}"
 
 
 def _test(test: TestDocument) -> dict[str, Any]:
-    """The evaluations on the test split: sentences, the table of scores, the times of the
-    evaluations, and the table of the best model's surest mistakes.
+    """Return the evaluations on the test split: sentences, the table of scores, the times of the
+    evaluations, and the table of the best model's most confident mistakes.
     """
     scores = [
         [name, *(interval_text(*entry.interval(score)) for score in TEST_SCORES)]
@@ -290,7 +287,7 @@ def _test(test: TestDocument) -> dict[str, Any]:
         ],
         "scores": table(["model", *(score.replace("_", " ") for score in TEST_SCORES)], scores),
         "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
-        f"{', '.join(look.when for look in test.test_looks)}.",
+        f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
         "n_mistakes": len(mistakes),
         "classes": sorted({mistake.label for mistake in test.mistakes}),

@@ -1,4 +1,4 @@
-"""The plots of the report in their order, each with a sentence that says what it shows."""
+"""The plots of the report in their order, each with a sentence about its contents."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from tuning.spaces.loading import SearchSpace
 from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances
 from tuning.study.summary import Summary, best_of
 
-N_SLICES = 8  # Readers can't read more axes side by side.
+N_SLICES = 8  # Maximum number of slices: readers can't read more axes side by side.
 N_CONTOURS = 4  # Maximum number of hyperparameters in the contours; 4 give 12 plots.
 # A slice shows whether the metric rises or falls. Four points are in perfect order by chance in 2
 # of 24 cases, five points in 2 of 120.
 MIN_SLICE_TRIALS = 5
-# A surface of two variables with a peak has 6 coefficients; the same number of trials again
-# measures the noise.
+# A surface of two variables with a peak has 6 coefficients; 6 more trials measure the noise.
 MIN_CONTOUR_TRIALS = 12
 # A contour is a grid of all pairs of values. With 500 trials, 12 contours would make a page of
 # 60 MB.
@@ -34,7 +33,7 @@ N_CONTOUR_TRIALS = 50
 class Plot:
     """A plot of the report.
 
-    `draw` makes the figure. It needs `n_trials` completed trials, for the reason in `why`, a clause
+    `draw` makes the figure, which needs `n_trials` completed trials. `why` is the reason: a clause
     without its "because".
     """
 
@@ -53,9 +52,9 @@ def report_figures(
 ) -> list[tuple[str, str, go.Figure | None]]:
     """Return title, sentence and figure of each plot of the report, in its order.
 
-    If a study has too few completed trials for a figure, the sentence says how many the figure
-    needs, and the figure is None. A plot that no number of trials allows, such as slices of a study
-    that searches no hyperparameter, is left out.
+    If a study has too few completed trials for a figure, the sentence contains the number of trials
+    that the figure needs, and the figure is None. A plot that no number of trials allows, such as
+    slices of a study that searches no hyperparameter, is left out.
     """
     importance_of = importances(summary)
     ordered = sorted(
@@ -115,7 +114,7 @@ def _best_sentence(summary: Summary, confirmation: Confirmation | None) -> str:
 
 
 def _crosses(summary: Summary) -> str:
-    """A sentence about the crosses, if the figure has any."""
+    """Return a sentence about the crosses; empty if the figure has none."""
     return (
         " Crosses are pruned trials, at their last value before they were stopped."
         if pruned_trials(summary)
@@ -188,14 +187,14 @@ def _importance_plots(summary: Summary, importance_of: dict[str, Interval]) -> l
 
 
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
-    """The hyperparameters that have more than one value in these trials."""
+    """Return the hyperparameters that have more than one value in these trials."""
     return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
 
 
 def _slice_plots(
     study: optuna.Study, summary: Summary, confirmation: Confirmation | None, names: list[str]
 ) -> list[Plot]:
-    """Plots of the objective over single hyperparameters, and over all of them at once."""
+    """Return plots of the objective over single hyperparameters, and over all of them at once."""
     varied = _varied(names, summary.ranked)
     if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
         return []
@@ -230,7 +229,7 @@ def _slice_plots(
 
 
 def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
-    """Plots of the objective over pairs of the most important hyperparameters."""
+    """Return plots of the objective over pairs of the most important hyperparameters."""
     best = summary.ranked[:N_CONTOUR_TRIALS]
     few = _varied(names, best)[:N_CONTOURS]
     if len(names) < 2 or (len(few) < 2 and len(best) >= MIN_CONTOUR_TRIALS):
@@ -250,7 +249,7 @@ def _contour_plots(summary: Summary, names: list[str]) -> list[Plot]:
 
 
 def _styled(title: str, figure: go.Figure) -> go.Figure:
-    """Give Optuna's figures and those of this package the same look; rows of small plots get few
+    """Give the figures of Optuna and of this package the same style; rows of small plots get few
     ticks in a small font.
     """
     # Without a color of its own a figure has the background of its template, light or dark.

@@ -1,8 +1,8 @@
-"""How good the models are: their scores side by side, and the best model's confusion matrix, its
+"""The quality of the models: their scores side by side, and the best model's confusion matrix, its
 calibration, and its accuracy by class, text length and a column of the data.
 
-The best model is the exported model on the test split, from the probabilities that its only
-evaluation has stored. Before an export it is a repeat of the best trial on the validation split.
+The best model is the exported model on the test split, from the probabilities that its evaluation
+has stored. Before an export it is a repeat of the best trial on the validation split.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
 
 BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR = "#0072b2", "#8a94a0", "#d9480f"
-ROW_PIXELS = 46  # height of a point with its name
-MAX_CLASS_NAME = 16  # maximum number of characters of a class beside a confusion matrix
-MAX_COUNTED_CLASSES = 10  # with more classes, the cells of a confusion matrix have no numbers
+ROW_PIXELS = 46  # Height of a point with its name.
+MAX_CLASS_NAME = 16  # Maximum number of characters of a class beside a confusion matrix.
+MAX_COUNTED_CLASSES = 10  # With more classes, the cells of a confusion matrix have no numbers.
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The predictions of the best model. `about` says which model it is and what it predicts."""
+    """The predictions of the best model. `about` names the model and the texts."""
 
     predictions: Predictions
     about: str
@@ -114,7 +114,7 @@ def read_quality(
 
 
 def points_on_test(test: TestDocument) -> list[Point]:
-    """Return the accuracy of each model on the test split, without that of the majority class."""
+    """Return the accuracy of each model on the test split; the majority class is left out."""
     best = [test.scores[name] for name in (BEST, SINGLE) if name in test.scores]
     points = []
     for name, entry in named_entries(test).items():
@@ -160,7 +160,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
     """
     rows = range(len(points), 0, -1)
     figure = go.Figure(layout={**LAYOUT, "height": 90 + ROW_PIXELS * len(points)})
-    # The top margin has Plotly's buttons, which would cover the first name.
+    # The top margin is for Plotly's buttons, which would cover the first name.
     figure.update_layout(showlegend=False, margin={"l": 12, "r": 24, "t": 34, "b": 50})
     for row, point in zip(rows, points, strict=True):
         figure.add_scatter(
@@ -195,7 +195,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
 
 
 def _error(scores: Sequence[Interval]) -> dict[str, Any]:
-    """Plotly's error bars; their lengths are 0 if an interval is not known (its bounds are NaN)."""
+    """Return Plotly's error bars. The lengths are 0 if an interval is not known (NaN bounds)."""
     return {
         "symmetric": False,
         "array": [max(0.0, score.high - score.value) for score in scores],
@@ -204,7 +204,7 @@ def _error(scores: Sequence[Interval]) -> dict[str, Any]:
 
 
 def _range_of(points: Sequence[Point], line: float | None) -> list[float]:
-    """The range of the axis of scores: all points and intervals, with a margin."""
+    """Return the range of the axis of scores: all points and intervals, with a margin."""
     ends = [end for point in points for end in vars(point.score).values() if not math.isnan(end)]
     ends += [] if line is None else [line]
     margin = 0.06 * (max(ends) - min(ends)) or 0.01

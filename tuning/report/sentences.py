@@ -32,8 +32,8 @@ def answer(
     test: TestDocument | None,
     linear: LinearReference | None,
 ) -> str:
-    """Return in one sentence which model to use, how good it is, compared with what, and how sure
-    that is: on the test split, or on the validation split before an export.
+    """Return a sentence with the model to use, its score, and its differences to the models that it
+    is compared with: on the test split, or on the validation split before an export.
     """
     if test is not None:
         return _answer_on_test(test)
@@ -78,7 +78,7 @@ def _answer_on_test(test: TestDocument) -> str:
 
 
 def _against(name: str, change: Interval, towards: int) -> str:
-    """A clause about a difference to another model; `towards` is -1 if less is better."""
+    """Return a clause about a difference to another model; `towards` is -1 if less is better."""
     if math.isnan(change.low):
         return f"against the {name} {change.value:+.4f}"
     size = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
@@ -175,8 +175,8 @@ def comparison(name: str, result: Comparison, *, exported: str) -> str:
 def linear_sentences(
     reference: LinearReference | None, confirmation: Confirmation | None, *, metric: str
 ) -> list[str]:
-    """Return what is known of the linear model of a study's data: its value of the study's metric,
-    and a warning if the confirmed best is behind it.
+    """Return sentences about the linear model of a study's data: its value of the study's metric,
+    and a warning if the confirmed best is behind the linear model.
     """
     if reference is None:
         return []

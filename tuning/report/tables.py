@@ -13,7 +13,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.config import SPLITS, StudyConfig
+from tuning.config import SPLITS
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
 from tuning.spaces.loading import SearchSpace
@@ -79,7 +79,7 @@ def trial_label(trial: FrozenTrial, summary: Summary, best: Best | None) -> str:
 def with_best(
     trials: Sequence[FrozenTrial], summary: Summary, best: Best | None
 ) -> list[FrozenTrial]:
-    """Return some trials, then the best and the baseline if they are not among these trials."""
+    """Return some trials, and after them the best and the baseline, if these are not included."""
     shown = [*trials]
     for trial in (best.trial if best else None, summary.baseline):
         if trial is not None and trial not in shown:
@@ -93,7 +93,7 @@ def best_rows(
     """Return header and rows of the best `N_TABLE` trials of the search, or of the Pareto front.
 
     The confirmed best and the baseline are added at the end if they are not among these trials. The
-    table has the number of parameters and the latency if the study limits or minimizes one of them.
+    table has the number of parameters and the latency if the study limits or minimizes a cost.
     """
     names = list(dict.fromkeys(item.name for item in space.searched))
     sizes = (
@@ -180,7 +180,7 @@ def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def counts_sentence(summary: Summary) -> str:
-    """Return the number of trials by state, with the reasons of failed trials."""
+    """Return a sentence with the number of trials by state and the reasons of failed trials."""
     reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.failures.items()))
     over = f" ({summary.n_over_limit} over a limit)" if summary.n_over_limit else ""
     return (
@@ -190,8 +190,8 @@ def counts_sentence(summary: Summary) -> str:
     )
 
 
-def clock_sentence(summary: Summary) -> str:
-    """Return the seconds by phase, and the overhead of the workers."""
+def timings_sentence(summary: Summary) -> str:
+    """Return a sentence with the seconds by phase and the overhead of the workers."""
     seconds = ", ".join(
         f"{phase.replace('_', ' ')} {value:.1f}"
         for phase, value in summary.seconds_by_phase.items()
@@ -253,10 +253,9 @@ def _left_out(card: DataCard) -> str:
     return "; ".join(parts) or "nothing"
 
 
-def record_rows(
-    config: StudyConfig, record: StudyRecord, *, n_trials: int
-) -> list[tuple[str, str]]:
+def record_rows(record: StudyRecord, *, n_trials: int) -> list[tuple[str, str]]:
     """Return the facts that are needed to repeat a study, as pairs of a name and a text."""
+    config = record.config
     objectives = (
         {"objectives": ",".join([config.metric, *config.costs])}
         if config.costs

@@ -1,14 +1,14 @@
-"""Asynchronous successive halving (ASHA): which trials go on at a rung, which wait there, and which
-waiting trial goes on next.
+"""Asynchronous successive halving (ASHA), which decides which trials go on at a rung, which trials
+wait there, and which waiting trial goes on next.
 
 Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020. A trial goes on past a
 rung if it is among the best 1 / `REDUCTION` of the trials that reached the rung. Any other trial
 waits, and goes on when enough worse trials have reached the rung. Optuna's own pruner ends such a
 trial at once.
 
-A reduction of 3 or 4 is for hundreds of epochs: of 20 trials of 5 epochs (masked_lstm on 25,854
-Amazon reviews, seed 0), 3 left only the baseline complete, 0.8241, and 2 completed five, the best
-of them 0.8350, for two thirds more training.
+A reduction of 3 or 4 is for hundreds of epochs. Of 20 trials of 5 epochs (masked_lstm on 25,854
+Amazon reviews, seed 0), a reduction of 3 completed only the baseline (0.8241). A reduction of 2
+completed five trials (best: 0.8350), with two thirds more training.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from tuning.fidelity import epochs_at, part_at
 
 REDUCTION = 2
-# A trial with fewer epochs to go is trained to its end: little would be saved, and a completed
-# trial would be lost.
+# A trial with fewer remaining epochs is trained to its end, because a stop would save little and
+# cost a completed trial.
 MIN_EPOCHS_SAVED = 2
 
 
 def is_worth_stopping(epoch: float, *, epochs: int) -> bool:
-    """Whether enough is left after an epoch to stop a trial of `epochs` epochs: `MIN_EPOCHS_SAVED`
-    epochs, or half of the training if it is within its first epoch.
+    """Return whether a trial of `epochs` epochs may be stopped after an epoch: `MIN_EPOCHS_SAVED`
+    epochs must remain, unless the trial is within its first epoch.
     """
     return epochs - epoch >= MIN_EPOCHS_SAVED or epoch < 1
 
@@ -61,18 +61,18 @@ class Rungs:
     values: dict[float, dict[int, float]] = field(default_factory=dict)
 
     def record(self, number: int, epoch: float, value: float) -> None:
-        """Keep the value of a trial; a value of an epoch that is no rung is ignored."""
+        """Record the value of a trial. A value of an epoch that is no rung is ignored."""
         if epoch in self.epochs:
             self.values.setdefault(epoch, {})[number] = value
 
-    def forget(self, number: int) -> None:
+    def remove(self, number: int) -> None:
         """Remove the values of a failed trial."""
         for values in self.values.values():
             values.pop(number, None)
 
     def rank(self, number: int, epoch: float) -> int:
         """Return the rank of a trial at a rung: 1 for the best; equal values share the better
-        rank. At any other epoch it is 1.
+        rank. At an epoch that is no rung, the rank is 1.
         """
         values = self.values.get(epoch, {})
         return 1 + sum(
@@ -80,13 +80,13 @@ class Rungs:
         )
 
     def goes_on(self, number: int, epoch: float) -> bool:
-        """Whether a trial is among the best 1 / `REDUCTION` of the trials at a rung now."""
+        """Return whether a trial is among the best 1 / `REDUCTION` of the trials at a rung now."""
         return epoch not in self.epochs or self.rank(number, epoch) <= max(
             len(self.values[epoch]) // REDUCTION, 1
         )
 
     def is_beyond_promotion(self, number: int, epoch: float) -> bool:
-        """Whether a trial can't pass rung k any more, with k from 0: its rank is greater than
+        """Return whether a trial can't pass rung k (from 0) any more: its rank is greater than
         max(⌊`n_trials` / `REDUCTION`^(k + 1)⌋, 1).
         """
         if epoch not in self.epochs:
@@ -95,12 +95,12 @@ class Rungs:
         return self.rank(number, epoch) > max(n_passing, 1)
 
     def promotable(self, waiting: Mapping[int, float]) -> int | None:
-        """Return the number of the waiting trial that goes on now: the best at the highest rung
-        where one may go on.
+        """Return the number of the waiting trial that goes on now, which is the best at the highest
+        rung where a trial may go on; None where no trial may go on.
 
         Args:
-            waiting: trial number → epochs that it has trained. A trial that waits at an epoch that
-                is no rung, because time was up, may always go on.
+            waiting: trial number → number of trained epochs. A trial that waits at an epoch that is
+                no rung, because the time was up, may always go on.
         """
         passing: Iterable[int] = (
             number for number, epoch in waiting.items() if self.goes_on(number, epoch)

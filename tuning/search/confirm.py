@@ -51,17 +51,17 @@ from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
 
-# A repeat fails whose worker died or fell silent this many times.
+# A repeat whose worker ended unexpectedly or sent no message this many times fails.
 MAX_LOST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmHooks:
-    """What a confirmation calls while it works.
+    """The functions that a confirmation calls.
 
     Args:
         progress: called with a step of the preparation and its share that is done.
-        on_start: called with what is going to be trained, and the number of workers.
+        on_start: called with the confirmation before its first training, and the number of workers.
         on_change: called with a sentence after each training.
         drawing: draws the study for Optuna Dashboard.
     """
@@ -84,8 +84,8 @@ def confirm(
     """Prepare the data of a finished search, start workers, and confirm with them.
 
     Raises:
-        StudyError: fewer than three completed trials, a trial in the middle, data that differ from
-            the search's, or another process that works on the study.
+        StudyError: the search has fewer than `MIN_COMPLETE` completed trials or a trial that has
+            not ended, its data have changed, or another process works on the study.
         SpaceError: the search space has changed.
     """
     workers, hooks = workers or Workers(), hooks or ConfirmHooks()
@@ -119,7 +119,7 @@ def confirm(
 def _prepare(
     config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
 ) -> Corpus:
-    """Return the tokenized data of the study's search, with what else its models may take.
+    """Return the tokenized data of a study's search, after building all inputs of its models.
 
     Raises:
         StudyError: the data have changed since the search.
@@ -147,7 +147,8 @@ def confirm_within(
     for. Every configuration that has repeats stays among the finalists.
 
     Raises:
-        StudyError: fewer than `min_complete` completed trials, or a trial in the middle.
+        StudyError: the search has fewer than `min_complete` completed trials, or a trial that has
+            not ended.
     """
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)
@@ -158,7 +159,11 @@ def confirm_within(
 
 
 def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
-    """The file of a study's space, which must still declare what it declared."""
+    """Return the file of a study's search space.
+
+    Raises:
+        SpaceError: the file declares another space than the study's.
+    """
     path = find_space(config.space)
     declared = space_of_file(pool, path, config, corpus)
     require_same_space(declared, space, path=path, doing="A confirmation")
@@ -204,7 +209,7 @@ class _Repeats:
         self._confirmation.save(self._session.folder)
 
     def _train(self, waiting: list[_Repeat]) -> None:
-        """Train one round, or as much of it as is trained when the user interrupts it."""
+        """Train one round, until all its trainings have ended or the user interrupts the call."""
         while (waiting or self._dispatcher.running) and not self._session.interrupt.requested:
             for worker in self._dispatcher.free()[: len(waiting)]:
                 repeat = waiting.pop(0)
@@ -215,7 +220,7 @@ class _Repeats:
                 elif self._is_lost(repeat, message):
                     waiting.append(repeat)
                 else:
-                    self._keep(repeat, message)
+                    self._record(repeat, message)
 
     def _request(self, repeat: _Repeat) -> Train:
         finalist = self._finalist(repeat)
@@ -236,19 +241,19 @@ class _Repeats:
         return next(finalist for finalist in finalists if finalist.trial == repeat.trial)
 
     def _is_fresh(self, repeat: _Repeat) -> bool:
-        """Whether a training is a repeat on a fresh seed. A training on the search's own seed
+        """Return whether a training is a repeat on a fresh seed. A training on the search's seed
         trains a pruned trial to its end.
         """
         return repeat.seed != self._confirmation.search_seed
 
     def _is_lost(self, repeat: _Repeat, message: Ending) -> bool:
-        """Whether the training was lost with its worker and is to be tried once more."""
+        """Return whether a training was lost with its worker and is started again."""
         if not isinstance(message, TrainingFailed) or message.reason not in COUNTED:
             return False
         self._n_lost[repeat] += 1
         return self._n_lost[repeat] < MAX_LOST
 
-    def _keep(self, repeat: _Repeat, message: Ending) -> None:
+    def _record(self, repeat: _Repeat, message: Ending) -> None:
         if isinstance(message, TrainingEnded):
             event = self._complete(repeat, message.result)
         elif isinstance(message, TrainingFailed):
@@ -267,7 +272,7 @@ class _Repeats:
         self._on_change(event, self._confirmation)
 
     def _complete(self, repeat: _Repeat, result: FitResult) -> str:
-        """Keep a result: the last epoch's value of a repeat, the best value of a pruned trial."""
+        """Record a result: the last epoch's value of a repeat, the best value of a pruned trial."""
         metric = self._confirmation.metric
         last = result.history[-1].metrics[metric]
         value = last if self._is_fresh(repeat) else result.best_value
@@ -277,10 +282,10 @@ class _Repeats:
         return f"{self._head(repeat)}: {metric} {value:.4f}"
 
     def _fail(self, repeat: _Repeat, reason: FailureReason) -> str:
-        # The time that the training took is not known.
+        # The duration of the failed training is not known.
         seconds = self._finalist(repeat).seconds
         self._confirmation = self._confirmation.with_repeat(
-            repeat.trial, repeat.seed, None, seconds=seconds, failure=reason.value
+            repeat.trial, repeat.seed, None, seconds=seconds, failure=reason
         )
         return f"{self._head(repeat)} failed: {reason}"
 

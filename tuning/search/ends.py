@@ -1,7 +1,10 @@
-"""The ends of a trial: each one writes to the study, closes the trial, and ends its duplicates."""
+"""The ends of a trial. Each end is written to the study, removes the trial's checkpoint, and ends
+the trials that wait for its result.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -13,7 +16,16 @@ from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason, StopReason
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.session import Session
-from tuning.search.writer import StudyWriter, describe
+from tuning.search.writer import (
+    DEATH_LIMIT,
+    DEATHS,
+    FURTHEST,
+    StudyWriter,
+    describe,
+    furthest_epoch,
+)
+from tuning.spaces.hyperparameters import from_params
+from tuning.study.optuna_internals import fail_trial, fixed_params_of, reopen_trial
 from tuning.training.result import FitResult
 from tuning.workers.messages import (
     Ending,
@@ -23,8 +35,10 @@ from tuning.workers.messages import (
     TrainingFailed,
 )
 
+logger = logging.getLogger(__name__)
+
 MAX_FAILURES_IN_A_ROW = 10
-# Why a trial failed that was to be paused and could not be.
+# Reason and detail of the failure of a trial that was to be paused and has no checkpoint.
 NOT_PAUSED = {
     StopReason.TIMEOUT: (FailureReason.TIMEOUT, "the time of this call was up"),
     StopReason.INTERRUPTED: (FailureReason.INTERRUPTED, "the search was stopped"),
@@ -32,7 +46,7 @@ NOT_PAUSED = {
 
 
 class TrialEnds:
-    """Ends open trials.
+    """The ends of a coordinator's open trials.
 
     Args:
         notify: called with a sentence after each end.
@@ -49,13 +63,15 @@ class TrialEnds:
         self._failures_in_a_row = 0
 
     def handle(self, opened: OpenTrial, message: Ending) -> None:
-        """End a trial by the last message of its worker, or keep it paused.
+        """End or pause a trial after the last message of its worker.
 
         Raises:
             StudyError: `MAX_FAILURES_IN_A_ROW` trials failed one after the other.
             SpaceBug: the search space's code raised.
         """
-        if isinstance(message, TrainingEnded):
+        if opened.stop is StopReason.FINISHED_ELSEWHERE:
+            self._remove(opened, has_value=False)
+        elif isinstance(message, TrainingEnded):
             self._finish(opened, message.result)
         elif isinstance(message, ModelRefused):
             self._refuse(opened, message.result)
@@ -68,17 +84,24 @@ class TrialEnds:
     def _close(
         self, opened: OpenTrial, write: Callable[[], None], *, event: str, has_value: bool = True
     ) -> None:
-        """End an open trial; every end goes through here. `write` tells the study."""
+        """End an open trial and its duplicates. `write` writes the end to the study."""
         if not self.write(opened, write):
             return
-        self._open.close(opened, has_value=has_value)
+        self._remove(opened, has_value=has_value)
         if event:
             self._notify(event)
         self.settle_duplicates(opened.number)
 
+    def _remove(self, opened: OpenTrial, *, has_value: bool) -> None:
+        """Remove an ended trial from the open trials, and its checkpoint. Every end calls this
+        function.
+        """
+        self._open.close(opened, has_value=has_value)
+        self._writer.remove_checkpoint(opened.number)
+
     def write(self, opened: OpenTrial, write: Callable[[], None]) -> bool:
-        """Write to the study; return False, and forget the trial, if another program has finished
-        it.
+        """Write to the study. If another program has finished the trial, end the trial here and
+        return False.
         """
         try:
             write()
@@ -88,20 +111,20 @@ class TrialEnds:
         return True
 
     def finished_elsewhere(self, opened: OpenTrial) -> None:
-        """Forget a trial that another program has finished: the Dashboard, or a coordinator that
-        counted this one as dead.
+        """End a trial that another program has finished: the Dashboard, or a coordinator for which
+        this coordinator counted as dead.
         """
         opened.stop = StopReason.FINISHED_ELSEWHERE
-        self._open.close(opened, has_value=False)
+        self._remove(opened, has_value=False)
         self._notify(
-            f"trial {opened.number} has been finished by another program; the result of this one"
-            " is left out"
+            f"trial {opened.number} has been finished by another program; its result here is left"
+            " out"
         )
         self._writer.refresh()
         self.settle_duplicates(opened.number)
 
     def settle_duplicates(self, number: int) -> None:
-        """End the trials that wait for a trial, if that trial has ended."""
+        """End the duplicates of a trial, if the trial has ended."""
         trials = self._writer.summary.trials[number : number + 1]
         first = next((trial for trial in trials if trial.state.is_finished()), None)
         if first is None:
@@ -124,7 +147,7 @@ class TrialEnds:
         self._close(duplicate, write, event="", has_value=False)
 
     def _finish(self, opened: OpenTrial, result: FitResult) -> None:
-        """End a trial whose training has ended, or keep it paused."""
+        """End or pause a trial whose training has ended."""
         is_stopped = result.stopped and not result.paused
         if is_stopped and opened.stop in NOT_PAUSED:
             reason, detail = NOT_PAUSED[opened.stop]
@@ -133,7 +156,7 @@ class TrialEnds:
         self._failures_in_a_row = 0
         if result.paused:
             self._pause(opened, result)
-        # Without `stopped`, the patience was over in the very epoch after which it was to stop.
+        # If `stopped` is False, the patience ended the training in the same epoch.
         elif opened.stop and result.stopped:
             event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}"
             self._close(opened, partial(self._writer.prune, opened, result), event=event)
@@ -145,28 +168,28 @@ class TrialEnds:
     def _pause(self, opened: OpenTrial, result: FitResult) -> None:
         if not self.write(opened, partial(self._writer.pause, opened, result)):
             return
-        self._open.paused[opened.number] = opened
+        self._open.pause(opened)
         self._notify(f"trial {opened.number} pauses after epoch {opened.n_epochs:g}")
         for oldest in self._open.beyond_room():
             self.prune(oldest, "its checkpoint made room for others")
 
     def prune(self, opened: OpenTrial, why: str) -> None:
-        """End a paused trial."""
+        """Prune a paused trial."""
         event = f"trial {opened.number} pruned after epoch {opened.n_epochs:g}, {why}"
         self._close(opened, partial(self._writer.prune, opened), event=event)
 
     def prune_paused(self, why: str) -> None:
-        """End all paused trials."""
-        for opened in [*self._open.paused.values()]:
+        """Prune all paused trials."""
+        for opened in self._open.paused:
             self.prune(opened, why)
 
     def prune_beyond_promotion(self) -> None:
-        """End the paused trials that can't go on any more."""
+        """Prune the paused trials that can't go on any more."""
         for opened in self._open.beyond_promotion():
             self.prune(opened, "behind too many at its rung")
 
     def _refuse(self, opened: OpenTrial, result: FitResult) -> None:
-        """End a trial whose model is larger or slower than allowed, and was not trained."""
+        """Prune a trial whose model is larger or slower than allowed and was not trained."""
         self._failures_in_a_row = 0
         sizes = vars(result)
         beyond = [
@@ -179,7 +202,7 @@ class TrialEnds:
     def fail(
         self, opened: OpenTrial, reason: FailureReason, detail: str, *, queue_again: bool = True
     ) -> None:
-        """Fail an open trial, and queue its values again where the reason may pass."""
+        """Fail an open trial, and queue its values again where the reason is temporary."""
         event = f"trial {opened.number} failed: {reason}"
         write = partial(self._writer.fail, opened, reason, detail, queue_again=queue_again)
         self._close(opened, write, event=event, has_value=False)
@@ -195,11 +218,11 @@ class TrialEnds:
             )
 
     def _stop_for(self, opened: OpenTrial, error: ErrorRaised) -> None:
-        """Fail a trial for a bug in the search space's code, and stop the study unless it is to
-        keep going.
+        """Fail a trial for a bug in the search space's code, and stop the study unless it keeps
+        going.
 
         Raises:
-            SpaceBug: the study stops.
+            SpaceBug: the session does not keep going.
         """
         keep_going = self._session.keep_going
         detail = f"{error.message}\n\n{error.traceback}"
@@ -210,7 +233,37 @@ class TrialEnds:
         values = describe(opened.values, self._session.space)
         raise SpaceBug(
             f"Trial {opened.number} ({values}) stopped the study: {error.message} The traceback is"
-            f" in {self._session.folder.error_path(opened.number)}; mend the space, then go on with"
-            " the same command (--keep-going leaves such trials out).",
+            f" in {self._session.folder.error_path(opened.number)}. Correct the space, then run the"
+            " same command again (--keep-going continues without such trials).",
             traceback=error.traceback,
         )
+
+
+def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -> None:
+    """Fail a trial whose coordinator has died, while the caller holds the slot lock.
+
+    The trial's values are queued again, unless the trial seems to be the cause of `n_deaths` deaths
+    of its coordinators. A trial that its coordinator has finished after all is left as it is.
+    """
+    try:
+        trial = reopen_trial(writer.study, frozen.number)
+        trial.set_user_attr("reason", FailureReason.LOST.value)
+        fail_trial(trial)
+    except UpdateFinishedTrialError:
+        return
+    writer.remove_checkpoint(frozen.number)
+    if n_deaths < DEATH_LIMIT:
+        # A trial without all its values draws them again, at the same draw index of the seed
+        # stream.
+        params = frozen.params if writer.has_all_values(frozen) else fixed_params_of(frozen)
+        attributes = {**frozen.user_attrs, DEATHS: n_deaths, FURTHEST: furthest_epoch(frozen)}
+        writer.queue_again(frozen.number, params, attributes, reason=FailureReason.INTERRUPTED)
+        return
+    detail = (
+        f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
+        f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it may"
+        " need more memory than the machine has"
+    )
+    logger.warning(detail)
+    values = from_params(frozen.params, writer.space.hyperparameters)
+    writer.write_error(frozen.number, values, reason=FailureReason.LOST, detail=detail)

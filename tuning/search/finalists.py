@@ -42,11 +42,11 @@ class Terms:
     Args:
         top: number of the best configurations to train again, beside the baseline.
         n_seeds: maximum number of fresh seeds.
-        share: maximum of the confirmation's worker seconds, as a share of the search's. None:
-            `DEFAULT_SHARE`, and more where `MIN_ROUNDS` seeds of the two best configurations and
-            the baseline need more.
-        n_pruned: number of pruned trials to train to the end if time is left, to estimate what
-            pruning missed.
+        share: maximum worker seconds of the confirmation, as a share of the search's worker
+            seconds. None: `DEFAULT_SHARE`, or more where `MIN_ROUNDS` seeds of the two best
+            configurations and the baseline need more.
+        n_pruned: number of pruned trials to train to the end in the remaining time, to estimate the
+            loss through pruning.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -74,7 +74,8 @@ def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> N
     """Check that a search can be confirmed.
 
     Raises:
-        StudyError: fewer than `min_complete` completed trials, or a trial in the middle.
+        StudyError: the search has fewer than `min_complete` completed trials, or a trial that has
+            not ended.
     """
     n_complete = summary.counts["complete"]
     if n_complete < min_complete:
@@ -85,18 +86,18 @@ def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> N
     if summary.counts["running"]:
         raise StudyError(
             f"A confirmation must follow a finished search; {summary.counts['running']} trials of"
-            f" {summary.study!r} were stopped in the middle. Type `make tune` to go on with them."
+            f" {summary.study!r} have not ended. Type `make tune` to continue them."
         )
 
 
 def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
-    """Return the confirmation in the study's folder if it covers the terms; otherwise a new one
-    that takes over the repeats of the earlier one.
+    """Return the confirmation in the study's folder if it covers the terms; otherwise a new
+    confirmation with the repeats of the stored one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
     old = Confirmation.load(session.folder)
     seeds = [(seed + number) % 2**31 for number in range(1, terms.n_seeds + 1)]
-    new = plan_confirmation(
+    planned = plan_confirmation(
         _with_repeats(
             finalists_of(summary, session.space, top=terms.top), old.finalists if old else []
         ),
@@ -107,6 +108,9 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
         ),
         spent_seconds=old.spent_seconds if old else 0.0,
         share=terms.share,
+    )
+    new = replace(
+        planned,
         pruned=_with_repeats(
             pruned_sample(summary, session.space, n=terms.n_pruned, epochs=epochs, seed=seed),
             old.pruned if old else [],
@@ -116,29 +120,29 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
     return old if old and _has_all(old, new) else new
 
 
-def _with_repeats(finalists: list[Finalist], known: list[Finalist]) -> list[Finalist]:
-    """Return the finalists with the repeats that an earlier confirmation has of them, and the other
-    finalists of the earlier one that have repeats.
+def _with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:
+    """Return the finalists with their repeats from an earlier confirmation, and the other finalists
+    of the earlier confirmation that have repeats.
     """
-    of_trial = {number: earlier for earlier in known for number in (earlier.trial, *earlier.same)}
+    of_trial = {number: old for old in earlier for number in (old.trial, *old.same)}
     taken_over = [
-        replace(finalist, repeats=earlier.repeats, failures=earlier.failures)
-        if (earlier := of_trial.get(finalist.trial))
+        replace(finalist, repeats=old.repeats, failures=old.failures)
+        if (old := of_trial.get(finalist.trial))
         else finalist
         for finalist in finalists
     ]
     numbers = {number for finalist in finalists for number in (finalist.trial, *finalist.same)}
     others = [
-        replace(earlier, dropped_in=0)
-        for earlier in known
-        if earlier.repeats and earlier.trial not in numbers and not earlier.is_baseline
+        replace(old, dropped_in=0)
+        for old in earlier
+        if old.repeats and old.trial not in numbers and not old.is_baseline
     ]
     return [*taken_over, *others]
 
 
 def _has_all(old: Confirmation, new: Confirmation) -> bool:
-    """Whether an earlier confirmation has all seeds, finalists, pruned trials and time of a new
-    one.
+    """Return whether an earlier confirmation covers the seeds, finalists, pruned trials and budget
+    of a new confirmation.
     """
     budgets = new.budget_seconds <= old.budget_seconds and new.n_guaranteed <= old.n_guaranteed
     return budgets and len(new.seeds) <= len(old.seeds) and _numbers(new) <= _numbers(old)
@@ -149,8 +153,8 @@ def _numbers(confirmation: Confirmation) -> set[int]:
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
-    """Return the `top` best completed trials, each configuration once, and the baseline, the best
-    first. With several objectives, `top` trials of the Pareto front are taken.
+    """Return the `top` best completed trials, each configuration once, and the baseline, in the
+    order of their values. With several objectives, `top` trials of the Pareto front are taken.
     """
     groups: dict[Hashable, list[FrozenTrial]] = {}
     for trial in summary.ranked:
@@ -200,8 +204,9 @@ def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -
 def pruned_sample(
     summary: Summary, space: SearchSpace, *, n: int, epochs: int, seed: int
 ) -> list[Finalist]:
-    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs. The
-    trials must have seconds, from which the duration of a repeat is estimated.
+    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs.
+    Only trials with known seconds are drawn, because the duration of a repeat is estimated from
+    them.
     """
     pruned = [
         trial
@@ -224,8 +229,11 @@ def pruned_sample(
 
 
 def trim_repeats(folder: StudyDir, confirmation: Confirmation) -> None:
-    """Remove trained models of repeats until all take at most `MAX_CHECKPOINT_BYTES`, those of the
-    finalists with the lowest mean first, and of one finalist the latest seed first.
+    """Remove trained models of repeats until the others take at most `MAX_CHECKPOINT_BYTES`. The
+    models of the finalist with the worst mean are removed first, the latest seed first.
+
+    Raises:
+        StorageError: the study's folder is read-only.
     """
     towards = sign(confirmation.metric)
     repeated = [finalist for finalist in confirmation.finalists if finalist.repeat_values]

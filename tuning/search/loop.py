@@ -1,6 +1,7 @@
-"""Ask → dispatch → report, then go on, pause or stop: the loop of a search.
+"""The loop of a search: ask for a trial, train it, report its epochs, then go on, pause or stop.
 
-The study is written by `writer`, a trial's end is kept by `open_trials`.
+`writer` writes to the study, `open_trials` has the trials that have not ended, and `ends` ends
+them.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Search:
     def run(
         self, n_trials: int, *, timeout_seconds: float | None, ends_paused: bool = False
     ) -> SearchEnd:
-        """Search until `n_trials` trials are finished in all or the time is up; return why the
-        search ended. `ends_paused`: trials that are paused when the time is up are pruned.
+        """Search until the study has `n_trials` finished trials or the time is up, and return why
+        the search ended. `ends_paused`: trials that are paused when the time is up are pruned.
         """
         self._ends_paused = ends_paused
         self.n_trials = self._open.rungs.n_trials = n_trials
@@ -74,8 +75,8 @@ class Search:
         self._coordinators.exchange_heartbeats()
         try:
             paused = start(self._writer)
-            self._learn()
-            self._open.paused = {opened.number: opened for opened in paused}
+            self._read_trials()
+            self._open.adopt(paused)
             while not self._session.interrupt.requested:
                 self._follow_other_coordinators()
                 has_asked = self._dispatch()
@@ -93,8 +94,8 @@ class Search:
         return SearchEnd.INTERRUPTED
 
     def _follow_other_coordinators(self) -> None:
-        """Read the heartbeats of the study's other coordinators, learn from their trials, and take
-        over the trials of one that is gone.
+        """Read the heartbeats and the trials of the study's other coordinators, and take over the
+        trials of coordinators that have left or count as dead.
         """
         if not self._coordinators.exchange_heartbeats() or not self._coordinators.has_others:
             return
@@ -104,23 +105,23 @@ class Search:
             self._writer.requested_n_trials() or self.n_trials
         )
         trials = self._writer.summary.trials
-        for opened in [*self._open.paused.values()]:
-            if trials[opened.number].state.is_finished():  # another coordinator took it over
+        for opened in self._open.paused:
+            if trials[opened.number].state.is_finished():  # taken over by another coordinator
                 self._ends.finished_elsewhere(opened)
-        self._learn()
+        self._read_trials()
         for number in self._open.awaited:
             self._ends.settle_duplicates(number)
         self._ends.prune_beyond_promotion()
 
-    def _learn(self) -> None:
-        for trial in self._open.learn(self._writer.summary.trials):
+    def _read_trials(self) -> None:
+        for trial in self._open.read_trials(self._writer.summary.trials):
             if self._writer.has_all_values(trial):
                 self._open.configurations.add(trial.number, values_of(trial, self._space))
 
     def _ended(self) -> SearchEnd | None:
-        """Return why the search has ended; None while anything runs or can start.
+        """Return why the search has ended; None while a trial is running or can start.
 
-        Trials that still wait at a rung are pruned then, unless time has run out.
+        The trials that wait at a rung are pruned at the end, unless the time is up.
         """
         if self._dispatcher.running or not self._has_nothing_to_wait_for():
             return None
@@ -142,7 +143,7 @@ class Search:
         return SearchEnd.EXHAUSTED if self._proposals.is_exhausted else None
 
     def _has_nothing_to_wait_for(self) -> bool:
-        """Whether no worker that is still starting would be given a trial."""
+        """Return whether the search need not wait for workers that are still starting."""
         is_finished = self._writer.summary.n_finished >= self.n_trials
         return is_finished or self._time_is_up() or self._dispatcher.has_ready_worker
 
@@ -150,18 +151,18 @@ class Search:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _n_wanted(self) -> int:
-        """Return how many trials have yet to be asked for, as far as is known."""
+        """Return the number of trials that have not started, by the last read of the study."""
         n_elsewhere = len(self._writer.running_elsewhere())
         return self.n_trials - self._writer.summary.n_finished - len(self._open) - n_elsewhere
 
     def _let_epochs_end(self) -> None:
-        """After Ctrl-C: pause each trial whose epoch ends soon, so that it goes on from there."""
+        """After Ctrl-C, wait up to `STOP_SECONDS` for ends of epochs, which pause their trials."""
         deadline = time.monotonic() + STOP_SECONDS
         while self._dispatcher.running and time.monotonic() < deadline:
             self._receive(TICK_SECONDS)
 
     def _suspend(self) -> None:
-        """Leave each running trial at its last pause, or queue it again; queue duplicates again."""
+        """Pause each running trial at its checkpoint, or queue it again; queue duplicates again."""
         stopped = NOT_PAUSED[StopReason.INTERRUPTED]
         for opened in self._dispatcher.running:
             self._dispatcher.release(opened)
@@ -173,11 +174,11 @@ class Search:
             self._ends.fail(duplicate, *stopped)
 
     def _dispatch(self) -> bool:
-        """Give every free worker a paused trial that may go on, or one of them a new trial; return
-        whether there may be more to give.
+        """Give free workers the paused trials that may go on, then give one worker a new trial.
+        Return whether to call this function again without waiting.
 
-        Only one new trial is asked for at a time: the sampler takes its time, in which other
-        workers may have ended an epoch.
+        A call asks for one new trial only, because other workers may send messages while the
+        sampler draws.
         """
         for worker in self._dispatcher.free():
             if self._time_is_up():
@@ -194,18 +195,17 @@ class Search:
         return False
 
     def _resume(self, worker: AnyWorker, opened: OpenTrial) -> None:
-        del self._open.paused[opened.number]
+        self._open.resume(opened)
         if not self._ends.write(opened, partial(self._writer.mark, opened, paused=False)):
             return
-        opened.stop = None
         self._train(worker, opened, resume=True)
         self._notify(f"trial {opened.number} goes on after epoch {opened.n_epochs:g}")
 
     def _ask(self, worker: AnyWorker) -> bool:
-        """Ask for a trial and have it trained; return whether there was a trial.
+        """Ask for a trial and start its training; return whether another trial may be asked for.
 
-        A trial whose configuration another trial has gets the result of the other trial instead,
-        now or when the other has ended.
+        A trial with the configuration of another trial is not trained. It ends with the result of
+        the other trial, as soon as the other trial has ended.
         """
         try:
             opened = self._proposals.ask(n_trials=self.n_trials)
@@ -233,7 +233,7 @@ class Search:
         checkpoint = self._session.folder.checkpoint_path(opened.number)
         job = replace(
             request.job,
-            # The other trials are compared with the baseline, whatever its size and latency.
+            # The baseline has no limits, because the other trials are compared with it.
             limits={} if opened.is_baseline else self._config.limits,
             measure_latency=self._config.measures_latency,
             checkpoint=str(checkpoint.absolute()),
@@ -246,13 +246,11 @@ class Search:
         for opened, message in self._dispatcher.events(seconds):
             if isinstance(message, EpochEnded):
                 self._report(opened, message.epoch)
-            elif opened.stop is StopReason.FINISHED_ELSEWHERE:
-                self._open.close(opened, has_value=False)
             else:
                 self._ends.handle(opened, message)
 
     def _report(self, opened: OpenTrial, epoch: Epoch) -> None:
-        """Report an epoch, and tell the worker to go on, to stop or to pause."""
+        """Report an epoch, and reply whether the training goes on, stops or pauses."""
         value = epoch.metrics[self._config.metric]
         optuna_prunes = self._config.pruner in ("hyperband", "median")
         prune = optuna_prunes and self._write_epoch(opened, epoch)
@@ -260,7 +258,7 @@ class Search:
             self._open.rungs.record(opened.number, epoch.number, value)
             opened.stop = self._stop_reason(opened, epoch.number, prune=prune)
         self._dispatcher.reply(opened, opened.answer)
-        if not optuna_prunes:  # written while the worker goes on
+        if not optuna_prunes:  # The worker trains while the epoch is written.
             self._write_epoch(opened, epoch)
         self._notify(
             f"trial {opened.number} epoch {epoch.number:g}: {self._config.metric} {value:.4f}"

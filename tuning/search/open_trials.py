@@ -1,10 +1,10 @@
-"""The open trials of a coordinator: those that it has asked for and that have not ended."""
+"""The open trials of a coordinator, which are its trials that have not ended."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,23 +18,23 @@ from tuning.study.trials import ENDED, epoch_values
 from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher
 
-TAKEN = (*ENDED, TrialState.RUNNING)  # the states of a trial that holds a slot of the study
+# States of a trial that takes a slot of the study.
+TAKEN = (*ENDED, TrialState.RUNNING)
 # Maximum total size of the checkpoints of all paused trials, and of the trained models of a
-# confirmation. 30,000 words of 64 numbers with Adam's
-# state are 23 MB.
+# confirmation. An embedding of 30,000 words in 64 dimensions takes 23 MB with Adam's state.
 MAX_CHECKPOINT_BYTES = 2 * 2**30
 
 
 @dataclass(eq=False)
 class OpenTrial:
-    """A trial that has not ended: a worker has it, or it is paused with a checkpoint on disk, or it
-    waits for another trial of the same configuration.
+    """A trial that is being trained by a worker, is paused with a checkpoint on disk, or waits for
+    another trial of the same configuration.
 
     Args:
-        history: the epochs that it has trained.
+        history: the epochs that were trained.
         reported: the steps that an earlier coordinator reported to the study.
-        storage_seconds: time that the trial has cost in the study's storage.
-        stop: why its training is to stop; None while it goes on.
+        storage_seconds: seconds of the trial's reads and writes in the study's storage.
+        stop: the reason why the training stops; None while the training goes on.
     """
 
     trial: Trial
@@ -54,7 +54,7 @@ class OpenTrial:
 
     @property
     def answer(self) -> Answer:
-        """What the worker is to do after an epoch."""
+        """The reply to the worker after an epoch."""
         if self.stop is None:
             return Answer.GO_ON
         is_over = self.stop in (StopReason.PRUNED, StopReason.FINISHED_ELSEWHERE)
@@ -77,9 +77,9 @@ class OpenTrial:
 def key(values: Mapping[str, Any]) -> Hashable:
     """Return a key that is equal for equal configurations only.
 
-    Configurations with different values are different, even where the data set makes no difference:
-    with a larger vocabulary an initializer may draw other weights for the same words, and a search
-    space may use any value anywhere.
+    Configurations with different values are different, even where both give the same inputs on
+    these data: with a larger vocabulary an initializer may draw other weights for the same words,
+    and a search space may use any value anywhere.
     """
     return tuple(sorted(values.items()))
 
@@ -93,20 +93,21 @@ class Configurations:
     trials: dict[Hashable, int] = field(default_factory=dict)
 
     def first(self, values: Mapping[str, Any]) -> int | None:
-        """Return the first trial with this configuration."""
+        """Return the number of the first trial with this configuration; None without a trial."""
         return self.trials.get(key(values))
 
     def add(self, number: int, values: Mapping[str, Any]) -> None:
-        """Keep the configuration of a trial."""
+        """Record the configuration of a trial."""
         self.trials.setdefault(key(values), number)
 
-    def forget(self, number: int) -> None:
-        """Remove a failed trial, whose result is not known."""
-        self.trials = {known: trial for known, trial in self.trials.items() if trial != number}
+    def remove(self, number: int) -> None:
+        """Remove a failed trial, which has no result."""
+        self.trials = {values: trial for values, trial in self.trials.items() if trial != number}
 
 
 class OpenTrials:
-    """All that a coordinator keeps of its open trials. Every end of a trial goes through `close`.
+    """The open trials of a coordinator, with the values at the rungs and the configurations of all
+    trials of the study. `TrialEnds` closes a trial.
 
     Args:
         dispatcher: has the trials that workers train.
@@ -118,34 +119,51 @@ class OpenTrials:
         self, dispatcher: Dispatcher[OpenTrial], rungs: Rungs, folder: StudyDir, *, epochs: int
     ) -> None:
         self.dispatcher, self.rungs = dispatcher, rungs
-        self.paused: dict[int, OpenTrial] = {}
+        self._paused: dict[int, OpenTrial] = {}
         self.configurations = Configurations()
         self._duplicates: dict[int, list[OpenTrial]] = {}
         self._folder, self._epochs = folder, epochs
 
     def __len__(self) -> int:
-        return len(self.dispatcher.running) + len(self.paused) + len(self.duplicates)
+        return len(self.dispatcher.running) + len(self._paused) + len(self.duplicates)
+
+    @property
+    def paused(self) -> list[OpenTrial]:
+        """The paused trials. The trial that has been paused longest comes first."""
+        return [*self._paused.values()]
+
+    def adopt(self, paused: Iterable[OpenTrial]) -> None:
+        """Set the paused trials to the paused trials of an earlier call."""
+        self._paused = {opened.number: opened for opened in paused}
+
+    def pause(self, opened: OpenTrial) -> None:
+        """Record that a trial is paused."""
+        self._paused[opened.number] = opened
+
+    def resume(self, opened: OpenTrial) -> None:
+        """Record that a paused trial goes on."""
+        del self._paused[opened.number]
+        opened.stop = None
 
     @property
     def duplicates(self) -> list[OpenTrial]:
         """The trials that wait for the end of another trial of the same configuration."""
         return [trial for trials in self._duplicates.values() for trial in trials]
 
-    def learn(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Take over what the study's trials gave, whichever coordinator trained them: the values
-        at the rungs, and which trials failed.
+    def read_trials(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Record the values at the rungs and the failures of the trials of all coordinators.
 
         Returns:
-            The trials that hold a slot of the study, whose configurations are now known.
+            The trials that take a slot of the study, whose configurations the caller records.
         """
-        own = {opened.number for opened in self.dispatcher.running} | set(self.paused)
+        own = {opened.number for opened in self.dispatcher.running} | set(self._paused)
         taken = []
         for trial in trials:
             attributes = trial.user_attrs
             if trial.number in own or "same_as" in attributes or "waits_for" in attributes:
                 continue
             if trial.state == TrialState.FAIL:
-                self._forget(trial.number)
+                self._remove_values(trial.number)
                 continue
             for epoch, value in epoch_values(trial).items():
                 self.rungs.record(trial.number, epoch, value)
@@ -154,37 +172,37 @@ class OpenTrials:
         return taken
 
     def promotable(self) -> OpenTrial | None:
-        """Return the paused trial that goes on next, if one may."""
-        waiting = {number: opened.n_epochs for number, opened in self.paused.items()}
+        """Return the paused trial that goes on next; None where no paused trial may go on."""
+        waiting = {number: opened.n_epochs for number, opened in self._paused.items()}
         number = self.rungs.promotable(waiting)
-        return None if number is None else self.paused[number]
+        return None if number is None else self._paused[number]
 
     def beyond_promotion(self) -> list[OpenTrial]:
         """Return the paused trials that can't go on any more."""
         return [
             opened
-            for opened in self.paused.values()
+            for opened in self._paused.values()
             if self.rungs.is_beyond_promotion(opened.number, opened.n_epochs)
         ]
 
     def beyond_room(self) -> list[OpenTrial]:
-        """Return the trials that have been paused longest, until the checkpoints of the others
-        take no more than `MAX_CHECKPOINT_BYTES`.
+        """Return the trials that have been paused longest, so many that the checkpoints of the
+        other paused trials take at most `MAX_CHECKPOINT_BYTES`.
         """
         sizes = {
-            number: self._folder.checkpoint_path(number).stat().st_size for number in self.paused
+            number: self._folder.checkpoint_path(number).stat().st_size for number in self._paused
         }
         beyond = []
         while sum(sizes.values()) > MAX_CHECKPOINT_BYTES:
             oldest = next(iter(sizes))
             del sizes[oldest]
-            beyond.append(self.paused[oldest])
+            beyond.append(self._paused[oldest])
         return beyond
 
     def stop_reason(self, opened: OpenTrial, epoch: float, *, prune: bool) -> StopReason | None:
-        """Return why a trial stops after an epoch; None where it goes on.
+        """Return the reason why a trial stops after an epoch; None where the trial goes on.
 
-        The baseline is neither pruned nor paused, and neither is a trial with little to go
+        The baseline is neither pruned nor paused, and neither is a trial with few remaining epochs
         (`is_worth_stopping`). `prune`: whether Optuna's pruner would stop the trial.
         """
         if not is_worth_stopping(epoch, epochs=self._epochs) or opened.is_baseline:
@@ -197,7 +215,7 @@ class OpenTrials:
         return StopReason.PRUNED if is_beyond else StopReason.PAUSED
 
     def wait_for(self, opened: OpenTrial, number: int) -> None:
-        """Keep a trial until the trial `number`, of the same configuration, has ended."""
+        """Record that a trial waits for the end of the trial `number` of the same configuration."""
         self._duplicates.setdefault(number, []).append(opened)
 
     def duplicates_of(self, number: int) -> list[OpenTrial]:
@@ -210,21 +228,20 @@ class OpenTrials:
         return [*self._duplicates]
 
     def close(self, opened: OpenTrial, *, has_value: bool) -> None:
-        """Forget a trial that has ended.
+        """Remove a trial that has ended.
 
-        `has_value`: whether the study has its result. Without one, its values at the rungs don't
-        count, and its configuration may be trained again.
+        `has_value`: whether the study has a result of the trial. Without a result, the values of
+        the trial at the rungs don't count, and its configuration may be trained again.
         """
-        self.paused.pop(opened.number, None)
+        self._paused.pop(opened.number, None)
         for number, waiting in [*self._duplicates.items()]:
             if opened in waiting:
                 waiting.remove(opened)
             if not waiting:
                 del self._duplicates[number]
         if not has_value:
-            self._forget(opened.number)
-        self._folder.checkpoint_path(opened.number).unlink(missing_ok=True)
+            self._remove_values(opened.number)
 
-    def _forget(self, number: int) -> None:
-        self.rungs.forget(number)
-        self.configurations.forget(number)
+    def _remove_values(self, number: int) -> None:
+        self.rungs.remove(number)
+        self.configurations.remove(number)

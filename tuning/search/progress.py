@@ -1,6 +1,4 @@
-"""How far a search is, and how many seconds are left by a cost model that is fitted to its
-trials.
-"""
+"""The progress of a search, and its remaining seconds by a cost model of its trials."""
 
 from __future__ import annotations
 
@@ -24,13 +22,13 @@ from tuning.study.summary import Summary
 MIN_TIMED = 3
 # Maximum number of trials to fit: the newest ones are enough, and a study may have thousands.
 MAX_TIMED = 64
-# Epochs that are expected of a running trial that has trained as long as the others did.
+# Expected remaining epochs of a running trial that has reached the mean number of epochs.
 MIN_EPOCHS_LEFT = 0.5
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """A search as it stands now.
+    """The state of a search after a change.
 
     Attributes:
         running: trial number → finished epochs.
@@ -50,7 +48,7 @@ class Progressed:
 
 
 class ProgressReporter:
-    """Calls `on_change` with the state of a search and the time left."""
+    """The reporter of a search, which calls `on_change` with the state and the time left."""
 
     def __init__(self, session: Session, on_change: Callable[[Progressed], None]) -> None:
         self._epochs, self._on_change = session.config.train.epochs, on_change
@@ -69,8 +67,8 @@ class ProgressReporter:
         deadline: float | None,
         event: str,
     ) -> None:
-        """Report a change. `n_new` trials have yet to be asked for; `deadline` is the monotonic
-        time at which the call ends.
+        """Report a change. `n_new` is the number of trials that have not started; `deadline` is the
+        monotonic time at which the call ends.
         """
         now = time.monotonic()
         running = {opened.number: opened.n_epochs for opened in trials.dispatcher.running}
@@ -101,11 +99,11 @@ class ProgressReporter:
 
 
 class TimeLeft:
-    """Estimates the seconds that are left of a search.
+    """The estimate of the remaining seconds of a search.
 
-    An epoch costs a + b · tokens + c · tokens · units seconds, with a, b, c ≥ 0 fitted to the
-    relative error over the newest trials. A new trial is expected to have their mean cost and
-    their mean number of epochs.
+    An epoch takes a + b · tokens + c · tokens · units seconds, with a, b, c ≥ 0 fitted to the
+    relative error over the newest trials. A new trial is expected to have the mean cost and the
+    mean number of epochs of these trials.
 
     Args:
         epochs: maximum number of epochs of a trial.
@@ -125,7 +123,7 @@ class TimeLeft:
         n_new: int,
         n_workers: int,
     ) -> float | None:
-        """Return the seconds until `n_new` new trials and the running ones are finished; None
+        """Return the seconds until `n_new` new trials and the running trials are finished; None
         before `MIN_TIMED` trials have been timed.
 
         Args:

@@ -1,5 +1,5 @@
-"""Asks Optuna for the next trial of a study, so that several coordinators together start no more
-trials than the study is to have.
+"""The trials that Optuna proposes for a study. All coordinators of the study together start at most
+`n_trials` trials.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from tuning.search.open_trials import TAKEN, OpenTrial
 from tuning.search.writer import DEATH_LIMIT, DEATHS, StudyWriter, is_unproven
 from tuning.spaces.hyperparameters import suggest, to_params
 from tuning.study.coordinators import COORDINATOR, is_at_work
-from tuning.study.optuna_internals import claim_trial, storage_of
+from tuning.study.optuna_internals import claim_trial, fixed_params_of, storage_of
 from tuning.study.samplers import grid_points, make_sampler, next_draw_index
 from tuning.study.trials import PARTS, STARTING_POINT
 
 
 class Proposals:
-    """The trials that a study has yet to start."""
+    """The trials that a study has not started yet."""
 
     def __init__(self, writer: StudyWriter) -> None:
         self._writer, self._config, self._space = writer, writer.config, writer.space
@@ -30,15 +30,15 @@ class Proposals:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether a grid has no point left, and no failed point is queued again."""
+        """Whether all points of a grid have a trial, and no failed point is queued again."""
         return self._has_no_point and not self._writer.summary.counts["waiting"]
 
     def ask(self, *, n_trials: int) -> OpenTrial | None:
-        """Return the next trial; None where no slot of the study's `n_trials` is free, or a grid
-        has no point left (`is_exhausted`).
+        """Return the next trial; None where no slot of the study's `n_trials` is free, or all
+        points of a grid have a trial (`is_exhausted`).
 
-        The result is None too while another trial of this coordinator must train alone, because
-        its coordinator has died too often with it.
+        The result is also None while another trial of this coordinator must train alone, because
+        coordinators died too often while they trained its configuration.
 
         Raises:
             UpdateFinishedTrialError: the values were drawn for so long that another coordinator
@@ -70,10 +70,10 @@ class Proposals:
         return opened
 
     def _queue_starting_point(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Queue the first starting point that no trial has; return whether there was one.
+        """Queue the first starting point that no trial has; return whether a point was queued.
 
-        The points are queued one by one under the `slot_lock`, so each is queued once, whichever
-        coordinator asks and whenever one dies.
+        The points are queued one by one under the `slot_lock`, so each point is queued only once,
+        even if a coordinator dies.
         """
         if self._starting_points:
             for trial in trials:
@@ -85,8 +85,8 @@ class Proposals:
         return False
 
     def _queue_grid_point(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Queue the first point of the grid that no trial has; return whether a point is left."""
-        seen = [params for t in trials for params in (t.params, t.system_attrs.get("fixed_params"))]
+        """Queue the first point of the grid that no trial has; return whether one was queued."""
+        seen = [params for t in trials for params in (t.params, fixed_params_of(t))]
         point = next((point for point in self._grid if point not in seen), None)
         self._has_no_point = point is None
         if point is not None:
@@ -94,8 +94,9 @@ class Proposals:
         return point is not None
 
     def _must_wait(self) -> bool:
-        """Whether a training trial of this coordinator, or the queued trial that is next, is on
-        its last try: until it trains another epoch, only this trial may end the machine.
+        """Return whether a trial of this coordinator, or the next queued trial, is on its last try
+        and must train alone. Until that trial trains a further epoch, a death of the coordinator
+        can then have no other trial as its cause.
         """
         trials, coordinators = self._writer.summary.trials, self._writer.coordinators
         own = [

@@ -1,4 +1,4 @@
-"""What one call of `tune` or `confirm` holds while it trains, and how it is interrupted."""
+"""The session of one call of `tune` or `confirm`, and its interruption by the user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tuning.workers.pools import PoolChoice, open_pool
 
 @dataclass
 class Interrupt:
-    """Whether the user has asked the call to end; a signal handler sets it."""
+    """The user's request to end a call. A signal handler sets `requested`."""
 
     requested: bool = False
 
@@ -41,7 +41,7 @@ class Interrupt:
 def signals() -> Iterator[Interrupt]:
     """Set the `Interrupt` at the first Ctrl-C or SIGTERM; raise KeyboardInterrupt at the second.
 
-    The first one is therefore seen between two writes to the storage, never during one.
+    The first signal therefore takes effect between two writes to the storage, never during a write.
     """
     interrupt = Interrupt()
 
@@ -61,7 +61,7 @@ def signals() -> Iterator[Interrupt]:
 class Drawing(Protocol):
     """Figures and notes of a study for Optuna Dashboard.
 
-    They come in from outside, so that a search itself loads no drawing library.
+    The caller of a search passes the object, so that a search loads no drawing library.
     """
 
     def annotate(self, session: Session, summary: Summary, *, with_figures: bool = True) -> None:
@@ -70,7 +70,7 @@ class Drawing(Protocol):
     def completed(
         self, session: Session, trial: optuna.Trial, result: FitResult, *, summary: Summary
     ) -> None:
-        """Keep what belongs to a trial that is about to be completed; `summary` is without it."""
+        """Add figures to a trial that is about to be completed; `summary` lacks its result."""
 
 
 class NoDrawing:
@@ -90,8 +90,8 @@ class Workers:
     """The workers that a call trains with.
 
     Args:
-        n_workers: number of workers; None: one for each GPU, or for each core without GPUs, or as
-            many as a Ray cluster has room for.
+        n_workers: number of workers; None: one worker for each GPU, one for each core of a machine
+            without GPUs, or as many as a Ray cluster has room for.
         limits: limits of one trial. Without a memory limit each worker has its share of the
             machine's memory.
         pool: processes of this machine, or actors of a Ray cluster.
@@ -102,18 +102,18 @@ class Workers:
     pool: PoolChoice = field(default_factory=PoolChoice)
 
     def open(self, log_path: Path) -> AbstractContextManager[tuple[AnyPool, TrialLimits]]:
-        """Start the workers; the context ends them. It gives the pool, and the limits with a
-        memory limit.
+        """Start the workers, which end with the context. The context gives the pool, and limits
+        that include a memory limit.
 
         Raises:
-            PoolError: Ray is not installed, or its cluster does not answer or has no room.
+            PoolError: Ray is not installed, or its cluster can't be reached or has no room.
         """
         return open_pool(self.pool, n_workers=self.n_workers, limits=self.limits, log_path=log_path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What one call holds while it trains: a study that it owns, the study's data, and workers."""
+    """The objects with which a call trains: a study that it has locked, its data, and workers."""
 
     study: optuna.Study
     config: StudyConfig
@@ -161,12 +161,12 @@ def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus
 def prepare_space(
     pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus, progress: Progress | None
 ) -> SearchSpace:
-    """Return the search space that a worker reads from its file, after building the n-grams and
-    the tokens that its models may take.
+    """Return the search space that a file declares, after building the n-grams and the tokens that
+    its models may take.
 
     Raises:
-        SpaceError: the sampler is a grid, and the space has none, or a preset can't be used. No
-            study has been written then.
+        SpaceError: the sampler is a grid and the space can't be enumerated, or a preset can't be
+            used. The study has not been written then.
     """
     space = space_of_file(pool, path, config, corpus)
     if config.sampler == "grid":

@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """The study after a search, and why the search ended."""
+    """The study after a search, and the reason why the search ended."""
 
     summary: Summary
     space: SearchSpace
@@ -63,16 +63,16 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a call trains.
+    """The budget of a call.
 
     Args:
-        n_trials: number of finished trials of the study in all; None: as many as the last call
-            asked for.
+        n_trials: total number of finished trials of the study; None: the number that the last call
+            requested.
         timeout_seconds: maximum duration of the call; None: no limit.
         ends_paused: whether trials that are paused when the time is up are pruned. Otherwise the
             next call continues them.
         min_texts: minimum number of texts that a trial trains before it is compared with others
-            (`fidelity`); None: that of the study, and for a new study `config.MIN_TEXTS`.
+            (`fidelity`); None: the number of the study, or `config.MIN_TEXTS` for a new study.
 
     Raises:
         ArgumentError: a value is out of range.
@@ -94,8 +94,22 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailurePolicy:
+    """The effects of two failures: a bug in the search space, and a machine without a heartbeat.
+
+    Args:
+        keep_going: whether a bug in the search space fails its trial and does not stop the study.
+        dead_seconds: seconds without a heartbeat of this machine after which it counts as dead for
+            other machines.
+    """
+
+    keep_going: bool = False
+    dead_seconds: float = DEAD_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuneHooks:
-    """What a call of `tune` calls while it works.
+    """The functions that a call of `tune` calls.
 
     Args:
         progress: called with a step of the preparation and its share that is done.
@@ -120,21 +134,16 @@ def tune(
     storage_url: str,
     budget: Budget | None = None,
     workers: Workers | None = None,
-    keep_going: bool = False,
-    dead_seconds: float = DEAD_SECONDS,
+    failures: FailurePolicy | None = None,
     hooks: TuneHooks | None = None,
 ) -> Outcome:
     """Prepare the data, open the study, and search until the budget is used.
 
-    Args:
-        keep_going: whether a bug in the search space fails its trial and does not stop the study.
-        dead_seconds: other machines count this one as dead when its heartbeat has not changed for
-            this time.
-
     Raises:
-        TuningError: what a user can correct. All finished trials are kept.
+        TuningError: an error that the user can correct. All finished trials are kept.
     """
     budget, workers, hooks = budget or Budget(), workers or Workers(), hooks or TuneHooks()
+    failures = failures or FailurePolicy()
     started, folder = time.monotonic(), results.study(config.study)
     space_path = find_space(config.space)
     with study_lock(folder), contextlib.ExitStack() as stack:
@@ -159,10 +168,10 @@ def tune(
                 limits=limits,
                 interrupt=stack.enter_context(signals()),
                 coordinator=own,
-                keep_going=keep_going,
+                keep_going=failures.keep_going,
                 drawing=hooks.drawing,
             )
-            return _search(session, budget, dead_seconds=dead_seconds, started=started, hooks=hooks)
+            return _search(session, budget, failures=failures, started=started, hooks=hooks)
 
 
 def _coordinator(folder: StudyDir, space_path: Path) -> str:
@@ -178,8 +187,8 @@ def _coordinator(folder: StudyDir, space_path: Path) -> str:
 
 
 def _prepare(config: StudyConfig, results: ResultsDir, progress: Progress | None) -> Corpus:
-    """Tokenize the data, or find them in the cache. The texts are released: no worker needs them
-    while the search runs.
+    """Return the tokenized data, from the cache if possible. The texts are released, because no
+    worker needs them while the search runs.
     """
     corpus, _ = prepare_corpus(config, results=results, progress=progress)
     folder = results.study(config.study)
@@ -196,12 +205,12 @@ def _search(
     session: Session,
     budget: Budget,
     *,
-    dead_seconds: float,
+    failures: FailurePolicy,
     started: float,
     hooks: TuneHooks,
 ) -> Outcome:
     study, own, n_workers = session.study, session.coordinator, len(session.pool.workers)
-    coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=dead_seconds)
+    coordinators = Coordinators(study, own, n_workers=n_workers, dead_seconds=failures.dead_seconds)
     hooks.on_start(session.corpus, session.space)
     _annotate(session, with_figures=False)
     try:
@@ -229,11 +238,11 @@ def _annotate(session: Session, *, with_figures: bool = True) -> None:
 
 
 def _require_same_source(path: Path, folder: StudyDir) -> None:
-    """Refuse another file of the search space than the study's before any of its code runs, because
-    a machine that joins must train what the others train.
+    """Check, before any code of a search space runs, that its file is the study's, because all
+    machines must train the same models.
 
     Raises:
-        StudyError: the file differs from the study's.
+        StudyError: the file differs from the study's file.
     """
     here, recorded = source_sha256(path), recorded_space(folder).source_sha256
     if here != recorded:
@@ -249,8 +258,8 @@ def _n_trials(study: optuna.Study, named: int | None, *, joins: bool) -> int:
     the number of the last call, else the default.
 
     Raises:
-        StudyError: the call joins a study whose creator has not written the number, or was killed
-            before it could.
+        StudyError: the call joins a study whose creator has not written the number yet, or was
+            killed before that.
     """
     requested = requested_n_trials(study)
     if named is None and requested is None and joins:

@@ -1,4 +1,4 @@
-"""Writes a search into its study, and each trial's files beside it."""
+"""The writer of a search: its trials in the storage, and the files of each trial."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tuning.study.summary import Summary, summarize
 from tuning.study.trials import STARTING_POINT, epoch_values
 from tuning.training.result import Epoch, FitResult
 
-# Reasons that may pass: a trial that failed for one of them is queued again.
+# Temporary reasons: a trial that failed for one of them is queued again.
 RETRIED = (
     FailureReason.INTERRUPTED,
     FailureReason.TIMEOUT,
@@ -36,13 +36,14 @@ RETRIED = (
 )
 # Reasons that count towards `LOST_LIMIT`.
 COUNTED = (FailureReason.LOST, FailureReason.SILENT)
-# A configuration whose worker died or fell silent this many times is not queued again.
+# A configuration whose worker ended unexpectedly or sent no message this many times is not queued
+# again.
 LOST_LIMIT = 2
-# Attributes of a trial: how often its coordinator has died since its configuration last trained
-# another epoch, and the last epoch that any try of the configuration trained.
+# Attributes of a trial: the number of deaths of its coordinators since the configuration last
+# trained a further epoch, and the last epoch that any try of the configuration trained.
 DEATHS, FURTHEST = "n_deaths", "furthest_epoch"
-# A coordinator's death may also be a loss of power, which says nothing about the configurations
-# that were training. Therefore the last try of a configuration trains alone.
+# Number of deaths after which a configuration is given up. A coordinator may also die because the
+# power fails, so the last try of a configuration trains alone.
 DEATH_LIMIT = 3
 # Attributes that a duplicate does not take over from the trial of the same configuration.
 OWN_ATTRIBUTES = (
@@ -60,7 +61,7 @@ OWN_ATTRIBUTES = (
 
 
 class StudyWriter:
-    """A study as a search writes it; `summary` is the study after the last change."""
+    """The writer of a search's study. `summary` is the study after the last change."""
 
     def __init__(self, session: Session, coordinators: Coordinators) -> None:
         self.session, self.coordinators = session, coordinators
@@ -77,7 +78,7 @@ class StudyWriter:
         self.summary = summarize(self.study, metric=self.config.metric)
 
     def has_all_values(self, trial: FrozenTrial) -> bool:
-        """Whether a trial has a value for each hyperparameter."""
+        """Return whether a trial has a value for each hyperparameter."""
         try:
             from_params(trial.params, self.space.hyperparameters)
         except SpaceError:
@@ -85,19 +86,19 @@ class StudyWriter:
         return True
 
     def running_elsewhere(self) -> list[FrozenTrial]:
-        """Return the trials that other coordinators train or have paused, as far as is known."""
+        """Return the trials that other coordinators train or have paused, by the last read."""
         is_own = self.coordinators.is_own
         trials = self.summary.trials if self.coordinators.has_others else ()
         return [t for t in trials if t.state == TrialState.RUNNING and not is_own(t)]
 
     def report(self, opened: OpenTrial, epoch: Epoch) -> bool:
-        """Keep an epoch's metrics; return whether Optuna's pruner would stop the trial."""
+        """Write an epoch's metrics; return whether Optuna's pruner would stop the trial."""
         with opened.timed():
             opened.history.append(epoch)
             self.write_history(opened)
             step = part_at(epoch.number, self.config.train.parts_per_epoch)
             if step in opened.reported:
-                return False  # reported by an earlier coordinator that died: the value is the same
+                return False  # an earlier coordinator has reported the same value
             value = epoch.metrics[self.config.metric]
             if self.config.costs:  # Optuna's own `report` is for studies of one objective
                 set_intermediate_value(opened.trial, value, step=step)
@@ -114,7 +115,7 @@ class StudyWriter:
         write_csv(self.folder.history_path(opened.number), rows)
 
     def pause(self, opened: OpenTrial, result: FitResult) -> None:
-        """Keep the attributes of a trial that has been paused; it stays RUNNING in the study."""
+        """Write the attributes of a paused trial, which stays RUNNING in the study."""
         self._set_attributes(opened, result)
         self.mark(opened, paused=True)
 
@@ -128,22 +129,22 @@ class StudyWriter:
         opened.trial.set_user_attr("waits_for", number)
 
     def can_go_on(self, opened: OpenTrial) -> bool:
-        """Whether a trial has a checkpoint from which it can go on."""
+        """Return whether a trial has a checkpoint from which it can go on."""
         return self.folder.checkpoint_path(opened.number).exists()
 
     def prune(self, opened: OpenTrial, result: FitResult | None = None) -> None:
-        """Tell a trial PRUNED. `result` belongs to one that has just stopped, or whose model is
-        beyond a limit; a paused trial has its attributes already.
+        """Finish a trial as PRUNED. `result` is the result of a trial that has just stopped, or
+        whose model is beyond a limit; the attributes of a paused trial are written already.
         """
         if result is not None:
             self._set_attributes(opened, result)
         self._tell(opened, state=TrialState.PRUNED)
 
     def complete(self, opened: OpenTrial, result: FitResult) -> None:
-        """Tell a trial COMPLETE with the value of its best epoch.
+        """Finish a trial as COMPLETE with the value of its best epoch.
 
-        The baseline is told PRUNED where it is beyond a limit, so that the best complete trial is
-        always within the limits.
+        A baseline beyond a limit is finished as PRUNED, so that the best complete trial is always
+        within the limits.
         """
         self._set_attributes(opened, result)
         if self.is_over_limit(result):
@@ -156,8 +157,8 @@ class StudyWriter:
         self._tell(opened, [result.best_value, *costs])
 
     def copy(self, opened: OpenTrial, other: FrozenTrial) -> None:
-        """Tell a trial what another trial of the same configuration gave: training it again would
-        give the same.
+        """Finish a trial with the result of another trial of the same configuration, because a
+        second training would give the same result.
         """
         kept = {n: value for n, value in other.user_attrs.items() if n not in OWN_ATTRIBUTES}
         for name, value in (kept | {"same_as": other.number, "seconds": {}}).items():
@@ -178,20 +179,30 @@ class StudyWriter:
     def fail(
         self, opened: OpenTrial, reason: FailureReason, detail: str, *, queue_again: bool = True
     ) -> None:
-        """Tell a trial FAIL with its reason, and queue its values again where the reason may pass.
+        """Finish a trial as FAIL, and queue its values again where the reason is temporary.
 
-        `queue_again=False`: another trial has the same values, or the failure is to be left out.
+        `queue_again=False`: another trial has the same values, or the search goes on without them.
         """
         trial = opened.trial
         trial.set_user_attr("reason", reason.value)
-        values = describe(opened.values, self.space)
-        write_text(self.folder.error_path(trial.number), f"{reason}: {detail}\n\n{values}\n")
+        self.write_error(trial.number, opened.values, reason=reason, detail=detail)
         # The lock keeps other coordinators from taking the free slot before the values are queued.
         with self.coordinators.slot_lock():
             self._tell(opened, state=TrialState.FAIL)
             if queue_again:
                 self.queue_again(trial.number, trial.params, trial.user_attrs, reason=reason)
         self.refresh()
+
+    def write_error(
+        self, number: int, values: Values, *, reason: FailureReason, detail: str
+    ) -> None:
+        """Write why a trial failed, and its searched values, to `error.txt`."""
+        text = f"{reason}: {detail}\n\n{describe(values, self.space)}\n"
+        write_text(self.folder.error_path(number), text)
+
+    def remove_checkpoint(self, number: int) -> None:
+        """Remove the checkpoint of a trial that has ended, if it exists."""
+        self.folder.checkpoint_path(number).unlink(missing_ok=True)
 
     def queue_again(
         self,
@@ -201,7 +212,7 @@ class StudyWriter:
         *,
         reason: FailureReason,
     ) -> None:
-        """Queue the values of a failed trial, where its reason may pass."""
+        """Queue the values of a failed trial again, where the reason is temporary."""
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
         if reason not in RETRIED or n_lost >= LOST_LIMIT:
             return
@@ -255,12 +266,12 @@ class StudyWriter:
                 opened.trial.set_constraint(name, getattr(result, name) / maximum - 1)
 
     def is_over_limit(self, result: FitResult) -> bool:
-        """Whether a model is larger or slower than the study allows."""
+        """Return whether a model is larger or slower than the study allows."""
         return bool(exceeded(self.config.limits, vars(result)))
 
     def reread(self, opened: OpenTrial) -> None:
-        """Read one trial again. To read all of them would have the storage read every running
-        trial, with its values, at every change.
+        """Read one trial again. Reading all trials would read every running trial with its values
+        from the storage at every change.
         """
         trials = [*self.summary.trials]
         if opened.number > len(trials):  # other coordinators have asked for trials since
@@ -276,7 +287,7 @@ def furthest_epoch(trial: FrozenTrial) -> float:
 
 
 def is_unproven(trial: FrozenTrial) -> bool:
-    """Whether a trial has trained no epoch beyond its checkpoint and the tries before."""
+    """Return whether a trial has trained no epoch beyond its checkpoint and the earlier tries."""
     before = max(trial.user_attrs.get("n_epochs", 0), trial.user_attrs.get(FURTHEST, 0))
     return bool(max(epoch_values(trial), default=0) <= before)
 

@@ -6,7 +6,6 @@ The server has no authentication.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import signal
 import socket
 from collections.abc import AsyncIterator, Collection
@@ -18,9 +17,10 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
-from tuning.errors import ArgumentError, ServeError
+from tuning.errors import ServeError
+from tuning.hosts import LOCAL, check_port, refusal_of_port, resolve
 from tuning.serving.connections import Connection
-from tuning.serving.guard import LOCAL, guarded, is_address
+from tuning.serving.guard import guarded
 from tuning.serving.microbatch import Busy, MicroBatcher
 from tuning.serving.occlusion import Hidden, effects, hide_words
 from tuning.serving.pages import docs_page, policy, try_page
@@ -50,7 +50,7 @@ BACKLOG = 128
 # Maximum time for the answers to open requests when the server ends.
 SHUTDOWN_SECONDS = 10
 
-Export = dict[str, Any]  # the fields of `schemas.Export`
+Export = dict[str, Any]  # The fields of `schemas.Export`.
 
 
 def make_app(
@@ -132,8 +132,8 @@ def _add_explain(
         openapi_extra=request_body(adapter, {"text": "I love it"}),
     )
     async def explain(request: Request) -> JSONResponse:
-        """Label a text and say which words moved the label: each different word that the model sees
-        is hidden once, up to 200 of them.
+        """Label a text, and give the effect of each word on the label: the model predicts the text
+        again without the word, for up to 200 different words of its input.
         """
         body = await _parsed(request, adapter, shape='{"text": "…"}')
         hidden = hide_words(body.text, model_input)
@@ -152,7 +152,7 @@ def _add_explain(
 def _add_health(app: FastAPI, *, export: Export) -> None:
     @app.get("/health", response_model=Health, responses={403: PROBLEMS[403]})
     async def health() -> JSONResponse:
-        """Whether the server is awake; it answers while the model works, too."""
+        """Return the status of the server; the answer does not wait for the model."""
         return JSONResponse({"status": "ok", "export": export})
 
 
@@ -176,8 +176,8 @@ async def _probabilities(batcher: MicroBatcher, texts: list[str]) -> Array:
 async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) -> Any:
     """Return the body as an object.
 
-    Only the content type `application/json` is accepted. A browser asks the server for permission
-    before it sends that type for a page of another server, and gets none.
+    Only the content type `application/json` is accepted. Before a browser sends this type for a
+    page of another server, it asks this server for permission, which is refused.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -193,7 +193,7 @@ def _predictions(outputs: Array, names: list[str]) -> list[dict[str, Any]]:
     if undefined.size:
         raise HTTPException(
             422,
-            f"The model gives no number for text {undefined[0]}, which has no word that it sees.",
+            f"The model gives NaN for text {undefined[0]}, which has no word of its vocabulary.",
         )
     winners = outputs.argmax(axis=1).tolist()
     return [
@@ -214,29 +214,19 @@ def _words(hidden: Hidden, outputs: Array) -> list[dict[str, Any]]:
     ]
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach what is bound to `host`."""
-    return host in LOCAL or (is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
         ServeError: The port is in use or not allowed, or the host is another machine.
-        ArgumentError: The port is not in 1..65535.
+        ArgumentError: The port is not in 1..65535, or the host is not a name or address.
     """
-    if not 1 <= port <= 65535:
-        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
+    check_port(port)
+    family, _ = resolve(host)
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ServeError(
-            f"The server needs a free port on {host}; {port} gave {reason!r}. Name another with"
-            " --port (make: PORT=)."
-        ) from error
+    except OSError as error:
+        raise ServeError(refusal_of_port("The server", host, port, error)) from error
     # asyncio sets this option for sockets whose protocol is IPPROTO_TCP; the protocol of this
     # socket is 0. Without the option an answer in two parts takes 44 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

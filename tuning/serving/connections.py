@@ -1,9 +1,9 @@
-"""The time limit for sending a request, and which connection is closed when the server has too
-many.
+"""The time limit for sending a request, and the choice of the connection that is closed if the
+server has too many.
 
-The application gets a request only when its headers are complete, so these limits belong to the
-protocol below it. uvicorn's protocol closes idle connections, but waits without limit for the rest
-of a request; above `limit_concurrency` it refuses every new client.
+The application receives a request only when its headers are complete, so these limits belong to the
+protocol below the application. uvicorn's protocol closes idle connections, but waits without limit
+for the rest of a request; above `limit_concurrency` the protocol refuses every new client.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Connection(HttpToolsProtocol):
     While the server waits for the client, the connection can be closed to make room for a new one.
 
     The time runs from the start of the connection, or from the first byte after an answer, until
-    the last byte of the request. It does not run while a request is answered. An idle connection
-    after an answer has uvicorn's own limit, `timeout_keep_alive`.
+    the last byte of the request. The time does not run while a request is answered. An idle
+    connection after an answer has uvicorn's own limit, `timeout_keep_alive`.
     """
 
     # Time of the event loop when the connection started or its last answer was complete.
@@ -55,7 +55,8 @@ class Connection(HttpToolsProtocol):
         """Whether the server waits for the client to send a request or to read its answers."""
         return self._n_unanswered <= 0 or self.flow.write_paused
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
+    # The signature is uvicorn's.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waits_since = self.loop.time()
         self._start_timer()
@@ -102,7 +103,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._n_unanswered -= 1
         self.waits_since = self.loop.time()
-        if self._has_begun:  # The client sent a request before it had the answer to an earlier one.
+        if self._has_begun:  # The client sent a part of the next request before this answer.
             self._unset_keepalive_if_required()
             self._start_timer()
 

@@ -1,30 +1,30 @@
-"""The checks of a request before the application gets it: the request is for this host, and its
-body is small. Every answer gets headers that restrict what its pages may do.
+"""The checks of a request before the application receives it: the request is for this host, and its
+body is small. Every answer gets headers that restrict the page.
 
 A web page can make a browser send requests to this server. The page can't read the answers unless
 the page's own name resolves to this machine (DNS rebinding), so requests for another name are
 refused.
 
 Starlette's `TrustedHostMiddleware` is not used: it compares the host with a list of names, and
-can't accept any IP address, as a server on all interfaces must. It also takes a name that begins
-with "*." as a pattern.
+can't accept every IP address, as a server on all interfaces must. A name that begins with "*." is a
+pattern there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
+from tuning.hosts import is_address, name_of
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 4 * 2**20
-LOCAL = ("127.0.0.1", "localhost")
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -40,7 +40,7 @@ def guarded(
 
     `hosts` are the names and addresses that a request may be for, in lower case. `policy` is the
     Content-Security-Policy of all pages. With `any_address`, a request for any IP address is
-    accepted too: an address is not resolved, so nobody can point it at another machine.
+    accepted too.
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +49,7 @@ def guarded(
             return
         send_with_headers = _with_headers(send, policy)
         headers = dict(scope["headers"])
-        host = _name(headers.get(b"host", b"").decode("latin-1"))
+        host = name_of(headers.get(b"host", b"").decode("latin-1"))
         if host not in hosts and not (any_address and is_address(host)):
             await _refuse(
                 send_with_headers,
@@ -113,7 +113,7 @@ async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a function that gives the body in its first call, and then calls `receive`, which
+    """Return a function that returns the body in its first call, and then calls `receive`, which
     reports that the client closed the connection.
     """
     is_given = False
@@ -128,24 +128,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _name(host: str) -> str:
-    """Return the value of a Host header without its port, in lower case."""
-    return (
-        host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    ).lower()
-
-
-def is_address(host: str) -> bool:
-    """Return whether `host` is an IP address and not a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 async def _refuse(send: Send, status: int, detail: str) -> None:
-    """Answer before the whole body was read, and end the connection, whose remaining bytes would be
+    """Answer before the whole body was read, and end the connection: its remaining bytes would be
     read as the next request.
     """
     headers, body = refusal(detail)

@@ -1,5 +1,5 @@
-"""One model for many requests: the texts of requests that wait at the same time go to the model in
-one call. The calls run in a thread, so the server can answer other requests meanwhile.
+"""One model for many requests: the model predicts the texts of all waiting requests in one call.
+The calls run in a thread, so the server can answer other requests meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tuning.inference.load import Probabilities
 
 # Maximum number of texts in one call of the model, unless a single request has more.
 MAX_BATCH = 1_024
-# Maximum number of requests that wait for the model or that the model works on.
+# Maximum number of requests that wait for the model or are in its current call.
 MAX_REQUESTS = 256
 # Maximum number of texts that wait. Further requests are refused at once instead of after a long
 # wait.
@@ -24,14 +24,14 @@ MAX_WAITING = 20_000
 
 
 class Busy(Exception):
-    """Too many requests or texts wait, so a further request is refused."""
+    """The error for a request that is refused because too many requests or texts wait."""
 
 
 class MicroBatcher:
-    """Answers requests in the order in which they arrive, with as few calls of the model as
-    possible.
+    """A queue of requests, which are answered in the order of their arrival with as few calls of
+    the model as possible.
 
-    No request waits for later requests: the requests that arrive while the model works become its
+    No request waits for later requests: the requests that arrive during a call of the model are the
     next batch.
     """
 

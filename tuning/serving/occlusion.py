@@ -1,5 +1,5 @@
-"""Which words change a prediction: the model predicts the text again for each word, with that word
-hidden.
+"""The effects of words on a prediction: the model predicts the text again for each word, with that
+word hidden.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Word:
 class Hidden:
     """A text and its copies with a hidden word.
 
-    `texts` are the part of the text that the model sees, then a copy for each of `words` without
-    that word. `n_left_out` is the number of words over the limits, which are not hidden.
+    `texts` are the part of the text that is the model's input, then a copy for each of `words`
+    without that word. `n_left_out` is the number of words over the limits, which are not hidden.
     """
 
     words: tuple[str, ...]
@@ -50,8 +50,8 @@ class Hidden:
 
 
 def hide_words(text: str, inputs: ModelInput) -> Hidden:
-    """Return a copy of a text for each different word that the model sees, with the word hidden
-    wherever it occurs.
+    """Return a copy of a text for each different word of the model's input, with the word hidden at
+    every place.
     """
     pieces = _PIECE.findall(text)
     tokens = tokenize(pieces)
@@ -72,9 +72,9 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
 
 
 def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
-    """Return the positions of the words that the model sees; n-grams are of the whole text. A word
-    is one or more tokens of a pretrained encoder, and a model that takes texts splits them as it
-    likes, so all words of a text are tried.
+    """Return the positions of the words in the model's input. All words are returned for a model of
+    n-grams, which takes the whole text; for a pretrained encoder, for which a word is one or more
+    tokens; and for a model that takes texts, whose splitting is not known.
     """
     length, positions = inputs.sequence_length, np.arange(n_tokens)
     if inputs.ngrams or inputs.preset or inputs.takes_texts or n_tokens <= length:

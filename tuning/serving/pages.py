@@ -21,7 +21,7 @@ from tuning.templates import render
 PACKAGE = "tuning.serving"
 
 
-# Texts that a reader of the page can click: for, against, and both.
+# Example texts on the page: a positive, a negative and a mixed text.
 EXAMPLES = (
     "It works as described, and the battery lasts for days.",
     "It broke after a week, and nobody answers my mails.",
@@ -30,10 +30,10 @@ EXAMPLES = (
 
 
 def try_page(text_column: str | None = None) -> str:
-    """Return the page where a reader pastes a text or drops a file and gets the labels.
+    """Return the page that labels a text or the rows of a file.
 
     Args:
-        text_column: the text column of the training data, the first choice in a file that has it.
+        text_column: the text column of the training data, which is preferred in a file that has it.
     """
     known = [text_column, *TEXT_COLUMNS] if text_column else TEXT_COLUMNS
     return render(

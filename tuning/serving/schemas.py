@@ -1,4 +1,4 @@
-"""The bodies of requests and answers, their limits, and one sentence for a wrong body."""
+"""The bodies of requests and answers, their limits, and the message for a wrong body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.serving.connections import MAX_HEAD, REQUEST_SECONDS
 from tuning.serving.guard import MAX_BODY
 
 MAX_TEXTS = 1_000
-# Maximum number of errors that are searched for a reason; a body of 4 MiB can have 700,000.
+# Maximum number of errors that are searched for a reason; a body of 4 MiB can have 700,000 errors.
 MAX_ERRORS = 3 * MAX_TEXTS
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
@@ -41,7 +41,7 @@ class Prediction(BaseModel):
 
 
 class Export(BaseModel):
-    """The model that answered."""
+    """The export whose model made the predictions."""
 
     study: str
     number: int | None
@@ -57,7 +57,7 @@ class Predictions(BaseModel):
 
 class Effect(BaseModel):
     """A word as the tokenizer writes it, its count in the text, and the probability that the label
-    loses without it.
+    loses without the word.
     """
 
     word: str
@@ -66,7 +66,7 @@ class Effect(BaseModel):
 
 
 class Explanation(BaseModel):
-    """A prediction with the words that moved it, the largest effect first."""
+    """A prediction with the effects of the words on its label, the largest effect first."""
 
     prediction: Prediction
     words: list[Effect]
@@ -75,14 +75,14 @@ class Explanation(BaseModel):
 
 
 class Health(BaseModel):
-    """The server is awake."""
+    """The status of the server, and its export."""
 
     status: str
     export: Export
 
 
 class Problem(BaseModel):
-    """What is wrong with the request, in one sentence."""
+    """The reason why a request was refused, in one sentence."""
 
     detail: str
 
@@ -113,7 +113,7 @@ SENTENCES = {
 
 
 def reason_of(error: ValidationError, *, shape: str) -> str:
-    """Return one sentence for a body that does not have the required shape.
+    """Return a sentence about a body that does not have the required shape.
 
     The sentence repeats no part of the body.
     """
@@ -133,10 +133,10 @@ def reason_of(error: ValidationError, *, shape: str) -> str:
 
 
 def request_body(adapter: TypeAdapter[Any], example: dict[str, Any]) -> dict[str, Any]:
-    """Return a body's part of the OpenAPI schema.
+    """Return the part of the OpenAPI schema that describes a body.
 
-    The routes read the body themselves, because FastAPI repeats a wrong body in its answer. So
-    FastAPI can't make this part of the schema.
+    The routes read the body themselves, because FastAPI repeats a wrong body in its answer.
+    Therefore FastAPI can't make this part of the schema.
     """
     schema = adapter.json_schema()
     for name, definition in schema.pop("$defs", {}).items():

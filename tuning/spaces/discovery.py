@@ -1,5 +1,5 @@
 """Find the hypermodel in the module of a search space's file: the name that the user gives, or
-`hypermodel`, or `build`, or the only one there is.
+`hypermodel`, or `build`, or the only hypermodel in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
         name: the name after `file.py:`.
 
     Raises:
-        SpaceError: the module has no hypermodel of this name, or several and none is named.
+        SpaceError: the module has no hypermodel of this name, or several and no name is given.
     """
     hypermodels = _hypermodels(module)
     if name is not None:
@@ -52,10 +52,10 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
 
 
 def _require(defined: Any, file: str) -> Any:
-    """Return what a module defines as its hypermodel, if it is one.
+    """Return the object that a module defines as its hypermodel.
 
     Raises:
-        SpaceError: it is none.
+        SpaceError: the object is not a hypermodel.
     """
     if not _is_hypermodel(defined):
         raise SpaceError(
@@ -66,8 +66,8 @@ def _require(defined: Any, file: str) -> Any:
 
 
 def _hypermodels(module: ModuleType) -> dict[str, Any]:
-    """Return all hypermodels that a module defines itself, by name: an imported class or function
-    is none of them.
+    """Return all hypermodels that a module defines itself, by name, without imported classes and
+    functions.
     """
     return {
         name: item

@@ -58,7 +58,7 @@ def _explore_scopes(
 ) -> None:
     """Build at the present values, then once for each conditional scope that was not active.
 
-    `first`: a model with these values has been built, and they are kept.
+    `first` contains the values of a model that has been built; the further builds keep them.
     """
     tried: list[Any] = []
     for n_builds in range(MAX_BUILDS):
@@ -84,8 +84,8 @@ def _is_seen(condition: Any, seen: set[tuple[str, Value]]) -> bool:
 
 
 def _variations(items: list[Any], chosen: Chosen, seen: set[tuple[str, Value]]) -> list[Chosen]:
-    """Return the values of each further build: those of `chosen`, a value of one of the items that
-    no model had yet, and the values that make this item active.
+    """Return the values of each further build: `chosen`, a value of one of the items that no model
+    had yet, and the values that make this item active.
     """
     return [
         chosen | {c.name: c.values[0] for c in item.conditions} | {item.name: value}

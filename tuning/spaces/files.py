@@ -12,8 +12,8 @@ from tuning.errors import SpaceError
 
 
 def spaces_dirs() -> list[Path]:
-    """The folders that contain search spaces: the one here, then the one beside this package, then
-    the one that a wheel has inside it.
+    """Return the folders that contain search spaces: in the working directory, then beside this
+    package, then inside this package, where a wheel has it.
     """
     package = Path(__file__).resolve().parents[1]
     here = Path("search_spaces").absolute()
@@ -21,7 +21,7 @@ def spaces_dirs() -> list[Path]:
 
 
 def list_spaces() -> dict[str, Path]:
-    """The file of each space by its name; the first folder wins."""
+    """Return the file of each space by its name; the first folder wins."""
     files: dict[str, Path] = {}
     for folder in spaces_dirs():
         for path in sorted(folder.glob("*.py")):
@@ -31,30 +31,30 @@ def list_spaces() -> dict[str, Path]:
 
 
 def split_place(place: Path | str) -> tuple[Path, str | None]:
-    """The file of a space, and the name after `file.py:`; None where there is no such name."""
+    """Return the file of a space, and the name after `file.py:`, or None without such a name."""
     match = re.fullmatch(r"(.+\.py):(\w+)", str(place), re.DOTALL)
     return (Path(match[1]), match[2]) if match else (Path(place), None)
 
 
 def short_name(place: Path | str) -> str:
-    """The name of a space without its folder: `file`, or `file-Name` for `file.py:Name`."""
+    """Return the name of a space without its folder: `file`, or `file-Name` for `file.py:Name`."""
     path, name = split_place(place)
     return path.stem if name is None else f"{path.stem}-{name}"
 
 
 def find_space(name: str, *, flag: str = "--space") -> Path:
-    """The file of a space that is given by its name or its path; `flag` names the flag in errors.
-    A name after `file.py:` stays at the end of the path.
+    """Return the file of a space that is given by its name or its path; `flag` names the flag in
+    errors. A name after `file.py:` stays at the end of the path.
 
     Raises:
-        SpaceError: it does not exist; the message lists the known names.
+        SpaceError: the space does not exist; the message lists the known names.
     """
     place = Path(name).expanduser()
     path, _ = split_place(place)
     if path.suffix == ".py":
         if path.is_file():
             return place.absolute()
-        raise SpaceError(f"{flag} must name a file that exists; there is no {name!r}.")
+        raise SpaceError(f"{flag} must name a file that exists; {name!r} does not exist.")
     known = list_spaces()
     if name not in known:
         raise SpaceError(
@@ -65,5 +65,5 @@ def find_space(name: str, *, flag: str = "--space") -> Path:
 
 
 def source_sha256(path: Path) -> str:
-    """SHA-256 of a space's file; the file is not executed."""
+    """Return the SHA-256 of a space's file, without executing the file."""
     return hashlib.sha256(split_place(path)[0].read_bytes()).hexdigest()

@@ -19,10 +19,10 @@ class ForeignTrial:
     """A trial of another program, or a row of a file.
 
     Attributes:
-        name: how messages call it, such as "trial 03".
+        name: the name in messages, such as "trial 03".
         values: the hyperparameters by name; the values are not checked.
         scores: the value of each objective; empty for a configuration that was not trained.
-        best_epoch: number of the epoch with the score, from 1; None if it is not known.
+        best_epoch: number of the epoch with the score, from 1; None if the number is not known.
     """
 
     name: str
@@ -42,7 +42,8 @@ def by_name(hyperparameters: Sequence[Hyperparameter]) -> dict[str, list[Hyperpa
 def read_rows(
     path: Path, hyperparameters: Sequence[Hyperparameter]
 ) -> tuple[list[ForeignTrial], list[str]]:
-    """Return the rows of a CSV file whose columns are hyperparameters. Empty cells are left out.
+    """Return the rows of a CSV file whose columns are hyperparameters, and a sentence about other
+    columns. Empty cells are left out.
 
     Raises:
         StudyError: the file can't be read, or no column is a hyperparameter of the space.
@@ -62,7 +63,8 @@ def read_rows(
 def read_records(
     records: Sequence[Mapping[str, Any]], hyperparameters: Sequence[Hyperparameter]
 ) -> tuple[list[ForeignTrial], list[str]]:
-    """Return dicts of hyperparameters by name as trials. Values that are None are left out.
+    """Return dicts of hyperparameters by name as trials, and a sentence about other names. Values
+    that are None are left out.
 
     Raises:
         StudyError: no name is a hyperparameter of the space.
@@ -102,13 +104,13 @@ def _trials(
         for number, row in enumerate(rows, start=1)
     ]
     other = [str(name) for name in names if name not in known]
-    sentence = f"Columns that are no hyperparameters are left out: {', '.join(other)}."
+    sentence = f"Columns that are not hyperparameters are left out: {', '.join(other)}."
     return trials, [sentence] if other else []
 
 
 def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
-    """Return a cell as the value that it stands for. A column of a data frame with an empty cell
-    has its integers as floats.
+    """Return a cell as a value. In a column of a data frame with an empty cell, integers are
+    floats.
     """
     if isinstance(value, str):
         return _cell(value, items)
@@ -118,7 +120,7 @@ def _value(value: Any, items: Sequence[Hyperparameter]) -> Any:
 
 
 def _cell(text: str, items: Sequence[Hyperparameter]) -> Any:
-    """Return a cell as the value that it stands for; a text that is no value stays a text."""
+    """Return the text of a cell as a value; a text that is not a value stays a text."""
     text = text.strip()
     for item in items:
         for choice in item.choices or (item.default,):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
-    """The hyperparameters of a `keras_tuner.HyperParameters` as data, in order of declaration.
+    """Return the hyperparameters of a `keras_tuner.HyperParameters` as data, in their order.
 
     Raises:
         SpaceError: Optuna can't express a range, two ranges of the same name can be active at the
@@ -55,7 +55,7 @@ def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
 
 
 def _exclusive(first: Hyperparameter, second: Hyperparameter) -> bool:
-    """Whether the two have a common parent, and no value of it makes both active."""
+    """Return whether the two have a common parent, no value of which makes both active."""
     allowed = dict(first.conditions)
     return any(
         parent in allowed and not set(allowed[parent]) & set(values)
@@ -114,8 +114,8 @@ def _conditions(item: Any) -> tuple[tuple[str, tuple[Value, ...]], ...]:
 
 
 def _last_step(low: float, high: float, step: float | None) -> float:
-    """The largest value of `low` + n × `step` within the range: Optuna warns if a range is not a
-    multiple of its step.
+    """Return the largest value of `low` + n × `step` within the range: Optuna warns if a range is
+    not a multiple of its step.
     """
     if step is None:
         return high
@@ -123,21 +123,21 @@ def _last_step(low: float, high: float, step: float | None) -> float:
 
 
 def _geometric(low: float, high: float, factor: float) -> tuple[Value, ...]:
-    """The values `low` × `factor`ⁿ within the range."""
+    """Return the values `low` × `factor`ⁿ within the range."""
     n_steps = math.floor(math.log(high / low) / math.log(factor) + ROUNDING)
     return tuple(_rounded(low * factor**power) for power in range(n_steps + 1))
 
 
 def _rounded(value: float) -> float:
-    """A float rounded to 12 digits, such as 0.3 for 0.30000000000000004; an int is returned
+    """Return a float rounded to 12 digits, such as 0.3 for 0.30000000000000004, or an int
     unchanged.
     """
     return value if isinstance(value, int) else float(f"{value:.12g}")
 
 
 def optuna_names(space: Sequence[Hyperparameter]) -> list[str]:
-    """Optuna's parameter name of each hyperparameter: its name, followed by its condition if the
-    space contains the name more than once.
+    """Return Optuna's parameter name of each hyperparameter: its name, followed by its condition if
+    the space contains the name more than once.
 
     A study can't have two ranges of one name: `units` under two conditions becomes
     `units[cell=lstm]` and `units[cell=gru]`.
@@ -156,7 +156,7 @@ def _conditions_text(item: Hyperparameter) -> str:
 
 
 def suggest(trial: optuna.trial.BaseTrial, space: Sequence[Hyperparameter]) -> Values:
-    """Values of all active hyperparameters: suggested by Optuna, or fixed."""
+    """Return the values of all active hyperparameters: suggested by Optuna, or fixed."""
     values: Values = {}
     for item, name in zip(space, optuna_names(space), strict=True):
         if item.is_active(values):
@@ -178,8 +178,8 @@ def _suggest_value(trial: optuna.trial.BaseTrial, item: Hyperparameter, name: st
 
 
 def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution]:
-    """Optuna's distribution of each parameter that `suggest` may suggest and that has more than one
-    value, over all conditions.
+    """Return Optuna's distribution of each parameter that `suggest` may suggest and that has more
+    than one value, over all conditions.
     """
     import optuna
 
@@ -199,7 +199,7 @@ def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution
 
 
 def defaults(space: Sequence[Hyperparameter]) -> Values:
-    """The baseline: each active hyperparameter at its default."""
+    """Return the baseline: each active hyperparameter at its default."""
     values: Values = {}
     for item in space:
         if item.is_active(values):
@@ -208,8 +208,8 @@ def defaults(space: Sequence[Hyperparameter]) -> Values:
 
 
 def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Values as Optuna parameters, for `study.enqueue_trial`; fixed hyperparameters are left
-    out.
+    """Return values as Optuna parameters, for `study.enqueue_trial`, without fixed
+    hyperparameters.
     """
     pairs = zip(space, optuna_names(space), strict=True)
     return {
@@ -220,7 +220,7 @@ def to_params(values: Mapping[str, Value], space: Sequence[Hyperparameter]) -> V
 
 
 def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """The values of all active hyperparameters, from a trial's Optuna parameters.
+    """Return the values of all active hyperparameters, from a trial's Optuna parameters.
 
     Raises:
         SpaceError: the parameter of an active hyperparameter is missing.
@@ -231,7 +231,7 @@ def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) ->
             continue
         if item.kind != "fixed" and name not in params:
             raise SpaceError(
-                f"A trial's parameters must hold {name!r}; it has"
+                f"A trial's parameters must contain {name!r}; it has"
                 f" {', '.join(sorted(params)) or 'none'}."
             )
         values[item.name] = item.default if item.kind == "fixed" else params[name]
@@ -239,7 +239,7 @@ def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) ->
 
 
 def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[str, list[Value]]:
-    """All values of each searched hyperparameter, for `optuna.samplers.GridSampler`.
+    """Return all values of each searched hyperparameter, for `optuna.samplers.GridSampler`.
 
     Raises:
         SpaceError: a range has no steps, a hyperparameter is conditional, or the grid has more than
@@ -267,7 +267,7 @@ def grid(space: Sequence[Hyperparameter], *, max_points: int = 100_000) -> dict[
 
 
 def _steps(item: Hyperparameter) -> list[Value]:
-    """All values of an int or float that has a step."""
+    """Return all values of an int or float that has a step."""
     assert item.low is not None and item.high is not None and item.step  # checked by `grid`
     n_steps = round((item.high - item.low) / item.step)
     values = [_rounded(item.low + i * item.step) for i in range(n_steps + 1)]
@@ -275,7 +275,7 @@ def _steps(item: Hyperparameter) -> list[Value]:
 
 
 def replay(values: Mapping[str, Value]) -> keras_tuner.HyperParameters:
-    """A `keras_tuner.HyperParameters` with these values, for `declare_hyperparameters` and
+    """Return a `keras_tuner.HyperParameters` with these values, for `declare_hyperparameters` and
     `build`.
     """
     import keras_tuner

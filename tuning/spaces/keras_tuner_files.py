@@ -23,12 +23,13 @@ def read_project(folder: Path, *, metric: str, sign: int) -> tuple[list[ForeignT
     each trial that is left out.
 
     Args:
+        folder: the folder of the project.
         metric: Keras' log name of the objective.
         sign: 1 for an objective that is maximized, -1 for one that is minimized.
 
     Raises:
-        StudyError: the folder is no project of KerasTuner, has another layout, or no trial has a
-            score of this objective.
+        StudyError: the folder is not a project of KerasTuner, has another layout, or has no trial
+            with a score of this objective.
     """
     _require_oracle(folder)
     trials, left_out = [], []
@@ -49,11 +50,11 @@ def read_project(folder: Path, *, metric: str, sign: int) -> tuple[list[ForeignT
 
 
 class _Unusable(ValueError):
-    """A trial that is whole, and can't be used."""
+    """Raised for a trial that is whole and can't be used."""
 
 
 def _require_oracle(folder: Path) -> None:
-    """Check that a folder is that of a project.
+    """Check that a folder is the folder of a project.
 
     Raises:
         StudyError: `oracle.json` is missing, not whole, or of another layout.
@@ -89,8 +90,8 @@ def _trial(stored: Any, name: str, *, metric: str, sign: int) -> ForeignTrial:
     """Return one trial.
 
     Raises:
-        _Unusable: it has no score, or a score of another objective.
-        ValueError, KeyError, TypeError, AttributeError: it has another layout.
+        _Unusable: the trial has no score, or a score of another objective.
+        ValueError, KeyError, TypeError, AttributeError: the trial has another layout.
     """
     score, values = stored["score"], stored["hyperparameters"]["values"]
     metrics = stored["metrics"]["metrics"]

@@ -45,10 +45,10 @@ _T = TypeVar("_T")
 class SearchSpace:
     """A declared search space as data: its hyperparameters in order of declaration.
 
-    `source_sha256` is that of the file, which may change although the hyperparameters do not.
+    `source_sha256` is the hash of the file, which may change although the hyperparameters do not.
     `starting_points` contains the values of all active hyperparameters for each starting point.
-    `notes` says in sentences which sizes the space does not declare, and where they come from.
-    `takes_texts` says whether a model of the space takes the texts themselves.
+    `notes` contains a sentence for each size that the space does not declare, with its source.
+    `takes_texts` is true if a model of the space takes the texts themselves.
     """
 
     name: str
@@ -84,11 +84,11 @@ class SearchSpace:
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """Execute a space's file and return its hypermodel (`discovery`); `path` may end in `:Name`.
 
-    A hypermodel without `starting_points` gets those of the file.
+    A hypermodel without `starting_points` gets the starting points of the file.
 
     Raises:
         SpaceBug: the file raises.
-        SpaceError: it has no hypermodel, or several and none is named.
+        SpaceError: the file has no hypermodel, or several and no name is given.
     """
     path, name = split_place(path)
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
@@ -121,7 +121,7 @@ def _as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the class overrides `HyperModel.fit`, or the instance has a `fit` of its own."""
+    """Return whether a hypermodel has a `fit` of its own, of its class or of the instance."""
     import keras_tuner
 
     return getattr(hypermodel.fit, "__func__", None) is not keras_tuner.HyperModel.fit
@@ -137,20 +137,20 @@ def declare(
 ) -> SearchSpace:
     """Read the hyperparameters that a space declares.
 
-    If `declare_hyperparameters` declares nothing, models are built to find what `build` declares
-    (`exploring`).
+    If `declare_hyperparameters` declares nothing, models are built to find the hyperparameters that
+    `build` declares (`exploring`).
 
     `n_classes`, a fact of the data, is declared as `hp.Fixed` before the space's own declarations,
     because the first declaration of a name wins. `preset` replaces the values of the hyperparameter
     of this name. `sizes` fixes the vocabulary size and the sequence length, and gives them to a
     space that declares none; without `sizes`, such a space stays without them. `try_fit` is called
-    after each build of a hypermodel that overrides `fit`, because `fit` may declare hyperparameters
-    too.
+    after each build of a hypermodel that has its own `fit`, because `fit` may declare
+    hyperparameters too.
 
     Raises:
         SpaceError: a default is outside its range, Optuna can't express a range, a starting point
-            is no configuration of the space, the space takes no `preset`, or its models do not
-            agree on a size that the space does not declare.
+            is not a configuration of the space, the space takes no `preset`, or its models have
+            different values of a size that the space does not declare.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -216,8 +216,8 @@ def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
 def build(
     hypermodel: keras_tuner.HyperModel, values: Values, *, known: Sequence[str] = ()
 ) -> tuple[Any, keras.Model]:
-    """Build the model of a configuration; returns the `HyperParameters` that `build` read, and the
-    compiled model.
+    """Build the model of a configuration, and return the `HyperParameters` that `build` read and
+    the compiled model.
 
     Raises:
         SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter
@@ -232,16 +232,16 @@ def build(
         raise SpaceBug(
             f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
         )
-    takes_texts(model)  # Raises for inputs that no text can be given to.
+    takes_texts(model)  # Raises an error for inputs that texts can't be given to.
     check_declared(hp, known)
     return hp, model
 
 
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
-    """Refuse a space that differs from the one recorded in a study.
+    """Refuse a space that differs from the space recorded in a study.
 
     Raises:
-        SpaceError: its hyperparameters have changed since the search.
+        SpaceError: the hyperparameters have changed since the search.
     """
     if now.fingerprint != recorded.fingerprint:
         raise SpaceError(

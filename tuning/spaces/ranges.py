@@ -1,4 +1,4 @@
-"""Hyperparameters as data: what a search space declares, without KerasTuner and Optuna."""
+"""The hyperparameters that a search space declares, as data, without KerasTuner and Optuna."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Hyperparameter:
         log: whether an int or float is sampled on a log scale.
         choices: the values of a choice, or of a log range whose step is a factor.
         conditions: names of parents with their allowed values; the hyperparameter is active if each
-            parent has one of them.
+            parent has an allowed value.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -44,13 +44,13 @@ class Hyperparameter:
     conditions: tuple[tuple[str, tuple[Value, ...]], ...] = field(default=(), metadata=OMIT_DEFAULT)
 
     def is_active(self, values: Mapping[str, Value]) -> bool:
-        """Whether the values of its parents fulfil its conditions."""
+        """Return whether the values of the parents fulfil the conditions."""
         return all(
             parent in values and values[parent] in allowed for parent, allowed in self.conditions
         )
 
     def is_legal(self, value: Value) -> bool:
-        """Whether the value is inside the range and on a step."""
+        """Return whether a value is inside the range and on a step."""
         if self.kind == "fixed":
             return value == self.default
         if self.choices:
@@ -62,7 +62,7 @@ class Hyperparameter:
         return self.low <= value <= self.high and whole and abs(steps - round(steps)) < ROUNDING
 
     def range_text(self) -> str:
-        """The range in words, such as "1000 to 40000, log"."""
+        """Return the range in words, such as "1000 to 40000, log"."""
         if self.kind == "fixed":
             return "fixed"
         if self.choices:
@@ -76,7 +76,7 @@ class Hyperparameter:
 
 
 def value_text(value: object) -> str:
-    """A value as text for tables: a float with four digits, None as an empty text."""
+    """Return a value as text for tables: a float with four digits, None as an empty text."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

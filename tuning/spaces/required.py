@@ -19,11 +19,12 @@ MAX_ORDER = 3  # maximum number of words of an n-gram
 def check(space: SearchSpace) -> None:
     """Refuse a space whose hyperparameters can't cut the data before a model is built.
 
-    In a space that declares `ngrams` or `preset`, or of texts, some models take no token ids, so
-    `vocab_size` and `sequence_length` may be conditional there.
+    In a space that declares `ngrams` or `preset`, or whose models take texts, some models take no
+    token ids, so `vocab_size` and `sequence_length` may be conditional there.
 
     Raises:
-        SpaceError: `vocab_size` or `sequence_length` is conditional or too small.
+        SpaceError: `vocab_size` or `sequence_length` is conditional, or a value is too small; or
+            `ngrams` is not 1, 2 or 3.
     """
     by_name = {item.name: item for item in space.hyperparameters}
     for name in () if space.takes_ngrams or space.presets or space.takes_texts else REQUIRED:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The sizes that a user fixes, and those of the data.
+    """The sizes that a user fixes, and the sizes of the data.
 
     Attributes:
-        vocab_size: number of rows that the user fixes; None: the space's own, or the data's.
-        sequence_length: number of tokens that the user fixes; None: the space's own, or the data's.
+        vocab_size: number of rows that the user fixes; None if the space or the data decide it.
+        sequence_length: number of tokens that the user fixes; None if the space or the data decide.
         all_rows: number of rows for all words of the training texts, padding and unknown included.
         usual_length: the 95th percentile of the number of tokens of a training text.
     """
@@ -49,8 +49,8 @@ class Sizes:
 @dataclass(frozen=True)
 class ModelSizes:
     """The sizes of the texts that a model takes: the rows of the embedding of its token ids, and
-    the length of its input. None where the model has none. A model that takes the texts themselves
-    has no such sizes.
+    the length of its input. A size that the model does not have is None. A model that takes the
+    texts themselves has no such sizes.
     """
 
     vocab_size: int | None
@@ -59,7 +59,7 @@ class ModelSizes:
 
 
 def sizes_of_model(model: Any) -> ModelSizes:
-    """Return the sizes of a model; both are None for an object that is no Keras model.
+    """Return the sizes of a model; both are None for an object that is not a Keras model.
 
     Raises:
         SpaceError: the model takes texts, but not as a single input of one text in a row.
@@ -76,10 +76,11 @@ def sizes_of_model(model: Any) -> ModelSizes:
 
 
 def rows_of(model: keras.Model) -> int | None:
-    """Return the number of rows of the embedding of a model's token ids; None where it has none.
+    """Return the number of rows of the embedding of a model's token ids; None without an embedding.
 
-    If several embeddings take the model's input, it is the smallest number. If none is known to
-    take it, as in a subclassed model, it is the largest number: the others may embed the positions.
+    If several embeddings take the model's input, the smallest number is returned. If no embedding
+    is known to take the input, as in a subclassed model, the largest number is returned: the other
+    embeddings may embed the positions.
     """
     import keras
 
@@ -115,12 +116,12 @@ def with_sizes(
     *,
     space: str,
 ) -> tuple[tuple[Hyperparameter, ...], tuple[str, ...]]:
-    """Return hyperparameters with the sizes that a user fixes and those that are missing, and
-    sentences that say where the missing ones come from: the user, the models, or the data.
+    """Return hyperparameters with the sizes that a user fixes and the sizes that are missing, and a
+    sentence about the source of each missing size: the user, the models, or the data.
 
     Raises:
-        SpaceError: the models do not agree on a size that is missing, or a user fixes a size that
-            no model takes.
+        SpaceError: the models have different values of a size that is missing, or a user fixes a
+            size that no model takes.
     """
     items = tuple(
         Hyperparameter(name=item.name, kind="fixed", default=fixed, conditions=item.conditions)
@@ -148,10 +149,10 @@ def with_sizes(
 
 
 def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
-    """Return a size, and where it comes from.
+    """Return a size, and its source in words.
 
     Raises:
-        SpaceError: the models do not agree on it, or not with the value that the user fixes.
+        SpaceError: the models have different sizes, or can't take the value that the user fixes.
     """
     fixed: int | None = getattr(sizes, name)
     in_models = {size for model in models if (size := getattr(model, name)) is not None}
@@ -160,8 +161,8 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
         return fixed, f"the value of {_flag(name)}"
     if len(in_models) > 1:
         raise SpaceError(
-            f"A space whose models have different sizes must declare {name}; those of {space} have"
-            f" {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter {name}."
+            f"A space whose models have different sizes must declare {name}; the models of {space}"
+            f" have {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter {name}."
         )
     if name == "vocab_size":
         return (
@@ -184,8 +185,8 @@ def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> N
     """Refuse a size that a model can't take.
 
     Raises:
-        SpaceError: it is more than the rows of an embedding, or another length than that of an
-            input.
+        SpaceError: the size is more than the rows of an embedding, or differs from the length of
+            an input.
     """
     if name == "vocab_size" and fixed > min(in_models, default=fixed):
         raise SpaceError(

@@ -16,16 +16,14 @@ STARTING_POINTS = "starting_points"  # attribute of a hypermodel, or of the modu
 
 
 def adopt_points(hypermodel: object, module: object) -> None:
-    """Give a hypermodel without starting points those of the module of its file, if there are
-    any.
-    """
+    """Give a hypermodel without starting points the starting points of the module of its file."""
     if hasattr(module, STARTING_POINTS) and not hasattr(hypermodel, STARTING_POINTS):
         setattr(hypermodel, STARTING_POINTS, getattr(module, STARTING_POINTS))
 
 
 def points_of(hypermodel: object) -> Any:
-    """Return what a hypermodel gives as its starting points, by an attribute or a method; None
-    where it has neither.
+    """Return the starting points that a hypermodel gives by an attribute or a method; None without
+    either.
     """
     points = getattr(hypermodel, STARTING_POINTS, None)
     return points() if callable(points) else points
@@ -44,7 +42,7 @@ def resolve_points(
         space: the name of the search space, for error messages.
 
     Raises:
-        SpaceError: `points` is no list of dicts; or a name is unknown, a hyperparameter is not
+        SpaceError: `points` is not a list of dicts; or a name is unknown, a hyperparameter is not
             active under the point, or a value is not in its range.
     """
     if not isinstance(points, list | tuple | None):
@@ -63,7 +61,7 @@ def resolve_point(point: Any, hyperparameters: Sequence[Hyperparameter], *, name
     """Return the values of all hyperparameters that are active under a point.
 
     Raises:
-        SpaceError: the point is no dict, a name is unknown, a hyperparameter is not active under
+        SpaceError: the point is not a dict, a name is unknown, a hyperparameter is not active under
             the point, or a value is not in its range. The message calls the point `name`.
     """
     if not isinstance(point, dict):
@@ -103,7 +101,7 @@ def _legal(item: Hyperparameter, value: Any, *, name: str) -> Value:
     allowed = (item.default,) if item.kind == "fixed" else item.choices
     if isinstance(value, bool | int | float | str):
         for choice in allowed:
-            # True == 1 in Python, but a boolean is no number here.
+            # True == 1 in Python, but here a boolean is not a number.
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return choice
         if not allowed and not isinstance(value, bool) and item.is_legal(value):

@@ -12,7 +12,7 @@ from tuning.spaces.files import split_place
 if TYPE_CHECKING:
     import keras
 
-# What the file of a search space contains if a model of it takes texts.
+# The file of a search space contains a match if a model of the space takes texts.
 _SIGNS = re.compile(r"TextVectorization|tf\.string\b|[\"']string[\"']")
 
 
@@ -38,19 +38,18 @@ def takes_texts(model: keras.Model) -> bool:
     if len(inputs) > 1:
         names = ", ".join(repr(tensor.name) for tensor in inputs)
         raise SpaceError(
-            "A model that takes texts must have no other input; this one has the inputs"
-            f" {names}. Compute what the other input gives from the texts, or take token ids and"
-            " no texts."
+            "A model that takes texts must have no other input; this model has the inputs"
+            f" {names}. Compute the other input from the texts, or take token ids and no texts."
         )
     if shapes[0] not in ((), (1,)):
         raise SpaceError(
             "The input of a model that takes texts must have one text in a row:"
-            " keras.Input((), dtype='string') or keras.Input((1,), dtype='string'); this one has"
-            f" the shape {shapes[0]}."
+            " keras.Input((), dtype='string') or keras.Input((1,), dtype='string'); this model's"
+            f" input has the shape {shapes[0]}."
         )
     return True
 
 
 def mentions_texts(path: Path) -> bool:
-    """Return whether the file of a search space names what a model that takes texts contains."""
+    """Return whether the file of a search space contains a sign that a model takes texts."""
     return _SIGNS.search(split_place(path)[0].read_text(errors="replace")) is not None

@@ -1,5 +1,5 @@
-"""A study in Optuna's storage: prepares its data, opens and locks it, reads its trials, makes its
-samplers and sums it up.
+"""A study in Optuna's storage: its data, its lock, its coordinators, its trials, its samplers and
+its summary.
 
 Imports confirmation, data, evaluation, pretrained, raw_text, spaces and the modules directly in
 `tuning`.

@@ -8,12 +8,7 @@ A trial takes one of the study's `n_trials` slots while it is RUNNING and after 
 trial that fails gives its slot back. Slots are taken under a lock of the storage (`slot_lock`), so
 that their number is exact over all machines.
 
-Optuna's own heartbeat (`RDBStorage(heartbeat_interval=...)`) is not used. Optuna 5.0:
-- writes it only inside `Study.optimize`, and this program calls `ask` and `tell`;
-- never counts a trial as stale that was killed before its first heartbeat, so its slot would be
-  lost;
-- has a heartbeat for each trial, and fails each RUNNING trial whose heartbeat is old. A trial that
-  is paused at a rung is RUNNING in the storage too.
+Optuna's own heartbeat is not used; the docstring of `optuna_internals` gives the reasons.
 """
 
 from __future__ import annotations
@@ -36,16 +31,16 @@ from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
 
 DEAD_SECONDS = 60.0
-HEARTBEATS = 12  # within `dead_seconds`: a heartbeat is one small write
+HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small write
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
-COORDINATOR = "coordinator"  # attribute of a trial: the coordinator that asked for it
+COORDINATOR = "coordinator"  # attribute of a trial: the coordinator that asked for the trial
 N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
-_PREFIX = "coordinator "  # of the study's attributes that contain heartbeats
+_PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """What a coordinator writes into the study's attributes.
+    """The heartbeat that a coordinator writes into the study's attributes.
 
     Attributes:
         since: local time at which the coordinator began.
@@ -86,7 +81,7 @@ class _Received:
 
     @property
     def is_dead(self) -> bool:
-        """Whether its coordinator has left, or has not written another one for too long."""
+        """Whether the coordinator has left, or its heartbeat is older than its `dead_seconds`."""
         age = time.monotonic() - self.seconds
         return self.heartbeat.left or age > self.heartbeat.dead_seconds
 
@@ -95,13 +90,13 @@ class Coordinators:
     """This process among the coordinators of a study.
 
     Args:
-        own: the name of this process's results folder among them (`identify`).
+        own: the name of this process's results folder among the coordinators (`identify`).
         n_workers: number of this coordinator's workers.
-        dead_seconds: seconds without a heartbeat of this coordinator after which the others count
-            it as dead.
+        dead_seconds: seconds without a heartbeat of this coordinator after which it counts as dead
+            for the others.
 
     Raises:
-        ValueError: `dead_seconds` is not more than 0.
+        ArgumentError: `dead_seconds` is not more than 0.
     """
 
     def __init__(
@@ -116,7 +111,7 @@ class Coordinators:
             raise ArgumentError(f"--dead-seconds must be more than 0; received {dead_seconds:g}.")
         self.own = own
         self._study = study
-        # The heartbeat that this process wrote last; without an id before the first one.
+        # The last heartbeat that this process wrote; without an id before the first write.
         self._heartbeat = Heartbeat(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -136,7 +131,7 @@ class Coordinators:
 
     @property
     def n_workers(self) -> int:
-        """The number of workers of all coordinators that are alive."""
+        """The number of workers of all coordinators that do not count as dead."""
         return self._heartbeat.n_workers + sum(
             received.heartbeat.n_workers
             for received in self._received.values()
@@ -145,7 +140,7 @@ class Coordinators:
 
     @property
     def has_others(self) -> bool:
-        """Whether the study has had other coordinators than this one."""
+        """Whether the study has had other coordinators."""
         return bool(self._received)
 
     def slot_lock(self) -> AbstractContextManager[None]:
@@ -153,7 +148,7 @@ class Coordinators:
         return storage_lock(storage_of(self._study), self._study.study_name)
 
     def exchange_heartbeats(self) -> bool:
-        """Read the heartbeats of the others and write one, if the last exchange is long enough ago.
+        """Read the others' heartbeats and write a heartbeat, if the last exchange was long ago.
 
         Returns:
             Whether heartbeats were exchanged.
@@ -169,8 +164,8 @@ class Coordinators:
         return True
 
     def read_heartbeats(self) -> None:
-        """Read the newest heartbeats of the others. Call this before a coordinator counts as dead:
-        this process may have been stopped itself.
+        """Read the newest heartbeats of the others. Call this method before another coordinator
+        counts as dead, because this process may have been stopped itself.
 
         Raises:
             StudyError: another process writes heartbeats under this coordinator's name.
@@ -186,23 +181,23 @@ class Coordinators:
         for name, heartbeat in heartbeats.items():
             if name == self.own:
                 continue
-            known = self._received.get(name)
-            if known is None or known.heartbeat != heartbeat:
+            last = self._received.get(name)
+            if last is None or last.heartbeat != heartbeat:
                 self._received[name] = _Received(heartbeat, now)
 
     def leave(self) -> None:
-        """Write a last heartbeat, which says that this coordinator has ended."""
+        """Write a last heartbeat, whose `left` shows that this coordinator has ended."""
         self._write_heartbeat(left=True)
 
     def is_own(self, trial: FrozenTrial) -> bool:
-        """Whether this coordinator asked for a trial. Also True for a trial without a coordinator,
-        whose coordinator was killed before it could write its name; only a reader that holds the
-        `slot_lock` can be sure of that.
+        """Return whether this coordinator asked for a trial. True also for a trial without the name
+        of a coordinator. If the caller holds the `slot_lock`, the coordinator of such a trial was
+        killed before it wrote its name.
         """
         return bool(trial.user_attrs.get(COORDINATOR, self.own) == self.own)
 
     def is_abandoned(self, trial: FrozenTrial) -> bool:
-        """Whether a trial's coordinator has left, or counts as dead."""
+        """Return whether a trial's coordinator has left, or counts as dead."""
         received = self._received.get(trial.user_attrs.get(COORDINATOR, self.own))
         return received is not None and received.is_dead
 
@@ -235,22 +230,22 @@ def heartbeats_of(study: optuna.Study) -> dict[str, Heartbeat]:
 
 
 def set_n_trials(study: optuna.Study, n_trials: int) -> None:
-    """Store the total number of trials that a study is to have, for all its coordinators. The last
-    call wins.
+    """Store the total number of trials that a study is to have, for all its coordinators. The
+    number of the last call counts.
     """
     if study.user_attrs.get(N_TRIALS) != n_trials:
         study.set_user_attr(N_TRIALS, n_trials)
 
 
 def requested_n_trials(study: optuna.Study) -> int | None:
-    """Return the total number of trials that a study is to have; None where none was requested."""
+    """Return the number of trials that was requested last for a study; None before a request."""
     n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
 
 
 def is_at_work(trial: FrozenTrial) -> bool:
-    """Whether a trial is being trained: it has not ended, is not paused, and does not wait for a
-    trial with the same configuration.
+    """Return whether a trial is being trained: the trial has not ended, is not paused, and does not
+    wait for a trial with the same configuration.
     """
     return (
         trial.state == TrialState.RUNNING
@@ -261,7 +256,7 @@ def is_at_work(trial: FrozenTrial) -> bool:
 
 def identify(folder: StudyDir, *, joins: bool = False) -> str:
     """Return the name of a study's folder among the coordinators: `FIRST_COORDINATOR`, or the name
-    in `coordinator.json`. A folder that joins the study gets a random name, which is written there.
+    in `coordinator.json`. A folder that joins the study gets a random name, which the file keeps.
 
     Raises:
         StudyError: `coordinator.json` does not contain a name.

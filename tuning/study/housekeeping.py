@@ -1,16 +1,14 @@
-"""Files in the results folder that no study needs: lists and removes them, and keeps caches and
-artifacts below a total size.
+"""The removal of files in the results folder that no study needs, and of the oldest caches and
+artifacts beyond a total size.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -20,15 +18,18 @@ from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError, TuningError
 from tuning.results import ResultsDir, StudyDir
 from tuning.study.lock import is_locked
+from tuning.study.optuna_internals import artifact_ids
 from tuning.study.record import read_record
 from tuning.study.storage import open_storage
 from tuning.study.study import recorded_config
 from tuning.study.summary import summarize
 
-ARTIFACTS = "artifacts:"  # prefix of the attributes in which Optuna stores an artifact's metadata
-MAX_CACHE_BYTES = 10 * 2**30  # of tokenized data; 1,000,000 reviews take 0.4 GiB
-MAX_ARTIFACT_BYTES = 2**28  # a confusion matrix takes 2 kB with 2 classes, 3 MB with 100
-N_BEST = 5  # number of best trials of a study whose artifacts are never removed
+# Maximum total size of tokenized data. The data of 1,000,000 reviews take 0.4 GiB.
+MAX_CACHE_BYTES = 10 * 2**30
+# Maximum total size of artifacts. A confusion matrix takes 2 kB with 2 classes, 3 MB with 100.
+MAX_ARTIFACT_BYTES = 2**28
+# Number of best trials of a study whose artifacts are never removed.
+N_BEST = 5
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,15 @@ class Removable:
 def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     """List the files and folders that no study needs.
 
-    Files of a study that is being searched are not listed, and while any study is, no tokenized
-    data and no artifacts are. Exports, reports, logs and histories are never listed.
+    While a process works on a study, the files of that study, all tokenized data and all artifacts
+    are not listed. Exports, reports, logs and histories are never listed.
 
     Raises:
         StorageError: the storage can't be opened.
     """
     studies = [StudyDir(path.parent) for path in sorted(results.path.glob("*/study.json"))]
     idle = [study for study in studies if not is_locked(study.lock_path)]
-    opened = cache(partial(open_storage, storage_url))  # once, and only if it is needed
+    opened = cache(partial(open_storage, storage_url))  # opened at the first use
     reasons = [(path, reason) for study in idle for path, reason in _of_study(study, opened)]
     if not is_any_locked(results):
         reasons += [(path, "no study uses these tokenized data") for path in unused_caches(results)]
@@ -108,8 +109,8 @@ def trim_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
     """Remove the oldest artifacts, each with its copy in the trial's folder, until all artifacts
     take at most `MAX_ARTIFACT_BYTES`.
 
-    The artifacts of a study's best `N_BEST` trials and of its Pareto front stay. So do artifacts of
-    trials that have not ended, and those that no study in the results folder has.
+    The artifacts of a study's best `N_BEST` trials and of its Pareto front stay. Artifacts of
+    trials that have not ended, and artifacts that no study in the results folder has, stay too.
 
     Returns:
         The files that were removed.
@@ -125,7 +126,7 @@ def trim_artifacts(results: ResultsDir, storage: BaseStorage) -> list[Path]:
 
 
 def _artifacts_over_limit(results: ResultsDir, opened: Callable[[], BaseStorage]) -> list[Path]:
-    """The files that `trim_artifacts` removes."""
+    """Return the files that `trim_artifacts` removes."""
     total = size(results.artifacts_dir)
     if total <= MAX_ARTIFACT_BYTES:
         return []
@@ -146,7 +147,7 @@ def _spare_artifacts(results: ResultsDir, storage: BaseStorage) -> Iterator[tupl
             metric = recorded_config(folder).metric
             study = optuna.load_study(study_name=folder.name, storage=storage)
         except (TuningError, KeyError):
-            continue  # its study.json can't be read, or its trials are in another storage
+            continue  # study.json can't be read, or the trials are in another storage
         summary = summarize(study, metric=metric)
         kept = {trial.number for trial in (*summary.ranked[:N_BEST], *summary.front)}
         for trial in summary.trials:
@@ -157,17 +158,9 @@ def _spare_artifacts(results: ResultsDir, storage: BaseStorage) -> Iterator[tupl
                     yield path, folder.confusion_path(trial.number)
 
 
-def artifact_ids(attributes: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the ids of the artifacts in the system attributes of a study or a trial."""
-    for name, value in attributes.items():
-        metadata = json.loads(value) if name.startswith(ARTIFACTS) else None
-        if metadata is not None:  # the Dashboard sets the metadata of a deleted artifact to null
-            yield str(metadata["artifact_id"])
-
-
 def is_any_locked(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
-    """Whether a process works on any study of the results folder except `but`; also a study that is
-    so new that it has no `study.json` yet.
+    """Return whether a process works on any study of the results folder except `but`. A new study
+    that has no `study.json` yet counts too.
     """
     locks = [
         path for path in results.path.glob("*/owner.lock") if but is None or path.parent != but.path
@@ -214,7 +207,7 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
         # Earlier versions of this program left best.old between two renames.
         unfinished += study.path.glob("best.old")
     for path in sorted(unfinished):
-        yield path, "a process died while it wrote this"
+        yield path, "a process ended while it wrote this file"
     checkpoints = {
         study.checkpoint_path(int(path.parent.name)): int(path.parent.name)
         for path in study.path.glob("trials/*/checkpoint.npz")
@@ -223,7 +216,7 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
         return
     try:
         loaded = optuna.load_study(study_name=study.name, storage=opened())
-    except KeyError:  # its trials are in another storage
+    except KeyError:  # The trials are in another storage.
         return
     trials = loaded.get_trials(deepcopy=False)
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
@@ -235,10 +228,10 @@ def _of_study(study: StudyDir, opened: Callable[[], RDBStorage]) -> Iterator[tup
 def _unknown_artifacts(
     results: ResultsDir, studies: Sequence[StudyDir], opened: Callable[[], RDBStorage]
 ) -> list[Path]:
-    """The artifacts that no study and no trial in the storage has.
+    """Return the artifacts that no study and no trial in the storage has.
 
-    The list is empty where a study's trials are in another storage, because any artifact may be
-    one of theirs.
+    The list is empty where a study's trials are in another storage, because any artifact may belong
+    to one of these trials.
     """
     files = [path for path in sorted(results.artifacts_dir.glob("*")) if path.is_file()]
     if not files:
@@ -247,9 +240,9 @@ def _unknown_artifacts(
     stored_names = optuna.get_all_study_names(storage)
     if not {study.name for study in studies} <= set(stored_names):
         return []
-    known = set()
+    used = set()
     for study_id in map(storage.get_study_id_from_name, stored_names):
-        known |= set(artifact_ids(storage.get_study_system_attrs(study_id)))
+        used |= set(artifact_ids(storage.get_study_system_attrs(study_id)))
         for trial in storage.get_all_trials(study_id, deepcopy=False):
-            known |= set(artifact_ids(trial.system_attrs))
-    return [path for path in files if path.name not in known]
+            used |= set(artifact_ids(trial.system_attrs))
+    return [path for path in files if path.name not in used]

@@ -1,4 +1,4 @@
-"""Locks on a study's folder: one process searches at a time, and one writes the export.
+"""The locks of a study's folder: one process searches at a time, and one process writes the export.
 
 The kernel releases a lock when its process ends, so a killed process leaves no lock behind.
 """
@@ -39,7 +39,7 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
     """Hold the lock of a study's folder, which is created if it does not exist.
 
     Raises:
-        StudyError: another process holds it.
+        StudyError: another process holds the lock.
     """
 
     def refusal() -> str:
@@ -47,7 +47,7 @@ def study_lock(folder: StudyDir) -> Iterator[None]:
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"
             f" {_holder(folder)} (it holds {folder.lock_path}). Wait for it, stop it, start another"
             " study with --study NAME, or add workers to the study from another folder or machine:"
-            f" tune --join --study {folder.name} --storage URL --results FOLDER, with the URL of"
+            f" `tune --join --study {folder.name} --storage URL --results FOLDER`, with the URL of"
             " its storage."
         )
 
@@ -73,11 +73,11 @@ def export_lock(folder: StudyDir) -> Iterator[None]:
     """Hold the lock of a study's export; the study may be searched at the same time.
 
     Raises:
-        StudyError: another process holds it.
+        StudyError: another process holds the lock.
     """
     refusal = (
-        f"Only one process may write an export at a time; another one writes {folder.best_dir}."
-        " Wait for it."
+        f"Only one process may write an export at a time; another process writes"
+        f" {folder.best_dir}. Wait until that process has ended."
     )
     with _file_lock(folder.export_lock_path, lambda: refusal):
         yield
@@ -124,7 +124,7 @@ def _remove_if_new(folder: StudyDir) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds a lock file now."""
+    """Return whether a process holds a lock file now."""
     if not path.exists():
         return False
     try:

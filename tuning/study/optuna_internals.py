@@ -1,22 +1,31 @@
-"""The private members of Optuna that this program uses: each one here, and nowhere else.
+"""The private members and keys of Optuna that this program uses. No other module uses them.
 
-Optuna may rename or change a private member in any release, so `pyproject.toml` bounds Optuna to
-the minor versions that `tests/study/test_optuna_internals.py` passes with. It has a test for each
-member.
+Optuna may rename or change a private member or key in any release, so `pyproject.toml` bounds
+Optuna to the minor versions with which `tests/study/test_optuna_internals.py` passes. That module
+has a test for each member and key.
 
 Optuna's own heartbeat (`RDBStorage(heartbeat_interval=...)`) would need no private member, and is
-not used all the same (`coordinators` says why).
+not used (`coordinators` has its own heartbeats). Optuna 5.0:
+- writes it only inside `Study.optimize`, and this program calls `ask` and `tell`;
+- never counts a trial as stale that was killed before its first heartbeat, so its slot would be
+  lost;
+- has a heartbeat for each trial, and fails each RUNNING trial whose heartbeat is old. A trial that
+  is paused at a rung is RUNNING in the storage too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import json
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+
+# Prefix of the system attributes in which Optuna stores the metadata of artifacts.
+_ARTIFACTS = "artifacts:"
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -43,10 +52,10 @@ def engine_of(storage: BaseStorage) -> sqlalchemy.Engine:
 
 
 def reopen_trial(study: optuna.Study, number: int) -> Trial:
-    """Return the trial with this number as one that can be written to.
+    """Return a writable trial with this number.
 
-    Uses `Study._storage` (by `storage_of`). The public interface gives a writable trial only when
-    the trial is asked for, and `FrozenTrial` objects afterwards.
+    Uses `Study._storage` (by `storage_of`). The public interface returns a writable trial only from
+    `Study.ask`, and `FrozenTrial` objects afterwards.
 
     Raises:
         KeyError: the study has no trial with this number.
@@ -59,11 +68,11 @@ def reopen_trial(study: optuna.Study, number: int) -> Trial:
 def claim_trial(study: optuna.Study, *, any_waiting: bool) -> int:
     """Set the trial that has waited longest to RUNNING, or create a trial; return its id.
 
-    Uses `Study._thread_local.cached_all_trials`, which must be emptied so that the next draw sees
+    Uses `Study._thread_local.cached_all_trials`, which must be emptied so that the next draw reads
     the newest trials; `Study._pop_waiting_trial_id`, which takes a queued trial in a way that no
     other process can take it too; and `Study._study_id`. `Study.ask` does the same, but it reads
     the waiting trials from the storage in each call, which costs a query over all unfinished
-    trials. The caller knows from its last read whether any trial waits (`any_waiting`).
+    trials. `any_waiting`: whether a trial waits, by the last read of the caller.
     """
     study._thread_local.cached_all_trials = None
     waiting = study._pop_waiting_trial_id() if any_waiting else None
@@ -82,8 +91,8 @@ def set_intermediate_value(trial: Trial, value: float, *, step: int) -> None:
 def fail_trial(trial: Trial) -> None:
     """Set a RUNNING trial to FAIL, whichever process created it.
 
-    Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that is finished
-    as for any other wrong argument, so the caller could not tell that another process was first.
+    Uses `Trial._trial_id`. `Study.tell` raises the same `ValueError` for a trial that another
+    process has finished as for any other wrong argument.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial is finished.
@@ -92,16 +101,52 @@ def fail_trial(trial: Trial) -> None:
 
 
 def read_trial(trial: Trial) -> FrozenTrial:
-    """Return the state of one trial as the storage holds it now.
+    """Read one trial from the storage.
 
-    Uses `Trial._trial_id`. `Study.get_trials` gives it too, but it reads all unfinished trials with
-    all their values.
+    Uses `Trial._trial_id`. `Study.get_trials` would read all unfinished trials with all their
+    values.
     """
     return trial.storage.get_trial(trial._trial_id)
 
 
+def fixed_params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters with which a trial was queued; empty for a trial that was not queued.
+
+    Uses the system attribute "fixed_params" of `Study.enqueue_trial`. The public `params` of a
+    queued trial are empty until the trial has drawn its values.
+    """
+    params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return params
+
+
+def artifact_ids(attributes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids of the artifacts in the system attributes of a study or a trial.
+
+    Uses the prefix "artifacts:" of `optuna.artifacts.upload_artifact`. The public
+    `get_all_artifact_meta` reads a study or a trial from the storage again at each call.
+    """
+    for name, value in attributes.items():
+        metadata = json.loads(value) if name.startswith(_ARTIFACTS) else None
+        if metadata is not None:  # The Dashboard sets the metadata of a deleted artifact to null.
+            yield str(metadata["artifact_id"])
+
+
+def artifact_id_of(name: str) -> str | None:
+    """Return the id of the artifact whose metadata a system attribute contains; None for the name
+    of any other attribute. Uses the prefix "artifacts:" of `optuna.artifacts.upload_artifact`.
+    """
+    return name.removeprefix(_ARTIFACTS) if name.startswith(_ARTIFACTS) else None
+
+
+def list_constraints(trial: FrozenTrial) -> None:
+    """Add the constraints of a trial in the format of Optuna 4, a list, which Optuna Dashboard 0.21
+    reads. Uses the system attribute "constraints" of `constraints_func`.
+    """
+    trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
+
+
 def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """Return a study that gives samplers these trials in place of its own.
+    """Return a study from which samplers read these trials in place of its own.
 
     Overrides `Study._get_trials`, through which Optuna's samplers read a study. Samplers have no
     public argument for the trials that they fit, and a copy of the study would write to a storage.
@@ -110,7 +155,7 @@ def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
 
 
 class _StudyView:
-    """A study whose trials are the given ones; all else is the study's."""
+    """A study with other trials. All other attributes are the attributes of the study."""
 
     def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         self._study, self._trials = study, trials

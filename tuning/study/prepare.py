@@ -1,4 +1,4 @@
-"""Prepare a study's data: read, split and tokenize it once; later calls use the cache."""
+"""The preparation of a study's data: read, split and tokenized once, and cached for later calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tuning.config import MIN_TEXTS, StudyConfig
 from tuning.data.corpus import Corpus, build_corpus
-from tuning.data.data_card import DataSource
+from tuning.data.data_card import DataSource, PresetCard
 from tuning.data.files import Progress
 from tuning.data.ngrams import build_ngrams
 from tuning.data.sources import load_reviews
@@ -18,7 +18,7 @@ from tuning.data.splits import SplitReviews, split_reviews
 from tuning.data.tokenizer import FIRST_WORD_ID
 from tuning.errors import SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
-from tuning.pretrained.tokens import PresetCard, build_tokens
+from tuning.pretrained.tokens import build_tokens
 from tuning.raw_text.store import build_texts
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
@@ -28,7 +28,7 @@ from tuning.study.record import read_record
 
 logger = logging.getLogger(__name__)
 
-USUAL_PERCENTILE = 95  # so many percent of the training texts are not cut
+USUAL_PERCENTILE = 95  # percentage of the training texts that are not cut
 N_NAMED = 20  # maximum number of broken lines in the log and the data card
 
 
@@ -39,8 +39,8 @@ def prepare_corpus(
     slice_column: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Corpus, SplitReviews]:
-    """The tokenized data of a study, and its texts and labels by split, with the values of
-    `slice_column` if it is given.
+    """Return the tokenized data of a study, and its texts and labels by split, with the values of
+    `slice_column` if that name is given.
 
     Raises:
         DataError: the data can't be read, or can't be used for a study.
@@ -94,8 +94,8 @@ def prepare_views(
 
 
 def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
-    """The sizes for a space that declares none: those that the study fixes, and those of the
-    training texts.
+    """Return the sizes for a space that declares none: the sizes that the study fixes, and the
+    sizes of the training texts.
     """
     lengths = corpus.split("train").texts.lengths
     return Sizes(
@@ -107,18 +107,18 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
 
 
 def _texts(config: StudyConfig, progress: Progress | None) -> dict[str, list[str]]:
-    """The texts of each split."""
+    """Return the texts of each split."""
     frames = _splits(config, progress).frames
     return {name: frame["text"].tolist() for name, frame in frames.items()}
 
 
 def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
-    """The texts and labels by split, read again."""
+    """Read the data again and return the texts and labels by split."""
     return split_reviews(load_reviews(config.data, progress=progress), seed=config.seed)
 
 
 def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
-    """Refuse a space whose models may get more tokens than a preset takes, or none of a text.
+    """Check that a preset gets at least one token of a text, and not more tokens than it takes.
 
     Raises:
         SpaceError: an end of the range of `sequence_length` is beyond the preset's limits.
@@ -137,12 +137,12 @@ def _check_lengths(space: SearchSpace, card: PresetCard) -> None:
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
-    """Refuse data that differ from the data of a study's search.
+    """Check that the data are the data of a study's search.
 
     Args:
         corpus: the data now.
-        config: the study's.
-        fingerprint: that of the data at the time of the search.
+        config: the configuration of the study.
+        fingerprint: the fingerprint of the data at the time of the search.
         doing: the subject of the message, such as "An export".
 
     Raises:
@@ -157,15 +157,15 @@ def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, 
 
 
 def release_memory() -> None:
-    """Return freed memory to the system; Arrow keeps it, 0.7 GiB after 1,000,000 reviews."""
+    """Return freed memory to the system. Arrow would keep 0.7 GiB after 1,000,000 reviews."""
     pa.default_memory_pool().release_unused()
 
 
 def with_parts(
     config: StudyConfig, folder: StudyDir, *, corpus: Corpus, min_texts: int | None
 ) -> StudyConfig:
-    """Return the configuration of a call with the number of parts of an epoch: the number that
-    `min_texts` gives, else that of the existing study, else that of `config.MIN_TEXTS`.
+    """Return the configuration of a call with the number of parts of an epoch, which is computed
+    from `min_texts`, else taken from the existing study, else computed from `config.MIN_TEXTS`.
 
     Raises:
         StudyError: `study.json` exists and can't be read.

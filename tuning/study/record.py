@@ -1,4 +1,4 @@
-"""The record of a study, `study.json`: what the study is, which never changes."""
+"""The record of a study, `study.json`: its settings and its origin, which never change."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ REMEDY = "Put the file back as it was, or start another study with --study NAME.
 
 @dataclass(frozen=True, kw_only=True)
 class StudyIdentity:
-    """What makes two calls work on the same study: its configuration, and the fingerprints of its
-    data and of its search space.
+    """The identity of a study: its configuration, and the fingerprints of its data and of its
+    search space. Two calls with equal values work on the same study.
     """
 
     config: StudyConfig
@@ -35,7 +35,7 @@ class StudyRecord(StudyIdentity):
 
 
 def read_record(folder: StudyDir) -> StudyRecord:
-    """The record of a study.
+    """Return the record of a study.
 
     Raises:
         StudyError: `study.json` is missing, or a value in it is missing or wrong.
@@ -50,7 +50,7 @@ def read_record(folder: StudyDir) -> StudyRecord:
 
 
 def record_in_storage(values: object, name: str) -> StudyRecord:
-    """The record of a study, out of its attribute in the storage.
+    """Return the record of a study from its attribute in the storage.
 
     Raises:
         StudyError: a value in it is missing or wrong.

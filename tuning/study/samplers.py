@@ -16,20 +16,22 @@ from tuning.evaluation.statistics import pareto_front
 from tuning.fidelity import part_at
 from tuning.spaces.hyperparameters import distributions, grid
 from tuning.spaces.loading import SearchSpace
-from tuning.study.optuna_internals import view_of
+from tuning.study.optuna_internals import fixed_params_of, view_of
 from tuning.study.trials import ENDED, costs_of, is_over_limit, rank
 
-STARTUP_TRIALS = 10  # trials drawn at random before TPE has a model: Optuna's default
+# Number of trials that are drawn at random before TPE has a model. It is Optuna's default.
+STARTUP_TRIALS = 10
 MAX_FITTED = 500  # maximum number of trials that TPE fits
-N_BEST_FITTED = 25  # with one objective, TPE's maximum number of good trials
-RETRY_OF = "retry_of"  # attribute of a trial that was queued again: the number of the first trial
+N_BEST_FITTED = 25  # maximum number of TPE's good trials with one objective
+# Attribute of a trial that was queued again: the number of the first trial with its values.
+RETRY_OF = "retry_of"
 
 
 def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:
     """Return the seed of one draw of a sampler.
 
-    It depends on the study's seed, the index of the draw and the coordinator's seed stream alone,
-    so that a resumed study draws the same values as one that was never interrupted.
+    The seed depends on the study's seed, the index of the draw and the coordinator's seed stream
+    alone, so that a resumed study draws the same values as a study that was never interrupted.
     """
     entropy = [seed, draw_index, *([seed_stream] if seed_stream else [])]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -39,7 +41,7 @@ def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
     """Return the index of the next trial's draw in its seed stream, counted from 0.
 
     A trial that is queued again has the index of the first trial with its values. An interrupted
-    study therefore draws the same values as one that was never interrupted.
+    study therefore draws the same values as a study that was never interrupted.
     """
     waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
     first = waiting.user_attrs.get(RETRY_OF) if waiting else None
@@ -60,8 +62,8 @@ def make_sampler(
     """Return the sampler of one draw, after the `trials` of all seed streams.
 
     Random, TPE and CMA-ES draw with the seed of `derive_seed`. QMC takes its points from one fixed
-    sequence, so it has the study's seed; only while no trial has shown it the space, it draws with
-    the seed of `derive_seed`. The points of a grid are queued one by one (`grid_points`), so its
+    sequence, so QMC has the study's seed; until a trial defines its space, QMC draws with the seed
+    of `derive_seed`. The points of a grid are queued one by one (`grid_points`), so its
     sampler never draws. TPE fits `fitted_trials`.
     """
     own = derive_seed(seed, draw_index, seed_stream)
@@ -119,7 +121,7 @@ def fitted_trials(
 
 
 def _best_fitted(ranked: list[FrozenTrial], *, n_max: int) -> list[FrozenTrial]:
-    """The trials that `fitted_trials` keeps for their values."""
+    """Return the trials that `fitted_trials` keeps for their values."""
     if not ranked or not costs_of(ranked[0]):
         return ranked[:N_BEST_FITTED]
     front = pareto_front(ranked, costs_of)
@@ -128,8 +130,8 @@ def _best_fitted(ranked: list[FrozenTrial], *, n_max: int) -> list[FrozenTrial]:
 
 
 class FittedTPE(optuna.samplers.TPESampler):
-    """TPE that fits the given trials. Optuna's own reads all trials from the storage for each
-    hyperparameter that it draws.
+    """TPE that fits the given trials. Optuna's own TPE reads all trials from the storage for each
+    hyperparameter.
     """
 
     def __init__(self, trials: Sequence[FrozenTrial], **options: Any) -> None:
@@ -191,7 +193,7 @@ class SpaceQMC(optuna.samplers.QMCSampler):
         if self._space is None:
             return super().infer_relative_search_space(study, trial)
         # A queued trial has its values already, so it must not use up a point of the sequence.
-        return {} if trial.system_attrs.get("fixed_params") else self._space
+        return {} if fixed_params_of(trial) else self._space
 
 
 def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
@@ -213,7 +215,7 @@ def grid_points(space: SearchSpace, *, seed: int) -> list[dict[str, Any]]:
 def make_pruner(name: str, train: TrainConfig) -> optuna.pruners.BasePruner:
     """Return Optuna's pruner by name. One part of an epoch is one unit of its resource.
 
-    ASHA is implemented in `search.asha`, so for "asha" the pruner is one that prunes nothing.
+    ASHA is implemented in `search.asha`, so the pruner for "asha" prunes nothing.
     Hyperband keeps Optuna's reduction factor of 3.
     """
     if name == "hyperband":

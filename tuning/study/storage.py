@@ -1,5 +1,5 @@
-"""Optuna's storage at a URL: opens it, creates its tables, locks and closes it, and translates its
-errors to messages that hide its password.
+"""Optuna's storage at a URL: its tables, its locks, and its errors, in messages that hide the
+password of the URL.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tuning.study.optuna_internals import engine_of, storage_of
 
 # Key of PostgreSQL's advisory lock: any number that no other program on the server uses.
 ADVISORY_LOCK_KEY = 7_021_958_113
-# Longer than any holder needs, and less than DEAD_SECONDS, because a coordinator that waits for a
-# lock writes no heartbeat.
+# Maximum time for which a transaction holds a lock. The time is longer than any holder needs, and
+# less than DEAD_SECONDS, because a coordinator that waits for a lock writes no heartbeat.
 LOCK_SECONDS = 30
 # Options of PostgreSQL's client. Without them, a connection hangs for a quarter of an hour when the
 # network fails.
@@ -78,8 +78,8 @@ def open_storage(
 
 
 def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
-    """The timeouts of PostgreSQL's client that the URL does not set itself; none for other
-    databases.
+    """Return the timeouts of PostgreSQL's client that the URL does not set; empty for another
+    database.
     """
     if not url.drivername.startswith("postgresql"):
         return {}
@@ -88,8 +88,8 @@ def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    """Hold a lock while the tables are created: Optuna 5 fails where several processes open a new
-    database at once.
+    """Hold a lock while the tables are created, because Optuna 5 fails where several processes open
+    a new database at once.
     """
     if url.drivername.startswith("postgresql"):
         engine = sqlalchemy.create_engine(url, connect_args=_timeouts(url))
@@ -138,8 +138,7 @@ def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
 def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
     """Hold a lock file beside an SQLite file.
 
-    No lock is held for another database. If the lock is not `required`, none is held in a read-only
-    folder either.
+    No lock is held for another database, nor in a read-only folder unless the lock is `required`.
 
     Raises:
         StorageError: the lock is `required`, and its file can't be written.
@@ -189,7 +188,7 @@ def missing_file(url: str) -> Path | None:
     """
     try:
         address = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:  # `open_storage` has the better message
+    except sqlalchemy.exc.ArgumentError:  # `open_storage` raises the error for this URL.
         return None
     path = Path(address.database or "")
     return path if address.drivername.startswith("sqlite") and not path.exists() else None
@@ -205,8 +204,8 @@ def storage_errors(url: str) -> Iterator[None]:
     """Raise a failure of the storage during a search as a `StorageError`.
 
     Raises:
-        StorageError: Optuna or SQLAlchemy raised an error of the storage; the message says that
-            the study can be continued.
+        StorageError: Optuna or SQLAlchemy raised an error of the storage. The message describes how
+            to continue the study.
     """
     try:
         yield
@@ -220,8 +219,8 @@ def storage_errors(url: str) -> Iterator[None]:
 
 
 def import_late_modules() -> None:
-    """Import what opening a study imports later, 0.4 s, while the fork server imports Keras: the
-    first trial waits for both.
+    """Import the modules that opening a study would import, in 0.4 s, while the fork server imports
+    Keras: the first trial waits for both.
     """
     for name in ("alembic.context", "optuna_dashboard", "sqlalchemy.orm"):
         importlib.import_module(name)

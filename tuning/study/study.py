@@ -1,4 +1,4 @@
-"""Creates, resumes and joins a study, or refuses to.
+"""The creation of a study, and the checks of a call that resumes or joins the study.
 
 The trials are in Optuna's storage alone. `study.json` and `search_space.json` in the study's folder
 are written once and never change; the storage has a copy of both.
@@ -61,7 +61,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the Git checkout that contains a folder; None outside of one."""
+    """Return the commit of the Git checkout that contains a folder; None without a checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"],
@@ -88,7 +88,7 @@ def recorded_space(folder: StudyDir) -> SearchSpace:
 
     Raises:
         StorageError: `search_space.json` is missing.
-        StudyError: it does not contain a search space.
+        StudyError: `search_space.json` does not contain a search space.
     """
     return documents.read(folder.space_path, SearchSpace, error=StudyError, remedy=REMEDY)
 
@@ -101,11 +101,11 @@ def open_study(
     data_fingerprint: str,
     storage_url: str,
 ) -> optuna.Study:
-    """Create a study, or open the existing one to resume it.
+    """Create a study, or open the existing study to resume it.
 
     Raises:
         StudyError: the existing study has another configuration, search space or data (the message
-            shows both sides), or only one of its folder and its entry in the storage exists.
+            shows both values), or either its folder or its entry in the storage is missing.
         StorageError: the storage or the results folder can't be written.
     """
     folder = results.study(config.study)
@@ -156,7 +156,7 @@ def _copy_to_storage(study: optuna.Study, folder: StudyDir, *, storage_url: str)
     stored = record_in_storage(study.user_attrs[RECORD], folder.name)
     if stored.created != record.created:
         raise StudyError(
-            f"A folder must be that of the study in the storage; {folder.path} was created"
+            f"A folder must belong to the study in the storage; {folder.path} was created"
             f" {record.created}, the study {folder.name!r} in {hide_password(storage_url)}"
             f" {stored.created}. Name another folder with --results, or another study with"
             " --study."
@@ -169,8 +169,8 @@ def _refuse_incomplete(
     """Check that a study has both a folder and an entry in the storage, or neither.
 
     Raises:
-        StudyError: one of the two is missing. An entry without trials, which a process left that
-            was killed while it created the study, is accepted.
+        StudyError: one of the two is missing. An entry without trials is accepted, because it is
+            left by a process that was killed while it created the study.
     """
     try:
         study_id = storage.get_study_id_from_name(folder.name)
@@ -197,7 +197,7 @@ def _refuse_incomplete(
 
 def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
     """Create the folder of a study that another machine has created, from the copy in the storage.
-    An existing folder is left as it is.
+    An existing folder is not changed.
 
     Args:
         moved: the paths on this machine of the search space (`space`) and of the data (`data`:
@@ -219,10 +219,12 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
         with storage_errors(storage_url):
             names = [s.study_name for s in storage.get_all_studies()]
             if folder.name not in names:
-                known = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
+                contents = (
+                    f"it contains {', '.join(sorted(names))}" if names else "it contains none"
+                )
                 raise StudyError(
                     f"A study to join must be in the storage; {folder.name!r} is not in"
-                    f" {hide_password(storage_url)}, {known}."
+                    f" {hide_password(storage_url)}, {contents}."
                 )
             attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(folder.name))
             if RECORD not in attributes:
@@ -246,10 +248,10 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
 
 
 def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
-    """Compare the requested settings with `study.json`.
+    """Check that the requested settings are those in `study.json`.
 
     Raises:
-        StudyError: they differ; the message shows both sides of each difference.
+        StudyError: the settings differ; the message shows both values of each difference.
     """
     recorded = read_record(folder)
     old, new = (

@@ -32,7 +32,7 @@ USEFUL_PHASES = ("train", "evaluate")  # all other phases are overhead
 
 @dataclass(frozen=True)
 class Summary:
-    """The trials of a study, as they were when they were read.
+    """The trials of a study at the time when they were read.
 
     Attributes:
         study: name of the study.
@@ -113,7 +113,7 @@ class Summary:
     @cached_property
     def front(self) -> list[FrozenTrial]:
         """The Pareto front, best first by the metric: the trials that no other trial equals or
-        beats in all objectives. With one objective, the best trial.
+        beats in all objectives. With one objective, only the best trial.
         """
         return pareto_front(self.ranked, costs_of)
 
@@ -172,15 +172,15 @@ class Best:
 
     @property
     def name(self) -> str:
-        """How the report calls the trial."""
+        """The name of the trial in the report."""
         return "confirmed best" if self.is_confirmed else "best of the search"
 
 
 def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
     """Return the best trial of a study; None where no trial is complete.
 
-    The best trial of the search is returned while nothing is confirmed, and where that trial is
-    newer than the confirmation, so that it is not among the finalists.
+    The best trial of the search is returned while no trial is confirmed, and where that trial is
+    not among the finalists, because it is newer than the confirmation.
     """
     of_search = summary.best
     if of_search is None:
@@ -188,8 +188,8 @@ def best_of(summary: Summary, confirmation: Confirmation | None) -> Best | None:
     estimates = estimate(confirmation) if confirmation else None
     if confirmation is None or estimates is None:
         return Best(of_search, is_confirmed=False)
-    known = {number for f in confirmation.finalists for number in (f.trial, *f.same)}
-    if not estimates.is_confirmed or of_search.number not in known:
+    finalists = {number for f in confirmation.finalists for number in (f.trial, *f.same)}
+    if not estimates.is_confirmed or of_search.number not in finalists:
         return Best(of_search, is_confirmed=False, mean=estimates.means.get(of_search.number))
     trial = next(t for t in summary.ranked if t.number == estimates.best.trial)
     return Best(trial, is_confirmed=True, mean=estimates.means[trial.number])
@@ -215,8 +215,8 @@ class Status:
     Attributes:
         best_mean: the corrected mean of the best trial's repeats on fresh seeds; None without
             repeats.
-        linear_model_value: the value of the linear model on the same validation split; None while
-            it is not known.
+        linear_model_value: the value of the linear model on the same validation split; None before
+            the model has been trained.
         n_tokens: number of tokens that all trials have trained on.
     """
 

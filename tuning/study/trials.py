@@ -21,8 +21,8 @@ STARTING_POINT = "starting_point"
 
 
 def busy_seconds(seconds: Mapping[str, float]) -> float:
-    """Return the seconds that a training kept its worker busy: those of all phases but waiting and
-    the coordinator's storage.
+    """Return the seconds for which a training kept its worker busy, which are the seconds of all
+    phases except waiting and the coordinator's storage.
     """
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
@@ -33,7 +33,7 @@ def value_of(trial: FrozenTrial) -> float:
     """
     if trial.state != TrialState.COMPLETE:
         return float(trial.user_attrs["best_value"])
-    assert trial.values is not None  # for mypy: a completed trial has them
+    assert trial.values is not None  # For mypy: a completed trial has values.
     return float(trial.values[0])
 
 
@@ -43,7 +43,7 @@ def costs_of(trial: FrozenTrial) -> tuple[float, ...]:
 
 
 def is_over_limit(trial: FrozenTrial) -> bool:
-    """Whether a trial's model is larger or slower than the study allows."""
+    """Return whether a trial's model is larger or slower than the study allows."""
     return any(violation > 0 for violation in trial.constraints.values())
 
 
@@ -70,7 +70,7 @@ def starting_point_text(trial: FrozenTrial) -> str:
 
 
 def is_pruned_early(trial: FrozenTrial) -> bool:
-    """Whether the training of a trial was stopped before its last epoch by a pruner. False for a
+    """Return whether a pruner stopped the training of a trial before its last epoch. False for a
     trial that is over a limit, and for the copy of another trial.
     """
     own = not is_over_limit(trial) and "same_as" not in trial.user_attrs

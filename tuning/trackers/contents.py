@@ -1,4 +1,4 @@
-"""What is written to a tracker: a study and its trials as plain values."""
+"""The contents that are written to a tracker: a study and its trials as plain values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tuning.study.trials import (
 
 # Number of hexadecimal digits in the identity of a study.
 N_DIGITS = 8
-# Attributes of a trial that describe it in words, and those that are numbers of its end.
+# Attributes of a trial that are words, and attributes that are numbers known at its end.
 WORDS = ("reason", "baseline", STARTING_POINT, "same_as", "retry_of", "coordinator")
 NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs", "best_epoch")
 
@@ -63,7 +63,8 @@ class TrackedTrial:
         state: the name of Optuna's state in lower case, such as "complete".
         started, ended: seconds since 1970; `ended` is None while the trial is open.
         parameters: value of each hyperparameter by name.
-        numbers: the objective as "value", and what else is known at the end of the trial.
+        numbers: the objective as "value", and further numbers that are known at the end of the
+            trial.
         words: further facts, such as the reason of a failure.
     """
 
@@ -83,7 +84,7 @@ class TrackedTrial:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same content, so that nothing is written twice."""
+        """Hash of the content. A trial with the same fingerprint is not written again."""
         return fingerprint(asdict(self))
 
 
@@ -92,13 +93,13 @@ class TrackedStudy:
     """A study without its trials.
 
     Args:
-        identity: the same for the same study, and different for studies of the same name.
-        settings: what the study was created with, by name.
+        identity: a hash that differs between studies of the same name.
+        settings: the settings that the study was created with, by name.
         numbers: the counts of the trials, and the best value.
-        verdict: in sentences which configuration to use and how sure that is.
+        verdict: the result of the search or the confirmation in sentences.
         confirmation: path of confirmation.json; None before a confirmation.
-        export: folder of the newest finished export; None before the first.
-        exported: what makes this export another than the one before; empty without an export.
+        export: folder of the newest finished export; None before an export.
+        exported: number and time of the export; empty without an export.
     """
 
     name: str
@@ -113,7 +114,7 @@ class TrackedStudy:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same content, so that nothing is written twice."""
+        """Hash of the content. A study with the same fingerprint is not written again."""
         path = self.confirmation
         rounds = path.read_text(encoding="utf-8") if path else ""
         return fingerprint({**asdict(self), "confirmation": rounds, "export": ""})
@@ -125,7 +126,7 @@ def fingerprint(values: Any) -> str:
 
 
 def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> TrackedStudy:
-    """Return a study as a tracker gets it."""
+    """Return the contents of a study for a tracker."""
     confirmation = Confirmation.load(folder)
     best, baseline = best_of(summary, confirmation), summary.baseline
     numbers: dict[str, float] = {f"n_{state}": n for state, n in summary.counts.items()}
@@ -154,12 +155,12 @@ def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> Tr
 def tracked_trial(
     trial: FrozenTrial, space: SearchSpace, folder: StudyDir, *, metric: str
 ) -> TrackedTrial | None:
-    """Return a trial as a tracker gets it; None for a trial that has no values yet."""
+    """Return the contents of a trial for a tracker; None for a trial that has no values yet."""
     if trial.datetime_start is None:
         return None
     try:
         parameters = values_of(trial, space)
-    except SpaceError:  # The coordinator has asked for the trial, and draws its values.
+    except SpaceError:  # The coordinator has created the trial and still draws its values.
         return None
     attributes, end = trial.user_attrs, trial.datetime_complete
     numbers = {name: attributes[name] for name in NUMBERS if name in attributes}
@@ -180,8 +181,8 @@ def tracked_trial(
 
 
 def _epochs(trial: FrozenTrial, folder: StudyDir, *, metric: str) -> list[TrackedEpoch]:
-    """Return the epochs of a trial: all their metrics if this machine trained the trial, else the
-    study's metric alone, which is in the storage.
+    """Return the epochs of a trial: with all metrics if this machine trained the trial, else with
+    the study's metric, which is in the storage.
     """
     parts, path = int(trial.user_attrs.get(PARTS, 1)), folder.history_path(trial.number)
     rows = read_history(path) if path.exists() else []
@@ -198,7 +199,7 @@ def _epochs(trial: FrozenTrial, folder: StudyDir, *, metric: str) -> list[Tracke
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Return numbers without those that trackers refuse or draw wrongly: NaN and infinity."""
+    """Return numbers without NaN and infinity, which trackers refuse or draw wrongly."""
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 

@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import IO
 
+from tuning.documents import structure, unstructure
 from tuning.processes import child_environment
 from tuning.trackers.process import Report, Request
 
@@ -26,7 +26,7 @@ FINISH_SECONDS, INTERRUPTED_SECONDS = 60, 3
 
 
 class Follower:
-    """A process that writes a study to one tracker. No method waits for the tracker but `finish`.
+    """A process that writes a study to one tracker. Only the method `finish` waits for the tracker.
 
     Args:
         on_failure: called once, with the reason of the tracker's first failure.
@@ -43,7 +43,7 @@ class Follower:
         self._target, self._on_failure = request.target, on_failure
         self._reports: list[Report] = []
         self._has_failed = False
-        self._told = float("-inf")
+        self._reported_at = float("-inf")
         self._process = subprocess.Popen(
             [sys.executable, *program],
             stdin=subprocess.PIPE,
@@ -55,29 +55,30 @@ class Follower:
             (self._process.stdout, _read_in_thread(self._process.stdout, self._take)),
             (self._process.stderr, _read_in_thread(self._process.stderr, self._log)),
         ]
-        self._send(json.dumps(asdict(request)))
+        self._send(json.dumps(unstructure(request)))
         assert self._process.stdin  # for mypy: it is a pipe
-        # A process that does not read must not hold up the search.
+        # A process that does not read its input must not block the search.
         os.set_blocking(self._process.stdin.fileno(), False)
 
     def changed(self) -> None:
-        """Say that the study has changed."""
+        """Report a change of the study to the process, at most once in `NEWS_SECONDS`."""
         now = time.monotonic()
-        if now - self._told >= NEWS_SECONDS:
-            self._told = now
+        if now - self._reported_at >= NEWS_SECONDS:
+            self._reported_at = now
             self._send("changed")
 
     def close(self) -> None:
-        """Say that the study will not change any more. `finish` waits for the process."""
+        """End the input of the process: the study will not change any more."""
         assert self._process.stdin  # for mypy: it is a pipe
         with contextlib.suppress(OSError):
             self._process.stdin.close()
 
     def finish(self, seconds: float | None) -> str | None:
-        """Let the process write what is left, and return why that failed; None after a success.
+        """Wait until the process has written the last changes, and return the reason of a failure;
+        None after a success.
 
         Args:
-            seconds: maximum time to wait; the process is ended after it. None: no limit.
+            seconds: maximum time to wait, after which the process is killed. None: no limit.
         """
         self.close()
         is_late = False
@@ -96,18 +97,19 @@ class Follower:
         if last is not None and last.is_last:
             return last.failure
         status = self._process.returncode
-        reason = "what was left took too long" if is_late else f"its process ended ({status})"
+        reason = "the last writing took too long" if is_late else f"its process ended ({status})"
         self._fail(reason)
         return reason
 
     def _send(self, line: str) -> None:
         assert self._process.stdin  # for mypy: it is a pipe
-        # The pipe is full, and a line is waiting in it already, or the process has ended.
+        # An error means that the pipe is full, and contains a line already, or that the process has
+        # ended.
         with contextlib.suppress(OSError):
             os.write(self._process.stdin.fileno(), f"{line}\n".encode())
 
     def _take(self, line: str) -> None:
-        report = Report(**json.loads(line))
+        report = structure(json.loads(line), Report)
         self._reports = [report]
         if report.failure:
             logger.warning("%s: %s", self._target, report.failure)

@@ -1,7 +1,7 @@
 """The MLflow model of an export: MLflow copies this file into the model and runs it there.
 
-It needs no other module of this program: the export has its own tokenizer, and ONNX Runtime or
-TensorFlow runs the model.
+The file imports no other module of this program: the export contains its tokenizer, and ONNX
+Runtime or TensorFlow runs the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ONNX, SAVED_MODEL = "model.onnx", "saved_model"
 
 
 class TextClassifier(PythonModel):
-    """Labels texts with an export."""
+    """A classifier of texts: the model of an export."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, from ONNX if the export has it, else from the SavedModel."""
@@ -39,13 +39,15 @@ class TextClassifier(PythonModel):
         model_input: list[str],
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return the columns text, label, and probability of the label, one row for each text."""
+        """Return a data frame with a row for each text and the columns text, label and probability,
+        which is the probability of the label.
+        """
         texts = [_clean(text) for text in model_input]
         rows = []
         for start in range(0, len(texts), N_BATCH):
             batch = texts[start : start + N_BATCH]
             outputs = np.asarray(self._run(batch), dtype=np.float64).reshape(len(batch), -1)
-            if outputs.shape[1] == 1:  # the probability of class 1 of two classes
+            if outputs.shape[1] == 1:  # The column is the probability of class 1.
                 outputs = np.hstack([1 - outputs, outputs])
             for text, row in zip(batch, outputs, strict=True):
                 winner = int(row.argmax())
@@ -69,13 +71,13 @@ def _requirement(package: str) -> str:
 
 
 def _clean(text: object) -> str:
-    """Return a text that UTF-8 can encode, as the training texts were: a missing text is empty."""
+    """Return a text that UTF-8 can encode, as in training; a missing text becomes empty."""
     is_missing = text is None or (isinstance(text, float) and np.isnan(text))
     return "" if is_missing else str(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _tokenizer(folder: Path) -> Callable[[list[str]], dict[str, Any]]:
-    """Return the tokenizer of an export: from texts to arrays by the name of the model's input."""
+    """Return a function from texts to the token ids of each input of the model, by its name."""
     spec = importlib.util.spec_from_file_location("tokenizer_of_export", folder / "tokenizer.py")
     assert spec and spec.loader  # for mypy: the file is a Python module
     module = importlib.util.module_from_spec(spec)

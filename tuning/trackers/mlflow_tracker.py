@@ -1,6 +1,6 @@
-"""MLflow: a run of the study, and below it a run of each trial.
+"""The tracker MLflow: a run of the study, and below it a run of each trial.
 
-A run is found again by its tags, so nothing is there twice. The export is a model that
+Existing runs are found by their tags, so no run is created twice. The export is a model that
 `mlflow.pyfunc` loads.
 """
 
@@ -21,15 +21,16 @@ from mlflow.tracking import MlflowClient
 from tuning.trackers import mlflow_model
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# Tags of a run: the study, the number of the trial, and the content that was written; and the tag
-# of a model: which export it is.
+# Tags of a run: the study, the number of the trial, and the fingerprint of the written content; and
+# the tag of a model: its export.
 STUDY, TRIAL, FINGERPRINT, EXPORT = (
     f"keras_text_tuning.{name}" for name in ("study", "trial", "fingerprint", "export")
 )
-MODEL = "best"  # the name of the model of an export
+MODEL = "best"  # Name of the model of an export.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag.
 N_BATCH, N_PARAMETER, N_TAG = 100, 500, 5000
-# For each state of a trial the status of its run; KILLED is MLflow's word for a run that was ended.
+# For each state of a trial the status of its run. KILLED is MLflow's status of a run that was
+# stopped.
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
 
 
@@ -47,7 +48,7 @@ class MlflowTracker:
         self._client = MlflowClient(tracking_uri=uri)
         self._experiment = ""
         self._parent = ""
-        self._runs: dict[str, Run] = {}  # runs of trials by number, as they were at the start
+        self._runs: dict[str, Run] = {}  # Runs of trials by number, as they were at the start.
         self._ids: dict[str, str] = {}
         self._logged: dict[str, set[tuple[str, int]]] = {}  # run → (metric, step)
 
@@ -72,7 +73,7 @@ class MlflowTracker:
         self._client.update_run(self._parent, status="FINISHED" if is_last else "RUNNING")
 
     def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
-        """Write the run of a trial: what of it is not there yet."""
+        """Write the run of a trial, without the metrics that the run already has."""
         number = str(trial.number)
         known = self._runs.pop(number, None)
         if known is not None:
@@ -98,7 +99,7 @@ class MlflowTracker:
         self._log(run_id, tags={FINGERPRINT: trial.fingerprint})
 
     def close(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: no content is buffered."""
 
     def _open(self, study: TrackedStudy) -> None:
         """Find the experiment and the runs of the study, or create the experiment and the run."""
@@ -165,7 +166,7 @@ class MlflowTracker:
         metrics: list[Metric] | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
-        """Write parameters, metrics and tags in batches that MLflow takes."""
+        """Write parameters, metrics and tags in batches of the size that MLflow accepts."""
         written = [Param(name, value[:N_PARAMETER]) for name, value in (params or {}).items()]
         named = [RunTag(name, value[:N_TAG]) for name, value in (tags or {}).items()]
         for batch in _batches(written):
@@ -176,8 +177,8 @@ class MlflowTracker:
             self._client.log_batch(run_id, tags=batch)
 
     def _has_export(self, study: TrackedStudy) -> bool:
-        """Whether the newest export is a model of the study's run. A model whose writing was killed
-        is not ready.
+        """Return whether the newest export is a model of the study's run. A model whose writing was
+        killed is not ready.
         """
         models = self._client.search_logged_models(
             [self._experiment], filter_string=f"name = '{MODEL}'"
@@ -208,7 +209,7 @@ def _identity(study: TrackedStudy) -> str:
 
 
 def _metrics(trial: TrackedTrial) -> Iterator[Metric]:
-    """Yield the metrics of each epoch, and the numbers of the end with the last step."""
+    """Yield the metrics of each epoch, and the final numbers of the trial with the last step."""
     for epoch in trial.epochs:
         at = int((trial.started + epoch.seconds) * 1000)
         for name, value in epoch.metrics.items():
@@ -225,8 +226,8 @@ def _batches(entries: list[Any]) -> Iterator[list[Any]]:
 
 
 def _artifacts_of(uri: str) -> str | None:
-    """Return the folder `mlartifacts` beside an SQLite file. MLflow would take the working
-    directory. None leaves the place to the store.
+    """Return the folder `mlartifacts` beside an SQLite file. MLflow's default is the working
+    directory. None means the default of the store.
     """
     if not uri.startswith("sqlite:"):
         return None

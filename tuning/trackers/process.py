@@ -1,7 +1,8 @@
 """The process that writes one study to one tracker, so that no tracker can delay or end a search.
 
-It reads a request and then a line for each change from standard input, and writes messages to
-standard output. The end of the input is the end of the search, also if the coordinator was killed.
+The process reads a request and then a line for each change from standard input, and writes messages
+to standard output. The end of the input is the end of the search, also if the coordinator was
+killed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from filelock import FileLock, Timeout
 
+from tuning.documents import structure, unstructure
 from tuning.errors import TrackerError
 from tuning.results import ResultsDir, StudyDir
 from tuning.trackers.contents import fingerprint
@@ -29,7 +31,7 @@ from tuning.trackers.tracker import StudyWriting
 
 # Minimum time between two writings: a study of short epochs changes several times a second.
 PAUSE_SECONDS = 2.0
-# Time after a failure in which the tracker is left alone, before the next try.
+# Time between a failure of the tracker and the next attempt.
 RETRY_SECONDS = 60.0
 # Maximum time to wait for another process that writes the same study to the same tracker, beside
 # the time that the last writing after a killed search may take.
@@ -64,8 +66,8 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A message to the coordinator: the reason of a failure, or None after a success; `is_last` in
-    the last message.
+    """A message to the coordinator: the reason of a failure, or None after a success. `is_last`
+    marks the last message.
     """
 
     failure: str | None
@@ -73,7 +75,7 @@ class Report:
 
 
 class Changes:
-    """The lines of the input, read in a thread. `at_end` is called there after the last line."""
+    """The lines of the input, read in a thread, which calls `at_end` after the last line."""
 
     def __init__(self, lines: IO[str], *, at_end: Callable[[], object] = lambda: None) -> None:
         self._lines, self._changed, self._at_end = lines, threading.Event(), at_end
@@ -81,7 +83,7 @@ class Changes:
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait(self) -> bool:
-        """Wait for a change; return whether it is the end of the search."""
+        """Wait for a change or the end of the search; return whether the search has ended."""
         self._changed.wait()
         self._changed.clear()
         return self._is_over
@@ -105,8 +107,8 @@ def follow(
 ) -> None:
     """Write a study after its changes until the end of the search.
 
-    A tracker that fails is opened again after `RETRY_SECONDS`; a search that ends before does not
-    wait for another failure.
+    A tracker that fails is opened again after `RETRY_SECONDS`. At the end of a search there is no
+    new attempt within this time.
     """
     writing: StudyWriting | None = None
     failure, failed_at, is_last = None, float("-inf"), False
@@ -130,8 +132,8 @@ def follow(
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of an exception's message, with the innermost cause if it is a failed
-    connection.
+    """Return the first line of an exception's message. For a failed connection, the message is that
+    of the failed connection among the exception's causes.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -143,7 +145,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _abandon(writing: StudyWriting | None) -> None:
-    """Close a writing that has failed; what fails again is of no use."""
+    """Close a writing that has failed, and ignore further exceptions."""
     if writing is not None:
         with contextlib.suppress(Exception):
             writing.close()
@@ -160,8 +162,8 @@ def _alone(request: Request) -> Iterator[None]:
             yield
     except Timeout as error:
         raise TrackerError(
-            "another process writes this study to it, such as a search with --log-to; wait for the"
-            " end of that process"
+            "another process, such as a search with --log-to, writes this study to the tracker;"
+            " wait for the end of that process"
         ) from error
 
 
@@ -187,18 +189,18 @@ def main() -> None:
     """Write a study to a tracker, in the new process."""
     for number in (signal.SIGINT, signal.SIGTERM):  # The coordinator ends the search first.
         signal.signal(number, signal.SIG_IGN)
-    # What packages print must not be among the messages, and their processes must not hold the
-    # pipe of the messages.
+    # Output of the packages must not be mixed with the messages, and processes of the packages must
+    # not inherit the pipe of the messages.
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    request = Request(**json.loads(sys.stdin.readline()))
+    request = structure(json.loads(sys.stdin.readline()), Request)
     if request.last_seconds:
         os.nice(NICENESS)
 
     def report(message: Report) -> None:
         failure = message.failure and request.target.hide(message.failure)
-        with contextlib.suppress(BrokenPipeError):  # The coordinator may be gone.
-            messages.write(json.dumps({"failure": failure, "is_last": message.is_last}) + "\n")
+        with contextlib.suppress(BrokenPipeError):  # The coordinator may have ended.
+            messages.write(json.dumps(unstructure(replace(message, failure=failure))) + "\n")
             messages.flush()
 
     changes = Changes(sys.stdin, at_end=lambda: signal.alarm(request.last_seconds))

@@ -1,4 +1,4 @@
-"""The value of --log-to: which tracker, and where it is."""
+"""The value of --log-to: the kind of a tracker and its place."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tuning.errors import ArgumentError, TrackerError
 if TYPE_CHECKING:
     from tuning.trackers.tracker import Tracker
 
-# For each kind of tracker, which is the name of its package and of its extra, the environment
-# variables of the process that writes; a user's own values win. MLflow would try for four minutes
-# to reach a server. Both packages would send usage statistics or errors to their makers.
+# Environment variables of the process that writes, for each kind of tracker. A kind is the name of
+# the package and of its extra. Variables that the user has set are not changed. By default MLflow
+# tries for four minutes to reach a server, and both packages send usage statistics or errors to
+# their makers.
 KINDS: dict[str, dict[str, str]] = {
     "mlflow": {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -53,7 +54,7 @@ class Target:
         """Return a text, such as a message of MLflow, without the password of the place."""
         password = _password(self.place)
         for secret in filter(None, {password, unquote(password)}):
-            # A short password is replaced only where the URI has it: it may be a common word.
+            # A short password may be a common word, so it is replaced only inside the URI.
             text = text.replace(f":{secret}@", f":{HIDDEN}@")
             if len(secret) > 3:
                 text = text.replace(secret, HIDDEN)
@@ -61,7 +62,7 @@ class Target:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables of the process that writes, without those that are set."""
+        """Environment variables of the process that writes, without variables that are set."""
         variables = KINDS[self.kind].items()
         return {name: value for name, value in variables if name not in os.environ}
 
@@ -111,7 +112,7 @@ def _parse(text: str) -> Target:
 
 
 def _password(place: str) -> str:
-    """Return the password of a URI as it is written there; empty without one."""
+    """Return the password of a URI without decoding; empty without a password."""
     try:
         return urlsplit(place).password or ""
     except ValueError:  # The URI can't be parsed.

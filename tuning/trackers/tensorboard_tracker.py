@@ -1,7 +1,7 @@
-"""TensorBoard: a folder of event files for the study and for each trial, with HParams.
+"""The tracker TensorBoard: a folder of event files for the study and for each trial, with HParams.
 
-The bytes of a file depend on the content alone. A file that has grown is appended to, so a running
-TensorBoard reads on, and a file that is written a second time stays as it is.
+The bytes of a file depend only on its content. New events are appended to an existing file, so a
+running TensorBoard shows them, and a file without new events is not changed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TensorBoardTracker:
         _write(path, _events(trial), at=trial.started)
 
     def close(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: no content is buffered."""
 
     def _of(self, study: TrackedStudy) -> Path:
         return self._folder / f"{study.name}-{study.identity}"
@@ -74,7 +74,7 @@ def _events(trial: TrackedTrial) -> Iterator[Event]:
     yield _event(_session_start(trial, values), at=trial.started)
     for epoch in trial.epochs:
         for name, value in epoch.metrics.items():
-            if name != "epoch":  # It is the step.
+            if name != "epoch":  # The epoch is the step.
                 at = trial.started + epoch.seconds
                 yield _scalar(name, value, at=at, step=epoch.step)
     if trial.ended is None:
@@ -88,8 +88,8 @@ def _events(trial: TrackedTrial) -> Iterator[Event]:
 
 
 def _session_start(trial: TrackedTrial, values: dict[str, Any]) -> Any:
-    """Return the start of a trial for the page HParams. Maps of protocol buffers have no order; the
-    same values must give the same bytes.
+    """Return the start of a trial for the page HParams. Maps of protocol buffers have no order, so
+    they are serialized again: the same values must give the same bytes.
     """
     summary = hparams_pb(values, trial_id=f"trial {trial.number}", start_time_secs=trial.started)
     for value in summary.value:
@@ -100,8 +100,8 @@ def _session_start(trial: TrackedTrial, values: dict[str, Any]) -> Any:
 
 
 def _session_end(trial: TrackedTrial) -> Any:
-    """Return the end of a trial for the page HParams. TensorBoard's own function for it imports
-    TensorFlow.
+    """Return the end of a trial for the page HParams. The function of TensorBoard for this event
+    imports TensorFlow.
     """
     end = plugin_data_pb2.SessionEndInfo(status=STATUS[trial.state], end_time_secs=trial.ended)
     content = metadata.create_summary_metadata(
@@ -129,7 +129,7 @@ def _table(values: dict[str, str]) -> str:
 
 
 def _write(path: Path, events: Iterator[Event] | list[Event], *, at: float) -> None:
-    """Write an event file: append what is new, or replace a file that begins otherwise."""
+    """Write an event file: append new events, or replace a file whose beginning differs."""
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
     for event in (Event(wall_time=at, file_version="brain.Event:2"), *events):
@@ -141,6 +141,6 @@ def _write(path: Path, events: Iterator[Event] | list[Event], *, at: float) -> N
             file.write(new[len(old) :])
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("temporary")  # a name that TensorBoard does not read
+    temporary = path.with_name("temporary")  # TensorBoard does not read files of this name.
     temporary.write_bytes(new)
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What every tracker does, and one writing of a study to a tracker."""
+"""The interface of trackers, and the writing of a study to a tracker."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from tuning.trackers.contents import (
 
 
 class Tracker(Protocol):
-    """A place that a study is written to. Each method may raise any exception of its package.
+    """A place to which a study is written. Each method may raise any exception of its package.
 
-    What is written a second time replaces what is there, or leaves it as it is.
+    A second call with the same study or trial replaces the earlier content, or leaves it unchanged.
     """
 
     def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
-        """Write a study without its trials. It is called before the first trial. `is_last`: the
-        process ends after this call.
+        """Write a study without its trials. This method is called before the first trial, and with
+        `is_last` before the process ends.
         """
 
     def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
         """Write a trial, which may be open."""
 
     def close(self) -> None:
-        """Write what is buffered, and end the package's own processes."""
+        """Write buffered content, and end the processes of the package."""
 
 
 class StudyWriting:
-    """A study that is written to a tracker again and again while it changes."""
+    """A study and a tracker, to which each call of `write` writes the changes of the study."""
 
     def __init__(
         self, results: ResultsDir, folder: StudyDir, *, storage_url: str, tracker: Tracker
@@ -47,12 +47,12 @@ class StudyWriting:
         self._record: StudyRecord = read_record(folder)
         self._space = recorded_space(folder)
         self._study: optuna.Study = load_study(results, folder, storage_url=storage_url)
-        self._closed: set[int] = set()  # trials that are written and can't change any more
-        self._written: dict[int, str] = {}  # fingerprints of the open trials
+        self._closed: set[int] = set()  # Trials that are written and can't change any more.
+        self._written: dict[int, str] = {}  # Fingerprints of the open trials.
         self._study_written = ""
 
     def write(self, *, is_last: bool = False) -> None:
-        """Write what has changed since the last call."""
+        """Write the changes since the last call."""
         metric = self._record.config.metric
         summary = summarize(self._study, metric=metric)
         study = tracked_study(self._record, summary, self._folder)

@@ -1,7 +1,7 @@
-"""Weights & Biases, offline: a run of each closed trial and of the study, in one group.
+"""The tracker Weights & Biases, offline: a run of each closed trial and of the study, in one group.
 
-`wandb sync` sends the folders of the runs. A folder that was written whole is not written again,
-and a run that has changed replaces its folder.
+`wandb sync` uploads the folders of the runs. A complete folder is not written again unless its run
+has changed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import wandb
 
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# The file in a run's folder that says what was written; it is written last.
+# The file in a run's folder that contains the fingerprint of the run. It is written last.
 WRITTEN = "keras-text-tuning.txt"
-# Folders of the package, which are otherwise in the user's home.
+# Folders of the package, whose defaults are in the user's home.
 FOLDERS = {
     "WANDB_CACHE_DIR": "cache",
     "WANDB_DATA_DIR": "data",
@@ -40,7 +40,7 @@ class WandbTracker:
             os.environ.setdefault(name, str(self._folder / "files" / folder))
 
     def write_study(self, study: TrackedStudy, *, is_last: bool) -> None:
-        """Write the run of the study with its export, when nothing follows."""
+        """Write the run of the study with its export, in the last call only."""
         run_id = _run_id(study, "study")
         if not is_last or self._is_written(run_id, study.fingerprint):
             return
@@ -60,7 +60,7 @@ class WandbTracker:
         self._mark(run_id, study.fingerprint)
 
     def write_trial(self, study: TrackedStudy, trial: TrackedTrial) -> None:
-        """Write the run of a trial that is over."""
+        """Write the run of a trial that has ended."""
         run_id = _run_id(study, f"{trial.number:04d}")
         if trial.is_open or self._is_written(run_id, trial.fingerprint):
             return
@@ -103,7 +103,7 @@ class WandbTracker:
         )
 
     def _folders(self, run_id: str) -> list[Path]:
-        """Return the folders of a run; none before it is written."""
+        """Return the folders of a run; empty before the run is written."""
         return sorted(self._folder.glob(f"wandb/offline-run-*-{run_id}"))
 
     def _is_written(self, run_id: str, fingerprint: str) -> bool:
@@ -111,11 +111,11 @@ class WandbTracker:
         return any(mark.exists() and mark.read_text() == fingerprint for mark in marks)
 
     def _mark(self, run_id: str, fingerprint: str) -> None:
-        """Say that a run was written whole."""
+        """Write the fingerprint of a complete run."""
         for folder in self._folders(run_id):
             (folder / WRITTEN).write_text(fingerprint)
 
 
 def _run_id(study: TrackedStudy, name: str) -> str:
-    """Return the id of a run, which is the same whenever the run is written."""
+    """Return the id of a run, which is the same in every process."""
     return f"{study.name}-{study.identity}-{name}"

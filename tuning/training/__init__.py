@@ -1,4 +1,4 @@
-"""One training: the view of the data, the model, its epochs, its checkpoint.
+"""The training of a model: the view of the data, the epochs and the checkpoint.
 
 Imports data, evaluation, kernels, pretrained, raw_text, spaces and the modules directly
 in `tuning`.

@@ -20,14 +20,14 @@ from tuning.training import padding
 # in its own `call`.
 GRAPHS = (keras.Sequential, Functional)
 
-# Names of a model's inputs. An input with another name takes token ids. Keras allows no name like
-# `TEXT`, which is that of an input of strings, whatever its own name is.
+# Names of a model's inputs. An input with another name takes token ids. `TEXT` stands for an input
+# of strings, whatever its own name is; Keras allows no such name.
 IDS, NGRAMS, TOKENS, TEXT = "ids", "ngrams", "tokens", "the text/"
 
 
 def is_graph(model: keras.Model) -> bool:
-    """Return whether the layers of a model form a graph. They also do in a subclass that passes its
-    inputs and outputs to `keras.Model` and has no `call` of its own.
+    """Return whether the layers of a model form a graph. The layers of a subclass also do, if it
+    passes its inputs and outputs to `keras.Model` and has no `call` of its own.
     """
     return type(model) in GRAPHS or (
         isinstance(model, Functional) and type(model).call is Functional.call
@@ -62,7 +62,7 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
     if len(names) > 2 or (len(names) == 2 and NGRAMS not in names):
         raise SpaceBug(
             "A model must take token ids, n-grams (an input named 'ngrams') or both, or the tokens"
-            f" of a preset; this one has the inputs {', '.join(map(repr, names))}.",
+            f" of a preset; this model has the inputs {', '.join(map(repr, names))}.",
             traceback="",
         )
     for name in (NGRAMS, TOKENS):
@@ -70,15 +70,15 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
         if shape != (None,):
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
-                f" {'n-grams' if name == NGRAMS else name} differs between texts; this one has the"
-                f" shape {shape}.",
+                f" {'n-grams' if name == NGRAMS else name} differs between texts; this input has"
+                f" the shape {shape}.",
                 traceback="",
             )
     return names if NGRAMS in names or names == (TOKENS,) else (IDS,)
 
 
 def role_of(name: str) -> str:
-    """Return what an input of this name takes: "ids", "ngrams", "tokens" or "text"."""
+    """Return the kind of input that has this name: `IDS`, `NGRAMS`, `TOKENS` or `TEXT`."""
     return name if name in (NGRAMS, TOKENS, TEXT) else IDS
 
 
@@ -152,7 +152,7 @@ def ignores_padding(model: keras.Model) -> bool:
 
 def is_stock(model: keras.Model) -> bool:
     """Return whether Keras can load a saved model without the code of the search space, because the
-    model has no classes or functions of the user's.
+    model contains no classes or functions of the user.
     """
     try:
         with warnings.catch_warnings():

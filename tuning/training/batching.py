@@ -41,12 +41,12 @@ class WordView:
         texts: the texts with the token ids of the whole vocabulary.
         vocab_size: number of token ids, with padding (0) and unknown words (1).
         sequence_length: maximum number of tokens of a text that are kept.
-        truncating: which part of a long text is dropped. "pre" is the beginning and "post" the end,
+        truncating: the part of a long text that is dropped. "pre" is the beginning, "post" the end,
             as in `keras.utils.pad_sequences` (whose default is "pre"); "middle" is the middle.
         trims: whether a batch is padded to its longest text instead of `sequence_length`.
 
     Raises:
-        ValueError: `vocab_size < 3`, `sequence_length < 1` or another `truncating`.
+        ValueError: `vocab_size < 3`, `sequence_length < 1`, or `truncating` is another word.
     """
 
     texts: TokenizedTexts
@@ -117,7 +117,7 @@ class NgramView:
         vocab_size: number of n-gram ids, with padding (0) and unknown (1).
 
     Raises:
-        ValueError: `vocab_size < 3`, or another `order`.
+        ValueError: `vocab_size < 3`, or `order` is not 1, 2 or 3.
     """
 
     texts: NgramTexts
@@ -182,7 +182,7 @@ class NgramView:
 
 @dataclass(frozen=True)
 class View:
-    """Texts as a model takes them: by the name of each of its inputs, the view that it gets.
+    """Texts as a model takes them: a view of the texts for each of its inputs, by name.
 
     A model with one input gets arrays, a model with several inputs gets dictionaries of arrays.
     """
@@ -242,7 +242,7 @@ class View:
 
     @property
     def array_bytes(self) -> int:
-        """The size of `array()`, whose rows are all as wide as the longest one."""
+        """The size of `array()`, whose rows are all as wide as the longest row."""
         if isinstance(self._first, TextView):
             return self._first.n_bytes
         n_columns = sum(view.width(np.arange(len(self))) for view in self.inputs.values())
@@ -250,8 +250,8 @@ class View:
 
 
 def as_input(parts: dict[str, _T]) -> dict[str, _T] | _T:
-    """Return the input of a model from the part of each of its inputs: the part itself if there is
-    one, else the dictionary.
+    """Return the input of a model from the part of each of its inputs: the part itself for a model
+    with one input, else the dictionary.
     """
     return parts if len(parts) > 1 else next(iter(parts.values()))
 

@@ -13,7 +13,6 @@ import keras_tuner
 import numpy as np
 
 from tuning.data.corpus import LabeledTexts
-from tuning.documents import structure
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import Array, Labels
 from tuning.raw_text.vectorization import adapt_to_texts
@@ -54,7 +53,7 @@ class BuiltModel:
 
     @property
     def n_epochs(self) -> int:
-        """Maximum number of epochs: that of the study, or that of the configuration if it is
+        """Maximum number of epochs: the study's, or the configuration's `max_epochs` if it is
         smaller.
         """
         n_epochs = self.job.train.epochs
@@ -62,15 +61,15 @@ class BuiltModel:
 
     @property
     def parts(self) -> int:
-        """Number of parts of an epoch, each of which Keras counts as one epoch. A `fit` of the
-        hypermodel's own trains whole epochs.
+        """Number of parts of an epoch, each of which Keras counts as one epoch. A hypermodel's own
+        `fit` trains whole epochs.
         """
         return 1 if has_own_fit(self.hypermodel) else self.job.train.parts_per_epoch
 
     def adapt(self, view: View, labels: Labels) -> None:
-        """Adapt the model to the training split, unless a checkpoint contains what was adapted.
+        """Adapt the model to the training split, unless a checkpoint contains the adapted state.
 
-        The hypermodel's `adapt(hp, model, x, y)` is called if it has one. Then the layers that take
+        The hypermodel's `adapt(hp, model, x, y)` is called if it exists. Then the layers that take
         texts and have no vocabulary are adapted.
 
         Raises:
@@ -117,7 +116,7 @@ class BuiltModel:
                 " layers in build(hp).",
                 traceback="",
             )
-        # Functions that adapt called were traced with what a layer had before.
+        # Functions that `adapt` called were traced with the earlier state of the layers.
         self.model.train_function = self.model.test_function = self.model.predict_function = None
         check_declared(self.hp, self.job.known)
 
@@ -138,8 +137,8 @@ class BuiltModel:
 
 
 def _configs(model: keras.Model) -> dict[str, str]:
-    """Return the configuration of each layer that has one, by the layer's name, without the size of
-    its vocabulary.
+    """Return the configuration of each layer, by the layer's name, without the size of its
+    vocabulary. A layer without a configuration is left out.
     """
     configs = {}
     for layer in model._flatten_layers(include_self=False):
@@ -154,7 +153,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
 
     Raises:
         SpaceBug: the search space's code raises.
-        ValueError: the checkpoint is of another model.
+        ValueError: the checkpoint belongs to another model.
     """
     hp, model = build(hypermodel, job.values, known=job.known)
     prediction.checked_inputs(model, job.values)
@@ -165,7 +164,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     encoder = label_encoder(model, n_classes=job.n_classes, sequence_length=length)
     result = FitResult()
     if job.checkpoint and job.resume:
-        result = structure(checkpoints.load(Path(job.checkpoint), model), FitResult)
+        result = checkpoints.load(Path(job.checkpoint), model)
         finalize_layers(model)
     result.n_parameters = int(model.count_params())
     return BuiltModel(

@@ -1,5 +1,5 @@
-"""The Keras callback of a training. After each epoch it evaluates the model, records the result,
-and stops the training where the answer to the epoch or the patience requires that.
+"""The Keras callback of a training. After each epoch the callback evaluates the model, records the
+result, and stops the training if the answer to the epoch or the patience requires this.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Validation:
     """The data and the rules by which each epoch is evaluated.
 
     Args:
-        view: the validation split as the model takes it. None: only the training metrics are
-            recorded, and every epoch is trained.
-        texts: the validation split with its labels, or None as for `view`.
+        view: the validation split as the model takes it. If it is None, only the training metrics
+            are recorded, and every epoch is trained.
+        texts: the validation split with its labels, or None if `view` is None.
         metric: Keras' log name of the metric that decides which epoch is the best.
         patience: the training stops after this number of epochs without a better value of `metric`.
         n_epochs: the training stops after this number of epochs.
         parts: number of parts of an epoch, each of which Keras counts as one epoch.
-        on_epoch: is called after each evaluation; its answer decides whether the training goes on.
+        on_epoch: called after each evaluation; its answer decides whether the training goes on.
     """
 
     view: View | None
@@ -65,8 +65,8 @@ class Validation:
 
 
 class EvaluationCallback(keras.callbacks.Callback):
-    """Evaluate the model after each epoch and some parts of the first one, record the result, and
-    stop the training.
+    """A callback that evaluates the model after each epoch and some parts of the first epoch,
+    records the result, and stops the training.
 
     At the end of `fit`, an optimizer with `use_ema=True` replaces the weights by their moving
     averages. Each epoch is therefore evaluated with the averages, and `state`, the model's state at
@@ -80,7 +80,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.result = result
         self.timings = timings
         self.state: dict[str, Array] = {}
-        self.probabilities: Array | None = None  # Those of the last epoch's evaluation.
+        self.probabilities: Array | None = None  # The probabilities of the last evaluation.
         self._trained, self._validation = model, validation
         self._predict = Predictor(model)
         self._started = time.perf_counter()
@@ -129,7 +129,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         return confusion(labels, probabilities)
 
     def _record(self, epoch: Epoch, matrix: list[list[int]]) -> None:
-        """Add an epoch to the result, and do what `on_epoch` answers."""
+        """Add an epoch to the result, and follow the answer of `on_epoch`."""
         result, validation = self.result, self._validation
         result.history.append(epoch)
         value = math.nan if validation.view is None else epoch.metrics[validation.metric]
@@ -169,7 +169,7 @@ class EvaluationCallback(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def final_weights(model: keras.Model) -> Iterator[None]:
-    """A context in which a model has the weights that it would have if its training ended now: the
+    """Give a model, within a context, the weights that it would have if its training ended now: the
     moving averages of the weights if the optimizer has `use_ema=True`.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)

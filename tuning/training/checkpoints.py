@@ -4,7 +4,6 @@ optimizer, the random states and the result so far. Also the files of trained mo
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning.atomic_io import write_bytes
+from tuning.documents import structure, unstructure
 from tuning.evaluation.metrics import Array
 from tuning.evaluation.predictions import DAMAGED, PROBABILITIES
 from tuning.raw_text.vectorization import assign_lookups, lookup_state
@@ -40,7 +40,7 @@ def save(path: Path, state: Mapping[str, Array], result: FitResult) -> None:
     Raises:
         StorageError: the disk is full or the folder is read-only.
     """
-    result_json = np.frombuffer(json.dumps(dataclasses.asdict(result)).encode(), dtype=np.uint8)
+    result_json = np.frombuffer(json.dumps(unstructure(result)).encode(), dtype=np.uint8)
     _write(path, {RESULT: result_json, **state})
 
 
@@ -50,14 +50,15 @@ def _write(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load(path: Path, model: keras.Model) -> dict[str, Any]:
+def load(path: Path, model: keras.Model) -> FitResult:
     """Assign the state in a checkpoint to a new model of the same configuration, and return the
-    result so far, as plain values.
+    result so far.
 
     The layers of the model must be built. The variables of its optimizer are created here.
 
     Raises:
-        ValueError: the checkpoint does not have as many arrays as the model has variables.
+        ValueError: the checkpoint does not have as many arrays as the model has variables, or a
+            value of the result is wrong.
     """
     model.optimizer.build(model.trainable_variables)
     with np.load(path, allow_pickle=False) as saved:
@@ -67,8 +68,7 @@ def load(path: Path, model: keras.Model) -> dict[str, Any]:
             from keras.src.random.seed_generator import global_seed_generator
 
             global_seed_generator().state.assign(saved[GLOBAL_SEED])
-        result: dict[str, Any] = json.loads(saved[RESULT].tobytes())
-    return result
+        return structure(json.loads(saved[RESULT].tobytes()), FitResult)
 
 
 def save_trained(path: Path, model: keras.Model, probabilities: Array | None) -> None:
@@ -106,7 +106,7 @@ def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
     """Assign the numbered arrays of an opened file to variables.
 
     Raises:
-        ValueError: the file does not have as many arrays as there are variables.
+        ValueError: the number of arrays in the file is not the number of variables.
     """
     n_saved = len([name for name in saved.files if name.isdigit()])
     if n_saved != len(variables):
@@ -120,12 +120,11 @@ def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
 
 def read_history(path: Path) -> list[Epoch] | None:
     """Return the epochs that were trained before a checkpoint, or None if the file is missing or
-    is no checkpoint.
+    is not a checkpoint.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            history = json.loads(saved[RESULT].tobytes())["history"]
-            return [Epoch(**epoch) for epoch in history]
+            return structure(json.loads(saved[RESULT].tobytes()), FitResult).history
     except DAMAGED:
         return None
 

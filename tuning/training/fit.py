@@ -1,4 +1,4 @@
-"""One training: seed, build, fit, evaluate after each epoch.
+"""The training of one configuration: seed, build, fit, evaluate after each epoch.
 
 The objective's value is the metric of the best epoch. The training stops early after `patience`
 epochs without a better value. A paused training is resumed from its checkpoint, and has exactly the
@@ -55,9 +55,9 @@ def fit(
         hypermodel: the search space.
         job: the configuration and the settings.
         train: the training split.
-        validation: the validation split. None: all epochs are trained (`BuiltModel.n_epochs`), and
-            `on_epoch` gets the training metrics.
-        on_epoch: is called after each epoch; its answer decides whether the training goes on.
+        validation: the validation split. If it is None, all epochs are trained
+            (`BuiltModel.n_epochs`), and `on_epoch` gets the training metrics.
+        on_epoch: called after each epoch; its answer decides whether the training goes on.
         idle_seconds: time for which the process has waited for this training.
 
     Returns:
@@ -66,8 +66,7 @@ def fit(
     Raises:
         Infeasible: the loss or a metric is not finite, or memory runs out.
         OverLimit: the model is larger or slower than `job.limits` allow; nothing is trained.
-        SpaceBug: the search space's code raises, or its model gives NaN for the texts without
-            words.
+        SpaceBug: the search space's code raises, or its model gives NaN for texts without words.
     """
     timings = Timings({"idle": idle_seconds})
     _prepare_process(job.seed)
@@ -101,7 +100,7 @@ def _evaluation(
     *,
     on_epoch: Callable[[Epoch], Answer],
 ) -> Validation:
-    """Return how the epochs of a training are evaluated."""
+    """Return the data and the rules by which the epochs of a training are evaluated."""
     return Validation(
         view=split.view if split else None,
         texts=texts,
@@ -118,7 +117,7 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> keras.
     """Return the model that a training of this job has saved in `job.weights`.
 
     Raises:
-        ValueError: the file is of another model.
+        ValueError: the file is missing, is damaged, or belongs to another model.
         SpaceBug: the search space's code raises.
     """
     keras.backend.clear_session()
@@ -197,7 +196,7 @@ def _save_trained(
     built: BuiltModel, validation: EncodedSplit | None, probabilities: Array | None
 ) -> None:
     """Save the trained model in `job.weights`, with the probabilities of its last evaluation. A
-    `fit` of the hypermodel's own may have changed the weights since, so its model predicts again.
+    hypermodel's own `fit` may have changed the weights since, so its model predicts again.
 
     If the disk has no space for a model that was trained to be evaluated, the model is not kept.
     """

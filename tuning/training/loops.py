@@ -44,9 +44,9 @@ def train_epochs(
     train: EncodedSplit,
     validation: EncodedSplit | None,
 ) -> None:
-    """Train a model until its last epoch, or until the callback stops the training. Layers that
-    this package has kernels for run with them, unless the model takes texts: its own vectorization
-    decides where the padding is.
+    """Train a model until its last epoch, or until the callback stops the training. Layers for
+    which this package has kernels run with them, unless the model takes texts, because its own
+    vectorization decides where the padding is.
 
     Raises:
         SpaceBug: the hypermodel's own `fit` raises, or reads a hyperparameter that is not declared.
@@ -82,8 +82,8 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     data = dataset(
         lambda: iter(batches_of(next(numbers))), train.view, train.targets, n_batches=n_batches
     )
-    # Without this call Keras creates the variables of the optimizer and the metrics while it
-    # traces a step, and must trace the step once more: 0.15 s a trial.
+    # Without this call, Keras creates the variables of the optimizer and the metrics while it
+    # traces a step, and must trace the step once more. This takes 0.15 s for each trial.
     inputs = without_objects(train.view.batch(np.arange(2)))
     model._symbolic_build(data_batch=(inputs, train.targets[:2]))
     if model.steps_per_execution == 1 and not model.run_eagerly:
@@ -142,7 +142,7 @@ def _hypermodel_fit(
 
 
 def _require_memory(views: list[View]) -> None:
-    """Refuse inputs that this process can't allocate as whole arrays, and warn of large ones.
+    """Refuse inputs that this process can't allocate as whole arrays, and warn of large arrays.
 
     Keras' `fit` copies the arrays: 390 MB of n-grams of 22,000 reviews took 1,000 MB. Under the
     memory limit of a worker, TensorFlow ends the process where it can't allocate the copy.
@@ -152,8 +152,9 @@ def _require_memory(views: list[View]) -> None:
     """
     n_bytes, left = sum(view.array_bytes for view in views), memory_left()
     needs = (
-        "A fit() of a search space gets whole arrays, in which every text is as wide as the longest"
-        f" one; here they need {n_bytes / 2**20:,.0f} MB, and a copy of them in Keras as much again"
+        "A fit() of a search space gets whole arrays, in which every text is as wide as the"
+        f" longest; here they need {n_bytes / 2**20:,.0f} MB, and a copy of them in Keras as much"
+        " again"
     )
     if left is not None and 2 * n_bytes > left:
         raise Infeasible(

@@ -1,8 +1,8 @@
-"""Whether the output of a graph of Keras operations is independent of the padding after a text.
+"""A check whether the output of a graph of Keras operations is independent of the padding.
 
 The operations are followed from the token ids to the output: the rule of each operation
-(`padding_rules`) gives what is known of its output. An operation that has no rule may read the
-padding, and the answer is then no.
+(`padding_rules`) gives the known facts of its output. An operation that has no rule may read the
+padding, and the result is then no.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def is_ignored(graph: Functional) -> bool:
 
 def takes_any_length(layers: Sequence[keras.layers.Layer]) -> bool:
     """Return whether a chain of layers that are not built yet may get texts of any length, because
-    one masks the padding and the others honor the mask.
+    one layer masks the padding and the others honor the mask.
     """
     embeddings = [layer for layer in layers if type(layer) is keras.layers.Embedding]
     return (
@@ -65,7 +65,7 @@ def takes_any_length(layers: Sequence[keras.layers.Layer]) -> bool:
 
 
 def _follow(node: Any, values: dict[int, Value]) -> None:
-    """Add what is known of the outputs of a call to `values`, whose keys are the ids of tensors.
+    """Add the known facts of the outputs of a call to `values`, whose keys are the ids of tensors.
 
     Raises:
         ReadsPadding: the operation may read the padding.
@@ -98,7 +98,11 @@ def _follow(node: Any, values: dict[int, Value]) -> None:
 
 
 def _value(argument: Any, values: dict[int, Value]) -> Any:
-    """Return what is known of an argument: a tensor, a list of tensors, or a number."""
+    """Return the known facts of an argument: a tensor, a list of tensors, or a number.
+
+    Raises:
+        ReadsPadding: the argument is of another kind.
+    """
     if isinstance(argument, list | tuple):
         return [_value(part, values) for part in argument]
     if isinstance(argument, keras.KerasTensor):

@@ -1,7 +1,7 @@
-"""How each operation and each layer of a graph treats the padding after a text.
+"""The treatment of the padding after a text by each operation and each layer of a graph.
 
-A rule takes a call of an operation or layer, with what is known of its inputs, and returns what is
-known of its output. `RULES` has the rule of each operation and layer that is known here.
+A rule takes a call of an operation or layer, with the known facts of its inputs, and returns the
+known facts of its output. `RULES` has the rule of each operation and layer that is known here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import keras
 from keras.src.ops import core, numpy
 
 RECURRENT = (keras.layers.LSTM, keras.layers.GRU)
-# Values that no output of these activations is below.
+# Lower bounds of the outputs of these activations.
 _LOWEST = {
     keras.activations.relu: 0.0,
     keras.activations.sigmoid: 0.0,
@@ -26,7 +26,7 @@ _LOWEST = {
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is known of a tensor (batch, length) or (batch, length, width).
+    """The known facts of a tensor (batch, length) or (batch, length, width).
 
     The values at the words never depend on the number of padding columns. A tensor whose values are
     0 at the padding and positive at the words marks the words: the token ids themselves, and a
@@ -34,7 +34,7 @@ class Tokens:
 
     Args:
         padding: the value at the padding, or None if it is not known.
-        lowest: a value that no value at a word is below.
+        lowest: a lower bound of the values at the words.
     """
 
     padding: float | None = None
@@ -42,6 +42,7 @@ class Tokens:
 
     @property
     def marks_words(self) -> bool:
+        """Whether the values are 0 at the padding and positive at the words."""
         return self.padding == 0 and self.lowest > 0
 
 
@@ -59,7 +60,7 @@ class Call:
 
     Args:
         operation: the operation or layer.
-        inputs: what is known of each input tensor; a number is itself, as a float.
+        inputs: the known facts of each input tensor, or the number itself as a float.
         rank: number of axes of the input tensors.
         is_masked: whether a layer gets a mask that marks the words.
     """
@@ -71,16 +72,21 @@ class Call:
 
     @property
     def value(self) -> Any:
-        """What is known of the only input."""
+        """The known facts of the only input."""
         require(len(self.inputs) == 1)
         return self.inputs[0]
 
 
 class ReadsPadding(Exception):
-    """An operation may read the padding, or has no rule."""
+    """Raised for an operation that may read the padding, or has no rule."""
 
 
 def require(condition: bool) -> None:
+    """Check a condition under which an operation does not read the padding.
+
+    Raises:
+        ReadsPadding: the condition is false.
+    """
     if not condition:
         raise ReadsPadding
 
@@ -91,7 +97,7 @@ def _embedding(call: Call) -> Value:
 
 
 def _dropout(call: Call) -> Value:
-    """Dropout sets values to 0 and multiplies the others by a number of at least 1."""
+    """Follow a dropout, which sets values to 0 and multiplies the others by at least 1."""
     value = call.value
     if isinstance(value, Texts):
         return value
@@ -101,7 +107,7 @@ def _dropout(call: Call) -> Value:
 
 
 def _by_position(call: Call) -> Value:
-    """A layer that reads the last axis, which must not be the positions of the text."""
+    """Follow a layer that reads the last axis, which must not be the positions of the text."""
     if isinstance(call.value, Texts):
         return call.value
     require(call.rank == 3)
@@ -109,7 +115,7 @@ def _by_position(call: Call) -> Value:
 
 
 def _convolution(call: Call) -> Value:
-    """Keras pads a text with zeros, so that padding of zeros makes no difference."""
+    """Follow a convolution: Keras pads a text with zeros, so a padding of zeros changes nothing."""
     value, layer = call.value, call.operation
     require(isinstance(value, Tokens) and value.padding == 0)
     require(layer.padding in ("same", "causal") and tuple(layer.strides) == (1,))
@@ -136,8 +142,8 @@ def _average(call: Call) -> Value:
 
 
 def _lowest(layer: Any) -> float:
-    """Return a value that no output of a layer is below. The output of an LSTM is an activation
-    times a number between 0 and 1, and that of a GRU is a mean of activations.
+    """Return a lower bound of a layer's outputs. An output of an LSTM is an activation times a
+    number between 0 and 1, and an output of a GRU is a mean of activations.
     """
     is_gate = type(layer) not in RECURRENT or (
         layer.recurrent_activation is keras.activations.sigmoid
@@ -161,7 +167,7 @@ def _expand(call: Call) -> Value:
 
 
 def _comparison(call: Call) -> Value:
-    """`x != 0` and `x > 0`: true where `x` marks the words."""
+    """Follow `x != 0` and `x > 0`, which are true where `x` marks the words."""
     value, other = call.inputs
     require(isinstance(value, Tokens) and other == 0)
     return Tokens(padding=0 if value.padding == 0 else None, lowest=1 if value.lowest > 0 else 0)
@@ -190,7 +196,7 @@ def _multiply(call: Call) -> Value:
 
 
 def _extreme(call: Call) -> Value:
-    """The smaller or the larger of two values."""
+    """Follow the minimum or the maximum of two values."""
     if _are_of_texts(call.inputs):
         return Texts()
     first, second = map(_as_tokens, call.inputs)
@@ -215,14 +221,14 @@ def _concatenate(call: Call) -> Value:
 
 
 def _sum(call: Call) -> Value:
-    """The sum over a text: zeros at the padding add nothing."""
+    """Follow the sum over a text: zeros at the padding add nothing."""
     value = call.value
     require(isinstance(value, Tokens) and value.padding == 0 and _is_over_text(call))
     return Texts()
 
 
 def _maximum_of_text(call: Call) -> Value:
-    """The maximum over a text: a padding that is never above the words changes nothing."""
+    """Follow the maximum over a text: a padding that is never above the words changes nothing."""
     value = call.value
     require(isinstance(value, Tokens) and _is_over_text(call))
     require(value.padding is not None and value.padding <= value.lowest)

@@ -32,7 +32,7 @@ from tuning.training.batching import (
     evaluation_batches,
 )
 
-# Numbers of calls that measure the latency of a single review. They take 0.3 s at 10 ms a call.
+# Numbers of calls that measure the latency of a single review. A call of 10 ms takes 0.3 s in all.
 N_CALLS, N_WARM_UP_CALLS = 30, 3
 # Number of tokens of that review, for a model that takes n-grams only.
 N_TOKENS = 100
@@ -100,8 +100,8 @@ def _word_view(model: keras.Model, values: Mapping[str, Any], texts: TokenizedTe
 def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
     if texts.ngrams is None:  # They are built for every space that declares "ngrams".
         raise StorageError(
-            "The cache of the tokenized data must hold the n-grams; they were removed. Run `make"
-            " tune` again to build them."
+            "The cache of the tokenized data must contain the n-grams, which were removed. Run"
+            " `make tune` again to build them."
         )
     return NgramView(
         texts.ngrams, order=int(values["ngrams"]), vocab_size=int(values["ngram_vocab_size"])
@@ -111,10 +111,10 @@ def _ngram_view(values: Mapping[str, Any], texts: TokenizedTexts) -> NgramView:
 def _text_view(model: keras.Model, texts: TokenizedTexts) -> TextView:
     if texts.raw is None:  # They are stored for every space of which a model takes texts.
         raise SpaceBug(
-            "The texts of the data are stored before a search only if a model of the space is seen"
-            " to take them; this configuration's model takes texts, and they are not stored. Name"
-            " keras.layers.TextVectorization in the file of the space, and let the model of the"
-            " defaults take texts.",
+            "The texts of the data are stored before a search only if a model of the space takes"
+            " them when the space is loaded; this configuration's model takes texts, and they are"
+            " not stored. Name keras.layers.TextVectorization in the file of the space, and let the"
+            " model of the defaults take texts.",
             traceback="",
         )
     return TextView(texts, texts.raw, is_column=_is_column(model))
@@ -130,8 +130,8 @@ def _token_view(values: Mapping[str, Any], texts: TokenizedTexts) -> TokenView:
     tokens = texts.presets.get(str(values[PRESET]))
     if tokens is None:  # They are built for every preset that a space declares.
         raise StorageError(
-            "The cache of the tokenized data must hold the tokens of the preset"
-            f" {values[PRESET]!r}; they were removed. Run `make tune` again to build them."
+            "The cache of the tokenized data must contain the tokens of the preset"
+            f" {values[PRESET]!r}, which were removed. Run `make tune` again to build them."
         )
     return TokenView(
         tokens,
@@ -219,9 +219,9 @@ def _spec(part: WordView | NgramView | TokenView | TextView) -> tf.TensorSpec:
 
 
 class Predictor:
-    """Predicts with a model. All predictions of an object use the same traced function, which is
-    made for the input shapes of the first view. Kernels that replace the code of a layer when the
-    function is traced remain in it.
+    """A model with the traced function of its predictions, which is made for the input shapes of
+    the first view. Kernels that replace the code of a layer when the function is traced remain in
+    the function.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -234,7 +234,7 @@ class Predictor:
         text, float64 array of shape (n_rows, n_classes).
 
         Raises:
-            SpaceBug: the model's output is not one of class probabilities.
+            SpaceBug: the model's output is not class probabilities.
         """
         batches = evaluation_batches(view, rows)
         if not batches:

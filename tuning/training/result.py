@@ -14,7 +14,7 @@ from tuning.spaces.ranges import Values
 
 
 class Answer(StrEnum):
-    """The coordinator's answer to an epoch: what the training does next."""
+    """The coordinator's answer to an epoch: the next step of the training."""
 
     GO_ON = "go on"
     STOP = "stop"
@@ -86,7 +86,7 @@ class Epoch:
         number: number of epochs trained, from 1; a fraction within the first epoch of a large
             data set (`fidelity`).
         metrics: values by Keras' log names.
-        seconds: wall time since the epoch before, with its evaluation.
+        seconds: wall time since the previous epoch, with the evaluation.
     """
 
     number: float
@@ -98,13 +98,13 @@ class Epoch:
 class FitResult:
     """The result of one training, which has finished or is paused.
 
-    Without a validation split every epoch counts as better than the one before, and `best_value` is
-    NaN.
+    Without a validation split every epoch counts as better than the previous epoch, and
+    `best_value` is NaN.
 
     Args:
         history: the evaluated epochs, in order.
         best_epoch: number of the epoch with the best value of the metric. A whole epoch is better
-            than any fraction of one.
+            than any fraction of an epoch.
         best_value: value of the metric in that epoch.
         metrics: all metrics of that epoch, by Keras' log names.
         confusion: confusion matrix after that epoch; rows are labels, columns are predictions.

@@ -18,8 +18,8 @@ from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.spaces.loading import run_user_code
 from tuning.training.architecture import TEXT, input_names, output_of
 
-# Values of the predictions that a loss is tried with. They also differ for a loss that takes them
-# as logits.
+# Values of the predictions with which a loss is tried. The loss also differs between them if it
+# takes them as logits.
 HIGH, LOW = 0.9, 0.1
 # Keras' losses for regression. They raise no error for class numbers or one-hot labels.
 _REGRESSION = (
@@ -63,7 +63,7 @@ def label_encoder(model: keras.Model, *, n_classes: int, sequence_length: int) -
 
     Raises:
         SpaceBug: the loss takes neither encoding or is one of Keras' losses for regression, or the
-            model's output is not one of class probabilities.
+            model's output is not class probabilities.
     """
     loss = model.loss
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
@@ -94,7 +94,7 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
     sizes = tuple(getattr(output, "shape", ())[1:])
     if not sizes or not all(isinstance(size, int) for size in sizes):
         raise SpaceBug(
-            f"A model must give one tensor of class probabilities; this one gives {output!r}.",
+            f"A model must give one tensor of class probabilities; this model gives {output!r}.",
             traceback="",
         )
     # Keras adds the dimension 1 of an input (batch, 1) to the shape that it computes for the counts
@@ -110,13 +110,13 @@ def _first_that_fits(
 
     Raises:
         SpaceBug: no encoder fits.
-        Exception: what the loss raised with the last encoder, if it raised with all of them.
+        Exception: the error of the loss with the last encoder, if the loss refuses every encoder.
     """
     # This call raises for an output with another number of columns.
     width = math.prod(shape)
     class_probabilities(np.full((1, width), 1 / width), n_classes=n_classes)
-    # Labels that a loss broadcasts must be as near to the right as to the wrong predictions. With
-    # two texts of every class they are.
+    # Labels that a loss broadcasts must be as near to the right as to the wrong predictions. Two
+    # texts of every class fulfil this condition.
     numbers = np.arange(2 * n_classes, dtype=np.int64) % n_classes
     right, wrong = (
         _predictions(classes, shape, n_classes=n_classes)
@@ -138,8 +138,8 @@ def _first_that_fits(
     if len(problems) == len(encoders):
         raise problems[-1]
     raise SpaceBug(
-        f"A loss must be lower for right predictions than for wrong ones; {_name(loss)} is not,"
-        " neither with class numbers nor with one-hot labels. Use binary_crossentropy,"
+        f"A loss must be lower for right predictions than for wrong predictions; {_name(loss)} is"
+        " not, neither with class numbers nor with one-hot labels. Use binary_crossentropy,"
         " categorical_crossentropy or sparse_categorical_crossentropy.",
         traceback="",
     )

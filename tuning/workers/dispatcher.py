@@ -1,5 +1,5 @@
-"""The dispatcher gives jobs to the workers of a pool, receives the workers' messages, and replaces
-workers that died or exceeded a limit.
+"""The dispatcher, which gives jobs to the workers of a pool, receives their messages, and replaces
+workers that ended unexpectedly or exceeded a limit.
 
 The search, the confirmation and the retraining of an export all train through a dispatcher.
 """
@@ -15,7 +15,7 @@ from tuning.workers.limits import TrialLimits, WorkerLimits
 from tuning.workers.messages import Ending, EpochEnded, Reply, Train, TrainingFailed
 from tuning.workers.pool import AnyPool, AnyWorker
 
-# Time for which a caller waits for events before it looks at anything else.
+# Maximum time for which a caller waits for events before it checks for other changes.
 TICK_SECONDS = 0.5
 
 Job = TypeVar("Job")  # The caller's object for one training.
@@ -69,14 +69,14 @@ class Dispatcher(Generic[Job]):
         self._worker_of(job).send(Reply(answer, n_threads))
 
     def release(self, job: Job) -> None:
-        """Remove a job whose worker ends with the pool. No event of the job follows."""
+        """Remove a job whose worker will end with the pool. No event of the job follows."""
         self._drop(self._worker_of(job))
 
     def events(self, seconds: float) -> Iterator[tuple[Job, EpochEnded | Ending]]:
         """Yield the messages that arrive within `seconds`, each with its job.
 
-        A worker that died or exceeded a limit is replaced, and the event of its job is a
-        `TrainingFailed`.
+        A worker that ended unexpectedly or exceeded a limit is replaced, and the event of its job
+        is a `TrainingFailed`.
         """
         for worker, message in self._pool.wait(seconds):
             self._limits.received(worker)

@@ -14,9 +14,9 @@ from tuning.outcomes import FailureReason
 from tuning.workers.pool import AnyWorker
 from tuning.workers.worker import Usage
 
-# Default of --silent-seconds: maximum time without a message and without computing.
+# Default of --silent-seconds: maximum time without a message and without a computation.
 SILENT_SECONDS = 60.0
-# CPU seconds since the last recorded computing that count as activity.
+# CPU seconds since the last recorded activity that count as new activity.
 BUSY_SECONDS = 0.5
 # Minimum interval between two measurements of the workers.
 CHECK_SECONDS = 0.5
@@ -70,7 +70,7 @@ class _Activity:
     """A worker's activity in its trial. Times are those of `time.monotonic`."""
 
     started: float
-    last_active: float  # Time of the last message or of the last computing.
+    last_active: float  # Time of the last message or of the last computation.
     cpu_seconds: float
 
 
@@ -100,7 +100,7 @@ class WorkerLimits:
         """Return the workers that exceed a limit, each with the reason and the text of the failure.
 
         A call within `CHECK_SECONDS` of the previous measurement returns an empty list. Workers
-        that have died are reported by `AnyPool.wait`.
+        that have ended are reported by `AnyPool.wait`.
         """
         now = time.monotonic()
         if now - self._measured_at < CHECK_SECONDS:

@@ -55,7 +55,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class SpaceDeclared:
-    """What the search space in a file declares."""
+    """The search space that a file declares."""
 
     space: SearchSpace
 
@@ -120,7 +120,11 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Return the message that `encode` made these bytes from."""
+    """Return the message of the JSON that `encode` returned.
+
+    Raises:
+        ValueError: a value of the message is missing or wrong.
+    """
     values = json.loads(data)
     kind = _KINDS[values.pop("kind")]
     return structure(values, kind)

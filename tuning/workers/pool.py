@@ -55,10 +55,10 @@ class AnyWorker(Protocol):
         """Whether the worker can be given a training."""
 
     def send(self, message: Request) -> None:
-        """Send a message. A worker that has died raises nothing here; `AnyPool.wait` reports it."""
+        """Send a message. If the worker has ended, nothing is raised; `AnyPool.wait` reports it."""
 
     def measure(self) -> Usage | None:
-        """Return the latest known usage of the worker's process; None if it is not known."""
+        """Return the latest measured usage of the worker's process; None without a measurement."""
 
 
 class AnyPool(Protocol):
@@ -69,14 +69,14 @@ class AnyPool(Protocol):
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Response | None]]:
         """Return the messages that arrive within the time, each with its worker. The message of a
-        worker that has died is None.
+        worker that has ended is None.
         """
 
     def call(self, message: Request) -> Response:
         """Send one message to a worker and return the answer. No worker may have a job."""
 
     def replace(self, worker: Any) -> AnyWorker:
-        """End a worker if it has not died, and start another one in its place."""
+        """End a worker unless it has ended, and start another worker in its place."""
 
     def threads_of_each(self, n_jobs: int) -> int | None:
         """Return the number of threads of each of `n_jobs` trainings that run at the same time;
@@ -86,8 +86,8 @@ class AnyPool(Protocol):
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """A context in which a new process does not import the program's main module. A script that
-    calls `tuning.tune` outside of `if __name__ == "__main__"` would run again in every worker.
+    """Hide the program's main module from new processes. Otherwise, a script that calls
+    `tuning.tune` outside of `if __name__ == "__main__"` would run again in every worker.
     """
     main: dict[str, Any] = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {
@@ -135,11 +135,11 @@ class Worker:
     def measure(self) -> Usage | None:
         try:
             return usage_of(psutil.Process(self.pid))
-        except psutil.Error:  # The process has died, and `Pool.wait` will report that.
+        except psutil.Error:  # The process has ended, and `Pool.wait` will report that.
             return None
 
     def send(self, message: Request) -> None:
-        """Send a message. A worker that has died raises nothing here; `Pool.wait` reports it."""
+        """Send a message. If the worker has ended, nothing is raised; `Pool.wait` reports it."""
         with contextlib.suppress(ConnectionError):
             worker_module.send(self.connection, message)
 
@@ -193,7 +193,7 @@ class Pool:
 
     def wait(self, timeout_seconds: float) -> list[tuple[Worker, Response | None]]:
         """Return the messages that arrive within the time, each with its worker. The message of a
-        worker that has died is None.
+        worker that has ended is None.
         """
         by_connection = {worker.connection: worker for worker in self.workers}
         ready = mp_connection.wait(list(by_connection), timeout_seconds)
@@ -204,14 +204,14 @@ class Pool:
         """Send one message to the first worker and return the answer. No worker may have a job.
 
         Raises:
-            TuningError: the worker sent an error, or died.
+            TuningError: the worker sent an error, or ended.
         """
         worker = self.workers[0]
         worker.send(message)
         return checked_answer(worker, _receive(worker.connection))
 
     def replace(self, worker: Worker) -> Worker:
-        """End a worker if it has not died, and start another one in its place."""
+        """End a worker unless it has ended, and start another worker in its place."""
         worker.stop()
         new = Worker(worker.settings)
         self.workers[self.workers.index(worker)] = new
@@ -238,7 +238,7 @@ def checked_answer(worker: AnyWorker, answer: Response | None) -> Response:
     """Return a worker's answer to a request, unless the answer is an error.
 
     Raises:
-        SpaceError: `answer` is None, because the worker died. Only the code of a search space
+        SpaceError: `answer` is None, because the worker has ended. Only the code of a search space
             can end a worker that has no job.
         TuningError: the worker sent an error.
     """

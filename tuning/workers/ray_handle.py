@@ -120,7 +120,7 @@ class RayWorker:
         return f"was lost with process {self.pid}: {self.failure}"
 
     def send(self, message: Request) -> None:
-        """Send a message with the files that it names. A worker that is lost raises nothing here;
+        """Send a message with the files that it names. If the worker is lost, nothing is raised;
         `RayPool.wait` reports it.
         """
         if self.failure:
@@ -163,11 +163,11 @@ class RayWorker:
         if name == "describe":
             self._start(*value)
         elif name == "run":
-            self.failure, self.awaited = "it ended by itself", {}
+            self.failure, self.awaited = "its process ended", {}
         return None
 
     def measure(self) -> Usage | None:
-        """Return the usage of the process at an earlier call; None if it is not known yet.
+        """Return the usage of the process at an earlier call; None before the first measurement.
 
         Each call starts a measurement whose result a later call returns.
         """
@@ -188,7 +188,7 @@ class RayWorker:
         return self._call("measure", "close")
 
     def kill(self) -> None:
-        """End the actor's process by Ray's own means."""
+        """End the actor's process with `ray.kill`."""
         self._ray.kill(self._actor)
         self.failure, self.awaited = self.failure or "it was ended", {}
 

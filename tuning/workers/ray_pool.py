@@ -138,7 +138,7 @@ class RayPool:
                     return checked_answer(worker, answer)
 
     def replace(self, worker: RayWorker) -> RayWorker:
-        """End a worker if it is not lost, and start another one in its place. The new worker starts
+        """End a worker unless it is lost, and start another worker in its place. It starts
         when a node has room for it.
         """
         self._end([worker])
@@ -154,7 +154,7 @@ class RayPool:
             worker.kill()
 
     def threads_of_each(self, n_jobs: int) -> None:
-        """An actor uses the CPUs that Ray has reserved for it."""
+        """Return None, because an actor uses the CPUs that Ray has reserved for it."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """The start of the fork server, from which workers are forked.
 
-A command starts the server before it imports anything else, because the server needs seconds to
-import Keras: `tuning.workers.forkserver` is what it imports. This module imports little, therefore.
+A command starts the server before it imports other modules, because the server needs seconds to
+import Keras (in `tuning.workers.forkserver`). Therefore this module imports little.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tuning.processes import python_path
 
 
 class _Output:
-    """The standard error of the fork server, in a temporary file: the server starts before a
-    command knows whether the study has a folder.
+    """The standard error of the fork server, in a temporary file, because the server starts before
+    the study has a folder.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ _output = _Output()
 
 
 def start_server() -> None:
-    """Start the fork server unless it runs already. It imports Keras while the caller goes on."""
+    """Start the fork server unless it is running. The caller does not wait for its imports."""
     multiprocessing.set_forkserver_preload(["tuning.workers.forkserver"])
     with worker_environment(), _stderr_to(_output.descriptor):
         forkserver.ensure_running()
@@ -81,8 +81,8 @@ def worker_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_to(path: Path) -> Iterator[None]:
-    """Redirect the standard error of this process to a file. A child process that is started
-    meanwhile inherits it, and TensorFlow's start-up lines go to the file.
+    """Redirect the standard error of this process to a file. A child process that is started in the
+    context inherits the file, which then has TensorFlow's start-up lines.
 
     Raises:
         StorageError: the file can't be written.

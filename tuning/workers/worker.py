@@ -85,7 +85,7 @@ def usage_of(process: psutil.Process) -> Usage:
     """Return the usage of a process.
 
     Raises:
-        psutil.Error: the process has died.
+        psutil.Error: the process has ended.
     """
     with process.oneshot():
         times, memory = process.cpu_times(), process.memory_info()

@@ -1,6 +1,6 @@
 "use strict";
-// The file stays in the browser, and its texts are sent to /predict in requests of this size. A character takes up to six bytes
-// of JSON, and the server accepts bodies of 4 MiB.
+// The file stays in the browser, and its texts are sent to /predict in requests of this size. A
+// character takes up to six bytes of JSON, and the server accepts bodies of 4 MiB.
 const MAX_ROWS = {{ max_texts }};
 const MAX_CHARACTERS = 500000;
 // Maximum number of characters of a text.
@@ -9,21 +9,26 @@ const MAX_FILE_BYTES = 100e6;
 const ADDED = ["predicted_label", "predicted_probability", "prediction_problem"];
 const SECONDS_UNTIL_AGAIN = 1;
 
-// The file that was chosen last: its rows are {cells, added}. `nChosen` counts the files, because a large file may be read after
-// a small one that was chosen later.
+// The file that was chosen last: its rows are {cells, added}. `nChosen` counts the files, because a
+// large file may be read after a small file that was chosen later.
 let table = null;
 let nChosen = 0;
 
 // The delimiter that occurs most often in the header outside quotes.
 function delimiterOf(text) {
   const header = text.replace(/"[^"]*"/g, "").split(/\r\n|\n|\r/, 1)[0];
-  return [",", ";", "\t"].reduce((best, other) => (header.split(other).length > header.split(best).length ? other : best));
+  const count = (delimiter) => header.split(delimiter).length;
+  return [",", ";", "\t"].reduce((best, other) => (count(other) > count(best) ? other : best));
 }
 
-// The records of a CSV text (RFC 4180). Text after a closing quote belongs to the cell. Empty lines are left out.
+// The records of a CSV text (RFC 4180). Text after a closing quote belongs to the cell. Empty lines
+// are left out.
 function parse(text, delimiter) {
   const records = [];
-  const cells = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"([^${delimiter}\r\n]*)|([^"${delimiter}\r\n][^${delimiter}\r\n]*|))(${delimiter}|\r\n|\n|\r|$)`, "y");
+  const inside = `[^${delimiter}\r\n]`;
+  const quoted = `"([^"]*(?:""[^"]*)*)"(${inside}*)`;
+  const plain = `([^"${delimiter}\r\n]${inside}*|)`;
+  const cells = new RegExp(`(?:${quoted}|${plain})(${delimiter}|\r\n|\n|\r|$)`, "y");
   let record = [];
   let isQuoted = false;
   while (cells.lastIndex < text.length || record.length) {
@@ -43,10 +48,14 @@ function parse(text, delimiter) {
 }
 
 // The records of a TSV text, in which quotes have no meaning.
-const parseTsv = (text) => text.split(/\r\n|\n|\r/).filter((line) => line).map((line) => line.split("\t"));
+function parseTsv(text) {
+  const lines = text.split(/\r\n|\n|\r/).filter((line) => line);
+  return lines.map((line) => line.split("\t"));
+}
 
 function written(cell, delimiter, isTsv) {
-  return !isTsv && (/["\r\n]/.test(cell) || cell.includes(delimiter)) ? `"${cell.replaceAll('"', '""')}"` : cell;
+  const isQuoted = !isTsv && (/["\r\n]/.test(cell) || cell.includes(delimiter));
+  return isQuoted ? `"${cell.replaceAll('"', '""')}"` : cell;
 }
 
 // A spreadsheet would read a label that starts with one of these characters as a formula.
@@ -54,9 +63,12 @@ const noFormula = (label) => (/^[=+\-@\t\r]/.test(label) ? `'${label}` : label);
 
 async function read(file) {
   if (file.size > MAX_FILE_BYTES) {
-    throw new Error(`The file must have at most ${MAX_FILE_BYTES / 1e6} MB; \`make predict FILE=\` labels files of any size.`);
+    const limit = `The file must have at most ${MAX_FILE_BYTES / 1e6} MB;`;
+    throw new Error(`${limit} \`make predict FILE=\` labels files of any size.`);
   }
-  const bytes = await file.arrayBuffer().catch(() => { throw new Error("The file can't be read."); });
+  const bytes = await file.arrayBuffer().catch(() => {
+    throw new Error("The file can't be read.");
+  });
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -67,7 +79,8 @@ async function read(file) {
   const delimiter = isTsv ? "\t" : delimiterOf(text);
   const [header, ...records] = isTsv ? parseTsv(text) : parse(text, delimiter);
   if (!records.length) throw new Error("The file must have a header and at least one row.");
-  return { name: file.name, isTsv, delimiter, header, rows: records.map((cells) => ({ cells, added: null })), column: null };
+  const rows = records.map((cells) => ({ cells, added: null }));
+  return { name: file.name, isTsv, delimiter, header, rows, column: null };
 }
 
 async function choose(file) {
@@ -97,10 +110,12 @@ async function ask(texts) {
   }
 }
 
-// The added cells of each text. If the server refuses a request because of one of its texts, the halves are sent.
+// The added cells of each text. If the server refuses a request because of one of its texts, the
+// halves are sent.
 async function labels(texts) {
   const { ok, status, result } = await ask(texts);
-  if (ok) return result.predictions.map(({ label, probability }) => [noFormula(label), probability.toFixed(6), ""]);
+  const cellsOf = ({ label, probability }) => [noFormula(label), probability.toFixed(6), ""];
+  if (ok) return result.predictions.map(cellsOf);
   if (status !== 422) throw new Error(result.detail);
   if (texts.length === 1) return [["", "", result.detail]];
   const half = Math.ceil(texts.length / 2);
@@ -108,9 +123,12 @@ async function labels(texts) {
 }
 
 function problemOf(row, column, header) {
-  if (row.length !== header.length) return `the row has ${row.length} fields, the header ${header.length}`;
+  if (row.length !== header.length) {
+    return `the row has ${row.length} fields, the header ${header.length}`;
+  }
   if (!row[column].trim()) return "no text";
-  return row[column].length > MAX_TEXT && [...row[column]].length > MAX_TEXT ? `more than ${MAX_TEXT} characters` : "";
+  const isLong = row[column].length > MAX_TEXT && [...row[column]].length > MAX_TEXT;
+  return isLong ? `more than ${MAX_TEXT} characters` : "";
 }
 
 // Sets `row.added` for every row that has none, and shows the share of rows that have it.
@@ -118,7 +136,8 @@ async function labelRows(rows, column, header) {
   let batch = [];
   let size = 0;
   const flush = async () => {
-    const added = batch.length ? await labels(batch.map((row) => wellFormed(row.cells[column]))) : [];
+    const texts = batch.map((row) => wellFormed(row.cells[column]));
+    const added = texts.length ? await labels(texts) : [];
     batch.forEach((row, position) => { row.added = added[position]; });
     at("progress").value += batch.length;
     [batch, size] = [[], 0];
@@ -130,9 +149,10 @@ async function labelRows(rows, column, header) {
       at("progress").value += 1;
       continue;
     }
-    if (batch.length === MAX_ROWS || size + row.cells[column].length > MAX_CHARACTERS) await flush();
+    const { length } = row.cells[column];
+    if (batch.length === MAX_ROWS || size + length > MAX_CHARACTERS) await flush();
     batch.push(row);
-    size += row.cells[column].length;
+    size += length;
   }
   await flush();
 }
@@ -140,17 +160,21 @@ async function labelRows(rows, column, header) {
 function showFile({ delimiter, header, isTsv, name, rows }) {
   // Every record is as wide as the header: further fields of a row belong to its last cell.
   const last = header.length - 1;
-  const fitted = (cells) => header.map((_, k) => (k < last ? cells[k] ?? "" : cells.slice(last).join(delimiter)));
+  const rest = (cells) => cells.slice(last).join(delimiter);
+  const fitted = (cells) => header.map((_, k) => (k < last ? cells[k] ?? "" : rest(cells)));
   const lines = [[...header, ...ADDED], ...rows.map((row) => [...fitted(row.cells), ...row.added])];
-  const content = lines.map((line) => line.map((cell) => written(cell, delimiter, isTsv)).join(delimiter) + "\n").join("");
+  const writtenLine = (line) => line.map((cell) => written(cell, delimiter, isTsv)).join(delimiter);
+  const content = lines.map((line) => writtenLine(line) + "\n").join("");
   URL.revokeObjectURL(at("download").href);
   at("download").href = URL.createObjectURL(new Blob([content], { type: "text/csv" }));
   at("download").download = name.replace(/(\.[^.]*)?$/, ".predictions.csv");
   const counts = new Map();
   for (const row of rows) counts.set(row.added[0], (counts.get(row.added[0]) ?? 0) + 1);
-  const parts = [...counts].filter(([label]) => label).sort().map(([label, count]) => `${label} ${count.toLocaleString("en")}`);
+  const labeled = [...counts].filter(([label]) => label).sort();
+  const parts = labeled.map(([label, count]) => `${label} ${count.toLocaleString("en")}`);
   if (counts.has("")) parts.push(`${counts.get("").toLocaleString("en")} with a problem`);
-  at("counts").textContent = `${name}, ${rows.length.toLocaleString("en")} rows: ${parts.join(", ")}.`;
+  const nRows = rows.length.toLocaleString("en");
+  at("counts").textContent = `${name}, ${nRows} rows: ${parts.join(", ")}.`;
   at("file-answer").hidden = false;
 }
 
@@ -168,7 +192,8 @@ async function labelFile() {
     await labelRows(labeled.rows, column, labeled.header);
     showFile(labeled);
   } catch (error) {
-    at("file-problem").textContent = `${reasonOf(error)} The labels so far are kept; click again to go on.`;
+    const kept = "The labels so far are kept; click again to go on.";
+    at("file-problem").textContent = `${reasonOf(error)} ${kept}`;
   } finally {
     at("progress").hidden = true;
     at("label-file").disabled = false;
@@ -188,7 +213,9 @@ document.addEventListener("dragover", (event) => {
   event.preventDefault();
   at("drop").classList.add("over");
 });
-for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => at("drop").classList.remove("over"));
+for (const kind of ["dragleave", "drop"]) {
+  document.addEventListener(kind, () => at("drop").classList.remove("over"));
+}
 document.addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();

@@ -4,7 +4,10 @@ const signed = (effect) => (effect < 0 ? "\u2212" : "+") + Math.abs(effect).toFi
 const N_SHOWN = 20;
 
 // A word as the tokenizer writes it: in ASCII lower case, without ASCII punctuation.
-const tokenOf = (piece) => piece.replace(/[!-\/:-@\[-`{-~]/g, "").replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+function tokenOf(piece) {
+  const plain = piece.replace(/[!-\/:-@\[-`{-~]/g, "");
+  return plain.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
 
 function cell(row, text) {
   row.insertCell().textContent = text;
@@ -32,9 +35,12 @@ function show(text, explanation) {
   const { label, probability, probabilities } = explanation.prediction;
   at("label").textContent = label;
   at("probability").textContent = probability.toFixed(4);
-  const others = Object.entries(probabilities).filter(([name]) => name !== label).sort((a, b) => b[1] - a[1]).slice(0, 5);
-  at("others").textContent = others.map(([name, value]) => `${name} ${value.toFixed(4)}`).join(", ");
-  at("left").textContent = explanation.n_words_left_out ? ` ${explanation.n_words_left_out} further words are too many to be hidden.` : "";
+  const others = Object.entries(probabilities).filter(([name]) => name !== label);
+  const largestOthers = others.sort((a, b) => b[1] - a[1]).slice(0, 5);
+  at("others").textContent =
+    largestOthers.map(([name, value]) => `${name} ${value.toFixed(4)}`).join(", ");
+  const nLeft = explanation.n_words_left_out;
+  at("left").textContent = nLeft ? ` ${nLeft} further words are too many to be hidden.` : "";
   const largest = Math.max(0, ...explanation.words.map((word) => Math.abs(word.effect)));
   showText(text, explanation.words, largest);
   at("words").replaceChildren();
@@ -48,12 +54,15 @@ function show(text, explanation) {
     row.cells[2].style.backgroundColor = color(word.effect, largest);
   }
   const { study, number, created } = explanation.export;
-  at("export").textContent = `Study ${study}, export${number === null ? "" : ` ${number}`} of ${created}`;
+  const title = number === null ? "export" : `export ${number}`;
+  at("export").textContent = `Study ${study}, ${title} of ${created}`;
   at("answer").hidden = false;
 }
 
 const wellFormed = (text) => text.toWellFormed?.() ?? text;
-const reasonOf = (error) => (error instanceof TypeError ? "The server does not answer." : error.message);
+function reasonOf(error) {
+  return error instanceof TypeError ? "The server does not answer." : error.message;
+}
 
 // The status of an answer and its JSON, which has a `detail` if the server refuses the request.
 async function post(path, body) {

@@ -1,0 +1,134 @@
+"""Errors of the Python interface: their messages name parameters, and no flags of the commands."""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import tuning
+from tests.studies import Setting
+from tuning.api.parameters import parameters_in_messages, with_parameters
+from tuning.errors import ArgumentError, ExportError, SpaceBug, StudyError, TuningError
+
+FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("--n-trials must be 1 or more", "n_trials must be 1 or more"),
+        ("choose a column with --label-column.", "choose a column with label_column."),
+        ("--from must be a URL, and --dir a folder", "url must be a URL, and project a folder"),
+        ("--slice and --file", "slice_column and configurations"),
+        ("leave --data-dir out", "leave --data-dir out"),
+        ("type `tune --join --study s`, or --study", "type `tune --join --study s`, or study"),
+        ("no flags", "no flags"),
+    ],
+)
+def test_flags_that_are_parameters_are_replaced(message: str, expected: str) -> None:
+    assert with_parameters(message) == expected
+
+
+def test_error_keeps_its_class_its_attributes_and_its_cause() -> None:
+    cause = ValueError("the cause")
+    with pytest.raises(SpaceBug) as raised, parameters_in_messages():
+        raise SpaceBug("--epochs", traceback="line 1") from cause
+    assert (str(raised.value), raised.value.traceback) == ("epochs", "line 1")
+    assert raised.value.__cause__ is cause
+
+
+def test_other_errors_are_not_changed() -> None:
+    with pytest.raises(ValueError, match="--epochs"), parameters_in_messages():
+        raise ValueError("--epochs")
+
+
+def test_signatures_and_docstrings_are_kept() -> None:
+    assert next(iter(inspect.signature(tuning.tune).parameters)) == "data"
+    assert [*inspect.signature(tuning.Study.enqueue).parameters] == ["self", "configurations"]
+    assert inspect.getdoc(tuning.Study.verdict)
+    assert inspect.getdoc(tuning.Study.best)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_trials": 0}, "n_trials must be 1 or more"),
+        ({"timeout_seconds": 0}, "timeout_seconds must be more than 0"),
+        ({"min_texts": 0}, "min_texts must be 1 or more"),
+        ({"workers": 0}, "workers must be 1 or more"),
+        ({"vocab_size": 1}, "vocab_size must be"),
+        ({"sequence_length": 0}, "sequence_length must be"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"metric": "val_none"}, "metric must be"),
+        ({"sampler": "none"}, "sampler must be"),
+        ({"pruner": "one"}, "pruner must be"),
+        ({"seed": -1}, "seed must lie"),
+        ({"space": "no_space"}, "space must be one of"),
+        ({"data": "no_file.csv"}, "data must name a file"),
+        ({"log_to": ["other:place"]}, "log_to must be mlflow:URI"),
+        ({"text_column": "none"}, "text_column must be one of text, label"),
+        ({"study": "a/b"}, "A study's name must be made of"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_tune_names_its_parameters(
+    arguments: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
+    data = {} if "data" in arguments else {"data": FRAME}
+    check(lambda: tuning.tune(**data, **arguments, results=tmp_path), TuningError, message)  # type: ignore[arg-type]
+
+
+def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
+    check(lambda: tuning.load_study("", results=tmp_path), ArgumentError, "name must be")
+    check(lambda: tuning.load_study("gone", results=tmp_path), StudyError, "'gone' must be in")
+    check(lambda: tuning.load_export(tmp_path), ExportError, "finished export")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda study: study.confirm(top=0), "top must be 1 or more"),
+        (lambda study: study.confirm(seeds=0), "seeds must be 1 or more"),
+        (lambda study: study.confirm(share=0.0), "share must be more than 0"),
+        (lambda study: study.report(slice_column="none"), "slice_column must be one of"),
+        (lambda study: study.export(trial=99), "trial must be the number"),
+        (lambda study: study.export(ensemble="some"), "ensemble must be auto"),
+        (lambda study: study.export(trial=0, ensemble=2), "trial and ensemble must not"),
+        (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
+        (lambda study: study.log_to(), "At least one tracker must be named (log_to;"),
+        (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
+        (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "url must be the URL"),
+        (lambda study: study.enqueue("gone.csv"), "configurations must be a CSV file"),
+        (lambda study: study.enqueue([{"units": 3}]), "the space has"),
+        (lambda study: study.export_hyperparameters(__file__), "results"),
+    ],
+)
+def test_methods_of_a_study_name_their_parameters(
+    call: Callable[[tuning.Study], object], message: str, copied: Setting
+) -> None:
+    study = tuning.load_study(copied.folder.name, results=copied.results.path)
+    check(lambda: call(study), TuningError, message)
+
+
+def test_property_of_a_study_names_its_parameters(copied: Setting) -> None:
+    study = tuning.load_study(
+        copied.folder.name, results=copied.results.path, storage="sqlite:////gone/none.db"
+    )
+    check(lambda: study.optuna_study, TuningError, "storage")
+
+
+def test_methods_of_an_export_name_their_parameters(onnx_export: Path) -> None:
+    export = tuning.load_export(onnx_export)
+    check(lambda: export.predict("one text"), ArgumentError, "texts must be a list")
+
+
+def check(call: Callable[[], object], kind: type[TuningError], message: str) -> None:
+    """Check the class and the message of an error, which must not contain a flag."""
+    with pytest.raises(kind) as raised:
+        call()
+    assert message in str(raised.value)
+    assert not re.search(r"(?<!`)--[a-z]", str(raised.value))

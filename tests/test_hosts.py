@@ -1,0 +1,91 @@
+"""Hosts and ports of the servers."""
+
+import errno
+
+import pytest
+
+from tuning.errors import ArgumentError
+from tuning.hosts import (
+    check_port,
+    is_address,
+    is_loopback,
+    is_loopback_address,
+    name_of,
+    refusal_of_port,
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("192.0.2.1", False),
+        ("::", False),
+    ],
+)
+def test_loopback_is_distinguished_from_hosts_that_others_reach(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("host", ["", "no such name", "a" * 300])
+def test_host_that_is_no_address_is_reported(host: str) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"--host must be a name or an address of this machine, .* received"
+    ):
+        is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("localhost", "localhost"),
+        ("LOCALHOST:8000", "localhost"),
+        ("127.0.0.1:80", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("[FE80::1]:80", "fe80::1"),
+        ("127.0.0.1.evil.example:1", "127.0.0.1.evil.example"),
+        ("a@localhost:c:d", "a@localhost"),
+        ("[", ""),
+        ("", ""),
+    ],
+)
+def test_name_of_a_header_has_no_port_and_no_brackets(header: str, name: str) -> None:
+    assert name_of(header) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "is_any", "is_own"),
+    [
+        ("127.1.2.3", True, True),
+        ("::1", True, True),
+        ("192.0.2.1", True, False),
+        ("localhost", False, False),
+        ("127.0.0.1.evil.example", False, False),
+        ("", False, False),
+    ],
+)
+def test_names_are_not_resolved_to_addresses(name: str, is_any: bool, is_own: bool) -> None:
+    assert (is_address(name), is_loopback_address(name)) == (is_any, is_own)
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65_536])
+def test_port_outside_the_range_is_refused(port: int) -> None:
+    with pytest.raises(ArgumentError, match=f"--port must lie in 1..65535; received {port}"):
+        check_port(port)
+
+
+@pytest.mark.parametrize("port", [1, 65_535])
+def test_port_in_the_range_is_accepted(port: int) -> None:
+    check_port(port)
+
+
+def test_refusal_of_a_port_names_both_flags() -> None:
+    error = OSError(errno.EADDRINUSE, "Address already in use")
+    assert refusal_of_port("The server", "::1", 80, error) == (
+        "The server needs a free port of this machine; 80 on ::1 gave 'Address already in use'."
+        " Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
+    )

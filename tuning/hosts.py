@@ -1,0 +1,84 @@
+"""Hosts and ports of the two servers: the value of --host, the header Host of a request, and ports.
+
+A request for another name than the server's may come from a web page whose own name resolves to
+this machine (DNS rebinding), so each server compares the header Host with its names. An IP address
+is not resolved, so a request for an address can't be such a request.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from tuning.errors import ArgumentError
+
+LOCAL = ("127.0.0.1", "localhost")
+
+
+def resolve(host: str) -> tuple[socket.AddressFamily, str]:
+    """Return the address family and the first IP address of a host.
+
+    Raises:
+        ArgumentError: `host` is not a name or address.
+    """
+    try:
+        if not host:
+            raise OSError
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise ArgumentError(
+            f"--host must be a name or an address of this machine, such as {LOCAL[0]}; received"
+            f" {host!r}."
+        ) from error
+    return family, str(address[0])
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that is bound to `host`.
+
+    Raises:
+        ArgumentError: `host` is not a name or address.
+    """
+    return is_loopback_address(resolve(host)[1].partition("%")[0])
+
+
+def name_of(header: str) -> str:
+    """Return the host of a header Host, in lower case, without its port and its brackets."""
+    host = (
+        header.partition("]")[0].removeprefix("[")
+        if header.startswith("[")
+        else header.partition(":")[0]
+    )
+    return host.lower()
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback_address(name: str) -> bool:
+    """Return whether a name is an IP address of loopback."""
+    return is_address(name) and ipaddress.ip_address(name).is_loopback
+
+
+def check_port(port: int) -> None:
+    """Check that a number is a port.
+
+    Raises:
+        ArgumentError: The port is not in 1..65535.
+    """
+    if not 1 <= port <= 65535:
+        raise ArgumentError(f"--port must lie in 1..65535; received {port}.")
+
+
+def refusal_of_port(server: str, host: str, port: int, error: OSError) -> str:
+    """Return the message for a server that can't be bound to a host and a port."""
+    return (
+        f"{server} needs a free port of this machine; {port} on {host} gave {error.strerror!r}."
+        " Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
+    )
