@@ -51,7 +51,7 @@ from tuning.results import ResultsDir
 from tuning.search.loop import Search
 from tuning.search.progress import Progressed
 from tuning.spaces.loading import SearchSpace, declare
-from tuning.study.coordinators import COORDINATOR, Coordinators, identify
+from tuning.study.coordinators import Coordinators, identify
 from tuning.study.storage import close_study
 from tuning.study.study import fetch_study, open_study
 from tuning.workers.dispatcher import TICK_SECONDS
@@ -177,7 +177,7 @@ def running_trials(
         trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
         values = trial.intermediate_values
         trial.intermediate_values = dict(list(values.items())[: number % epochs])
-        trial.user_attrs = {COORDINATOR: ELSEWHERE}
+        trial.user_attrs = {"coordinator": ELSEWHERE}
     return trials
 
 

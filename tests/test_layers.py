@@ -37,7 +37,7 @@ TESTED_THROUGH_CALLERS = {
     "search": "ends finalists proposals session writer",
     "serving": "guard schemas",
     "spaces": "discovery exploring files ranges required sizes texts",
-    "study": "importances record storage trials",
+    "study": "importances record storage",
     "trackers": "contents mlflow_model",
     "training": "callback loops padding_rules prediction result",
     "workers": "forkserver limits pools ray_cluster ray_handle ray_worker server worker",

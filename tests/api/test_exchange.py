@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.studies import CONFIG, SPACE, Setting
-from tuning.api.exchange import IMPORTED, add, opened, write_best_values
+from tuning.api.exchange import add, opened, write_best_values
 from tuning.api.optuna_trials import read_study
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
@@ -64,7 +64,7 @@ def test_add_queues_configurations_with_defaults_for_what_they_lack(results: Res
         {"vocab_size": 20, "cell": "lstm"},
         {"vocab_size": 10, "cell": "gru"},
     ]
-    assert queued[0].user_attrs == {IMPORTED: "row 1 of another place"}
+    assert queued[0].user_attrs == {"imported": "row 1 of another place"}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_add_as_finished_keeps_the_scores(results: ResultsDir) -> None:
     first, second = Summary.of("s", CONFIG.metric, trials_of(results)).ranked
     assert (first.value, first.params) == (0.8, {"vocab_size": 20, "cell": "gru"})
     assert first.user_attrs == {
-        IMPORTED: "trial 7 of another place",
+        "imported": "trial 7 of another place",
         "val_accuracy": 0.8,
         "best_epoch": 2,
         "n_epochs": 2,
@@ -286,7 +286,7 @@ def test_search_trains_what_is_queued_first_and_learns_from_what_is_finished(
     outcome = copied.tune(10)
     trial = outcome.summary.trials[-1]
     assert (trial.number, trial.params, trial.state) == (9, values, TrialState.COMPLETE)
-    assert trial.user_attrs[IMPORTED] == "trial 2 of another place"
+    assert trial.user_attrs["imported"] == "trial 2 of another place"
     best = outcome.summary.best
     assert best is not None
-    assert (best.number, best.user_attrs[IMPORTED]) == (8, "trial 1 of another place")
+    assert (best.number, best.user_attrs["imported"]) == (8, "trial 1 of another place")

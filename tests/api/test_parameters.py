@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -78,8 +79,8 @@ def test_tune_names_its_parameters(
     arguments: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
-    data = {} if "data" in arguments else {"data": FRAME}
-    check(lambda: tuning.tune(**data, **arguments, results=tmp_path), TuningError, message)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"data": FRAME, "results": tmp_path, **arguments}
+    check(lambda: tuning.tune(**given), TuningError, message)
 
 
 def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:

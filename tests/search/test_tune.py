@@ -24,7 +24,6 @@ from tuning.results import ResultsDir
 from tuning.search import open_trials
 from tuning.search.progress import Progressed
 from tuning.search.tune import Outcome, configure
-from tuning.study.samplers import RETRY_OF
 from tuning.study.study import recorded_config
 from tuning.study.summary import PHASES, status_of
 from tuning.study.trials import epoch_values
@@ -242,13 +241,13 @@ def test_duplicate_of_a_retried_trial_has_its_own_draw_index(setting: Setting) -
     setting.tune(1)
     study = setting.study()
     # A trial whose worker ended unexpectedly is queued in this way.
-    study.enqueue_trial({"bias": 0.0}, user_attrs={RETRY_OF: 0, "n_lost": 1})
+    study.enqueue_trial({"bias": 0.0}, user_attrs={"retry_of": 0, "n_lost": 1})
     study.enqueue_trial({"bias": 0.0})
     setting.tune(3)
     first, duplicate = setting.study().trials[1:]
-    assert first.user_attrs[RETRY_OF] == 0
+    assert first.user_attrs["retry_of"] == 0
     assert duplicate.user_attrs["same_as"] == 1
-    assert RETRY_OF not in duplicate.user_attrs and "n_lost" not in duplicate.user_attrs
+    assert "retry_of" not in duplicate.user_attrs and "n_lost" not in duplicate.user_attrs
 
 
 @pytest.mark.slow

@@ -38,7 +38,6 @@ from tuning.search.recovery import start, take_over
 from tuning.search.writer import StudyWriter
 from tuning.study import coordinators
 from tuning.study.coordinators import (
-    COORDINATOR,
     FIRST_COORDINATOR,
     N_TRIALS,
     Coordinators,
@@ -452,7 +451,7 @@ def test_two_coordinators_finish_a_study_together(setting: Setting, tmp_path: Pa
     trials = setting.study().trials
     assert sum(t.state == TrialState.COMPLETE for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
-    assert len({t.user_attrs[COORDINATOR] for t in trials}) == 2
+    assert len({t.user_attrs["coordinator"] for t in trials}) == 2
     status, _, _ = status_of(setting.results, setting.folder, storage_url=url)
     assert [(coordinator.pid, coordinator.left) for coordinator in status.coordinators] == [
         (os.getpid(), True)
@@ -632,7 +631,7 @@ def test_three_machines_finish_a_study_though_one_is_killed(
     assert trials[victim].user_attrs["reason"] == "lost"
     again = [t for t in trials if t.user_attrs.get("retry_of") == victim]
     assert again and again[0].params == trials[victim].params
-    assert {t.user_attrs[COORDINATOR] for t in trials} == {
+    assert {t.user_attrs["coordinator"] for t in trials} == {
         FIRST_COORDINATOR,
         *(identify(study_in(tmp_path / name)) for name in ("second", "third")),
     }
@@ -667,7 +666,7 @@ def at_work(url: str, results: Path) -> int | None:
     running = (
         t for t in trials_of(url) if t.state == TrialState.RUNNING and len(t.params) == N_PARAMS
     )
-    return next((t.number for t in running if t.user_attrs.get(COORDINATOR) == own), None)
+    return next((t.number for t in running if t.user_attrs.get("coordinator") == own), None)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:

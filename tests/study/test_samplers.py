@@ -12,7 +12,6 @@ from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.samplers import (
-    RETRY_OF,
     derive_seed,
     fitted_trials,
     grid_points,
@@ -274,7 +273,7 @@ def test_next_draw_index_leaves_out_trials_that_are_queued_again(
         state = TrialState[word.removesuffix("-again").upper()]
         value = 0.5 if state == TrialState.COMPLETE else None
         made = create_trial(
-            state=state, value=value, user_attrs={RETRY_OF: 1} if word.endswith("again") else {}
+            state=state, value=value, user_attrs={"retry_of": 1} if word.endswith("again") else {}
         )
         made.number = number
         trials.append(made)

@@ -33,8 +33,6 @@ from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Best, best_of, read_summary, summarize
 from tuning.study.trials import values_of
 
-IMPORTED = "imported"  # Attribute of a trial: the source of its configuration.
-
 
 @dataclass(frozen=True)
 class WarmStart:
@@ -168,7 +166,7 @@ def add(
         if as_finished:
             study.add_trial(_finished(trial, params, target, source=source))
         else:
-            study.enqueue_trial(params, user_attrs={IMPORTED: f"{trial.name} of {source}"})
+            study.enqueue_trial(params, user_attrs={"imported": f"{trial.name} of {source}"})
         known.append(params)
         n_added += 1
     if unknown:
@@ -231,7 +229,7 @@ def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: st
         params=params,
         distributions=drawn.distributions,
         user_attrs={
-            IMPORTED: f"{trial.name} of {source}",
+            "imported": f"{trial.name} of {source}",
             config.metric: trial.scores[0],
             "best_epoch": epoch,
             "n_epochs": epoch,

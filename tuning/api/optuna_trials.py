@@ -12,6 +12,7 @@ from tuning.spaces.foreign_trials import ForeignTrial
 from tuning.spaces.hyperparameters import optuna_names
 from tuning.spaces.loading import SearchSpace
 from tuning.study.storage import close_study, hide_password, missing_file, storage_errors
+from tuning.study.trials import attributes_of
 
 
 def read_study(
@@ -96,5 +97,5 @@ def _open(url: str, name: str) -> optuna.Study:
 
 
 def _epoch_of(trial: FrozenTrial) -> int | None:
-    epoch = trial.user_attrs.get("best_epoch")
+    epoch = attributes_of(trial).get("best_epoch")
     return epoch if isinstance(epoch, int) and epoch > 0 else None

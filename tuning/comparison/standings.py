@@ -17,7 +17,7 @@ from tuning.evaluation.statistics import Interval, mean_interval
 from tuning.results import ResultsDir
 from tuning.spaces.ranges import Values
 from tuning.study.summary import read_summary
-from tuning.study.trials import value_of
+from tuning.study.trials import attributes_of, value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ def standing_of(space: ComparedSpace, results: ResultsDir, *, storage_url: str) 
         n_trials=summary.n_finished,
         trial=number,
         search_value=value_of(best),
-        n_parameters=trial.user_attrs.get("n_parameters"),
+        n_parameters=attributes_of(trial).get("n_parameters"),
         latency_ms=space.latency_ms,
         values=trial.params,
     )

@@ -21,7 +21,7 @@ from tuning.evaluation.test_split import Classifier
 from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.study.summary import Summary
-from tuning.study.trials import value_of, values_of
+from tuning.study.trials import attributes_of, value_of, values_of
 from tuning.training import fit, prediction
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -121,7 +121,7 @@ def _request(trial: FrozenTrial, request: Train, *, weights: Path) -> Train:
     """Return a request to train on both splits for the trial's best number of epochs."""
     job = replace(
         request.job,
-        train=replace(request.job.train, epochs=int(trial.user_attrs["best_epoch"])),
+        train=replace(request.job.train, epochs=int(attributes_of(trial)["best_epoch"])),
         with_validation=True,
         weights=str(weights),
     )

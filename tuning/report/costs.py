@@ -22,7 +22,7 @@ from tuning.report.html_parts import plain, plot_html, table
 from tuning.report.quality import BEST_COLOR, OTHER_COLOR, REFERENCE_COLOR
 from tuning.report.tables import trial_label, trial_seconds
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import busy_seconds, value_of
+from tuning.study.trials import busy_seconds, seconds_of, value_of
 
 ARCHITECTURE = "architecture"  # Name of the hyperparameter that chooses between kinds of models.
 MARGIN = 1.25  # Factor between the outermost values and the ends of a logarithmic axis.
@@ -47,7 +47,7 @@ class Cost:
     def of(self, trial: FrozenTrial) -> float | None:
         """Return the trial's cost; None if it was not measured."""
         if self.name == "seconds":
-            return busy_seconds(trial.user_attrs.get("seconds", {})) or None
+            return busy_seconds(seconds_of(trial)) or None
         value: float | None = trial.user_attrs.get(self.name)
         return value or None
 

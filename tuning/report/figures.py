@@ -17,7 +17,7 @@ from tuning.evaluation.statistics import Interval
 from tuning.report.tables import trial_label, with_best
 from tuning.study.importances import study_of
 from tuning.study.summary import PHASES, Summary, best_of
-from tuning.study.trials import epoch_values, is_pruned_early
+from tuning.study.trials import attributes_of, epoch_values, is_pruned_early
 
 N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
@@ -133,12 +133,12 @@ def baseline_against_best(summary: Summary, confirmation: Confirmation | None = 
 
 def cost(summary: Summary) -> go.Figure:
     """Draw the seconds of each trial by phase."""
-    timed = [t for t in summary.trials if "seconds" in t.user_attrs]
+    timed = [t for t in summary.trials if "seconds" in attributes_of(t)]
     figure = go.Figure(layout={**LAYOUT, "barmode": "stack"})
     for phase in PHASES:
         figure.add_bar(
             x=[t.number for t in timed],
-            y=[t.user_attrs["seconds"].get(phase, 0.0) for t in timed],
+            y=[attributes_of(t)["seconds"].get(phase, 0.0) for t in timed],
             name=phase,
         )
     figure.update_xaxes(title="trial")

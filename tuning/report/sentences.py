@@ -18,9 +18,11 @@ from tuning.evaluation.test_split import BEST, exported_name
 from tuning.report.confirmation import sentences
 from tuning.study.summary import Best, CoordinatorStatus, Summary, best_of
 from tuning.study.trials import (
+    attributes_of,
     busy_seconds,
     is_over_limit,
     is_pruned_early,
+    seconds_of,
     starting_point_text,
     value_of,
 )
@@ -214,11 +216,10 @@ def saved_sentence(summary: Summary, *, epochs: int) -> str:
     if not pruned:
         return ""
     saved = sum(
-        busy_seconds(trial.user_attrs.get("seconds", {}))
-        * (epochs / trial.user_attrs["n_epochs"] - 1)
+        busy_seconds(seconds_of(trial)) * (epochs / attributes_of(trial)["n_epochs"] - 1)
         for trial in pruned
     )
-    spent = sum(busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials)
+    spent = sum(busy_seconds(seconds_of(trial)) for trial in summary.trials)
     return (
         f"Pruning saved up to {saved:.0f} s of the workers, {saved / (saved + spent):.0%} of what"
         f" the search would have cost without it ({len(pruned)} trials)."

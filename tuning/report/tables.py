@@ -21,9 +21,10 @@ from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
 from tuning.study.summary import PHASES, Best, Summary, best_of
 from tuning.study.trials import (
-    STARTING_POINT,
+    attributes_of,
     epoch_values,
     is_pruned_early,
+    seconds_of,
     starting_point_text,
     value_of,
     values_of,
@@ -44,9 +45,7 @@ def trials_table(summary: Summary) -> pd.DataFrame:
     rows = []
     for trial in summary.trials:
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "seconds"}
-        seconds = {
-            f"{phase}_seconds": trial.user_attrs.get("seconds", {}).get(phase) for phase in PHASES
-        }
+        seconds = {f"{phase}_seconds": seconds_of(trial).get(phase) for phase in PHASES}
         value = trial.values[0] if trial.values else None
         rows.append(
             {
@@ -61,8 +60,8 @@ def trials_table(summary: Summary) -> pd.DataFrame:
     table = pd.DataFrame(
         [{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows]
     )
-    if STARTING_POINT in table:
-        table[STARTING_POINT] = table[STARTING_POINT].astype("Int64")  # 2 and not 2.0
+    if "starting_point" in table:
+        table["starting_point"] = table["starting_point"].astype("Int64")  # 2 and not 2.0
     return table
 
 
@@ -117,7 +116,7 @@ def best_rows(
                 label,
                 f"{value_of(trial):.4f}",
                 *values,
-                value_text(trial.user_attrs.get("best_epoch")),
+                value_text(attributes_of(trial).get("best_epoch")),
                 f"{trial_seconds(trial):.0f}",
             ]
         )
@@ -142,12 +141,16 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
     rows = []
     for trial in summary.trials:
         value = f"{trial.values[0]:.4f}" if trial.values else ""
-        reason = trial.user_attrs.get("reason", "unknown" if trial.state == TrialState.FAIL else "")
+        reason = attributes_of(trial).get(
+            "reason", "unknown" if trial.state == TrialState.FAIL else ""
+        )
         why = (
             f" ({reason})"
             if reason
             else (
-                f" (same as {trial.user_attrs['same_as']})" if "same_as" in trial.user_attrs else ""
+                f" (same as {attributes_of(trial)['same_as']})"
+                if "same_as" in attributes_of(trial)
+                else ""
             )
         )
         if is_pruned_early(trial) and trial.intermediate_values:
@@ -170,13 +173,7 @@ def trial_rows(summary: Summary, space: SearchSpace) -> tuple[list[str], list[li
 
 def trial_seconds(trial: optuna.trial.FrozenTrial) -> float:
     """Return a trial's wall time in seconds, over all phases but the coordinator's storage."""
-    return float(
-        sum(
-            seconds
-            for phase, seconds in trial.user_attrs.get("seconds", {}).items()
-            if phase != "storage"
-        )
-    )
+    return float(sum(seconds for phase, seconds in seconds_of(trial).items() if phase != "storage"))
 
 
 def counts_sentence(summary: Summary) -> str:

@@ -16,16 +16,10 @@ from tuning.errors import SpaceBug, StudyError
 from tuning.outcomes import FailureReason, StopReason
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.session import Session
-from tuning.search.writer import (
-    DEATH_LIMIT,
-    DEATHS,
-    FURTHEST,
-    StudyWriter,
-    describe,
-    furthest_epoch,
-)
+from tuning.search.writer import DEATH_LIMIT, StudyWriter, describe, furthest_epoch
 from tuning.spaces.hyperparameters import from_params
 from tuning.study.optuna_internals import fail_trial, fixed_params_of, reopen_trial
+from tuning.study.trials import attributes_of, set_attributes
 from tuning.training.result import FitResult
 from tuning.workers.messages import (
     Ending,
@@ -141,7 +135,7 @@ class TrialEnds:
             self._close(duplicate, write, event=event)
 
     def _fail_duplicate(self, duplicate: OpenTrial, first: FrozenTrial) -> None:
-        reason = FailureReason(first.user_attrs.get("reason", FailureReason.LOST))
+        reason = FailureReason(attributes_of(first).get("reason", FailureReason.LOST))
         detail = f"it is the same as trial {first.number}"
         write = partial(self._writer.fail, duplicate, reason, detail, queue_again=False)
         self._close(duplicate, write, event="", has_value=False)
@@ -247,7 +241,7 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
     """
     try:
         trial = reopen_trial(writer.study, frozen.number)
-        trial.set_user_attr("reason", FailureReason.LOST.value)
+        set_attributes(trial, {"reason": FailureReason.LOST.value})
         fail_trial(trial)
     except UpdateFinishedTrialError:
         return
@@ -256,7 +250,11 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
         # A trial without all its values draws them again, at the same draw index of the seed
         # stream.
         params = frozen.params if writer.has_all_values(frozen) else fixed_params_of(frozen)
-        attributes = {**frozen.user_attrs, DEATHS: n_deaths, FURTHEST: furthest_epoch(frozen)}
+        attributes = {
+            **frozen.user_attrs,
+            "n_deaths": n_deaths,
+            "furthest_epoch": furthest_epoch(frozen),
+        }
         writer.queue_again(frozen.number, params, attributes, reason=FailureReason.INTERRUPTED)
         return
     detail = (

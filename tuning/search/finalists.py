@@ -20,12 +20,13 @@ from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
 from tuning.study.trials import (
-    STARTING_POINT,
+    attributes_of,
     busy_seconds,
     costs_of,
     epoch_values,
     is_over_limit,
     is_pruned_early,
+    seconds_of,
     value_of,
     values_of,
 )
@@ -103,9 +104,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
         ),
         metric=summary.metric,
         seeds=max(seeds, old.seeds if old else [], key=len),  # both begin with the same seeds
-        search_seconds=sum(
-            busy_seconds(trial.user_attrs.get("seconds", {})) for trial in summary.trials
-        ),
+        search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
         spent_seconds=old.spent_seconds if old else 0.0,
         share=terms.share,
     )
@@ -188,15 +187,16 @@ def _spread(front: list[list[FrozenTrial]], top: int) -> list[list[FrozenTrial]]
 
 
 def _finalist(trial: FrozenTrial, same: list[FrozenTrial], space: SearchSpace) -> Finalist:
-    best_epoch, n_epochs = int(trial.user_attrs["best_epoch"]), trial.user_attrs["n_epochs"]
+    attributes = attributes_of(trial)
+    best_epoch, n_epochs = int(attributes["best_epoch"]), attributes["n_epochs"]
     return Finalist(
         trial=trial.number,
         values=values_of(trial, space),
         search_value=value_of(trial),
-        seconds=busy_seconds(trial.user_attrs["seconds"]) * best_epoch / n_epochs,
+        seconds=busy_seconds(attributes["seconds"]) * best_epoch / n_epochs,
         epochs=best_epoch,
         costs=[*costs_of(trial)],
-        starting_point=trial.user_attrs.get(STARTING_POINT),
+        starting_point=attributes.get("starting_point"),
         same=[t.number for t in same if t is not trial],
     )
 
@@ -211,7 +211,7 @@ def pruned_sample(
     pruned = [
         trial
         for trial in summary.trials
-        if is_pruned_early(trial) and trial.user_attrs.get("seconds")
+        if is_pruned_early(trial) and attributes_of(trial).get("seconds")
     ]
     drawn = np.random.default_rng(seed).permutation(len(pruned))[:n]
     return [
@@ -219,9 +219,9 @@ def pruned_sample(
             trial=trial.number,
             values=values_of(trial, space),
             search_value=[*epoch_values(trial).values()][-1],
-            seconds=busy_seconds(trial.user_attrs["seconds"])
+            seconds=busy_seconds(attributes_of(trial)["seconds"])
             * epochs
-            / trial.user_attrs["n_epochs"],
+            / attributes_of(trial)["n_epochs"],
             epochs=epochs,
         )
         for trial in (pruned[number] for number in drawn)

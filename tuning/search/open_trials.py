@@ -14,7 +14,7 @@ from tuning.outcomes import StopReason
 from tuning.results import StudyDir
 from tuning.search.asha import Rungs, is_worth_stopping
 from tuning.spaces.ranges import Values
-from tuning.study.trials import ENDED, epoch_values
+from tuning.study.trials import ENDED, attributes_of, epoch_values
 from tuning.training.result import Answer, Epoch
 from tuning.workers.dispatcher import Dispatcher
 
@@ -62,7 +62,7 @@ class OpenTrial:
 
     @property
     def is_baseline(self) -> bool:
-        return bool(self.trial.user_attrs.get("baseline"))
+        return bool(attributes_of(self.trial).get("baseline"))
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -159,7 +159,7 @@ class OpenTrials:
         own = {opened.number for opened in self.dispatcher.running} | set(self._paused)
         taken = []
         for trial in trials:
-            attributes = trial.user_attrs
+            attributes = attributes_of(trial)
             if trial.number in own or "same_as" in attributes or "waits_for" in attributes:
                 continue
             if trial.state == TrialState.FAIL:

@@ -17,6 +17,7 @@ from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.study.summary import Summary
+from tuning.study.trials import attributes_of
 
 # Minimum number of trials to fit the cost model to.
 MIN_TIMED = 3
@@ -134,14 +135,14 @@ class TimeLeft:
         has_times = (
             trial
             for trial in reversed(trials)
-            if trial.user_attrs.get("n_epochs") and trial.user_attrs.get("seconds")
+            if attributes_of(trial).get("n_epochs") and attributes_of(trial).get("seconds")
         )
         timed = list(islice(has_times, MAX_TIMED))
         if len(timed) < MIN_TIMED:
             return None
         table = np.array([self._features_of(t) for t in timed])
-        n_epochs = np.array([t.user_attrs["n_epochs"] for t in timed], dtype=float)
-        seconds = np.array([sum(t.user_attrs["seconds"].values()) for t in timed]) / n_epochs
+        n_epochs = np.array([attributes_of(t)["n_epochs"] for t in timed], dtype=float)
+        seconds = np.array([sum(attributes_of(t)["seconds"].values()) for t in timed]) / n_epochs
         weights, _ = nnls(table / seconds[:, None], np.ones(len(timed)))
         usual_epochs = min(float(n_epochs.mean()), self._epochs)
         total = n_new * usual_epochs * float((table @ weights).mean())

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.search.open_trials import TAKEN, OpenTrial
-from tuning.search.writer import DEATH_LIMIT, DEATHS, StudyWriter, is_unproven
+from tuning.search.writer import DEATH_LIMIT, StudyWriter, is_unproven
 from tuning.spaces.hyperparameters import suggest, to_params
-from tuning.study.coordinators import COORDINATOR, is_at_work
+from tuning.study.coordinators import is_at_work
 from tuning.study.optuna_internals import claim_trial, fixed_params_of, storage_of
 from tuning.study.samplers import grid_points, make_sampler, next_draw_index
-from tuning.study.trials import PARTS, STARTING_POINT
+from tuning.study.trials import attributes_of
 
 
 class Proposals:
@@ -58,9 +58,11 @@ class Proposals:
                     return None
             trial_id = claim_trial(writer.study, any_waiting=is_queued)
             storage = storage_of(writer.study)
-            storage.set_trial_user_attr(trial_id, COORDINATOR, writer.coordinators.own)
+            storage.set_trial_user_attr(trial_id, "coordinator", writer.coordinators.own)
             if self._config.train.parts_per_epoch > 1:
-                storage.set_trial_user_attr(trial_id, PARTS, self._config.train.parts_per_epoch)
+                storage.set_trial_user_attr(
+                    trial_id, "parts_per_epoch", self._config.train.parts_per_epoch
+                )
             # QMC has one sequence for the whole study. The other samplers take longer, and draw
             # without the lock, so that another coordinator can ask at the same time.
             opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
@@ -77,10 +79,10 @@ class Proposals:
         """
         if self._starting_points:
             for trial in trials:
-                self._starting_points.pop(trial.user_attrs.get(STARTING_POINT, 0), None)
+                self._starting_points.pop(attributes_of(trial).get("starting_point", 0), None)
         for number, point in self._starting_points.items():
             params = to_params(point, self._space.hyperparameters)
-            self._writer.study.enqueue_trial(params, user_attrs={STARTING_POINT: number})
+            self._writer.study.enqueue_trial(params, user_attrs={"starting_point": number})
             return True
         return False
 
@@ -106,7 +108,7 @@ class Proposals:
         ]
         queued = [trial for trial in trials if trial.state == TrialState.WAITING][:1]
         return bool(own) and any(
-            int(trial.user_attrs.get(DEATHS, 0)) >= DEATH_LIMIT - 1 for trial in (*own, *queued)
+            attributes_of(trial).get("n_deaths", 0) >= DEATH_LIMIT - 1 for trial in (*own, *queued)
         )
 
     def _draw(self, trial_id: int, trials: Sequence[FrozenTrial]) -> OpenTrial:

@@ -11,17 +11,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tuning.fidelity import part_at
 from tuning.search.ends import fail_abandoned
 from tuning.search.open_trials import OpenTrial
-from tuning.search.writer import (
-    DEATH_LIMIT,
-    DEATHS,
-    FURTHEST,
-    StudyWriter,
-    furthest_epoch,
-    is_unproven,
-)
+from tuning.search.writer import DEATH_LIMIT, StudyWriter, furthest_epoch, is_unproven
 from tuning.spaces.hyperparameters import defaults, from_params, to_params
-from tuning.study.coordinators import COORDINATOR, is_at_work
+from tuning.study.coordinators import is_at_work
 from tuning.study.optuna_internals import reopen_trial, set_intermediate_value
+from tuning.study.trials import attributes_of, set_attributes
 from tuning.training import checkpoints
 
 
@@ -80,7 +74,7 @@ def _abandoned(writer: StudyWriter, *, paused: bool) -> list[FrozenTrial]:
         trial
         for trial in writer.summary.trials
         if trial.state == TrialState.RUNNING
-        and (COORDINATOR not in trial.user_attrs or writer.coordinators.is_abandoned(trial))
+        and ("coordinator" not in attributes_of(trial) or writer.coordinators.is_abandoned(trial))
     ]
     return [trial for trial in abandoned if paused or is_at_work(trial)]
 
@@ -89,7 +83,7 @@ def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
     """Return the number of deaths of coordinators, the last death included, since a configuration
     last trained an epoch that no earlier try had reached.
     """
-    n_before = int(frozen.user_attrs.get(DEATHS, 0))
+    n_before = attributes_of(frozen).get("n_deaths", 0)
     if not is_at_work(frozen) or not writer.has_all_values(frozen):
         return n_before
     return n_before + 1 if is_unproven(frozen) else 0
@@ -112,12 +106,13 @@ def _reopen(writer: StudyWriter, trial: Trial, frozen: FrozenTrial) -> OpenTrial
     for step, epoch in steps.items():
         if step not in frozen.intermediate_values:
             set_intermediate_value(trial, epoch.metrics[writer.config.metric], step=step)
-    if not frozen.user_attrs.get("paused"):  # the earlier call died while the trial was training
-        trial.set_user_attr("paused", True)
-        trial.set_user_attr(DEATHS, n_deaths)
-        trial.set_user_attr(FURTHEST, furthest_epoch(frozen))
-    if COORDINATOR not in frozen.user_attrs:  # a study of an older version
-        trial.set_user_attr(COORDINATOR, writer.coordinators.own)
+    if not attributes_of(frozen).get(
+        "paused"
+    ):  # the earlier call died while the trial was training
+        furthest = furthest_epoch(frozen)
+        set_attributes(trial, {"paused": True, "n_deaths": n_deaths, "furthest_epoch": furthest})
+    if "coordinator" not in attributes_of(frozen):  # a study of an older version
+        set_attributes(trial, {"coordinator": writer.coordinators.own})
     values = from_params(frozen.params, writer.space.hyperparameters)
     reported = frozenset(frozen.intermediate_values) | steps.keys()
     opened = OpenTrial(trial, values, history, reported)

@@ -19,11 +19,16 @@ from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values, value_text
-from tuning.study.coordinators import COORDINATOR, Coordinators, requested_n_trials
+from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
-from tuning.study.samplers import RETRY_OF
 from tuning.study.summary import Summary, summarize
-from tuning.study.trials import STARTING_POINT, epoch_values
+from tuning.study.trials import (
+    OWN_ATTRIBUTES,
+    TrialAttributes,
+    attributes_of,
+    epoch_values,
+    set_attributes,
+)
 from tuning.training.result import Epoch, FitResult
 
 # Temporary reasons: a trial that failed for one of them is queued again.
@@ -39,25 +44,9 @@ COUNTED = (FailureReason.LOST, FailureReason.SILENT)
 # A configuration whose worker ended unexpectedly or sent no message this many times is not queued
 # again.
 LOST_LIMIT = 2
-# Attributes of a trial: the number of deaths of its coordinators since the configuration last
-# trained a further epoch, and the last epoch that any try of the configuration trained.
-DEATHS, FURTHEST = "n_deaths", "furthest_epoch"
 # Number of deaths after which a configuration is given up. A coordinator may also die because the
 # power fails, so the last try of a configuration trains alone.
 DEATH_LIMIT = 3
-# Attributes that a duplicate does not take over from the trial of the same configuration.
-OWN_ATTRIBUTES = (
-    "baseline",
-    STARTING_POINT,
-    "n_lost",
-    DEATHS,
-    FURTHEST,
-    "seconds",
-    "n_tokens",
-    "paused",
-    COORDINATOR,
-    RETRY_OF,
-)
 
 
 class StudyWriter:
@@ -121,12 +110,12 @@ class StudyWriter:
 
     def mark(self, opened: OpenTrial, *, paused: bool) -> None:
         """Write whether an open trial is paused."""
-        opened.trial.set_user_attr("paused", paused)
+        set_attributes(opened.trial, {"paused": paused})
         self.reread(opened)
 
     def wait_for(self, opened: OpenTrial, number: int) -> None:
         """Write that a trial waits for the end of another trial of the same configuration."""
-        opened.trial.set_user_attr("waits_for", number)
+        set_attributes(opened.trial, {"waits_for": number})
 
     def can_go_on(self, opened: OpenTrial) -> bool:
         """Return whether a trial has a checkpoint from which it can go on."""
@@ -148,7 +137,7 @@ class StudyWriter:
         """
         self._set_attributes(opened, result)
         if self.is_over_limit(result):
-            opened.trial.set_user_attr("best_value", result.best_value)
+            set_attributes(opened.trial, {"best_value": result.best_value})
             self._tell(opened, state=TrialState.PRUNED)
             return
         drawing = self.session.drawing
@@ -184,7 +173,7 @@ class StudyWriter:
         `queue_again=False`: another trial has the same values, or the search goes on without them.
         """
         trial = opened.trial
-        trial.set_user_attr("reason", reason.value)
+        set_attributes(trial, {"reason": reason.value})
         self.write_error(trial.number, opened.values, reason=reason, detail=detail)
         # The lock keeps other coordinators from taking the free slot before the values are queued.
         with self.coordinators.slot_lock():
@@ -216,10 +205,12 @@ class StudyWriter:
         n_lost = int(attributes.get("n_lost", 0)) + (reason in COUNTED)
         if reason not in RETRIED or n_lost >= LOST_LIMIT:
             return
-        names = ("baseline", STARTING_POINT, DEATHS, FURTHEST)
+        names = ("baseline", "starting_point", "n_deaths", "furthest_epoch")
         kept = {name: attributes[name] for name in names if attributes.get(name)}
-        retry_of = attributes.get(RETRY_OF, number)
-        self.study.enqueue_trial(params, user_attrs={**kept, "n_lost": n_lost, RETRY_OF: retry_of})
+        retry_of = attributes.get("retry_of", number)
+        self.study.enqueue_trial(
+            params, user_attrs={**kept, "n_lost": n_lost, "retry_of": retry_of}
+        )
 
     def _tell(
         self,
@@ -240,7 +231,7 @@ class StudyWriter:
 
     def _set_attributes(self, opened: OpenTrial, result: FitResult) -> None:
         seconds = {**result.seconds, "storage": opened.storage_seconds}
-        attributes: dict[str, Any] = {
+        attributes: TrialAttributes = {
             "best_epoch": result.best_epoch,
             "n_epochs": result.n_epochs,
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
@@ -254,13 +245,12 @@ class StudyWriter:
         }
         if result.latency_ms is not None:
             attributes["latency_ms"] = round(result.latency_ms, 3)
+        set_attributes(opened.trial, attributes)
         for name, value in result.metrics.items():
             if not math.isnan(value):
-                attributes[name] = round(value, 5)
+                opened.trial.set_user_attr(name, round(value, 5))
         if self.is_over_limit(result):
-            attributes["reason"] = FailureReason.OVER_A_LIMIT.value
-        for name, value in attributes.items():
-            opened.trial.set_user_attr(name, value)
+            set_attributes(opened.trial, {"reason": FailureReason.OVER_A_LIMIT.value})
         if not opened.trial.constraints:
             for name, maximum in self.config.limits.items():
                 opened.trial.set_constraint(name, getattr(result, name) / maximum - 1)
@@ -283,12 +273,13 @@ class StudyWriter:
 
 def furthest_epoch(trial: FrozenTrial) -> float:
     """Return the last epoch that any try of a trial's configuration has trained."""
-    return max([*epoch_values(trial), float(trial.user_attrs.get(FURTHEST, 0))])
+    return max([*epoch_values(trial), attributes_of(trial).get("furthest_epoch", 0)])
 
 
 def is_unproven(trial: FrozenTrial) -> bool:
     """Return whether a trial has trained no epoch beyond its checkpoint and the earlier tries."""
-    before = max(trial.user_attrs.get("n_epochs", 0), trial.user_attrs.get(FURTHEST, 0))
+    attributes = attributes_of(trial)
+    before = max(attributes.get("n_epochs", 0), attributes.get("furthest_epoch", 0))
     return bool(max(epoch_values(trial), default=0) <= before)
 
 

@@ -29,11 +29,11 @@ from tuning.errors import ArgumentError, StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
+from tuning.study.trials import attributes_of
 
 DEAD_SECONDS = 60.0
 HEARTBEATS = 12  # number of heartbeats within `dead_seconds`; each is one small write
 FIRST_COORDINATOR = "0"  # the coordinator that created the study
-COORDINATOR = "coordinator"  # attribute of a trial: the coordinator that asked for the trial
 N_TRIALS = "n_trials"  # attribute of a study: the number of trials that was requested last
 _PREFIX = "coordinator "  # prefix of the study's attributes that contain heartbeats
 
@@ -194,11 +194,11 @@ class Coordinators:
         of a coordinator. If the caller holds the `slot_lock`, the coordinator of such a trial was
         killed before it wrote its name.
         """
-        return bool(trial.user_attrs.get(COORDINATOR, self.own) == self.own)
+        return attributes_of(trial).get("coordinator", self.own) == self.own
 
     def is_abandoned(self, trial: FrozenTrial) -> bool:
         """Return whether a trial's coordinator has left, or counts as dead."""
-        received = self._received.get(trial.user_attrs.get(COORDINATOR, self.own))
+        received = self._received.get(attributes_of(trial).get("coordinator", self.own))
         return received is not None and received.is_dead
 
     def _write_heartbeat(self, *, left: bool) -> None:
@@ -249,8 +249,8 @@ def is_at_work(trial: FrozenTrial) -> bool:
     """
     return (
         trial.state == TrialState.RUNNING
-        and not trial.user_attrs.get("paused")
-        and "waits_for" not in trial.user_attrs
+        and not attributes_of(trial).get("paused")
+        and "waits_for" not in attributes_of(trial)
     )
 
 

@@ -17,14 +17,13 @@ from tuning.fidelity import part_at
 from tuning.spaces.hyperparameters import distributions, grid
 from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import fixed_params_of, view_of
-from tuning.study.trials import ENDED, costs_of, is_over_limit, rank
+from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, rank
 
 # Number of trials that are drawn at random before TPE has a model. It is Optuna's default.
 STARTUP_TRIALS = 10
 MAX_FITTED = 500  # maximum number of trials that TPE fits
 N_BEST_FITTED = 25  # maximum number of TPE's good trials with one objective
 # Attribute of a trial that was queued again: the number of the first trial with its values.
-RETRY_OF = "retry_of"
 
 
 def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:
@@ -44,8 +43,10 @@ def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
     study therefore draws the same values as a study that was never interrupted.
     """
     waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
-    first = waiting.user_attrs.get(RETRY_OF) if waiting else None
-    own = (t for t in trials if RETRY_OF not in t.user_attrs and t.state != TrialState.WAITING)
+    first = attributes_of(waiting).get("retry_of") if waiting else None
+    own = (
+        t for t in trials if "retry_of" not in attributes_of(t) and t.state != TrialState.WAITING
+    )
     return sum(first is None or t.number < first for t in own)
 
 

@@ -24,7 +24,16 @@ from tuning.study.coordinators import Heartbeat, heartbeats_of
 from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
-from tuning.study.trials import ENDED, costs_of, is_over_limit, rank, value_of
+from tuning.study.trials import (
+    ENDED,
+    attributes_of,
+    costs_of,
+    has_value,
+    is_over_limit,
+    rank,
+    seconds_of,
+    value_of,
+)
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
 USEFUL_PHASES = ("train", "evaluate")  # all other phases are overhead
@@ -63,28 +72,19 @@ class Summary:
     @cached_property
     def seconds_by_phase(self) -> dict[str, float]:
         """The seconds of all trials by phase."""
-        return {
-            phase: sum(t.user_attrs.get("seconds", {}).get(phase, 0.0) for t in self.trials)
-            for phase in PHASES
-        }
+        return {phase: sum(seconds_of(t).get(phase, 0.0) for t in self.trials) for phase in PHASES}
 
     @cached_property
     def failures(self) -> dict[str, int]:
         """The number of failed trials by reason."""
-        return dict(
-            Counter(
-                t.user_attrs.get("reason", "unknown")
-                for t in self.trials
-                if t.state == TrialState.FAIL
-            )
-        )
+        failed = [t for t in self.trials if t.state == TrialState.FAIL]
+        return dict(Counter(attributes_of(t).get("reason", "unknown") for t in failed))
 
     @property
     def n_paused(self) -> int:
         """The number of trials that wait at a rung or for the next call, with a checkpoint."""
-        return sum(
-            t.state == TrialState.RUNNING and t.user_attrs.get("paused", False) for t in self.trials
-        )
+        running = [t for t in self.trials if t.state == TrialState.RUNNING]
+        return sum(attributes_of(t).get("paused", False) for t in running)
 
     @property
     def n_over_limit(self) -> int:
@@ -132,11 +132,8 @@ class Summary:
         """The trial with the default hyperparameters, if it was trained to its end. It may be over
         a limit, and is then not among the ranked trials.
         """
-        ended = (t for t in self.trials if t.user_attrs.get("baseline") and t.state in ENDED)
-        return next(
-            (t for t in ended if t.state == TrialState.COMPLETE or "best_value" in t.user_attrs),
-            None,
-        )
+        ended = (t for t in self.trials if attributes_of(t).get("baseline") and t.state in ENDED)
+        return next((t for t in ended if has_value(t)), None)
 
     @property
     def counts_size(self) -> bool:
@@ -294,7 +291,7 @@ def status_of(
             phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()
         },
         overhead_share=summary.overhead_share,
-        n_tokens=sum(t.user_attrs.get("n_tokens", 0) for t in summary.trials),
+        n_tokens=sum(attributes_of(t).get("n_tokens", 0) for t in summary.trials),
         fingerprints={"data": record.data_fingerprint, "space": record.space_fingerprint},
     )
     return status, summary, space

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypedDict, cast
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.config import sign
 from tuning.fidelity import epochs_at
@@ -13,11 +14,81 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-# Attribute of a trial: the number of parts of an epoch. A step of Optuna's intermediate values is
-# one part; without the attribute it is an epoch.
-PARTS = "parts_per_epoch"
-# Attribute of a trial that trains a starting point of the search space: its number, from 1.
-STARTING_POINT = "starting_point"
+# Attributes that a duplicate does not take over from the trial of the same configuration.
+OWN_ATTRIBUTES = (
+    *("baseline", "starting_point", "n_lost", "n_deaths", "furthest_epoch"),
+    *("seconds", "n_tokens", "paused", "coordinator", "retry_of"),
+)
+
+
+class TrialAttributes(TypedDict, total=False):
+    """The attributes that this program writes to a trial.
+
+    The metrics of the best epoch are attributes too, with Keras' names. The attributes from
+    `best_epoch` to `ignores_padding` are those of a `FitResult`, rounded.
+
+    Attributes:
+        seed: seed of the training.
+        best_value: value of the metric of a baseline beyond a limit, whose state is PRUNED.
+        reason: a `FailureReason`.
+        paused: whether the trial has a checkpoint from which it can go on.
+        waits_for: number of the open trial with the same configuration.
+        same_as: number of the trial whose result this trial has, because it has the same
+            configuration.
+        baseline: whether the trial is the baseline.
+        starting_point: number of the trial's starting point, from 1.
+        parts_per_epoch: number of parts of an epoch. A step of Optuna's intermediate values is one
+            part; without the attribute a step is an epoch.
+        coordinator: name of the coordinator that asked for the trial.
+        retry_of: number of the failed trial whose values the trial has.
+        n_lost: number of earlier trials with these values whose worker was lost.
+        n_deaths: number of deaths of coordinators since the configuration last trained a further
+            epoch.
+        furthest_epoch: last epoch that any try of the configuration has trained.
+        imported: source of the configuration.
+    """
+
+    best_epoch: float
+    n_epochs: float
+    seconds: dict[str, float]
+    n_parameters: int
+    latency_ms: float
+    n_fused_layers: int
+    n_tokens: int
+    padding_share: float
+    peak_memory_mb: int
+    ignores_padding: bool
+    seed: int
+    best_value: float
+    reason: str
+    paused: bool
+    waits_for: int
+    same_as: int
+    baseline: bool
+    starting_point: int
+    parts_per_epoch: int
+    coordinator: str
+    retry_of: int
+    n_lost: int
+    n_deaths: int
+    furthest_epoch: float
+    imported: str
+
+
+def attributes_of(trial: FrozenTrial | Trial) -> TrialAttributes:
+    """Return the attributes of a trial with their types."""
+    return cast("TrialAttributes", trial.user_attrs)
+
+
+def set_attributes(trial: Trial, attributes: TrialAttributes) -> None:
+    """Write attributes of a trial to the storage."""
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+
+
+def seconds_of(trial: FrozenTrial) -> Mapping[str, float]:
+    """Return the wall seconds of a trial by phase; empty for a trial that was not trained."""
+    return attributes_of(trial).get("seconds", {})
 
 
 def busy_seconds(seconds: Mapping[str, float]) -> float:
@@ -27,12 +98,17 @@ def busy_seconds(seconds: Mapping[str, float]) -> float:
     return sum(value for phase, value in seconds.items() if phase not in ("idle", "storage"))
 
 
+def has_value(trial: FrozenTrial) -> bool:
+    """Return whether an ended trial has a metric: it is complete, or a baseline over a limit."""
+    return trial.state == TrialState.COMPLETE or "best_value" in attributes_of(trial)
+
+
 def value_of(trial: FrozenTrial) -> float:
     """Return the metric of a completed trial, or of a baseline that is over a limit, which is
     stored as PRUNED.
     """
     if trial.state != TrialState.COMPLETE:
-        return float(trial.user_attrs["best_value"])
+        return attributes_of(trial)["best_value"]
     assert trial.values is not None  # For mypy: a completed trial has values.
     return float(trial.values[0])
 
@@ -49,7 +125,7 @@ def is_over_limit(trial: FrozenTrial) -> bool:
 
 def epoch_values(trial: FrozenTrial) -> dict[float, float]:
     """Return the metric after each evaluated epoch of a trial, by the number of epochs."""
-    parts = int(trial.user_attrs.get(PARTS, 1))
+    parts = attributes_of(trial).get("parts_per_epoch", 1)
     steps = sorted(trial.intermediate_values)
     return {epochs_at(step, parts): trial.intermediate_values[step] for step in steps}
 
@@ -65,7 +141,7 @@ def values_of(trial: FrozenTrial, space: SearchSpace) -> Values:
 
 def starting_point_text(trial: FrozenTrial) -> str:
     """Return "starting point 2" for a trial of a starting point; empty for any other trial."""
-    number = trial.user_attrs.get(STARTING_POINT)
+    number = attributes_of(trial).get("starting_point")
     return "" if number is None else f"starting point {number}"
 
 
@@ -73,8 +149,8 @@ def is_pruned_early(trial: FrozenTrial) -> bool:
     """Return whether a pruner stopped the training of a trial before its last epoch. False for a
     trial that is over a limit, and for the copy of another trial.
     """
-    own = not is_over_limit(trial) and "same_as" not in trial.user_attrs
-    return trial.state == TrialState.PRUNED and own and bool(trial.user_attrs.get("n_epochs"))
+    own = not is_over_limit(trial) and "same_as" not in attributes_of(trial)
+    return trial.state == TrialState.PRUNED and own and bool(attributes_of(trial).get("n_epochs"))
 
 
 def rank(complete: Iterable[FrozenTrial], metric: str) -> list[FrozenTrial]:

@@ -24,19 +24,12 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.record import StudyRecord
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import (
-    PARTS,
-    STARTING_POINT,
-    busy_seconds,
-    epoch_values,
-    value_of,
-    values_of,
-)
+from tuning.study.trials import attributes_of, busy_seconds, epoch_values, value_of, values_of
 
 # Number of hexadecimal digits in the identity of a study.
 N_DIGITS = 8
 # Attributes of a trial that are words, and attributes that are numbers known at its end.
-WORDS = ("reason", "baseline", STARTING_POINT, "same_as", "retry_of", "coordinator")
+WORDS = ("reason", "baseline", "starting_point", "same_as", "retry_of", "coordinator")
 NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs", "best_epoch")
 
 
@@ -184,7 +177,7 @@ def _epochs(trial: FrozenTrial, folder: StudyDir, *, metric: str) -> list[Tracke
     """Return the epochs of a trial: with all metrics if this machine trained the trial, else with
     the study's metric, which is in the storage.
     """
-    parts, path = int(trial.user_attrs.get(PARTS, 1)), folder.history_path(trial.number)
+    parts, path = attributes_of(trial).get("parts_per_epoch", 1), folder.history_path(trial.number)
     rows = read_history(path) if path.exists() else []
     known = [{"epoch": float(epoch), metric: value} for epoch, value in epoch_values(trial).items()]
     if len(rows) < len(known):

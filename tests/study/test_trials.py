@@ -1,0 +1,109 @@
+"""The attributes and the values of trials."""
+
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from tuning.documents import structure
+from tuning.results import ResultsDir
+from tuning.search.tune import Outcome
+from tuning.study.trials import (
+    OWN_ATTRIBUTES,
+    TrialAttributes,
+    attributes_of,
+    busy_seconds,
+    epoch_values,
+    has_value,
+    is_pruned_early,
+    rank,
+    seconds_of,
+    starting_point_text,
+    value_of,
+)
+
+
+def trial_of(
+    state: TrialState = TrialState.COMPLETE, value: float | None = 0.5, **attributes: Any
+) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        value=value if state == TrialState.COMPLETE else None,
+        params={"x": 0.0},
+        distributions={"x": FloatDistribution(0, 1)},
+        intermediate_values={2: 0.6, 1: 0.4},
+        user_attrs=attributes,
+    )
+
+
+def check_attributes(trial: FrozenTrial) -> None:
+    """Check that each attribute is a metric, or in `TrialAttributes` with a value of its type."""
+    names = TrialAttributes.__annotations__.keys()
+    own = {name: value for name, value in trial.user_attrs.items() if name in names}
+    assert structure(own, TrialAttributes) == own
+    metrics = trial.user_attrs.keys() - own.keys()
+    assert all(name.startswith("val_") or name in ("loss", "accuracy") for name in metrics)
+    assert all(type(trial.user_attrs[name]) is float for name in metrics)
+
+
+def test_trials_of_a_search_have_the_attributes_with_their_types(
+    finished: tuple[ResultsDir, Outcome],
+) -> None:
+    for trial in finished[1].summary.trials:
+        check_attributes(trial)
+        assert {"seconds", "best_epoch", "n_epochs", "seed"} <= attributes_of(trial).keys()
+
+
+def test_attributes_that_a_duplicate_keeps_exist() -> None:
+    assert set(OWN_ATTRIBUTES) <= TrialAttributes.__annotations__.keys()
+
+
+def test_busy_seconds_leave_out_waiting_and_the_storage() -> None:
+    trial = trial_of(seconds={"build": 1.0, "train": 4.0, "idle": 8.0, "storage": 16.0})
+    assert busy_seconds(seconds_of(trial)) == 5
+    assert busy_seconds(seconds_of(trial_of())) == 0
+
+
+def test_baseline_over_a_limit_has_a_value() -> None:
+    baseline = trial_of(TrialState.PRUNED, baseline=True, best_value=0.75)
+    assert has_value(baseline) and value_of(baseline) == 0.75
+    assert has_value(trial_of()) and value_of(trial_of()) == 0.5
+    assert not has_value(trial_of(TrialState.PRUNED, n_epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"), [({}, {1: 0.4, 2: 0.6}), ({"parts_per_epoch": 4}, {0.25: 0.4, 0.5: 0.6})]
+)
+def test_values_are_by_epochs(parts: dict[str, int], expected: dict[float, float]) -> None:
+    assert epoch_values(trial_of(**parts)) == expected
+    assert [*epoch_values(trial_of(**parts))] == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("trial", "expected"),
+    [
+        (trial_of(TrialState.PRUNED, n_epochs=1), True),
+        (trial_of(TrialState.PRUNED, n_epochs=1, same_as=3), False),
+        (trial_of(TrialState.PRUNED), False),
+        (trial_of(n_epochs=1), False),
+    ],
+    ids=["pruned", "a copy", "never trained", "complete"],
+)
+def test_pruned_early_is_a_trial_that_was_trained_and_stopped(
+    trial: FrozenTrial, *, expected: bool
+) -> None:
+    assert is_pruned_early(trial) is expected
+
+
+def test_starting_point_is_named() -> None:
+    assert starting_point_text(trial_of(starting_point=2)) == "starting point 2"
+    assert starting_point_text(trial_of()) == ""
+
+
+@pytest.mark.parametrize(("metric", "best"), [("val_accuracy", [2, 0, 1]), ("val_loss", [0, 1, 2])])
+def test_rank_is_by_the_metric_then_by_the_number(metric: str, best: list[int]) -> None:
+    trials = [trial_of(value=value) for value in (0.5, 0.5, 0.7)]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    assert [trial.number for trial in rank(trials, metric)] == best
