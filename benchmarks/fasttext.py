@@ -9,9 +9,11 @@ its texts are in memory, this program's before it reads the file.
 from __future__ import annotations
 
 import importlib.util
+import signal
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from benchmarks.sides import sides_of
 from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.splits import SplitReviews
-from tuning.errors import ArgumentError
+from tuning.errors import ArgumentError, TuningError
 from tuning.results import ResultsDir
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
@@ -38,6 +40,9 @@ from tuning.workers.messages import train_request
 
 MANY_TRIALS = 10_000  # a number of trials that does not fit in the time
 FIGURE = "fasttext_accuracy_gain"
+N_SEEDS = 3  # Maximum number of seeds with which fastText's autotune is tried.
+# Time that autotune may take after its search, beside twice the time of the search.
+SECONDS_TO_END = 60
 
 
 def measure(
@@ -78,24 +83,36 @@ def measure(
 def autotune(splits: SplitReviews, *, seconds: int, settings: Settings) -> dict[str, Any]:
     """Run fastText's autotune in a fresh process, with as many threads as this program has workers.
     Return what `fasttext_peer.autotune` returns.
+
+    fastText's autotune sometimes diverges, or does not end. It then begins again with another seed.
+
+    Raises:
+        TuningError: autotune diverged or did not end with `N_SEEDS` seeds.
     """
     texts: dict[str, Any] = {
         name: (splits.frames[name]["text"].tolist(), splits.frames[name]["label"].to_numpy())
         for name in SPLITS
     }
-    return in_fresh_process(
-        _autotune,
-        log_path=settings.log_path,
-        seconds=seconds,
-        n_threads=settings.n_workers,
-        seed=settings.seed,
-        **texts,
-    )
+    for seed in range(settings.seed, settings.seed + N_SEEDS):
+        try:
+            return in_fresh_process(
+                _autotune,
+                log_path=settings.log_path,
+                max_seconds=3 * seconds + SECONDS_TO_END,
+                seconds=seconds,
+                n_threads=settings.n_workers,
+                seed=seed,
+                **texts,
+            )
+        except (BrokenProcessPool, FloatingPointError):
+            continue
+    raise TuningError(f"fastText's autotune must end; it diverged or hung with {N_SEEDS} seeds.")
 
 
-def _autotune(**arguments: Any) -> dict[str, Any]:
+def _autotune(*, max_seconds: int, **arguments: Any) -> dict[str, Any]:
     from benchmarks.peers import fasttext_peer
 
+    signal.alarm(max_seconds)  # The signal ends the process.
     return fasttext_peer.autotune(**arguments)
 
 

@@ -49,7 +49,7 @@ from tuning.study import samplers
 from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
-from tuning.study.trials import rank, value_of, values_of
+from tuning.study.trials import busy_seconds, rank, seconds_of, value_of, values_of
 from tuning.training.result import Epoch, TrainingJob
 
 METRIC = "val_accuracy"
@@ -76,13 +76,13 @@ class Training:
     def of(cls, trial: FrozenTrial, space: SearchSpace) -> Training:
         """Return the training of a completed trial."""
         curve = tuple(value for _, value in sorted(trial.intermediate_values.items()))
-        seconds: Mapping[str, float] = trial.user_attrs["seconds"]
+        seconds = seconds_of(trial)
         in_epochs = sum(seconds.get(phase, 0.0) for phase in EVALUATION)
         return cls(
             trial.number,
             values_of(trial, space),
             curve,
-            sum(seconds.values()) - in_epochs,
+            busy_seconds(seconds) - in_epochs,
             in_epochs / len(curve),
         )
 
@@ -254,10 +254,11 @@ def main(
 ) -> None:
     """Print the comparison as JSON."""
     space = declare(space_path(), n_classes=2)
-    measured = tuning.load_study(study, results=results).optuna_study.get_trials(
+    complete = tuning.load_study(study, results=results).optuna_study.get_trials(
         deepcopy=False, states=(TrialState.COMPLETE,)
     )
-    trainings = [Training.of(trial, space) for trial in measured]
+    # Imported trials and copies of other trials were not trained.
+    trainings = [Training.of(trial, space) for trial in complete if seconds_of(trial)]
     limits = minutes or [5.0, 15.0]
     record: dict[str, Any] = {
         "n_measured": len(trainings),

@@ -4,7 +4,9 @@ size.
 
 import importlib.util
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import (
@@ -44,7 +47,7 @@ from benchmarks.settings import Settings
 from benchmarks.texts import load_split, peer_texts, resample
 from tuning.config import DataConfig, TrainConfig
 from tuning.data.splits import SplitReviews
-from tuning.errors import ArgumentError, DataError
+from tuning.errors import ArgumentError, DataError, TuningError
 from tuning.spaces.loading import declare
 
 needs_peers = pytest.mark.skipif(
@@ -472,30 +475,24 @@ def test_search_without_a_complete_trial_needs_more_minutes(settings: Settings) 
         fasttext.search(data=settings.data, seed=0, seconds=0.06, n_trials=2, n_workers=1)
 
 
-def autotuned(**splits: Any) -> dict[str, Any]:
-    """Return the result of one second of autotune. With few texts, the last training of fastText
-    may diverge and raise an error; another seed draws other configurations.
-    """
-    from benchmarks.peers import fasttext_peer
-
-    for seed in range(3):
-        try:
-            return fasttext_peer.autotune(seconds=1, seed=seed, n_threads=1, **splits)
-        except RuntimeError as error:
-            if "NaN" not in str(error):
-                raise
-    pytest.fail("fastText diverged with three seeds.")
+def words_of_two_classes() -> SplitReviews:
+    texts = {
+        "train": (["Good, good!\nFILM", "bad film"] * 20, [1, 0] * 20),
+        "validation": (["good"], [1]),
+        "test": (["GOOD.", "bad?", "bad"], [1, 0, 1]),
+    }
+    frames = {
+        name: pd.DataFrame({"text": rows, "label": labels})
+        for name, (rows, labels) in texts.items()
+    }
+    return SplitReviews(frames, ("bad", "good"), 0, "words")
 
 
 @needs_fasttext
-def test_fasttext_reads_the_words_and_labels_of_each_split() -> None:
+def test_fasttext_gets_the_words_and_labels_of_each_split(settings: Settings) -> None:
     from benchmarks.peers import fasttext_peer
 
-    peer_result = autotuned(
-        train=(["Good, good!\nFILM", "bad film"] * 20, np.array([1, 0] * 20)),
-        validation=(["good"], np.array([1])),
-        test=(["GOOD.", "bad?", "bad"], np.array([1, 0, 1])),
-    )
+    peer_result = fasttext.autotune(words_of_two_classes(), seconds=1, settings=settings)
     assert peer_result["validation_accuracy"] == 1
     assert peer_result["test_accuracy"] == pytest.approx(2 / 3)
     assert peer_result["seconds"] >= 1
@@ -503,6 +500,33 @@ def test_fasttext_reads_the_words_and_labels_of_each_split() -> None:
     assert peer_result["n_trials"] >= 1
     assert peer_result["epochs"][-1]["val_accuracy"] == 1
     assert all(0 < point["seconds"] <= peer_result["seconds"] for point in peer_result["epochs"])
+
+
+def diverge_or_hang(*, max_seconds: int, seed: int, **arguments: Any) -> dict[str, Any]:
+    """Diverge with the first seed, hang with the second seed, and end with the third seed."""
+    if seed == 0:
+        raise FloatingPointError
+    if seed == 1:
+        signal.alarm(1)
+        while True:
+            pass
+    return {"max_seconds": max_seconds, "seed": seed}
+
+
+def hang(**arguments: Any) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGALRM)
+    return {}
+
+
+def test_fasttext_that_diverges_or_hangs_is_tried_with_another_seed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fasttext, "_autotune", diverge_or_hang)
+    result = fasttext.autotune(words_of_two_classes(), seconds=7, settings=settings)
+    assert result == {"max_seconds": 81, "seed": 2}
+    monkeypatch.setattr(fasttext, "_autotune", hang)
+    with pytest.raises(TuningError, match=r"it diverged or hung with 3 seeds\.$"):
+        fasttext.autotune(words_of_two_classes(), seconds=7, settings=settings)
 
 
 @needs_fasttext

@@ -8,11 +8,13 @@ is not resolved, so a request for an address can't be such a request.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
 from tuning.errors import ArgumentError
 
 LOCAL = ("127.0.0.1", "localhost")
+_HEADER = re.compile(r"(\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(:[0-9]*)?")
 
 
 def resolve(host: str) -> tuple[socket.AddressFamily, str]:
@@ -43,13 +45,11 @@ def is_loopback(host: str) -> bool:
 
 
 def name_of(header: str) -> str:
-    """Return the host of a header Host, in lower case, without its port and its brackets."""
-    host = (
-        header.partition("]")[0].removeprefix("[")
-        if header.startswith("[")
-        else header.partition(":")[0]
-    )
-    return host.lower()
+    """Return the host of a header Host, in lower case, without its port and its brackets; empty if
+    the header is not a host with an optional port.
+    """
+    match = _HEADER.fullmatch(header)
+    return (match["address"] or match["name"] or "").lower() if match else ""
 
 
 def is_address(name: str) -> bool:

@@ -39,6 +39,9 @@ def autotune(
         the training of the best configuration, which begin when the texts are in memory; the
         `parameters` of the best configuration; `n_trials`, the number of configurations that were
         tried; and `epochs`, the best validation accuracy so far over the time (`best_scores`).
+
+    Raises:
+        FloatingPointError: the training of the best configuration diverged.
     """
     started, cpu_started = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
@@ -47,14 +50,10 @@ def autotune(
             write_lines(path, texts, labels, seed=seed)
         written, cpu_written = time.perf_counter() - started, cpu_seconds() - cpu_started
         printed = Path(folder) / "printed.txt"
-        with _error_output_to(printed):
+        options = {"autotuneDuration": seconds, "seed": seed, "thread": n_threads, "verbose": 1}
+        with _error_output_to(printed), _divergence():
             model = fasttext.train_supervised(
-                str(paths["train"]),
-                autotuneValidationFile=str(paths["validation"]),
-                autotuneDuration=seconds,
-                seed=seed,
-                thread=n_threads,
-                verbose=1,
+                str(paths["train"]), autotuneValidationFile=str(paths["validation"]), **options
             )
         text = printed.read_text()
     used, cpu_used = time.perf_counter() - started, cpu_seconds() - cpu_started
@@ -77,6 +76,17 @@ def autotune(
             for moment, score in points
         ],
     }
+
+
+@contextlib.contextmanager
+def _divergence() -> Iterator[None]:
+    """Turn fastText's error about NaN into a `FloatingPointError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "NaN" in str(error):
+            raise FloatingPointError("fastText diverged") from error
+        raise
 
 
 @contextlib.contextmanager

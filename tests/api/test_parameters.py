@@ -27,6 +27,10 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ("leave --data-dir out", "leave --data-dir out"),
         ("type `tune --join --study s`, or --study", "type `tune --join --study s`, or study"),
         ("no flags", "no flags"),
+        ("log to it (--log-to; make: LOG_TO=)", "log to it (log_to; make: LOG_TO=)"),
+        ("no file matches '/home/my--data/x.csv'", "no file matches '/home/my--data/x.csv'"),
+        ("received the text '--data is good'", "received the text '--data is good'"),
+        ("received 'http://x/--file'", "received 'http://x/--file'"),
     ],
 )
 def test_flags_that_are_parameters_are_replaced(message: str, expected: str) -> None:

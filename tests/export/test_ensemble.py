@@ -43,7 +43,7 @@ from tuning.results import ResultsDir
 from tuning.search.confirm import ConfirmHooks, confirm
 from tuning.search.finalists import Terms, trim_repeats
 from tuning.search.tune import Outcome
-from tuning.spaces.ranges import Values
+from tuning.spaces.ranges import Values, value_text
 from tuning.study.prepare import prepare_corpus
 
 Make = Callable[[], tuple[keras.Model, Values]]
@@ -290,6 +290,10 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     page = copied.folder.report_path.read_text()
     for member in members:
         assert f"trial {member.trial} with seed {member.seed}" in card
+        described = f"weight {member.weight:.2f}, {member.epochs} epochs: `"
+        configuration = "".join(card.split()).partition("".join(described.split()))[2]
+        for name, value in member.hyperparameters.items():
+            assert f"`{name}`{value_text(value)}" in configuration
         assert f"trial {member.trial} with seed {member.seed}" in page
     name = f"ensemble of {len(members)} models"
     assert f"se the exported {name}" in page  # "Use" or "Do not use"

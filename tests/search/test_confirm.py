@@ -158,16 +158,16 @@ def test_share_bounds_what_the_confirmation_costs(setting: Setting) -> None:
 def test_worker_that_dies_is_replaced_and_its_training_made_again(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = confirming._Repeats._keep
+    record = confirming._Repeats._record
     killed: list[int] = []
 
     def killing(self: confirming._Repeats, repeat: confirming._Repeat, message: Ending) -> None:
-        keep(self, repeat, message)
+        record(self, repeat, message)
         if not killed:
             killed.append(self._session.pool.workers[0].pid or 0)
             os.kill(killed[0], signal.SIGKILL)
 
-    monkeypatch.setattr(confirming._Repeats, "_keep", killing)
+    monkeypatch.setattr(confirming._Repeats, "_record", killing)
     confirmation = run(setting)
     assert killed and confirmation.is_over
     assert not any(finalist.failures for finalist in confirmation.finalists)

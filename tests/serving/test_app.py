@@ -204,7 +204,7 @@ def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
         "127.0.0.1.evil.example",
         "localhost.",
         "",
-        "[::1]",
+        "[fe80::1]",
         "192.168.0.7",
     ],
 )
@@ -213,6 +213,12 @@ def test_request_under_another_name_is_refused(host: str, client: TestClient) ->
         answer = client.get(path, headers={"Host": host})
         assert answer.status_code == 403
         assert "another host" in detail(answer)
+
+
+@pytest.mark.parametrize("host", ["127.0.1.1:8000", "[::1]", "[::1]:8000"])
+def test_request_for_another_address_of_loopback_is_accepted(host: str, client: TestClient) -> None:
+    """A host name of this machine may resolve to such an address."""
+    assert client.get("/health", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(

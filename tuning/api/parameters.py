@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 # Parameters whose names differ from the names of their flags.
 ALIASES = {"dir": "project", "file": "configurations", "from": "url", "slice": "slice_column"}
-_FLAG = re.compile(r"--([a-z][a-z-]*)")
+# A flag is a word of its own: a path or a text of the user may contain two hyphens.
+_FLAG = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)(?![\w-])")
 _COMMAND = re.compile(r"(`[^`]*`)")
 
 

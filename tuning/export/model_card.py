@@ -110,7 +110,7 @@ def _ensemble(manifest: FullManifest) -> dict[str, Any]:
         "members": [
             {
                 **{name: getattr(member, name) for name in ("trial", "seed", "weight", "epochs")},
-                "values": ", ".join(
+                "configuration": ", ".join(
                     f"`{name}` {value_text(value)}"
                     for name, value in sorted(member.hyperparameters.items())
                 ),

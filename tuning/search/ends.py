@@ -245,7 +245,6 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
         fail_trial(trial)
     except UpdateFinishedTrialError:
         return
-    writer.remove_checkpoint(frozen.number)
     if n_deaths < DEATH_LIMIT:
         # A trial without all its values draws them again, at the same draw index of the seed
         # stream.
@@ -256,12 +255,13 @@ def fail_abandoned(writer: StudyWriter, frozen: FrozenTrial, *, n_deaths: int) -
             "furthest_epoch": furthest_epoch(frozen),
         }
         writer.queue_again(frozen.number, params, attributes, reason=FailureReason.INTERRUPTED)
-        return
-    detail = (
-        f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
-        f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it may"
-        " need more memory than the machine has"
-    )
-    logger.warning(detail)
-    values = from_params(frozen.params, writer.space.hyperparameters)
-    writer.write_error(frozen.number, values, reason=FailureReason.LOST, detail=detail)
+    else:
+        detail = (
+            f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
+            f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it"
+            " may need more memory than the machine has"
+        )
+        logger.warning(detail)
+        values = from_params(frozen.params, writer.space.hyperparameters)
+        writer.write_error(frozen.number, values, reason=FailureReason.LOST, detail=detail)
+    writer.remove_checkpoint(frozen.number)

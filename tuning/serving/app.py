@@ -63,7 +63,8 @@ def make_app(
     """Return the application of a model: `/predict`, `/explain`, `/health`, `/openapi.json`, and
     the pages `/` and `/docs`.
 
-    Requests must be for one of `hosts`, or with `any_address` for any IP address.
+    Requests must be for one of `hosts` or an address of loopback, or with `any_address` for any IP
+    address.
     """
     batcher = MicroBatcher(probabilities)
 

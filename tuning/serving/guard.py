@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from tuning.hosts import is_address, name_of
+from tuning.hosts import is_address, is_loopback_address, name_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,9 +39,10 @@ def guarded(
     """Return the application behind the checks.
 
     `hosts` are the names and addresses that a request may be for, in lower case. `policy` is the
-    Content-Security-Policy of all pages. With `any_address`, a request for any IP address is
-    accepted too.
+    Content-Security-Policy of all pages. Requests for an IP address of loopback are accepted too,
+    and with `any_address` requests for any IP address.
     """
+    is_accepted = is_address if any_address else is_loopback_address
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +51,7 @@ def guarded(
         send_with_headers = _with_headers(send, policy)
         headers = dict(scope["headers"])
         host = name_of(headers.get(b"host", b"").decode("latin-1"))
-        if host not in hosts and not (any_address and is_address(host)):
+        if host not in hosts and not is_accepted(host):
             await _refuse(
                 send_with_headers,
                 403,

@@ -120,11 +120,11 @@ def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
 
 def read_history(path: Path) -> list[Epoch] | None:
     """Return the epochs that were trained before a checkpoint, or None if the file is missing or
-    is not a checkpoint.
+    is not a checkpoint, which has at least one epoch.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return structure(json.loads(saved[RESULT].tobytes()), FitResult).history
+            return structure(json.loads(saved[RESULT].tobytes()), FitResult).history or None
     except DAMAGED:
         return None
 
