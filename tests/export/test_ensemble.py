@@ -290,7 +290,7 @@ def test_ensemble_of_a_confirmed_study_is_exported_and_described(
     page = copied.folder.report_path.read_text()
     for member in members:
         assert f"trial {member.trial} with seed {member.seed}" in card
-        described = f"weight {member.weight:.2f}, {member.epochs} epochs: `"
+        described = f"weight {member.weight:.2f}, {member.epochs} epochs:"
         configuration = "".join(card.split()).partition("".join(described.split()))[2]
         for name, value in member.hyperparameters.items():
             assert f"`{name}`{value_text(value)}" in configuration
