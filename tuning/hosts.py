@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Collection
 
 from tuning.errors import ArgumentError
 
@@ -50,6 +51,14 @@ def name_of(header: str) -> str:
     """
     match = _HEADER.fullmatch(header)
     return (match["address"] or match["name"] or "").lower() if match else ""
+
+
+def is_for(header: str, names: Collection[str], *, any_address: bool) -> bool:
+    """Return whether a request with this header Host is for one of `names`, for an address of
+    loopback, or with `any_address` for any IP address.
+    """
+    name = name_of(header)
+    return name in names or (is_address if any_address else is_loopback_address)(name)
 
 
 def is_address(name: str) -> bool:

@@ -19,16 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.atomic_io import translated
 from tuning.errors import StudyError
-from tuning.hosts import (
-    LOCAL,
-    check_port,
-    is_address,
-    is_loopback,
-    is_loopback_address,
-    name_of,
-    refusal_of_port,
-    resolve,
-)
+from tuning.hosts import LOCAL, check_port, is_for, is_loopback, refusal_of_port, resolve
 from tuning.results import ResultsDir
 from tuning.study.optuna_internals import artifact_id_of, engine_of, list_constraints
 from tuning.study.storage import open_storage
@@ -109,11 +100,9 @@ def _only_for_host(app: Any, host: str) -> Any:
     """
     local = is_loopback(host)
     names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
-    is_accepted = is_loopback_address if local else is_address
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:
-        name = name_of(environ.get("HTTP_HOST", ""))
-        if name not in names and not is_accepted(name):
+        if not is_for(environ.get("HTTP_HOST", ""), names, any_address=not local):
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"Ask for the address that make dashboard printed.\n"]
         return app(environ, start_response)

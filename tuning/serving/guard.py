@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from tuning.hosts import is_address, is_loopback_address, name_of
+from tuning.hosts import is_for
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,7 +42,6 @@ def guarded(
     Content-Security-Policy of all pages. Requests for an IP address of loopback are accepted too,
     and with `any_address` requests for any IP address.
     """
-    is_accepted = is_address if any_address else is_loopback_address
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,8 +49,8 @@ def guarded(
             return
         send_with_headers = _with_headers(send, policy)
         headers = dict(scope["headers"])
-        host = name_of(headers.get(b"host", b"").decode("latin-1"))
-        if host not in hosts and not is_accepted(host):
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not is_for(host, hosts, any_address=any_address):
             await _refuse(
                 send_with_headers,
                 403,
