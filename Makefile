@@ -111,7 +111,7 @@ confirm: $(VENV)/.installed
 	$(PYTHON) -m tuning confirm $(study_flags) $(confirm_flags)
 
 ## compare: search each of SPACES for the same MINUTES, confirm the best of each, and write one page
-compare: $(VENV)/.installed
+compare: $(VENV)/.installed $(trackers)
 	$(PYTHON) -m tuning compare $(study_flags) $(compare_flags)
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password, and open it at STUDY

@@ -26,6 +26,8 @@ from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study.summary import status_of
 
+# Messages name the commands of make, as under `make test`.
+os.environ.setdefault("MAKELEVEL", "1")
 # Fixtures whose tests start worker processes.
 OF_WORKERS = {"setting", "copied", "finished", "pool", "run_tune"}
 

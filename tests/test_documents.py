@@ -30,7 +30,7 @@ from tuning.data.tfds import Message
 from tuning.documents import read, structure, unstructure, write
 from tuning.errors import StudyError
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import PastEvaluation, TestDocument
+from tuning.evaluation.scores import PastEvaluation, SplitScores, TestDocument
 from tuning.export.manifest import FullManifest
 from tuning.export.parity import ParityAnswer, ParityRequest
 from tuning.inference.manifest import Manifest
@@ -57,6 +57,7 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     DataCard: documents_of(DataCard),
     FullManifest: documents_of(FullManifest, class_names=NAMES, files=st.just({})),
     TestDocument: documents_of(TestDocument),
+    SplitScores: documents_of(SplitScores),
     Confirmation: documents_of(Confirmation, finalists=FINALISTS, pruned=FINALISTS),
     Comparison: documents_of(
         Comparison,

@@ -30,8 +30,9 @@ from tuning.training.result import TrainingJob
 
 FOLDER = ROOT / "tests" / "keras_tuner_styles"
 # The hypermodels that are tested: the file with the name of a hypermodel where the file has two.
+# `my_layers.py` is a module that another file imports.
 PLACES = [
-    *sorted(path for path in FOLDER.glob("*.py") if path.stem != "two_models"),
+    *sorted(p for p in FOLDER.glob("*.py") if p.stem not in ("two_models", "my_layers")),
     FOLDER / "two_models.py:mean_model",
     FOLDER / "two_models.py:recurrent_model",
 ]
@@ -151,6 +152,7 @@ SEARCHED = {
     "existing_code": "units activation dropout lr",
     "instance": "units lr",
     "layers_in_a_loop": "num_layers units_0 activation dropout lr units_1 units_2 rate",
+    "neighbour": "dim lr",
     "one_hot_three_classes": "l2 last",
     "one_hot_two_classes": "dim optimizer",
     "own_f1": "filters kernel",
@@ -249,3 +251,22 @@ def test_study_of_a_hypermodel_without_sizes_is_searched_and_exported(
     ran = run_cli("predict", "--study", study, "--text", "it works", "--json")
     assert ran.code == 0, ran
     check_prediction(json.loads(ran.out), tmp_path / "results" / study / "best")
+
+
+@pytest.mark.slow
+def test_study_of_a_file_with_a_module_beside_it_is_searched_and_exported(
+    run_cli: Callable[..., Ran], reviews_csv: Path, tmp_path: Path
+) -> None:
+    """The worker and the retraining of the export import the module. `model.keras` can't be loaded
+    without the module, and is not exported.
+    """
+    ran = run_cli(
+        *("tune", "--space", FOLDER / "neighbour.py", "--data", reviews_csv),
+        *("--n-trials", 1, "--epochs", 1, "--workers", 1, "--no-confirm"),
+    )
+    assert ran.code == 0, ran
+    assert run_cli("export-best", "--study", "neighbour-reviews").code == 0
+    assert not (tmp_path / "results" / "neighbour-reviews" / "best" / "model.keras").exists()
+    ran = run_cli("predict", "--study", "neighbour-reviews", "--text", "it works", "--json")
+    assert ran.code == 0, ran
+    assert json.loads(ran.out)["label"] in ("negative", "positive")

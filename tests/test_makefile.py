@@ -111,7 +111,7 @@ def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:
     assert "export FROM" in (ROOT / "Makefile").read_text()
 
 
-@pytest.mark.parametrize("target", ["tune", "export-best", "track"])
+@pytest.mark.parametrize("target", ["tune", "compare", "export-best", "track"])
 def test_trackers_are_handed_over_by_the_environment_and_never_printed(target: str) -> None:
     assert "secret" not in make(target, "LOG_TO=mlflow:http://me:secret@host tensorboard:runs")
     assert "export LOG_TO" in (ROOT / "Makefile").read_text()

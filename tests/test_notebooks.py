@@ -1,6 +1,7 @@
 """The notebooks run in a real kernel at small sizes, and are kept with their outputs."""
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -20,7 +21,7 @@ SMALL = {
 SAYS = {
     "quick_start": "probability",
     "read_a_study": "ngram_vocab_size",
-    "your_data": "must be one of product, body, stars",
+    "your_data": "text_column must be one of product, body, stars",
     "from_keras_tuner": "embedding_dim",
 }
 
@@ -54,6 +55,12 @@ def test_notebook_runs_at_small_sizes(name: str, folder: Path) -> None:
     logged = [out for cell in cells for out in cell["outputs"] if out.get("name") == "stderr"]
     # Log lines of libraries go into the log of the study, unless a cell itself imports Keras.
     assert name == "from_keras_tuner" or not logged
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_outputs_name_no_flags_except_in_commands(name: str) -> None:
+    outputs = "".join(output_of(cell) for cell in code_of(read_notebook(name)))
+    assert re.findall(r"--[a-z][a-z-]+|make [a-z]+ [A-Z]+=", re.sub(r"`[^`]*`", "", outputs)) == []
 
 
 def test_every_notebook_is_run() -> None:

@@ -17,24 +17,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.api.configuration import Configuration
-    from tuning.api.exports import Export
-    from tuning.api.loading import load_export, load_study
+    from tuning.api.comparison import Comparison, compare, load_comparison
+    from tuning.api.exports import Export, load_export
     from tuning.api.search import tune
-    from tuning.api.study import Study
+    from tuning.api.study import Study, load_study
+    from tuning.api.study_view import Configuration
     from tuning.errors import TuningError
 
 __version__ = "0.1.0"
-__all__ = ["Configuration", "Export", "Study", "TuningError", "load_export", "load_study", "tune"]
+__all__ = [
+    "Comparison",
+    "Configuration",
+    "Export",
+    "Study",
+    "TuningError",
+    "compare",
+    "load_comparison",
+    "load_export",
+    "load_study",
+    "tune",
+]
 
 # The names are imported at their first use: `import tuning` is part of every command and worker.
 _HOMES = {
-    "Configuration": "tuning.api.configuration",
+    "Comparison": "tuning.api.comparison",
+    "Configuration": "tuning.api.study_view",
     "Export": "tuning.api.exports",
     "Study": "tuning.api.study",
     "TuningError": "tuning.errors",
-    "load_export": "tuning.api.loading",
-    "load_study": "tuning.api.loading",
+    "compare": "tuning.api.comparison",
+    "load_comparison": "tuning.api.comparison",
+    "load_export": "tuning.api.exports",
+    "load_study": "tuning.api.study",
     "tune": "tuning.api.search",
 }
 

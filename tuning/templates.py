@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from tuning.commands import typed
 from tuning.text import escape_markdown
 
 
@@ -15,7 +16,8 @@ def templates_of(package: str) -> Environment:
     """Return the templates of a package, such as "tuning.report".
 
     Values are escaped for HTML, except in Markdown templates, which use the filter `markdown`. A
-    template that uses a name without a value raises an error.
+    template that uses a name without a value raises an error. `typed("report")` is a command as the
+    user types it.
     """
     environment = Environment(
         # The loader finds no file outside the folder `templates`.
@@ -27,6 +29,7 @@ def templates_of(package: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = escape_markdown
+    environment.globals["typed"] = typed
     return environment
 
 

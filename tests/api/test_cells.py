@@ -81,6 +81,44 @@ def test_written_file_is_a_search_space(cell: str, name: str, tmp_path: Path) ->
     assert float(model.optimizer.learning_rate) == 0.5
 
 
+WITH_ARGUMENTS = """
+class Sized(keras_tuner.HyperModel):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def build(self, hp):
+        return classifier(self.size)
+"""
+
+
+def test_object_is_refused_with_a_function_that_works(tmp_path: Path) -> None:
+    cells = notebook(IMPORTS, HELPERS, WITH_ARGUMENTS)
+    with pytest.raises(SpaceError, match="must be a name, a path, a class or a function") as raised:
+        source_of(cells["Sized"](7))
+    line = "def build(hp): return Sized(...).build(hp)"
+    assert line in str(raised.value)
+    cell = substituted(line, "...", "7")
+    build = notebook(IMPORTS, HELPERS, WITH_ARGUMENTS, cell)["build"]
+    hypermodel = load_hypermodel(write_space(build, StudyDir(tmp_path / "s")))
+    assert hypermodel.build(keras_tuner.HyperParameters()).layers[0].input_dim == 7
+
+
+def test_object_with_its_own_fit_is_refused_with_a_subclass_that_works(tmp_path: Path) -> None:
+    fit = "\n    def fit(self, hp, model, *args, **kwargs):\n        return 3\n"
+    cells = notebook(IMPORTS, HELPERS, WITH_ARGUMENTS + fit)
+    with pytest.raises(SpaceError, match=r"a subclass whose __init__\(self\) calls super\(\)"):
+        source_of(cells["Sized"](7))
+    subclass = """
+class Seven(Sized):
+    def __init__(self):
+        super().__init__(7)
+"""
+    seven = notebook(IMPORTS, HELPERS, WITH_ARGUMENTS + fit, subclass)["Seven"]
+    hypermodel = load_hypermodel(write_space(seven, StudyDir(tmp_path / "s")))
+    assert (hypermodel.size, hypermodel.fit(None, None)) == (7, 3)
+
+
 def test_file_has_what_the_hypermodel_uses_and_nothing_else() -> None:
     source = source_of(notebook(IMPORTS, HELPERS, CLASS)["Mine"])
     assert "import numpy" not in source

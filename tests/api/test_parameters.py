@@ -12,6 +12,8 @@ import pytest
 import tuning
 from tests.studies import Setting
 from tuning.api.parameters import parameters_in_messages, with_parameters
+from tuning.cli.studies import compare
+from tuning.cli.tune import tune
 from tuning.errors import ArgumentError, ExportError, SpaceBug, StudyError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
@@ -22,9 +24,9 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
     [
         ("--n-trials must be 1 or more", "n_trials must be 1 or more"),
         ("choose a column with --label-column.", "choose a column with label_column."),
-        ("--from must be a URL, and --dir a folder", "url must be a URL, and project a folder"),
+        ("--from must be a URL, and --dir a folder", "study must be a URL, and project a folder"),
         ("--slice and --file", "slice_column and configurations"),
-        ("leave --data-dir out", "leave --data-dir out"),
+        ("leave --join out", "leave --join out"),
         ("type `tune --join --study s`, or --study", "type `tune --join --study s`, or study"),
         ("no flags", "no flags"),
         ("log to it (--log-to; make: LOG_TO=)", "log to it (log_to; make: LOG_TO=)"),
@@ -76,6 +78,13 @@ def test_signatures_and_docstrings_are_kept() -> None:
         ({"log_to": ["other:place"]}, "log_to must be mlflow:URI"),
         ({"text_column": "none"}, "text_column must be one of text, label"),
         ({"study": "a/b"}, "A study's name must be made of"),
+        ({"pool": "none"}, "pool must be one of"),
+        ({"ray_address": "auto"}, "ray_address"),
+        ({"objectives": ["val_accuracy", "speed"]}, "objectives must be a metric"),
+        ({"objectives": ["val_f1", "n_params"], "metric": "val_auc"}, "metric must be the first"),
+        ({"max_parameters": 0}, "max_parameters must be more than 0"),
+        ({"trial_seconds": 0}, "trial_seconds must be more than 0"),
+        ({"data": [{"text": "good"}]}, "data must be a data frame of pandas, a path or a name"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -85,6 +94,24 @@ def test_tune_names_its_parameters(
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     given: dict[str, Any] = {"data": FRAME, "results": tmp_path, **arguments}
     check(lambda: tuning.tune(**given), TuningError, message)
+
+
+# The commands are for one machine, the first of several; the others join with the command alone.
+ONLY_FLAGS = {"join", "dead_seconds"}
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [(tune, tuning.tune), (compare, tuning.compare)],
+    ids=["tune", "compare"],
+)
+def test_every_flag_of_a_command_is_a_parameter(
+    command: Callable[..., None], function: Callable[..., object]
+) -> None:
+    flags = {
+        name.replace("confirm_best", "confirm") for name in inspect.signature(command).parameters
+    }
+    assert flags - set(inspect.signature(function).parameters) == flags & ONLY_FLAGS
 
 
 def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
@@ -106,7 +133,11 @@ def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
         (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
         (lambda study: study.log_to(), "At least one tracker must be named (log_to;"),
         (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
-        (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "url must be the URL"),
+        (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "study must be the URL"),
+        (lambda study: study.import_optuna("sqlite:///gone.db"), "a URL without a name"),
+        (lambda study: study.confirm(workers=0), "workers must be 1 or more"),
+        (lambda study: study.confirm(pruned=-1), "pruned must be"),
+        (lambda study: study.export(data="gone.csv"), "gone.csv"),
         (lambda study: study.enqueue("gone.csv"), "configurations must be a CSV file"),
         (lambda study: study.enqueue([{"units": 3}]), "the space has"),
         (lambda study: study.export_hyperparameters(__file__), "results"),

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_trials_of_other_programs_are_queued(open_study: tuning.Study, tmp_path:
     assert open_study.import_optuna(url, "other").n_added == 1
 
 
+def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None:
+    other = optuna.create_study(study_name="other", direction="maximize")
+    other.enqueue_trial({**VALUES, "vocab_size": 18})
+    other.optimize(lambda trial: trial.suggest_int("vocab_size", 1, 30), n_trials=1)
+    assert open_study.import_optuna(other).n_added == 1
+    (queued,) = [trial for trial in open_study.optuna_study.trials if trial.state.name == "WAITING"]
+    assert queued.user_attrs["imported"] == "trial 0 of the Optuna study other"
+    other.set_metric_names(["val_accuracy"])
+    with pytest.raises(ArgumentError, match="a study and a name"):
+        open_study.import_optuna(other, "other")
+
+
 def test_best_hyperparameters_are_written(study: tuning.Study, tmp_path: Path) -> None:
     paths = study.export_hyperparameters(tmp_path)
     assert paths == [tmp_path / "s.keras_tuner.json", tmp_path / "s.optuna.json"]
@@ -195,7 +208,10 @@ def test_import_loads_no_library() -> None:
 
 
 def test_public_names_exist_and_have_docstrings() -> None:
-    assert tuning.__all__ == sorted(tuning.__all__)
+    assert tuning.__all__ == [
+        *("Comparison", "Configuration", "Export", "Study", "TuningError", "compare"),
+        *("load_comparison", "load_export", "load_study", "tune"),
+    ]
     assert all(inspect.getdoc(getattr(tuning, name)) for name in tuning.__all__)
     with pytest.raises(AttributeError, match="no attribute 'other'"):
         tuning.other  # noqa: B018
@@ -206,13 +222,30 @@ def test_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.Monk
     make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
     monkeypatch.chdir(tmp_path)
     names = {"tuning": tuning}
-    # The search comes first: the other examples need its study.
-    for name in ["tune", *(name for name in tuning.__all__ if name != "tune")]:
+    # The searches come first: the other examples need their studies.
+    searches = ["tune", "compare"]
+    for name in [*searches, *(name for name in tuning.__all__ if name not in searches)]:
         (test,) = doctest.DocTestFinder(recurse=False).find(getattr(tuning, name), name)
         assert test.examples, name
         for example in test.examples:
             exec(example.source, names)
     assert {"study", "best", "export"} <= names.keys()
+
+
+@pytest.mark.slow
+def test_search_runs_in_another_thread(reviews_csv: Path, tiny_space: Path, tmp_path: Path) -> None:
+    """Web applications call a search outside the main thread."""
+    with ThreadPoolExecutor(1) as threads:
+        study = threads.submit(
+            *(tuning.tune, reviews_csv),
+            space=tiny_space,
+            n_trials=2,
+            workers=1,
+            confirm=False,
+            results=tmp_path / "results",
+        ).result()
+    assert len(study.trials_dataframe()) == 2
+    assert study.status().n_failed == 0
 
 
 SCRIPT = """

@@ -149,6 +149,46 @@ def test_read_files_takes_a_last_line_without_its_end(tmp_path: Path, ending: st
     )
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_csv_may_have_semicolons_or_tabs(tmp_path: Path, name: str, delimiter: str) -> None:
+    content = pd.DataFrame(ROWS).to_csv(index=False, sep=delimiter)
+    for start in ("", "\ufeff"):
+        assert read_files(save(tmp_path / name, start + content)).frame.to_dict("records") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("text;label", ["text", "label"]),
+        ('"text";"label"', ["text", "label"]),
+        ('"text";"label, stars"', ["text", "label, stars"]),
+        ("text\tlabel; stars", ["text", "label; stars"]),
+        ('\n"text\nof a review";label', ["text\nof a review", "label"]),
+        # Files with commas are read as before.
+        ("text;note,label", ["text;note", "label"]),
+        ('"text;note",label', ["text;note", "label"]),
+        ("text\tnote,label", ["text\tnote", "label"]),
+        ('size ";",label', ['size ";"', "label"]),
+        # Files with one column.
+        ("text", ["text"]),
+        ('"text; note"', ["text; note"]),
+    ],
+)
+def test_delimiter_of_csv_is_that_of_its_header(
+    tmp_path: Path, header: str, columns: list[str]
+) -> None:
+    path = save(tmp_path / "a.csv", f"{header}\n")
+    assert list(read_files(path).frame.columns) == columns
+
+
+def test_rows_do_not_decide_the_delimiter(tmp_path: Path) -> None:
+    rows = read_files(save(tmp_path / "a.csv", "text\ngood; but slow\na\tb\n")).frame
+    assert rows["text"].tolist() == ["good; but slow", "a\tb"]
+    rows = read_files(save(tmp_path / "a.csv", "text;label\ngood, but slow;1\n")).frame
+    assert rows.to_dict("records") == [{"text": "good, but slow", "label": "1"}]
+
+
 def test_csv_keeps_words_that_look_like_missing_values(tmp_path: Path) -> None:
     assert read_files(save(tmp_path / "a.csv", "text,label\nNA,1\nnull,2\nNone,3\n")).frame[
         "text"
@@ -321,6 +361,12 @@ def test_csv_with_more_fields_than_the_header_in_every_row_is_refused(tmp_path: 
     assert "a.csv must be comma-separated" in refusal(
         save(tmp_path / "a.csv", "text,label\nslow,0,x\nok,1,y\n")
     )
+
+
+def test_csv_with_semicolons_and_more_fields_than_the_header_is_refused(tmp_path: Path) -> None:
+    message = refusal(save(tmp_path / "a.csv", "text;label\nfine; but slow;0\nok;1\n"))
+    assert "a.csv must be semicolon-separated with a header line;" in message
+    assert message.endswith("Quote the semicolons in texts.")
 
 
 def test_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:

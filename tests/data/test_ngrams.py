@@ -15,7 +15,7 @@ from tests.texts import TEXTS, splits_of
 from tuning.data import ngrams as ngrams_module
 from tuning.data.arrow_tokenizer import tokenize
 from tuning.data.corpus import Corpus, NgramTexts, build_corpus
-from tuning.data.ngrams import MIN_COUNT, build_ngrams, encode_ngrams
+from tuning.data.ngrams import MIN_COUNT, build_ngrams, encode_ngrams, repeats_words
 from tuning.training.batching import NgramView
 
 TRAIN = ["not good", "not good at all", "not at all", "good good good"]
@@ -126,12 +126,21 @@ def test_vocabulary_has_the_most_frequent_ngrams(
 
 
 def test_corpus_in_which_nothing_occurs_twice_keeps_all_ngrams(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        corpus = ngram_corpus(tmp_path, ["a b", "c"], ["b a"])
+    corpus = ngram_corpus(tmp_path, ["a b", "c"], ["b a"])
     assert corpus.ngrams(order=2, vocab_size=99) == ["c", "b", "a b", "a"]
-    assert "no word of the training texts occurs twice" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("texts", "repeats"),
+    [(["a b", "c"], False), (["a b", "c a"], True), (["a a"], True), (["", "!"], True)],
+)
+def test_texts_whose_words_occur_once_are_seen(
+    texts: list[str], repeats: bool, tmp_path: Path
+) -> None:
+    corpus = ngram_corpus(tmp_path, texts, ["b a"])
+    assert repeats_words(corpus.split("train").texts) == repeats
 
 
 def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:

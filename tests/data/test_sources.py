@@ -189,6 +189,15 @@ def test_load_reviews_reads_a_pattern(tmp_path: Path) -> None:
     assert len(load(str(tmp_path / "part-*.csv")).frame) == 2 * N
 
 
+def test_load_reviews_reads_columns_between_semicolons(tmp_path: Path) -> None:
+    """Excel writes such files where numbers have a decimal comma."""
+    frame = pd.DataFrame({"text": texts(), "label": cycle(0, 1)})
+    frame.to_csv(tmp_path / "a.csv", index=False, sep=";")
+    reviews = load(str(tmp_path / "a.csv"))
+    assert (reviews.text_column, reviews.label_column) == ("text", "label")
+    assert reviews.frame["text"].tolist() == texts()
+
+
 def test_load_reviews_reports_progress(tmp_path: Path) -> None:
     seen: list[float] = []
     load_reviews(

@@ -11,6 +11,7 @@ import pytest
 
 from tuning.data import stream
 from tuning.data.stream import MAX_CHARACTERS, problem_of, stream_rows
+from tuning.data.tables import read_files
 from tuning.errors import DataError
 
 
@@ -69,6 +70,25 @@ def test_bad_row_is_named_and_the_others_stay(
     assert (first, last) == ((1, "good", ""), (3, "fine", ""))
     assert bad[0] == 2
     assert bad[2] == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text;n\ngood, fine;1\n",
+        "\ufefftext\tn\ngood; fine\t1\n",
+        '"text";"n, m"\n"good; fine";"1"\n',
+        "text;n,label\ngood;1,2\n",
+        "text\ngood; fine\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz"])
+def test_csv_has_the_columns_that_training_reads(name: str, content: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, content.encode())
+    frame = read_files(str(path)).frame
+    for column in frame:
+        rows = rows_of(path, text_column=str(column))
+        assert rows == [(1, frame[column][0], "")]
 
 
 def test_missing_text_and_bad_bytes_of_parquet_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tuning.display import console
 
 OPEN = "from tuning.display.console import open_in_browser; open_in_browser('http://127.0.0.1:1/a')"
 
@@ -43,24 +42,3 @@ def test_page_is_opened_in_the_terminal_of_a_desktop_alone(
     assert (opened.read_text() if opened.exists() else None) == (
         "http://127.0.0.1:1/a" if is_opened else None
     )
-
-
-@pytest.mark.parametrize(
-    ("program", "expected"),
-    [
-        ("/usr/bin/keras-text-tuning", 'keras-text-tuning predict --study s --text "I love it"'),
-        ("/home/me/tuning/__main__.py", 'python -m tuning predict --study s --text "I love it"'),
-    ],
-)
-def test_next_command_is_that_of_the_program_that_runs(
-    program: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    monkeypatch.setattr(sys, "argv", [program])
-    assert console.typed("predict", study="s", text="I love it") == expected
-
-
-def test_next_command_is_make_s_under_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAKELEVEL", "1")
-    assert console.typed("tune", study="s", n_trials=9) == "make tune STUDY=s TRIALS=9"
-    assert console.typed("dashboard") == "make dashboard"

@@ -13,6 +13,7 @@ from tuning.data.data_card import REFERENCE_NAME
 from tuning.data.splits import SplitReviews
 from tuning.display import progress
 from tuning.display.console import FILE_WIDTH, PlainConsole
+from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
 from tuning.display.progress import LinearDisplay
 from tuning.display.tables import warn_if_behind
 from tuning.documents import write
@@ -117,3 +118,21 @@ def test_tables_in_a_file_are_not_cut_to_80_columns(
         monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("sys.stdout", io.StringIO())
     assert PlainConsole().width == width
+
+
+def test_steps_of_a_notebook_update_one_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(progress.console, "is_jupyter", True)
+    monkeypatch.setattr(NotebookLive, "_show", lambda live, part: shown.append(as_html(part)))
+    with progress.steps() as step:
+        step("tokenizing <b>", 0.25)
+        step("counting [n-grams]", 1.0)
+    assert "tokenizing &lt;b&gt;" in shown[0]
+    assert "counting [n-grams]" in shown[-1]
+
+
+def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert PlainConsole().soft_wrap
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    notebook = PlainConsole()
+    assert (notebook.soft_wrap, notebook.width) == (False, N_COLUMNS)

@@ -2,6 +2,7 @@
 own vocabulary, length and n-grams.
 """
 
+import contextlib
 import itertools
 import shutil
 from collections.abc import Callable
@@ -394,6 +395,26 @@ def test_damaged_kept_model_is_refused(
     assert read_probabilities(path) is not None
     with pytest.raises(StudyError, match=rf"{path.name} is damaged"):
         export(copied, "4")
+
+
+@pytest.mark.slow
+def test_kept_models_with_other_classes_are_left_out_with_a_sentence(
+    confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, confirmation = confirmed
+    chosen = choose(monkeypatch, confirmation)
+    other = copied.folder.repeat_path(*chosen[-1])
+
+    def read(path: Path) -> Any:
+        probabilities = read_probabilities(path)
+        assert probabilities is not None
+        return np.pad(probabilities, ((0, 0), (0, 1))) if path == other else probabilities
+
+    monkeypatch.setattr("tuning.export.ensemble.read_probabilities", read)
+    warnings: list[str] = []
+    with contextlib.suppress(StudyError):
+        export(copied, "4", warn=warnings.append)
+    assert "Left out of the ensemble: 1 kept models with other classes or texts." in warnings
 
 
 @pytest.mark.slow

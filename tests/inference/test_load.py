@@ -7,7 +7,7 @@ import pytest
 from tests.stored_documents import files_of
 from tuning.atomic_io import write_json
 from tuning.errors import ExportError
-from tuning.inference.load import load
+from tuning.inference.load import fastest_format, load
 from tuning.inference.manifest import read_manifest
 
 INPUT = {"vocab_size": 5, "sequence_length": 4, "truncating": "pre"}
@@ -52,3 +52,17 @@ def test_format_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_unknown_format_lists_the_formats(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keras, saved_model, h5, onnx, litert, litert_int8"):
         load(tmp_path, format_name="pickle")
+
+
+@pytest.mark.parametrize(
+    ("paths", "format_name"),
+    [
+        (["saved_model", "model.onnx", "model.keras"], "onnx"),
+        (["saved_model", "model.keras"], "keras"),
+        (["saved_model", "model.h5"], "saved_model"),
+    ],
+)
+def test_fastest_format_is_chosen_among_those_of_the_export(
+    paths: list[str], format_name: str
+) -> None:
+    assert fastest_format(paths) == format_name

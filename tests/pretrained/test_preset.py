@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 
 from tests.presets import write_decoder
 from tuning.errors import SpaceError
+from tuning.models.transformer import load_encoder
 from tuning.pretrained import preset as presets
 from tuning.pretrained.preset import Encoder, fetch_preset, main
 
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
+
+INSTALL = r"`make install-pretrained`, or pip install 'keras-text-tuning\[pretrained\]'\."
 
 
 def error_of(preset: object, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -88,5 +92,11 @@ def test_missing_package_is_named(
         "find_spec",
         lambda name, *rest: None if name == module else find_spec(name, *rest),
     )
-    with pytest.raises(SpaceError, match=r"needs the package .*`make install-pretrained`"):
+    with pytest.raises(SpaceError, match=f"needs the package .*{INSTALL}"):
         fetch_preset("any", tmp_path)
+
+
+def test_missing_package_is_named_where_a_model_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(SpaceError, match=f"needs the package keras-hub.*{INSTALL}"):
+        load_encoder("any")

@@ -10,6 +10,7 @@ from tests.confirmations import SEEDS, begin, finalists, on_front, play, pruned,
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation
+from tuning.evaluation.statistics import Interval
 from tuning.report.confirmation import finalist_rows, missed_sentences, plan, sentences
 
 
@@ -80,6 +81,39 @@ def test_best_with_a_lower_corrected_mean_than_the_baseline_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("repeats", "metric", "words"),
+    [
+        ({1: [0.80002] * 3, 0: [0.8] * 3}, "val_accuracy", "not distinguishable from the baseline"),
+        ({1: [0.39998] * 3, 0: [0.4] * 3}, "val_loss", "not distinguishable from the baseline"),
+        ({1: [0.80002], 0: [0.8]}, "val_accuracy", "It equals the baseline on 1 shared seed, too"),
+        ({1: [0.95] * 3, 0: [0.89996] * 3}, "val_accuracy", "0.9000 of trial 0, is not too good"),
+        ({1: [0.95] * 3, 0: [0.89996] * 3}, "val_accuracy", "same configuration is the same."),
+        ({1: [0.95] * 3, 0: [0.89994] * 3}, "val_accuracy", "of trial 0, is too good by 0.0001"),
+        ({1: [0.95] * 3, 0: [0.89994] * 3}, "val_accuracy", "same configuration is 0.8999."),
+    ],
+)
+def test_digits_that_are_shown_are_compared(
+    repeats: dict[int, list[float | None]], metric: str, words: str
+) -> None:
+    confirmation = with_repeats(repeats, metric=metric)
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    text = " ".join(sentences(confirmation, estimates))
+    assert words in text
+    assert "by 0.0000" not in text and "-0.0000" not in text
+
+
+@pytest.mark.parametrize(("baseline", "is_lower"), [(0.80004, False), (0.80006, True)])
+def test_lower_mean_is_lower_by_the_digits_that_are_shown(baseline: float, is_lower: bool) -> None:
+    confirmation = with_repeats({1: [0.90, 0.91, 0.90], 0: [0.80, 0.81, 0.80]})
+    estimates = estimate(confirmation)
+    assert estimates is not None
+    means = {trial: Interval(mean, 0.7, 0.9) for trial, mean in ((1, 0.80001), (0, baseline))}
+    text = sentences(confirmation, replace(estimates, means=means))[0]
+    assert ("Its corrected mean is worse than the baseline's" in text) is is_lower
+
+
 def test_front_is_named() -> None:
     confirmation, _ = play(
         on_front((0.9, 50), (0.7, 5), (0.5, 40)),
@@ -88,7 +122,7 @@ def test_front_is_named() -> None:
     estimates = estimate(confirmation)
     assert estimates is not None
     assert (
-        "On the confirmed Pareto front: trial 1 (0.9000), trial 2 (0.7000). make export-best"
+        "On the confirmed Pareto front: trial 1 (0.9000), trial 2 (0.7000). `make export-best"
         in " ".join(sentences(confirmation, estimates))
     )
 

@@ -8,10 +8,12 @@ import shlex
 import shutil
 import statistics
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -20,15 +22,18 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
+from tests.commands import Ran
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
-from tuning.config import DataConfig, StudyConfig
+from tuning.cli.confirm import INTERRUPTED
+from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.documents import write
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
+from tuning.fidelity import parts_per_epoch
 from tuning.report.figures import slices
 from tuning.report.next_ranges import dead_ranges, declarations, near_bounds, trade_offs
 from tuning.report.page import Measured, write_report
@@ -38,11 +43,12 @@ from tuning.report.quality import Quality
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir, StudyDir
-from tuning.search.tune import Outcome
+from tuning.search.tune import Budget, Outcome, configure
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.importances import importances
+from tuning.study.prepare import with_parts
 from tuning.study.study import load_study
 from tuning.study.summary import summarize
 
@@ -166,6 +172,11 @@ def test_text_that_looks_like_a_formula_is_none_in_the_table() -> None:
             0.8125,
             "The best of the search, of 2 finished trials, is trial 1 with val_accuracy 0.8125,"
             " against 0.8000 of the baseline (trial 0), a difference of +0.0125.",
+        ),
+        (
+            0.80001,
+            "The best of the search, of 2 finished trials, is trial 1 with val_accuracy 0.8000,"
+            " which the baseline (trial 0) has too.",
         ),
         (
             0.75,
@@ -504,7 +515,10 @@ def wide_page(
             name: replace(reference, **wide) for name, reference in TEST_SCORES.references.items()
         },
         comparisons={},
-        mistakes=[mistake, replace(mistake, label="positive", text="word" * 200)],
+        mistakes=[
+            mistake,
+            replace(mistake, label="positive", predicted="negative", text="word" * 200),
+        ],
     )
     write(folder.test_path, seen)
     card = next(Corpus(p) for p in (finished[0].path / "cache").iterdir() if p.is_dir()).card
@@ -607,7 +621,7 @@ def test_page_fits_and_answers_on_the_first_screen(
 
 
 @pytest.mark.slow
-def test_mistakes_are_filtered_by_words_and_by_class(
+def test_mistakes_are_filtered_by_words_and_by_classes(
     finished: tuple[ResultsDir, Outcome], chromium: list[str], tmp_path: Path
 ) -> None:
     folder, path = ResultsDir(tmp_path).study("wide"), tmp_path / "page.html"
@@ -622,12 +636,15 @@ def test_mistakes_are_filtered_by_words_and_by_class(
         assert browser.run("document.querySelector('.filter output').textContent") == "1 of 2"
         browser.run("document.querySelector('.filter input').value = ''")
         choose = (
-            "{const s = document.querySelector('.filter select'); s.selectedIndex = %d;"
+            "{const s = document.querySelectorAll('.filter select')[%d]; s.selectedIndex = %d;"
             " s.dispatchEvent(new Event('change'))}"
         )
-        for index, n_shown in ((1, 1), (2, 1), (0, 2)):
-            browser.run(choose % index)
-            assert browser.run(shown) == n_shown
+        # The places of the chosen true and predicted class → the number of mistakes.
+        expected = {(1, 0): 1, (2, 0): 1, (0, 1): 1, (0, 2): 1, (1, 1): 0, (2, 1): 1, (0, 0): 2}
+        for places, n_shown in expected.items():
+            for column, place in enumerate(places):
+                browser.run(choose % (column, place))
+            assert browser.run(shown) == n_shown, places
         assert browser.problems == []
 
 
@@ -724,7 +741,7 @@ def test_report_builds_the_cache_again(
 def test_command_of_the_report_makes_the_study_again() -> None:
     data = DataConfig(data="my reviews/*.csv", text_column="body", drop_stars=(3,))
     record = replace(RECORD, config=StudyConfig(study="s", data=data))
-    command = shlex.split(dict(record_rows(record, n_trials=7))["command"])
+    command = shlex.split(dict(record_rows(record, CARD, n_trials=7))["command"])
     flags = dict(zip(command[4::2], command[5::2], strict=True))
     assert (flags["--data"], flags["--text-column"], flags["--drop-stars"]) == (
         "my reviews/*.csv",
@@ -732,3 +749,85 @@ def test_command_of_the_report_makes_the_study_again() -> None:
         "3",
     )
     assert flags["--n-trials"] == "7"
+
+
+DEFAULT = StudyConfig(study="s")
+# The settings of a study, without those that the command line can't set.
+SETTINGS = {*vars(DEFAULT), *vars(DEFAULT.data), *vars(DEFAULT.train)}
+SETTINGS -= {"train", "batch_size", "patience"}
+# Values that are not the defaults.
+OTHER_VALUES: dict[str, Any] = {
+    "study": "other",
+    "space": "cnn",
+    "metric": "val_loss",
+    "costs": ("n_params", "latency_ms"),
+    "max_parameters": 1000,
+    "max_latency_ms": 2.5,
+    "sampler": "random",
+    "pruner": "median",
+    "seed": 3,
+    "preset": "hf://name/model",
+    "vocab_size": 500,
+    "sequence_length": 40,
+    "data": "my reviews/*.csv",
+    "text_column": "the text",
+    "label_column": "label's",
+    "data_dir": "data sets",
+    "positive_from": 0.0,
+    "drop_stars": (2.5, 3.0),
+    "epochs": 9,
+    "parts_per_epoch": 4,
+}
+
+
+def config_with(name: str) -> StudyConfig:
+    """Return a configuration in which one setting has its value of `OTHER_VALUES`."""
+    changed = {name: OTHER_VALUES[name]}
+    if name == "costs":
+        changed["pruner"] = "none"  # A study of several objectives prunes no trial.
+    for part in ("data", "train"):
+        values = getattr(DEFAULT, part)
+        if name in vars(values):
+            return replace(DEFAULT, **{part: replace(values, **changed)})
+    return replace(DEFAULT, **changed)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_command_of_the_report_has_every_setting(
+    name: str, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line reads the command, and gives a search the same settings."""
+    config = config_with(name)
+    assert config != DEFAULT
+    rows = record_rows(replace(RECORD, config=config), CARD, n_trials=7)
+    words = shlex.split(dict(rows)["command"])
+    assert words[:4] == ["python", "-m", "tuning", "tune"]
+    calls: list[tuple[StudyDir, dict[str, Any], Budget]] = []
+
+    def search(
+        folder: StudyDir, flags: dict[str, Any], *_: object, call: Any, **__: object
+    ) -> bool:
+        calls.append((folder, flags, call.budget))
+        return False
+
+    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
+    monkeypatch.setattr("tuning.api.search.search", search)
+    assert run_cli("tune", *words[4:]).code == INTERRUPTED
+    ((folder, flags, budget),) = calls
+    corpus = cast("Corpus", SimpleNamespace(card=CARD))
+    again = configure(folder.name, flags, folder)
+    assert with_parts(again, folder, corpus=corpus, min_texts=budget.min_texts) == config
+    assert budget.n_trials == 7
+
+
+@pytest.mark.parametrize(("parts", "min_texts"), [(4, None), (1, 100_001), (8, 12_500)])
+def test_command_of_the_report_divides_an_epoch_as_the_study(
+    parts: int, min_texts: int | None
+) -> None:
+    """100,001 training texts are divided into 4 parts by default."""
+    config = replace(DEFAULT, train=TrainConfig(parts_per_epoch=parts))
+    card = replace(CARD, n_rows={**CARD.n_rows, "train": 100_001})
+    command = dict(record_rows(replace(RECORD, config=config), card, n_trials=7))["command"]
+    expected = [] if min_texts is None else [str(min_texts)]
+    assert re.findall("--min-texts ([0-9]+)", command) == expected
+    assert parts_per_epoch(100_001, min_texts=min_texts or MIN_TEXTS) == parts

@@ -20,7 +20,8 @@ from tuning.evaluation.predictions import (
     column_of,
     write_predictions,
 )
-from tuning.evaluation.scores import TestDocument
+from tuning.evaluation.scores import MAJORITY, TestDocument, read_test_scores
+from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.report.quality import (
     Point,
     Quality,
@@ -101,12 +102,30 @@ def test_points_of_the_test_split_leave_out_the_majority_class() -> None:
     test = scores()
     points = points_on_test(test)
     assert [point.name for point in points] == [
-        "baseline, trial 0",
         "exported model, trial 2",
+        "baseline, trial 0",
         "TF-IDF + logistic regression",
     ]
     value, low, high = test.scores["best"].interval("accuracy")
-    assert vars(points[1].score) == {"value": value, "low": low, "high": high}
+    assert vars(points[0].score) == {"value": value, "low": low, "high": high}
+
+
+def test_models_are_read_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
+    """JSON sorts the names of the models."""
+    test, path = scores(), tmp_path / "test.json"
+    references = ["TF-IDF", "n-grams", MAJORITY]
+    stored = replace(
+        test,
+        scores=dict.fromkeys(["baseline", BEST, SINGLE], test.scores[BEST]),
+        references=dict.fromkeys(references, test.references[MAJORITY]),
+        comparisons=dict.fromkeys([*references, "baseline", SINGLE], test.comparisons[MAJORITY]),
+    )
+    write(path, stored)
+    seen = read_test_scores(path)
+    assert seen is not None and seen == stored
+    assert [*seen.scores] == [BEST, SINGLE, "baseline"]
+    assert [*seen.references] == [MAJORITY, "TF-IDF", "n-grams"]
+    assert [*seen.comparisons] == [SINGLE, "baseline", MAJORITY, "TF-IDF", "n-grams"]
 
 
 def test_points_before_an_export_are_of_the_validation_split(copied: Setting) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import create_trial
 
 from tests.commands import Ran
 from tests.confirmations import with_repeats
@@ -18,10 +20,17 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import REFERENCE_NAME
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import TestDocument
+from tuning.evaluation.scores import MAJORITY, TestDocument
 from tuning.evaluation.statistics import Interval
 from tuning.report.page import write_report
-from tuning.report.sentences import answer, behind_linear, saved_sentence
+from tuning.report.sentences import (
+    answer,
+    behind_linear,
+    comparison,
+    linear_sentences,
+    saved_sentence,
+    verdict,
+)
 from tuning.results import ResultsDir
 from tuning.search.finalists import pruned_sample
 from tuning.search.tune import Outcome
@@ -82,17 +91,30 @@ def test_other_metric_is_not_compared() -> None:
     assert behind_linear(reference(0.9), confirmed(0.1, metric="val_auc")) == ""
 
 
-def test_report_shows_the_linear_model_before_the_confirmation(results: ResultsDir) -> None:
-    def first_section() -> str:
-        url = results.storage_url(None)
-        page, _ = write_report(results, results.study("s"), storage_url=url)
-        return page.read_text(encoding="utf-8").partition("<h2>")[0]
+def first_section(results: ResultsDir) -> str:
+    """Write the report of the study "s", and return its first screen."""
+    page, _ = write_report(results, results.study("s"), storage_url=results.storage_url(None))
+    return page.read_text(encoding="utf-8").partition("<h2>")[0]
 
-    first = first_section()
+
+def test_report_shows_the_linear_model_before_the_confirmation(results: ResultsDir) -> None:
+    first = first_section(results)
     assert "on words &amp; pairs) has a validation accuracy of 0.9876" in first
     assert "is behind" not in first
     confirmed(0.5).save(results.study("s"))
-    assert "is behind the linear model" in first_section()
+    assert "is behind the linear model" in first_section(results)
+
+
+def test_first_screen_after_an_export_compares_on_the_test_split_alone(results: ResultsDir) -> None:
+    """The confirmed best is behind the linear model on the validation split."""
+    folder = results.study("s")
+    confirmed(0.5).save(folder)
+    write(folder.test_path, compared(linear=(0.0, -0.01, 0.01)))
+    first = first_section(results)
+    assert "Use the exported model" in first
+    assert "be distinguished from it: +0.0000 [-0.0100, +0.0100]" in first
+    assert "is behind" not in first and "use the linear model" not in first
+    assert "validation accuracy" not in first
 
 
 def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..., Ran]) -> None:
@@ -172,6 +194,67 @@ def test_answer_after_an_export(baseline: float, linear: float, words: list[str]
     sentence = answer(summary_of(), None, compared(**changes), None)
     assert all(word in sentence for word in words)
     assert sentence.count(". ") == 0 and sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "advice"),
+    [
+        (0.02, "is ahead of it: +0.0200 [+0.0100, +0.0300].", "Use the"),
+        (0.005, "can't be distinguished from it: +0.0050 [-0.0050, +0.0150]. The test", "Use the"),
+        (-0.02, "is behind it: -0.0200 [-0.0300, -0.0100]. Continue the search", "Do not use the"),
+    ],
+    ids=["ahead", "not distinguishable", "behind"],
+)
+def test_linear_model_after_an_export(change: float, words: str, advice: str) -> None:
+    test = compared(baseline=(0.02, 0.01, 0.03), linear=(change, change - 0.01, change + 0.01))
+    first, second = linear_sentences(
+        reference(0.95), confirmed(0.8), metric="val_accuracy", test=test
+    )
+    assert first.startswith("The best linear model on the test split, TF-IDF + logistic regression")
+    assert first.endswith("has an accuracy of 0.9722 [0.9160, 1.0000].")
+    assert second.startswith(f"The exported model (trial 2) {words}")
+    assert answer(summary_of(), None, test, None).startswith(advice)
+
+
+def test_linear_model_that_was_not_compared_on_the_test_split_has_no_verdict() -> None:
+    (sentence,) = linear_sentences(None, None, metric="val_accuracy", test=compared())
+    assert sentence.startswith("The best linear model on the test split, TF-IDF")
+    test = compared()
+    majority = replace(test, references={MAJORITY: test.references[MAJORITY]})
+    (sentence,) = linear_sentences(
+        reference(0.95), confirmed(0.8), metric="val_accuracy", test=majority
+    )
+    assert sentence == reference(0.95).sentence("val_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ((0.00004, 0.00001, 0.00008), "+0.0000 [+0.0000, +0.0001]"),
+        ((-0.00004, -0.00008, -0.00001), "+0.0000 [-0.0001, +0.0000]"),
+    ],
+)
+def test_difference_that_is_shown_as_zero_is_none(
+    change: tuple[float, float, float], shown: str
+) -> None:
+    test = compared(baseline=change)
+    sentence = answer(summary_of(), None, test, None)
+    assert sentence.startswith("Use the exported model")
+    assert f"not distinguishable from the baseline ({shown})" in sentence
+    sentence = comparison("baseline", test.comparisons["baseline"], exported="The model")
+    words = f"The model can't be distinguished from the baseline on the test split: {shown}"
+    assert sentence.startswith(words)
+
+
+def test_trial_with_the_digits_of_the_baseline_has_the_same_value() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number, value in enumerate((0.8, 0.80001)):
+        study.add_trial(create_trial(value=value, user_attrs={"baseline": number == 0}))
+    summary = summarize(study, metric="val_accuracy")
+    words = "Trial 1 leads with val_accuracy 0.8000, which the baseline has too, but each"
+    assert answer(summary, None, None, None).startswith(words)
+    words = "trial 1 with val_accuracy 0.8000, which the baseline (trial 0) has too. Each is"
+    assert words in verdict(summary)
 
 
 def test_answer_of_a_confirmed_baseline_behind_the_linear_model() -> None:

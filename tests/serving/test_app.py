@@ -11,12 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import keras
 import numpy as np
 import pytest
 import schemathesis
@@ -25,17 +28,29 @@ from schemathesis import GenerationMode
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.testclient import TestClient
 
+from tests.commands import Ran
+from tests.export.models import spread
 from tests.paths import ROOT
 from tests.servers import HEAD, MANIFEST, fake, free_port
+from tests.texts import make_reviews, splits_of
+from tuning.data.corpus import build_corpus
 from tuning.data.stream import MAX_CHARACTERS
+from tuning.documents import write
 from tuning.errors import ServeError
 from tuning.evaluation.metrics import Array
+from tuning.export.formats import write_formats
+from tuning.export.writers import Source, write_format
+from tuning.inference.load import Probabilities, load
+from tuning.inference.manifest import ExportedFormat, ModelInput, digests
+from tuning.inference.runtimes import FORMATS
 from tuning.serving import app, microbatch
 from tuning.serving.guard import MAX_BODY
 from tuning.serving.occlusion import MAX_WORDS
 from tuning.serving.schemas import MAX_TEXTS
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+CLASSES = ["negative", "positive"]
+OF_TEXTS = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
 
 
 @pytest.fixture
@@ -422,34 +437,46 @@ def test_host_of_another_machine_is_reported() -> None:
         app.listen("192.0.2.1", 8000)
 
 
-@pytest.fixture(scope="module")
-def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
+@contextlib.contextmanager
+def serving(export: Path) -> Iterator[subprocess.Popen[str]]:
     """Start `python -m tuning serve` with a real model. The last line of its output says that the
     server listens.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "tuning",
-        "serve",
-        "--export",
-        str(onnx_export),
-        "--port",
-        str(free_port()),
-    ]
+    command = [sys.executable, "-m", "tuning", "serve", "--export", str(export)]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--port", str(free_port())],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def address_of(started: subprocess.Popen[str]) -> str:
+    """Return the address that a server prints."""
+    assert started.stdout
+    output = ""
+    for line in started.stdout:
+        output += line
+        url_match = re.search(r"http://\S+", line)
+        if url_match:
+            return url_match[0]
+    raise AssertionError(output)
+
+
+@pytest.fixture(scope="module")
+def process(onnx_export: Path) -> Iterator[subprocess.Popen[str]]:
+    with serving(onnx_export) as started:
         yield started
-        started.kill()
 
 
 @pytest.fixture(scope="module")
 def address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    url_match = re.search(r"http://\S+", process.stdout.readline())
-    assert url_match
-    return url_match[0]
+    return address_of(process)
 
 
 def raw_answer(address: str, data: bytes) -> bytes:
@@ -547,3 +574,127 @@ def test_waiting_requests_share_a_batch() -> None:
     assert asyncio.run(ask()) == ["good", "<b>bad</b>"] * 15
     assert sum(sizes) == 30
     assert len(sizes) < 10
+
+
+def model_of_texts() -> keras.Model:
+    """Return an untrained model that takes texts, whose probabilities differ between texts."""
+    vocabulary = ["good", "bad", "film"]
+    words = keras.layers.TextVectorization(vocabulary=vocabulary, output_sequence_length=6)
+    model = keras.Sequential(
+        [
+            keras.Input((1,), dtype="string"),
+            words,
+            keras.layers.Embedding(5, 3),
+            keras.layers.GlobalMaxPooling1D(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile("adam", "binary_crossentropy")
+    return spread(model)
+
+
+def write_manifest(folder: Path, *format_names: str) -> None:
+    """Write the manifest of an export whose model takes texts."""
+    forms = {
+        FORMATS[name].path: ExportedFormat(
+            form=name, takes=FORMATS[name].takes, needs=[*FORMATS[name].needs], bytes=0
+        )
+        for name in format_names
+    }
+    manifest = replace(
+        MANIFEST, class_names=CLASSES, input=OF_TEXTS, forms=forms, files=digests(folder)
+    )
+    write(folder / "export.json", manifest, version=2)
+
+
+def texts_of(number: int) -> list[str]:
+    """Return the texts of a request; their number differs between requests."""
+    return [f"a {('good', 'bad', 'fine')[n % 3]} film {number}!" for n in range(number % 7 + 1)]
+
+
+def check_answers(answers: Sequence[httpx.Response], probabilities: Probabilities) -> None:
+    """Check the answers to the requests for `texts_of(0)`, `texts_of(1)`, … against a model."""
+    for number, answer in enumerate(answers):
+        expected = probabilities(texts_of(number))
+        predictions = answer.json()["predictions"]
+        values = [[row["probabilities"][name] for name in CLASSES] for row in predictions]
+        np.testing.assert_allclose(values, expected, atol=2e-6)
+        labels = [CLASSES[winner] for winner in expected.argmax(axis=1)]
+        assert [row["label"] for row in predictions] == labels
+
+
+def check_explanation(answer: httpx.Response, probabilities: Probabilities) -> None:
+    """Check the explanation of the text "Good film!" against a model."""
+    explanation = answer.json()
+    with_all, *without = probabilities(["Good film!", "\ue000 film!", "Good \ue000"])
+    winner = int(with_all.argmax())
+    assert explanation["prediction"]["label"] == CLASSES[winner]
+    effects = {row["word"]: row["effect"] for row in explanation["words"]}
+    lost = [with_all[winner] - row[winner] for row in without]
+    assert effects == pytest.approx(dict(zip(("good", "film"), lost, strict=True)), abs=2e-6)
+    assert any(abs(effect) > 1e-3 for effect in effects.values())
+
+
+@pytest.mark.parametrize("format_name", ["keras", "saved_model"])
+def test_export_without_onnx_is_served(
+    format_name: str,
+    run_cli: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "best"
+    folder.mkdir()
+    source = Source(model_of_texts(), OF_TEXTS, words=[], ngrams=[], class_names=CLASSES)
+    write_format(format_name, source, folder / FORMATS[format_name].path)
+    write_manifest(folder, format_name)
+    applications: list[Any] = []
+    monkeypatch.setattr(app, "run", lambda made, listening: applications.append(made))
+    ran = run_cli("serve", "--export", folder, "--port", free_port())
+    assert ran.code == 0, ran.err
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(applications[0])
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await asyncio.gather(
+                client.post("/explain", json={"text": "Good film!"}),
+                *(client.post("/predict", json={"texts": texts_of(n)}) for n in range(12)),
+            )
+
+    explained, *predicted = asyncio.run(ask())
+    probabilities = load(folder, format_name=format_name)
+    check_answers(predicted, probabilities)
+    check_explanation(explained, probabilities)
+
+
+@pytest.mark.slow
+def test_process_serves_the_formats_of_a_model_that_takes_texts(tmp_path: Path) -> None:
+    """The second server has the SavedModel alone, as an export of a model with own layers has."""
+    texts = make_reviews(60)["review_body"].tolist()
+    corpus = build_corpus(tmp_path / ("f" * 16), splits_of(texts[:40], texts[40:50], texts[50:]))
+    folder = tmp_path / "best"
+    folder.mkdir()
+    labels = np.arange(10) % 2
+    written = write_formats(
+        folder, model_of_texts(), {}, corpus, test_texts=texts[50:], test_labels=labels
+    )
+    assert [*written.forms] == ["model.keras", "saved_model"]
+    for format_names in (("keras", "saved_model"), ("saved_model",)):
+        write_manifest(folder, *format_names)
+        with serving(folder) as started:
+            address = address_of(started)
+
+            def ask(number: int, address: str = address) -> httpx.Response:
+                body = {"texts": texts_of(number)}
+                return httpx.post(f"{address}/predict", json=body, timeout=60)
+
+            with ThreadPoolExecutor(8) as clients:
+                predicted = [*clients.map(ask, range(40))]
+            explained = httpx.post(f"{address}/explain", json={"text": "Good film!"}, timeout=60)
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(20) == 0
+            assert started.stderr
+            assert started.stderr.read() == ""
+        probabilities = load(folder, format_name=format_names[0])
+        check_answers(predicted, probabilities)
+        check_explanation(explained, probabilities)
+        (folder / "model.keras").unlink(missing_ok=True)

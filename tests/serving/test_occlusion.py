@@ -11,6 +11,8 @@ from tuning.serving.occlusion import effects, hide_words
 
 HIDDEN = "\ue000"
 NINE = ModelInput(vocab_size=99, sequence_length=9, truncating="pre")
+TEXTS = ModelInput(vocab_size=0, sequence_length=0, truncating="pre")
+PRESET = replace(TEXTS, sequence_length=2, preset="bert")
 
 
 def test_each_different_word_is_hidden_wherever_it_stands() -> None:
@@ -34,6 +36,18 @@ def test_words_that_the_model_does_not_see_are_not_hidden(
 def test_all_words_of_a_text_are_in_its_ngrams() -> None:
     inputs = replace(NINE, sequence_length=2, ngrams=2, ngram_vocab_size=9)
     assert hide_words("a b c d", inputs).words == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("inputs", [TEXTS, PRESET])
+def test_model_with_another_tokenizer_gets_the_whole_text(inputs: ModelInput) -> None:
+    hidden = hide_words(" Good -\n good!\t:) too\n", inputs)
+    assert (hidden.words, hidden.counts) == (("good", "too"), (2, 1))
+    assert hidden.texts == (
+        " Good -\n good!\t:) too\n",
+        f" {HIDDEN} -\n {HIDDEN}\t:) too\n",
+        f" Good -\n good!\t:) {HIDDEN}\n",
+    )
+    assert hide_words("!?", inputs).texts == ("!?",)
 
 
 def test_words_over_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Files of search spaces: how they are found, loaded, declared, checked and built."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import keras_tuner
@@ -794,3 +796,125 @@ def test_build_allows_what_is_known(tmp_path: Path) -> None:
     _, model = build(load_hypermodel(path), {**VALUES, "units": 3}, known=(*VALUES, "units"))
     assert isinstance(model, keras.Model)
     assert model.layers[2].units == 3
+
+
+LOGITS = """
+
+def build(hp):
+    made = keras.Sequential([
+        keras.Input((None,), dtype="int32"),
+        keras.layers.Embedding(10, 2), keras.layers.GlobalAveragePooling1D(),
+        LAST,
+    ])
+    made.compile("sgd", keras.losses.LOSS(from_logits=True))
+    return made
+"""
+
+
+def write_logits(tmp_path: Path, *, last: str, loss: str) -> Path:
+    text = substituted(LOGITS, "LAST", f"keras.layers.{last}")
+    return write(tmp_path, substituted(text, "LOSS", loss))
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "activation"),
+    [
+        ("Dense(1)", "BinaryCrossentropy", "sigmoid"),
+        ("Dense(2)", "SparseCategoricalCrossentropy", "softmax"),
+        ("Activation('relu')", "CategoricalCrossentropy", "softmax"),
+    ],
+)
+def test_logits_are_refused_before_the_search(
+    tmp_path: Path, last: str, loss: str, activation: str
+) -> None:
+    path = write_logits(tmp_path, last=last, loss=loss)
+    sentence = (
+        rf"gives logits to {loss}\(from_logits=True\)\. Write activation=\"{activation}\" in its"
+        r" last layer, and from_logits=False in the loss\."
+    )
+    with pytest.raises(SpaceError, match=sentence):
+        declare(path, n_classes=2)
+    with pytest.raises(SpaceError, match=sentence):
+        build(load_hypermodel(path), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss"),
+    [
+        ("Dense(1, 'sigmoid')", "BinaryCrossentropy"),
+        ("Activation('softmax')", "SparseCategoricalCrossentropy"),
+        ("Softmax()", "CategoricalCrossentropy"),
+    ],
+)
+def test_probabilities_are_taken_with_a_loss_for_logits(
+    tmp_path: Path, last: str, loss: str
+) -> None:
+    """Keras takes the output of a sigmoid or a softmax as probabilities."""
+    path = write_logits(tmp_path, last=last, loss=loss)
+    assert declare(path, n_classes=2)
+    assert build(load_hypermodel(path), VALUES)
+
+
+# Modules beside the file
+
+NEIGHBOURS = """
+
+from own_sizes import UNITS
+
+
+def build(hp):
+    from own_late import VOCAB_SIZE
+
+    return model(UNITS, VOCAB_SIZE)
+"""
+
+
+def write_with_neighbours(folder: Path, *, units: int) -> Path:
+    """Write a file that imports a package beside it, and a module while it builds a model."""
+    (folder / "own_sizes").mkdir(parents=True, exist_ok=True)
+    (folder / "own_sizes" / "__init__.py").write_text("from own_sizes.dense import UNITS\n")
+    (folder / "own_sizes" / "dense.py").write_text(f"UNITS = {units}\n")
+    (folder / "own_late.py").write_text(f"VOCAB_SIZE = {10 * units}\n")
+    return write(folder, NEIGHBOURS)
+
+
+def units_and_rows(path: Path) -> tuple[int, int]:
+    _, model = build(load_hypermodel(path), {})
+    return model.layers[2].units, model.layers[0].input_dim
+
+
+def test_file_imports_the_modules_beside_it(tmp_path: Path) -> None:
+    before = [*sys.path]
+    assert units_and_rows(write_with_neighbours(tmp_path, units=3)) == (3, 30)
+    assert sys.path == before
+
+
+def test_modules_of_one_name_in_two_folders_are_not_mixed_up(tmp_path: Path) -> None:
+    first, second = (write_with_neighbours(tmp_path / str(units), units=units) for units in (3, 50))
+    for _ in range(2):
+        assert units_and_rows(first) == (3, 30)
+        assert units_and_rows(second) == (50, 500)
+
+
+def test_changed_module_beside_the_file_is_executed_again(tmp_path: Path) -> None:
+    assert units_and_rows(write_with_neighbours(tmp_path, units=3)) == (3, 30)
+    assert units_and_rows(write_with_neighbours(tmp_path, units=50)) == (50, 500)
+
+
+def test_module_is_not_left_for_a_file_that_has_none(tmp_path: Path) -> None:
+    load_hypermodel(write_with_neighbours(tmp_path / "with", units=3))
+    (tmp_path / "without").mkdir()
+    with pytest.raises(SpaceBug, match="No module named 'own_sizes'"):
+        load_hypermodel(write(tmp_path / "without", NEIGHBOURS))
+
+
+def test_modules_that_the_process_imports_itself_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_with_neighbours(tmp_path, units=3)
+    own = ModuleType("own_late")
+    vars(own).update(VOCAB_SIZE=70, __file__=str(tmp_path / "own_late.py"))
+    monkeypatch.setitem(sys.modules, "own_late", own)
+    for _ in range(2):
+        assert units_and_rows(path) == (3, 70)
+    assert sys.modules["own_late"] is own

@@ -257,7 +257,7 @@ def test_missing_ray_is_a_sentence(setting: Setting, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
         PoolError,
-        match=r"must have Ray, which is not installed\. .* \.venv/bin/pip install 'ray>=2\.60,<3'",
+        match=r"must have Ray, .*\.venv/bin/pip install 'ray>=2\.60,<3'.*keras-text-tuning\[ray\]'",
     ):
         setting.tune(1, pool=PoolChoice(pool="ray"))
 

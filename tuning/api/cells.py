@@ -23,19 +23,20 @@ from tuning.results import StudyDir
 REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.py'."
 
 
-def write_space(hypermodel: Any, folder: StudyDir) -> Path:
+def write_space(hypermodel: Any, folder: StudyDir, *, kind: str = "space") -> Path:
     """Write a search space file with a hypermodel into a study's folder, and return its path. The
-    file's name is a hash of its content: the same source gives the same file.
+    file's name has a hash of its content: the same source gives the same file.
 
     Args:
         hypermodel: a subclass of `keras_tuner.HyperModel`, or a function `build(hp)`.
+        kind: the part of the file's name before the hash.
 
     Raises:
         SpaceError: the source is not known, or uses a value that can't be written as source.
         StorageError: the disk is full or the folder is read-only.
     """
     source = source_of(hypermodel).encode()
-    return write_once(folder, f"{content_name('space', source)}.py", source)
+    return write_once(folder, f"{content_name(kind, source)}.py", source)
 
 
 def source_of(hypermodel: Any) -> str:
@@ -47,7 +48,7 @@ def source_of(hypermodel: Any) -> str:
     if not isinstance(hypermodel, type | types.FunctionType):
         raise SpaceError(
             "space must be a name, a path, a class or a function build(hp); received"
-            f" {hypermodel!r}. Give the class instead of an object of it."
+            f" {hypermodel!r}. {_remedy_for(hypermodel)}"
         )
     parts = _Parts()
     parts.add(hypermodel)
@@ -56,6 +57,21 @@ def source_of(hypermodel: Any) -> str:
     imports = "".join(f"{line}\n" for line in sorted(parts.imports))
     values = "".join(f"{line}\n" for line in parts.values)
     return "\n\n".join(filter(None, [imports, values, *parts.definitions])) + last
+
+
+def _remedy_for(item: Any) -> str:
+    """Return what to give as `space` instead of an object that is neither a class nor a function.
+
+    A function loses the `fit` and the declarations of a class of its own; a subclass keeps them.
+    """
+    name = type(item).__name__
+    if not hasattr(item, "declare_hyperparameters"):
+        return "Give a keras_tuner.HyperModel class or a function build(hp)."
+    return (
+        f"Give a function that makes it, def build(hp): return {name}(...).build(hp), with your"
+        f" arguments for the dots. If {name} has a fit() or a declare_hyperparameters() of its own,"
+        " give a subclass whose __init__(self) calls super().__init__(...)."
+    )
 
 
 class _Parts:

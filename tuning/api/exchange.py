@@ -14,11 +14,11 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from tuning.api.optuna_trials import read_study
+from tuning.api.optuna_trials import completed_trials, read_study
 from tuning.atomic_io import write_text
 from tuning.config import StudyConfig, sign
 from tuning.confirmation.rounds import Confirmation
-from tuning.errors import SpaceError, StudyError
+from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.foreign_trials import ForeignTrial, by_name, read_records, read_rows
 from tuning.spaces.hyperparameters import suggest, to_params
@@ -89,13 +89,29 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
     return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
 
 
-def import_optuna(target: Target, url: str, name: str, *, as_finished: bool = False) -> WarmStart:
+def import_optuna(
+    target: Target, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
+) -> WarmStart:
     """Add the completed trials of another Optuna study to a study, the best first.
 
+    Args:
+        study: the other study, or the URL of its storage.
+        name: name of the study in that storage.
+
     Raises:
+        ArgumentError: a URL comes without a name, or a study with a name.
         StudyError, StorageError: as `read_study`.
     """
-    trials = read_study(url, name, target.config, target.space, same_objectives=as_finished)
+    if isinstance(study, str) == (name is None):
+        raise ArgumentError(
+            "import_optuna must get a study, or the URL of a storage and the name of a study;"
+            f" received {'a URL without a name' if name is None else 'a study and a name'}."
+        )
+    ours = target.config, target.space
+    if isinstance(study, str):
+        trials = read_study(study, name or "", *ours, same_objectives=as_finished)
+    else:
+        trials, name = completed_trials(study, *ours, same_objectives=as_finished), study.study_name
     return add(target, trials, source=f"the Optuna study {name}", as_finished=as_finished)
 
 

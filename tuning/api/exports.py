@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
+import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuning.api.parameters import public
-from tuning.errors import ArgumentError
-from tuning.inference.manifest import Manifest, read_manifest
+from tuning.api.parameters import parameters_in_messages, public
+from tuning.errors import ArgumentError, ExportError, StorageError
+from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manifest, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tuning.evaluation.metrics import Array
+    from tuning.evaluation.scores import Scores
+    from tuning.inference.load import Probabilities
 
 
 @public
 class Export:
     """A model in a folder, which labels raw texts.
+
+    The first call of `predict` checks the files of the model and loads it. The object keeps the
+    model, also if the files change later.
 
     Args:
         path: the folder that `Study.export` or `make export-best` wrote, or a copy of it.
@@ -28,11 +38,14 @@ class Export:
     Example:
         >>> export = tuning.load_export("results/ngrams-reviews/best")
         >>> export.class_names
+        >>> export.predict(["I love it"], probabilities=True)
+        >>> export.scores[["model", "accuracy", "accuracy_low", "accuracy_high"]]
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.manifest: Manifest = read_manifest(self.path)
+        self._model: Probabilities | None = None
 
     def __repr__(self) -> str:
         return f"Export({str(self.path)!r})"
@@ -42,22 +55,130 @@ class Export:
         """The names of the classes."""
         return [*self.manifest.class_names]
 
-    def predict(self, texts: Sequence[str]) -> pd.DataFrame:
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The scores on the test split: a row for each of the exported model, the baseline and the
+        reference models, the exported model first.
+
+        The column model has the name of the model. Each score, such as accuracy, has three columns:
+        accuracy, and accuracy_low and accuracy_high, the bounds of its 95 % interval. A number that
+        is not defined is NaN.
+        """
+        import pandas as pd
+
+        from tuning.display.logs import import_optuna
+        from tuning.documents import read
+        from tuning.evaluation.scores import SplitScores
+
+        import_optuna()  # The module `test_split` imports Optuna.
+        from tuning.evaluation.test_split import BEST, named_entries
+
+        path = self.path / MANIFEST
+        document = read(
+            path, SplitScores, error=ExportError, remedy=REMEDY, version=MANIFEST_VERSION
+        )
+        best = document.scores[BEST]
+        entries = sorted(named_entries(document).items(), key=lambda entry: entry[1] is not best)
+        return pd.DataFrame([_row(name, scores) for name, scores in entries])
+
+    def predict(self, texts: Iterable[str], *, probabilities: bool = False) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label and probability,
         which is the probability of the label.
 
+        Args:
+            texts: a list or a pandas Series of texts. The rows have the index of the Series.
+            probabilities: whether the frame has a further column for each class; the column
+                probability_NAME is the probability of the class NAME.
+
         Raises:
-            ArgumentError: `texts` is a single text.
+            ArgumentError: `texts` is a single text or a data frame, or has a value that is not a
+                text.
             ExportError: the model can't be loaded, or gives NaN for a text.
         """
         import pandas as pd
 
-        from tuning.inference.load import classify
+        from tuning.data.sources import clean
 
-        if isinstance(texts, str):
-            raise ArgumentError(f"texts must be a list of texts; received the text {texts[:60]!r}.")
-        rows = [vars(prediction) for prediction in classify(self.path, list(texts))]
-        return pd.DataFrame(rows, columns=["text", "label", "probability"])
+        cleaned = clean(pd.Series(_checked(texts), dtype=object)).tolist()
+        outputs, names = self._outputs(cleaned), self.manifest.class_names
+        columns: dict[str, Any] = {
+            "text": cleaned,
+            "label": [names[winner] for winner in outputs.argmax(axis=1)],
+            "probability": outputs.max(axis=1),
+        }
+        if probabilities:
+            columns |= {f"probability_{name}": outputs[:, n] for n, name in enumerate(names)}
+        index = texts.index if isinstance(texts, pd.Series) else None
+        return pd.DataFrame(columns, index=index).astype({"text": "str", "label": "str"})
+
+    def _outputs(self, texts: Sequence[str]) -> Array:
+        """Return the class probabilities, float64 (n_texts, n_classes)."""
+        import numpy as np
+
+        from tuning.inference.load import load_fastest
+
+        if self._model is None:
+            self._model = load_fastest(self.path, self.manifest)
+        outputs = self._model(texts)
+        (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
+        if undefined.size:
+            raise ExportError(
+                f"The model in {self.path} gives NaN for the text at position {undefined[0]},"
+                " because the text contains no word. Leave this text out."
+            )
+        return outputs
+
+
+def _row(name: str, scores: Scores) -> dict[str, str | float]:
+    """Return the row of a model in `Export.scores`."""
+    row: dict[str, str | float] = {"model": name}
+    for score in scores.test:
+        columns = (score, f"{score}_low", f"{score}_high")
+        for column, number in zip(columns, scores.interval(score), strict=True):
+            row[column] = math.nan if number is None else number
+    return row
+
+
+def _checked(texts: object) -> list[str]:
+    """Return the texts of a call as a list.
+
+    Raises:
+        ArgumentError: `texts` is not a sequence of texts.
+    """
+    import pandas as pd
+
+    is_other = isinstance(texts, str | bytes | Mapping | pd.DataFrame)
+    if is_other or not isinstance(texts, Iterable):
+        received = (
+            f"the text {texts[:60]!r}" if isinstance(texts, str) else f"a {type(texts).__name__}"
+        )
+        raise ArgumentError(
+            "texts must be a list of texts, such as ['I love it'], or a column of a data frame;"
+            f" received {received}."
+        )
+    values = list(texts)
+    for position, value in enumerate(values):
+        if not isinstance(value, str):
+            raise ArgumentError(
+                "Every value of texts must be a text; received"
+                f" {reprlib.repr(value)} at position {position}. Leave missing values out, for"
+                " example with dropna(), and convert other values with str()."
+            )
+    return values
+
+
+@parameters_in_messages()
+def load_export(path: str | Path) -> Export:
+    """Return the export in a folder.
+
+    Raises:
+        ExportError: the folder has no export, or an unfinished one.
+
+    Example:
+        >>> export = tuning.load_export("results/ngrams-reviews/best")
+        >>> export.predict(["I love it", "It broke"])
+    """
+    return Export(path)
 
 
 def require_free(target: Path) -> None:
@@ -68,15 +189,28 @@ def require_free(target: Path) -> None:
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ArgumentError(
-            f"The folder of an export must be empty or new; {target} has files. Name another one."
+            f"The folder of an export must be empty or new; {target}"
+            f" {'has files' if target.is_dir() else 'is a file'}. Name another one."
         )
 
 
 def copy_export(source: Path, target: Path) -> None:
     """Copy an export into a folder that passed `require_free`. After an error the folder is
     unchanged.
+
+    Raises:
+        StorageError: the folder can't be written.
     """
-    part = target.with_name(f"{target.name}.tmp")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part)
-    Path(part).replace(target)
+    folder = target.resolve()
+    part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        shutil.copytree(source, part)
+        part.replace(folder)
+    except OSError as error:
+        raise StorageError(
+            f"The folder of an export must be writable and have space; {target} gave"
+            f" {error.strerror or str(error)!r}. The export itself is in {source}, and can be"
+            " copied."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,3 +161,43 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
             f" {'no' if n_labels is None else n_labels} labels."
         )
     return pd.DataFrame({TEXT: list(texts), LABEL: list(labels)})
+
+
+def rows_of(
+    data: Any,
+    *,
+    texts: Sequence[str] | None,
+    labels: Sequence[Any] | None,
+    columns: Mapping[str, str | None],
+) -> Frame | None:
+    """Return the rows of a call from Python; None if `data` is a name or a path.
+
+    Raises:
+        ArgumentError: texts and labels come with data or columns, or have different lengths.
+        DataError: as `frame_of`.
+    """
+    import pandas as pd
+
+    if texts is None and labels is None:
+        return frame_of(data, **columns) if isinstance(data, pd.DataFrame) else None
+    if data is not None or any(columns.values()):
+        raise ArgumentError(
+            "texts and labels must come without data and columns; received both. Give either."
+        )
+    return frame_of(frame_of_lists(texts, labels))
+
+
+def source_of(data: Any) -> str | None:
+    """Return the name or the path of a call from Python; None if no data were given.
+
+    Raises:
+        ArgumentError: `data` is neither a text nor a path.
+    """
+    if data is None or isinstance(data, str | Path):
+        return None if data is None else str(data)
+    kind = type(data)
+    raise ArgumentError(
+        f"data must be a data frame of pandas, a path or a name; received a {kind.__name__} of"
+        f" {kind.__module__}. Convert it to a data frame, for example with its to_pandas(), or give"
+        " texts and labels."
+    )

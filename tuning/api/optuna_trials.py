@@ -18,22 +18,32 @@ from tuning.study.trials import attributes_of
 def read_study(
     url: str, name: str, config: StudyConfig, space: SearchSpace, *, same_objectives: bool
 ) -> list[ForeignTrial]:
-    """Return the completed trials of another Optuna study, best first.
-
-    With `same_objectives`, the objectives of both studies must have the same names.
+    """Return the completed trials of another Optuna study in a storage, best first.
 
     Raises:
-        StudyError: the storage does not contain the study, the study has other directions or
-            objectives, or no trial is complete.
+        StudyError: the storage does not contain the study; or as `completed_trials`.
         StorageError: the storage can't be read.
     """
     study = _open(url, name)
     try:
         with storage_errors(url):
-            _require_objectives(study, config, same_names=same_objectives)
-            trials = study.get_trials(deepcopy=False)
+            return completed_trials(study, config, space, same_objectives=same_objectives)
     finally:
         close_study(study)
+
+
+def completed_trials(
+    study: optuna.Study, config: StudyConfig, space: SearchSpace, *, same_objectives: bool
+) -> list[ForeignTrial]:
+    """Return the completed trials of another Optuna study, best first.
+
+    With `same_objectives`, the objectives of both studies must have the same names.
+
+    Raises:
+        StudyError: the study has other directions or objectives, or no trial is complete.
+    """
+    _require_objectives(study, config, same_names=same_objectives)
+    name, trials = study.study_name, study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise StudyError(f"A study to import must have a completed trial; {name!r} has none.")

@@ -1,6 +1,8 @@
-"""Decorators of the Python interface: in the messages of errors, parameters replace flags.
+"""The parameters of commands and of the Python interface: as the settings of a call, and in the
+messages of errors.
 
-The commands call the same functions behind the interface, whose messages therefore name flags.
+The functions behind the interface are called by the commands too. Their messages therefore name
+flags, which parameters replace in Python.
 """
 
 from __future__ import annotations
@@ -9,16 +11,22 @@ import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FunctionType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tuning.errors import TuningError
+from tuning.commands import with_commands
+from tuning.config import given, parse_objectives
+from tuning.errors import ArgumentError, TuningError
+
+if TYPE_CHECKING:
+    from tuning.search.session import Workers
 
 T = TypeVar("T")
 
 # Parameters whose names differ from the names of their flags.
-ALIASES = {"dir": "project", "file": "configurations", "from": "url", "slice": "slice_column"}
+ALIASES = {"dir": "project", "file": "configurations", "from": "study", "slice": "slice_column"}
 # A flag is a word of its own: a path or a text of the user may contain two hyphens.
 _FLAG = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)(?![\w-])")
 _COMMAND = re.compile(r"(`[^`]*`)")
@@ -26,11 +34,13 @@ _COMMAND = re.compile(r"(`[^`]*`)")
 
 @contextlib.contextmanager
 def parameters_in_messages() -> Iterator[None]:
-    """Replace flags in the message of a `TuningError` by parameters, and raise it again."""
+    """Replace flags in the message of a `TuningError` by parameters, and commands of make by
+    commands that exist without a Makefile, and raise the error again.
+    """
     try:
         yield
     except TuningError as error:
-        error.args = (with_parameters(str(error)), *error.args[1:])
+        error.args = (with_commands(with_parameters(str(error))), *error.args[1:])
         raise
 
 
@@ -52,13 +62,16 @@ def _parameter(flag: re.Match[str]) -> str:
 @functools.cache
 def _parameters() -> frozenset[str]:
     """Return the names of the parameters of all public functions and methods."""
-    from tuning.api.exports import Export
-    from tuning.api.loading import load_export, load_study
+    from tuning.api.comparison import Comparison, compare, load_comparison
+    from tuning.api.exports import Export, load_export
     from tuning.api.search import tune
-    from tuning.api.study import Study
+    from tuning.api.study import Study, load_study
+    from tuning.api.study_view import StudyView
 
-    methods = [*_public_functions(Study).values(), *_public_functions(Export).values()]
-    functions: list[Callable[..., object]] = [tune, load_study, load_export, *methods]
+    kinds = (Comparison, Export, Study, StudyView)
+    methods = [method for kind in kinds for method in _public_functions(kind).values()]
+    functions: list[Callable[..., object]] = [tune, compare, load_comparison, load_export]
+    functions += [load_study, *methods]
     return frozenset(name for made in functions for name in inspect.signature(made).parameters)
 
 
@@ -79,3 +92,83 @@ def public(kind: type[T]) -> type[T]:
         if isinstance(member, property) and member.fget:
             setattr(kind, name, property(decorate(member.fget), doc=member.__doc__))
     return kind
+
+
+def data_settings(
+    *,
+    data: str | None,
+    text_column: str | None,
+    label_column: str | None,
+    data_dir: str | Path | None,
+    positive_from: float | None,
+    drop_stars: Sequence[float] | None,
+) -> dict[str, Any]:
+    """Return the given arguments about the data by the fields of `DataConfig`."""
+    return given(
+        data=data,
+        text_column=text_column,
+        label_column=label_column,
+        data_dir=None if data_dir is None else str(data_dir),
+        positive_from=positive_from,
+        drop_stars=drop_stars or None,
+    )
+
+
+def objective_settings(text: str, *, metric: str | None, pruner: str | None) -> dict[str, Any]:
+    """Return the fields of `StudyConfig` that `--objectives` sets.
+
+    The pruner is none without `--pruner`; `StudyConfig` refuses other pruners.
+
+    Raises:
+        ArgumentError: `text` is not a metric and costs, or its metric differs from `--metric`.
+    """
+    first, costs = parse_objectives(text)
+    if metric not in (None, first):
+        raise ArgumentError(
+            f"--metric must be the first of --objectives, or left out; received {metric!r} and"
+            f" {text!r}."
+        )
+    return {"metric": first, "costs": costs, "pruner": pruner or "none"}
+
+
+def preset_place(preset: str | Path) -> str:
+    """Return a preset as a study records it: the absolute path of a folder, or an unchanged name or
+    address.
+    """
+    folder = Path(preset).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else str(preset)
+
+
+def chosen_workers(
+    n_workers: int | None,
+    *,
+    pool: str = "process",
+    ray_address: str | None = None,
+    per_worker: tuple[float | None, float | None] = (None, None),
+    trial_seconds: float | None = None,
+    trial_memory_mb: float | None = None,
+    silent_seconds: float | None = None,
+) -> Workers:
+    """Return the workers and the limits of a trial that the arguments choose.
+
+    Args:
+        per_worker: the CPUs and the GPUs that Ray reserves for each worker; None: Ray's defaults.
+
+    Raises:
+        ArgumentError: a value is out of range, or an argument of Ray is given for another pool.
+    """
+    from tuning.search.session import Workers
+    from tuning.workers.limits import TrialLimits
+    from tuning.workers.pools import PoolChoice
+
+    if n_workers is not None and n_workers < 1:
+        raise ArgumentError(f"--workers must be 1 or more; received {n_workers}.")
+    limits = given(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
+    cpus, gpus = per_worker
+    return Workers(
+        n_workers=n_workers,
+        limits=TrialLimits(**limits),
+        pool=PoolChoice(
+            pool=pool, ray_address=ray_address, cpus_per_worker=cpus, gpus_per_worker=gpus
+        ),
+    )

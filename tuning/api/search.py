@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api.cells import write_space
-from tuning.api.inputs import Frame, default_study, frame_of, frame_of_lists
-from tuning.api.parameters import parameters_in_messages
+from tuning.api.inputs import default_study, rows_of, source_of
+from tuning.api.parameters import (
+    chosen_workers,
+    data_settings,
+    objective_settings,
+    parameters_in_messages,
+    preset_place,
+)
 from tuning.api.study import Study
 from tuning.api.tracking import Tracking
 from tuning.config import given
 from tuning.display.logs import import_optuna, logging_to
-from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -93,7 +98,11 @@ def tune(
     labels: Sequence[Any] | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    data_dir: str | Path | None = None,
+    positive_from: float | None = None,
+    drop_stars: Sequence[float] = (),
     space: str | Path | type | Callable[[Any], Any] | None = None,
+    preset: str | Path | None = None,
     study: str | None = None,
     n_trials: int | None = None,
     timeout_seconds: float | None = None,
@@ -102,10 +111,21 @@ def tune(
     vocab_size: int | None = None,
     sequence_length: int | None = None,
     metric: str | None = None,
+    objectives: str | Sequence[str] | None = None,
+    max_parameters: int | None = None,
+    max_latency_ms: float | None = None,
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
     workers: int | None = None,
+    pool: str = "process",
+    ray_address: str | None = None,
+    cpus_per_worker: float | None = None,
+    gpus_per_worker: float | None = None,
+    trial_seconds: float | None = None,
+    trial_memory_mb: float | None = None,
+    silent_seconds: float | None = None,
+    keep_going: bool = False,
     confirm: bool = True,
     log_to: Sequence[str] = (),
     results: str | Path = "results",
@@ -120,17 +140,31 @@ def tune(
             default). A data frame is written into the study's folder.
         texts, labels: the data as lists, instead of `data`.
         text_column, label_column: names of the columns (default: the first known names).
+        data_dir: folder of TFDS data sets.
+        positive_from: minimum number of stars of a positive review (default 3).
+        drop_stars: numbers of stars whose reviews are left out, such as `[3]`.
         space: a name in `search_spaces/`, the path of a file, a subclass of
             `keras_tuner.HyperModel`, or a function `build(hp)` (default "reviews"). A class or a
             function is written into the study's folder as source.
+        preset: the encoder of a space that takes one: a KerasHub preset, an address or a folder.
         study: name of the study (default: from `space` and `data`).
         n_trials: total number of finished trials (default 20).
         timeout_seconds: maximum duration of this call's search.
         epochs: maximum number of epochs of a trial (default 5).
         min_texts: minimum number of texts that a trial trains before it is compared with others.
         vocab_size, sequence_length: sizes of the data for a space that does not declare them.
-        metric, sampler, pruner, seed: as the flags of `make tune`.
+        metric: the metric that decides (default "val_accuracy").
+        objectives: the metric, then "n_params", "latency_ms" or both, for a Pareto front.
+        max_parameters, max_latency_ms: maximum size, and latency for one text, of the best model.
+        sampler, pruner: names (default "tpe" and "asha").
+        seed: seed of the data split, the sampler and the trainings (default 0).
         workers: number of training processes (default: one for each GPU or core).
+        pool: "process" for workers on this machine, "ray" for workers on a Ray cluster.
+        ray_address: address of a running Ray cluster (default: this call starts Ray).
+        cpus_per_worker, gpus_per_worker: what Ray reserves for each worker.
+        trial_seconds, trial_memory_mb, silent_seconds: limits of a trial, after which it fails.
+        keep_going: whether a trial that fails because of a bug in the space does not stop the
+            search.
         confirm: whether the best configurations are trained again on fresh seeds.
         log_to: trackers that follow the search: "mlflow:URI", "tensorboard:DIR", "wandb:DIR".
         results: folder of all studies.
@@ -149,49 +183,48 @@ def tune(
         >>> study.export()
     """
     import_optuna()
-    from tuning.search.session import Workers
-    from tuning.search.tune import Budget
+    from tuning.search.tune import Budget, FailurePolicy
     from tuning.workers.server import start_server
 
-    if workers is not None and workers < 1:
-        raise ArgumentError(f"workers must be 1 or more; received {workers}.")
-    budget = Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts)
+    call = SearchCall(
+        budget=Budget(n_trials=n_trials, timeout_seconds=timeout_seconds, min_texts=min_texts),
+        workers=chosen_workers(
+            workers,
+            pool=pool,
+            ray_address=ray_address,
+            per_worker=(cpus_per_worker, gpus_per_worker),
+            trial_seconds=trial_seconds,
+            trial_memory_mb=trial_memory_mb,
+            silent_seconds=silent_seconds,
+        ),
+        confirms=confirm,
+        log_to=log_to,
+        failures=FailurePolicy(keep_going=keep_going),
+    )
     columns = {"text_column": text_column, "label_column": label_column}
-    rows = _frame(data, texts=texts, labels=labels, columns=columns)
-    source = rows.stem if rows else None if data is None else str(data)
+    rows = rows_of(data, texts=texts, labels=labels, columns=columns)
+    source = rows.stem if rows else source_of(data)
     root = ResultsDir(Path(results))
     folder = root.study(study or default_study(_space_name(space), source))
-    settings = given(
-        data=given(data=str(rows.write(folder)) if rows else source, **columns) or None,
-        space=_space(space, folder),
-        train=given(epochs=epochs) or None,
-        metric=metric,
-        sampler=sampler,
-        pruner=pruner,
-        seed=seed,
-        vocab_size=vocab_size,
-        sequence_length=sequence_length,
+    settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
+    settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
+    settings |= given(vocab_size=vocab_size, sequence_length=sequence_length)
+    settings |= given(preset=preset and preset_place(preset), train=given(epochs=epochs) or None)
+    if objectives is not None:
+        text = objectives if isinstance(objectives, str) else ",".join(objectives)
+        settings |= objective_settings(text, metric=metric, pruner=pruner)
+    data_values = data_settings(
+        data=str(rows.write(folder)) if rows else source,
+        **columns,
+        data_dir=data_dir,
+        positive_from=positive_from,
+        drop_stars=drop_stars,
     )
-    start_server()
-    given_workers = Workers(n_workers=workers)
-    call = SearchCall(budget=budget, workers=given_workers, confirms=confirm, log_to=log_to)
+    settings |= given(data=data_values or None, space=_space(space, folder))
+    if pool == "process":
+        start_server()
     search(folder, settings, root, storage=storage, call=call)
     return Study(folder, root, storage=storage)
-
-
-def _frame(
-    data: Any, *, texts: Any, labels: Any, columns: Mapping[str, str | None]
-) -> Frame | None:
-    """Return the rows of a call; None if `data` is a name or a path."""
-    import pandas as pd
-
-    if texts is None and labels is None:
-        return frame_of(data, **columns) if isinstance(data, pd.DataFrame) else None
-    if data is not None or any(columns.values()):
-        raise ArgumentError(
-            "texts and labels must come without data and columns; received both. Give either."
-        )
-    return frame_of(frame_of_lists(texts, labels))
 
 
 def _space_name(space: Any) -> str | None:
@@ -203,4 +236,4 @@ def _space(space: Any, folder: StudyDir) -> str | None:
     """Return a search space as a name or a path, for the configuration of a study."""
     if space is None or isinstance(space, str | Path):
         return None if space is None else str(space)
-    return str(write_space(space, folder))
+    return str(write_space(space, folder, kind=getattr(space, "__name__", "space")))

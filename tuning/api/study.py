@@ -7,26 +7,24 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.configuration import Configuration, configuration_of
-from tuning.api.parameters import public
+from tuning.api.parameters import chosen_workers, parameters_in_messages, public
+from tuning.api.study_view import StudyView
 from tuning.config import given
-from tuning.results import ResultsDir, StudyDir
+from tuning.display.logs import import_optuna
+from tuning.errors import ArgumentError
+from tuning.results import ResultsDir
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-    import plotly.graph_objects as go
 
     from tuning.api.exchange import Target, WarmStart
     from tuning.api.exports import Export
-    from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
-    from tuning.spaces.loading import SearchSpace
-    from tuning.study.summary import Summary
 
 
 @public
-class Study:
+class Study(StudyView):
     """A study in a results folder, which `make tune` or `tuning.tune` created. Every property reads
     the files and the storage again.
 
@@ -41,82 +39,14 @@ class Study:
         >>> study.enqueue([{"ngrams": 2}])
     """
 
-    def __init__(
-        self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
-    ) -> None:
-        self._folder, self._results = folder, results
-        self._storage_url = results.storage_url(storage)
-
-    def __repr__(self) -> str:
-        return f"Study({self.name!r}, {str(self._folder.path)!r})"
-
-    @property
-    def name(self) -> str:
-        """The name of the study."""
-        return self._folder.name
-
-    @property
-    def path(self) -> Path:
-        """The folder of the study."""
-        return self._folder.path
-
-    @property
-    def config(self) -> StudyConfig:
-        """The settings that the study was created with."""
-        from tuning.study.study import recorded_config
-
-        return recorded_config(self._folder)
-
-    @property
-    def space(self) -> SearchSpace:
-        """The search space that the study was created with."""
-        from tuning.study.study import recorded_space
-
-        return recorded_space(self._folder)
-
-    @property
-    def optuna_study(self) -> optuna.Study:
-        """Optuna's own study, for reading: its changes have no effect on a running search.
-
-        Raises:
-            StudyError: the storage does not contain the study.
-            StorageError: the storage can't be opened.
-        """
-        from tuning.study.study import load_study as load
-
-        return load(self._results, self._folder, storage_url=self._storage_url)
-
-    @property
-    def confirmation(self) -> Confirmation | None:
-        """The confirmation of the best configurations; None before a confirmation."""
-        from tuning.confirmation.rounds import Confirmation
-
-        return Confirmation.load(self._folder)
-
-    @property
-    def best(self) -> Configuration | None:
-        """The best configuration: the confirmed best, else the best of the search; None before a
-        trial is complete.
-        """
-        from tuning.study.summary import best_of
-
-        best = best_of(self._summary(), self.confirmation)
-        return None if best is None else configuration_of(best, self.space)
-
-    def trials_dataframe(self) -> pd.DataFrame:
-        """Return one row for each trial, with the columns of `trials.csv`."""
-        from tuning.report.tables import trials_table
-
-        return trials_table(self._summary())
-
-    def verdict(self) -> str:
-        """Return sentences about the best configuration and its difference to the baseline."""
-        from tuning.report.sentences import verdict
-
-        return verdict(self._summary(), self.confirmation)
-
     def confirm(
-        self, *, top: int | None = None, seeds: int | None = None, share: float | None = None
+        self,
+        *,
+        top: int | None = None,
+        seeds: int | None = None,
+        share: float | None = None,
+        pruned: int | None = None,
+        workers: int | None = None,
     ) -> Confirmation:
         """Train the best configurations and the baseline on fresh seeds, or continue such a call.
 
@@ -125,6 +55,8 @@ class Study:
             seeds: maximum number of fresh seeds of each configuration (default 5).
             share: maximum worker time, as a share of the search's worker time (default 0.25, or
                 more if three seeds of the two best and the baseline need more).
+            pruned: maximum number of pruned trials to train to their last epoch (default 5).
+            workers: number of training processes (default: one for each GPU or core).
 
         Raises:
             StudyError: too few trials are complete, or another process works on the study.
@@ -136,7 +68,8 @@ class Study:
             self._results,
             self._folder,
             storage_url=self._storage_url,
-            terms=Terms(**given(top=top, n_seeds=seeds, share=share)),
+            terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
+            workers=chosen_workers(workers),
         )
 
     def report(self, *, slice_column: str | None = None) -> Path:
@@ -164,6 +97,8 @@ class Study:
         trial: int | None = None,
         ensemble: int | str | None = None,
         slice_column: str | None = None,
+        data: str | Path | None = None,
+        data_dir: str | Path | None = None,
     ) -> Export:
         """Retrain the best configuration, score it on the test split, and write the export.
 
@@ -173,6 +108,7 @@ class Study:
             ensemble: "auto", or how many times a trained model of the confirmation is chosen, 2 to
                 20, for a mean of several models (default: a single model).
             slice_column: column of the data by whose values the accuracy is split.
+            data, data_dir: the place of the study's data, if they have been moved.
 
         Raises:
             ExportError: a format does not give the model's predictions.
@@ -191,6 +127,7 @@ class Study:
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
             slice_column=slice_column,
+            moved=given(data=data and str(data), data_dir=data_dir and str(data_dir)),
         )
         if target is None:
             return Export(self._folder.best_dir)
@@ -225,22 +162,25 @@ class Study:
         with self._opened() as target:
             return exchange.import_kerastuner(target, Path(project), as_finished=as_finished)
 
-    def import_optuna(self, url: str, name: str, *, as_finished: bool = False) -> WarmStart:
+    def import_optuna(
+        self, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
+    ) -> WarmStart:
         """Queue the configurations of another Optuna study, which the next search trains first.
 
         Args:
-            url: URL of the storage of that study.
-            name: name of that study.
+            study: the other study, or the URL of its storage.
+            name: name of the other study in that storage.
             as_finished: add the trials with their values instead, and train nothing.
 
         Raises:
+            ArgumentError: a URL comes without a name, or a study with a name.
             StudyError: the study does not exist, or has other directions or objectives.
             StorageError: the storage can't be read.
         """
         from tuning.api import exchange
 
         with self._opened() as target:
-            return exchange.import_optuna(target, url, name, as_finished=as_finished)
+            return exchange.import_optuna(target, study, name, as_finished=as_finished)
 
     def enqueue(
         self,
@@ -271,30 +211,33 @@ class Study:
         place, url = (self._results, self._folder), self._storage_url
         return write_best_values(*place, storage_url=url, output=Path(output))[1]
 
-    def learning_curves(self) -> go.Figure:
-        """Return a figure of the metric after each epoch, with pruned trials."""
-        from tuning.report.figures import learning_curves
-
-        return learning_curves(self._summary(), self.confirmation)
-
-    def history(self) -> go.Figure:
-        """Return a figure of the value of each trial and of the best value so far."""
-        from tuning.report.figures import history
-
-        return history(self.optuna_study, self._summary())
-
     def _opened(self) -> AbstractContextManager[Target]:
         from tuning.api.exchange import opened
 
         return opened(self._results, self._folder, storage_url=self._storage_url)
 
-    def _summary(self) -> Summary:
-        from tuning.study.summary import read_summary
 
-        return read_summary(self._results, self._folder, storage_url=self._storage_url)
+@parameters_in_messages()
+def load_study(
+    name: str | None = None, *, results: str | Path = "results", storage: str | None = None
+) -> Study:
+    """Open a study that `make tune` or `tuning.tune` created.
 
-    def _repr_html_(self) -> str:
-        """Return the verdict and the trials as HTML for a notebook."""
-        from tuning.display.tables import study_html
+    Args:
+        name: name of the study; None: the study that was tuned last.
+        results: the folder of all studies.
+        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
 
-        return study_html(self.name, self._summary(), self.space, self.confirmation)
+    Raises:
+        StudyError: the study does not exist; the message lists the studies.
+        ArgumentError: `name` is empty.
+
+    Example:
+        >>> study = tuning.load_study("ngrams-reviews")
+        >>> study.trials_dataframe()
+    """
+    if name == "":
+        raise ArgumentError("name must be the name of a study; received an empty text.")
+    import_optuna()
+    root = ResultsDir(Path(results))
+    return Study(root.existing(name), root, storage=storage)

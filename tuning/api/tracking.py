@@ -9,7 +9,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tuning.display.console import typed, warn
+from tuning.commands import typed
+from tuning.display.console import warn
 from tuning.display.logs import logging_to
 from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir

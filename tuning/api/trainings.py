@@ -1,11 +1,16 @@
-"""The trainings after a search: the confirmation and the export, with their progress."""
+"""The calls that train beside a search, with their progress: a confirmation, an export and a
+comparison.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuning.display.console import warn
+from rich.markup import escape
+
+from tuning.api.tracking import Tracking, require_trackers
+from tuning.display.console import console, warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import steps
 from tuning.display.running import run_confirmation
@@ -13,10 +18,12 @@ from tuning.display.tables import print_test_scores, warn_if_behind
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
+    from tuning.comparison.document import Comparison, Request
     from tuning.confirmation.rounds import Confirmation
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
     from tuning.search.session import Workers
+    from tuning.search.tune import Outcome
 
 
 def confirm(
@@ -94,3 +101,66 @@ def export_best(
             warn(message)
     print_test_scores(manifest)
     return manifest
+
+
+def compare(
+    folder: StudyDir,
+    request: Request,
+    root: ResultsDir,
+    *,
+    storage: str | None,
+    workers: Workers,
+    log_to: Sequence[str] = (),
+) -> Comparison:
+    """Run a comparison, write its page after each space, and print its progress and its result.
+
+    Raises:
+        TuningError: an error that a user can correct, except failures of single spaces.
+    """
+    from tuning.comparison import run
+    from tuning.comparison.page import read_standings, write_page
+    from tuning.comparison.standings import verdict
+    from tuning.report.dashboard import DashboardDrawing
+
+    require_trackers(log_to)
+    url = root.storage_url(storage)
+
+    def write(comparison: Comparison) -> None:
+        write_page(comparison, read_standings(comparison, root, storage_url=url), folder)
+
+    with steps() as progress, logging_to(folder):
+        hooks = run.CompareHooks(
+            progress=progress,
+            on_line=lambda line: console.print(escape(line)),
+            on_change=write,
+            follow=_following(log_to, root, storage_url=url),
+            drawing=DashboardDrawing(),
+        )
+        comparison = run.compare(
+            folder, request, root, storage_url=url, workers=workers, hooks=hooks
+        )
+    standings = read_standings(comparison, root, storage_url=url)
+    page = write_page(comparison, standings, folder)
+    for sentence in verdict(comparison, standings):
+        console.print(escape(sentence))
+    console.print(escape(f"Comparison: {page}"))
+    return comparison
+
+
+def _following(
+    log_to: Sequence[str], root: ResultsDir, *, storage_url: str
+) -> Callable[[str, Callable[..., Outcome]], Callable[..., Outcome]]:
+    """Return the hook `follow` of a comparison: it writes the study of each space to trackers."""
+    from tuning.outcomes import SearchEnd
+
+    def follow(study: str, run: Callable[..., Outcome]) -> Callable[..., Outcome]:
+        def search(**options: Any) -> Outcome:
+            folder = root.study(study)
+            with Tracking(log_to, folder, root, storage_url=storage_url) as tracking:
+                outcome = tracking.followed(run)(**options)
+                tracking.ended(outcome.ended != SearchEnd.INTERRUPTED)
+                return outcome
+
+        return search
+
+    return follow

@@ -21,6 +21,7 @@ from tuning.cli.exports import export_best, predict, serve
 from tuning.cli.studies import clean, compare, dashboard, report, status
 from tuning.cli.tracking import track
 from tuning.cli.tune import tune
+from tuning.commands import with_commands
 from tuning.display.console import error_console
 from tuning.errors import SpaceBug, TuningError
 
@@ -61,5 +62,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    error_console.print(f"[bold red]error:[/] {escape(message)}")
+    error_console.print(f"[bold red]error:[/] {escape(with_commands(message))}")
     sys.exit(1)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tuning.api.parameters import chosen_workers
 from tuning.cli.options import RESULTS, Results, Storage, Study
 from tuning.cli.search_options import (
     CpusPerWorker,
@@ -16,7 +17,6 @@ from tuning.cli.search_options import (
     TrialMemory,
     TrialSeconds,
     Workers,
-    chosen_workers,
 )
 from tuning.config import given
 from tuning.results import ResultsDir
@@ -84,8 +84,7 @@ def confirm(
         workers,
         pool=pool,
         ray_address=ray_address,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
+        per_worker=(cpus_per_worker, gpus_per_worker),
         trial_seconds=trial_seconds,
         trial_memory_mb=trial_memory_mb,
         silent_seconds=silent_seconds,

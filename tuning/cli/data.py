@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.markup import escape
 
+from tuning.api.parameters import data_settings
 from tuning.cli.options import (
     RESULTS,
     Data,
@@ -14,7 +15,6 @@ from tuning.cli.options import (
     Results,
     SplitSeed,
     TextColumn_,
-    data_flags,
 )
 from tuning.config import DataConfig, StudyConfig, given
 from tuning.display.console import console
@@ -37,7 +37,7 @@ def data_card(
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens."""
     from tuning.study.prepare import prepare_corpus
 
-    flags = data_flags(
+    flags = data_settings(
         data=data,
         text_column=text_column,
         label_column=label_column,

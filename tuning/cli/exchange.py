@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from tuning.cli.options import RESULTS, Results, Storage, Study
-from tuning.display.console import console, printable, typed, warn
+from tuning.commands import typed
+from tuning.display.console import console, printable, warn
 from tuning.results import ResultsDir
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from tuning.cli.options import (
     Study,
 )
 from tuning.cli.tracking import LogTo
+from tuning.commands import typed
 from tuning.config import given
-from tuning.display.console import console, error_console, printable, server_url, typed, warn
+from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import row_progress
 from tuning.display.tables import print_formats
 from tuning.errors import ArgumentError, ServeError
@@ -205,9 +206,7 @@ def _predict_file(
             on_read=progress.read,
         )
         label_files.check_output(output, pattern)
-        probabilities = predicting.load(
-            folder, format_name=predicting.fastest_format(manifest.forms), manifest=manifest
-        )
+        probabilities = predicting.load_fastest(folder, manifest)
         labeled = label_files.label(rows, probabilities, manifest.class_names)
         write = label_files.write_json_rows if as_json else label_files.write_csv_rows
         with (
@@ -254,12 +253,14 @@ def serve(
     from tuning.export.versions import newest
     from tuning.inference import load as predicting
     from tuning.inference.manifest import read_manifest
+    from tuning.workers.server import stderr_to
 
     folder = export or newest(ResultsDir(results).existing(study))
     manifest = read_manifest(folder)
     is_local = is_loopback(host)
     with serving.listen(host, port) as listening:
-        probabilities = predicting.load(folder, format_name="onnx", manifest=manifest)
+        with stderr_to(Path(os.devnull)):
+            probabilities = predicting.load_fastest(folder, manifest)
         hosts = {*LOCAL, host.lower(), *(name.lower() for name in allow_host or [])}
         app = serving.make_app(probabilities, manifest, hosts=hosts, any_address=not is_local)
         if not is_local:

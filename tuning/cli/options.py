@@ -7,11 +7,11 @@ records default to the study's own value.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tuning.config import DataConfig, StudyConfig, given
+from tuning.config import DataConfig, StudyConfig
 
 Results = Annotated[
     Path,
@@ -181,23 +181,3 @@ Host = Annotated[
 
 RESULTS = Path("results")
 HOST = "127.0.0.1"
-
-
-def data_flags(
-    *,
-    data: str | None,
-    text_column: str | None,
-    label_column: str | None,
-    data_dir: str | None,
-    positive_from: float | None,
-    drop_stars: list[float] | None,
-) -> dict[str, Any]:
-    """Return the given flags about the data by the fields of `DataConfig`."""
-    return given(
-        data=data,
-        text_column=text_column,
-        label_column=label_column,
-        data_dir=data_dir,
-        positive_from=positive_from,
-        drop_stars=drop_stars or None,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,13 +14,7 @@ from tuning.config import (
     SAMPLERS,
     StudyConfig,
     TrainConfig,
-    given,
-    parse_objectives,
 )
-from tuning.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from tuning.search import session
 
 NewStudy = Annotated[
     str | None,
@@ -246,55 +240,3 @@ DeadSeconds = Annotated[
         ),
     ),
 ]
-
-
-def objective_flags(text: str, *, metric: str | None, pruner: str | None) -> dict[str, Any]:
-    """Return the fields of `StudyConfig` that `--objectives` sets.
-
-    The pruner is none without `--pruner`; `StudyConfig` refuses other pruners.
-
-    Raises:
-        ArgumentError: `text` is not a metric and costs, or its metric differs from `--metric`.
-    """
-    first, costs = parse_objectives(text)
-    if metric not in (None, first):
-        raise ArgumentError(
-            f"--metric must be the first of --objectives, or left out; received {metric!r} and"
-            f" {text!r}."
-        )
-    return {"metric": first, "costs": costs, "pruner": pruner or "none"}
-
-
-def chosen_workers(
-    n_workers: int | None,
-    *,
-    pool: str,
-    ray_address: str | None,
-    cpus_per_worker: float | None,
-    gpus_per_worker: float | None,
-    trial_seconds: float | None,
-    trial_memory_mb: float | None,
-    silent_seconds: float | None,
-) -> session.Workers:
-    """Return the workers and the limits of a trial that the flags choose.
-
-    Raises:
-        ArgumentError: a value is out of range, or a flag of Ray is given for another pool.
-    """
-    from tuning.search import session
-    from tuning.workers.limits import TrialLimits
-    from tuning.workers.pools import PoolChoice
-
-    if n_workers is not None and n_workers < 1:
-        raise ArgumentError(f"--workers must be 1 or more; received {n_workers}.")
-    limits = given(seconds=trial_seconds, memory_mb=trial_memory_mb, silent_seconds=silent_seconds)
-    return session.Workers(
-        n_workers=n_workers,
-        limits=TrialLimits(**limits),
-        pool=PoolChoice(
-            pool=pool,
-            ray_address=ray_address,
-            cpus_per_worker=cpus_per_worker,
-            gpus_per_worker=gpus_per_worker,
-        ),
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tuning.api.inputs import data_stem
+from tuning.api.parameters import chosen_workers, data_settings
 from tuning.cli.confirm import INTERRUPTED
 from tuning.cli.options import (
     HOST,
@@ -28,19 +28,15 @@ from tuning.cli.options import (
     Storage,
     Study,
     TextColumn_,
-    data_flags,
 )
-from tuning.cli.search_options import Pool, RayAddress, Workers, chosen_workers
+from tuning.cli.search_options import Pool, RayAddress, Workers
+from tuning.cli.tracking import LogTo
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
-from tuning.display.logs import logging_to
-from tuning.display.progress import steps
 from tuning.display.tables import best_table, removable_table
 from tuning.hosts import is_loopback
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
-    from tuning.comparison.document import Comparison, Request
-    from tuning.search import session
     from tuning.spaces.loading import SearchSpace
     from tuning.study.summary import Status, Summary
 
@@ -83,6 +79,7 @@ def compare(
     workers: Workers = None,
     pool: Pool = "process",
     ray_address: RayAddress = None,
+    log_to: LogTo = None,
     storage: Storage = None,
     results: Results = RESULTS,
 ) -> None:
@@ -91,13 +88,15 @@ def compare(
     Each search space gets a study of its own. The same command continues a comparison that was
     stopped, and adds search spaces or minutes to it.
     """
+    from tuning.api import trainings
+    from tuning.api.comparison import comparison_name
     from tuning.comparison.document import Request
 
     request = Request(
         spaces=(spaces or "").split(),
         minutes=minutes,
         seed=seed,
-        data=data_flags(
+        data=data_settings(
             data=data,
             text_column=text_column,
             label_column=label_column,
@@ -106,59 +105,15 @@ def compare(
             drop_stars=drop_stars,
         ),
     )
-    chosen = chosen_workers(
-        workers,
-        pool=pool,
-        ray_address=ray_address,
-        cpus_per_worker=None,
-        gpus_per_worker=None,
-        trial_seconds=None,
-        trial_memory_mb=None,
-        silent_seconds=None,
-    )
+    chosen = chosen_workers(workers, pool=pool, ray_address=ray_address)
     root = ResultsDir(results)
-    folder = root.study(study or f"compare-{data_stem(data)}"[:60])
-    comparison = _run_comparison(
-        folder, request, root, storage_url=root.storage_url(storage), workers=chosen
+    folder = root.study(study or comparison_name(data))
+    comparison = trainings.compare(
+        folder, request, root, storage=storage, workers=chosen, log_to=log_to or ()
     )
     if any(not space.is_over and space.failure is None for space in comparison.spaces):
         console.print("Interrupted; the same command continues the comparison.")
         raise typer.Exit(INTERRUPTED)
-
-
-def _run_comparison(
-    folder: StudyDir,
-    request: Request,
-    root: ResultsDir,
-    *,
-    storage_url: str,
-    workers: session.Workers,
-) -> Comparison:
-    """Run a comparison, write its page after each space, and print its progress and its result."""
-    from tuning.comparison import run
-    from tuning.comparison.page import read_standings, write_page
-    from tuning.comparison.standings import verdict
-    from tuning.report.dashboard import DashboardDrawing
-
-    def write(comparison: Comparison) -> None:
-        write_page(comparison, read_standings(comparison, root, storage_url=storage_url), folder)
-
-    with steps() as progress, logging_to(folder):
-        hooks = run.CompareHooks(
-            progress=progress,
-            on_line=lambda line: console.print(escape(line)),
-            on_change=write,
-            drawing=DashboardDrawing(),
-        )
-        comparison = run.compare(
-            folder, request, root, storage_url=storage_url, workers=workers, hooks=hooks
-        )
-    standings = read_standings(comparison, root, storage_url=storage_url)
-    page = write_page(comparison, standings, folder)
-    for sentence in verdict(comparison, standings):
-        console.print(escape(sentence))
-    console.print(escape(f"Comparison: {page}"))
-    return comparison
 
 
 def dashboard(

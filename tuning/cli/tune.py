@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from tuning.api.inputs import default_study
+from tuning.api.parameters import chosen_workers, data_settings, objective_settings, preset_place
 from tuning.cli.confirm import INTERRUPTED
 from tuning.cli.options import (
     RESULTS,
@@ -23,7 +23,6 @@ from tuning.cli.options import (
     Storage,
     TextColumn_,
     VocabSize,
-    data_flags,
 )
 from tuning.cli.search_options import (
     Confirm,
@@ -50,8 +49,6 @@ from tuning.cli.search_options import (
     Trials,
     TrialSeconds,
     Workers,
-    chosen_workers,
-    objective_flags,
 )
 from tuning.cli.tracking import LogTo
 from tuning.config import given
@@ -121,8 +118,8 @@ def tune(
     flags |= given(preset=preset and preset_place(preset))
     flags |= given(vocab_size=vocab_size, sequence_length=sequence_length)
     if objectives is not None:
-        flags |= objective_flags(objectives, metric=metric, pruner=pruner)
-    data_values = data_flags(
+        flags |= objective_settings(objectives, metric=metric, pruner=pruner)
+    data_values = data_settings(
         data=data,
         text_column=text_column,
         label_column=label_column,
@@ -137,8 +134,7 @@ def tune(
         workers,
         pool=pool,
         ray_address=ray_address,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
+        per_worker=(cpus_per_worker, gpus_per_worker),
         trial_seconds=trial_seconds,
         trial_memory_mb=trial_memory_mb,
         silent_seconds=silent_seconds,
@@ -165,14 +161,6 @@ def tune(
             " there, or `make confirm`."
         )
     print_next(folder)
-
-
-def preset_place(preset: str) -> str:
-    """Return a preset as a study records it: the absolute path of a folder, or an unchanged name or
-    address.
-    """
-    folder = Path(preset).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else preset
 
 
 def _fetch_study(

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tuning.comparison.document import (
     ComparedReference,
@@ -24,7 +25,7 @@ from tuning.data.splits import SplitReviews
 from tuning.errors import SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.session import Drawing, NoDrawing, Workers
-from tuning.search.tune import Budget, TuneHooks, tune
+from tuning.search.tune import Budget, Outcome, TuneHooks, tune
 from tuning.study.lock import study_lock
 from tuning.study.prepare import prepare_corpus, release_memory
 
@@ -42,12 +43,15 @@ class CompareHooks:
         progress: called with a step, and the share of a space's minutes that have passed.
         on_line: called with a sentence about the comparison.
         on_change: called with the comparison after each space.
+        follow: called with the name of a space's study and the search, before the search; returns
+            the search to call.
         drawing: draws the studies for Optuna Dashboard.
     """
 
     progress: Progress = lambda label, share: None
     on_line: Callable[[str], None] = lambda line: None
     on_change: Callable[[Comparison], None] = lambda comparison: None
+    follow: Callable[[str, Callable[..., Outcome]], Callable[..., Outcome]] = lambda _, run: run
     drawing: Drawing = field(default_factory=NoDrawing)
 
 
@@ -143,17 +147,18 @@ class _Call:
             then=search.confirm,
             drawing=self.hooks.drawing,
         )
+        run = partial(
+            tune,
+            comparison.config_of(space),
+            self.results,
+            storage_url=self.storage_url,
+            budget=Budget(
+                n_trials=MAX_TRIALS, timeout_seconds=search.seconds_left, ends_paused=True
+            ),
+            workers=self.workers,
+        )
         try:
-            tune(
-                comparison.config_of(space),
-                self.results,
-                storage_url=self.storage_url,
-                budget=Budget(
-                    n_trials=MAX_TRIALS, timeout_seconds=search.seconds_left, ends_paused=True
-                ),
-                workers=self.workers,
-                hooks=hooks,
-            )
+            self.hooks.follow(space.study, run)(hooks=hooks)
         except (SpaceError, StudyError) as error:
             self._fail(search.space, str(error))
             return True

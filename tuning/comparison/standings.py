@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from tuning.commands import typed
 from tuning.comparison.document import ComparedReference, ComparedSpace, Comparison
 from tuning.confirmation.estimates import RESOLUTION, estimate
 from tuning.confirmation.rounds import Confirmation
@@ -248,7 +249,8 @@ def _tied_sentence(ranking: Ranking) -> str:
     far = [entry for entry in ranking.tied if entry not in ranking.choices]
     if far:
         studies = _list(
-            f"`make confirm STUDY={entry.space.study} SEEDS=10`" for entry in (ranking.best, *far)
+            f"`{typed('confirm', study=entry.space.study, seeds=10)}`"
+            for entry in (ranking.best, *far)
         )
         text += (
             f" {_list(entry.name for entry in far)} may still be worse: more seeds would show it"

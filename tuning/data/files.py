@@ -1,6 +1,7 @@
 """Find data files, and open them, plain or `.gz`, up to a stated size."""
 
 import contextlib
+import csv
 import glob
 import gzip
 import io
@@ -15,6 +16,10 @@ Progress = Callable[[str, float], None]
 """Called with a description of the work and the share of it that is done, 0 to 1."""
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+# The delimiters of CSV files: a comma, a tab, or a semicolon as in Excel's files where numbers have
+# a decimal comma. A name of a column contains a semicolon more often than a tab.
+DELIMITERS = (",", "\t", ";")
+HEADER_BYTES = 2**16  # maximum number of bytes of a CSV header in which the delimiter is sought
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is a
 # decompression bomb; text packs to a third or a tenth of its size.
 MAX_UNPACKED_RATIO, MIN_DECOMPRESSION_BOMB_BYTES = 100, 2**28
@@ -138,6 +143,25 @@ def _first_bad_byte(path: Path, *, default: int) -> int:
         except (EOFError, zlib.error, OSError):  # The archive is broken.
             return default
     return default
+
+
+def csv_delimiter(data: IO[bytes]) -> str:
+    """Return the delimiter of a CSV file: the first of `DELIMITERS` that divides the header line
+    into several names, without dividing a name in quotes. It is the comma if none does, as for a
+    single column.
+
+    Args:
+        data: the bytes of the file from its start, as `opened` gives them; they stay unread.
+    """
+    head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
+    text = head.decode("utf-8-sig", errors="replace")
+    for delimiter in DELIMITERS:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        header: list[str] = next(filter(None, rows), [])
+        # A wrong delimiter leaves quotes in the parts of a name that it divides.
+        if len(header) > 1 and not any('"' in name for name in header):
+            return delimiter
+    return DELIMITERS[0]
 
 
 def file_format(path: Path) -> str:

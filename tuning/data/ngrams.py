@@ -10,7 +10,6 @@ for each text (Wang and Manning, 2012, "Baselines and Bigrams").
 from __future__ import annotations
 
 import itertools
-import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +29,6 @@ from tuning.data.data_card import checksum_of, passes
 from tuning.data.files import Progress
 from tuning.data.tokenizer import FIRST_WORD_ID, make_ngram_encoder
 from tuning.hardware import available_cores
-
-logger = logging.getLogger(__name__)
 
 MAX_ORDER = 3
 # N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,
@@ -119,15 +116,19 @@ def encode_ngrams(texts: Iterable[str], ngrams: list[str], *, order: int) -> Ngr
     return NgramTexts(ids, offsets, np.array(orders, dtype=np.uint8))
 
 
+def repeats_words(train: TokenizedTexts) -> bool:
+    """Return whether a word occurs twice in the texts, or the texts have no words. The ids are
+    ordered by frequency, so the first word is the most frequent.
+    """
+    return int(np.count_nonzero(train.ids == FIRST_WORD_ID)) != 1
+
+
 def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | None) -> _Vocabulary:
     """Return the n-grams of the training split that occur at least `MIN_COUNT` times, limited to
     the `MAX_NGRAMS` most frequent. If no word occurs so often, all n-grams are kept.
     """
     counts = np.bincount(train.ids, minlength=FIRST_WORD_ID + len(words))
-    min_count = MIN_COUNT
-    if len(words) and counts[FIRST_WORD_ID] < MIN_COUNT:
-        logger.warning("no word of the training texts occurs twice; all their n-grams are kept")
-        min_count = 1
+    min_count = MIN_COUNT if repeats_words(train) else 1
     # The ids are ordered by frequency, so the words that occur often enough are a prefix.
     n_ids = FIRST_WORD_ID + int(np.count_nonzero(counts[FIRST_WORD_ID:] >= min_count))
     n_ids = min(n_ids, 2**WORD_BITS)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tuning.data.files import FORMATS, file_format, find_files, opened, plain, utf8
+from tuning.data.files import FORMATS, csv_delimiter, file_format, find_files, opened, plain, utf8
 from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
 from tuning.data.sources import TEXT_COLUMNS, choose_column
 from tuning.errors import DataError
@@ -167,7 +167,7 @@ class _Record:
 def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     csv.field_size_limit(MAX_FIELD)
     record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
-    reader = csv.reader(record)
+    reader = csv.reader(record, delimiter=csv_delimiter(data))
     header, index = _header(reader, path, choose)
     while True:
         first, record.n_characters = reader.line_num + 1, 0

@@ -18,6 +18,7 @@ import pyarrow
 from tuning.data.files import (
     DECOMPRESSION_BOMB_MESSAGE,
     Progress,
+    csv_delimiter,
     file_format,
     find_files,
     max_unpacked,
@@ -29,6 +30,7 @@ from tuning.data.parquet import DecompressionBomb, read_batches
 from tuning.errors import DataError
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
+NAMES_OF = {",": "comma", "\t": "tab", ";": "semicolon"}  # of the delimiters, for messages
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
@@ -89,21 +91,25 @@ def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
 
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
+    delimiter = csv_delimiter(data)
+    mark = NAMES_OF[delimiter]
+    rule = f"{name} must be {mark}-separated with a header line"
     try:
         with pd.read_csv(
-            _text(data), dtype=str, keep_default_na=False, low_memory=False, chunksize=PART_ROWS
+            _text(data),
+            sep=delimiter,
+            dtype=str,
+            keep_default_na=False,
+            low_memory=False,
+            chunksize=PART_ROWS,
         ) as reader:
             parts = list(reader)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(
-            f"{name} must be comma-separated with a header line; reading it gave:"
-            f" {str(error).strip()}."
-        ) from error
+        raise DataError(f"{rule}; reading it gave: {str(error).strip()}.") from error
     # If rows have more fields than the header, pandas makes an index of the first fields.
     if not isinstance(parts[0].index, pd.RangeIndex):
         raise DataError(
-            f"{name} must be comma-separated with a header line; its rows have more fields than the"
-            " header. Quote the commas."
+            f"{rule}; its rows have more fields than the header. Quote the {mark}s in texts."
         )
     return Table(pd.concat(parts, ignore_index=True).rename(columns=str))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from tuning.commands import with_commands
+from tuning.display.notebook import N_COLUMNS
 from tuning.text import visible
 
 FILE_WIDTH = 160
-PROGRAM = "keras-text-tuning"  # Console command of the installed package.
 
 
 class PlainConsole(Console):
@@ -23,7 +23,9 @@ class PlainConsole(Console):
     `:words:` do not become emoji.
 
     In a file or a pipe the console has `FILE_WIDTH` columns, unless the environment variable
-    `COLUMNS` is set: in Rich's 80 columns, the values of a table would be cut.
+    `COLUMNS` is set: in Rich's 80 columns, the values of a table would be cut. Long lines are not
+    broken, because a terminal breaks them itself. In a notebook they are broken between words: a
+    notebook shows a long line with a scroll bar.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -31,6 +33,8 @@ class PlainConsole(Console):
         is_file = not stream.isatty() and "COLUMNS" not in os.environ
         width = FILE_WIDTH if is_file else None
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, width=width)
+        if self.is_jupyter:
+            self.soft_wrap, self.width = False, N_COLUMNS
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
@@ -40,26 +44,9 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
-# Variables of make whose names differ from the names of their flags.
-VARIABLES = {"n_trials": "TRIALS"}
-
-
-def typed(command: str, **values: object) -> str:
-    """Return a command with its flags as the user types it: `make report STUDY=s` if make started
-    this program, else `keras-text-tuning report --study s` or `python -m tuning report …`.
-    """
-    quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
-    if "MAKELEVEL" in os.environ:
-        words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
-        return " ".join(["make", command, *words])
-    is_installed = Path(sys.argv[0]).name == PROGRAM
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in quoted.items()]
-    return " ".join([PROGRAM if is_installed else "python -m tuning", command, *flags])
-
-
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    error_console.print(f"[bold yellow]warning:[/] {escape(message)}")
+    error_console.print(f"[bold yellow]warning:[/] {escape(with_commands(message))}")
 
 
 def printable(text: str, width: int) -> str:

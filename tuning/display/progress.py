@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.progress_bar import ProgressBar
 
-from tuning.display.console import console, duration
+from tuning.display.console import console, duration, warn
 from tuning.display.notebook import NotebookLive
 from tuning.display.tables import card_table
 from tuning.text import visible
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10  # Time between two plain lines about the rows of a file.
 WAIT_SECONDS = 60  # Maximum time that a finished search waits for the linear model.
+BAR_WIDTH = 60  # Columns of a progress bar beside or below other texts.
 TICK_SECONDS = 0.1  # Time between two polls of the process that trains the linear model.
 
 
@@ -46,8 +47,13 @@ TICK_SECONDS = 0.1  # Time between two polls of the process that trains the line
 def steps() -> Iterator[Callable[[str, float], None]]:
     """Yield a function that shows a step's name and the share of the work that is done.
 
-    On a terminal the function updates a progress bar; elsewhere it prints one line for each step.
+    On a terminal and in a notebook the function updates a progress bar; elsewhere it prints one
+    line for each step.
     """
+    if console.is_jupyter:
+        with NotebookLive() as live:
+            yield lambda label, share: live.update(_step(label, share))
+        return
     if not console.is_terminal:
         printed: set[str] = set()
 
@@ -69,6 +75,11 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         yield lambda label, share: bars.update(
             task, description=escape(visible(label)), completed=share
         )
+
+
+def _step(label: str, share: float) -> RenderableType:
+    """Return a step's name above the share of the work that is done."""
+    return Group(escape(visible(label)), ProgressBar(total=1.0, completed=share, width=BAR_WIDTH))
 
 
 class SearchDisplay:
@@ -93,10 +104,14 @@ class SearchDisplay:
 
     def start(self, corpus: Corpus, space: SearchSpace) -> None:
         """End the preparation's progress bar, and show the data card and the space's notes."""
+        from tuning.data.ngrams import repeats_words
+
         self._stack.close()
         for note in space.notes:
             console.print(escape(note))
         console.print(card_table(corpus.card))
+        if space.takes_ngrams and not repeats_words(corpus.split("train").texts):
+            warn("No word of the training texts occurs twice, so all their n-grams are kept.")
         if console.is_terminal:
             self._live = self._stack.enter_context(
                 Live(console=console, refresh_per_second=4, transient=True)
@@ -191,7 +206,7 @@ def _panel(state: Progressed) -> RenderableType:
     )
     return Group(
         head,
-        ProgressBar(total=state.n_trials, completed=summary.n_finished, width=60),
+        ProgressBar(total=state.n_trials, completed=summary.n_finished, width=BAR_WIDTH),
         escape(_incumbent(state)),
         escape(running),
     )

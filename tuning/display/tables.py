@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.display.console import console, duration, printable, typed, warn
+from tuning.commands import typed
+from tuning.display.console import console, duration, printable, warn
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
 from tuning.templates import render
@@ -89,7 +90,7 @@ def _budget_too_small(confirmation: Confirmation) -> str:
     return (
         "Nothing is confirmed yet: no seed has been trained by all finalists. One training takes"
         f" at least {duration(shortest)} of worker time, and the budget is"
-        f" {duration(confirmation.budget_seconds)}. Type `make confirm SHARE=1` for a larger"
+        f" {duration(confirmation.budget_seconds)}. Type `{typed('confirm', share=1)}` for a larger"
         " budget."
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tuning import documents
 from tuning.documents import OMIT_DEFAULT
@@ -12,6 +14,11 @@ from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, McNemar
 
 MAJORITY = "majority class"  # the name of the reference that predicts the most frequent class
+# The keys of the models in the order in which the models are shown. The linear references, which
+# are not listed here, follow.
+SHOWN_FIRST = ("best", "confirmed best", "baseline", MAJORITY)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +167,8 @@ class TestDocument(SplitScores):
 
 
 def read_test_scores(path: Path) -> TestDocument | None:
-    """Return the contents of `test.json`; None before the first evaluation on the test split.
+    """Return the contents of `test.json`, with the models in the order in which they are shown;
+    None before the first evaluation on the test split.
 
     Raises:
         StudyError: a value in the file is missing or wrong.
@@ -169,4 +177,15 @@ def read_test_scores(path: Path) -> TestDocument | None:
     if not path.exists():
         return None
     remedy = "Type `make export-best` to write the file again."
-    return documents.read(path, TestDocument, error=StudyError, remedy=remedy)
+    document = documents.read(path, TestDocument, error=StudyError, remedy=remedy)
+    return replace(
+        document,
+        scores=_in_order(document.scores),
+        references=_in_order(document.references),
+        comparisons=_in_order(document.comparisons),
+    )
+
+
+def _in_order(models: Mapping[str, T]) -> dict[str, T]:
+    """Return values by model with the models of `SHOWN_FIRST` first. JSON sorts the keys."""
+    return {name: models[name] for name in (*SHOWN_FIRST, *models) if name in models}

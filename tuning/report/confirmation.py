@@ -6,11 +6,14 @@ import math
 
 from scipy import stats
 
+from tuning.commands import typed
 from tuning.config import sign
 from tuning.confirmation.estimates import RESOLUTION, Estimates
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
-from tuning.evaluation.statistics import LEVEL
+from tuning.evaluation.statistics import LEVEL, Interval
+
+DIGITS = 4  # Number of decimal digits of the values in sentences.
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
@@ -45,6 +48,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+def as_shown(interval: Interval) -> Interval:
+    """Return an interval rounded to the digits that sentences show, with 0.0 in place of -0.0.
+
+    A sentence compares rounded numbers, because the reader compares the numbers that are shown.
+    """
+    numbers = (interval.value, interval.low, interval.high)
+    return Interval(*(round(number, DIGITS) + 0.0 for number in numbers))
+
+
 def sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
     """Return the result of a confirmation: the best configuration compared with the baseline, the
     optimism of the search, and the cost of the repeats.
@@ -61,7 +73,8 @@ def sentences(confirmation: Confirmation, estimates: Estimates) -> list[str]:
             for finalist in estimates.front
         )
         name = "confirmed Pareto front" if estimates.is_confirmed else "Pareto front so far"
-        lines.append(f"On the {name}: {front}. make export-best TRIAL=N takes one of them.")
+        command = typed("export-best", trial="N")
+        lines.append(f"On the {name}: {front}. `{command}` takes one of them.")
     lines += missed_sentences(confirmation, estimates)
     lines.append(f"The repeats cost {confirmation.share:.0%} of the search.")
     return lines
@@ -92,12 +105,15 @@ def _against_the_baseline(confirmation: Confirmation, estimates: Estimates) -> s
     change, n = estimates.difference, estimates.n_pairs
     if change is None:
         return "The baseline has no repeat to compare with."
+    change = as_shown(change)
     seeds = f"on {counted(n, 'shared seed')}"
     if math.isnan(change.low):
-        return (
-            f"Against the baseline{over} it has {change.value:+.4f} {seeds}, too few to say whether"
-            " that is chance."
+        result = (
+            f"Against the baseline{over} it has {change.value:+.4f}"
+            if change.value
+            else f"It equals the baseline{over}"
         )
+        return f"{result} {seeds}, too few to say whether that is chance."
     if change.excludes_zero and estimates.is_confirmed:
         low, high = sorted((abs(change.low), abs(change.high)))
         word = "better" if sign(confirmation.metric) * change.value > 0 else "worse"
@@ -128,7 +144,8 @@ def _lower_mean(confirmation: Confirmation, estimates: Estimates) -> list[str]:
         or baseline.trial not in estimates.means
     ):
         return []
-    own, other = estimates.means[estimates.best.trial].value, estimates.means[baseline.trial].value
+    own = as_shown(estimates.means[estimates.best.trial]).value
+    other = as_shown(estimates.means[baseline.trial]).value
     if towards * own >= towards * other:
         return []
     return [
@@ -143,12 +160,14 @@ def _optimism(confirmation: Confirmation, estimates: Estimates) -> list[str]:
     """
     if estimates.optimism is None:
         return []
-    naive, mean = estimates.search_best, estimates.means[estimates.search_best.trial].value
-    too_good = sign(confirmation.metric) * estimates.optimism
+    naive = estimates.search_best
+    mean, value = as_shown(estimates.means[naive.trial]).value, round(naive.search_value, DIGITS)
+    too_good = sign(confirmation.metric) * (value - mean)
     size = f"too good by {too_good:.4f}" if too_good > 0 else "not too good"
+    corrected = f"{mean:.4f}" if too_good else "the same"
     return [
-        f"The search's best value, {naive.search_value:.4f} of trial {naive.trial}, is {size}: the"
-        f" corrected mean of the same configuration is {mean:.4f}."
+        f"The search's best value, {value:.4f} of trial {naive.trial}, is {size}: the corrected"
+        f" mean of the same configuration is {corrected}."
     ]
 
 

@@ -14,6 +14,7 @@ import plotly.io
 from markupsafe import Markup
 
 from tuning.atomic_io import write_text
+from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.corpus import Corpus
@@ -149,7 +150,7 @@ def page(
         answer=answer(summary, confirmation, test, measured.linear),
         points=_points(summary, confirmation, test, measured.linear),
         verdict=verdict(summary, confirmation),
-        linear=linear_sentences(measured.linear, confirmation, metric=config.metric),
+        linear=linear_sentences(measured.linear, confirmation, metric=config.metric, test=test),
         quality=_quality(measured.predictions) if measured.predictions else None,
         costs=costs.cost_plots(summary, confirmation),
         architectures=costs.architecture_parts(summary),
@@ -161,7 +162,7 @@ def page(
         declarations=declarations(advice),
         **_search(summary, confirmation, space, epochs=config.train.epochs),
         data=pairs(data_rows(card)),
-        record=pairs(record_rows(record, n_trials=summary.n_finished), fold=False),
+        record=pairs(record_rows(record, card, n_trials=summary.n_finished), fold=False),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **appearance(),
     )
@@ -258,7 +259,7 @@ def _pruning(summary: Summary, confirmation: Confirmation | None, *, epochs: int
     missed = missed_sentences(confirmation, estimates) if confirmation and estimates else []
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
-        " last epoch (make confirm PRUNED=5 SHARE=1 does)."
+        f" last epoch (`{typed('confirm', pruned=5, share=1)}` does)."
     )
     return f"{saved} {' '.join(missed) or unknown}"
 
@@ -290,5 +291,8 @@ def _test(test: TestDocument) -> dict[str, Any]:
         f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
         "n_mistakes": len(mistakes),
-        "classes": sorted({mistake.label for mistake in test.mistakes}),
+        "classes": {
+            "true class": sorted({mistake.label for mistake in test.mistakes}),
+            "predicted class": sorted({mistake.predicted for mistake in test.mistakes}),
+        },
     }

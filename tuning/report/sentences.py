@@ -8,6 +8,7 @@ import math
 
 from optuna.trial import FrozenTrial
 
+from tuning.commands import typed
 from tuning.config import sign
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
@@ -15,7 +16,7 @@ from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import MAJORITY, Comparison, TestDocument
 from tuning.evaluation.statistics import Interval, interval_text
 from tuning.evaluation.test_split import BEST, exported_name
-from tuning.report.confirmation import sentences
+from tuning.report.confirmation import DIGITS, as_shown, sentences
 from tuning.study.summary import Best, CoordinatorStatus, Summary, best_of
 from tuning.study.trials import (
     attributes_of,
@@ -59,12 +60,10 @@ def answer(
 
 
 def _answer_on_test(test: TestDocument) -> str:
-    """Compare the exported model with the baseline and with the better linear reference."""
-    names = [name for name in test.references if name != MAJORITY]
-    names.sort(key=lambda name: -(test.references[name].test["accuracy"] or 0.0))
+    """Compare the exported model with the baseline and with the best linear reference."""
     compared = {
-        name: test.comparisons[name].accuracy_difference
-        for name in ("baseline", *names[:1])
+        name: as_shown(test.comparisons[name].accuracy_difference)
+        for name in filter(None, ("baseline", _best_linear(test)))
         if name in test.comparisons
     }
     name, exported = exported_name(test), test.scores[BEST]
@@ -81,24 +80,34 @@ def _answer_on_test(test: TestDocument) -> str:
 
 def _against(name: str, change: Interval, towards: int) -> str:
     """Return a clause about a difference to another model; `towards` is -1 if less is better."""
+    change = as_shown(change)
     if math.isnan(change.low):
-        return f"against the {name} {change.value:+.4f}"
-    size = f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+        return f"against the {name} {change.value:+.4f}" if change.value else f"equal to the {name}"
     if not change.excludes_zero:
-        return f"not distinguishable from the {name} ({size})"
-    return f"{'better' if towards * change.value > 0 else 'worse'} than the {name} ({size})"
+        return f"not distinguishable from the {name} ({_signed(change)})"
+    word = "better" if towards * change.value > 0 else "worse"
+    return f"{word} than the {name} ({_signed(change)})"
+
+
+def _signed(change: Interval) -> str:
+    """Return a difference and its interval as text, with signs."""
+    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
 def _unconfirmed(summary: Summary, best: Best | None) -> str:
     if best is None:
         return "No trial is complete yet."
-    baseline, against = summary.baseline, ""
+    baseline, value, against = summary.baseline, f"{value_of(best.trial):.4f}", ""
     if baseline is not None:
-        value = f", against {value_of(baseline):.4f} of the baseline"
-        against = ", the baseline itself" if best.trial is baseline else value
+        other = f"{value_of(baseline):.4f}"
+        against = f", against {other} of the baseline"
+        if best.trial is baseline:
+            against = ", the baseline itself"
+        elif other == value:
+            against = ", which the baseline has too"
     return (
-        f"Trial {best.trial.number} leads with {summary.metric} {value_of(best.trial):.4f}"
-        f"{against}, but each value is of one training, and nothing is confirmed yet."
+        f"Trial {best.trial.number} leads with {summary.metric} {value}{against}, but each value is"
+        " of one training, and nothing is confirmed yet."
     )
 
 
@@ -113,8 +122,8 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
         if chosen is None or chosen.is_confirmed or not estimates.is_confirmed:
             return " ".join(sentences(confirmation, estimates))
         newer = (
-            f" It is newer than the confirmation, whose best is trial {estimates.best.trial}: `make"
-            " confirm` repeats it."
+            f" It is newer than the confirmation, whose best is trial {estimates.best.trial}: "
+            f" `{typed('confirm')}` repeats it."
         )
     best, baseline = summary.best, summary.baseline
     if best is None:
@@ -132,12 +141,10 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
             f"{text}: the baseline itself. Nothing that was tried is"
             f" better.{_front_sentence(summary)}{newer}"
         )
-    change = value_of(best) - value_of(baseline)
-    over = ", over a limit" if is_over_limit(baseline) else ""
     return (
-        f"{text}, against {value_of(baseline):.4f} of the baseline (trial {baseline.number}{over}),"
-        f" a difference of {change:+.4f}. Each is one training with one seed on the validation"
-        f" split, so a small difference may be chance.{_front_sentence(summary)}{newer}"
+        f"{text}, {_in_the_search(best, baseline)}. Each is one training with one seed on the"
+        " validation split, so a small difference may be"
+        f" chance.{_front_sentence(summary)}{newer}"
     )
 
 
@@ -149,11 +156,23 @@ def _best_text(best: FrozenTrial, summary: Summary) -> str:
     )
 
 
+def _in_the_search(best: FrozenTrial, baseline: FrozenTrial) -> str:
+    """Return a clause about the difference of the best trial of the search to the baseline."""
+    over = ", over a limit" if is_over_limit(baseline) else ""
+    name = f"baseline (trial {baseline.number}{over})"
+    value, other = (round(value_of(trial), DIGITS) for trial in (best, baseline))
+    # The digits that are shown are compared: a difference of +0.0000 would be no difference.
+    if value == other:
+        return f"which the {name} has too"
+    return f"against {other:.4f} of the {name}, a difference of {value - other:+.4f}"
+
+
 def _front_sentence(summary: Summary) -> str:
     if not summary.has_costs:
         return ""
     numbers = ", ".join(str(trial.number) for trial in summary.front)
-    return f" On the Pareto front: trials {numbers}. make export-best TRIAL=N takes one of them."
+    command = typed("export-best", trial="N")
+    return f" On the Pareto front: trials {numbers}. `{command}` takes one of them."
 
 
 def comparison(name: str, result: Comparison, *, exported: str) -> str:
@@ -162,11 +181,8 @@ def comparison(name: str, result: Comparison, *, exported: str) -> str:
     `result` is the comparison with the model `name`: the difference of the accuracies and the
     p-value. `exported` is the exported model as the subject of the sentence.
     """
-    change = result.accuracy_difference
-    size = (
-        f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] accuracy, McNemar's"
-        f" p = {result.p_value:.2g}"
-    )
+    change = as_shown(result.accuracy_difference)
+    size = f"{_signed(change)} accuracy, McNemar's p = {result.p_value:.2g}"
     if change.low > 0:
         return f"{exported} is ahead of the {name} on the test split: {size}."
     if change.high < 0:
@@ -175,15 +191,62 @@ def comparison(name: str, result: Comparison, *, exported: str) -> str:
 
 
 def linear_sentences(
-    reference: LinearReference | None, confirmation: Confirmation | None, *, metric: str
+    reference: LinearReference | None,
+    confirmation: Confirmation | None,
+    *,
+    metric: str,
+    test: TestDocument | None = None,
 ) -> list[str]:
-    """Return sentences about the linear model of a study's data: its value of the study's metric,
-    and a warning if the confirmed best is behind the linear model.
+    """Return sentences about the linear model of a study's data.
+
+    With `test`, the scores on the test split, the exported model is compared with the best linear
+    reference there. Before an export, the sentences are the linear model's value of the study's
+    metric on the validation split, and a warning if the confirmed best is behind it.
     """
+    name = _best_linear(test) if test else None
+    if test and name:
+        return _linear_on_test(test, name)
     if reference is None:
         return []
-    behind = behind_linear(reference, confirmation)
+    behind = "" if test else behind_linear(reference, confirmation)
     return [reference.sentence(metric), *([behind] if behind else [])]
+
+
+def _best_linear(test: TestDocument) -> str | None:
+    """Return the name of the linear reference with the highest accuracy on the test split."""
+    names = [name for name in test.references if name != MAJORITY]
+    return max(names, key=lambda name: test.references[name].test["accuracy"] or 0.0, default=None)
+
+
+def _linear_on_test(test: TestDocument, name: str) -> list[str]:
+    """Return sentences about a linear reference: its accuracy on the test split, and the difference
+    of the exported model to it, if the two were compared.
+    """
+    linear, exported = test.references[name], exported_name(test)
+    first = (
+        f"The best linear model on the test split, {name} ({linear.about}), has an accuracy of"
+        f" {interval_text(*linear.interval('accuracy'))}."
+    )
+    if name not in test.comparisons:
+        return [first]
+    change = as_shown(test.comparisons[name].accuracy_difference)
+    if change.low > 0:
+        return [first, f"{exported} is ahead of it: {_signed(change)}."]
+    if change.high < 0:
+        return [first, f"{exported} is behind it: {_signed(change)}. {_behind_remedy()}"]
+    return [
+        first,
+        f"{exported} can't be distinguished from it: {_signed(change)}. The test split does not"
+        " show which of the two is better.",
+    ]
+
+
+def _behind_remedy() -> str:
+    """Return what a user can do whose best model is behind the linear model."""
+    return (
+        f"Continue the search with more trials (`{typed('tune', n_trials='N')}`), search another"
+        f" space (`{typed('spaces')}` lists them), or use the linear model."
+    )
 
 
 def behind_linear(reference: LinearReference | None, confirmation: Confirmation | None) -> str:
@@ -199,9 +262,7 @@ def behind_linear(reference: LinearReference | None, confirmation: Confirmation 
         return ""
     return (
         f"The confirmed best, trial {best}, is behind the linear model on the validation split:"
-        f" {metric} {mean:.4f} against {reference.value(metric):.4f}. Continue the search with more"
-        " trials (make tune TRIALS=N), search another space (make spaces lists them), or use the"
-        " linear model."
+        f" {metric} {mean:.4f} against {reference.value(metric):.4f}. {_behind_remedy()}"
     )
 
 

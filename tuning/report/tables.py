@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,10 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.config import SPLITS
+from tuning.config import MIN_TEXTS, SPLITS, StudyConfig, given
 from tuning.confirmation.rounds import Confirmation
 from tuning.data.data_card import DataCard
+from tuning.fidelity import parts_per_epoch
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import value_text
 from tuning.study.record import StudyRecord
@@ -250,35 +250,14 @@ def _left_out(card: DataCard) -> str:
     return "; ".join(parts) or "nothing"
 
 
-def record_rows(record: StudyRecord, *, n_trials: int) -> list[tuple[str, str]]:
-    """Return the facts that are needed to repeat a study, as pairs of a name and a text."""
-    config = record.config
-    objectives = (
-        {"objectives": ",".join([config.metric, *config.costs])}
-        if config.costs
-        else {"metric": config.metric}
-    )
-    flags: dict[str, Any] = {
-        "study": config.study,
-        "space": config.space,
-        **objectives,
-        "seed": config.seed,
-        "sampler": config.sampler,
-    }
-    flags |= {"pruner": config.pruner, "epochs": config.train.epochs, "n-trials": n_trials}
-    flags |= _given(
-        {"max-parameters": config.max_parameters, "max-latency-ms": config.max_latency_ms}
-    )
-    data = {
-        field.name.replace("_", "-"): getattr(config.data, field.name)
-        for field in dataclasses.fields(config.data)
-    }
-    flags |= _given({name: value for name, value in data.items() if name != "drop-stars"})
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    words += [word for star in config.data.drop_stars for word in ("--drop-stars", f"{star:g}")]
+def record_rows(record: StudyRecord, card: DataCard, *, n_trials: int) -> list[tuple[str, str]]:
+    """Return the facts that are needed to repeat a study, as pairs of a name and a text. `card` is
+    the data card of the study.
+    """
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    n_texts = card.n_rows["train"]
     return [
-        ("command", f"python -m tuning tune {shlex.join(words)}"),
+        ("command", _command(record.config, n_texts=n_texts, n_trials=n_trials)),
         ("created", record.created),
         ("versions", versions),
         ("git commit", record.git_commit or "none"),
@@ -286,8 +265,25 @@ def record_rows(record: StudyRecord, *, n_trials: int) -> list[tuple[str, str]]:
     ]
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
+def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
+    """Return the command that makes a study again, with a flag for each setting that has a value.
+    `tune` has no flag for the batch size and the patience. `n_texts` is the number of training
+    texts.
+    """
+    settings = {**vars(config), **vars(config.data)}
+    train, costs, stars = (settings.pop(name) for name in ("train", "costs", "drop_stars"))
+    settings |= {"epochs": train.epochs, "n_trials": n_trials}
+    if costs:
+        settings["objectives"] = ",".join([settings.pop("metric"), *costs])
+    if train.parts_per_epoch != parts_per_epoch(n_texts, min_texts=MIN_TEXTS):
+        settings["min_texts"] = n_texts // train.parts_per_epoch
+    flags = [*given(**settings).items(), *(("drop_stars", f"{star:g}") for star in stars)]
+    words = (word for name, value in flags for word in (_flag(name), str(value)))
+    return f"python -m tuning tune {shlex.join(words)}"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:

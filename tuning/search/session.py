@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -42,8 +43,13 @@ def signals() -> Iterator[Interrupt]:
     """Set the `Interrupt` at the first Ctrl-C or SIGTERM; raise KeyboardInterrupt at the second.
 
     The first signal therefore takes effect between two writes to the storage, never during a write.
+    Outside the main thread, as in a web application, Python allows no handlers and no signal ends
+    the call.
     """
     interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         if interrupt.requested:

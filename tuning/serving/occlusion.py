@@ -21,7 +21,10 @@ MAX_WORDS = 200
 MAX_CHARACTERS = 2_000_000
 # A character of Unicode's private use is in no vocabulary, so it is an unknown word for the model.
 _HIDDEN = "\ue000"
-_PIECE = re.compile("[^\t\n\x0b\x0c\r ]+")
+# Id of a part of a text that is no word.
+_NO_WORD = -1
+# Spaces and pieces of text alternate in the result of `split`.
+_PIECE = re.compile("([^\t\n\x0b\x0c\r ]+)")
 
 
 @dataclass(frozen=True)
@@ -52,41 +55,44 @@ class Hidden:
 def hide_words(text: str, inputs: ModelInput) -> Hidden:
     """Return a copy of a text for each different word of the model's input, with the word hidden at
     every place.
+
+    A pretrained encoder, and a model that takes texts, may split a text in another way. Such a
+    model gets the whole text, with its spaces and punctuation.
     """
-    pieces = _PIECE.findall(text)
-    tokens = tokenize(pieces)
-    # A piece that consists of punctuation has no token.
+    parts, separator = _PIECE.split(text), ""
+    tokens = tokenize(parts)
+    # Spaces, and pieces that consist of punctuation, have no token.
     positions = np.flatnonzero(tokens.lengths)
-    visible = _visible(len(positions), inputs)
-    ids = tokens.ids[visible]
-    kept = [pieces[position] for position in positions[visible]]
+    ids = np.full(len(parts), _NO_WORD)
+    ids[positions] = tokens.ids
+    if not (inputs.preset or inputs.takes_texts):
+        visible = positions[_visible(len(positions), inputs)]
+        parts, ids, separator = [parts[position] for position in visible], ids[visible], " "
     names = tokens.words.to_pylist()
-    different = list(dict.fromkeys(ids.tolist()))
-    words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, kept)), 1))]
+    different = [word for word in dict.fromkeys(ids.tolist()) if word != _NO_WORD]
+    words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, parts)), 1))]
+    copies = (separator.join(_without(parts, ids == word)) for word in words)
     return Hidden(
         words=tuple(names[word].decode() for word in words),
         counts=tuple(int((ids == word).sum()) for word in words),
-        texts=(" ".join(kept), *(" ".join(_without(kept, ids == word)) for word in words)),
+        texts=(separator.join(parts), *copies),
         n_left_out=len(different) - len(words),
     )
 
 
 def _visible(n_tokens: int, inputs: ModelInput) -> npt.NDArray[np.int64]:
-    """Return the positions of the words in the model's input. All words are returned for a model of
-    n-grams, which takes the whole text; for a pretrained encoder, for which a word is one or more
-    tokens; and for a model that takes texts, whose splitting is not known.
+    """Return the positions of the words in the input of a model that takes token ids or n-grams.
+    All words are returned for a model of n-grams, which takes the whole text.
     """
     length, positions = inputs.sequence_length, np.arange(n_tokens)
-    if inputs.ngrams or inputs.preset or inputs.takes_texts or n_tokens <= length:
+    if inputs.ngrams or n_tokens <= length:
         return positions
     n_last = {"pre": length, "post": 0, "middle": length // 2}[inputs.truncating]
     return np.concatenate([positions[: length - n_last], positions[n_tokens - n_last :]])
 
 
-def _without(pieces: list[str], is_hidden: Array) -> list[str]:
-    return [
-        _HIDDEN if hide else piece for piece, hide in zip(pieces, is_hidden.tolist(), strict=True)
-    ]
+def _without(parts: list[str], is_hidden: Array) -> list[str]:
+    return [_HIDDEN if hide else part for part, hide in zip(parts, is_hidden.tolist(), strict=True)]
 
 
 def effects(hidden: Hidden, probabilities: Array) -> list[Word]:

@@ -1,16 +1,106 @@
-"""Find the hypermodel in the module of a search space's file: the name that the user gives, or
-`hypermodel`, or `build`, or the only hypermodel in the file.
+"""Run the code of a search space's file, which may import the modules beside the file, and find the
+hypermodel in its module: the name that the user gives, or `hypermodel`, or `build`, or the only
+hypermodel in the file.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
 import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-from tuning.errors import SpaceError
+from tuning.errors import SpaceBug, SpaceError
 
 FIRST_PARAMETER = "hp"  # first parameter of a function that builds a model
+
+_T = TypeVar("_T")
+
+
+class _Neighbours:
+    """The modules in the folder of the file that was loaded last. The code of the file imports them
+    as under `python`: the folder is the first entry of `sys.path` while the code runs.
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._names: set[str] = set()  # Modules that the code has imported from the folder.
+
+    def move_to(self, folder: Path) -> None:
+        """Import from another folder, and forget the modules that were imported from the folder
+        before: modules in both folders may have the same name, and a file may have changed.
+        """
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in self._names:
+                del sys.modules[name]
+        self._folder, self._names = folder, set()
+        importlib.invalidate_caches()
+
+    @contextlib.contextmanager
+    def importable(self) -> Iterator[None]:
+        """Return a context in which the modules of the folder can be imported."""
+        if (folder := self._folder) is None:
+            yield
+            return
+        before = {*sys.modules}
+        sys.path.insert(0, str(folder))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):  # The code may have changed the path itself.
+                sys.path.remove(str(folder))
+            new = {name.partition(".")[0] for name in {*sys.modules} - before} - before
+            self._names |= {name for name in new if _lies_in(folder, sys.modules.get(name))}
+
+
+_NEIGHBOURS = _Neighbours()
+
+
+def _lies_in(folder: Path, module: ModuleType | None) -> bool:
+    """Return whether a module or a package lies directly in a folder."""
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(Path(place).resolve().parent == folder for place in places if place)
+
+
+def load_module(path: Path) -> ModuleType:
+    """Execute the file of a search space and return its module. The modules beside the file that it
+    imports are executed again, even if an earlier file has imported them.
+
+    Raises:
+        SpaceBug: the file raises.
+    """
+    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+    assert spec and spec.loader  # for mypy: a .py file has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # `dataclass` searches for the module here
+    _NEIGHBOURS.move_to(path.resolve().parent)
+    run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
+    return module
+
+
+def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
+    """Call code of the search space that was loaded last.
+
+    Raises:
+        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`.
+    """
+    try:
+        with _NEIGHBOURS.importable():
+            return function()
+    except (SpaceError, MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise SpaceBug(
+            f"The search space failed while {doing}: {type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+        ) from error
 
 
 def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:

@@ -6,19 +6,16 @@ Loading and building run in a worker; the coordinator receives a `SearchSpace`, 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.discovery import find_hypermodel
+from tuning.spaces.discovery import find_hypermodel, load_module, run_user_code
 from tuning.spaces.exploring import explore
 from tuning.spaces.files import short_name, source_sha256, split_place
 from tuning.spaces.hyperparameters import declared, replay
@@ -37,8 +34,6 @@ from tuning.spaces.texts import mentions_texts, takes_texts
 if TYPE_CHECKING:
     import keras
     import keras_tuner
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -84,18 +79,15 @@ class SearchSpace:
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """Execute a space's file and return its hypermodel (`discovery`); `path` may end in `:Name`.
 
-    A hypermodel without `starting_points` gets the starting points of the file.
+    The file may import the modules beside it (`load_module`). A hypermodel without
+    `starting_points` gets the starting points of the file.
 
     Raises:
         SpaceBug: the file raises.
         SpaceError: the file has no hypermodel, or several and no name is given.
     """
     path, name = split_place(path)
-    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
-    assert spec and spec.loader  # for mypy: a .py file has both
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # `dataclass` searches for the module here
-    run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
+    module = load_module(path)
     hypermodel = _as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
     adopt_points(hypermodel, module)
     return hypermodel
@@ -150,7 +142,7 @@ def declare(
     Raises:
         SpaceError: a default is outside its range, Optuna can't express a range, a starting point
             is not a configuration of the space, the space takes no `preset`, or its models have
-            different values of a size that the space does not declare.
+            different values of a size that the space does not declare, or give logits.
         SpaceBug: the space's own code raises.
     """
     hypermodel = load_hypermodel(path)
@@ -189,6 +181,7 @@ def _build_once(
     """Build a model to read its hyperparameters, and add its sizes to `models`."""
     doing = "building the model to read its hyperparameters"
     model = run_user_code(lambda: hypermodel.build(hp), doing=doing)
+    _refuse_logits(model)
     models.append(sizes_of_model(model))
     if try_fit and has_own_fit(hypermodel):
         doing = "trying its fit() on a few rows"
@@ -222,6 +215,7 @@ def build(
     Raises:
         SpaceBug: the space's code raises, returns no compiled model, or declares a hyperparameter
             whose name is not in `known` (an empty `known` allows any name).
+        SpaceError: the model gives logits, or takes texts together with another input.
     """
     import keras
 
@@ -232,9 +226,42 @@ def build(
         raise SpaceBug(
             f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
         )
+    _refuse_logits(model)
     takes_texts(model)  # Raises an error for inputs that texts can't be given to.
     check_declared(hp, known)
     return hp, model
+
+
+def _refuse_logits(model: Any) -> None:
+    """Refuse a model whose output is logits, before it is trained. Keras takes the loss for logits
+    as a loss for probabilities if a sigmoid or a softmax gives the output.
+
+    Raises:
+        SpaceError: the loss is for logits, and the last layer gives no probabilities.
+    """
+    import keras
+
+    losses = getattr(model, "loss", None)
+    for loss in keras.tree.flatten(losses):
+        if not getattr(loss, "from_logits", False) or _gives_probabilities(model):
+            continue
+        name = type(loss).__name__
+        activation = "sigmoid" if name.startswith("Binary") else "softmax"
+        raise SpaceError(
+            f"A model must give probabilities; this model gives logits to {name}(from_logits=True)."
+            f' Write activation="{activation}" in its last layer, and from_logits=False in the'
+            " loss."
+        )
+
+
+def _gives_probabilities(model: keras.Model) -> bool:
+    """Return whether the last layer of a model is a softmax, or ends with a sigmoid or softmax."""
+    import keras
+
+    last = model.layers[-1] if model.layers else None
+    is_softmax = isinstance(last, keras.layers.Softmax)
+    probabilities = (keras.activations.sigmoid, keras.activations.softmax)
+    return is_softmax or getattr(last, "activation", None) in probabilities
 
 
 def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, doing: str) -> None:
@@ -264,20 +291,3 @@ def check_declared(hp: Any, known: Sequence[str]) -> None:
             " hp.conditional_scope.",
             traceback="",
         )
-
-
-def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
-    """Call a space's code.
-
-    Raises:
-        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`.
-    """
-    try:
-        return function()
-    except (SpaceError, MemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise SpaceBug(
-            f"The search space failed while {doing}: {type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
-        ) from error

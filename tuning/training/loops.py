@@ -18,7 +18,8 @@ from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
 from tuning.outcomes import FailureReason
 from tuning.raw_text.vectorization import placeholder_vocabularies
-from tuning.spaces.loading import check_declared, has_own_fit, run_user_code
+from tuning.spaces.discovery import run_user_code
+from tuning.spaces.loading import check_declared, has_own_fit
 from tuning.training.architecture import TEXT, ensure_built
 from tuning.training.batching import Rows, View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit

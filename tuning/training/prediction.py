@@ -19,7 +19,7 @@ from tuning.errors import SpaceBug, StorageError
 from tuning.evaluation.metrics import Array, Labels, class_probabilities
 from tuning.pretrained.view import TokenView
 from tuning.raw_text.view import TextView
-from tuning.spaces.loading import run_user_code
+from tuning.spaces.discovery import run_user_code
 from tuning.spaces.required import PRESET
 from tuning.training.architecture import NGRAMS, TEXT, TOKENS, ignores_padding, input_names
 from tuning.training.batching import (

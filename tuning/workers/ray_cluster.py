@@ -62,7 +62,7 @@ def load_ray(*, local: bool) -> Any:
     except ImportError:
         raise PoolError(
             "--pool ray must have Ray, which is not installed. Type .venv/bin/pip install"
-            " 'ray>=2.60,<3'."
+            " 'ray>=2.60,<3', or pip install 'keras-text-tuning[ray]'."
         ) from None
     return ray
 

@@ -1,0 +1,206 @@
+"""An export as a Python object: its predictions, its scores, and copies of it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import tuning
+from tests.stored_documents import EXPORT, STUDY
+from tests.studies import Setting
+from tuning.api.exports import copy_export, require_free
+from tuning.atomic_io import read_json, write_json
+from tuning.documents import write
+from tuning.errors import ArgumentError, ExportError, StorageError
+from tuning.evaluation.references import LINEAR, MAJORITY, NGRAMS
+from tuning.export.onnx_graph import chain, write_graph
+from tuning.inference.manifest import digests, read_manifest
+
+TEXTS = ["good film", "bad"]
+COLUMNS = ["text", "label", "probability"]
+
+
+@pytest.fixture
+def copied_export(onnx_export: Path, tmp_path: Path) -> Path:
+    """Return the folder of an export that a test may change."""
+    return Path(shutil.copytree(onnx_export, tmp_path / "best"))
+
+
+def change_manifest(folder: Path, **changes: Any) -> None:
+    """Write the manifest again, with these values and the digests of the files as they are now."""
+    manifest = replace(read_manifest(folder), files=digests(folder), **changes)
+    write(folder / "export.json", manifest, version=2)
+
+
+def test_model_is_loaded_once_and_kept(copied_export: Path) -> None:
+    export = tuning.load_export(copied_export)
+    first = export.predict(TEXTS)
+    shutil.rmtree(copied_export)
+    pd.testing.assert_frame_equal(export.predict(TEXTS), first)
+
+
+def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:
+    export = tuning.load_export(onnx_export)
+    rows = export.predict(TEXTS, probabilities=True)
+    of_classes = ["probability_negative", "probability_positive"]
+    assert [*rows.columns] == [*COLUMNS, *of_classes]
+    np.testing.assert_allclose(rows[of_classes].sum(axis=1), 1)
+    for row in rows.to_dict("records"):
+        assert row["probability"] == row[f"probability_{row['label']}"]
+        assert row["probability"] >= 0.5
+    pd.testing.assert_frame_equal(export.predict(TEXTS), rows[COLUMNS])
+
+
+def test_classes_may_have_the_names_of_columns(copied_export: Path) -> None:
+    change_manifest(copied_export, class_names=["text", "probability"])
+    rows = tuning.load_export(copied_export).predict(TEXTS, probabilities=True)
+    assert [*rows.columns] == [*COLUMNS, "probability_text", "probability_probability"]
+    assert rows["text"].tolist() == TEXTS
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "category"])
+def test_rows_have_the_index_of_a_series(dtype: Any, onnx_export: Path) -> None:
+    export = tuning.load_export(onnx_export)
+    rows = export.predict(pd.Series(TEXTS, index=[7, 3], dtype=dtype))
+    assert rows.index.tolist() == [7, 3]
+    pd.testing.assert_frame_equal(rows.reset_index(drop=True), export.predict(TEXTS))
+
+
+@pytest.mark.parametrize("texts", [[], pd.Series([], dtype="str")])
+def test_no_texts_give_an_empty_frame(texts: Any, onnx_export: Path) -> None:
+    export = tuning.load_export(onnx_export)
+    rows = export.predict(texts, probabilities=True)
+    assert rows.empty
+    assert rows.dtypes.to_dict() == export.predict(TEXTS, probabilities=True).dtypes.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("texts", "received"),
+    [
+        ("good film", "the text 'good film'"),
+        (b"good film", "a bytes"),
+        ({"text": TEXTS}, "a dict"),
+        (pd.DataFrame({"text": TEXTS}), "a DataFrame"),
+        (None, "a NoneType"),
+    ],
+)
+def test_other_values_than_a_list_of_texts_are_refused(
+    texts: Any, received: str, onnx_export: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=f"must be a list of texts, .*; received {received}"):
+        tuning.load_export(onnx_export).predict(texts)
+
+
+@pytest.mark.parametrize(
+    ("texts", "received"),
+    [
+        (["good", None], "None"),
+        (pd.Series(["good", None], index=[7, 3]), "nan"),
+        (pd.Series(["good", None], dtype="string"), "<NA>"),
+        (["good", 3, None], "3"),
+        (["good", ["bad"]], r"\['bad'\]"),
+    ],
+)
+def test_value_that_is_no_text_is_named_with_its_position(
+    texts: Any, received: str, onnx_export: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=f"received {received} at position 1. .* dropna"):
+        tuning.load_export(onnx_export).predict(texts)
+
+
+def test_text_without_a_probability_is_named_with_its_position(copied_export: Path) -> None:
+    """Keras' mean over the words of a text without words is 0 / 0."""
+    layers = [
+        keras.Input((None,), dtype="int32"),
+        keras.layers.Embedding(5, 3, mask_zero=True),
+        keras.layers.GlobalAveragePooling1D(),
+        keras.layers.Dense(1, activation="sigmoid"),
+    ]
+    graph = write_graph(chain(keras.Sequential(layers)) or [], length=4, n_classes=2)
+    (copied_export / "model.onnx").write_bytes(graph.SerializeToString())
+    change_manifest(copied_export)
+    export = tuning.load_export(copied_export)
+    with pytest.raises(ExportError, match="gives NaN for the text at position 1, because"):
+        export.predict(["good film", "!"])
+    assert len(export.predict(["good film"])) == 1
+
+
+def test_scores_are_those_of_the_manifest_with_the_exported_model_first() -> None:
+    scores = tuning.load_export(STUDY.best_dir).scores
+    assert scores["model"].tolist() == [
+        f"exported model, trial {EXPORT.scores['best'].trial}",
+        "baseline, trial 0",
+        *sorted([LINEAR, MAJORITY, NGRAMS] & EXPORT.references.keys()),
+    ]
+    columns = ["accuracy", "accuracy_low", "accuracy_high"]
+    assert tuple(scores.loc[0, columns]) == EXPORT.scores["best"].interval("accuracy")
+    linear = scores.set_index("model").loc[LINEAR, ["f1", "f1_low", "f1_high"]]
+    assert tuple(linear) == EXPORT.references[LINEAR].interval("f1")
+
+
+def test_score_that_is_not_defined_is_nan(tmp_path: Path) -> None:
+    document = read_json(STUDY.best_dir / "export.json", version=2)
+    for model in (document["scores"] | document["references"]).values():
+        model["test"]["auc"], model["test_intervals"]["auc"] = None, [None, None]
+    write_json(tmp_path / "export.json", {"schema_version": 2, **document})
+    scores = tuning.load_export(tmp_path).scores
+    assert scores[["auc", "auc_low", "auc_high"]].isna().all(axis=None)
+    assert set(scores.dtypes[1:]) == {np.dtype("float64")}
+
+
+def test_export_without_scores_is_refused(onnx_export: Path) -> None:
+    with pytest.raises(ExportError, match=r"export\.json must be .*scores: is missing"):
+        _ = tuning.load_export(onnx_export).scores
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.touch(), "is a file"),
+        (lambda path: (path / "old").mkdir(parents=True), "has files"),
+    ],
+)
+def test_copy_needs_a_free_folder(
+    make: Callable[[Path], None], reason: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "copy")
+    with pytest.raises(ArgumentError, match=f"must be empty or new; .*copy {reason}"):
+        require_free(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["empty", "new", "a/new/folder"])
+def test_copy_of_an_export_is_an_export(name: str, onnx_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "new.tmp").mkdir()
+    (tmp_path / "new.tmp" / "notes.txt").touch()
+    target = tmp_path / name
+    require_free(target)
+    copy_export(onnx_export, target)
+    assert digests(target) == digests(onnx_export)
+    assert len(tuning.load_export(target).predict(TEXTS)) == 2
+    assert (tmp_path / "new.tmp" / "notes.txt").exists()
+    assert not list(target.parent.glob(f"{target.name}.*.tmp"))
+
+
+def test_copy_that_can_t_be_written_is_a_sentence(onnx_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"must be writable .* The export itself is in"):
+        copy_export(onnx_export, tmp_path / "file" / "copy")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
+def test_study_writes_its_export_and_a_copy(copied: Setting, tmp_path: Path) -> None:
+    study = tuning.load_study("s", results=copied.results.path)
+    export = study.export(tmp_path / "mine" / "best")
+    assert export.path == tmp_path / "mine" / "best"
+    assert digests(export.path) == digests(copied.folder.best_dir)
+    assert export.predict(TEXTS)["text"].tolist() == TEXTS
+    assert export.scores["model"][0].startswith("exported ")
+    assert {LINEAR, MAJORITY, NGRAMS} <= {*export.scores["model"]}
