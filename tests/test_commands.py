@@ -54,6 +54,7 @@ def test_next_command_is_make_s_under_make(monkeypatch: pytest.MonkeyPatch) -> N
         ),
         ("`make predict FILE=`", "`keras-text-tuning predict --file`"),
         ("`make install-pretrained`", "`make install-pretrained`"),
+        ("`make serve` in a clone", "`make serve` in a clone"),
         ("make tune, and `makefile`", "make tune, and `makefile`"),
     ],
 )

@@ -16,7 +16,7 @@ VARIABLES = {
     "timeout_seconds": "TIMEOUT",
 }
 _FLAGS = {variable: flag for flag, variable in VARIABLES.items() if variable != "TEXT"}
-_MAKE = re.compile(r"`make (?!install)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
+_MAKE = re.compile(r"`make (?!install|serve)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
 
 
 def typed(command: str, **values: object) -> str:

@@ -1,5 +1,6 @@
 """A comparison of search spaces as a Python object, with fakes in place of the searches."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,6 +90,8 @@ def test_same_call_continues_the_comparison_and_lists_are_data(calls: Calls) -> 
         ({"spaces": ["ngrams", "none"]}, SpaceError, ["none"]),
         ({"spaces": ["ngrams", 7]}, SpaceError, ["a class or a function build(hp)", "received 7"]),
         ({"minutes": -1}, ArgumentError, ["minutes must be more than 0", "-1"]),
+        ({"spaces": small}, ArgumentError, ["spaces must be a list", "function small"]),
+        ({"drop_stars": 3}, ArgumentError, ["drop_stars must be a list of numbers", "3"]),
         ({"workers": 0}, ArgumentError, ["workers must be 1 or more", "0"]),
         ({"data": None, "texts": ["a"], "labels": []}, ArgumentError, ["same length", "0 labels"]),
         ({"log_to": "tensorboard:runs"}, ArgumentError, ["log_to must be a list"]),
@@ -192,9 +195,10 @@ def test_best_is_the_study_with_the_best_mean(comparison: tuning.Comparison) -> 
 
 def test_notebook_shows_what_to_choose_and_the_spaces(comparison: tuning.Comparison) -> None:
     page = comparison._repr_html_()
-    assert page.startswith("<p>Choose ")
+    assert page.startswith("<p><b>compare-reviews</b></p>\n<p>Choose ")
     assert "wide_deep has the best mean" in comparison.verdict()
-    assert "<table" in page and "NaN" not in page
+    assert "<table" in page
+    assert not re.search(r"NaN|None|NA\b|e\+06", page)
     assert repr(comparison).startswith("Comparison('compare-reviews', ")
 
 
@@ -202,5 +206,5 @@ def test_notebook_shows_what_to_choose_and_the_spaces(comparison: tuning.Compari
 def test_name_that_is_no_comparison_is_refused(
     name: str, comparison: tuning.Comparison, tmp_path: Path
 ) -> None:
-    with pytest.raises(StudyError, match=f"{name}' must be the name of a comparison"):
+    with pytest.raises(StudyError, match=f"which has compare-reviews; received '{name}'"):
         tuning.load_comparison(name, results=tmp_path)

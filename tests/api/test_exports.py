@@ -1,5 +1,6 @@
 """An export as a Python object: its predictions, its scores, and copies of it."""
 
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,6 +44,13 @@ def test_model_is_loaded_once_and_kept(copied_export: Path) -> None:
     first = export.predict(TEXTS)
     shutil.rmtree(copied_export)
     pd.testing.assert_frame_equal(export.predict(TEXTS), first)
+
+
+def test_other_process_can_use_an_export_after_its_first_prediction(onnx_export: Path) -> None:
+    export = tuning.load_export(onnx_export)
+    first = export.predict(TEXTS)
+    sent = pickle.loads(pickle.dumps(export))
+    pd.testing.assert_frame_equal(sent.predict(TEXTS), first)
 
 
 def test_probabilities_have_a_column_for_each_class(onnx_export: Path) -> None:

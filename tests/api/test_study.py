@@ -147,9 +147,10 @@ def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None
     assert open_study.import_optuna(other).n_added == 1
     (queued,) = [trial for trial in open_study.optuna_study.trials if trial.state.name == "WAITING"]
     assert queued.user_attrs["imported"] == "trial 0 of the Optuna study other"
-    other.set_metric_names(["val_accuracy"])
-    with pytest.raises(ArgumentError, match="a study and a name"):
-        open_study.import_optuna(other, "other")
+    assert open_study.import_optuna(open_study).n_added == 0
+    for wrong in ((other, "other"), (3,), (Path("other.db"),)):
+        with pytest.raises(ArgumentError, match=r"must get an optuna\.Study"):
+            open_study.import_optuna(*wrong)
 
 
 def test_best_hyperparameters_are_written(study: tuning.Study, tmp_path: Path) -> None:

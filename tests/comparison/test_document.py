@@ -124,3 +124,14 @@ def test_broken_document_names_the_wrong_value(folder: StudyDir) -> None:
     write_json(folder.comparison_path, {"minutes": "ten"})
     with pytest.raises(StudyError, match=r"comparison\.json must be .*make compare"):
         Comparison.load(folder)
+
+
+def test_failed_space_that_a_call_does_not_name_any_more_is_given_up(tmp_path: Path) -> None:
+    """A hypermodel of a notebook that was corrected is another space."""
+    folder = ResultsDir(tmp_path).study("c")
+    started = begin(folder, Request(spaces=["ngrams", "cnn"]))
+    failed = replace(started.spaces[0], failure="RuntimeError")
+    started.with_space(failed).save(folder)
+    assert [space.space for space in begin(folder, Request()).spaces] == ["ngrams", "cnn"]
+    again = begin(folder, Request(spaces=["cnn", "gru"]))
+    assert [space.space for space in again.spaces] == ["cnn", "gru"]

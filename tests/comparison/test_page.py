@@ -78,19 +78,21 @@ def test_page_is_written_before_any_space_is_finished(tmp_path: Path) -> None:
 
 
 def test_command_makes_the_comparison_again() -> None:
-    comparison = replace(
-        comparison_of(standings()), data=DataConfig(data="my reviews.csv", text_column="body")
+    data = DataConfig(
+        data="my reviews.csv", text_column="body", positive_from=4, drop_stars=(3, 2.5)
     )
-    words = shlex.split(command(comparison, name="c"))
-    flags = dict(zip(words[4::2], words[5::2], strict=True))
-    assert flags == {
-        "--study": "c",
-        "--spaces": "baseline_lstm masked_lstm cnn wide_deep reviews",
-        "--minutes": "10",
-        "--seed": "0",
-        "--data": "my reviews.csv",
-        "--text-column": "body",
-    }
+    words = shlex.split(command(replace(comparison_of(standings()), data=data), name="c"))
+    assert [*zip(words[4::2], words[5::2], strict=True)] == [
+        ("--study", "c"),
+        ("--spaces", "baseline_lstm masked_lstm cnn wide_deep reviews"),
+        ("--minutes", "10"),
+        ("--seed", "0"),
+        ("--data", "my reviews.csv"),
+        ("--text-column", "body"),
+        ("--positive-from", "4"),
+        ("--drop-stars", "2.5"),
+        ("--drop-stars", "3"),
+    ]
 
 
 @pytest.mark.slow

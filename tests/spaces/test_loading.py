@@ -896,6 +896,16 @@ def test_modules_of_one_name_in_two_folders_are_not_mixed_up(tmp_path: Path) -> 
         assert units_and_rows(second) == (50, 500)
 
 
+def test_modules_that_are_links_are_not_mixed_up(tmp_path: Path) -> None:
+    paths = [write_with_neighbours(tmp_path / str(units), units=units) for units in (3, 50)]
+    for path in paths:
+        for module in path.parent.glob("own_*.py"):
+            stored = tmp_path / f"{path.parent.name}-{module.name}"
+            module.rename(stored)
+            module.symlink_to(stored)
+    assert [units_and_rows(path) for path in paths] == [(3, 30), (50, 500)]
+
+
 def test_changed_module_beside_the_file_is_executed_again(tmp_path: Path) -> None:
     assert units_and_rows(write_with_neighbours(tmp_path, units=3)) == (3, 30)
     assert units_and_rows(write_with_neighbours(tmp_path, units=50)) == (50, 500)

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from tuning.comparison.standings import Standing
 
 
+# Types of the columns of `spaces_dataframe`, which may have missing values.
+KINDS = {
+    **dict.fromkeys(("accuracy", "low", "high", "search_value", "train_seconds"), "float64"),
+    **dict.fromkeys(("n_trials", "n_parameters"), "Int64"),
+    "latency_ms": "float64",
+}
+
+
 @public
 class Comparison:
     """A comparison of search spaces in a results folder, which `make compare` or `tuning.compare`
@@ -97,7 +105,7 @@ class Comparison:
         """
         import pandas as pd
 
-        rows = pd.DataFrame([_row(standing) for standing in self._standings()])
+        rows = pd.DataFrame([_row(standing) for standing in self._standings()]).astype(KINDS)
         return rows.sort_values("accuracy", ascending=False, ignore_index=True)
 
     def _document(self) -> Document:
@@ -113,11 +121,9 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Return the verdict and the spaces as HTML for a notebook."""
-        from html import escape as as_html
+        from tuning.display.tables import frame_html
 
-        spaces = self.spaces_dataframe()
-        table = spaces.to_html(index=False, na_rep="", float_format="{:.4g}".format)
-        return f"<p>{as_html(self.verdict())}</p>{table}"
+        return frame_html(self.name, self.verdict(), self.spaces_dataframe())
 
 
 def _row(standing: Standing) -> dict[str, Any]:
@@ -196,16 +202,17 @@ def compare(
         >>> comparison.best.export()
     """
     import_optuna()
-    from tuning.comparison.document import Request
+    from tuning.comparison.document import Request, require_no_study
 
-    if isinstance(spaces, str | Path):
-        raise ArgumentError(f"spaces must be a list of search spaces; received {str(spaces)!r}.")
+    if isinstance(spaces, str | Path) or callable(spaces):
+        raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
     chosen = chosen_workers(workers, pool=pool, ray_address=ray_address)
     columns = {"text_column": text_column, "label_column": label_column}
     rows = rows_of(data, texts=texts, labels=labels, columns=columns)
     source = rows.stem if rows else source_of(data)
     root = ResultsDir(Path(results))
     folder = root.study(study or comparison_name(source))
+    require_no_study(folder)
     request = Request(
         spaces=[_written(space, folder) for space in spaces],
         minutes=minutes,
@@ -258,8 +265,11 @@ def load_comparison(
     root = ResultsDir(Path(results))
     folder = root.study(name)
     if not folder.comparison_path.exists():
+        names = sorted(
+            path.parent.name for path in root.path.glob(f"*/{folder.comparison_path.name}")
+        )
         raise StudyError(
-            f"{name!r} must be the name of a comparison in {results}; it has no such comparison."
-            " Start one with tuning.compare."
+            f"name must be a comparison in {results}, which has {', '.join(names) or 'none'};"
+            f" received {name!r}."
         )
     return Comparison(folder, root, storage=storage)

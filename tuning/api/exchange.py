@@ -102,10 +102,11 @@ def import_optuna(
         ArgumentError: a URL comes without a name, or a study with a name.
         StudyError, StorageError: as `read_study`.
     """
-    if isinstance(study, str) == (name is None):
+    if isinstance(study, str) == (name is None) or not isinstance(study, str | optuna.Study):
+        kind = "a URL" if isinstance(study, str) else f"{type(study).__name__} {study!r}"
         raise ArgumentError(
-            "import_optuna must get a study, or the URL of a storage and the name of a study;"
-            f" received {'a URL without a name' if name is None else 'a study and a name'}."
+            "import_optuna must get an optuna.Study, or the URL of a storage and the name of a"
+            f" study; received {kind} {'without' if name is None else 'with'} a name."
         )
     ours = target.config, target.space
     if isinstance(study, str):

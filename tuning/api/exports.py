@@ -47,6 +47,10 @@ class Export:
         self.manifest: Manifest = read_manifest(self.path)
         self._model: Probabilities | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the object without its model, so that another process can load the model."""
+        return {**vars(self), "_model": None}
+
     def __repr__(self) -> str:
         return f"Export({str(self.path)!r})"
 

@@ -103,14 +103,20 @@ def data_settings(
     positive_from: float | None,
     drop_stars: Sequence[float] | None,
 ) -> dict[str, Any]:
-    """Return the given arguments about the data by the fields of `DataConfig`."""
+    """Return the given arguments about the data by the fields of `DataConfig`.
+
+    Raises:
+        ArgumentError: `drop_stars` is a number.
+    """
+    if isinstance(drop_stars, int | float):
+        raise ArgumentError(f"--drop-stars must be a list of numbers; received {drop_stars}.")
     return given(
         data=data,
         text_column=text_column,
         label_column=label_column,
         data_dir=None if data_dir is None else str(data_dir),
         positive_from=positive_from,
-        drop_stars=drop_stars or None,
+        drop_stars=None if drop_stars is None else [*drop_stars] or None,
     )
 
 

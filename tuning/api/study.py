@@ -163,7 +163,11 @@ class Study(StudyView):
             return exchange.import_kerastuner(target, Path(project), as_finished=as_finished)
 
     def import_optuna(
-        self, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
+        self,
+        study: optuna.Study | StudyView | str,
+        name: str | None = None,
+        *,
+        as_finished: bool = False,
     ) -> WarmStart:
         """Queue the configurations of another Optuna study, which the next search trains first.
 
@@ -180,7 +184,8 @@ class Study(StudyView):
         from tuning.api import exchange
 
         with self._opened() as target:
-            return exchange.import_optuna(target, study, name, as_finished=as_finished)
+            other = study.optuna_study if isinstance(study, StudyView) else study
+            return exchange.import_optuna(target, other, name, as_finished=as_finished)
 
     def enqueue(
         self,

@@ -280,6 +280,6 @@ def _serving() -> Any:
     except ModuleNotFoundError as error:
         raise ServeError(
             f"serve needs the packages of the extra serve; {error.name} is not installed. Type"
-            " `make serve`, which installs them, or pip install 'keras-text-tuning[serve]'."
+            " pip install 'keras-text-tuning[serve]', or `make serve` in a clone of the repository."
         ) from error
     return serving

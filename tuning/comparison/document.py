@@ -157,6 +157,19 @@ class Request:
             raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
 
 
+def require_no_study(folder: StudyDir) -> None:
+    """Check that a folder can be the folder of a comparison.
+
+    Raises:
+        StudyError: the folder contains a study.
+    """
+    if folder.config_path.exists():
+        raise StudyError(
+            f"A comparison must have a name of its own; {folder.name!r} is a study. Name another"
+            " one with --study."
+        )
+
+
 def begin(folder: StudyDir, request: Request) -> Comparison:
     """Return the comparison of a call: a new comparison, or the comparison in `folder` with the
     further spaces of the call, or with more minutes for every space.
@@ -167,11 +180,7 @@ def begin(folder: StudyDir, request: Request) -> Comparison:
         StudyError: the comparison has another seed, `folder` contains a study, or the name of a
             study would be too long.
     """
-    if folder.config_path.exists():
-        raise StudyError(
-            f"A comparison must have a name of its own; {folder.name!r} is a study. Name another"
-            " one with --study."
-        )
+    require_no_study(folder)
     if folder.comparison_path.exists():
         return _continued(Comparison.load(folder), folder, request)
     spaces = [_space(name, folder) for name in request.spaces]
@@ -200,9 +209,11 @@ def _continued(old: Comparison, folder: StudyDir, request: Request) -> Compariso
             f"Comparison {folder.name!r} must be continued with the seed it was created with,"
             f" {old.seed}; received {request.seed}. Start another comparison with --study NAME."
         )
-    known = {space.study for space in old.spaces}
-    added = [space for name in request.spaces if (space := _space(name, folder)).study not in known]
-    spaces = old.spaces
+    called = [_space(name, folder) for name in request.spaces]
+    known, named = ({space.study for space in spaces} for spaces in (old.spaces, called))
+    added = [space for space in called if space.study not in known]
+    # A space that failed, and that a call with spaces does not name any more, was given up.
+    spaces = [s for s in old.spaces if s.failure is None or not named or s.study in named]
     if minutes > old.minutes:
         spaces = [replace(space, is_searched=False, is_over=False) for space in spaces]
     data = replace(old.data, **request.data)

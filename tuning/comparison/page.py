@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tuning.atomic_io import write_text
 from tuning.comparison.document import Comparison
@@ -23,6 +22,7 @@ from tuning.comparison.standings import (
 from tuning.evaluation.statistics import Interval
 from tuning.report.html_parts import plot_html
 from tuning.report.page import appearance
+from tuning.report.tables import flags_of
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.ranges import value_text
 from tuning.templates import render
@@ -185,14 +185,7 @@ def _configuration(standing: Standing) -> str:
 
 def command(comparison: Comparison, *, name: str) -> str:
     """Return the command that repeats the comparison."""
-    data: dict[str, Any] = {
-        "--data": comparison.data.data,
-        "--text-column": comparison.data.text_column,
-        "--label-column": comparison.data.label_column,
-    }
     words = ["python", "-m", "tuning", "compare", "--study", name]
     words += ["--spaces", " ".join(space.space for space in comparison.spaces)]
     words += ["--minutes", f"{comparison.minutes:g}", "--seed", str(comparison.seed)]
-    for flag, value in data.items():
-        words += [flag, value] if value else []
-    return shlex.join(words)
+    return shlex.join([*words, *flags_of(vars(comparison.data))])

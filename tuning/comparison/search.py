@@ -90,7 +90,8 @@ class SpaceSearch:
         if not outcome.summary.counts["complete"]:
             raise StudyError(
                 f"A search must complete a trial in its {self._minutes:g} min; this one trained"
-                f" {len(outcome.summary.trials)} in part. Give every space more with MINUTES."
+                f" {len(outcome.summary.trials)} in part. Give every space more"
+                " with --minutes (make: MINUTES=)."
             )
         confirmation = confirm_within(
             session,

@@ -17,6 +17,8 @@ from tuning.results import StudyDir
 from tuning.templates import render
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tuning.confirmation.rounds import Confirmation
     from tuning.data.data_card import DataCard
     from tuning.evaluation.linear_reference import LinearReference
@@ -241,17 +243,25 @@ def study_html(
 ) -> str:
     """Return the verdict and the trials of a study as HTML for a notebook."""
     import pandas as pd
-    from markupsafe import Markup
 
     from tuning.report.sentences import verdict
     from tuning.report.tables import trial_rows
 
     header, rows = trial_rows(summary, space)
-    table = pd.DataFrame(rows, columns=header).to_html(index=False, max_rows=N_ROWS)
+    text = verdict(summary, confirmation) if summary.best else "No trial is complete."
+    return frame_html(name, text, pd.DataFrame(rows, columns=header))
+
+
+def frame_html(name: str, verdict: str, rows: pd.DataFrame) -> str:
+    """Return a verdict above the rows of a data frame as HTML for a notebook."""
+    from markupsafe import Markup
+
+    cells = rows.astype(object).where(rows.notna(), "")
+    table = cells.to_html(index=False, max_rows=N_ROWS, float_format="{:.4g}".format)
     return render(
         "tuning.display",
         "study.html",
         study=name,
-        verdict=verdict(summary, confirmation) if summary.best else "No trial is complete.",
+        verdict=verdict,
         table=Markup(table),  # noqa: S704 (pandas escapes the cells)
     )

@@ -289,8 +289,8 @@ def _kept_repeats(
     ]
     repeats = [repeat for repeat in kept if repeat.probabilities.shape == shape]
     if len(repeats) < len(kept):
-        n_others = len(kept) - len(repeats)
-        warn(f"Left out of the ensemble: {n_others} kept models with other classes or texts.")
+        n = f"{len(kept) - len(repeats)} of {len(kept)}"
+        warn(f"The ensemble leaves out {n} kept models, which have other classes or texts.")
     return repeats
 
 

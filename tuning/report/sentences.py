@@ -122,7 +122,7 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
         if chosen is None or chosen.is_confirmed or not estimates.is_confirmed:
             return " ".join(sentences(confirmation, estimates))
         newer = (
-            f" It is newer than the confirmation, whose best is trial {estimates.best.trial}: "
+            f" It is newer than the confirmation, whose best is trial {estimates.best.trial}:"
             f" `{typed('confirm')}` repeats it."
         )
     best, baseline = summary.best, summary.baseline

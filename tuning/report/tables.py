@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -271,19 +271,24 @@ def _command(config: StudyConfig, *, n_texts: int, n_trials: int) -> str:
     texts.
     """
     settings = {**vars(config), **vars(config.data)}
-    train, costs, stars = (settings.pop(name) for name in ("train", "costs", "drop_stars"))
+    train, costs = settings.pop("train"), settings.pop("costs")
     settings |= {"epochs": train.epochs, "n_trials": n_trials}
     if costs:
         settings["objectives"] = ",".join([settings.pop("metric"), *costs])
     if train.parts_per_epoch != parts_per_epoch(n_texts, min_texts=MIN_TEXTS):
         settings["min_texts"] = n_texts // train.parts_per_epoch
-    flags = [*given(**settings).items(), *(("drop_stars", f"{star:g}") for star in stars)]
-    words = (word for name, value in flags for word in (_flag(name), str(value)))
-    return f"python -m tuning tune {shlex.join(words)}"
+    return f"python -m tuning tune {shlex.join(flags_of(settings))}"
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def flags_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as the flags of a command with their values, without settings that are None.
+    A tuple of numbers is a flag that is repeated.
+    """
+    words = []
+    for name, value in given(**settings).items():
+        values = [f"{item:g}" for item in value] if isinstance(value, tuple) else [str(value)]
+        words += [word for text in values for word in (f"--{name.replace('_', '-')}", text)]
+    return words
 
 
 def _by_size(values: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -66,7 +66,7 @@ _NEIGHBOURS = _Neighbours()
 def _lies_in(folder: Path, module: ModuleType | None) -> bool:
     """Return whether a module or a package lies directly in a folder."""
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-    return any(Path(place).resolve().parent == folder for place in places if place)
+    return any(Path(place).parent.resolve() == folder for place in places if place)
 
 
 def load_module(path: Path) -> ModuleType:

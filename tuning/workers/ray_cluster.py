@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def join_cluster(address: str | None, *, log_path: Path) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
-            signal.signal(signal.SIGTERM, handler)  # Ray has replaced the handler.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray has replaced the handler.
 
 
 def _connection_error(address: str | None, error: Exception) -> PoolError:

@@ -191,13 +191,7 @@ class Actor:
     def _write_source(self, path: str, source: bytes) -> str:
         """Write the source of a search space to a file of the same name on this node, and return
         the file's path. The file is code, and only this user can read or change its folder.
-
-        A node that has the same file at the same path uses its own file, which may import the
-        modules beside it.
         """
-        own = split_place(path)[0]
-        if own.is_file() and own.read_bytes() == source:
-            return path
         node_place = self._folder / hashlib.sha256(source).hexdigest()[:16] / Path(path).name
         node_path = split_place(node_place)[0]
         if str(node_path) not in self._paths:
