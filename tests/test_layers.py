@@ -24,7 +24,7 @@ MAX_MODULES, MAX_MODULE_LINES, MAX_FUNCTION_LINES = 12, 300, 40
 # parts of a training in `training/test_fit.py`, and so on.
 TESTED_THROUGH_CALLERS = {
     "": "__main__ outcomes processes templates text",
-    "api": "optuna_trials search study_view trainings",
+    "api": "optuna_trials search study_view",
     "cli": "confirm data exports options search_options studies tracking tune",
     "confirmation": "estimates plan",
     "data": "data_card tables",

@@ -2,7 +2,6 @@
 own vocabulary, length and n-grams.
 """
 
-import contextlib
 import itertools
 import shutil
 from collections.abc import Callable
@@ -398,12 +397,13 @@ def test_damaged_kept_model_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnx_alone")
 def test_kept_models_with_other_classes_are_left_out_with_a_sentence(
     confirmed: tuple[Setting, Confirmation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied, confirmation = confirmed
-    chosen = choose(monkeypatch, confirmation)
-    other = copied.folder.repeat_path(*chosen[-1])
+    worst = min(confirmation.finalists, key=lambda f: np.mean(f.repeat_values))
+    other = copied.folder.repeat_path(worst.trial, min(worst.repeats))
 
     def read(path: Path) -> Any:
         probabilities = read_probabilities(path)
@@ -412,8 +412,7 @@ def test_kept_models_with_other_classes_are_left_out_with_a_sentence(
 
     monkeypatch.setattr("tuning.export.ensemble.read_probabilities", read)
     warnings: list[str] = []
-    with contextlib.suppress(StudyError):
-        export(copied, "4", warn=warnings.append)
+    export(copied, "4", warn=warnings.append)
     assert any(text.startswith("The ensemble leaves out 1 of ") for text in warnings)
 
 

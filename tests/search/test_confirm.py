@@ -18,17 +18,17 @@ from tests.studies import Setting, workers_of
 from tests.texts import substitute
 from tuning.config import TrainConfig
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import SpaceError, StudyError
 from tuning.export.description import best_trial
 from tuning.search import confirm as confirming
 from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
-from tuning.search.finalists import Terms, finalists_of
+from tuning.search.finalists import Terms, finalists_of, with_others
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import load_hypermodel
 from tuning.study.prepare import prepare_corpus
-from tuning.study.study import recorded_space
+from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
 from tuning.training.fit import fit
 from tuning.training.result import TrainingJob
@@ -345,3 +345,37 @@ def test_tune_confirms_at_its_end(
     assert again.code == 0 and "is the confirmed best" in again.out
     # All repeats were trained before.
     assert "Confirming trial" not in again.out
+
+
+def others_of(study: Setting) -> list[Finalist]:
+    """Return the trials of a copied study that are trained for ensembles if the finalists are the
+    baseline alone, and `embedding_dim` decides which other hyperparameters are active.
+    """
+    study_ = load_study(study.results, study.folder, storage_url=study.results.storage_url(None))
+    summary, space = summarize(study_, metric="val_accuracy"), recorded_space(study.folder)
+    of_dims = (("embedding_dim", (2, 3, 4)),)
+    conditional = [
+        replace(item, conditions=of_dims) if item.name == "lstm_units" else item
+        for item in space.hyperparameters
+    ]
+    baseline = [f for f in finalists_of(summary, space, top=1) if f.is_baseline]
+    confirmation = Confirmation("val_accuracy", [1], 1.0, 1.0, baseline)
+    changed = replace(space, hyperparameters=tuple(conditional))
+    return with_others(confirmation, summary, changed).others
+
+
+def test_best_trial_of_each_other_architecture_is_trained_to_its_best_epoch(
+    copied: Setting,
+) -> None:
+    others = others_of(copied)
+    study = load_study(copied.results, copied.folder, storage_url=copied.results.storage_url(None))
+    dims = [other.values["embedding_dim"] for other in others]
+    assert len(others) == len(set(dims)) >= 1
+    for other in others:
+        trial = study.trials[other.trial]
+        assert other.search_value == max(trial.intermediate_values.values())
+        assert trial.intermediate_values[other.epochs] == other.search_value
+        dim = other.values["embedding_dim"]
+        same = (t for t in study.trials if t.params["embedding_dim"] == dim)
+        assert other.search_value == max(max(t.intermediate_values.values()) for t in same)
+        assert other.seconds > 0

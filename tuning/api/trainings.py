@@ -20,6 +20,7 @@ from tuning.results import ResultsDir, StudyDir
 if TYPE_CHECKING:
     from tuning.comparison.document import Comparison, Request
     from tuning.confirmation.rounds import Confirmation
+    from tuning.data.files import Progress
     from tuning.export.manifest import FullManifest
     from tuning.search.finalists import Terms
     from tuning.search.session import Workers
@@ -87,11 +88,14 @@ def export_best(
             from tuning.export import export
             from tuning.export.ensemble import ModelChoice
 
+            choice = ModelChoice(number=number, ensemble=ensemble)
+            if ensemble is not None and not moved:
+                _train_others(results, folder, storage_url=storage_url, progress=progress)
             manifest = export.export_best(
                 results,
                 folder,
                 storage_url=storage_url,
-                choice=ModelChoice(number=number, ensemble=ensemble),
+                choice=choice,
                 data=export.DataNow(moved=moved or {}, slice_column=slice_column),
                 progress=progress,
                 warn=warnings.append,
@@ -101,6 +105,40 @@ def export_best(
             warn(message)
     print_test_scores(manifest)
     return manifest
+
+
+def _train_others(
+    results: ResultsDir, folder: StudyDir, *, storage_url: str, progress: Progress
+) -> None:
+    """Train the models that a study's confirmation lacks for an ensemble, if it lacks any.
+
+    Raises:
+        KeyboardInterrupt: the user interrupted the trainings.
+    """
+    from tuning.confirmation.others import due_others
+    from tuning.confirmation.rounds import Confirmation
+    from tuning.search import confirm as confirming
+    from tuning.search.finalists import with_others
+    from tuning.study.study import recorded_space
+    from tuning.study.summary import read_summary
+
+    confirmation = Confirmation.load(folder)
+    if confirmation is None:
+        return
+    summary = read_summary(results, folder, storage_url=storage_url)
+    _, due = due_others(with_others(confirmation, summary, recorded_space(folder)))
+    if not due:
+        return
+    progress("training a model of each other architecture", 0.0)
+    trained = confirming.confirm(
+        results,
+        folder,
+        storage_url=storage_url,
+        hooks=confirming.ConfirmHooks(on_change=lambda event, _: progress(event, 0.0)),
+        train=confirming.train_others,
+    )
+    if due_others(trained)[1]:
+        raise KeyboardInterrupt
 
 
 def compare(

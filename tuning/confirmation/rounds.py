@@ -104,6 +104,8 @@ class Confirmation:
             `search_seed`, whose value is the best value of a training to the last epoch.
         n_guaranteed: number of rounds of the two best finalists and the baseline that are trained
             at any cost; `budget_seconds` bounds all other repeats.
+        others: the best trial of each architecture that no finalist has. Each gets one repeat,
+            whose model may become a member of an ensemble.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -119,6 +121,7 @@ class Confirmation:
     pruned: list[Finalist] = field(default_factory=list)
     search_seed: int = 0
     n_guaranteed: int = 0
+    others: list[Finalist] = field(default_factory=list, metadata=OMIT_DEFAULT)
 
     @property
     def has_costs(self) -> bool:
@@ -173,24 +176,23 @@ class Confirmation:
         seconds: float,
         failure: FailureReason | None = None,
     ) -> Self:
-        """Return the confirmation after a further repeat of a finalist or pruned trial.
+        """Return the confirmation after a further repeat of one of its configurations.
 
         Args:
-            trial: number of the finalist's trial.
+            trial: number of the configuration's trial.
             value: value of the repeat; None if the training failed.
             seconds: worker seconds of the repeat.
             failure: reason of the failure.
         """
 
-        def repeated(finalists: list[Finalist]) -> list[Finalist]:
-            return [
-                f.with_repeat(seed, value, failure) if f.trial == trial else f for f in finalists
-            ]
+        def repeated(items: list[Finalist]) -> list[Finalist]:
+            return [f.with_repeat(seed, value, failure) if f.trial == trial else f for f in items]
 
         return replace(
             self,
             finalists=repeated(self.finalists),
             pruned=repeated(self.pruned),
+            others=repeated(self.others),
             spent_seconds=self.spent_seconds + seconds,
         )
 

@@ -52,6 +52,16 @@ class ChosenTrial:
         """The study's confirmation; None if it has none."""
         return Confirmation.load(self.folder)
 
+    def required_confirmation(self) -> Confirmation:
+        """Return the study's confirmation.
+
+        Raises:
+            StudyError: the study has none.
+        """
+        if self.confirmation is None:
+            raise StudyError(f"{self.folder.confirmation_path} must exist; the file was removed.")
+        return self.confirmation
+
 
 def best_trial(summary: Summary, folder: StudyDir) -> FrozenTrial:
     """Return the trial to export: the confirmed best.

@@ -16,6 +16,7 @@ import numpy as np
 from tuning.config import exceeded
 from tuning.confirmation.ensemble import Ensemble, Repeat, choose_ensemble
 from tuning.confirmation.estimates import estimate
+from tuning.confirmation.others import trained_of
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.data.corpus import Corpus
 from tuning.errors import ArgumentError, StudyError
@@ -129,15 +130,18 @@ def choose_members(
         ArgumentError: `size` is not valid.
         StudyError: no trained model of the confirmed best was kept.
     """
-    n_steps, number = parse_size(size), chosen.trial.number
-    labels, n_classes = corpus.split("validation").labels, len(corpus.card.class_names)
-    repeats = _kept_repeats(chosen, shape=(len(labels), n_classes), warn=warn)
+    n_steps, number, labels = (
+        parse_size(size),
+        chosen.trial.number,
+        corpus.split("validation").labels,
+    )
+    repeats = _kept_repeats(chosen, shape=(len(labels), len(corpus.card.class_names)), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
+        n_seeds = len(chosen.required_confirmation().seeds)
         raise StudyError(
             "An ensemble must have trained models of the confirmed best; the confirmation of"
             f" {chosen.folder.name!r} has kept {len(repeats)} models, and none of trial {number}."
-            f" Type `make confirm SEEDS={len(_confirmation(chosen).seeds) + 1}` to train one more"
-            " seed and keep its models."
+            f" Type `make confirm SEEDS={n_seeds + 1}` to train one more seed and keep its models."
         )
     ensemble = choose_ensemble(
         repeats, labels, best_trial=number, n_steps=n_steps, seed=chosen.config.seed
@@ -165,7 +169,9 @@ def load_ensemble(
     Raises:
         StudyError: a kept model is damaged, or is not a model of the present search space file.
     """
-    finalists = {finalist.trial: finalist for finalist in _confirmation(chosen).finalists}
+    finalists = {
+        finalist.trial: finalist for finalist in trained_of(chosen.required_confirmation())
+    }
     hypermodel = load_hypermodel(space_path)
     members, models = [], []
     for member in ensemble.members:
@@ -260,13 +266,6 @@ def describe_ensemble(
     )
 
 
-def _confirmation(chosen: ChosenTrial) -> Confirmation:
-    if chosen.confirmation is None:  # `confirmed_trial` has read the file.
-        path = chosen.folder.confirmation_path
-        raise StudyError(f"{path} must exist; the file was removed.")
-    return chosen.confirmation
-
-
 def _kept_repeats(
     chosen: ChosenTrial, *, shape: tuple[int, int], warn: Callable[[str], None]
 ) -> list[Repeat]:
@@ -276,7 +275,7 @@ def _kept_repeats(
     Finalists over a limit of the study are left out, and those that do not take the same tokens of
     a preset as the chosen trial: the cuts at different lengths can't be made from one input.
     """
-    folder, finalists = chosen.folder, _confirmation(chosen).finalists
+    folder, finalists = chosen.folder, trained_of(chosen.required_confirmation())
     best = next(f for f in finalists if f.trial == chosen.trial.number)
     kept = [
         Repeat(finalist.trial, seed, probabilities)

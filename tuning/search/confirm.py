@@ -8,11 +8,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 
-from tuning.config import StudyConfig
+from tuning.confirmation.others import due_others
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.errors import SpaceBug
 from tuning.outcomes import FailureReason
@@ -24,14 +23,19 @@ from tuning.search.finalists import (
     begin,
     require_finished,
     trim_repeats,
+    with_others,
 )
-from tuning.search.session import Drawing, NoDrawing, Session, Workers, signals, space_of_file
+from tuning.search.session import (
+    Drawing,
+    NoDrawing,
+    Session,
+    Workers,
+    same_space,
+    searched_corpus,
+    signals,
+)
 from tuning.search.writer import COUNTED, describe
-from tuning.spaces.files import find_space
-from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.lock import study_lock
-from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
-from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
@@ -46,13 +50,14 @@ from tuning.workers.messages import (
     TrainingEnded,
     TrainingFailed,
 )
-from tuning.workers.pool import AnyPool
 from tuning.workers.pools import start_early
 
 logger = logging.getLogger(__name__)
 
 # A repeat whose worker ended unexpectedly or sent no message this many times fails.
 MAX_LOST = 2
+
+Due = tuple[Confirmation, list[tuple[Finalist, int]]]  # what is trained next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +85,12 @@ def confirm(
     terms: Terms = DEFAULT_TERMS,
     workers: Workers | None = None,
     hooks: ConfirmHooks | None = None,
+    train: Callable[..., Confirmation] | None = None,
 ) -> Confirmation:
     """Prepare the data of a finished search, start workers, and confirm with them.
+
+    Args:
+        train: called with the session and the hooks, instead of `confirm_within` with the terms.
 
     Raises:
         StudyError: the search has fewer than `MIN_COMPLETE` completed trials or a trial that has
@@ -95,13 +104,13 @@ def confirm(
         require_finished(summarize(study, metric=config.metric))
         with study_lock(folder):
             start_early(workers.pool)
-            corpus = _prepare(config, space, results, hooks.progress)
+            corpus = searched_corpus(config, space, results, hooks.progress)
             with workers.open(folder.log_path) as (pool, limits), signals() as interrupt:
                 session = Session(
                     study=study,
                     config=config,
                     space=space,
-                    space_path=_same_space(pool, config, space, corpus),
+                    space_path=same_space(pool, config, space, corpus),
                     results=results,
                     corpus=corpus,
                     pool=pool,
@@ -109,28 +118,12 @@ def confirm(
                     interrupt=interrupt,
                     drawing=hooks.drawing,
                 )
-                confirmation = confirm_within(session, terms, hooks=hooks)
+                within = train or partial(confirm_within, terms=terms)
+                confirmation = within(session, hooks=hooks)
                 session.drawing.annotate(session, summarize(study, metric=config.metric))
     finally:
         close_study(study)
     return confirmation
-
-
-def _prepare(
-    config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
-) -> Corpus:
-    """Return the tokenized data of a study's search, after building all inputs of its models.
-
-    Raises:
-        StudyError: the data have changed since the search.
-    """
-    corpus, _ = prepare_corpus(config, results=results, progress=progress)
-    fingerprint = read_record(results.study(config.study)).data_fingerprint
-    require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
-    prepare_views(corpus, space, config, progress=progress)
-    if progress:
-        progress("starting the workers", 0.0)
-    return corpus
 
 
 def confirm_within(
@@ -158,16 +151,13 @@ def confirm_within(
     return _Repeats(session, confirmation, hooks.on_change).run()
 
 
-def _same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
-    """Return the file of a study's search space.
-
-    Raises:
-        SpaceError: the file declares another space than the study's.
-    """
-    path = find_space(config.space)
-    declared = space_of_file(pool, path, config, corpus)
-    require_same_space(declared, space, path=path, doing="A confirmation")
-    return path
+def train_others(session: Session, *, hooks: ConfirmHooks) -> Confirmation:
+    """Train the best trial of each architecture that no finalist has, and keep the models."""
+    confirmation = Confirmation.load(session.folder)
+    assert confirmation is not None  # for mypy: the caller has read it
+    summary = summarize(session.study, metric=session.config.metric)
+    confirmation = with_others(confirmation, summary, session.space)
+    return _Repeats(session, confirmation, hooks.on_change, advance=due_others).run()
 
 
 @dataclass(frozen=True)
@@ -188,8 +178,11 @@ class _Repeats:
         session: Session,
         confirmation: Confirmation,
         on_change: Callable[[str, Confirmation], None],
+        *,
+        advance: Callable[[Confirmation], Due] = Confirmation.advance,
     ) -> None:
         self._session, self._confirmation, self._on_change = session, confirmation, on_change
+        self._next = advance
         self._dispatcher: Dispatcher[_Repeat] = Dispatcher(session.pool, session.limits)
         self._n_lost: Counter[_Repeat] = Counter()
 
@@ -202,7 +195,7 @@ class _Repeats:
         return self._confirmation
 
     def _advance(self) -> list[_Repeat]:
-        self._confirmation, due = self._confirmation.advance()
+        self._confirmation, due = self._next(self._confirmation)
         return [_Repeat(finalist.trial, seed) for finalist, seed in due]
 
     def _save(self) -> None:
@@ -237,8 +230,9 @@ class _Repeats:
         return replace(request, job=job)
 
     def _finalist(self, repeat: _Repeat) -> Finalist:
-        finalists = (*self._confirmation.finalists, *self._confirmation.pruned)
-        return next(finalist for finalist in finalists if finalist.trial == repeat.trial)
+        now = self._confirmation
+        every = (*now.finalists, *now.pruned, *now.others)
+        return next(finalist for finalist in every if finalist.trial == repeat.trial)
 
     def _is_fresh(self, repeat: _Repeat) -> bool:
         """Return whether a training is a repeat on a fresh seed. A training on the search's seed
@@ -290,6 +284,8 @@ class _Repeats:
         return f"{self._head(repeat)} failed: {reason}"
 
     def _head(self, repeat: _Repeat) -> str:
+        if repeat.trial in {other.trial for other in self._confirmation.others}:
+            return f"trial {repeat.trial}, seed {repeat.seed}, for ensembles"
         if self._is_fresh(repeat):
             n_seeds = len(self._confirmation.seeds)
             return (

@@ -7,10 +7,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.atomic_io import translated
 from tuning.config import sign
+from tuning.confirmation.others import other_architectures, trained_of
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import ArgumentError, StudyError
@@ -115,6 +116,7 @@ def begin(summary: Summary, session: Session, terms: Terms) -> Confirmation:
             old.pruned if old else [],
         ),
         search_seed=seed,
+        others=old.others if old else [],
     )
     return old if old and _has_all(old, new) else new
 
@@ -228,6 +230,38 @@ def pruned_sample(
     ]
 
 
+def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
+    """Return a confirmation with `others`, which keep their repeats."""
+    deciding = {name for item in space.hyperparameters for name, _ in item.conditions}
+    candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
+    others = other_architectures(
+        filter(None, candidates),
+        confirmation.finalists,
+        deciding=deciding,
+        metric=summary.metric,
+    )
+    return replace(confirmation, others=_with_repeats(others, confirmation.others))
+
+
+def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Finalist | None:
+    """Return a complete or pruned trial as a configuration to train until the best of its whole
+    epochs; None for a trial without a whole epoch, and for a trial over a limit.
+    """
+    attributes, is_complete = attributes_of(trial), trial.state == TrialState.COMPLETE
+    whole = {int(epoch): value for epoch, value in epoch_values(trial).items() if epoch % 1 == 0}
+    is_usable = (is_complete or is_pruned_early(trial)) and not is_over_limit(trial)
+    if not whole or not is_usable or not attributes.get("seconds"):
+        return None
+    epochs = max(whole, key=lambda epoch: (sign(metric) * whole[epoch], -epoch))
+    return Finalist(
+        trial=trial.number,
+        values=values_of(trial, space),
+        search_value=whole[epochs],
+        seconds=busy_seconds(attributes["seconds"]) * epochs / attributes["n_epochs"],
+        epochs=epochs,
+    )
+
+
 def trim_repeats(folder: StudyDir, confirmation: Confirmation) -> None:
     """Remove trained models of repeats until the others take at most `MAX_CHECKPOINT_BYTES`. The
     models of the finalist with the worst mean are removed first, the latest seed first.
@@ -236,7 +270,7 @@ def trim_repeats(folder: StudyDir, confirmation: Confirmation) -> None:
         StorageError: the study's folder is read-only.
     """
     towards = sign(confirmation.metric)
-    repeated = [finalist for finalist in confirmation.finalists if finalist.repeat_values]
+    repeated = [finalist for finalist in trained_of(confirmation) if finalist.repeat_values]
     ranked = sorted(repeated, key=lambda f: towards * statistics.mean(f.repeat_values))
     sizes = {
         path: path.stat().st_size

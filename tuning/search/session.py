@@ -18,10 +18,12 @@ from tuning.config import StudyConfig
 from tuning.data.corpus import Corpus
 from tuning.data.files import Progress
 from tuning.results import ResultsDir, StudyDir
-from tuning.spaces.loading import SearchSpace
+from tuning.spaces.files import find_space
+from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
-from tuning.study.prepare import prepare_views, sizes_of
+from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data, sizes_of
+from tuning.study.record import read_record
 from tuning.study.samplers import grid_points
 from tuning.study.summary import Summary
 from tuning.training.result import FitResult
@@ -162,6 +164,35 @@ def space_of_file(pool: AnyPool, path: Path, config: StudyConfig, corpus: Corpus
         preset=config.preset,
         sizes=sizes_of(config, corpus),
     )
+
+
+def searched_corpus(
+    config: StudyConfig, space: SearchSpace, results: ResultsDir, progress: Progress | None
+) -> Corpus:
+    """Return the tokenized data of a study's search, after building all inputs of its models.
+
+    Raises:
+        StudyError: the data have changed since the search.
+    """
+    corpus, _ = prepare_corpus(config, results=results, progress=progress)
+    fingerprint = read_record(results.study(config.study)).data_fingerprint
+    require_same_data(corpus, config, fingerprint=fingerprint, doing="A confirmation")
+    prepare_views(corpus, space, config, progress=progress)
+    if progress:
+        progress("starting the workers", 0.0)
+    return corpus
+
+
+def same_space(pool: AnyPool, config: StudyConfig, space: SearchSpace, corpus: Corpus) -> Path:
+    """Return the file of a study's search space.
+
+    Raises:
+        SpaceError: the file declares another space than the study's.
+    """
+    path = find_space(config.space)
+    declared = space_of_file(pool, path, config, corpus)
+    require_same_space(declared, space, path=path, doing="A confirmation")
+    return path
 
 
 def prepare_space(

@@ -1,0 +1,57 @@
+"""The models of other architectures that a confirmation trains for ensembles."""
+
+from dataclasses import replace
+
+import pytest
+
+from tuning.confirmation.others import due_others, other_architectures, trained_of
+from tuning.confirmation.rounds import Confirmation, Finalist
+
+
+def finalist(trial: int, value: float, **values: str | int) -> Finalist:
+    return Finalist(trial=trial, values=values, search_value=value, seconds=1.0)
+
+
+CANDIDATES = [
+    finalist(0, 0.5, architecture="lstm", units=3),
+    finalist(1, 0.7, architecture="cnn", units=3),
+    finalist(2, 0.9, architecture="cnn", units=4),
+    finalist(3, 0.9, architecture="cnn", units=5),
+    finalist(4, 0.6, architecture="ngrams"),
+]
+
+
+def numbers(
+    metric: str, *finalists: Finalist, deciding: tuple[str, ...] = ("architecture",)
+) -> list[int]:
+    others = other_architectures(CANDIDATES, finalists, deciding=deciding, metric=metric)
+    return [other.trial for other in others]
+
+
+def test_best_of_each_architecture_that_no_finalist_has_is_taken() -> None:
+    assert numbers("val_accuracy", CANDIDATES[0]) == [2, 4]
+    assert numbers("val_loss", CANDIDATES[0]) == [4, 1]
+    assert numbers("val_accuracy", *CANDIDATES[:3], CANDIDATES[4]) == []
+
+
+def test_several_hyperparameters_may_decide() -> None:
+    assert numbers("val_accuracy", deciding=("units", "architecture")) == [2, 3, 1, 4, 0]
+
+
+def test_space_without_conditions_has_one_architecture() -> None:
+    assert numbers("val_accuracy", CANDIDATES[1], deciding=()) == []
+
+
+@pytest.mark.parametrize("value", [0.8, None])
+def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
+    confirmation = Confirmation(
+        "val_accuracy", [7, 8], 10.0, 5.0, [CANDIDATES[2]], others=[CANDIDATES[0]], is_over=True
+    )
+    same, due = due_others(confirmation)
+    assert same is confirmation
+    assert [(other.trial, seed) for other, seed in due] == [(0, 7)]
+    trained = confirmation.with_repeat(0, 7, value, seconds=2.0)
+    assert due_others(trained)[1] == []
+    assert [item.trial for item in trained_of(trained)] == [2, 0]
+    assert trained.finalists == confirmation.finalists
+    assert replace(trained, others=[], spent_seconds=0.0) == replace(confirmation, others=[])
