@@ -518,6 +518,7 @@ def hang(**arguments: Any) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 def test_fasttext_that_diverges_or_hangs_is_tried_with_another_seed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

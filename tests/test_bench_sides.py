@@ -144,6 +144,7 @@ def used_by(function: Callable[..., None], log_path: Path) -> float:
     return cpu_seconds() - before
 
 
+@pytest.mark.slow
 def test_workers_of_a_fresh_process_count_to_this_program(tmp_path: Path) -> None:
     """The fork server of a process outlives it, unless the process ends the server. It takes more
     CPU time to start a server and a worker too.
