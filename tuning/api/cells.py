@@ -39,6 +39,18 @@ def write_space(hypermodel: Any, folder: StudyDir, *, kind: str = "space") -> Pa
     return write_once(folder, f"{content_name(kind, source)}.py", source)
 
 
+def space_place(space: Any, folder: StudyDir) -> str:
+    """Return a search space of a call as a name or a path, as a configuration records it. A class
+    or a function is written into the folder; its name becomes part of the file's name.
+
+    Raises:
+        SpaceError, StorageError: as `write_space`.
+    """
+    if isinstance(space, str | Path):
+        return str(space)
+    return str(write_space(space, folder, kind=getattr(space, "__name__", "space")))
+
+
 def source_of(hypermodel: Any) -> str:
     """Return the source of a search space file that defines a hypermodel.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.api import trainings
-from tuning.api.cells import write_space
+from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, rows_of, source_of
 from tuning.api.parameters import (
     chosen_workers,
@@ -214,7 +214,7 @@ def compare(
     folder = root.study(study or comparison_name(source))
     require_no_study(folder)
     request = Request(
-        spaces=[_written(space, folder) for space in spaces],
+        spaces=[space_place(space, folder) for space in spaces],
         minutes=minutes,
         seed=seed,
         data=data_settings(
@@ -232,15 +232,6 @@ def compare(
 def comparison_name(data: str | None) -> str:
     """Return the default name of a comparison on a data set: `compare-movie_reviews`."""
     return f"compare-{data_stem(data)}"[:60]
-
-
-def _written(space: Any, folder: StudyDir) -> str:
-    """Return a search space as a name or a path. The name of a class or a function becomes part of
-    the file's name, because the spaces of a comparison are shown by their names.
-    """
-    if isinstance(space, str | Path):
-        return str(space)
-    return str(write_space(space, folder, kind=getattr(space, "__name__", "space")))
 
 
 @parameters_in_messages()

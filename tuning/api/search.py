@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.cells import write_space
+from tuning.api.cells import space_place
 from tuning.api.inputs import default_study, rows_of, source_of
 from tuning.api.parameters import (
     chosen_workers,
@@ -220,7 +220,8 @@ def tune(
         positive_from=positive_from,
         drop_stars=drop_stars,
     )
-    settings |= given(data=data_values or None, space=_space(space, folder))
+    place = None if space is None else space_place(space, folder)
+    settings |= given(data=data_values or None, space=place)
     if pool == "process":
         start_server()
     search(folder, settings, root, storage=storage, call=call)
@@ -230,10 +231,3 @@ def tune(
 def _space_name(space: Any) -> str | None:
     """Return the name of a search space for the default name of a study."""
     return None if space is None else getattr(space, "__name__", str(space))
-
-
-def _space(space: Any, folder: StudyDir) -> str | None:
-    """Return a search space as a name or a path, for the configuration of a study."""
-    if space is None or isinstance(space, str | Path):
-        return None if space is None else str(space)
-    return str(write_space(space, folder, kind=getattr(space, "__name__", "space")))

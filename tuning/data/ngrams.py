@@ -34,6 +34,7 @@ MAX_ORDER = 3
 # N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,
 # and no model can learn from them.
 MIN_COUNT = 2
+N_FIRST_TOKENS = 65_536  # Number of tokens that `repeats_words` reads first.
 # Maximum number of n-grams of a vocabulary. A data set of 18,000 reviews has 350,000.
 MAX_NGRAMS = 1_000_000
 # An n-gram is a number of 63 bits: 21 bits for the id of each word.
@@ -120,6 +121,9 @@ def repeats_words(train: TokenizedTexts) -> bool:
     """Return whether a word occurs twice in the texts, or the texts have no words. The ids are
     ordered by frequency, so the first word is the most frequent.
     """
+    # The first tokens are enough for almost all texts, so not all of them are read from the disk.
+    if np.count_nonzero(train.ids[:N_FIRST_TOKENS] == FIRST_WORD_ID) > 1:
+        return True
     return int(np.count_nonzero(train.ids == FIRST_WORD_ID)) != 1
 
 

@@ -130,11 +130,8 @@ def choose_members(
         ArgumentError: `size` is not valid.
         StudyError: no trained model of the confirmed best was kept.
     """
-    n_steps, number, labels = (
-        parse_size(size),
-        chosen.trial.number,
-        corpus.split("validation").labels,
-    )
+    n_steps, number = parse_size(size), chosen.trial.number
+    labels = corpus.split("validation").labels
     repeats = _kept_repeats(chosen, shape=(len(labels), len(corpus.card.class_names)), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         n_seeds = len(chosen.required_confirmation().seeds)
