@@ -488,6 +488,7 @@ def words_of_two_classes() -> SplitReviews:
     return SplitReviews(frames, ("bad", "good"), 0, "words")
 
 
+@pytest.mark.slow
 @needs_fasttext
 def test_fasttext_gets_the_words_and_labels_of_each_split(settings: Settings) -> None:
     from benchmarks.peers import fasttext_peer

@@ -23,6 +23,8 @@ from tuning.data.tables import Table, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 AMAZON = "tfds:amazon_us_reviews/Mobile_Electronics_v1_00"
 N_AMAZON, N_TRAIN, N_TEST, N_UNLABELED = 60, 1000, 60, 70
 

@@ -157,6 +157,7 @@ def test_missing_tokenizers_package_is_named(
         runtimes.load_format(tmp_path, "onnx", inputs=INPUT)
 
 
+@pytest.mark.slow
 def test_tokenizer_of_the_export_pads_to_the_longest_text(tuned: Tuned, tmp_path: Path) -> None:
     described(tmp_path, tuned)
     source = Source.of(tuned.model, model_input(tuned.model, tuned.values), tuned.corpus)

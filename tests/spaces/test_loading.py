@@ -1,6 +1,7 @@
 """Files of search spaces: how they are found, loaded, declared, checked and built."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -737,6 +738,19 @@ def test_space_without_starting_points_is_stored_without_them(tmp_path: Path) ->
 def test_starting_points_round_trip_through_json(tmp_path: Path) -> None:
     space = declare(write(tmp_path, AS_ATTRIBUTE), n_classes=2)
     assert structure(json.loads(json.dumps(unstructure(space))), SearchSpace) == space
+
+
+def test_file_that_changes_within_a_second_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = write(tmp_path, DECLARED)
+    before = path.stat().st_mtime
+    first = declare(path, n_classes=2)
+    write(tmp_path, substituted(DECLARED, "4, 16", "4, 17"))
+    os.utime(path, (before, before))
+    assert declare(path, n_classes=2).fingerprint != first.fingerprint
+    assert not (tmp_path / "__pycache__").exists()
 
 
 def test_fingerprint_changes_with_a_range(tmp_path: Path) -> None:

@@ -49,15 +49,17 @@ class _Neighbours:
         if (folder := self._folder) is None:
             yield
             return
-        before = {*sys.modules}
+        before = [*sys.modules]
         sys.path.insert(0, str(folder))
         try:
             yield
         finally:
             with contextlib.suppress(ValueError):  # The code may have changed the path itself.
                 sys.path.remove(str(folder))
-            new = {name.partition(".")[0] for name in {*sys.modules} - before} - before
-            self._names |= {name for name in new if _lies_in(folder, sys.modules.get(name))}
+            if (after := [*sys.modules]) != before:
+                tops = {name.partition(".")[0] for name in {*after}.difference(before)}
+                new = tops.difference(before)
+                self._names |= {name for name in new if _lies_in(folder, sys.modules.get(name))}
 
 
 _NEIGHBOURS = _Neighbours()
@@ -77,12 +79,20 @@ def load_module(path: Path) -> ModuleType:
         SpaceBug: the file raises.
     """
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
-    assert spec and spec.loader  # for mypy: a .py file has both
+    assert spec  # for mypy: a .py file has one
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # `dataclass` searches for the module here
     _NEIGHBOURS.move_to(path.resolve().parent)
-    run_user_code(partial(spec.loader.exec_module, module), doing=f"loading {path.name}")
+    run_user_code(partial(_execute, path, module), doing=f"loading {path.name}")
     return module
+
+
+def _execute(path: Path, module: ModuleType) -> None:
+    """Execute a file as a module. The bytecode that Python keeps in `__pycache__` isn't used: it is
+    that of another version of the file if both have one size and were written in one second.
+    """
+    code = compile(path.read_bytes(), str(path), "exec")
+    exec(code, vars(module))  # noqa: S102 (the search space is the user's own code)
 
 
 def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
