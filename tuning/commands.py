@@ -1,5 +1,5 @@
-"""Commands in messages, as the user types them: with make, with the installed program, or with
-Python.
+"""Commands in messages, as the user types them: with make, with the installed program, with
+`python -m tuning`, or as calls in Python.
 """
 
 import os
@@ -15,21 +15,66 @@ VARIABLES = {
     "text_column": "TEXT",
     "timeout_seconds": "TIMEOUT",
 }
+# Functions and methods for the commands that Python users call. The other commands have none.
+CALLS = {
+    "compare": "tuning.compare",
+    "confirm": "study.confirm",
+    "export-best": "study.export",
+    "report": "study.report",
+    "track": "study.log_to",
+    "tune": "tuning.tune",
+}
 _FLAGS = {variable: flag for flag, variable in VARIABLES.items() if variable != "TEXT"}
+_PACKAGE = Path(__file__).parent
 _MAKE = re.compile(r"`make (?!install|serve)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
 
 
 def typed(command: str, **values: object) -> str:
     """Return a command with its flags as the user types it: `make report STUDY=s` if make started
-    this program, else `keras-text-tuning report --study s` or `python -m tuning report …`.
+    this program, `keras-text-tuning report --study s` or `python -m tuning report …` in these
+    programs, and `study.report()` in another program of the user or in a notebook.
     """
+    if is_python() and command in CALLS:
+        return _call(CALLS[command], values)
     quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
     if "MAKELEVEL" in os.environ:
         words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
         return " ".join(["make", command, *words])
-    is_installed = Path(sys.argv[0]).name == PROGRAM
+    is_installed = _program().name == PROGRAM
     flags = [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in quoted.items()]
     return " ".join([PROGRAM if is_installed else "python -m tuning", command, *flags])
+
+
+def is_python() -> bool:
+    """Return whether the user calls the functions of `tuning`, and typed none of its commands."""
+    program = _program()
+    is_command = program.name in (PROGRAM, "__main__.py") or _PACKAGE in program.parents
+    return "MAKELEVEL" not in os.environ and not is_command
+
+
+def repeated() -> str:
+    """Return what continues work that was stopped: "the same command", or "the same call"."""
+    return "the same call" if is_python() else "the same command"
+
+
+def _program() -> Path:
+    return Path(sys.argv[0])
+
+
+def _call(function: str, values: dict[str, object]) -> str:
+    """Return a call of a function or a method. `tuning.tune` and `tuning.compare` also take the
+    data and the name of the study, as in the first call.
+    """
+    is_method = function.startswith("study.")
+    arguments = [] if is_method else ["…"]
+    for name, value in values.items():
+        if name == "study" and is_method:
+            continue
+        text = str(value)
+        shown = text if text.isdigit() or text.isupper() else f'"{text}"'
+        parameter = {"slice": "slice_column"}.get(name, name)
+        arguments.append(shown if name == "log_to" else f"{parameter}={shown}")
+    return f"{function}({', '.join(arguments)})"
 
 
 def with_commands(message: str) -> str:

@@ -3,7 +3,9 @@
 import doctest
 import inspect
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -288,3 +290,29 @@ def test_script_without_a_main_guard_searches_and_continues(tmp_path: Path) -> N
     assert tuning.load_study(results=tmp_path / "results").name == name
     command = [sys.executable, "-m", "tuning", "status", "--results", str(tmp_path / "results")]
     assert name in output_of(command, cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_script_ends_when_its_search_is_interrupted(tmp_path: Path) -> None:
+    """The next line of the script does not run, and the same script continues the search."""
+    make_reviews().to_csv(tmp_path / "reviews.csv", index=False)
+    (tmp_path / "script.py").write_text(SCRIPT.replace("n_trials=3", "n_trials=300"))
+    environment = {name: value for name, value in os.environ.items() if name != "MAKELEVEL"}
+    with subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as script:
+        assert script.stdout
+        lines = iter(script.stdout)
+        assert any(re.search(r"trial 2 epoch 1", line) for line in lines)
+        os.killpg(script.pid, signal.SIGINT)
+        rest = "".join(lines)
+    assert script.returncode == -signal.SIGINT
+    assert "Interrupted; the same call continues the search." in rest
+    assert not any(line.startswith("finished") for line in rest.splitlines())
+    study = tuning.load_study(results=tmp_path / "results")
+    assert 3 <= len(study.trials_dataframe()) < 300

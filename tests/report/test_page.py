@@ -361,7 +361,7 @@ def test_slices_show_the_confirmed_means() -> None:
 
 
 def test_page_has_every_trial(page: str, finished: tuple[ResultsDir, Outcome]) -> None:
-    rows = page.split("<table class=sortable>")[1].split("</table>", maxsplit=1)[0]
+    rows = page.split('<table class="sortable rows">')[1].split("</table>", maxsplit=1)[0]
     assert rows.count("<tr>") == 1 + len(finished[1].summary.trials)
 
 
@@ -612,6 +612,9 @@ def test_page_fits_and_answers_on_the_first_screen(
             browser.wait_for(f"{widths}.every(width => width === 320)")
         root = "document.documentElement"
         assert browser.run(f"{root}.scrollWidth <= {root}.clientWidth")
+        if media != "print":
+            tables = "[...document.querySelectorAll('.scroll')]"
+            assert browser.run(f"{tables}.every(e => e.scrollWidth <= e.clientWidth)")
         assert browser.run("document.querySelector('.plot').getBoundingClientRect().bottom") < 900
         paper = browser.run("getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(17, 17, 17)" if media == "dark" else "rgb(255, 255, 255)")

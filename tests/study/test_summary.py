@@ -168,7 +168,7 @@ def test_page_names_one_best(confirmed: Confirmed) -> None:
     text = html.unescape(page.read_text())
     named = set(re.findall(r"[Tt]rial (\d+)(?: is the confirmed best| \(confirmed best\))", text))
     assert named == {str(confirmed.winner)}
-    assert f"<td>{confirmed.winner} (confirmed best)</td>" in text
+    assert f'<td data-name="trial">{confirmed.winner} (confirmed best)</td>' in text
     assert "The best trial is the confirmed best." in text
 
 

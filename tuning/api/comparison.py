@@ -16,6 +16,7 @@ from tuning.api.parameters import (
     public,
 )
 from tuning.api.study import Study
+from tuning.display.console import end_script
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import ResultsDir, StudyDir
@@ -195,6 +196,7 @@ def compare(
         SpaceError: a search space does not exist.
         StudyError: the comparison exists with other settings.
         TrackerError: the package of a tracker is not installed.
+        KeyboardInterrupt: the user interrupted the searches, outside a notebook.
 
     Example:
         >>> comparison = tuning.compare(["ngrams", "mean_embedding"], "reviews.csv", minutes=0.4)
@@ -225,7 +227,9 @@ def compare(
             drop_stars=drop_stars,
         ),
     )
-    trainings.compare(folder, request, root, storage=storage, workers=chosen, log_to=log_to)
+    made = trainings.compare(folder, request, root, storage=storage, workers=chosen, log_to=log_to)
+    if made.is_interrupted:
+        end_script()
     return Comparison(folder, root, storage=storage)
 
 

@@ -20,6 +20,7 @@ from tuning.api.parameters import (
 from tuning.api.study import Study
 from tuning.api.tracking import Tracking
 from tuning.config import given
+from tuning.display.console import end_script
 from tuning.display.logs import import_optuna, logging_to
 from tuning.results import ResultsDir, StudyDir
 
@@ -176,6 +177,7 @@ def tune(
         StudyError: the study exists with other settings; the message shows both sides.
         SpaceError: the search space can't be used.
         TrackerError: the package of a tracker is not installed.
+        KeyboardInterrupt: the user interrupted the search, outside a notebook.
 
     Example:
         >>> study = tuning.tune(data="reviews.csv", space="ngrams", n_trials=4)
@@ -224,7 +226,8 @@ def tune(
     settings |= given(data=data_values or None, space=place)
     if pool == "process":
         start_server()
-    search(folder, settings, root, storage=storage, call=call)
+    if not search(folder, settings, root, storage=storage, call=call):
+        end_script()
     return Study(folder, root, storage=storage)
 
 

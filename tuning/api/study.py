@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.api.parameters import chosen_workers, parameters_in_messages, public
 from tuning.api.study_view import StudyView
 from tuning.config import given
+from tuning.display.console import end_script
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir
@@ -60,17 +61,21 @@ class Study(StudyView):
 
         Raises:
             StudyError: too few trials are complete, or another process works on the study.
+            KeyboardInterrupt: the user interrupted the trainings, outside a notebook.
         """
         from tuning.api import trainings
         from tuning.search.finalists import Terms
 
-        return trainings.confirm(
+        confirmation = trainings.confirm(
             self._results,
             self._folder,
             storage_url=self._storage_url,
             terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
             workers=chosen_workers(workers),
         )
+        if not confirmation.is_over:
+            end_script()
+        return confirmation
 
     def report(self, *, slice_column: str | None = None) -> Path:
         """Write `report.html`, one page that opens offline, and return its path.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from tuning.api.tracking import Tracking, require_trackers
+from tuning.commands import repeated
 from tuning.display.console import console, warn
 from tuning.display.logs import logging_to
 from tuning.display.progress import steps
@@ -182,6 +183,8 @@ def compare(
     for sentence in verdict(comparison, standings):
         console.print(escape(sentence))
     console.print(escape(f"Comparison: {page}"))
+    if comparison.is_interrupted:
+        console.print(f"Interrupted; {repeated()} continues the comparison.")
     return comparison
 
 

@@ -111,8 +111,7 @@ def compare(
     comparison = trainings.compare(
         folder, request, root, storage=storage, workers=chosen, log_to=log_to or ()
     )
-    if any(not space.is_over and space.failure is None for space in comparison.spaces):
-        console.print("Interrupted; the same command continues the comparison.")
+    if comparison.is_interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
@@ -221,10 +220,12 @@ def _print_linear(corpus_dir: Path, folder: StudyDir, metric: str) -> None:
     """Print sentences about the linear model of a study's data."""
     from tuning.confirmation.rounds import Confirmation
     from tuning.evaluation.linear_reference import read_linear_reference
+    from tuning.evaluation.scores import read_test_scores
     from tuning.report.sentences import linear_sentences
 
-    reference = read_linear_reference(corpus_dir)
-    for sentence in linear_sentences(reference, Confirmation.load(folder), metric=metric):
+    reference, test = read_linear_reference(corpus_dir), read_test_scores(folder.test_path)
+    confirmation = Confirmation.load(folder)
+    for sentence in linear_sentences(reference, confirmation, metric=metric, test=test):
         console.print(escape(sentence))
 
 

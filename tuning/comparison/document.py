@@ -97,6 +97,11 @@ class Comparison:
         """The spaces that must still be searched or confirmed; spaces that failed are included."""
         return [space for space in self.spaces if not space.is_over]
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a space is unfinished and has not failed: the user has interrupted the call."""
+        return any(space.failure is None for space in self.unfinished)
+
     def with_space(self, changed: ComparedSpace) -> Self:
         """Return the comparison with a new state of one of its spaces."""
         spaces = [changed if space.study == changed.study else space for space in self.spaces]

@@ -44,6 +44,17 @@ console = PlainConsole()
 error_console = PlainConsole(stderr=True)
 
 
+def end_script() -> None:
+    """End the script whose call the user has interrupted, when the call has paused its trainings. A
+    notebook goes on: its user chooses the next cell.
+
+    Raises:
+        KeyboardInterrupt: this is not a notebook.
+    """
+    if not console.is_jupyter:
+        raise KeyboardInterrupt
+
+
 def warn(message: str) -> None:
     """Print a warning on standard error."""
     error_console.print(f"[bold yellow]warning:[/] {escape(with_commands(message))}")

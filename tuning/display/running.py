@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from tuning.commands import repeated
 from tuning.display.console import console
 from tuning.display.progress import LinearDisplay, SearchDisplay, steps
 from tuning.display.tables import print_confirmation, print_outcome, warn_if_behind
@@ -109,5 +110,5 @@ def run_confirmation(confirm: Callable[[ConfirmHooks], Confirmation]) -> Confirm
         confirmation = confirm(hooks)
     print_confirmation(confirmation)
     if not confirmation.is_over:
-        console.print("Interrupted; the same command continues the confirmation.")
+        console.print(f"Interrupted; {repeated()} continues the confirmation.")
     return confirmation

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from tuning.commands import typed
+from tuning.commands import repeated, typed
 from tuning.display.console import console, duration, printable, warn
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
@@ -45,8 +45,8 @@ def print_outcome(outcome: Outcome, confirmation: Confirmation | None = None) ->
     summary = outcome.summary
     ended = {
         SearchEnd.FINISHED: f"All {outcome.n_trials} trials are finished.",
-        SearchEnd.TIMEOUT: "The time limit is reached; the same command continues the search.",
-        SearchEnd.INTERRUPTED: "Interrupted; the same command continues the search.",
+        SearchEnd.TIMEOUT: f"The time limit is reached; {repeated()} continues the search.",
+        SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
         SearchEnd.EXHAUSTED: "Every point of the grid is finished.",
     }[outcome.ended]
     console.print(ended)

@@ -41,14 +41,22 @@ def table(
     """Return a table as HTML.
 
     `kind` is a class of the page's style: "pairs", "sortable", "texts" or none. With `fold`, the
-    end of a long cell is hidden until the reader clicks on it.
+    end of a long cell is hidden until the reader clicks on it. On a narrow screen, each row of a
+    table with a header is a block of lines, each with the name of its column, except for "texts".
     """
+    names = [""] * len(header) if kind == "texts" else header
     filled = render(
         "tuning.report",
         "table.html",
         header=[(_class_of(name), breakable(name)) for name in header],
-        rows=[[(_class_of(cell), *(_folded(cell, fold=fold))) for cell in row] for row in rows],
-        kind=kind,
+        rows=[
+            [
+                (name, _class_of(cell), *_folded(cell, fold=fold))
+                for name, cell in itertools.zip_longest(names, row, fillvalue="")
+            ]
+            for row in rows
+        ],
+        kind=f"{kind} rows".strip() if any(names) else kind,
     )
     return Markup(filled)  # noqa: S704 (the template escapes the cells)
 
