@@ -196,6 +196,10 @@ class FakePool:
     def threads_of_each(self, n_jobs: int) -> None:
         """Return None: fake workers have no kernels."""
 
+    @property
+    def max_trainings(self) -> None:
+        """None: fake workers need no memory."""
+
 
 def fake_session(
     study: optuna.Study,

@@ -5,6 +5,8 @@ process.
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The processes of pytest compute as the workers do, whose results some tests compare.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import gc
 import shutil

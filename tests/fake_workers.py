@@ -94,6 +94,7 @@ class FakePool:
     def __init__(self, script: Callable[[TrainingJob], Script], n_workers: int = 1) -> None:
         self.workers = [FakeWorker(script, number) for number in range(n_workers)]
         self.replaced: list[FakeWorker] = []
+        self.max_trainings: int | None = None
         self._n_empty = 0
 
     def wait(self, timeout_seconds: float) -> list[tuple[FakeWorker, Response | None]]:

@@ -40,7 +40,7 @@ TESTED_THROUGH_CALLERS = {
     "study": "importances record storage",
     "trackers": "contents mlflow_model",
     "training": "callback loops padding_rules prediction result",
-    "workers": "forkserver limits pools ray_cluster ray_handle ray_worker server worker",
+    "workers": "forkserver limits pools ray_cluster ray_handle ray_worker worker",
 }
 
 VAGUE_NAMES = {"asked", "found", "one", "said"}

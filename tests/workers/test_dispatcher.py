@@ -85,6 +85,26 @@ def test_worker_that_dies_is_replaced_and_its_job_failed() -> None:
     assert dispatcher.free() == pool.workers
 
 
+def test_worker_is_replaced_after_its_maximum_number_of_trainings() -> None:
+    def ends_at_once(job: TrainingJob) -> Script:
+        yield TrainingEnded(result_of([epoch(1, 0.5)]))
+
+    pool = FakePool(ends_at_once, 2)
+    pool.max_trainings = 3
+    first, second = pool.workers
+    dispatcher = dispatcher_of(pool)
+    n_replaced = []
+    for job in range(14):
+        start(dispatcher, str(job))
+        assert [name for name, _ in dispatcher.events(0)] == [str(job)]
+        assert dispatcher.running == []
+        n_replaced.append(len(pool.replaced))
+    # Two workers in turn: each has had three trainings after the jobs 4 and 5.
+    assert n_replaced == [0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 3, 4, 4, 4]
+    assert pool.replaced[:2] == [first, second]
+    assert [worker.settings.number for worker in pool.workers] == [0, 1]
+
+
 def test_idle_worker_that_dies_is_replaced_without_an_event() -> None:
     pool = FakePool(trains)
     pool.workers[0].outbox.append(None)

@@ -6,6 +6,7 @@ The search, the confirmation and the retraining of an export all train through a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
@@ -30,6 +31,7 @@ class Dispatcher(Generic[Job]):
     def __init__(self, pool: AnyPool, limits: TrialLimits) -> None:
         self._pool, self._limits = pool, WorkerLimits(limits)
         self._jobs: dict[AnyWorker, Job] = {}
+        self._n_trainings: Counter[AnyWorker] = Counter()  # of each worker, since its start
         self._next = 0  # Index of the worker that comes first in `free`.
 
     @property
@@ -76,7 +78,8 @@ class Dispatcher(Generic[Job]):
         """Yield the messages that arrive within `seconds`, each with its job.
 
         A worker that ended unexpectedly or exceeded a limit is replaced, and the event of its job
-        is a `TrainingFailed`.
+        is a `TrainingFailed`. A worker is also replaced after the pool's maximum number of
+        trainings.
         """
         for worker, message in self._pool.wait(seconds):
             self._limits.received(worker)
@@ -89,13 +92,21 @@ class Dispatcher(Generic[Job]):
                 detail = f"its worker {worker.ending} and was replaced by {replaced.place}"
                 yield self._drop(worker), TrainingFailed(FailureReason.LOST, detail)
             else:
-                yield self._drop(worker), cast(Ending, message)
+                job = self._drop(worker)
+                self._count_training(worker)
+                yield job, cast(Ending, message)
         for worker, reason, detail in self._limits.exceeded():
             self._pool.replace(worker)
             yield self._drop(worker), TrainingFailed(reason, f"{detail}, and was replaced")
 
     def _worker_of(self, job: Job) -> AnyWorker:
         return next(worker for worker, its_job in self._jobs.items() if its_job is job)
+
+    def _count_training(self, worker: AnyWorker) -> None:
+        self._n_trainings[worker] += 1
+        if self._n_trainings[worker] == self._pool.max_trainings:
+            del self._n_trainings[worker]
+            self._pool.replace(worker)
 
     def _drop(self, worker: AnyWorker) -> Job:
         self._limits.end(worker)

@@ -30,6 +30,9 @@ from tuning.workers.worker import Usage, WorkerSettings, usage_of
 
 # Maximum time to wait for the end of a worker's process.
 CLOSE_SECONDS = 5.0
+# The memory of a process grows by 1.2 MB with each training of a model of other sizes, because
+# oneDNN keeps the code that it has compiled for them. Another process takes 1.4 s more.
+MAX_TRAININGS = 25
 
 
 class AnyWorker(Protocol):
@@ -66,6 +69,10 @@ class AnyPool(Protocol):
 
     @property
     def workers(self) -> Sequence[AnyWorker]: ...
+
+    @property
+    def max_trainings(self) -> int | None:
+        """Number of trainings after which a worker is replaced; None: it is never replaced."""
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[Any, Response | None]]:
         """Return the messages that arrive within the time, each with its worker. The message of a
@@ -199,6 +206,10 @@ class Pool:
         ready = mp_connection.wait(list(by_connection), timeout_seconds)
         # mypy: `mp_connection.wait` returns only objects that it was given.
         return [(by_connection[c], _receive(c)) for c in ready]  # type: ignore[index]
+
+    @property
+    def max_trainings(self) -> int:
+        return MAX_TRAININGS
 
     def call(self, message: Request) -> Response:
         """Send one message to the first worker and return the answer. No worker may have a job.

@@ -153,6 +153,10 @@ class RayPool:
         for worker in workers:
             worker.kill()
 
+    @property
+    def max_trainings(self) -> None:
+        """None, because the start of an actor takes many seconds."""
+
     def threads_of_each(self, n_jobs: int) -> None:
         """Return None, because an actor uses the CPUs that Ray has reserved for it."""
 

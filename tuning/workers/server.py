@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from tuning.atomic_io import translated
 from tuning.processes import python_path
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+X86 = ("x86_64", "AMD64")
 
 
 class _Output:
@@ -64,19 +68,27 @@ def copy_server_output(log_path: Path) -> None:
 
 @contextlib.contextmanager
 def worker_environment() -> Iterator[None]:
-    """Set the environment variables that workers inherit: TensorFlow logs errors only, and this
-    package can be imported from every working directory.
+    """Set the environment variables that workers inherit: this package can be imported from every
+    working directory, TensorFlow logs errors only, and it uses oneDNN.
+
+    On x86, TensorFlow uses oneDNN by default only on processors with AVX512_VNNI or newer
+    instructions. A training of `cnn` took a quarter of the time with oneDNN, also with AVX2 alone.
+    A value of the user takes precedence.
     """
-    old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = python_path()
+    variables = {"PYTHONPATH": python_path()}
+    if platform.machine() in X86:
+        variables[ONEDNN] = os.environ.get(ONEDNN, "1")
+    old = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         yield
     finally:
-        if old is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = old
+        for name, value in old.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -1,0 +1,24 @@
+"""The environment of worker processes."""
+
+import os
+import platform
+
+import pytest
+
+from tuning.workers.server import ONEDNN, worker_environment
+
+
+@pytest.mark.parametrize(
+    ("machine", "value", "expected"),
+    [("x86_64", None, "1"), ("AMD64", "1", "1"), ("x86_64", "0", "0"), ("aarch64", None, None)],
+)
+def test_workers_use_onednn_on_x86_unless_the_user_has_decided(
+    machine: str, value: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.delenv(ONEDNN, raising=False)
+    if value is not None:
+        monkeypatch.setenv(ONEDNN, value)
+    with worker_environment():
+        assert os.environ.get(ONEDNN) == expected
+    assert os.environ.get(ONEDNN) == value
