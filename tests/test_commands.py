@@ -88,6 +88,7 @@ def test_commands_of_a_message_are_calls_in_a_script(in_python: None) -> None:
     assert with_commands(message) == (
         "Type `tuning.tune(…, n_trials=9)`, `study.confirm(seeds=10)` or `python -m tuning status`."
     )
+    assert with_commands("Then run the same command again.") == "Then run the same call again."
 
 
 @pytest.mark.parametrize("program", ["keras-text-tuning", "__main__.py"])
@@ -113,6 +114,7 @@ def test_command_is_repeated_by_the_command(program: str, monkeypatch: pytest.Mo
         ("`make install-pretrained`", "`make install-pretrained`"),
         ("`make serve` in a clone", "`make serve` in a clone"),
         ("make tune, and `makefile`", "make tune, and `makefile`"),
+        ("Then run the same command again.", "Then run the same command again."),
     ],
 )
 def test_commands_of_a_message_are_those_of_the_program_that_runs(

@@ -78,12 +78,13 @@ def _call(function: str, values: dict[str, object]) -> str:
 
 
 def with_commands(message: str) -> str:
-    """Return a message in which the commands of make, in backticks, are as the user types them.
+    """Return a message in which the commands of make, in backticks, are as the user types them, and
+    "the same command" is what the user repeats.
 
     The message of an error is made where the error is found, whoever calls it. Targets that only
     make has, such as `make install-trackers`, are not changed.
     """
-    return _MAKE.sub(_as_typed, message)
+    return _MAKE.sub(_as_typed, message).replace("the same command", repeated())
 
 
 def _as_typed(command: re.Match[str]) -> str:

@@ -56,4 +56,6 @@ def test_folded_text_is_escaped() -> None:
 
 
 def test_line_is_broken_before_an_interval_and_not_in_it() -> None:
-    assert ">0.7123 [-0.7012,&nbsp;0.7234]</td>" in table(["mean"], [["0.7123 [-0.7012, 0.7234]"]])
+    assert '<td data-name="mean">0.7123 [-0.7012,&nbsp;0.7234]</td>' in table(
+        ["mean"], [["0.7123 [-0.7012, 0.7234]"]]
+    )

@@ -44,7 +44,7 @@ def table(
     end of a long cell is hidden until the reader clicks on it. On a narrow screen, each row of a
     table with a header is a block of lines, each with the name of its column, except for "texts".
     """
-    names = [""] * len(header) if kind == "texts" else header
+    names = () if kind == "texts" else header
     filled = render(
         "tuning.report",
         "table.html",
@@ -56,7 +56,7 @@ def table(
             ]
             for row in rows
         ],
-        kind=f"{kind} rows".strip() if any(names) else kind,
+        kind=f"{kind} rows".strip() if names else kind,
     )
     return Markup(filled)  # noqa: S704 (the template escapes the cells)
 

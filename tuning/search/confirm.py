@@ -57,7 +57,8 @@ logger = logging.getLogger(__name__)
 # A repeat whose worker ended unexpectedly or sent no message this many times fails.
 MAX_LOST = 2
 
-Due = tuple[Confirmation, list[tuple[Finalist, int]]]  # what is trained next
+# A confirmation, and the trainings that it needs next: pairs of finalist and seed.
+Due = tuple[Confirmation, list[tuple[Finalist, int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,7 @@ def confirm_within(
 def train_others(session: Session, *, hooks: ConfirmHooks) -> Confirmation:
     """Train the best trial of each architecture that no finalist has, and keep the models."""
     confirmation = Confirmation.load(session.folder)
-    assert confirmation is not None  # for mypy: the caller has read it
+    assert confirmation is not None  # for mypy: a study without a confirmation is not trained here
     summary = summarize(session.study, metric=session.config.metric)
     confirmation = with_others(confirmation, summary, session.space)
     return _Repeats(session, confirmation, hooks.on_change, advance=due_others).run()

@@ -79,7 +79,7 @@ def load_module(path: Path) -> ModuleType:
         SpaceBug: the file raises.
     """
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
-    assert spec  # for mypy: a .py file has one
+    assert spec  # for mypy: only a file with another ending than .py has no spec
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # `dataclass` searches for the module here
     _NEIGHBOURS.move_to(path.resolve().parent)

@@ -31,7 +31,8 @@ class Dispatcher(Generic[Job]):
     def __init__(self, pool: AnyPool, limits: TrialLimits) -> None:
         self._pool, self._limits = pool, WorkerLimits(limits)
         self._jobs: dict[AnyWorker, Job] = {}
-        self._n_trainings: Counter[AnyWorker] = Counter()  # of each worker, since its start
+        # Number of trainings that each worker has ended since its start.
+        self._n_trainings: Counter[AnyWorker] = Counter()
         self._next = 0  # Index of the worker that comes first in `free`.
 
     @property
@@ -83,7 +84,7 @@ class Dispatcher(Generic[Job]):
         """
         for worker, message in self._pool.wait(seconds):
             self._limits.received(worker)
-            replaced = self._pool.replace(worker) if message is None else None
+            replaced = self._replace(worker) if message is None else None
             if worker not in self._jobs:
                 continue
             if isinstance(message, EpochEnded):
@@ -96,7 +97,7 @@ class Dispatcher(Generic[Job]):
                 self._count_training(worker)
                 yield job, cast(Ending, message)
         for worker, reason, detail in self._limits.exceeded():
-            self._pool.replace(worker)
+            self._replace(worker)
             yield self._drop(worker), TrainingFailed(reason, f"{detail}, and was replaced")
 
     def _worker_of(self, job: Job) -> AnyWorker:
@@ -105,8 +106,11 @@ class Dispatcher(Generic[Job]):
     def _count_training(self, worker: AnyWorker) -> None:
         self._n_trainings[worker] += 1
         if self._n_trainings[worker] == self._pool.max_trainings:
-            del self._n_trainings[worker]
-            self._pool.replace(worker)
+            self._replace(worker)
+
+    def _replace(self, worker: AnyWorker) -> AnyWorker:
+        del self._n_trainings[worker]  # A counter deletes nothing if it lacks the worker.
+        return self._pool.replace(worker)
 
     def _drop(self, worker: AnyWorker) -> Job:
         self._limits.end(worker)
