@@ -169,8 +169,8 @@ def kernel_sides(
     """Return the kernel over batches with these masks: forward without a gradient, and both
     passes.
     """
+    from tuning.kernels import recurrent_sequence as kernel
     from tuning.kernels.compiling import Memory
-    from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
 
     rng, memory = np.random.default_rng(0), Memory()
     width = max(mask.shape[1] for mask in masks)
@@ -178,7 +178,7 @@ def kernel_sides(
     weights = rng.standard_normal((features + 1 + units, 4 * units), np.float32) / np.float32(8)
     state, none = np.zeros((BATCH_SIZE, units), np.float32), np.zeros((0, 0, 0), np.float32)
     calls = [
-        Arguments(
+        kernel.Arguments(
             np.ascontiguousarray(x[: len(mask), : mask.shape[1]]),
             weights,
             state[: len(mask)],
@@ -188,19 +188,20 @@ def kernel_sides(
         )
         for mask in masks
     ]
-    shapes = (reserve_shapes(n, features, units, BATCH_SIZE) for n in (1, width))
+    shapes = (kernel.reserve_shapes(n, features, units, BATCH_SIZE) for n in (1, width))
     of_one_token, of_all_tokens = (
-        Reserve(*(np.empty(shape, np.float32) for shape in of_reserve)) for of_reserve in shapes
+        kernel.Reserve(*(np.empty(shape, np.float32) for shape in of_reserve))
+        for of_reserve in shapes
     )
 
     def run_forward() -> None:
         for call in calls:
-            forward(call, of_one_token, return_sequences=False, memory=memory)
+            kernel.forward(call, of_one_token, return_sequences=False, memory=memory)
 
     def run_both() -> None:
         for call in calls:
-            outputs = forward(call, of_all_tokens, return_sequences=False, memory=memory)
-            backward(outputs, call, of_all_tokens, memory=memory)
+            outputs = kernel.forward(call, of_all_tokens, return_sequences=False, memory=memory)
+            kernel.backward(outputs, call, of_all_tokens, memory=memory)
 
     return {"forward": run_forward, "both": run_both}
 

@@ -31,7 +31,7 @@ TESTED_THROUGH_CALLERS = {
     "display": "logs running tables",
     "evaluation": "scores",
     "export": "description ensemble_graph manifest parity retraining",
-    "kernels": "cells compiling fuse lstm_numba lstm_sequence tiles",
+    "kernels": "cells compiling fuse recurrent_kernel recurrent_numba recurrent_sequence tiles",
     "raw_text": "store vectorization view",
     "report": "dashboard_server next_ranges plots tables",
     "search": "ends finalists proposals writer",

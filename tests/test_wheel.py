@@ -37,19 +37,20 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the console command of an installed wheel. Its dependencies are those of this
-    environment, which takes seconds instead of minutes.
+    """Return the console command of an installed wheel, which `build` makes from the source
+    distribution. Its dependencies are those of this environment, which takes seconds instead of
+    minutes.
     """
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    options = ("--quiet", "--no-deps", "--no-index")
     source = folder / "source"
     run("git", "clone", "--quiet", ROOT, source, cwd=folder)
-    run(*pip, "wheel", *options, "--wheel-dir", folder, source, cwd=folder)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
     (wheel,) = folder.glob("keras_text_tuning-*.whl")
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
-    run(*pip, "--python", python, "install", *options[:2], "--no-index", wheel, cwd=folder)
+    run(*pip, "--python", python, "install", *options, wheel, cwd=folder)
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return python.with_name("keras-text-tuning")

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.kernels import lstm_sequence
 from tuning.kernels.compiling import Array
-from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
+from tuning.kernels.recurrent_sequence import Arguments, Reserve, backward, forward, reserve_shapes
 from tuning.kernels.threads import run_parts, set_threads
 
 Results = tuple[Array, ...]
@@ -30,8 +29,9 @@ def arguments_of(
     units: int = 7,
     dropouts: int = 0,
     masked: bool = True,
+    is_gru: bool = False,
 ) -> Arguments:
-    """Return the inputs of an LSTM for texts of 0 to `length` tokens; some have gaps."""
+    """Return the inputs of a layer for texts of 0 to `length` tokens; some have gaps."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> Array:
@@ -44,7 +44,7 @@ def arguments_of(
         normal(batch, length, 3),
         normal(4 + units, 4 * units) / 4,
         normal(batch, units),
-        normal(batch, units),
+        normal(batch, 0 if is_gru else units),
         mask if masked else np.zeros((0, 0), np.bool_),
         (rng.random((dropouts, batch, width - (dropouts == 1))) < 0.8).astype(np.float32) * 1.25,
     )
@@ -76,10 +76,13 @@ def rows_of(arguments: Arguments, rows: slice) -> Arguments:
     batch=st.sampled_from([1, 63, 64, 97, 128, 131, 200]),
     dropouts=st.sampled_from([0, 1, 4]),
     masked=st.booleans(),
+    is_gru=st.booleans(),
 )
-def test_batch_is_its_texts(seed: int, batch: int, dropouts: int, masked: bool) -> None:
+def test_batch_is_its_texts(
+    seed: int, batch: int, dropouts: int, masked: bool, is_gru: bool
+) -> None:
     """Groups of 31 texts have one part each."""
-    arguments = arguments_of(seed, batch=batch, dropouts=dropouts, masked=masked)
+    arguments = arguments_of(seed, batch=batch, dropouts=dropouts, masked=masked, is_gru=is_gru)
     outputs, gradients = run(arguments)
     groups = [run(rows_of(arguments, slice(i, i + 31))) for i in range(0, batch, 31)]
     for k, output in enumerate(outputs):
@@ -93,8 +96,11 @@ def test_batch_is_its_texts(seed: int, batch: int, dropouts: int, masked: bool) 
 
 @pytest.mark.parametrize("dropouts", [0, 1, 4])
 @pytest.mark.parametrize("masked", [False, True])
-def test_results_are_equal_on_any_number_of_threads(dropouts: int, masked: bool) -> None:
-    arguments = arguments_of(0, batch=150, dropouts=dropouts, masked=masked)
+@pytest.mark.parametrize("is_gru", [False, True])
+def test_results_are_equal_on_any_number_of_threads(
+    dropouts: int, masked: bool, is_gru: bool
+) -> None:
+    arguments = arguments_of(0, batch=150, dropouts=dropouts, masked=masked, is_gru=is_gru)
     expected = run(arguments)
     for n_threads in (2, 3, 8):
         set_threads(n_threads)
@@ -110,17 +116,6 @@ def test_forward_pass_without_a_gradient_is_equal_on_threads() -> None:
     outputs = forward(arguments, reserve_of(arguments, 1), return_sequences=True)
     for array, same in zip(outputs, run(arguments)[0], strict=True):
         assert np.array_equal(array, same)
-
-
-def test_parts_have_all_texts_and_rows_once() -> None:
-    arguments = arguments_of(2, batch=150)
-    order, counts = lstm_sequence.texts_of_steps(arguments.mask, 150, 5)
-    rows = np.arange(counts.sum())
-    parts = lstm_sequence._parts((order, counts), (rows, rows, rows))
-    assert len(parts) == lstm_sequence.MAX_PARTS == 2
-    assert sorted(np.concatenate([part.order for part in parts])) == [*range(150)]
-    assert np.array_equal(sum(part.counts for part in parts), counts)
-    assert np.array_equal(np.concatenate([part.rows[0] for part in parts]), rows)
 
 
 def test_error_of_a_part_is_raised() -> None:

@@ -7,9 +7,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tuning.kernels import cells, lstm_numba, tiles, vectors
-from tuning.kernels.lstm_numba import _multiply
-from tuning.kernels.lstm_sequence import _panels
+from tuning.kernels import cells, recurrent_numba, tiles, vectors
+from tuning.kernels.recurrent_numba import _multiply
+from tuning.kernels.recurrent_sequence import _panels
 from tuning.kernels.tiles import PANEL_BYTES
 
 
@@ -20,7 +20,7 @@ def text_of(module: ModuleType) -> bytes:
 def test_kernel_changes_with_the_instructions_that_it_contains() -> None:
     """Numba would otherwise load code that it compiled from older instructions."""
     text = b"".join(map(text_of, (vectors, tiles, cells)))
-    assert hashlib.sha256(text).hexdigest()[:16] == lstm_numba.CHECKSUM
+    assert hashlib.sha256(text).hexdigest()[:16] == recurrent_numba.CHECKSUM
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 4, 5, 6, 7, 13, 29])

@@ -19,7 +19,7 @@ from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
 from tuning.errors import SpaceBug
 from tuning.evaluation.metrics import score
-from tuning.kernels import adam, lstm_numba, lstm_sequence
+from tuning.kernels import adam, recurrent_numba, recurrent_sequence
 from tuning.kernels.fuse import compile_kernels
 from tuning.models import lstm_classifier
 from tuning.models.words import is_word, mean_over_words
@@ -823,7 +823,7 @@ def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fit_compiles_no_kernel_that_the_server_has_compiled() -> None:
     kernels = [
         f
-        for module in (lstm_numba, lstm_sequence, adam)
+        for module in (recurrent_numba, recurrent_sequence, adam)
         for f in vars(module).values()
         if isinstance(f, Dispatcher)
     ]

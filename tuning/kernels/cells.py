@@ -1,4 +1,4 @@
-"""The gates and states of one text in one step of an LSTM, and their gradients, in vector
+"""The gates and states of one text in one step of an LSTM or a GRU, and their gradients, in vector
 instructions.
 """
 
@@ -18,7 +18,7 @@ _BYTES = 32
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def cell(
+def lstm_cell(
     typing: Any,
     gates: Any,
     at_gates: Any,
@@ -30,8 +30,8 @@ def cell(
     at_h: Any,
     units: Any,
 ) -> tuple[Any, Callable[..., Any]]:
-    """Apply the activations to a text's gates; copy its cell state `c` to `old`, and replace its
-    states `c` and `h` by those after the step.
+    """Apply the activations to a text's gates input, forget, output, candidate; copy its cell state
+    `c` to `old`, and replace its states `c` and `h` by those after the step.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -68,7 +68,7 @@ def _quarters(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def cell_gradient(
+def lstm_gradient(
     typing: Any,
     gates: Any,
     at_gates: Any,
@@ -119,4 +119,106 @@ def cell_gradient(
 
     size = types.intp
     arrays = (gates, size, old, size, d_h, size, d_c, size, d_gates, size)
+    return types.void(*arrays, size), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gru_cell(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    old: Any,
+    at_old: Any,
+    h: Any,
+    at_h: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Apply the activations to a text's gates update and reset; add the part of the state, times
+    the reset gate, to the candidate, and apply its activation; copy the state `h` to `old`, and
+    replace it by the state after the step.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        gates_, at_gates_, old_, at_old_, h_, at_h_, units_ = arguments
+        v = Vectors(context, builder, gates.dtype, _BYTES)
+        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
+        of_old = pointer_to(context, builder, old, old_, at_old_)
+        of_h = pointer_to(context, builder, h, h_, at_h_)
+        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
+            z, r, of_state, n = (v.load(v.at(gate, 0, k)) for gate in four)
+            z, r = v.sigmoid(z), v.sigmoid(r)
+            n = v.tanh(v.add(n, v.multiply(r, of_state)))
+            for value, gate in zip((z, r, of_state, n), four, strict=True):
+                v.store(value, v.at(gate, 0, k))
+            before = v.load(v.at(of_h, 0, k))
+            v.store(before, v.at(of_old, 0, k))
+            v.store(v.add(n, v.multiply(z, v.subtract(before, n))), v.at(of_h, 0, k))
+        return context.get_dummy_value()
+
+    size = types.intp
+    return types.void(gates, size, old, size, h, size, size), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gru_gradient(
+    typing: Any,
+    gates: Any,
+    at_gates: Any,
+    old: Any,
+    at_old: Any,
+    d_h: Any,
+    at_h: Any,
+    direct: Any,
+    at_direct: Any,
+    d_gates: Any,
+    at_d_gates: Any,
+    units: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """From the gradient `d_h` of a text's state, compute the gradients of its gates before their
+    activation, and write to `direct` the gradient of the state before the step as far as it does
+    not pass through the gates.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (
+            gates_,
+            at_gates_,
+            old_,
+            at_old_,
+            h_,
+            at_h_,
+            direct_,
+            at_direct_,
+            d_gates_,
+            at_d_,
+            units_,
+        ) = arguments
+        v = Vectors(context, builder, gates.dtype, _BYTES)
+        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
+        d_four = _quarters(context, builder, d_gates, d_gates_, at_d_, units_)
+        of_old = pointer_to(context, builder, old, old_, at_old_)
+        of_h = pointer_to(context, builder, d_h, h_, at_h_)
+        of_direct = pointer_to(context, builder, direct, direct_, at_direct_)
+        ones = v.constant(1)
+        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
+            z, r, of_state, n = (v.load(v.at(gate, 0, k)) for gate in four)
+            before, slope = v.load(v.at(of_old, 0, k)), v.load(v.at(of_h, 0, k))
+            kept = v.multiply(slope, z)
+            of_n = v.multiply(v.subtract(slope, kept), v.subtract(ones, v.multiply(n, n)))
+            for value, gate in zip(
+                (
+                    v.multiply(kept, v.subtract(before, n), v.subtract(ones, z)),
+                    v.multiply(of_n, of_state, r, v.subtract(ones, r)),
+                    v.multiply(of_n, r),
+                    of_n,
+                ),
+                d_four,
+                strict=True,
+            ):
+                v.store(value, v.at(gate, 0, k))
+            v.store(kept, v.at(of_direct, 0, k))
+        return context.get_dummy_value()
+
+    size = types.intp
+    arrays = (gates, size, old, size, d_h, size, direct, size, d_gates, size)
     return types.void(*arrays, size), generate

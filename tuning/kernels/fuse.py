@@ -1,8 +1,8 @@
 """Train a model with the kernels of this package instead of Keras' own code.
 
-The kernels run wherever their conditions hold (`lstm.fuse`, `adam.fuse`), because no measured size
-of model is slower with them. XLA is not used: for the sizes below it saves at most a quarter of
-Keras' time, and compiling takes 4 to 15 seconds for each trial.
+The kernels run wherever their conditions hold (`recurrent.fuse`, `adam.fuse`), because no measured
+size of model is slower with them. XLA is not used: for the sizes below it saves at most a quarter
+of Keras' time, and compiling takes 4 to 15 seconds for each trial.
 
 Milliseconds for a training step of 128 texts (`make bench-step`: one thread, vocabulary 20,000,
 seed 0, Intel Xeon with AVX-512 and AMX, Keras 3.15.1, TensorFlow 2.21, NumPy 2.4.6, PyTorch 2.13),
@@ -25,21 +25,21 @@ from collections.abc import Iterator
 
 import keras
 
-from tuning.kernels import adam, lstm, lstm_sequence
+from tuning.kernels import adam, recurrent, recurrent_sequence
 
 
 @contextlib.contextmanager
 def fused(model: keras.Model) -> Iterator[int]:
-    """Train a model with the kernels inside this context, whose value is the number of LSTM layers
-    that run in the kernel.
+    """Train a model with the kernels inside this context, whose value is the number of LSTM and
+    GRU layers that run in the kernel.
 
     Afterwards the model runs Keras' own code again.
     """
-    layers, is_adam = lstm.fuse(model), adam.fuse(model)
+    layers, is_adam = recurrent.fuse(model), adam.fuse(model)
     try:
         yield len(layers)
     finally:
-        lstm.unfuse(layers)
+        recurrent.unfuse(layers)
         if is_adam:
             adam.unfuse(model)
 
@@ -50,4 +50,4 @@ def compile_kernels() -> None:
     No TensorFlow operation runs, so that a process may fork afterwards.
     """
     adam.compile_kernel()
-    lstm_sequence.compile_kernel()
+    recurrent_sequence.compile_kernel()

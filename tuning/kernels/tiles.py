@@ -1,7 +1,7 @@
 """A block of a matrix product, in vector instructions.
 
 BLAS packs both matrices again in each call, and an LSTM multiplies by the same matrix in each time
-step: `lstm_sequence` packs the matrix once.
+step: `recurrent_sequence` packs the matrix once.
 """
 
 from __future__ import annotations

@@ -1,10 +1,4 @@
-"""A CPU kernel for `keras.layers.LSTM`: one call for a whole sequence (`lstm_sequence`) instead of
-Keras' loop over time.
-
-The layers stay `keras.layers.LSTM`: `fuse` replaces their inner loop while a model trains, `unfuse`
-restores Keras' own, and a saved model contains the stock layer. Outputs, gradients and weights
-equal Keras' (`tests/kernels/test_lstm.py`).
-"""
+"""The kernel of one LSTM or GRU layer as a function of TensorFlow that has a gradient."""
 
 from __future__ import annotations
 
@@ -14,127 +8,19 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from tuning.kernels.compiling import Array, Memory
-from tuning.kernels.lstm_sequence import Arguments, Reserve, backward, forward, reserve_shapes
+from tuning.kernels.recurrent_sequence import Arguments, Reserve, backward, forward, reserve_shapes
 
 # Maximum number of forward passes of a layer that wait for their gradient: a model seldom calls a
 # layer more often. A pass that was dropped is computed again.
 MAX_KEPT = 4
 
 
-def fuse(model: keras.Model) -> list[keras.layers.LSTM]:
-    """Replace the inner loop of a model's LSTM layers by the kernel, where its conditions hold.
-
-    The conditions: a CPU, no XLA, float32 or float64, the activations tanh and sigmoid, neither
-    `unroll` nor `stateful`. Masks of any kind, both dropouts, `return_sequences`, `return_state`,
-    `go_backwards` and `Bidirectional` are supported.
-
-    Returns:
-        The changed layers, for `unfuse`.
-    """
-    if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
-        return []
-    layers = list(
-        dict.fromkeys(
-            layer
-            for layer in model._flatten_layers()
-            if type(layer) is keras.layers.LSTM and _is_supported(layer)
-        )
-    )
-    for layer in layers:
-        layer.inner_loop = partial(_inner_loop, layer, _Kernel())
-    return layers
-
-
-def unfuse(layers: list[keras.layers.LSTM]) -> None:
-    """Restore the own loop of the layers that `fuse` returned, and free the kernels' memory."""
-    for layer in layers:
-        layer.inner_loop.args[1].close()
-        del layer.inner_loop
-
-
-def _is_supported(layer: keras.layers.LSTM) -> bool:
-    return (
-        not (layer.stateful or layer.unroll)
-        and layer.activation is keras.activations.tanh
-        and layer.recurrent_activation is keras.activations.sigmoid
-        and layer.compute_dtype in ("float32", "float64")
-    )
-
-
-def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the two bound arguments
-    layer: keras.layers.LSTM,
-    kernel: _Kernel,
-    sequences: tf.Tensor,
-    initial_state: list[tf.Tensor],
-    mask: Any,
-    training: bool = False,
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Return what `keras.layers.LSTM.inner_loop` returns: the last output (batch, units), the
-    outputs (batch, length, units), and the states h and c (batch, units).
-    """
-    cell, dtype = layer.cell, sequences.dtype
-    mask = mask[0] if isinstance(mask, list | tuple) else mask
-    steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.cast(mask, tf.bool)
-    x = sequences
-    if layer.go_backwards:
-        x, steps = tf.reverse(x, [1]), tf.reverse(steps, [1])
-    weights = _weights(layer, dtype)
-    dropout = (
-        _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
-    )
-    run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
-    every_h, *states = run(x, weights, *initial_state, steps, dropout)
-    h, c = (tf.ensure_shape(state, (None, cell.units)) for state in states)
-    # Keras' output is 0 before the first step that is not masked, and, with `zero_output_for_mask`,
-    # at every masked step; the kernel's output is the state.
-    if mask is not None:
-        shown = steps if layer.zero_output_for_mask else tf.cumsum(tf.cast(steps, tf.int32), 1) > 0
-        if layer.return_sequences:
-            every_h = tf.where(shown[:, :, None], every_h, tf.zeros((), dtype))
-    last = h if mask is None else tf.where(shown[:, -1:], h, tf.zeros((), dtype))
-    outputs = (
-        tf.ensure_shape(every_h, (None, None, cell.units))
-        if layer.return_sequences
-        else last[:, None]
-    )
-    return last, outputs, [h, c]
-
-
-def _weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
-    """Return `Arguments.weights` of a layer."""
-    cell = layer.cell
-    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
-    kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
-    return tf.concat([kernel, bias[None], recurrent_kernel], axis=0)
-
-
-def _dropout(layer: keras.layers.LSTM, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """Return `Arguments.dropout` from the masks that Keras drew for this call: one mask of the
-    inputs, or masks of inputs and states for each gate.
-    """
-    step, cell = sequences[:, 0, :], layer.cell
-    if not (layer.dropout or layer.recurrent_dropout):
-        return tf.zeros((0, 0, 0), sequences.dtype)
-    features = cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step)
-    if not layer.recurrent_dropout:
-        return features[None]
-    by_gate = zip(
-        features if isinstance(features, list) else [features] * 4,
-        cell.get_recurrent_dropout_mask(state),
-        strict=True,
-    )
-    return tf.stack(
-        [tf.concat([of_x, tf.ones_like(step[:, :1]), of_h], axis=1) for of_x, of_h in by_gate]
-    )
-
-
-class _Kernel:
+class Kernel:
     """The kernel of one layer, and its reserves, which are used again: allocating them in each step
     makes training a tenth slower.
     """
@@ -268,6 +154,6 @@ def _whole(array: Array) -> Array:
 
 def _no_second_derivative(*upstream: tf.Tensor) -> None:
     raise NotImplementedError(
-        "The fused LSTM has no second derivative; a model that needs one must use a subclass of"
-        " keras.layers.LSTM."
+        "The kernel of LSTM and GRU layers has no second derivative; a model that needs one must"
+        " use a subclass of the layer."
     )

@@ -1,5 +1,5 @@
-"""The kernel compared with Keras' own LSTM: outputs, gradients, weights after 50 steps, and the
-conditions under which the kernel runs.
+"""The kernel compared with Keras' own LSTM and GRU: outputs, gradients, weights after 50 steps, and
+the conditions under which the kernel runs.
 """
 
 import gc
@@ -17,14 +17,14 @@ from tensorflow.python.framework import ops
 
 from tuning.config import TrainConfig
 from tuning.data.corpus import LabeledTexts, TokenizedTexts
-from tuning.kernels.lstm import _Kernel, fuse, unfuse
-from tuning.kernels.lstm_sequence import (
+from tuning.kernels.recurrent import fuse, unfuse
+from tuning.kernels.recurrent_kernel import Kernel
+from tuning.kernels.recurrent_sequence import (
     Arguments,
     Reserve,
     backward,
     forward,
     reserve_shapes,
-    texts_of_steps,
 )
 from tuning.models import lstm_classifier
 from tuning.spaces.ranges import Values
@@ -106,11 +106,19 @@ def vectors(*, dtype: str = "float32") -> np.ndarray:
     return x
 
 
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+
+
 def layered(
-    *, masked: bool, bidirectional: bool, dtype: str = "float32", **options: Any
+    *,
+    masked: bool,
+    bidirectional: bool = False,
+    cell: str = "lstm",
+    dtype: str = "float32",
+    **options: Any,
 ) -> keras.Model:
-    lstm = keras.layers.LSTM(4, dtype=dtype, **options)
-    layers = [keras.layers.Bidirectional(lstm, dtype=dtype) if bidirectional else lstm]
+    layer = CELLS[cell](4, bias_initializer="uniform", dtype=dtype, **options)
+    layers = [keras.layers.Bidirectional(layer, dtype=dtype) if bidirectional else layer]
     model = keras.Sequential(
         [
             keras.Input((None, 3), dtype=dtype),
@@ -133,6 +141,22 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
     np.testing.assert_allclose(fused.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-6)
 
 
+@pytest.mark.parametrize("units", [1, 5, 16, 130])
+def test_outputs_of_a_gru_are_those_of_keras(units: int) -> None:
+    def build() -> keras.Model:
+        return keras.Sequential(
+            [
+                keras.Input((None,), dtype="int32"),
+                keras.layers.Embedding(ROWS, 3, mask_zero=True),
+                keras.layers.GRU(units, bias_initializer="uniform"),
+            ]
+        )
+
+    stock, fused = pair(build)
+    x = ids(n=150, length=7)
+    np.testing.assert_allclose(fused.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-6)
+
+
 # In each direction, every pair of the other options occurs in every combination (an orthogonal
 # array of strength 2). Keras builds its graph for seconds if there is recurrent dropout.
 @pytest.mark.parametrize(
@@ -147,8 +171,9 @@ def test_outputs_are_those_of_keras(masked: bool, n: int, length: int, units: in
         pytest.param(0.3, True, False, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.parametrize("cell", CELLS)
 def test_layer_is_that_of_keras(
-    direction: str, recurrent_dropout: float, return_sequences: bool, masked: bool
+    cell: str, direction: str, recurrent_dropout: float, return_sequences: bool, masked: bool
 ) -> None:
     """Compare the outputs, the gradients in training (with the same dropout masks) and the weights
     after steps of Adam.
@@ -161,7 +186,8 @@ def test_layer_is_that_of_keras(
         "recurrent_dropout": recurrent_dropout,
     }
     models = pair(
-        lambda: layered(masked=masked, bidirectional=bidirectional, **options), 1 + bidirectional
+        lambda: layered(cell=cell, masked=masked, bidirectional=bidirectional, **options),
+        1 + bidirectional,
     )
     # Keras' graph takes longer to trace than its layer takes without one.
     models[0].run_eagerly = True
@@ -177,10 +203,9 @@ def test_layer_is_that_of_keras(
 
 
 @pytest.mark.slow
-def test_double_precision_is_that_of_keras() -> None:
-    models = pair(
-        lambda: layered(masked=True, bidirectional=False, dtype="float64", return_sequences=True)
-    )
+@pytest.mark.parametrize("cell", CELLS)
+def test_double_precision_is_that_of_keras(cell: str) -> None:
+    models = pair(lambda: layered(cell=cell, masked=True, dtype="float64", return_sequences=True))
     for stock, fused in zip(
         *(gradients(model, vectors(dtype="float64")) for model in models), strict=True
     ):
@@ -212,16 +237,19 @@ def test_weights_after_50_steps_are_those_of_keras(
     st.integers(1, 3),
     st.integers(1, 5),
     st.sampled_from([0, 1, 4]),
+    st.booleans(),
     st.integers(0, 2**32 - 1),
 )
 def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
-    batch: int, length: int, features: int, units: int, n_dropout: int, seed: int
+    batch: int, length: int, features: int, units: int, n_dropout: int, is_gru: bool, seed: int
 ) -> None:
     """Compare with central differences in double precision, for many shapes, masks and dropouts."""
     rng = np.random.default_rng(seed)
     width = features + 1 + units
     x, weights = rng.normal(size=(batch, length, features)), rng.normal(size=(width, 4 * units)) / 2
     h, c = rng.normal(size=(2, batch, units))
+    if is_gru:
+        c = c[:, :0]
     mask = rng.random((batch, length)) < 0.7 if seed % 2 else np.zeros((0, 0), bool)
     given_ = Arguments(
         x,
@@ -306,15 +334,32 @@ def test_initial_state_is_that_of_keras() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_without_bias_is_that_of_keras() -> None:
-    stock, fused = pair(lambda: layered(masked=False, bidirectional=False, use_bias=False))
+def test_initial_state_of_a_gru_is_that_of_keras() -> None:
+    """A decoder begins with the state of an encoder; a text without a token keeps it."""
+
+    def build() -> keras.Model:
+        inputs = keras.Input((None, 3))
+        masked = keras.layers.Masking()(inputs)
+        _, state = keras.layers.GRU(4, return_state=True)(masked)
+        decoder = keras.layers.GRU(4, return_sequences=True, return_state=True)
+        outputs, last = decoder(masked, initial_state=state)
+        return keras.Model(inputs, keras.layers.Concatenate()([outputs[:, -1], last]))
+
+    models = pair(build, 2)
+    for stock, fused in zip(*(gradients(model, vectors()) for model in models), strict=True):
+        np.testing.assert_allclose(fused, stock, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_bias_is_that_of_keras(cell: str) -> None:
+    stock, fused = pair(lambda: layered(cell=cell, masked=False, use_bias=False))
     np.testing.assert_allclose(
         fused.predict_on_batch(vectors()), stock.predict_on_batch(vectors()), atol=1e-6
     )
 
 
 def test_second_derivative_is_refused() -> None:
-    model = layered(masked=False, bidirectional=False)
+    model = layered(masked=False)
     fuse(model)
     x = tf.constant(vectors())
     with tf.GradientTape() as outer:
@@ -335,7 +380,9 @@ def test_second_derivative_is_refused() -> None:
         lambda: keras.layers.LSTM(4, dtype="mixed_bfloat16"),
         lambda: keras.layers.LSTM(4, stateful=True),
         lambda: type("Own", (keras.layers.LSTM,), {})(4),
-        lambda: keras.layers.GRU(4),
+        lambda: keras.layers.GRU(4, reset_after=False),
+        lambda: keras.layers.GRU(4, recurrent_activation="relu"),
+        lambda: keras.layers.SimpleRNN(4),
     ],
 )
 def test_layer_outside_the_conditions_is_left_alone(
@@ -345,7 +392,7 @@ def test_layer_outside_the_conditions_is_left_alone(
 
 
 def test_model_for_xla_is_left_alone() -> None:
-    model = layered(masked=False, bidirectional=False)
+    model = layered(masked=False)
     model.compile("adam", "mse", jit_compile=True)
     assert fuse(model) == []
 
@@ -367,15 +414,6 @@ def test_saved_model_contains_the_stock_layer(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.predict_on_batch(x), expected, atol=1e-6)
 
 
-def test_step_computes_only_the_texts_that_have_not_ended() -> None:
-    lengths = np.array([2] * 20 + [9] * 20 + [5] * 20)
-    order, counts = texts_of_steps(np.arange(9) < lengths[:, None], 60, 9)
-    assert order.tolist() == [*range(20, 60), *range(20)]
-    assert counts.tolist() == [60, 60, 40, 40, 40, 20, 20, 20, 20]
-    assert texts_of_steps(np.zeros((0, 0), np.bool_), 60, 3)[1].tolist() == [60] * 3
-    assert texts_of_steps(np.zeros((60, 2), np.bool_), 60, 2)[1].tolist() == [0] * 2
-
-
 @pytest.mark.slow
 def test_nothing_of_a_trained_model_is_kept() -> None:
     """TensorFlow keeps the functions of `tf.custom_gradient` until the process ends, and with them
@@ -384,7 +422,7 @@ def test_nothing_of_a_trained_model_is_kept() -> None:
 
     def kept() -> tuple[int, int]:
         keras.backend.clear_session()
-        return sum(isinstance(o, _Kernel) for o in gc.get_objects()), len(
+        return sum(isinstance(o, Kernel) for o in gc.get_objects()), len(
             ops.gradient_registry.list()
         )
 

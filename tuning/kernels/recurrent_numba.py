@@ -1,10 +1,9 @@
-"""The loops of an LSTM over a whole sequence, and of its gradient, compiled by Numba.
+"""The loops of an LSTM or a GRU over a whole sequence, and of its gradient, compiled by Numba.
 
 The batch is the first axis, as in Keras. A step computes the first `counts[t]` texts of `order`,
 and its rows follow those of the step before, so that the rows of several steps are one matrix. Each
-step is one matrix product over state, features and bias, and one pass over the gates, which have
-the order input, forget, output, candidate. `lstm_sequence` calls these loops and documents their
-arrays.
+step is one matrix product over state, features and bias, and one pass over the gates.
+`recurrent_sequence` calls these loops and documents their arrays.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tuning.kernels.cells import cell, cell_gradient
+from tuning.kernels.cells import gru_cell, gru_gradient, lstm_cell, lstm_gradient
 from tuning.kernels.compiling import compiled
 from tuning.kernels.tiles import PANEL_BYTES, TILE_ROWS, itemsize, tile
 
 # Numba's cache is not invalidated by a change in `vectors`, `tiles` or `cells`. Their checksum
 # changes this file with them; a test compares it.
-CHECKSUM = "94663a2e4a44452b"
+CHECKSUM = "947744f1ccae4939"
 # Number of texts whose products are still in the cache when their activations are applied.
 BLOCK_ROWS = 24
 # Minimum number of rows whose products are added to the matrix's gradient at once.
@@ -28,6 +27,7 @@ CHUNK_ROWS = 192
 
 @compiled
 def run_forward(
+    is_gru: Any,
     x: Any,
     panels: Any,
     mask: Any,
@@ -73,8 +73,11 @@ def run_forward(
             for k in range(size):
                 text, place = order[first + k], top + k
                 if len(mask) == 0 or mask[text, t]:
-                    at = text * padded
-                    cell(gates, place * row, c, at, cells, place * padded, h, at, padded)
+                    at, old = text * padded, place * padded
+                    if is_gru:
+                        gru_cell(gates, place * row, cells, old, h, at, padded)
+                    else:
+                        lstm_cell(gates, place * row, c, at, cells, old, h, at, padded)
         if outputs.shape[1]:
             for text in order:
                 for j in range(units):
@@ -85,6 +88,7 @@ def run_forward(
 
 @compiled
 def run_backward(
+    is_gru: Any,
     d_outputs: Any,
     d_h: Any,
     d_c: Any,
@@ -131,11 +135,12 @@ def run_backward(
         for k in range(n):
             text, place = order[k], start + k
             if len(mask) == 0 or mask[text, t]:
-                at = text * padded
-                to = (top + k) * (row + 16)
-                cell_gradient(
-                    gates, place * row, cells, place * padded, d_h, at, d_c, at, d_gates, to, padded
-                )
+                to, at, old = (top + k) * (row + 16), text * padded, place * padded
+                gate = place * row
+                if is_gru:
+                    gru_gradient(gates, gate, cells, old, d_h, at, d_c, at, d_gates, to, padded)
+                else:
+                    lstm_gradient(gates, gate, cells, old, d_h, at, d_c, at, d_gates, to, padded)
             else:
                 d_gates[top + k] = 0
         for group in range(groups):
@@ -153,18 +158,13 @@ def run_backward(
                 _drop(product, 0, order[:n], dropout[group], product, 0)
             if group:
                 total[:n] += part[:n]
-        _hand_on(total, t, (order, n), mask, dropout, (d_h, d_x), units)
+        _hand_on(total, t, (order, n), mask, dropout, (d_h, d_c, d_x), units, is_gru)
     _add_product((start, end, 0, end_step), texts, sources, dropped, d_gates, d_matrix)
 
 
 @compiled
 def _add_product(
-    span: Any,
-    texts: Any,
-    sources: Any,
-    dropped: Any,
-    d_gates: Any,
-    d_matrix: Any,
+    span: Any, texts: Any, sources: Any, dropped: Any, d_gates: Any, d_matrix: Any
 ) -> None:
     """Add the product of the sources and the gradients of the gates of some steps to the matrix's
     gradient.
@@ -217,20 +217,25 @@ def _fill(sources: Any, x: Any, t: int, texts: Any, dropout: Any, h: Any, units:
 
 
 @compiled
-def _hand_on(total: Any, t: int, texts: Any, mask: Any, dropout: Any, to: Any, units: int) -> None:
+def _hand_on(
+    total: Any, t: int, texts: Any, mask: Any, dropout: Any, to: Any, units: int, is_gru: Any
+) -> None:
     """Write the gradients of a step's rows to the gradients of the states and of the features.
 
     Args:
         texts: all texts, and the number of texts that the step computes: the gradients of the other
             texts' features are 0.
-        to: the gradients of the states and of the features.
+        to: the gradients of the states and of the features. Of a GRU, the second contains the part
+            of the state's gradient that does not pass through the gates.
     """
-    (order, n), (d_h, d_x) = texts, to
+    (order, n), (d_h, d_c, d_x) = texts, to
     features = d_x.shape[2]
     for k, text in enumerate(order):
         if k < n and (len(mask) == 0 or mask[text, t]):
             for j in range(units):
                 d_h[text, j] = total[k, j]
+                if is_gru:
+                    d_h[text, j] += d_c[text, j]
             for j in range(features):
                 d_x[text, t, j] = total[k, units + j]
             if len(dropout) == 1:

@@ -1,28 +1,24 @@
-"""An LSTM over a whole sequence, and its gradient, as functions of NumPy arrays.
+"""An LSTM or a GRU over a whole sequence, and its gradient, as functions of NumPy arrays.
 
-The loops are in `lstm_numba`. Neither Keras nor TensorFlow is imported.
+The loops are in `recurrent_numba`. Neither Keras nor TensorFlow is imported.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tuning.kernels import lstm_numba
+from tuning.kernels import recurrent_numba
 from tuning.kernels.cells import LANES
-from tuning.kernels.compiling import Array, Mask, Memory, compiled
+from tuning.kernels.compiling import Array, Mask, Memory
+from tuning.kernels.parts import parts_of_batch, texts_of_steps
 from tuning.kernels.threads import run_parts
 from tuning.kernels.tiles import PANEL_BYTES
 
-# A batch of `2 * PART_ROWS` texts or more has `MAX_PARTS` parts, each of which can have its own
-# thread. Measured with 128 texts of up to 200 tokens and 128 units, against a step without parts:
-# a step on one thread takes 2 % longer with two parts, and 5 % longer with four parts. A step with
-# two parts on two threads takes half the time.
-PART_ROWS, MAX_PARTS = 32, 2
-# The gates input, forget, output and candidate in Keras' order, and the other way round.
+# The places of the kernel's gates in the columns of `Arguments.weights`, and the other way round.
 GATES = [0, 1, 3, 2]
 
 
@@ -34,9 +30,10 @@ class Reserve(NamedTuple):
 
     Attributes:
         sources: (rows, width), the state h before the step, the features, 1 for the bias.
-        gates: (rows, 4 padded), after their activation, in the order input, forget, output,
-            candidate. The number of units is padded to a multiple of vectors.
-        cells: (rows, padded), the cell state c before the step.
+        gates: (rows, 4 padded), after their activation: input, forget, output, candidate of an
+            LSTM; update, reset, the state's part of the candidate, candidate of a GRU. The number
+            of units is padded to a multiple of vectors.
+        cells: (rows, padded), the state c of an LSTM, or h of a GRU, before the step.
     """
 
     sources: Array
@@ -45,18 +42,21 @@ class Reserve(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """The inputs of an LSTM.
+    """The inputs of an LSTM, or of a GRU that resets the state after its product
+    (`reset_after=True`).
 
     Attributes:
         x: (batch, length, features).
-        weights: (features + 1 + units, 4 units), the rows of kernel, bias and recurrent kernel,
-            with Keras' order of gates in the columns (input, forget, candidate, output).
+        weights: (features + 1 + units, 4 units), the rows of kernel, bias and recurrent kernel. The
+            columns of an LSTM have Keras' order of gates: input, forget, candidate, output. Those
+            of a GRU are update, reset, and the parts of the candidate that the features and the
+            state contribute: each is 0 in the rows of the other.
         h: (batch, units), the state before the first step.
-        c: (batch, units), the cell state before the first step.
+        c: (batch, units), the cell state before the first step; (batch, 0) for a GRU.
         mask: (batch, length), False where a step is skipped; empty without a mask.
         dropout: (1, batch, features), the factors of each step's features; or (4, batch, features +
-            1 + units), the factors of features, bias and state for each gate in Keras' order; or
-            empty.
+            1 + units), the factors of features, bias and state for each gate in the order of the
+            weights; or empty.
     """
 
     x: Array
@@ -65,6 +65,11 @@ class Arguments(NamedTuple):
     c: Array
     mask: Mask
     dropout: Array
+
+    @property
+    def is_gru(self) -> bool:
+        """Whether these are the inputs of a GRU."""
+        return bool(self.c.shape[1] == 0)
 
 
 def reserve_shapes(
@@ -82,34 +87,34 @@ def forward(
     return_sequences: bool,
     memory: Memory | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Run the LSTM and fill `reserve`.
+    """Run the layer and fill `reserve`.
 
     Returns:
         The states h after every step, (batch, length, units), of length 0 without
-        `return_sequences`; the states h and c after the last step, (batch, units) each.
-        The first array is in `memory` if it is given.
+        `return_sequences`; the states h and c after the last step, in their shapes. The first array
+        is in `memory` if it is given.
     """
     x, weights, h, c, mask, dropout = arguments
     batch, length, features = x.shape
     units, padded = h.shape[1], _padded_units(arguments)
     memory = memory or Memory()
     outputs = memory.array((batch, length if return_sequences else 0, units), x.dtype)
-    h, c = _padded(h, padded), _padded(c, padded)
+    states = [_padded(h, padded), _padded(c, padded)]
     rows = _rows(reserve, features, units, padded)
-    parts = _parts(texts_of_steps(mask, batch, length), rows)
+    parts = parts_of_batch(texts_of_steps(mask, batch, length), rows)
     panels = _panels(_matrix(weights, units, padded))
     factors = _in_order(dropout, features)
     run_parts(
         [
             partial(
-                lstm_numba.run_forward,
-                *(x, panels, mask, part.order, part.counts, factors, *part.rows, h, c, outputs),
+                recurrent_numba.run_forward,
+                arguments.is_gru,
+                *(x, panels, mask, part.order, part.counts, factors, *part.rows, *states, outputs),
             )
             for part in parts
         ]
     )
-    h, c = (np.ascontiguousarray(state[:, :units]) for state in (h, c))
-    return outputs, h, c
+    return outputs, *_unpadded(states, h, c)
 
 
 def backward(
@@ -127,7 +132,7 @@ def backward(
         reserve: the reserve that `forward` filled.
         memory: where the gradient of x is written; by default new memory.
     """
-    x, weights, h, _, mask, dropout = arguments
+    x, weights, h, c, mask, dropout = arguments
     batch, length, features = x.shape
     units, padded = h.shape[1], _padded_units(arguments)
     matrix = _matrix(weights, units, padded)
@@ -135,14 +140,15 @@ def backward(
     of_inputs[:, : units + features] = matrix[:-1].T
     d_h, d_c = (_padded(d_state, padded) for d_state in upstream[1:])
     rows = _rows(reserve, features, units, padded)
-    parts = _parts(texts_of_steps(mask, batch, length), rows)
+    parts = parts_of_batch(texts_of_steps(mask, batch, length), rows)
     panels, factors = _panels(of_inputs), _in_order(dropout, features)
     d_x = (memory or Memory()).array(x.shape, x.dtype)
     d_matrices = np.zeros((len(parts), *matrix.shape), x.dtype)
     run_parts(
         [
             partial(
-                lstm_numba.run_backward,
+                recurrent_numba.run_backward,
+                arguments.is_gru,
                 *(upstream[0], d_h, d_c, panels, mask, part.order, part.counts, factors),
                 *(*part.rows, d_x, d_of_part),
             )
@@ -153,61 +159,7 @@ def backward(
     d_weights = np.empty_like(weights)
     by_gate = d_matrix.reshape(-1, 4, padded)[:, GATES, :units]
     d_weights[_sources(features, units)] = by_gate.reshape(len(weights), -1)
-    d_h, d_c = (np.ascontiguousarray(state[:, :units]) for state in (d_h, d_c))
-    return d_x, d_weights, d_h, d_c
-
-
-@compiled
-def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
-    """Return the order in which the kernel takes the texts, int64 (batch,), and the number of texts
-    that each step computes, int64 (length,), from the mask (batch, length).
-
-    The longest text comes first, so that the steps skip the padding of shorter texts.
-    """
-    if len(mask) == 0:
-        return np.arange(batch), np.full(length, batch)
-    lengths = np.zeros(batch, np.int64)
-    for text in range(batch):
-        for t in range(length):
-            lengths[text] += mask[text, t]
-    order, counts = np.argsort(-lengths, kind="mergesort"), np.zeros(length, np.int64)
-    for k, text in enumerate(order):
-        for t in range(length):
-            if mask[text, t]:
-                counts[t] = k + 1
-    return order, counts
-
-
-class Part(NamedTuple):
-    """A part of a batch: its texts and the number of texts in each step, as `texts_of_steps`
-    returns them, and its rows of the reserve.
-    """
-
-    order: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-    rows: tuple[Array, Array, Array]
-
-
-def _parts(
-    texts: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], rows: tuple[Array, Array, Array]
-) -> list[Part]:
-    """Cut a batch into parts with about the same number of texts of each length.
-
-    Args:
-        texts: the result of `texts_of_steps`.
-        rows: the rows of the batch's reserve.
-    """
-    order, counts = texts
-    n_parts = max(min(len(order) // PART_ROWS, MAX_PARTS), 1)
-    keeps, parts, start = len(rows[0]) >= counts.sum(), [], 0
-    for k in range(n_parts):
-        of_part = np.ascontiguousarray(order[k::n_parts])
-        counts_of_part = (counts + (n_parts - 1 - k)) // n_parts
-        end = start + (counts_of_part.sum() if keeps else len(of_part))
-        own = (rows[0][start:end], rows[1][start:end], rows[2][start:end])
-        parts.append(Part(of_part, counts_of_part, own))
-        start = end
-    return parts
+    return d_x, d_weights, *_unpadded([d_h, d_c], h, c)
 
 
 def compile_kernel() -> None:
@@ -227,7 +179,7 @@ def _multiple(n: int, of: int) -> int:
 
 
 def _panel(array: Array) -> int:
-    """Return the number of columns of a panel (`lstm_numba._multiply`)."""
+    """Return the number of columns of a panel (`recurrent_numba._multiply`)."""
     return PANEL_BYTES // array.itemsize
 
 
@@ -262,6 +214,15 @@ def _padded(states: Array, padded: int) -> Array:
     copy = np.zeros((len(states), padded), states.dtype)
     copy[:, : states.shape[1]] = states
     return copy
+
+
+def _unpadded(padded: list[Array], *states: Array) -> tuple[Array, Array]:
+    """Return copies of padded states in the shapes of the states h and c."""
+    h, c = (
+        np.ascontiguousarray(array[:, : state.shape[1]])
+        for array, state in zip(padded, states, strict=True)
+    )
+    return h, c
 
 
 def _sources(features: int, units: int) -> npt.NDArray[np.intp]:

@@ -1,0 +1,146 @@
+"""A CPU kernel for `keras.layers.LSTM` and `keras.layers.GRU`: one call for a whole sequence
+(`recurrent_sequence`) instead of Keras' loop over time.
+
+The layers stay Keras' own: `fuse` replaces their inner loop while a model trains, `unfuse` restores
+it, and a saved model contains the stock layer. Outputs, gradients and weights equal Keras'
+(`tests/kernels/test_recurrent.py`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from tuning.kernels.recurrent_kernel import Kernel
+
+Layer: TypeAlias = "keras.layers.LSTM | keras.layers.GRU"
+
+
+def fuse(model: keras.Model) -> list[Layer]:
+    """Replace the inner loop of a model's LSTM and GRU layers by the kernel, where its conditions
+    hold.
+
+    The conditions: a CPU, no XLA, float32 or float64, the activations tanh and sigmoid, neither
+    `unroll` nor `stateful`, and for a GRU `reset_after`. Masks of any kind, both dropouts,
+    `return_sequences`, `return_state`, `go_backwards` and `Bidirectional` are supported.
+
+    Returns:
+        The changed layers, for `unfuse`.
+    """
+    if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
+        return []
+    layers = list(
+        dict.fromkeys(
+            layer
+            for layer in model._flatten_layers()
+            if type(layer) in (keras.layers.LSTM, keras.layers.GRU) and _is_supported(layer)
+        )
+    )
+    for layer in layers:
+        layer.inner_loop = partial(_inner_loop, layer, Kernel())
+    return layers
+
+
+def unfuse(layers: list[Layer]) -> None:
+    """Restore the own loop of the layers that `fuse` returned, and free the kernels' memory."""
+    for layer in layers:
+        layer.inner_loop.args[1].close()
+        del layer.inner_loop
+
+
+def _is_supported(layer: Layer) -> bool:
+    return (
+        not (layer.stateful or layer.unroll)
+        and layer.activation is keras.activations.tanh
+        and layer.recurrent_activation is keras.activations.sigmoid
+        and layer.compute_dtype in ("float32", "float64")
+        and (_is_lstm(layer) or layer.reset_after)
+    )
+
+
+def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the two bound arguments
+    layer: Layer,
+    kernel: Kernel,
+    sequences: tf.Tensor,
+    initial_state: list[tf.Tensor],
+    mask: Any,
+    training: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """Return what the layer's own `inner_loop` returns: the last output (batch, units), the outputs
+    (batch, length, units), and the states h, and c of an LSTM (batch, units).
+    """
+    cell, dtype = layer.cell, sequences.dtype
+    mask = mask[0] if isinstance(mask, list | tuple) else mask
+    steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.cast(mask, tf.bool)
+    x = sequences
+    if layer.go_backwards:
+        x, steps = tf.reverse(x, [1]), tf.reverse(steps, [1])
+    weights = _lstm_weights(layer, dtype) if _is_lstm(layer) else _gru_weights(layer, dtype)
+    dropout = (
+        _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
+    )
+    run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
+    h = initial_state[0]
+    c = initial_state[1] if _is_lstm(layer) else tf.zeros((tf.shape(h)[0], 0), dtype)
+    every_h, *states = run(x, weights, h, c, steps, dropout)
+    states = [tf.ensure_shape(state, (None, cell.units)) for state in states[: len(initial_state)]]
+    # Keras' output is 0 before the first step that is not masked, and, with `zero_output_for_mask`,
+    # at every masked step; the kernel's output is the state.
+    if mask is not None:
+        shown = steps if layer.zero_output_for_mask else tf.cumsum(tf.cast(steps, tf.int32), 1) > 0
+        if layer.return_sequences:
+            every_h = tf.where(shown[:, :, None], every_h, tf.zeros((), dtype))
+    last = states[0] if mask is None else tf.where(shown[:, -1:], states[0], tf.zeros((), dtype))
+    outputs = (
+        tf.ensure_shape(every_h, (None, None, cell.units))
+        if layer.return_sequences
+        else last[:, None]
+    )
+    return last, outputs, states
+
+
+def _is_lstm(layer: Layer) -> bool:
+    return isinstance(layer, keras.layers.LSTM)
+
+
+def _lstm_weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
+    """Return `Arguments.weights` of an LSTM."""
+    cell = layer.cell
+    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
+    kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
+    return tf.concat([kernel, bias[None], recurrent_kernel], axis=0)
+
+
+def _gru_weights(layer: keras.layers.GRU, dtype: tf.DType) -> tf.Tensor:
+    """Return `Arguments.weights` of a GRU."""
+    cell, units = layer.cell, layer.cell.units
+    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros((2, 3 * units), dtype)
+    kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
+    of_features = tf.concat([kernel, bias[:1], tf.zeros_like(recurrent_kernel)], axis=0)
+    of_state = tf.concat([tf.zeros_like(kernel), bias[1:], recurrent_kernel], axis=0)
+    gates = of_features[:, : 2 * units] + of_state[:, : 2 * units]
+    return tf.concat([gates, of_features[:, 2 * units :], of_state[:, 2 * units :]], axis=1)
+
+
+def _dropout(layer: Layer, sequences: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+    """Return `Arguments.dropout` from the masks that Keras drew for this call: one mask of the
+    inputs, or masks of inputs and states for each gate.
+    """
+    step, cell = sequences[:, 0, :], layer.cell
+    if not (layer.dropout or layer.recurrent_dropout):
+        return tf.zeros((0, 0, 0), sequences.dtype)
+    features = cell.get_dropout_mask(step) if layer.dropout else tf.ones_like(step)
+    if not layer.recurrent_dropout:
+        return features[None]
+    of_states = cell.get_recurrent_dropout_mask(state)
+    of_features = features if isinstance(features, list) else [features] * len(of_states)
+    # The candidate of a GRU has two places in the weights.
+    return tf.stack(
+        [
+            tf.concat([of_features[k], tf.ones_like(step[:, :1]), of_states[k]], axis=1)
+            for k in (range(4) if _is_lstm(layer) else (0, 1, 2, 2))
+        ]
+    )
