@@ -160,7 +160,7 @@ SEARCHED = {
     "sequential_lstm": "embedding dropout units",
     "several_convolutions": "filters_2 filters_3 dropout learning_rate",
     "subclassed": "dim heads",
-    "texts_in_build": "vocab_size ngrams_of_words dropout",
+    "texts_in_build": "vocab_size ngrams dropout",
     "texts_in_global_layer": "embedding_dim units lr",
     "texts_in_subclassed_model": "sequence_length dim",
     "two_models:mean_model": "dim",

@@ -15,7 +15,7 @@ class BagOfWords(keras_tuner.HyperModel):
     def build(self, hp):
         vectorizer = layers.TextVectorization(
             max_tokens=hp.Int("vocab_size", 10, 30),
-            ngrams=hp.Choice("ngrams_of_words", [1, 2]),
+            ngrams=hp.Choice("ngrams", [1, 2]),
             output_mode="tf_idf",
         )
         vectorizer.adapt(self.texts)

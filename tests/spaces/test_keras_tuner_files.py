@@ -31,6 +31,14 @@ def test_read_project_gives_the_trials_best_first(tmp_path: Path) -> None:
     assert left_out == []
 
 
+def test_what_hyperband_stores_beside_the_hyperparameters_is_left_out(tmp_path: Path) -> None:
+    values = {"units": 4, "tuner/epochs": 2, "tuner/bracket": 1, "tuner/trial_id": "0003"}
+    (trial,), _ = read_project(
+        write_project(tmp_path, [(values, 0.6)]), metric="val_accuracy", sign=1
+    )
+    assert trial.values == {"units": 4}
+
+
 def test_read_project_of_a_minimized_objective_gives_the_lowest_first(tmp_path: Path) -> None:
     folder = write_project(tmp_path, TRIALS, objective="val_loss")
     assert [score for _, score in read(folder, "val_loss", -1)] == [0.6, 0.7, 0.9]

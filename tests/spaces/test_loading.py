@@ -480,7 +480,7 @@ def test_declare_refuses_a_size_that_the_model_cannot_take(
 
 
 def test_declare_builds_a_model_if_only_a_size_is_missing(tmp_path: Path) -> None:
-    text = substituted(DECLARED, '"vocab_size", ', '"rows", ')
+    text = substituted(DECLARED, 'Int("vocab_size", 10, 40, default=30)', 'Fixed("rows", 30)')
     path = write(tmp_path, substituted(text, '("vocab_size")', '("rows")'))
     space = declare(path, n_classes=2, sizes=SIZES)
     assert sizes_in(space) == {"sequence_length": 8, "vocab_size": 30}
@@ -494,9 +494,21 @@ def test_declare_without_sizes_adds_none(tmp_path: Path) -> None:
 def test_declare_refuses_models_of_different_sizes(tmp_path: Path) -> None:
     text = substituted(SIZELESS, "vocab_size=15", "vocab_size=hp.Int('rows', 10, 16)")
     with pytest.raises(
-        SpaceError, match=r"must declare vocab_size; the models of mine have 10 and 16\."
+        SpaceError, match=r"must declare vocab_size; the models of mine have 10 and 11 and 16\."
     ):
         declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
+
+
+@pytest.mark.parametrize("rows", ["hp.Int('rows', 5_000, 30_000)", "hp.Choice('rows', [20, 10])"])
+def test_rows_that_are_searched_under_another_name_are_refused(rows: str, tmp_path: Path) -> None:
+    text = substituted(SIZELESS, "vocab_size=15", f"vocab_size={rows}")
+    with pytest.raises(SpaceError, match="Call the hyperparameter vocab_size"):
+        declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
+
+
+def test_values_that_a_build_does_not_take_together_do_not_matter(tmp_path: Path) -> None:
+    text = substituted(SIZELESS, "vocab_size=15", "vocab_size=15 // (hp.Int('u', 1, 900) == 1)")
+    assert declare(write(tmp_path, text), n_classes=2, sizes=SIZES).takes_texts is False
 
 
 def test_texts_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -537,6 +549,52 @@ def test_declare_reads_what_its_own_fit_declares(tmp_path: Path) -> None:
         "sequence_length",
         "batch_size",
     ]
+
+
+def test_own_fit_that_gives_its_epochs_is_refused(tmp_path: Path) -> None:
+    text = substituted(OWN_FIT, "model.fit(x, y, ", "model.fit(x, y, epochs=3, ")
+    with pytest.raises(SpaceError, match=r"fit\(\) must leave the number of epochs"):
+        declare(write(tmp_path, text), n_classes=2, try_fit=try_fit)
+
+
+def test_own_fit_may_give_verbose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert declare(write(tmp_path, OWN_FIT), n_classes=2, try_fit=try_fit)
+    assert not capsys.readouterr().out
+    text = substituted(OWN_FIT, "model.fit(x, y, ", "model.fit(x, y, verbose=2, ")
+    assert declare(write(tmp_path, text), n_classes=2, try_fit=try_fit)
+
+
+def test_file_that_makes_a_tuner_is_refused_before_the_tuner_deletes_trials(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "project" / "oracle.json"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    tuner = f"""
+keras_tuner.Hyperband(
+    build, "val_accuracy", overwrite=True, directory={str(tmp_path)!r}, project_name="project"
+)
+"""
+    with pytest.raises(SpaceError, match="must not make a tuner when it is loaded"):
+        load_hypermodel(write(tmp_path, SIZELESS + tuner))
+    assert kept.exists()
+    assert keras_tuner.RandomSearch(  # Others may make one afterwards.
+        load_hypermodel(write(tmp_path, SIZELESS)), "val_accuracy", directory=str(tmp_path)
+    )
+
+
+def test_file_that_ends_the_program_is_a_bug_in_a_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path, SIZELESS + "\nimport sys\nsys.exit(2)\n")
+    with pytest.raises(SpaceBug, match=r"ended the program while loading mine\.py"):
+        load_hypermodel(path)
+
+
+def test_class_that_needs_arguments_is_refused_with_its_remedy(tmp_path: Path) -> None:
+    text = OWN_FIT.replace(
+        "    def build", "    def __init__(self, num_classes):\n        pass\n\n    def build", 1
+    ).replace("hypermodel = Space()", "")
+    with pytest.raises(SpaceError, match=r"Write `hypermodel = Space\(\.\.\.\)`"):
+        load_hypermodel(write(tmp_path, text))
 
 
 def test_declare_own_fit_that_raises_gives_its_traceback(tmp_path: Path) -> None:
@@ -751,6 +809,21 @@ def test_file_that_changes_within_a_second_is_read_again(
     os.utime(path, (before, before))
     assert declare(path, n_classes=2).fingerprint != first.fingerprint
     assert not (tmp_path / "__pycache__").exists()
+
+
+def test_module_beside_a_file_that_changes_within_a_second_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    beside = tmp_path / "bounds.py"
+    beside.write_text("HIGH = 16")
+    before = beside.stat().st_mtime
+    path = write(tmp_path, "from bounds import HIGH\n" + substituted(DECLARED, "4, 16", "4, HIGH"))
+    first = declare(path, n_classes=2)
+    beside.write_text("HIGH = 17")
+    os.utime(beside, (before, before))
+    assert declare(path, n_classes=2).fingerprint != first.fingerprint
+    assert not sys.dont_write_bytecode
 
 
 def test_fingerprint_changes_with_a_range(tmp_path: Path) -> None:

@@ -117,11 +117,12 @@ def test_one_output_gets_a_column(loss: Any) -> None:
     assert form_of(model_of(1, loss, activation="sigmoid"), 2) == "column"
 
 
-def test_several_outputs_are_refused_before_they_are_trained() -> None:
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", ["categorical_crossentropy"] * 2])
+def test_several_outputs_are_refused_before_they_are_trained(loss: Any) -> None:
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 2)(ids))
     model = keras.Model(ids, [layers.Dense(2, "softmax")(x), layers.Dense(2, "softmax")(x)])
-    model.compile("sgd", "categorical_crossentropy")
+    model.compile("sgd", loss)
     with pytest.raises(SpaceBug, match="must give one tensor of class probabilities"):
         form_of(model, 2)
 

@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuning.errors import SpaceBug, SpaceError
+
+if TYPE_CHECKING:
+    import keras
+    import keras_tuner
 
 FIRST_PARAMETER = "hp"  # first parameter of a function that builds a model
 
@@ -45,15 +49,19 @@ class _Neighbours:
 
     @contextlib.contextmanager
     def importable(self) -> Iterator[None]:
-        """Return a context in which the modules of the folder can be imported."""
+        """Return a context in which the modules of the folder can be imported. Their bytecode is
+        not written, for the reason that `_execute` gives.
+        """
         if (folder := self._folder) is None:
             yield
             return
-        before = [*sys.modules]
+        before, writes_no_bytecode = [*sys.modules], sys.dont_write_bytecode
         sys.path.insert(0, str(folder))
+        sys.dont_write_bytecode = True
         try:
             yield
         finally:
+            sys.dont_write_bytecode = writes_no_bytecode
             with contextlib.suppress(ValueError):  # The code may have changed the path itself.
                 sys.path.remove(str(folder))
             if (after := [*sys.modules]) != before:
@@ -77,14 +85,37 @@ def load_module(path: Path) -> ModuleType:
 
     Raises:
         SpaceBug: the file raises.
+        SpaceError: the file makes a tuner of KerasTuner.
     """
     spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
     assert spec  # for mypy: only a file with another ending than .py has no spec
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # `dataclass` searches for the module here
     _NEIGHBOURS.move_to(path.resolve().parent)
-    run_user_code(partial(_execute, path, module), doing=f"loading {path.name}")
+    with _tuners_refused(path):
+        run_user_code(partial(_execute, path, module), doing=f"loading {path.name}")
     return module
+
+
+@contextlib.contextmanager
+def _tuners_refused(path: Path) -> Iterator[None]:
+    """Return a context in which making a tuner of KerasTuner is an error: with `overwrite=True` the
+    tuner deletes the trials in its folder, and its search would run in each worker.
+    """
+    import keras_tuner
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise SpaceError(
+            f"{path.name} must not make a tuner when it is loaded. Put the tuner and its search"
+            ' under `if __name__ == "__main__":`.'
+        )
+
+    make = keras_tuner.Tuner.__init__
+    keras_tuner.Tuner.__init__ = refuse
+    try:
+        yield
+    finally:
+        keras_tuner.Tuner.__init__ = make
 
 
 def _execute(path: Path, module: ModuleType) -> None:
@@ -99,13 +130,20 @@ def run_user_code(function: Callable[[], _T], *, doing: str) -> _T:
     """Call code of the search space that was loaded last.
 
     Raises:
-        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`.
+        SpaceBug: the code raised anything but a `SpaceError`, `MemoryError` or `KeyboardInterrupt`,
+            or called `sys.exit`.
     """
     try:
         with _NEIGHBOURS.importable():
             return function()
     except (SpaceError, MemoryError, KeyboardInterrupt):
         raise
+    except SystemExit as error:
+        raise SpaceBug(
+            f"The search space ended the program while {doing}. Put argparse and sys.exit under"
+            ' `if __name__ == "__main__":`.',
+            traceback=traceback.format_exc(),
+        ) from error
     except Exception as error:
         raise SpaceBug(
             f"The search space failed while {doing}: {type(error).__name__}: {error}",
@@ -149,6 +187,42 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
                 f" {file}:NAME."
             )
     return _require(None, file)
+
+
+def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
+    """Return a hypermodel, or an instance of a class, or a hypermodel around a function.
+
+    Raises:
+        SpaceError: a class needs arguments.
+        SpaceBug: creating an instance raises.
+    """
+    import keras_tuner
+
+    if isinstance(defined, type):
+        _require_no_arguments(defined, path)
+        defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
+    if isinstance(defined, keras_tuner.HyperModel):
+        return defined
+    build_function: Callable[[Any], Any] = defined
+
+    class FunctionHyperModel(keras_tuner.HyperModel):
+        def build(
+            self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function
+        ) -> keras.Model:
+            return function(hp)
+
+    return FunctionHyperModel(name=path.stem)
+
+
+def _require_no_arguments(kind: type, path: Path) -> None:
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise SpaceError(
+            f"{path.name} must define a hypermodel that can be made without arguments;"
+            f" {kind.__name__}() gives: {error}. Write `hypermodel = {kind.__name__}(...)` with"
+            " your arguments at the top level of the file."
+        ) from error
 
 
 def _require(defined: Any, file: str) -> Any:

@@ -110,6 +110,26 @@ def _deciding_values(item: Any) -> list[Value]:
     return [item.max_value] if is_number_of_layers else []
 
 
+def shifted(hp: Any) -> Chosen:
+    """Return the values of `hp` with another value for each number. A model that is built from them
+    shows whether its sizes depend on a hyperparameter.
+    """
+    import keras_tuner.engine.hyperparameters as kt
+
+    values = dict(hp.values)
+    for item in hp.space:
+        others: list[Value] = []
+        if isinstance(item, kt.Int):
+            step = item.step if item.step and item.sampling != "log" else 1
+            others = [item.default + step, item.default - step]
+            others = [value for value in others if item.min_value <= value <= item.max_value]
+        elif isinstance(item, kt.Choice) and all(type(value) is int for value in item.values):
+            others = [value for value in item.values if value != item.default]
+        if others and item.name in values:
+            values[item.name] = others[0]
+    return values
+
+
 def _activate(hp: Any, chosen: Chosen) -> None:
     """Set the values of a build; all hyperparameters that are not chosen get their defaults."""
     hp.values = {}

@@ -109,6 +109,8 @@ def _trial(stored: Any, name: str, *, metric: str, sign: int) -> ForeignTrial:
         raise _Unusable(f"its score is {score:.4f}, which is not its {metric} of {best:.4f}")
     if not isinstance(values, dict):
         raise TypeError
+    # Hyperband stores its bracket, its round and the number of epochs beside the hyperparameters.
+    values = {name: value for name, value in values.items() if not name.startswith("tuner/")}
     step = stored["best_step"]  # KerasTuner counts epochs from 0.
     return ForeignTrial(name=name, values=values, scores=(float(score),), best_epoch=int(step) + 1)
 

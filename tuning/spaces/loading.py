@@ -5,6 +5,7 @@ Loading and building run in a worker; the coordinator receives a `SearchSpace`, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -15,8 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.spaces.discovery import find_hypermodel, load_module, run_user_code
-from tuning.spaces.exploring import explore
+from tuning.spaces.discovery import (
+    as_hypermodel,
+    find_hypermodel,
+    load_module,
+    run_user_code,
+)
+from tuning.spaces.exploring import explore, shifted
 from tuning.spaces.files import short_name, source_sha256, split_place
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.ranges import Hyperparameter, Values
@@ -61,8 +67,10 @@ class SearchSpace:
 
     @property
     def takes_ngrams(self) -> bool:
-        """Whether a model of this space may take n-grams."""
-        return any(item.name == NGRAMS for item in self.hyperparameters)
+        """Whether a model of this space may take n-grams. Models that take the texts themselves
+        make their own, and may have a hyperparameter of this name.
+        """
+        return not self.takes_texts and any(item.name == NGRAMS for item in self.hyperparameters)
 
     @property
     def presets(self) -> list[str]:
@@ -88,28 +96,9 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     """
     path, name = split_place(path)
     module = load_module(path)
-    hypermodel = _as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
+    hypermodel = as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
     adopt_points(hypermodel, module)
     return hypermodel
-
-
-def _as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
-    """Return a hypermodel, or an instance of a class, or a hypermodel around a function."""
-    import keras_tuner
-
-    if isinstance(defined, type):
-        defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
-    if isinstance(defined, keras_tuner.HyperModel):
-        return defined
-    build_function: Callable[[Any], Any] = defined
-
-    class FunctionHyperModel(keras_tuner.HyperModel):
-        def build(
-            self, hp: keras_tuner.HyperParameters, function: Callable[[Any], Any] = build_function
-        ) -> keras.Model:
-            return function(hp)
-
-    return FunctionHyperModel(name=path.stem)
 
 
 def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
@@ -160,6 +149,9 @@ def declare(
         mentions_texts(path) or (sizes is not None and lacks_sizes(space.hyperparameters))
     ):
         build_once(hp)
+    if sizes is not None and models and lacks_sizes(space.hyperparameters):
+        with contextlib.suppress(SpaceBug):  # The code need not take every combination of values.
+            build_once(replay(shifted(hp)))
     space = replace(space, takes_texts=any(model.takes_texts for model in models))
     if sizes is not None:
         items, notes = with_sizes(space.hyperparameters, sizes, models, space=space.name)
@@ -287,7 +279,7 @@ def check_declared(hp: Any, known: Sequence[str]) -> None:
     if late:
         raise SpaceBug(
             f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared"
-            " during a trial. Declare it in declare_hyperparameters(hp), or put it under"
-            " hp.conditional_scope.",
+            " during a trial. Declare it, with all others, in declare_hyperparameters(hp), or put"
+            " it under hp.conditional_scope.",
             traceback="",
         )

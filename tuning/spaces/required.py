@@ -20,7 +20,8 @@ def check(space: SearchSpace) -> None:
     """Refuse a space whose hyperparameters can't cut the data before a model is built.
 
     In a space that declares `ngrams` or `preset`, or whose models take texts, some models take no
-    token ids, so `vocab_size` and `sequence_length` may be conditional there.
+    token ids, so `vocab_size` and `sequence_length` may be conditional there. A model that takes
+    texts cuts them itself.
 
     Raises:
         SpaceError: `vocab_size` or `sequence_length` is conditional, or a value is too small; or
@@ -34,7 +35,7 @@ def check(space: SearchSpace) -> None:
                 f"A space must always declare {' and '.join(REQUIRED)}, or never; {space.name} has"
                 f" {name!r} under a condition. Use hp.Fixed where it is not searched."
             )
-    for item in space.hyperparameters:
+    for item in () if space.takes_texts else space.hyperparameters:
         smallest = SMALLEST.get(item.name)
         if smallest is None:
             continue

@@ -170,7 +170,10 @@ def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
     """
     result = built.result
     if not result.history:
-        raise Infeasible(FailureReason.NO_EPOCH, "fit() ended before its first epoch did")
+        raise Infeasible(
+            FailureReason.NO_EPOCH,
+            "fit() ended before its first epoch did; it must pass its callbacks to model.fit",
+        )
     for phase, seconds in timings.seconds.items():
         result.seconds[phase] = result.seconds.get(phase, 0.0) + seconds
     result.n_tokens = round(int(train.view.lengths.sum()) * result.n_epochs)

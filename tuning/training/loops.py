@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
+from tuning.errors import SpaceError
 from tuning.fidelity import part_at, part_of
 from tuning.hardware import memory_left
 from tuning.kernels.fuse import fused
@@ -126,20 +128,32 @@ def _hypermodel_fit(
         (without_objects(validation.view.array()), validation.targets) if validation else None
     )
     x, y = without_objects(train.view.array()), train.targets
-    run_user_code(
-        lambda: built.hypermodel.fit(
-            built.hp,
-            built.model,
-            x,
-            y,
-            validation_data=validation_data,
-            epochs=built.n_epochs,
-            verbose=0,
-            callbacks=[callback],
-        ),
-        doing="fitting",
-    )
+    with _quiet(built.model):
+        run_user_code(
+            lambda: built.hypermodel.fit(
+                built.hp,
+                built.model,
+                x,
+                y,
+                validation_data=validation_data,
+                epochs=built.n_epochs,
+                callbacks=[callback],
+            ),
+            doing="fitting",
+        )
     check_declared(built.hp, built.job.known)
+
+
+@contextlib.contextmanager
+def _quiet(model: keras.Model) -> Iterator[None]:
+    """Make `model.fit` print nothing unless it is called with `verbose`. `fit` of the hypermodel
+    gets no `verbose`, as from KerasTuner, because it may give the argument itself.
+    """
+    model.fit = functools.partial(model.fit, verbose=0)
+    try:
+        yield
+    finally:
+        del model.fit
 
 
 def _require_memory(views: list[View]) -> None:
@@ -171,6 +185,9 @@ def _require_memory(views: list[View]) -> None:
 def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> None:
     """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
+
+    Raises:
+        SpaceError: `fit` gives its own number of epochs.
     """
     values = {"sequence_length": 8, **hp.values}
     length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
@@ -178,5 +195,14 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))
     labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
     y = label_encoder(model, n_classes=n_classes, sequence_length=length)(labels)
-    with placeholder_vocabularies(model):
-        hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[])
+    with placeholder_vocabularies(model), _quiet(model):
+        try:
+            hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, callbacks=[])
+        except TypeError as error:
+            if "multiple values for keyword argument 'epochs'" not in str(error):
+                raise
+            raise SpaceError(
+                "fit() must leave the number of epochs to its caller: remove epochs= from"
+                " model.fit, declare hp.Int('max_epochs', …) to search it, and give --epochs the"
+                " maximum."
+            ) from error

@@ -69,7 +69,7 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
     """
     names = input_names(model)
     for declared, name, what in ((NGRAMS, NGRAMS, "n-grams"), (PRESET, TOKENS, "its tokens")):
-        if declared in values and name not in names:
+        if declared in values and name not in names and TEXT not in names:
             raise SpaceBug(
                 f"A space must declare {declared!r} only for models that take {what}; this"
                 f" configuration declares {declared!r}, but its model has no input named {name!r}."

@@ -68,9 +68,11 @@ def label_encoder(model: keras.Model, *, n_classes: int, sequence_length: int) -
     loss = model.loss
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
         (loss,) = loss.values() if isinstance(loss, dict) else loss
-    if loss is None or isinstance(loss, dict | list | tuple):
+    if loss is None:
         return as_numbers
     shape = _output_shape(model, sequence_length)
+    if isinstance(loss, dict | list | tuple):
+        return as_numbers
     encoders: list[LabelEncoder] = (
         [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(n_classes)]
     )
