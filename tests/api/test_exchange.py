@@ -101,6 +101,15 @@ def test_add_queues_a_configuration_once(results: ResultsDir) -> None:
     assert len(trials_of(results)) == 1
 
 
+def test_add_queues_a_configuration_that_has_failed_again(results: ResultsDir) -> None:
+    trial = foreign("row 1", vocab_size=20)
+    assert take(results, trial) == []
+    study = optuna.load_study(study_name="s", storage=results.storage_url(None))
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert take(results, trial) == []
+    assert len(trials_of(results)) == 2
+
+
 def test_add_refuses_a_value_that_is_not_active(tmp_path: Path) -> None:
     width = Hyperparameter(
         name="width", kind="int", default=2, low=1, high=4, conditions=(("cell", ("gru",)),)

@@ -220,12 +220,21 @@ def test_bad_numbers_are_refused(setting: Setting, options: dict[str, object], w
     assert not setting.folder.confirmation_path.exists()
 
 
+@pytest.mark.slow
+def test_paused_trials_of_a_search_that_was_stopped_stay_as_they_are(setting: Setting) -> None:
+    study = setting.study()
+    paused = study.ask()
+    paused.set_user_attr("paused", True)
+    assert run(setting, n_seeds=1).is_over
+    assert study.trials[paused.number].state == optuna.trial.TrialState.RUNNING
+
+
 def test_what_can_not_be_confirmed_is_refused_and_nothing_is_overwritten(setting: Setting) -> None:
     run(setting, n_seeds=1)
     before = setting.folder.confirmation_path.read_bytes()
     study = setting.study()
     study.ask()
-    with pytest.raises(StudyError, match="have not ended"):
+    with pytest.raises(StudyError, match="are running"):
         run(setting)
     study.tell(study.trials[-1].number, state=optuna.trial.TrialState.FAIL)
     setting.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
@@ -281,6 +290,10 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
         1: None,
         2: 1,
     }
+    few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
+    assert [finalist.trial for finalist in few] == [1, 0]
+    # Another program finished this trial.
+    study.add_trial(create_trial(value=0.99, params={}, distributions={}))
     few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
     assert [finalist.trial for finalist in few] == [1, 0]
 

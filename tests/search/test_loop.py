@@ -512,6 +512,17 @@ def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None
     assert "same_as" not in run.trials[3].user_attrs
 
 
+def test_queued_value_that_is_no_choice_fails_its_trial_and_no_other(make: Make) -> None:
+    item = Hyperparameter(name="cell", kind="choice", default="lstm", choices=("lstm", "gru"))
+    space = replace(SPACE, hyperparameters=(*SPACE.hyperparameters, item))
+    run = make(trains, space=space)
+    run.session.study.enqueue_trial({"cell": "rnn"})
+    run.session.study.enqueue_trial({"cell": "gru"})
+    assert run.go(3) is SearchEnd.FINISHED
+    assert sorted(run.states()) == ["COMPLETE"] * 3 + ["FAIL"]
+    assert "gru" in [trial.params.get("cell") for trial in run.trials]
+
+
 def same_as_the_first(run: Run, *, n: int) -> None:
     """Queue the values of trial 1 again, as trials 2, 3, …"""
 

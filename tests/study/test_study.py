@@ -38,6 +38,32 @@ def test_open_study_records_what_it_is(results: ResultsDir) -> None:
     assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
 
 
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
+def test_study_that_another_program_created_in_another_direction_is_refused(
+    results: ResultsDir, directions: list[str]
+) -> None:
+    """`optuna create-study` and the Dashboard minimize by default."""
+    results.path.mkdir()
+    url = results.storage_url(None)
+    optuna.create_study(study_name="s", storage=url, directions=directions)
+    with pytest.raises(StudyError, match=r"'s' must maximize; another program .* to m"):
+        opened(results)
+    optuna.delete_study(study_name="s", storage=url)
+    optuna.create_study(study_name="s", storage=url, direction="maximize")
+    assert opened(results).study_name == "s"
+
+
+def test_study_of_another_program_is_refused_with_the_way_to_import_it(
+    results: ResultsDir,
+) -> None:
+    results.path.mkdir()
+    optuna.create_study(study_name="s", storage=results.storage_url(None)).add_trial(
+        optuna.trial.create_trial(value=1.0)
+    )
+    with pytest.raises(StudyError, match="with another --study and `make import-optuna`"):
+        opened(results)
+
+
 def test_open_study_resumes_the_same(results: ResultsDir) -> None:
     opened(results).tell(opened(results).ask(), 0.5)
     assert [t.value for t in opened(results).trials] == [0.5]

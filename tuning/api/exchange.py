@@ -33,6 +33,10 @@ from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import Best, best_of, read_summary, summarize
 from tuning.study.trials import values_of
 
+# The states of the trials whose configurations a study has. A failed trial has no result, so its
+# configuration may be queued again.
+KNOWN_STATES = tuple(state for state in TrialState if state != TrialState.FAIL)
+
 
 @dataclass(frozen=True)
 class WarmStart:
@@ -169,7 +173,8 @@ def add(
             f" {', '.join([config.metric, *config.costs])}; those of {source} have another number"
             " of scores. Leave --as-finished out to train their configurations here."
         )
-    known = [_params_of(trial) for trial in study.get_trials(deepcopy=False)]
+    trials_here = study.get_trials(deepcopy=False, states=KNOWN_STATES)
+    known = [_params_of(trial) for trial in trials_here]
     n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
     for trial in trials:
         try:
@@ -187,9 +192,8 @@ def add(
         known.append(params)
         n_added += 1
     if unknown:
-        sentences.append(
-            f"The space does not have {', '.join(unknown)}: these values are not used."
-        )
+        names = ", ".join(unknown)
+        sentences.insert(0, f"The space does not have {names}: these values are not used.")
     summary = summarize(study, metric=config.metric)
     n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
     return WarmStart(n_added, sentences, n_trials)
@@ -215,7 +219,9 @@ def _new_params(trial: ForeignTrial, space: SearchSpace, *, is_whole: bool) -> V
     """
     unknown = _unknown(trial, space)
     if len(unknown) == len(trial.values):
-        raise SpaceError("it has no value for a hyperparameter of the space.")
+        names = ", ".join(item.name for item in space.searched)
+        given = f" ({names}); it has {', '.join(unknown)}" if unknown else ""
+        raise SpaceError(f"it has no value for a hyperparameter of the space{given}.")
     if unknown and is_whole:
         raise SpaceError(f"the space does not have {', '.join(unknown)}.")
     values = {name: _rounded(v) for name, v in trial.values.items() if name not in unknown}

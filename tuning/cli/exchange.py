@@ -31,6 +31,7 @@ AsFinished = Annotated[
     ),
 ]
 N_SENTENCES = 20  # Maximum number of sentences about trials that are left out.
+N_FURTHER = 20  # Number of new configurations that the next command trains, as `make tune` does.
 
 
 def import_kerastuner(
@@ -124,10 +125,11 @@ def _print(added: WarmStart, study: str, *, as_finished: bool) -> None:
         warn(f"{len(added.left_out) - N_SENTENCES} more were left out.")
     if as_finished:
         console.print(f"{added.n_added} finished trials were added to {escape(study)}.")
-        return
-    console.print(f"{added.n_added} configurations are queued in {escape(study)}.")
+    else:
+        console.print(f"{added.n_added} configurations are queued in {escape(study)}.")
     if added.n_added:
-        console.print(f"Next: {typed('tune', study=study, n_trials=added.n_trials)}")
+        further = typed("tune", study=study, n_trials=added.n_trials + N_FURTHER)
+        console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")
 
 
 def export_hyperparameters(

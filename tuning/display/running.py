@@ -77,8 +77,8 @@ def _can_be_confirmed(outcome: Outcome) -> bool:
 
     if outcome.ended == SearchEnd.INTERRUPTED:
         return False
-    if outcome.ended == SearchEnd.TIMEOUT:
-        console.print("Not confirmed: the search is not finished.")
+    if outcome.summary.counts["running"] > outcome.summary.n_paused:
+        console.print("Not confirmed: trials of the study are running on other machines.")
         return False
     if outcome.summary.counts["complete"] < MIN_COMPLETE:
         console.print(f"Not confirmed: fewer than {MIN_COMPLETE} trials are complete.")

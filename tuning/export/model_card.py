@@ -78,6 +78,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
         **{name: getattr(manifest, name) for name in names},
         "front_matter": _front_matter(manifest),
         "data_name": _data_name(manifest),
+        "class_rule": data_card.class_rule,
         "train_counts": list(
             zip(manifest.class_names, data_card.class_counts["train"], strict=True)
         ),

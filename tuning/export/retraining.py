@@ -118,7 +118,17 @@ def retrain(
 
 
 def _request(trial: FrozenTrial, request: Train, *, weights: Path) -> Train:
-    """Return a request to train on both splits for the trial's best number of epochs."""
+    """Return a request to train on both splits for the trial's best number of epochs.
+
+    Raises:
+        ExportError: another program has finished the trial.
+    """
+    if "best_epoch" not in attributes_of(trial):
+        raise ExportError(
+            f"A trial to export must have been trained here; trial {trial.number} was finished by"
+            " another program. Name another one with --trial, or queue its configuration with"
+            " `make enqueue`."
+        )
     job = replace(
         request.job,
         train=replace(request.job.train, epochs=int(attributes_of(trial)["best_epoch"])),

@@ -94,8 +94,8 @@ def confirm(
         train: called with the session and the hooks, instead of `confirm_within` with the terms.
 
     Raises:
-        StudyError: the search has fewer than `MIN_COMPLETE` completed trials or a trial that has
-            not ended, its data have changed, or another process works on the study.
+        StudyError: the search has fewer than `MIN_COMPLETE` completed trials or a trial that is
+            running, its data have changed, or another process works on the study.
         SpaceError: the search space has changed.
     """
     workers, hooks = workers or Workers(), hooks or ConfirmHooks()
@@ -141,8 +141,8 @@ def confirm_within(
     for. Every configuration that has repeats stays among the finalists.
 
     Raises:
-        StudyError: the search has fewer than `min_complete` completed trials, or a trial that has
-            not ended.
+        StudyError: the search has fewer than `min_complete` completed trials, or a trial that is
+            running. Paused trials stay as they are.
     """
     hooks = hooks or ConfirmHooks()
     summary = summarize(session.study, metric=session.config.metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from tuning.study.trials import (
     value_of,
     values_of,
 )
+
+logger = logging.getLogger(__name__)
 
 # Minimum number of completed trials of a search that is confirmed.
 MIN_COMPLETE = 3
@@ -76,8 +79,8 @@ def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> N
     """Check that a search can be confirmed.
 
     Raises:
-        StudyError: the search has fewer than `min_complete` completed trials, or a trial that has
-            not ended.
+        StudyError: the search has fewer than `min_complete` completed trials, or a trial that is
+            running.
     """
     n_complete = summary.counts["complete"]
     if n_complete < min_complete:
@@ -85,10 +88,11 @@ def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> N
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
             f" {summary.study!r} has {n_complete}. Type `make tune` to go on."
         )
-    if summary.counts["running"]:
+    n_running = summary.counts["running"] - summary.n_paused
+    if n_running:
         raise StudyError(
-            f"A confirmation must follow a finished search; {summary.counts['running']} trials of"
-            f" {summary.study!r} have not ended. Type `make tune` to continue them."
+            f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
+            " running. Type `make tune` to continue them."
         )
 
 
@@ -156,9 +160,14 @@ def _numbers(confirmation: Confirmation) -> set[int]:
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
     """Return the `top` best completed trials, each configuration once, and the baseline, in the
     order of their values. With several objectives, `top` trials of the Pareto front are taken.
+
+    Trials that another program has finished, without the number of their best epoch, are left out.
     """
     groups: dict[Hashable, list[FrozenTrial]] = {}
     for trial in summary.ranked:
+        if "best_epoch" not in attributes_of(trial):
+            logger.warning("trial %d is left out: another program finished it", trial.number)
+            continue
         groups.setdefault(key(values_of(trial, space)), []).append(trial)
     baseline = summary.baseline
     others = [

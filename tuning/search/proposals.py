@@ -4,18 +4,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tuning.search.open_trials import TAKEN, OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, is_unproven
 from tuning.spaces.hyperparameters import suggest, to_params
 from tuning.study.coordinators import is_at_work
-from tuning.study.optuna_internals import claim_trial, fixed_params_of, storage_of
+from tuning.study.optuna_internals import (
+    claim_trial,
+    fail_trial,
+    fixed_params_of,
+    read_trial,
+    storage_of,
+)
 from tuning.study.samplers import grid_points, make_sampler, next_draw_index
 from tuning.study.trials import attributes_of
+
+logger = logging.getLogger(__name__)
 
 
 class Proposals:
@@ -42,7 +52,7 @@ class Proposals:
 
         Raises:
             UpdateFinishedTrialError: the values were drawn for so long that another coordinator
-                took the trial over.
+                took the trial over, or a queued value is none of the choices of the space.
         """
         started = time.perf_counter()
         writer = self._writer
@@ -124,4 +134,12 @@ class Proposals:
             metric=self._config.metric,
         )
         trial = Trial(study, trial_id)
-        return OpenTrial(trial, suggest(trial, self._space.hyperparameters))
+        try:
+            return OpenTrial(trial, suggest(trial, self._space.hyperparameters))
+        except ValueError as error:
+            # Another program has queued a value that is none of the choices of the space.
+            if not fixed_params_of(read_trial(trial)):
+                raise
+            logger.warning("trial %d fails: %s", trial.number, error)
+            fail_trial(trial)
+            raise UpdateFinishedTrialError(str(error)) from error

@@ -56,6 +56,7 @@ def prepare_corpus(
         data=config.data.data,
         text_column=reviews.text_column,
         label_column=reviews.label_column,
+        class_rule=reviews.class_rule,
         dropped=reviews.dropped,
         n_broken_lines=len(reviews.broken),
         broken_lines=named,

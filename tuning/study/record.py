@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tuning import documents
 from tuning.config import StudyConfig
 from tuning.errors import StudyError
 from tuning.results import StudyDir
+
+if TYPE_CHECKING:
+    import optuna
 
 REMEDY = "Put the file back as it was, or start another study with --study NAME."
 
@@ -32,6 +37,22 @@ class StudyRecord(StudyIdentity):
     created: str
     versions: dict[str, str]
     git_commit: str | None = None
+
+
+def require_directions(study: optuna.Study, directions: Sequence[str]) -> None:
+    """Check that a study in the storage has the directions of its configuration: Optuna ignores the
+    directions of a call that opens an existing study.
+
+    Raises:
+        StudyError: another program has created the study, with other directions.
+    """
+    stored = [direction.name.lower() for direction in study.directions]
+    if stored != [*directions]:
+        raise StudyError(
+            f"Study {study.study_name!r} must {' and '.join(directions)}; another program has"
+            f" created it to {' and '.join(stored)}. Delete it, or choose another name with"
+            " --study."
+        )
 
 
 def read_record(folder: StudyDir) -> StudyRecord:

@@ -63,7 +63,10 @@ def open_storage(
             if is_sqlite:
                 _prepare_sqlite(path)
             return storage_class(url, engine_kwargs=options)
-    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError, ValueError) as error:
+    except (
+        *(sqlalchemy.exc.SQLAlchemyError, sqlite3.Error),
+        *(ImportError, ValueError, RuntimeError),  # RuntimeError: a database of an old Optuna
+    ) as error:
         lacks_driver = isinstance(error, ImportError) and url.startswith("postgresql")
         hint = (
             f" Install its driver: {sys.executable} -m pip install 'psycopg[binary]'."

@@ -27,7 +27,14 @@ from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.study.coordinators import identify
-from tuning.study.record import REMEDY, StudyIdentity, StudyRecord, read_record, record_in_storage
+from tuning.study.record import (
+    REMEDY,
+    StudyIdentity,
+    StudyRecord,
+    read_record,
+    record_in_storage,
+    require_directions,
+)
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
     hide_password,
@@ -40,15 +47,8 @@ from tuning.study.storage import (
 # Attributes of a study in the storage: the contents of study.json and search_space.json.
 RECORD, SPACE = "record", "search_space"
 PACKAGES = (
-    "tensorflow",
-    "keras",
-    "keras-tuner",
-    "optuna",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "onnxruntime",
-    "ai-edge-litert",
+    *("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn"),
+    *("onnxruntime", "ai-edge-litert"),
 )
 OPTIONAL_PACKAGES = ("keras-hub", "tokenizers")  # The extra `pretrained` has these packages.
 
@@ -126,6 +126,7 @@ def open_study(
             load_if_exists=True,
             pruner=make_pruner(config.pruner, config.train),
         )
+        require_directions(study, config.directions)
         study.set_metric_names([config.metric, *config.costs])
         if not folder.config_path.exists():
             record = StudyRecord(
@@ -189,9 +190,9 @@ def _refuse_incomplete(
             return
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
-            f" {hide_password(storage_url)}, but {folder.config_path} is missing. To work on the"
-            " study from this folder too, add --join; else choose another name with --study, or"
-            " restore the folder."
+            f" {hide_password(storage_url)}, but {folder.config_path} is missing. Restore the"
+            " folder, or add --join for a study of another machine. The trials of another"
+            " program's study are taken with another --study and `make import-optuna`."
         )
 
 
@@ -230,8 +231,8 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
             if RECORD not in attributes:
                 raise StudyError(
                     f"A study to join must have its settings in the storage; {folder.name!r} has"
-                    " none: another process is still creating it, or an older version of this"
-                    " program did. Wait a moment and run the same command again."
+                    " none: another process is still creating it (wait a moment), or another"
+                    " program did (choose another --study, and `make import-optuna`)."
                 )
             identify(folder, joins=True)
             write_json(folder.space_path, attributes[SPACE])
@@ -264,9 +265,11 @@ def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
             del values["config"]["data"]
     lines = differences(old, new)
     if lines:
+        is_other_file = any(line.startswith("config.space:") for line in lines)
         raise StudyError(
             f"Study {folder.name!r} must be continued with the settings it was created with; "
             + "; ".join(lines)
+            + (". A class that was changed is another search space" if is_other_file else "")
             + ". Use the same values, or start another study with --study NAME."
         )
 

@@ -145,6 +145,14 @@ def starting_point_text(trial: FrozenTrial) -> str:
     return "" if number is None else f"starting point {number}"
 
 
+def is_named(trial: FrozenTrial) -> bool:
+    """Return whether the search space names the values of a trial: the baseline and the starting
+    points.
+    """
+    of_trial = attributes_of(trial)
+    return of_trial.get("baseline", False) or "starting_point" in of_trial
+
+
 def is_pruned_early(trial: FrozenTrial) -> bool:
     """Return whether a pruner stopped the training of a trial before its last epoch. False for a
     trial that is over a limit, and for the copy of another trial.
