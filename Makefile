@@ -8,6 +8,8 @@ SEQUENCE_LENGTH ?=
 DATA    ?=
 TEXT    ?=
 LABEL   ?=
+POSITIVE_FROM ?=
+DROP_STARS    ?=
 TRIALS  ?=
 TIMEOUT ?=
 EPOCHS  ?=
@@ -47,6 +49,14 @@ BOOTSTRAP ?= python3
 VENV      ?= .venv
 PYTHON    := $(VENV)/bin/python
 
+# A misspelled variable would be ignored, and the default data searched.
+known   := $(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),\
+             $(if $(filter command,$(firstword $(origin $(name)))),$(name))))
+ifneq ($(strip $(unknown)),)
+$(error unknown variable: $(strip $(unknown)). docs/commands.md lists the variables)
+endif
+
 pip_install = $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # $(call flag,VARIABLE,--name) gives the flag with the variable's value as the user typed it, quoted
@@ -63,6 +73,8 @@ export LOG_TO
 study_flags   = $(call flag,STUDY,--study)
 data_flags    = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
                 $(call flag,LABEL,--label-column) $(call flag,SEED,--seed)
+star_flags    = $(call flag,POSITIVE_FROM,--positive-from) \
+                $(foreach star,$(value DROP_STARS),--drop-stars $(call quote,$(star)))
 pool_flags    = $(call flag,WORKERS,--workers) $(call flag,POOL,--pool) \
                 $(call flag,RAY_ADDRESS,--ray-address)
 search_flags  = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) \
@@ -75,8 +87,8 @@ search_flags  = $(call flag,SPACE,--space) $(call flag,PRESET,--preset) \
                 $(call flag,MAX_LATENCY_MS,--max-latency-ms)
 confirm_flags = $(call flag,TOP,--top) $(call flag,SEEDS,--seeds) $(call flag,SHARE,--share) \
                 $(call flag,PRUNED,--pruned) $(pool_flags)
-compare_flags = $(data_flags) $(call flag,SPACES,--spaces) $(call flag,MINUTES,--minutes) \
-                $(pool_flags)
+compare_flags = $(data_flags) $(star_flags) $(call flag,SPACES,--spaces) \
+                $(call flag,MINUTES,--minutes) $(call flag,EPOCHS,--epochs) $(pool_flags)
 export_flags  = $(call flag,TRIAL,--trial) $(call flag,ENSEMBLE,--ensemble) \
                 $(call flag,SLICE,--slice) $(call flag,DATA,--data)
 predict_flags = $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) \
@@ -84,6 +96,7 @@ predict_flags = $(call flag,TEXT,$(if $(value FILE),--text-column,--text)) \
 bench_flags   = $(data_flags) $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
                 $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
 as_finished   = $(if $(value AS_FINISHED),--as-finished)
+join          = $(if $(value JOIN),--join)
 trackers      = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 
 .DEFAULT_GOAL := help
@@ -104,7 +117,7 @@ help:
 ## tune: search for the best configuration and confirm it; the same command continues a stopped
 ##   study
 tune: $(VENV)/.installed $(if $(value PRESET),$(VENV)/.installed-pretrained) $(trackers)
-	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(search_flags) $(if $(value JOIN),--join)
+	$(PYTHON) -m tuning tune $(study_flags) $(data_flags) $(star_flags) $(search_flags) $(join)
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
@@ -165,7 +178,7 @@ status: $(VENV)/.installed
 
 ## data-card: describe the data: rows, classes, lengths, duplicates, unknown tokens
 data-card: $(VENV)/.installed
-	$(PYTHON) -m tuning data-card $(data_flags)
+	$(PYTHON) -m tuning data-card $(data_flags) $(star_flags)
 
 ## spaces: list the search spaces with their hyperparameters
 spaces: $(VENV)/.installed
@@ -295,6 +308,9 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-output site
 
 $(VENV)/bin/python:
+	$(BOOTSTRAP) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
+	  "Python 3.11 to 3.13 is needed; $(BOOTSTRAP) is " + sys.version.split()[0] + \
+	  ". Name another one: make install BOOTSTRAP=python3.12")'
 	$(BOOTSTRAP) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.lock | $(VENV)/bin/python

@@ -3,16 +3,23 @@
 import inspect
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 import tuning
 from tests.paths import ROOT
 from tuning.cli.app import app
-from tuning.commands import CALLS, repeated, typed, with_commands
+from tuning.commands import CALLS, MAKE_FLAGS, repeated, typed, with_commands
 
 # Targets that only make has.
 ONLY_MAKE = {"install-pretrained", "install-trackers", "serve"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter is not below the working directory."""
+    monkeypatch.setattr(sys, "executable", "/usr/lib/env/bin/python")
 
 
 @pytest.fixture
@@ -127,6 +134,53 @@ def test_commands_of_a_message_are_make_s_under_make(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MAKELEVEL", "1")
     message = "Type `make confirm STUDY=s TRIALS=3 TIMEOUT=9`, or `make tune`."
     assert with_commands(message) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Give --text-column one of id, body.", "Give --text-column (TEXT=) one of id, body."),
+        ("--n-trials must be 1 or more", "--n-trials (TRIALS=) must be 1 or more"),
+        (
+            "type `tune --study s`, or --study NAME",
+            "type `tune --study s`, or --study (STUDY=) NAME",
+        ),
+        ("--sampler is no variable", "--sampler is no variable"),
+        ("received the text '--data is good'", "received the text '--data is good'"),
+    ],
+)
+def test_flags_of_a_message_have_their_variables_under_make(
+    message: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    assert with_commands(message) == message
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert with_commands(message) == expected
+
+
+def test_flags_with_a_variable_are_those_of_the_makefile() -> None:
+    text = (ROOT / "Makefile").read_text()
+    recipes = re.findall(r"^\t\$\(PYTHON\) -m (?:tuning|benchmarks) .*", text, re.MULTILINE)
+    definitions = text[text.index("study_flags ") : text.index(".DEFAULT_GOAL")]
+    flags = {*re.findall(r"(?<![\w-])--([a-z-]+)", "\n".join([definitions, *recipes]))}
+    in_environment = {"storage", "from", "log-to"}
+    assert flags | in_environment == MAKE_FLAGS
+
+
+def test_python_is_named_as_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").touch(mode=0o755)
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr(sys, "argv", ["/x/tuning/__main__.py"])
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    assert typed("status") == "python -m tuning status"  # Another directory.
+    monkeypatch.chdir(tmp_path)
+    assert typed("status") == ".venv/bin/python -m tuning status"
+    monkeypatch.setenv("PATH", str(folder))  # The environment is activated.
+    assert typed("status") == "python -m tuning status"
 
 
 def test_every_command_of_a_message_exists() -> None:

@@ -92,5 +92,5 @@ def test_refusal_of_a_port_names_both_flags() -> None:
     error = OSError(errno.EADDRINUSE, "Address already in use")
     assert refusal_of_port("The server", "::1", 80, error) == (
         "The server needs a free port of this machine; 80 on ::1 gave 'Address already in use'."
-        " Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
+        " Name another with --port, or another address with --host."
     )

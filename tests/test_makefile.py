@@ -20,6 +20,7 @@ VARIABLES = {
     "DATA": ("tune", "--data"),
     "TEXT": ("tune", "--text-column"),
     "LABEL": ("tune", "--label-column"),
+    "POSITIVE_FROM": ("compare", "--positive-from"),
     "TRIALS": ("tune", "--n-trials"),
     "TIMEOUT": ("tune", "--timeout-seconds"),
     "EPOCHS": ("tune", "--epochs"),
@@ -102,6 +103,17 @@ def test_variable_becomes_its_flag(name: str) -> None:
     target, flag = VARIABLES[name]
     value = "it's $50, a $HOME, $(shell echo x); `x`"
     assert arguments_of(target, f"{name}={value}")[-2:] == [flag, value]
+
+
+def test_stars_to_drop_are_a_flag_each() -> None:
+    assert arguments_of("tune", "DROP_STARS=2 3")[-4:] == ["--drop-stars", "2", "--drop-stars", "3"]
+
+
+@pytest.mark.parametrize("name", ["data", "LABELS", "N_TRIALS"])
+def test_unknown_variable_is_refused(name: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        make("tune", f"{name}=reviews.csv")
+    assert f"unknown variable: {name}." in error.value.stderr
 
 
 def test_storage_is_handed_over_by_the_environment_and_never_printed() -> None:

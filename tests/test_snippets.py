@@ -22,7 +22,7 @@ SMALL = {
     "DATA": "reviews.csv",
     "EPOCHS": "1",
     "SPACE": "mean_embedding",
-    "STUDY": "reviews-movie_reviews",  # docs/python.md names it
+    "STUDY": "first-look",  # docs/start.md names it
     "TRIALS": "1",
     "WORKERS": "1",
 }

@@ -132,7 +132,10 @@ def test_report_shows_a_stored_study(stored: Path, run_cli: Callable[..., Ran]) 
 def test_data_card_reads_the_stored_cache(stored: Path, run_cli: Callable[..., Ran]) -> None:
     before, card = cached(stored), run_cli("data-card", "--data", "reviews.csv")
     assert EXPECTED["status"]["fingerprints"]["data"] in card.out
-    assert cached(stored) == before
+    # The stored card does not say yet how stars became classes.
+    after = cached(stored)
+    assert before.pop("data_card.json") != after.pop("data_card.json")
+    assert after == before
 
 
 @pytest.mark.parametrize("format_name", ["onnx", "keras"])

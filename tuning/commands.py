@@ -4,7 +4,9 @@
 
 import os
 import re
+import shutil
 import sys
+from collections.abc import Callable, Container
 from pathlib import Path
 
 PROGRAM = "keras-text-tuning"  # Console command of the installed package.
@@ -15,6 +17,17 @@ VARIABLES = {
     "text_column": "TEXT",
     "timeout_seconds": "TIMEOUT",
 }
+# The flags that are variables of make (`Makefile`).
+MAKE_FLAGS = frozenset(
+    [
+        *("amazon", "as-finished", "data", "dir", "drop-stars", "ensemble", "epochs", "file"),
+        *("from", "host", "join", "label-column", "log-to", "max-latency-ms", "max-parameters"),
+        *("metric", "min-texts", "minutes", "n-trials", "name", "objectives", "output", "pool"),
+        *("port", "positive-from", "preset", "pruned", "ray-address", "repeats", "seed", "seeds"),
+        *("sequence-length", "share", "slice", "space", "spaces", "storage", "study", "text"),
+        *("text-column", "timeout-seconds", "top", "trial", "vocab-size", "workers", "yes"),
+    ]
+)
 # Functions and methods for the commands that Python users call. The other commands have none.
 CALLS = {
     "compare": "tuning.compare",
@@ -26,6 +39,9 @@ CALLS = {
 }
 _FLAGS = {variable: flag for flag, variable in VARIABLES.items() if variable != "TEXT"}
 _PACKAGE = Path(__file__).parent
+# A flag is a word of its own: a path or a text of the user may contain two hyphens.
+_FLAG = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)(?![\w-])")
+_IN_BACKTICKS = re.compile(r"(`[^`]*`)")
 _MAKE = re.compile(r"`make (?!install|serve)([a-z][a-z-]*)((?: [A-Z_]+=[^\s`]*)*)`")
 
 
@@ -38,11 +54,12 @@ def typed(command: str, **values: object) -> str:
         return _call(CALLS[command], values)
     quoted = {name: f'"{value}"' if " " in str(value) else value for name, value in values.items()}
     if "MAKELEVEL" in os.environ:
-        words = [f"{VARIABLES.get(name, name.upper())}={value}" for name, value in quoted.items()]
+        words = [f"{_variable(name)}={value}" for name, value in quoted.items()]
         return " ".join(["make", command, *words])
     is_installed = _program().name == PROGRAM
     flags = [f"--{name.replace('_', '-')} {value}".rstrip() for name, value in quoted.items()]
-    return " ".join([PROGRAM if is_installed else "python -m tuning", command, *flags])
+    program = PROGRAM if is_installed else f"{_python()} -m tuning"
+    return " ".join([program, command, *flags])
 
 
 def is_python() -> bool:
@@ -59,6 +76,21 @@ def repeated() -> str:
 
 def _program() -> Path:
     return Path(sys.argv[0])
+
+
+def _python() -> str:
+    """Return this interpreter as the user types it: `python`, or its path below the working
+    directory if a shell would run another one, as without the activation of `.venv`.
+    """
+    running = Path(sys.executable)
+    is_first = (first := shutil.which("python")) is not None and Path(first) == running
+    if is_first or not running.is_relative_to(Path.cwd()):
+        return "python"
+    return str(running.relative_to(Path.cwd()))
+
+
+def _variable(parameter: str) -> str:
+    return VARIABLES.get(parameter, parameter.upper())
 
 
 def _call(function: str, values: dict[str, object]) -> str:
@@ -79,12 +111,32 @@ def _call(function: str, values: dict[str, object]) -> str:
 
 def with_commands(message: str) -> str:
     """Return a message in which the commands of make, in backticks, are as the user types them, and
-    "the same command" is what the user repeats.
+    "the same command" is what the user repeats. If make started this program, flags are followed by
+    their variables: `--n-trials (TRIALS=)`.
 
     The message of an error is made where the error is found, whoever calls it. Targets that only
     make has, such as `make install-trackers`, are not changed.
     """
+    if "MAKELEVEL" in os.environ:
+        message = with_names(message, MAKE_FLAGS, _with_variable)
     return _MAKE.sub(_as_typed, message).replace("the same command", repeated())
+
+
+def _with_variable(flag: str) -> str:
+    return f"--{flag} ({_variable(flag.replace('-', '_'))}=)"
+
+
+def with_names(message: str, flags: Container[str], name_of: Callable[[str], str]) -> str:
+    """Return a message in which `flags`, given without their hyphens, are replaced by their names.
+    Commands in backticks are not changed.
+    """
+
+    def name(flag: re.Match[str]) -> str:
+        return name_of(flag[1]) if flag[1] in flags else flag[0]
+
+    parts = _IN_BACKTICKS.split(message)
+    parts[::2] = [_FLAG.sub(name, part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _as_typed(command: re.Match[str]) -> str:

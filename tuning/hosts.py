@@ -89,5 +89,5 @@ def refusal_of_port(server: str, host: str, port: int, error: OSError) -> str:
     """Return the message for a server that can't be bound to a host and a port."""
     return (
         f"{server} needs a free port of this machine; {port} on {host} gave {error.strerror!r}."
-        " Name another with --port (make: PORT=), or another address with --host (make: HOST=)."
+        " Name another with --port, or another address with --host."
     )

@@ -156,6 +156,12 @@ class Wider(Mine):
     assert source.count("class Wider") == 1
 
 
+def test_number_of_numpy_is_written_as_a_number() -> None:
+    wider = substituted(CLASS, "classifier(", "classifier(longest + ")
+    source = source_of(notebook(IMPORTS, HELPERS, "longest = np.int64(87)", wider)["Mine"])
+    assert "longest = 87\n" in source
+
+
 def test_value_that_can_not_be_written_is_named() -> None:
     wrong = substituted(CLASS, "classifier(", "table.sum(")
     cells = notebook(IMPORTS, "table = np.zeros(3)", wrong)

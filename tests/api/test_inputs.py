@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -31,6 +32,34 @@ def test_same_rows_give_the_same_file_whatever_the_index() -> None:
     assert frame_of(reviews).stem != frame_of(reviews.iloc[:-1]).stem
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float64", "Int64"])
+def test_same_rows_give_the_same_file_whatever_the_dtype(dtype: str) -> None:
+    reviews = make_reviews()
+    other = reviews.astype({"review_body": object, "star_rating": dtype})
+    other.attrs["source"] = "shop"
+    assert frame_of(reviews).stem == frame_of(other).stem
+
+
+def test_columns_may_be_numbers(tmp_path: Path) -> None:
+    """As `pd.read_csv(header=None)` names them."""
+    reviews = make_reviews()
+    numbered = reviews[["review_body", "star_rating"]].set_axis([0, 1], axis=1)
+    frame = frame_of(numbered, text_column=0, label_column=1)  # type: ignore[arg-type]
+    assert frame.stem == frame_of(numbered, text_column="0", label_column="1").stem
+    assert {*pd.read_parquet(frame.write(StudyDir(tmp_path / "s")))} == {"0", "1"}
+
+
+@pytest.mark.parametrize("names", [["text", "label", "label"], ["text", "text", "label"]])
+def test_two_columns_of_one_name_are_refused(names: list[str]) -> None:
+    with pytest.raises(DataError, match="two columns with different names"):
+        frame_of(pd.DataFrame([["good", "bad", "x"]], columns=names))
+
+
+def test_one_column_for_both_is_refused() -> None:
+    with pytest.raises(DataError, match="two columns with different names"):
+        frame_of(make_reviews(), text_column="review_body", label_column="review_body")
+
+
 def test_other_columns_are_kept_and_do_not_change_the_name(tmp_path: Path) -> None:
     reviews = make_reviews()
     more = reviews.assign(
@@ -42,13 +71,13 @@ def test_other_columns_are_kept_and_do_not_change_the_name(tmp_path: Path) -> No
         html="<p>" * 50,
     )
     more["review_body.length"] = 3  # The reader takes a dot for a part of another column.
-    more[3] = 1.5  # A name that is no text.
+    more[3] = 1.5  # A name that is no text becomes one.
     more = pd.concat([more, more[["day"]]], axis=1)  # Two columns of one name.
     more["missing"] = [None, 1.5] * 120
     frame = frame_of(more)
     assert frame.stem == frame_of(reviews).stem
     path = frame.write(StudyDir(tmp_path / "s"))
-    kept = {"review_body", "star_rating", "product", "size", "large", "note", "missing"}
+    kept = {"review_body", "star_rating", "product", "size", "large", "note", "missing", "3"}
     assert {*pd.read_parquet(path)} == kept
     for column, values in {"product": {"phone", "cable"}, "missing": {"", "1.5"}}.items():
         sliced = load_reviews(DataConfig(data=str(path)), slice_column=column)
@@ -87,6 +116,13 @@ def test_labels_of_several_types_are_refused_in_a_sentence() -> None:
     frame = pd.DataFrame({"text": ["good", "bad"], "label": ["positive", 0]})
     with pytest.raises(DataError, match="all texts or all numbers"):
         frame_of(frame)
+
+
+def test_table_of_texts_or_labels_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"labels must have one value.*\(2, 2\)"):
+        frame_of_lists(["good", "bad"], np.eye(2))  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="texts must have one value for each row"):
+        frame_of_lists(pd.DataFrame({"text": ["good"]}), [1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras_tuner
 import pandas as pd
 import pytest
 
 import tuning
 from tests.studies import Setting
 from tuning.api.parameters import parameters_in_messages, with_parameters
+from tuning.api.study import Study
+from tuning.cli.confirm import confirm
 from tuning.cli.studies import compare
 from tuning.cli.tune import tune
 from tuning.errors import ArgumentError, ExportError, SpaceBug, StudyError, TuningError
@@ -29,7 +32,7 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ("leave --join out", "leave --join out"),
         ("type `tune --join --study s`, or --study", "type `tune --join --study s`, or study"),
         ("no flags", "no flags"),
-        ("log to it (--log-to; make: LOG_TO=)", "log to it (log_to; make: LOG_TO=)"),
+        ("log to it (--log-to)", "log to it (log_to)"),
         ("no file matches '/home/my--data/x.csv'", "no file matches '/home/my--data/x.csv'"),
         ("received the text '--data is good'", "received the text '--data is good'"),
         ("received 'http://x/--file'", "received 'http://x/--file'"),
@@ -74,6 +77,11 @@ def test_signatures_and_docstrings_are_kept() -> None:
         ({"pruner": "one"}, "pruner must be"),
         ({"seed": -1}, "seed must lie"),
         ({"space": "no_space"}, "space must be one of"),
+        (
+            {"space": keras_tuner.HyperModel()},
+            "space must be a name, a path, a class or a function",
+        ),
+        ({"space": lambda hp: None}, "its source was not found"),
         ({"data": "no_file.csv"}, "data must name a file"),
         ({"log_to": ["other:place"]}, "log_to must be mlflow:URI"),
         ({"text_column": "none"}, "text_column must be one of text, label"),
@@ -96,22 +104,24 @@ def test_tune_names_its_parameters(
     check(lambda: tuning.tune(**given), TuningError, message)
 
 
-# The commands are for one machine, the first of several; the others join with the command alone.
-ONLY_FLAGS = {"join", "dead_seconds"}
-
-
 @pytest.mark.parametrize(
-    ("command", "function"),
-    [(tune, tuning.tune), (compare, tuning.compare)],
-    ids=["tune", "compare"],
+    ("command", "function", "only_flags"),
+    [
+        # The functions are for one machine, the first of several; the others join with the command.
+        (tune, tuning.tune, {"join", "dead_seconds"}),
+        (compare, tuning.compare, set()),
+        # The study has these.
+        (confirm, Study.confirm, {"study", "storage", "results"}),
+    ],
+    ids=["tune", "compare", "confirm"],
 )
 def test_every_flag_of_a_command_is_a_parameter(
-    command: Callable[..., None], function: Callable[..., object]
+    command: Callable[..., None], function: Callable[..., object], only_flags: set[str]
 ) -> None:
     flags = {
         name.replace("confirm_best", "confirm") for name in inspect.signature(command).parameters
     }
-    assert flags - set(inspect.signature(function).parameters) == flags & ONLY_FLAGS
+    assert flags - set(inspect.signature(function).parameters) == only_flags
 
 
 def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
@@ -131,7 +141,7 @@ def test_functions_that_load_name_their_parameters(tmp_path: Path) -> None:
         (lambda study: study.export(ensemble="some"), "ensemble must be auto"),
         (lambda study: study.export(trial=0, ensemble=2), "trial and ensemble must not"),
         (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
-        (lambda study: study.log_to(), "At least one tracker must be named (log_to;"),
+        (lambda study: study.log_to(), "At least one tracker must be named (log_to),"),
         (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
         (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "study must be the URL"),
         (lambda study: study.import_optuna("sqlite:///gone.db"), "a URL without a name"),

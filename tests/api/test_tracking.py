@@ -117,13 +117,15 @@ def test_no_tracker_is_refused(tmp_path: Path) -> None:
 def test_wrong_value_is_refused_before_a_search(run_cli: Callable[..., Ran]) -> None:
     ran = run_cli("tune", "--study", "s", "--log-to", "neptune:x", "--n-trials", 1)
     assert ran.code == 1
-    assert "error: --log-to must be mlflow:URI, tensorboard:DIR or wandb:DIR" in ran.err
+    assert "error: --log-to (LOG_TO=) must be mlflow:URI, tensorboard:DIR or wandb:DIR" in ran.err
 
 
 def test_machine_that_joins_writes_to_no_tracker(run_cli: Callable[..., Ran]) -> None:
     ran = run_cli("tune", "--study", "s", "--join", "--log-to", "tensorboard:x", "--pool", "ray")
     assert ran.code == 1
-    assert "error: --log-to must be given on the machine that created the study" in ran.err
+    assert (
+        "error: --log-to (LOG_TO=) must be given on the machine that created the study" in ran.err
+    )
 
 
 def test_variable_names_several_trackers(

@@ -54,7 +54,7 @@ def test_export_of_an_ensemble_trains_a_model_of_each_architecture_once(
         pruner="none",
         results=root.path,
     )
-    study.confirm(top=1, seeds=2, share=9.0, workers=1)
+    assert study.confirm(top=1, seeds=2, share=9.0, workers=1) is study
     folder = root.study("s")
     exports: list[Confirmation | None] = []
 

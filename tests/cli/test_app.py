@@ -248,6 +248,17 @@ def test_command_before_a_trial_is_complete_is_reported(
     assert sorted(p.name for p in (tmp_path / "results" / "s").iterdir()) == before
 
 
+@pytest.mark.slow
+@pytest.mark.alone
+def test_search_that_its_time_limit_ends_is_confirmed(run_tune: Run, tmp_path: Path) -> None:
+    """The tiny space trains a trial in less than a second."""
+    ran = run_tune("--n-trials", 10_000, "--timeout-seconds", 15)
+    assert ran.code == 0, ran.err
+    out = " ".join(ran.out.split())
+    assert "The time limit is reached" in out and "is the confirmed best" in out
+    assert (tmp_path / "results" / "s" / "confirmation.json").exists()
+
+
 def test_unknown_study_lists_those_there_are(
     finished: tuple[ResultsDir, Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,7 +328,7 @@ def test_report_without_the_slice_column_names_the_columns(
     shutil.copytree(finished[0].path, tmp_path / "results")
     ran = run_cli("report", "--study", "s", "--slice", "topic")
     assert ran.code == 1
-    assert "--slice must be one of review_body, star_rating; received 'topic'." in ran.err
+    assert "--slice (SLICE=) must be one of review_body, star_rating; received 'topic'." in ran.err
 
 
 @pytest.fixture
@@ -655,13 +666,13 @@ def test_predict_of_a_file_as_json_holds_nothing_else(
     [
         (("--text", ""), ["1 to 100,000 characters", "no text"]),
         (("--text", "a" * 100_001), ["a text of 100,001 characters"]),
-        (("--file", "none.csv"), ["--file must name a file"]),
+        (("--file", "none.csv"), ["--file (FILE=) must name a file"]),
         (("--file", "new.csv"), ["--text-column", "id, words"]),
         (("--file", "new.csv", "--text-column", "body"), ["--text-column", "id, words", "body"]),
         (("--file", "new.csv", "--text-column", "words", "--output", "none/out.csv"), ["--output"]),
         (
             ("--file", "new.csv", "--text-column", "words", "--output", "new.csv"),
-            ["--output must not be a file that is read"],
+            ["--output (OUTPUT=) must not be a file that is read"],
         ),
     ],
 )

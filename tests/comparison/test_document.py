@@ -100,6 +100,18 @@ def test_fewer_minutes_than_the_searches_have_had_are_refused(folder: StudyDir) 
         begin(folder, Request(minutes=5))
 
 
+def test_other_epochs_are_refused(folder: StudyDir) -> None:
+    spaces = ("baseline_lstm", "ngrams")
+    comparison = begin(folder, Request(spaces=spaces, epochs=9))
+    assert {comparison.config_of(space).train.epochs for space in comparison.spaces} == {9}
+    comparison.save(folder)
+    with pytest.raises(StudyError, match="epochs it was created with, 9; received 5"):
+        begin(folder, Request(epochs=5))
+    assert begin(folder, Request(minutes=20)).epochs == 9
+    with pytest.raises(ArgumentError, match="--epochs must be 1 or more"):
+        Request(epochs=0)
+
+
 def test_another_seed_is_refused(folder: StudyDir) -> None:
     comparison_of(standings()).save(folder)
     with pytest.raises(StudyError, match="seed it was created with, 0; received 1"):

@@ -157,6 +157,15 @@ def test_csv_may_have_semicolons_or_tabs(tmp_path: Path, name: str, delimiter: s
         assert read_files(save(tmp_path / name, start + content)).frame.to_dict("records") == ROWS
 
 
+@pytest.mark.parametrize("start", ["sep=;\n", "\ufeffsep=;\r\n", '"sep=;"\n'])
+@pytest.mark.parametrize("header", ["text;label", "text, whole;label"])
+def test_first_line_may_name_the_delimiter(tmp_path: Path, start: str, header: str) -> None:
+    """Excel writes and reads such a line."""
+    rows = read_files(save(tmp_path / "a.csv", f"{start}{header}\ngood, but slow;1\n")).frame
+    column = header.removesuffix(";label")
+    assert rows.to_dict("records") == [{column: "good, but slow", "label": "1"}]
+
+
 @pytest.mark.parametrize(
     ("header", "columns"),
     [
@@ -413,7 +422,12 @@ def test_directory_in_a_pattern_is_refused(tmp_path: Path) -> None:
     assert "is a directory" in refusal(str(tmp_path / "*.csv"))
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.xlsx", "a", "a.gz", "a.csv.zip", "a.json", "csv"])
+def test_workbook_of_excel_is_refused_with_its_remedy(tmp_path: Path) -> None:
+    message = refusal(save(tmp_path / "a.xlsx", csv_bytes(ROWS)))
+    assert message.endswith("Save it in Excel as 'CSV UTF-8'.")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.gz", "a.csv.zip", "a.json", "csv"])
 def test_wrong_ending_lists_the_right_ones(tmp_path: Path, name: str) -> None:
     message = refusal(save(tmp_path / name, csv_bytes(ROWS)))
     assert (
@@ -484,7 +498,7 @@ def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, ending: str, encoding
     )
     message = refusal(save(tmp_path / f"a{ending}", content.decode().encode(encoding)))
     assert message.startswith(f"{tmp_path / f'a{ending}'} must be UTF-8; ")
-    assert message.endswith("Convert it with iconv.")
+    assert message.endswith("or convert it: `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`.")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])

@@ -16,11 +16,11 @@ from tuning.data.sources import (
     MIN_ROWS,
     Labels,
     Reviews,
-    choose_column,
     clean,
     load_reviews,
     to_classes,
 )
+from tuning.data.tables import choose_column
 from tuning.errors import DataError
 
 N = 60
@@ -374,6 +374,8 @@ STARS: list[object] = ["1", "2", "3", "4", "5"]
 
 def test_stars_from_three_are_positive() -> None:
     labels = classes(STARS, "star_rating")
+    assert labels.rule == "3 stars or more are positive"
+    assert classes(STARS, "star_rating", positive_from=0).rule is None
     assert (labels.codes.tolist(), labels.class_names) == (
         [0, 0, 1, 1, 1],
         ("negative", "positive"),
@@ -440,6 +442,15 @@ def test_dropping_all_negative_stars_is_refused() -> None:
 
 def test_star_column_beyond_five_is_no_star_column() -> None:
     assert classes(["1", "5", "10"], "rating").class_names == ("1", "5", "10")
+
+
+def test_few_values_that_are_no_stars_are_refused() -> None:
+    """Each would be a class of its own beside the stars."""
+    message = label_refusal([*STARS * 10, "0", "5 stars"], "stars")
+    assert "'stars' also has '0' (1), '5 stars' (1)." in message
+    labels = classes([*STARS * 10, "#N/A"], "stars")
+    assert labels.class_names == ("negative", "positive")
+    assert labels.dropped == {"without a label": 1}
 
 
 def test_star_column_of_words_is_no_star_column() -> None:

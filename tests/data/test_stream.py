@@ -46,6 +46,7 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
     ("name", "data", "expected"),
     [
         ("r.csv", b"text,n\ngood,1\nbad\nfine,2\n", "line 3: 1 fields, not 2"),
+        ("r.csv", b"sep=;\ntext;n\ngood;1\nbad\nfine;2\n", "line 4: 1 fields, not 2"),
         ("r.csv", b'text,n\ngood,1\n"",2\nfine,2\n', "no text"),
         ("r.csv", b"text,n\ngood,1\nb\xe9,2\nfine,2\n", "not UTF-8"),
         ("r.tsv", b"text\tn\ngood\t1\nbad\t1\t2\nfine\t2\n", "line 3: 3 fields, not 2"),
@@ -76,6 +77,7 @@ def test_bad_row_is_named_and_the_others_stay(
     "content",
     [
         "text;n\ngood, fine;1\n",
+        "sep=;\ntext;n\ngood, fine;1\n",
         "\ufefftext\tn\ngood; fine\t1\n",
         '"text";"n, m"\n"good; fine";"1"\n',
         "text;n,label\ngood;1,2\n",

@@ -244,6 +244,22 @@ def test_rate_of_dropout_is_not_raised_to_one() -> None:
     assert declarations([advice]) == 'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)'
 
 
+@pytest.mark.parametrize("named", [{"baseline": True}, {"starting_point": 2}])
+def test_values_that_no_search_has_led_to_are_no_advice_on_bounds(named: dict[str, Any]) -> None:
+    item = Hyperparameter(name="units", kind="int", default=8, low=8, high=64)
+    study = optuna.create_study(direction="maximize")
+    for value, attributes in ((1.0, named), (0.5, {})):
+        study.add_trial(
+            create_trial(
+                value=value,
+                params={"units": 8},
+                distributions={"units": optuna.distributions.IntDistribution(8, 64)},
+                user_attrs=attributes,
+            )
+        )
+    assert near_bounds(summarize(study, metric="val_accuracy"), SearchSpace("x", (item,))) == []
+
+
 def test_number_of_words_of_an_ngram_is_not_raised_above_three() -> None:
     item = Hyperparameter(name="ngrams", kind="int", default=3, low=1, high=3)
     study = optuna.create_study(direction="maximize")

@@ -273,14 +273,14 @@ def test_cluster_that_is_not_there_is_a_sentence(setting: Setting) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--pool", "dask"], "--pool must be one of process, ray; received 'dask'"),
+        (["--pool", "dask"], "--pool (POOL=) must be one of process, ray; received 'dask'"),
         (
             ["--ray-address", "auto"],
-            "--ray-address must go with --pool ray; received 'auto' with --pool process",
+            "--ray-address (RAY_ADDRESS=) must go with --pool (POOL=) ray",
         ),
         (
             ["--pool", "ray", "--ray-address", "ray://x:1"],
-            "--ray-address must be auto or host:port",
+            "--ray-address (RAY_ADDRESS=) must be auto or host:port",
         ),
         (
             ["--pool", "ray", "--cpus-per-worker", 0],

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tuning.api.inputs import content_name, write_once
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
@@ -110,6 +112,8 @@ class _Parts:
 
     def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
         """Add the meaning of a name: an import, a definition, or a plain value."""
+        if isinstance(value, np.generic):
+            value = value.item()
         alias = "" if getattr(value, "__name__", name) == name else f" as {name}"
         if isinstance(value, types.ModuleType):
             self.imports.add(f"import {value.__name__}{alias}")

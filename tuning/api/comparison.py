@@ -159,6 +159,7 @@ def compare(
     drop_stars: Sequence[float] = (),
     study: str | None = None,
     seed: int | None = None,
+    epochs: int | None = None,
     workers: int | None = None,
     pool: str = "process",
     ray_address: str | None = None,
@@ -183,6 +184,7 @@ def compare(
         drop_stars: numbers of stars whose reviews are left out, such as `[3]`.
         study: name of the comparison (default: from `data`, such as "compare-reviews").
         seed: seed of the data split, the samplers and the trainings (default 0).
+        epochs: maximum number of epochs of a trial (default 5).
         workers: number of training processes (default: one for each GPU or core).
         pool: "process" for workers on this machine, "ray" for workers on a Ray cluster.
         ray_address: address of a running Ray cluster (default: this call starts Ray).
@@ -219,6 +221,7 @@ def compare(
         spaces=[space_place(space, folder) for space in spaces],
         minutes=minutes,
         seed=seed,
+        epochs=epochs,
         data=data_settings(
             data=str(rows.write(folder)) if rows else source,
             **columns,

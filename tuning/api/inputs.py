@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ N_DIGITS = 8
 
 def default_study(space: str | None, data: str | None) -> str:
     """Return the name of a study of this search space and data set: `reviews-movie_reviews`."""
-    return f"{short_name(space or StudyConfig.space)}-{data_stem(data)}"[:100]
+    name = safe_name(short_name(space or StudyConfig.space)).lstrip("_-") or "space"
+    return f"{name}-{data_stem(data)}"[:100]
 
 
 # Maximum mean length, in characters, of the values of a further column that is kept: such columns
@@ -41,7 +43,7 @@ def data_stem(data: str | None) -> str:
 
 
 def content_name(kind: str, content: bytes) -> str:
-    """Return a name with a hash of a file's content, without an ending: `data-3501b39e`."""
+    """Return a name with a hash of a content, without an ending: `data-3501b39e`."""
     return f"{kind}-{hashlib.sha256(content).hexdigest()[:N_DIGITS]}"
 
 
@@ -61,7 +63,8 @@ def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
 @dataclass(frozen=True)
 class Frame:
     """Rows of a call from Python as a Parquet file. The file's name is a hash of the texts and the
-    labels: the same rows give the same name, so a notebook that is run again continues its study.
+    labels: the same rows in the same order give the same name, so a notebook that is run again
+    continues its study.
 
     Attributes:
         stem: the file's name without its ending.
@@ -100,10 +103,18 @@ def frame_of(
     Raises:
         DataError: the frame does not have the columns, or a value can't be written to a file.
     """
-    from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS, choose_column
+    from tuning.data.sources import LABEL_COLUMNS, TEXT_COLUMNS
+    from tuning.data.tables import choose_column
 
+    data = data.set_axis([str(name) for name in data.columns], axis=1)
+    text_column, label_column = (c if c is None else str(c) for c in (text_column, label_column))
     texts = choose_column(data.columns, text_column, TEXT_COLUMNS, "text")
     labels = choose_column(data.columns, label_column, LABEL_COLUMNS, "label")
+    if texts == labels or any([*data.columns].count(name) > 1 for name in (texts, labels)):
+        raise DataError(
+            "The texts and the labels must be two columns with different names; the data frame has"
+            f" {', '.join(data.columns)}, of which {texts!r} and {labels!r} are used."
+        )
     wrong = next((value for value in data[texts].dropna() if not isinstance(value, str)), None)
     if wrong is not None:
         raise DataError(f"The column {texts!r} must have texts; it has {wrong!r}.")
@@ -118,27 +129,40 @@ def frame_of(
     others = {name: _as_texts(rows[name]) for name in rows if name not in (texts, labels)}
     kept = {str(name): column for name, column in others.items() if column is not None}
     return Frame(
-        content_name("data", content),
+        content_name("data", _canonical(rows[texts], rows[labels])),
         _parquet(rows[[texts, labels]].assign(**kept)) if kept else content,
     )
 
 
-def _parquet(rows: pd.DataFrame) -> bytes:
-    """Return rows as the content of a Parquet file, which depends only on their names and values:
-    pandas would write the type of all column names for a selection of columns.
+def _canonical(texts: pd.Series[Any], labels: pd.Series[Any]) -> bytes:
+    """Return texts and labels in a form that does not depend on their dtypes and on the versions of
+    pandas and Parquet: 1, 1.0 and True are one label.
     """
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(labels):
+        labels = labels.astype(float)
+    columns = [
+        column.astype(object).where(column.notna(), None).to_list() for column in (texts, labels)
+    ]
+    return json.dumps([texts.name, labels.name, *columns], default=str).encode()
+
+
+def _parquet(rows: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    rows.set_axis([*rows], axis=1).to_parquet(buffer)
+    rows.to_parquet(buffer)
     return buffer.getvalue()
 
 
 def _as_texts(column: pd.Series[Any] | pd.DataFrame) -> pd.Series[str] | None:
     """Return the values of a column as texts, with None where a value is missing.
 
-    The result is None for a column whose name is not a string, is not unique, or has a dot, which
-    means a nested column in Parquet; and for a column of long values.
+    The result is None for a column whose name is not unique, or has a dot, which means a nested
+    column in Parquet; and for a column of long values.
     """
-    if column.ndim != 1 or not isinstance(column.name, str) or "." in column.name:
+    import pandas as pd
+
+    if not isinstance(column, pd.Series) or "." in str(column.name):
         return None
     values = column.astype(object).where(column.notna(), None)
     texts = values.map(lambda value: None if value is None else str(value))
@@ -149,10 +173,18 @@ def frame_of_lists(texts: Sequence[str] | None, labels: Sequence[Any] | None) ->
     """Return texts and their labels as a data frame with the columns `TEXT` and `LABEL`.
 
     Raises:
-        ArgumentError: `texts` or `labels` is None, or their lengths differ.
+        ArgumentError: `texts` or `labels` is None, their lengths differ, or they have more than one
+            value for each row.
     """
     import pandas as pd
 
+    for name, values in (("texts", texts), ("labels", labels)):
+        shape = getattr(values, "shape", (1,))
+        if len(shape) != 1:
+            raise ArgumentError(
+                f"{name} must have one value for each row; received an array of shape {shape}."
+                " Choose one column, or the argmax of one-hot labels."
+            )
     if texts is None or labels is None or len(texts) != len(labels):
         n_texts, n_labels = (None if part is None else len(part) for part in (texts, labels))
         raise ArgumentError(

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tuning.commands import with_commands
+from tuning.commands import with_commands, with_names
 from tuning.config import given, parse_objectives
 from tuning.errors import ArgumentError, TuningError
 
@@ -27,9 +26,6 @@ T = TypeVar("T")
 
 # Parameters whose names differ from the names of their flags.
 ALIASES = {"dir": "project", "file": "configurations", "from": "study", "slice": "slice_column"}
-# A flag is a word of its own: a path or a text of the user may contain two hyphens.
-_FLAG = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)(?![\w-])")
-_COMMAND = re.compile(r"(`[^`]*`)")
 
 
 @contextlib.contextmanager
@@ -49,14 +45,8 @@ def with_parameters(message: str) -> str:
 
     Commands in backticks are not changed, and neither are flags without a parameter.
     """
-    parts = _COMMAND.split(message)
-    parts[::2] = [_FLAG.sub(_parameter, part) for part in parts[::2]]
-    return "".join(parts)
-
-
-def _parameter(flag: re.Match[str]) -> str:
-    name = ALIASES.get(flag[1], flag[1].replace("-", "_"))
-    return name if name in _parameters() else flag[0]
+    flags = {name.replace("_", "-") for name in _parameters()} | {*ALIASES}
+    return with_names(message, flags, lambda flag: ALIASES.get(flag, flag.replace("-", "_")))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.api.cells import space_place
+from tuning.api import cells
 from tuning.api.inputs import default_study, rows_of, source_of
 from tuning.api.parameters import (
     chosen_workers,
@@ -222,7 +222,7 @@ def tune(
         positive_from=positive_from,
         drop_stars=drop_stars,
     )
-    place = None if space is None else space_place(space, folder)
+    place = None if space is None else cells.space_place(space, folder)
     settings |= given(data=data_values or None, space=place)
     if pool == "process":
         start_server()
@@ -232,5 +232,12 @@ def tune(
 
 
 def _space_name(space: Any) -> str | None:
-    """Return the name of a search space for the default name of a study."""
-    return None if space is None else getattr(space, "__name__", str(space))
+    """Return the name of a search space for the default name of a study.
+
+    Raises:
+        SpaceError: `space` is neither a name, a path, a class nor a function.
+    """
+    if space is None or isinstance(space, str | Path):
+        return None if space is None else str(space)
+    cells.source_of(space)
+    return str(space.__name__)

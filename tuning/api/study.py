@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tuning.api.parameters import chosen_workers, parameters_in_messages, public
 from tuning.api.study_view import StudyView
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tuning.api.exchange import Target, WarmStart
     from tuning.api.exports import Export
-    from tuning.confirmation.rounds import Confirmation
 
 
 @public
@@ -48,8 +47,16 @@ class Study(StudyView):
         share: float | None = None,
         pruned: int | None = None,
         workers: int | None = None,
-    ) -> Confirmation:
-        """Train the best configurations and the baseline on fresh seeds, or continue such a call.
+        pool: str = "process",
+        ray_address: str | None = None,
+        cpus_per_worker: float | None = None,
+        gpus_per_worker: float | None = None,
+        trial_seconds: float | None = None,
+        trial_memory_mb: float | None = None,
+        silent_seconds: float | None = None,
+    ) -> Self:
+        """Train the best configurations and the baseline on fresh seeds, or continue such a call,
+        and return this study, whose `verdict()` has the result.
 
         Args:
             top: number of configurations beside the baseline (default 5).
@@ -58,6 +65,11 @@ class Study(StudyView):
                 more if three seeds of the two best and the baseline need more).
             pruned: maximum number of pruned trials to train to their last epoch (default 5).
             workers: number of training processes (default: one for each GPU or core).
+            pool: "process" for workers on this machine, "ray" for workers on a Ray cluster.
+            ray_address: address of a running Ray cluster (default: this call starts Ray).
+            cpus_per_worker, gpus_per_worker: what Ray reserves for each worker.
+            trial_seconds, trial_memory_mb, silent_seconds: limits of a training, after which it
+                fails.
 
         Raises:
             StudyError: too few trials are complete, or another process works on the study.
@@ -71,11 +83,19 @@ class Study(StudyView):
             self._folder,
             storage_url=self._storage_url,
             terms=Terms(**given(top=top, n_seeds=seeds, share=share, n_pruned=pruned)),
-            workers=chosen_workers(workers),
+            workers=chosen_workers(
+                workers,
+                pool=pool,
+                ray_address=ray_address,
+                per_worker=(cpus_per_worker, gpus_per_worker),
+                trial_seconds=trial_seconds,
+                trial_memory_mb=trial_memory_mb,
+                silent_seconds=silent_seconds,
+            ),
         )
         if not confirmation.is_over:
             end_script()
-        return confirmation
+        return self
 
     def report(self, *, slice_column: str | None = None) -> Path:
         """Write `report.html`, one page that opens offline, and return its path.

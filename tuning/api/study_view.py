@@ -105,7 +105,8 @@ class StudyView:
 
     @property
     def optuna_study(self) -> optuna.Study:
-        """Optuna's own study, for reading: its changes have no effect on a running search.
+        """Optuna's own study, for reading. Configurations are queued with `enqueue`, which checks
+        them.
 
         Raises:
             StudyError: the storage does not contain the study.

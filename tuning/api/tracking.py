@@ -125,7 +125,7 @@ def track(
     targets = require_trackers(trackers)
     if not targets:
         raise ArgumentError(
-            "At least one tracker must be named (--log-to; make: LOG_TO=), such as"
+            "At least one tracker must be named (--log-to), such as"
             " tensorboard:runs; received none."
         )
     close_study(load_study(root, folder, storage_url=storage_url))

@@ -24,11 +24,10 @@ from tuning.cli.options import (
     Study,
 )
 from tuning.cli.tracking import LogTo
-from tuning.commands import typed
 from tuning.config import given
 from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import row_progress
-from tuning.display.tables import print_formats
+from tuning.display.tables import print_formats, print_next_of_export
 from tuning.errors import ArgumentError, ServeError
 from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
@@ -89,7 +88,7 @@ def export_best(
     )
     print_formats(manifest, folder)
     tracking.track_or_warn(log_to or (), folder, root, storage_url=root.storage_url(storage))
-    console.print(f"Next: {typed('predict', study=folder.name, text='I love it')}")
+    print_next_of_export(folder)
 
 
 def predict(
@@ -145,8 +144,7 @@ def predict(
 
     if (text is None) == (file is None):
         raise ArgumentError(
-            "predict needs either --text or --file (make: TEXT= or FILE=); received"
-            f" {'both' if text else 'neither'}."
+            f"predict needs either --text or --file; received {'both' if text else 'neither'}."
         )
     folder = export or newest(ResultsDir(results).existing(study))
     manifest = read_manifest(folder)

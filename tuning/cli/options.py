@@ -59,7 +59,7 @@ TextColumn_ = Annotated[
         "--text-column",
         help=(
             "Name of the column of texts (default: the first that exists of review_body, text,"
-            " review, sentence, content)."
+            " review, sentence, content, body)."
         ),
     ),
 ]

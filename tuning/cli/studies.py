@@ -29,7 +29,7 @@ from tuning.cli.options import (
     Study,
     TextColumn_,
 )
-from tuning.cli.search_options import Pool, RayAddress, Workers
+from tuning.cli.search_options import Epochs, Pool, RayAddress, Workers
 from tuning.cli.tracking import LogTo
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.tables import best_table, removable_table
@@ -76,6 +76,7 @@ def compare(
     positive_from: PositiveFrom = None,
     drop_stars: DropStars = None,
     seed: Seed = None,
+    epochs: Epochs = None,
     workers: Workers = None,
     pool: Pool = "process",
     ray_address: RayAddress = None,
@@ -96,6 +97,7 @@ def compare(
         spaces=(spaces or "").split(),
         minutes=minutes,
         seed=seed,
+        epochs=epochs,
         data=data_settings(
             data=data,
             text_column=text_column,

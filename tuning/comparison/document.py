@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from tuning import documents
-from tuning.config import DataConfig, StudyConfig
+from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError, StudyError
 from tuning.results import ResultsDir, StudyDir, safe_name
 from tuning.spaces.files import find_space, short_name
@@ -80,6 +81,7 @@ class Comparison:
     Attributes:
         minutes: duration of each search.
         seed: seed of the data split, the samplers and the trainings.
+        epochs: maximum number of epochs of a trial.
         data_fingerprint: fingerprint of the data; empty before the data are read the first time.
     """
 
@@ -87,6 +89,7 @@ class Comparison:
 
     minutes: float
     seed: int
+    epochs: int = field(default=TrainConfig.epochs, metadata=OMIT_DEFAULT)
     data: DataConfig
     spaces: list[ComparedSpace]
     data_fingerprint: str = ""
@@ -109,7 +112,13 @@ class Comparison:
 
     def config_of(self, space: ComparedSpace) -> StudyConfig:
         """Return the configuration of a space's study."""
-        return StudyConfig(study=space.study, space=space.space, seed=self.seed, data=self.data)
+        return StudyConfig(
+            study=space.study,
+            space=space.space,
+            seed=self.seed,
+            data=self.data,
+            train=TrainConfig(epochs=self.epochs),
+        )
 
     def save(self, folder: StudyDir) -> None:
         """Write `comparison.json`."""
@@ -138,6 +147,7 @@ class Request:
     Args:
         spaces: names or paths of search spaces.
         minutes: duration of each search.
+        epochs: maximum number of epochs of a trial.
         data: values of `DataConfig`.
 
     Raises:
@@ -148,6 +158,7 @@ class Request:
     spaces: Sequence[str] = ()
     minutes: float | None = None
     seed: int | None = None
+    epochs: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,6 +171,8 @@ class Request:
             )
         if self.minutes is not None and not 0 < self.minutes < float("inf"):
             raise ArgumentError(f"--minutes must be more than 0; received {self.minutes:g}.")
+        if self.epochs is not None and self.epochs < 1:
+            raise ArgumentError(f"--epochs must be 1 or more; received {self.epochs}.")
 
 
 def require_no_study(folder: StudyDir) -> None:
@@ -182,8 +195,8 @@ def begin(folder: StudyDir, request: Request) -> Comparison:
     Raises:
         ArgumentError: the call names fewer than two spaces, or fewer minutes than the comparison
             has.
-        StudyError: the comparison has another seed, `folder` contains a study, or the name of a
-            study would be too long.
+        StudyError: the comparison has another seed or number of epochs, `folder` contains a study,
+            or the name of a study would be too long.
     """
     require_no_study(folder)
     if folder.comparison_path.exists():
@@ -197,6 +210,7 @@ def begin(folder: StudyDir, request: Request) -> Comparison:
     return Comparison(
         minutes=request.minutes or DEFAULT_MINUTES,
         seed=StudyConfig.seed if request.seed is None else request.seed,
+        epochs=request.epochs or TrainConfig.epochs,
         data=DataConfig(**request.data),
         spaces=spaces,
     )
@@ -209,11 +223,13 @@ def _continued(old: Comparison, folder: StudyDir, request: Request) -> Compariso
             f"--minutes must be {old.minutes:g} or more, which the searches of {folder.name!r}"
             f" have had; received {minutes:g}. Start another comparison with --study NAME."
         )
-    if request.seed not in (None, old.seed):
-        raise StudyError(
-            f"Comparison {folder.name!r} must be continued with the seed it was created with,"
-            f" {old.seed}; received {request.seed}. Start another comparison with --study NAME."
-        )
+    for name in ("seed", "epochs"):
+        before, now = getattr(old, name), getattr(request, name)
+        if now not in (None, before):
+            raise StudyError(
+                f"Comparison {folder.name!r} must be continued with the {name} it was created with,"
+                f" {before}; received {now}. Start another comparison with --study NAME."
+            )
     called = [_space(name, folder) for name in request.spaces]
     known, named = ({space.study for space in spaces} for spaces in (old.spaces, called))
     added = [space for space in called if space.study not in known]

@@ -91,7 +91,7 @@ class SpaceSearch:
             raise StudyError(
                 f"A search must complete a trial in its {self._minutes:g} min; this one trained"
                 f" {len(outcome.summary.trials)} in part. Give every space more"
-                " with --minutes (make: MINUTES=)."
+                " with --minutes."
             )
         confirmation = confirm_within(
             session,

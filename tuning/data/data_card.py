@@ -32,13 +32,15 @@ CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The source of the texts, and the parts of it that were left out: the number of rows by
-    reason, and the number of lines that could not be read, with the places of the first of them.
+    """The source of the texts, how its stars became classes, and the parts of it that were left
+    out: the number of rows by reason, and the number of lines that could not be read, with the
+    places of the first of them.
     """
 
     data: str | None = field(default=None, metadata=OMIT_DEFAULT)
     text_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
     label_column: str | None = field(default=None, metadata=OMIT_DEFAULT)
+    class_rule: str | None = field(default=None, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
     n_broken_lines: int | None = field(default=None, metadata=OMIT_DEFAULT)
     broken_lines: list[str] | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -58,6 +60,7 @@ class DataFacts:
     unknown_share: dict[str, float]
     n_duplicates: int
     label_column: str | None = None
+    class_rule: str | None = field(default=None, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = None
 
 

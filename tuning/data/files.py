@@ -5,6 +5,7 @@ import csv
 import glob
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,9 +109,14 @@ def find_files(
                 f" '{path}/*.csv'."
             )
         if file_format(path) not in formats:
+            remedy = (
+                "Save it in Excel as 'CSV UTF-8'."
+                if file_format(path) in (".xlsx", ".xls")
+                else "Rename the file after its format."
+            )
             raise DataError(
                 f"A data file must end in {', '.join(formats)}, each also with .gz; received"
-                f" {path.name!r}. Rename the file after its format."
+                f" {path.name!r}. {remedy}"
             )
     return paths
 
@@ -145,23 +151,27 @@ def _first_bad_byte(path: Path, *, default: int) -> int:
     return default
 
 
-def csv_delimiter(data: IO[bytes]) -> str:
-    """Return the delimiter of a CSV file: the first of `DELIMITERS` that divides the header line
-    into several names, without dividing a name in quotes. It is the comma if none does, as for a
-    single column.
+def csv_format(data: IO[bytes]) -> tuple[str, int]:
+    """Return the delimiter of a CSV file, and the number of lines before its header.
+
+    Excel reads the delimiter from a first line such as `sep=;`. In other files it is the first of
+    `DELIMITERS` that divides the header line into several names, without dividing a name in quotes,
+    and the comma if none does, as for a single column.
 
     Args:
         data: the bytes of the file from its start, as `opened` gives them; they stay unread.
     """
     head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
     text = head.decode("utf-8-sig", errors="replace")
+    if named := re.match(r'"?sep=([,\t;])"?\r?\n', text):
+        return named[1], 1
     for delimiter in DELIMITERS:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         header: list[str] = next(filter(None, rows), [])
         # A wrong delimiter leaves quotes in the parts of a name that it divides.
         if len(header) > 1 and not any('"' in name for name in header):
-            return delimiter
-    return DELIMITERS[0]
+            return delimiter, 0
+    return DELIMITERS[0], 0
 
 
 def file_format(path: Path) -> str:
@@ -200,7 +210,8 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
             else _first_bad_byte(path, default=error.start)
         )
         raise DataError(
-            f"{path} must be UTF-8; {error.reason} at byte {place}. Convert it with iconv."
+            f"{path} must be UTF-8; {error.reason} at byte {place}. Save it in Excel as 'CSV UTF-8'"
+            " or convert it: `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`."
         ) from error
     except (EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error

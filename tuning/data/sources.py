@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +11,22 @@ import pandas as pd
 
 from tuning.config import DEFAULT_POSITIVE_FROM, DataConfig
 from tuning.data.files import FORMATS, Progress, utf8
-from tuning.data.tables import Table, read_files
+from tuning.data.tables import Table, choose_column, named_column, read_files
 from tuning.data.tfds import read_tfds
 from tuning.errors import DataError
 
 # Columns of Amazon US reviews, Amazon Reviews 2023, Yelp, IMDB and similar data; the first name in
 # the list that is a column is used.
-TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content")
+TEXT_COLUMNS = ("review_body", "text", "review", "sentence", "content", "body")
 LABEL_COLUMNS = ("star_rating", "rating", "stars", "sentiment", "label")
 STAR_COLUMNS = frozenset({"star_rating", "rating", "stars"})
 # Values that mean a missing label in a column of numbers.
-MISSING = frozenset({"NA", "N/A", "nan", "NaN", "null", "None"})
+MISSING = frozenset({"NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "None"})
+# Minimum share of stars in a column that is named after them, but has other values too: the others
+# are mistakes, and classes of their own would be none of the user's.
+MIN_STARS_SHARE = 0.95
 MAX_CLASSES = 100  # A column with more distinct values is an identifier or a free text.
 MIN_ROWS = 50
-MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters of each
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Labels:
         codes: int64 (n_rows,), an index into `class_names`, or -1 if a row has no class.
         class_names: the names of the classes.
         dropped: the number of rows without a class, by reason.
+        rule: how stars became classes, in words; None for other labels.
     """
 
     codes: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     dropped: dict[str, int]
+    rule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Reviews:
         label_column: the name of the source's label column.
         dropped: the number of rows that were left out, by reason.
         broken: the places of the lines that could not be read.
+        class_rule: how stars became classes, in words; None for other labels.
     """
 
     frame: pd.DataFrame
@@ -63,6 +67,7 @@ class Reviews:
     label_column: str
     dropped: dict[str, int]
     broken: tuple[str, ...]
+    class_rule: str | None = None
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -99,7 +104,7 @@ def load_reviews(
         {"text": texts[keep].astype(str).reset_index(drop=True), "label": labels.codes[keep]}
     )
     if slice_column is not None:
-        values = clean(table.frame[_named(table.frame.columns, slice_column, "--slice")])
+        values = clean(table.frame[named_column(table.frame.columns, slice_column, "--slice")])
         frame["slice"] = values[keep].astype(str).reset_index(drop=True)
     dropped = {
         **labels.dropped,
@@ -110,7 +115,9 @@ def load_reviews(
             f"The data must have {MIN_ROWS} rows or more with a text and a label; {config.data!r}"
             f" has {len(frame)}."
         )
-    return Reviews(frame, labels.class_names, text_column, label_column, dropped, table.broken)
+    return Reviews(
+        frame, labels.class_names, text_column, label_column, dropped, table.broken, labels.rule
+    )
 
 
 def to_classes(
@@ -129,7 +136,8 @@ def to_classes(
     | 0 and 1 | negative, positive |
     | any other | its distinct values, numbers in ascending, words in alphabetical order |
 
-    Empty values have no class; in a column of numbers, NA, NaN, null and None have no class either.
+    Empty values have no class; in a column of numbers, NA, #N/A, NaN, null and None have no class
+    either.
 
     Args:
         values: the column.
@@ -138,12 +146,13 @@ def to_classes(
         drop_stars: numbers of stars without a class, such as 3 for neutral reviews.
 
     Raises:
-        DataError: the column has fewer than 2 or more than 100 classes, or `positive_from` or
-            `drop_stars` is given for a column that does not contain stars.
+        DataError: the column has fewer than 2 or more than 100 classes, `positive_from` or
+            `drop_stars` is given for a column that does not contain stars, or a column of stars has
+            a few other values.
     """
     text, numbers, present = _parsed(values)
     dropped = {"without a label": int((~present).sum())}
-    stars = None if numbers is None else _stars(column, numbers, present)
+    stars = _stars(column, text[present], numbers)
     if stars is not None:
         neutral = present & stars.isin(drop_stars).to_numpy()
         dropped["with dropped stars"] = int(neutral.sum())
@@ -155,7 +164,9 @@ def to_classes(
             " Leave them out, or choose another column with --label-column."
         )
     names: tuple[str, ...] = ("negative", "positive")
+    rule = None
     if stars is not None and positive_from > 0:
+        rule = f"{positive_from:g} stars or more are positive"
         codes = (stars >= positive_from).to_numpy().astype(np.int64)
     else:
         names, codes = _distinct(text, numbers, present)
@@ -169,7 +180,7 @@ def to_classes(
             " --label-column."
         )
     codes = np.where(present, codes, -1)
-    return Labels(codes, names, {reason: n for reason, n in dropped.items() if n})
+    return Labels(codes, names, {reason: n for reason, n in dropped.items() if n}, rule)
 
 
 def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray[np.bool_]]:
@@ -190,10 +201,24 @@ def _parsed(values: pd.Series) -> tuple[pd.Series, pd.Series | None, npt.NDArray
     return text, numbers, present
 
 
-def _stars(column: str, numbers: pd.Series, present: npt.NDArray[np.bool_]) -> pd.Series | None:
-    """Return the numbers of a column of stars; None for any other column."""
-    is_named_stars = column.rsplit("/", 1)[-1].lower() in STAR_COLUMNS
-    return numbers if is_named_stars and numbers[present].between(1, 5).all() else None
+def _stars(column: str, labels: pd.Series, numbers: pd.Series | None) -> pd.Series | None:
+    """Return the numbers of a column of stars; None for any other column.
+
+    Args:
+        labels: the labels that are present, as text.
+        numbers: the whole column as numbers, if all labels are numbers.
+    """
+    if column.rsplit("/", 1)[-1].lower() not in STAR_COLUMNS:
+        return None
+    are_stars = pd.to_numeric(labels, errors="coerce").between(1, 5)
+    if are_stars.mean() >= MIN_STARS_SHARE and not are_stars.all():
+        counts = labels[~are_stars].value_counts()
+        others = ", ".join(f"{value!r} ({n:,})" for value, n in counts.head(5).items())
+        raise DataError(
+            f"A column of stars must have numbers from 1 to 5; {column!r} also has {others}. Remove"
+            " these rows, or rename the column to make each value a class."
+        )
+    return numbers if are_stars.all() else None
 
 
 def _distinct(
@@ -221,55 +246,6 @@ def clean(texts: pd.Series) -> pd.Series:
     if texts.dtype == "str":  # Arrow stores these texts in UTF-8.
         return texts.fillna("")
     return texts.astype(object).map(lambda text: "" if pd.isna(text) else utf8(str(text)))
-
-
-def choose_column(
-    columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
-) -> str:
-    """Return the column with this name, or the first column in `known` if `name` is None.
-
-    Names are compared with the last part of a column's path: `review_body` is `data/review_body`.
-
-    Raises:
-        DataError: no column matches; the message lists the columns.
-    """
-    columns = [str(c) for c in columns]
-    flag = f"--{role}-column"
-    if name is not None:
-        return _named(columns, name, flag)
-    for candidate in known:
-        for column in columns:
-            if column.rsplit("/", 1)[-1].lower() == candidate:
-                return column
-    raise DataError(
-        f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
-        f" of {_listed(columns)}."
-    )
-
-
-def _named(columns: Iterable[str], name: str, flag: str) -> str:
-    """Return the column with this name, or whose path ends with it.
-
-    Raises:
-        DataError: no column matches; the message lists the columns.
-    """
-    columns = [str(c) for c in columns]
-    matches = [c for c in columns if c == name]
-    matches += [c for c in columns if c.rsplit("/", 1)[-1] == name]
-    if not matches:
-        raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
-    return matches[0]
-
-
-def _listed(columns: list[str]) -> str:
-    """List columns for a message, shortened: without a header line, the names are reviews."""
-    names = [
-        name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
-        for name in columns[:MAX_LISTED]
-    ]
-    return ", ".join(names) + (
-        f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
-    )
 
 
 def _read(config: DataConfig, progress: Progress | None) -> Table:

@@ -1,5 +1,4 @@
-"""Read the texts of data files row by row, in constant memory; a row that can't be read is returned
-with its problem.
+"""Read the texts of data files row by row in constant memory; a broken row comes with its problem.
 
 Training reads a whole table and refuses a file with many broken lines (`tables`). Prediction reads
 a file of any size once, and returns a result for each row.
@@ -17,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tuning.data.files import FORMATS, csv_delimiter, file_format, find_files, opened, plain, utf8
+from tuning.data.files import FORMATS, csv_format, file_format, find_files, opened, plain, utf8
 from tuning.data.parquet import BATCH_BYTES, DecompressionBomb, read_batches
-from tuning.data.sources import TEXT_COLUMNS, choose_column
+from tuning.data.sources import TEXT_COLUMNS
+from tuning.data.tables import choose_column
 from tuning.errors import DataError
 
 TEXT_FORMATS = (*FORMATS, ".txt")
-# Maximum number of characters of a text; the longest of 25,854 Amazon reviews has 31,863.
-MAX_CHARACTERS = 100_000
+MAX_CHARACTERS = 100_000  # of a text; the longest of 25,854 Amazon reviews has 31,863
 MAX_FIELD = 1_000_000  # maximum number of characters of a CSV field, which an open quote makes long
 MAX_LINE = 4_000_000  # maximum number of characters of a line
 # Maximum number of characters of a CSV record, and of the first rows of a JSONL file together.
@@ -166,9 +165,10 @@ class _Record:
 
 def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     csv.field_size_limit(MAX_FIELD)
+    delimiter, n_before_header = csv_format(data)
     record = _Record(itertools.chain(_lines(data, newline=""), [_END]))
-    reader = csv.reader(record, delimiter=csv_delimiter(data))
-    header, index = _header(reader, path, choose)
+    reader = csv.reader(record, delimiter=delimiter)
+    header, index = _header(itertools.islice(reader, n_before_header, None), path, choose)
     while True:
         first, record.n_characters = reader.line_num + 1, 0
         try:
@@ -212,7 +212,7 @@ def _header(rows: Iterator[list[str]], path: Path, choose: Choose) -> tuple[list
     if header in ([], [""], [_END]):
         raise DataError(f"{path} must begin with a header line; it is empty.")
     if not all(_is_utf8(name) and "\0" not in name for name in header):
-        raise DataError(f"{path} must be UTF-8; its header line is not. Convert it with iconv.")
+        raise DataError(f"{path} must be UTF-8; its header line is not. Save it as 'CSV UTF-8'.")
     return header, header.index(choose(header))
 
 

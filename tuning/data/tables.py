@@ -1,4 +1,6 @@
-"""Read CSV, TSV, JSONL and Parquet files, plain or `.gz`, into one table of text."""
+"""Read CSV, TSV, JSONL and Parquet files, plain or `.gz`, into one table of text, and choose its
+columns by name.
+"""
 
 import contextlib
 import io
@@ -18,7 +20,7 @@ import pyarrow
 from tuning.data.files import (
     DECOMPRESSION_BOMB_MESSAGE,
     Progress,
-    csv_delimiter,
+    csv_format,
     file_format,
     find_files,
     max_unpacked,
@@ -31,6 +33,7 @@ from tuning.errors import DataError
 
 MAX_BROKEN_SHARE = 0.5  # a file with a larger share of broken lines has another format
 NAMES_OF = {",": "comma", "\t": "tab", ";": "semicolon"}  # of the delimiters, for messages
+MAX_LISTED, MAX_NAME = 40, 60  # maximum number of columns in a message, and of characters of each
 # Number of rows that are converted from Python strings to Arrow at a time: 1,000,000 rows take
 # 2.4 GiB at once, and 1.0 GiB in parts.
 PART_ROWS = 20_000
@@ -91,13 +94,14 @@ def _text(data: IO[bytes], newline: str = "") -> io.TextIOWrapper:
 
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
-    delimiter = csv_delimiter(data)
+    delimiter, n_before_header = csv_format(data)
     mark = NAMES_OF[delimiter]
     rule = f"{name} must be {mark}-separated with a header line"
     try:
         with pd.read_csv(
             _text(data),
             sep=delimiter,
+            skiprows=n_before_header,
             dtype=str,
             keep_default_na=False,
             low_memory=False,
@@ -217,3 +221,52 @@ def _text_frame(batch: pyarrow.RecordBatch) -> pd.DataFrame:
 
 def _decoded(value: object) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else plain(value)
+
+
+def choose_column(
+    columns: Iterable[str], name: str | None, known: tuple[str, ...], role: str
+) -> str:
+    """Return the column with this name, or the first column in `known` if `name` is None.
+
+    Names are compared with the last part of a column's path: `review_body` is `data/review_body`.
+
+    Raises:
+        DataError: no column matches; the message lists the columns.
+    """
+    columns = [str(c) for c in columns]
+    flag = f"--{role}-column"
+    if name is not None:
+        return named_column(columns, name, flag)
+    for candidate in known:
+        for column in columns:
+            if column.rsplit("/", 1)[-1].lower() == candidate:
+                return column
+    raise DataError(
+        f"The {role} column must be named, since none is called {', '.join(known)}; give {flag} one"
+        f" of {_listed(columns)}."
+    )
+
+
+def named_column(columns: Iterable[str], name: str, flag: str) -> str:
+    """Return the column with this name, or whose path ends with it.
+
+    Raises:
+        DataError: no column matches; the message lists the columns.
+    """
+    columns = [str(c) for c in columns]
+    matches = [c for c in columns if c == name]
+    matches += [c for c in columns if c.rsplit("/", 1)[-1] == name]
+    if not matches:
+        raise DataError(f"{flag} must be one of {_listed(columns)}; received {name!r}.")
+    return matches[0]
+
+
+def _listed(columns: list[str]) -> str:
+    """List columns for a message, shortened: without a header line, the names are reviews."""
+    names = [
+        name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+        for name in columns[:MAX_LISTED]
+    ]
+    return ", ".join(names) + (
+        f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
+    )

@@ -175,9 +175,15 @@ def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
 
 def print_next(folder: StudyDir) -> None:
     """Print the commands to type after a search."""
-    lines = [typed("dashboard")]
-    lines += [typed(command, study=folder.name) for command in ("report", "export-best")]
-    console.print("\n  ".join(["Next:", *lines]))
+    commands = [typed(command, study=folder.name) for command in ("export-best", "report")]
+    console.print("\n  ".join(["Next:", *commands, typed("dashboard")]))
+
+
+def print_next_of_export(folder: StudyDir) -> None:
+    """Print the commands to type after an export."""
+    commands = [typed("predict", study=folder.name, text="I love it")]
+    commands += [typed(command, study=folder.name) for command in ("report", "serve")]
+    console.print("\n  ".join(["Next:", *commands]))
 
 
 def best_table(

@@ -81,7 +81,7 @@ def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
         return "/dashboard"
     raise StudyError(
         f"Study {study!r} must be in the storage; it has {', '.join(sorted(known))}. Name one of"
-        " them with --study (make: STUDY=)."
+        " them with --study."
     )
 
 

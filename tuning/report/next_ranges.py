@@ -19,7 +19,7 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, value_text
 from tuning.spaces.required import MAX_ORDER, NGRAMS
 from tuning.study.summary import Summary, best_of
-from tuning.study.trials import values_of
+from tuning.study.trials import is_named, values_of
 
 # Share of a range at either end. A value in this share is near the bound.
 OUTER = 0.05
@@ -64,9 +64,12 @@ def near_bounds(
 ) -> list[Advice]:
     """Return advice on hyperparameters whose value in the best trial is in the outer 5 % of its
     range, if the range can be extended beyond that bound.
+
+    There is no advice if the best trial is the baseline or a starting point, whose values the
+    search space names: no search has led to them.
     """
     chosen, advice = best_of(summary, confirmation), list[Advice]()
-    if chosen is None:
+    if chosen is None or is_named(chosen.trial):
         return advice
     best = values_of(chosen.trial, space)
     for item in space.searched:

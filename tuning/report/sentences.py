@@ -244,8 +244,8 @@ def _linear_on_test(test: TestDocument, name: str) -> list[str]:
 def _behind_remedy() -> str:
     """Return what a user can do whose best model is behind the linear model."""
     return (
-        f"Continue the search with more trials (`{typed('tune', n_trials='N')}`), search another"
-        f" space (`{typed('spaces')}` lists them), or use the linear model."
+        f"Continue the search with more trials (`{typed('tune', n_trials='N')}`), or search another"
+        f" space (`{typed('spaces')}` lists them): `ngrams` is a linear model that can be exported."
     )
 
 

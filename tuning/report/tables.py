@@ -220,7 +220,8 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
             ", ".join(
                 f"{name} {n:,} ({n / n_rows:.1%})"
                 for name, n in zip(card.class_names, totals, strict=True)
-            ),
+            )
+            + (f"; {card.class_rule}" if card.class_rule else ""),
         ),
         ("left out", _left_out(card)),
         (
