@@ -75,6 +75,14 @@ STACKS: dict[str, Stack] = {
         layers.GlobalAveragePooling1D(),
     ],
     "mean": lambda: [layers.LSTM(3, return_sequences=True), layers.GlobalAveragePooling1D()],
+    "gru": lambda: [layers.GRU(3, dropout=0.2)],
+    "gru, reset before": lambda: [layers.GRU(3, reset_after=False)],
+    "gru, no bias": lambda: [layers.GRU(3, use_bias=False)],
+    "bidirectional gru, mean": lambda: [
+        layers.Bidirectional(layers.GRU(3, return_sequences=True)),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(4),
+    ],
     "dense over time": lambda: [
         layers.Dense(5, "tanh"),
         layers.LSTM(3),
@@ -151,7 +159,7 @@ def test_branching_model_is_no_chain() -> None:
 @pytest.mark.parametrize(
     ("stack", "why"),
     [
-        (lambda: [layers.GRU(3)], "GRU"),
+        (lambda: [layers.SimpleRNN(3)], "SimpleRNN"),
         (lambda: [layers.LSTM(3, recurrent_activation="hard_sigmoid")], "activations"),
         (
             lambda: [layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(2)],

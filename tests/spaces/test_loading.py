@@ -557,6 +557,12 @@ def test_own_fit_that_gives_its_epochs_is_refused(tmp_path: Path) -> None:
         declare(write(tmp_path, text), n_classes=2, try_fit=try_fit)
 
 
+def test_own_fit_that_does_not_use_its_callbacks_is_refused(tmp_path: Path) -> None:
+    text = substituted(OWN_FIT, ", **options)\n\n\nhyper", ")\n\n\nhyper")
+    with pytest.raises(SpaceError, match="must pass its callbacks"):
+        declare(write(tmp_path, text), n_classes=2, try_fit=try_fit)
+
+
 def test_own_fit_may_give_verbose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert declare(write(tmp_path, OWN_FIT), n_classes=2, try_fit=try_fit)
     assert not capsys.readouterr().out

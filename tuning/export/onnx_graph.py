@@ -1,4 +1,4 @@
-"""An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM.
+"""An ONNX graph written from a chain of Keras layers, with ONNX's own LSTM and GRU.
 
 The lengths of the texts replace the masks, so the graph has no loop over time. The input is the
 token ids `ids`, or `ngrams`, int32 (batch, length), padded with 0 after the text. The output is
@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "relu": "Relu",
     "softmax": "Softmax",
 }
+RECURRENT = (keras.layers.LSTM, keras.layers.GRU)
 IDENTITIES = (keras.layers.InputLayer, keras.layers.Dropout, keras.layers.SpatialDropout1D)
 
 
@@ -148,7 +149,8 @@ class _Graph:
             return
         write = {
             keras.layers.Embedding: self._embedding,
-            keras.layers.LSTM: self._lstm,
+            keras.layers.LSTM: self._recurrent,
+            keras.layers.GRU: self._recurrent,
             keras.layers.Bidirectional: self._bidirectional,
             keras.layers.GlobalAveragePooling1D: self._average,
             keras.layers.GlobalMaxPooling1D: self._maximum,
@@ -176,9 +178,9 @@ class _Graph:
             )
             self.mask = self.node("Unsqueeze", [rows, self.axes(2)])
 
-    def _lstm(self, layer: keras.layers.LSTM) -> None:
+    def _recurrent(self, layer: keras.layers.LSTM | keras.layers.GRU) -> None:
         if layer.go_backwards and layer.return_sequences:
-            raise Unsupported("An LSTM layer must not return its sequence in reverse order.")
+            raise Unsupported("A recurrent layer must not return its sequence in reverse order.")
         every, states = self._run([layer], "reverse" if layer.go_backwards else "forward")
         last = self.node("Squeeze", [states, self.axes(0)])
         self.value, self.is_sequence = last, layer.return_sequences
@@ -193,10 +195,10 @@ class _Graph:
         both = [layer.forward_layer, layer.backward_layer]
         if (
             layer.merge_mode != "concat"
-            or any(type(inner) is not keras.layers.LSTM for inner in both)
+            or any(type(inner) not in RECURRENT for inner in both)
             or both[0].go_backwards
         ):
-            raise Unsupported("A Bidirectional layer must concatenate two LSTM layers.")
+            raise Unsupported("A Bidirectional layer must concatenate two LSTM or GRU layers.")
         every, states = self._run(both, "bidirectional")
         self.is_sequence = layer.return_sequences
         if layer.return_sequences:
@@ -210,8 +212,8 @@ class _Graph:
                 [self.node("Transpose", [states], perm=[1, 0, 2]), self.axes(0, self.width)],
             )
 
-    def _run(self, layers: list[keras.layers.LSTM], direction: str) -> tuple[str, str]:
-        """Add ONNX's LSTM, and return the names of its outputs.
+    def _run(self, layers: list[Any], direction: str) -> tuple[str, str]:
+        """Add ONNX's LSTM or GRU, and return the names of its outputs.
 
         The first contains every output (length, directions, batch, units), and the second the last
         output of each direction (directions, batch, units).
@@ -223,8 +225,8 @@ class _Graph:
             )
             if not plain or layer.stateful or layer.return_state or not self.is_sequence:
                 raise Unsupported(
-                    "An LSTM layer must have the default activations, no state, and a sequence as"
-                    " its input."
+                    "A recurrent layer must have the default activations, no state, and a sequence"
+                    " as its input."
                 )
         units = int(layers[0].units)
         self.width = units * len(layers)
@@ -232,7 +234,9 @@ class _Graph:
         weights = [self.constant(np.stack(part)) for part in (kernels, recurrents, biases)]
         inputs = [str(self.value), *weights, *([self.lengths] if self.lengths else [])]
         outputs = (f"every_{len(self.nodes)}", f"states_{len(self.nodes)}")
-        self.node("LSTM", inputs, outputs=outputs, hidden_size=units, direction=direction)
+        kind = type(layers[0]).__name__
+        options = {"linear_before_reset": int(layers[0].reset_after)} if kind == "GRU" else {}
+        self.node(kind, inputs, outputs=outputs, hidden_size=units, direction=direction, **options)
         return outputs[0], outputs[1]
 
     def _average(self, layer: keras.layers.GlobalAveragePooling1D) -> None:
@@ -275,17 +279,22 @@ class _Graph:
             self.value = self.node(kind, [str(self.value)])
 
 
-def _gates(layer: keras.layers.LSTM) -> tuple[Any, Any, Any]:
-    """Return a layer's weights in ONNX's order of gates; the order of Keras is i, f, c, o.
+def _gates(layer: Any) -> tuple[Any, Any, Any]:
+    """Return a layer's weights in ONNX's order of gates; Keras has i, f, c, o, or z, r, h as ONNX.
 
-    The shapes are kernel (4 units, inputs), recurrent kernel (4 units, units) and bias (8 units).
+    The shapes are kernel (gates, inputs), recurrent kernel (gates, units) and bias (2 gates), for
+    the inputs and for the state.
     """
     cell = layer.cell
+    n_gates, order = (4, [0, 3, 1, 2]) if type(layer) is keras.layers.LSTM else (3, [0, 1, 2])
 
     def ordered(values: Any) -> Any:
-        i, f, c, o = np.split(np.asarray(values), 4, axis=-1)
-        return np.concatenate([i, o, f, c], axis=-1).T
+        gates = np.split(np.asarray(values), n_gates, axis=-1)
+        return np.concatenate([gates[k] for k in order], axis=-1).T
 
     kernel, recurrent = ordered(cell.kernel), ordered(cell.recurrent_kernel)
-    bias = ordered(cell.bias) if layer.use_bias else np.zeros(len(kernel), dtype=np.float32)
-    return kernel, recurrent, np.concatenate([bias, np.zeros_like(bias)])
+    bias = np.zeros(2 * len(kernel), dtype=np.float32)
+    if layer.use_bias:  # A GRU with `reset_after` has a bias for the state too.
+        values = np.atleast_2d(np.asarray(cell.bias))
+        bias[: values.size] = np.concatenate([ordered(row) for row in values])
+    return kernel, recurrent, bias

@@ -187,7 +187,7 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     `fit` declares are added to `hp`.
 
     Raises:
-        SpaceError: `fit` gives its own number of epochs.
+        SpaceError: `fit` gives its own number of epochs, or does not use its callbacks.
     """
     values = {"sequence_length": 8, **hp.values}
     length, n_classes = int(values["sequence_length"]), int(hp.get("n_classes"))
@@ -195,9 +195,10 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
     x = without_objects(example_input(model, values, n_rows=N_TRIAL_ROWS))
     labels = np.arange(N_TRIAL_ROWS, dtype=np.int64) % n_classes
     y = label_encoder(model, n_classes=n_classes, sequence_length=length)(labels)
+    probe = _Probe()
     with placeholder_vocabularies(model), _quiet(model):
         try:
-            hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, callbacks=[])
+            hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, callbacks=[probe])
         except TypeError as error:
             if "multiple values for keyword argument 'epochs'" not in str(error):
                 raise
@@ -206,3 +207,20 @@ def try_fit(hypermodel: keras_tuner.HyperModel, hp: Any, model: keras.Model) -> 
                 " model.fit, declare hp.Int('max_epochs', …) to search it, and give --epochs the"
                 " maximum."
             ) from error
+    if not probe.is_called:
+        raise SpaceError(
+            "fit() must pass its callbacks to model.fit, or call their on_epoch_end after each"
+            " epoch; without them no epoch can be evaluated."
+        )
+
+
+class _Probe(keras.callbacks.Callback):
+    """A callback that records whether it is called after an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_called = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Record the call."""
+        self.is_called = True
