@@ -49,11 +49,12 @@ BOOTSTRAP ?= python3
 VENV      ?= .venv
 PYTHON    := $(VENV)/bin/python
 
-# A misspelled variable would be ignored, and the default data searched.
-known   := $(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
-unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),\
+# A misspelled variable would be ignored, and the default data searched. A make that calls this one
+# hands its own variables over.
+known   := $(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p' '$(lastword $(MAKEFILE_LIST))')
+unknown := $(filter-out $(known) PYTHON SHELL,$(foreach name,$(.VARIABLES),\
              $(if $(filter command,$(firstword $(origin $(name)))),$(name))))
-ifneq ($(strip $(unknown)),)
+ifneq ($(and $(known),$(filter 0,$(MAKELEVEL)),$(strip $(unknown))),)
 $(error unknown variable: $(strip $(unknown)). docs/commands.md lists the variables)
 endif
 

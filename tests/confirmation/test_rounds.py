@@ -82,6 +82,14 @@ def test_short_budget_leaves_the_ends_of_a_front() -> None:
     assert [finalist.trial for finalist in confirmation.finalists] == [1, 4, 0]
 
 
+def test_short_budget_leaves_a_baseline_that_is_alone() -> None:
+    baseline = next(f for f in on_front((0.9, 50), (0.5, 40)).finalists if f.is_baseline)
+    confirmation = plan_confirmation(
+        [baseline], metric="val_accuracy", seeds=SEEDS, search_seconds=1.0, share=0.01
+    )
+    assert [finalist.trial for finalist in confirmation.finalists] == [baseline.trial]
+
+
 def test_remaining_time_goes_to_pruned_trials() -> None:
     confirmation = replace(begin(0.9, 0.5, n_seeds=2, budget=8.0), pruned=pruned(3.0, 3.0, 3.0))
     confirmation, done = play(confirmation, lambda trial, seed: 0.95 if trial == 91 else 0.8)

@@ -135,6 +135,13 @@ def test_free_length_takes_a_text_without_its_padding() -> None:
         np.testing.assert_allclose(probabilities[0], expected_row, atol=2e-6)
 
 
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_last_output_that_is_zero_at_the_padding_is_refused(kind: Any) -> None:
+    model = classifier(kind(3, zero_output_for_mask=True), masked=True)
+    with pytest.raises(Unsupported, match="default activations"):
+        write_graph(chain(model) or [], length=LENGTH, n_classes=2)
+
+
 def test_functional_chain_is_the_chain_of_its_layers() -> None:
     ids = keras.Input((None,), dtype="int32")
     stack = [layers.Embedding(ROWS, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2, "softmax")]
@@ -167,6 +174,14 @@ def test_branching_model_is_no_chain() -> None:
         ),
         (lambda: [layers.Bidirectional(layers.LSTM(3), merge_mode="sum")], "must concatenate"),
         (lambda: [layers.LSTM(3), layers.Dense(2, "gelu")], "gelu"),
+        (
+            lambda: [
+                layers.Bidirectional(
+                    layers.GRU(3), backward_layer=layers.LSTM(3, go_backwards=True)
+                )
+            ],
+            "equal settings",
+        ),
         (lambda: [layers.LSTM(3, return_sequences=True)], "one row for each text"),
     ],
 )

@@ -23,10 +23,10 @@ from tuning.errors import SpaceError, StudyError
 from tuning.export.description import best_trial
 from tuning.search import confirm as confirming
 from tuning.search.confirm import ConfirmHooks, confirm, confirm_within
-from tuning.search.finalists import Terms, finalists_of, with_others
+from tuning.search.finalists import Terms, finalists_of, require_finished, with_others
 from tuning.search.session import Session
 from tuning.search.tune import Outcome
-from tuning.spaces.loading import load_hypermodel
+from tuning.spaces.loading import SearchSpace, load_hypermodel
 from tuning.study.prepare import prepare_corpus
 from tuning.study.study import load_study, recorded_space
 from tuning.study.summary import summarize
@@ -296,6 +296,16 @@ def test_trials_of_one_configuration_are_one_finalist(setting: Setting) -> None:
     study.add_trial(create_trial(value=0.99, params={}, distributions={}))
     few = finalists_of(summarize(study, metric="val_accuracy"), space, top=1)
     assert [finalist.trial for finalist in few] == [1, 0]
+
+
+def test_study_that_another_program_has_trained_can_not_be_confirmed() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(4):
+        study.add_trial(create_trial(value=0.5, user_attrs={"baseline": number == 0}))
+    summary = summarize(study, metric="val_accuracy")
+    assert finalists_of(summary, SearchSpace("x", ()), top=5) == []
+    with pytest.raises(StudyError, match="must have 3 completed trials"):
+        require_finished(summary)
 
 
 @pytest.mark.slow

@@ -499,11 +499,30 @@ def test_declare_refuses_models_of_different_sizes(tmp_path: Path) -> None:
         declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
 
 
-@pytest.mark.parametrize("rows", ["hp.Int('rows', 5_000, 30_000)", "hp.Choice('rows', [20, 10])"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "hp.Int('rows', 5_000, 30_000)",
+        "hp.Choice('rows', [20, 10])",
+        "int(hp.Float('thousands', 1, 20, step=1) * 1000)",
+        "int(hp.Choice('thousands', [1.5, 2.5]) * 1000)",
+    ],
+)
 def test_rows_that_are_searched_under_another_name_are_refused(rows: str, tmp_path: Path) -> None:
     text = substituted(SIZELESS, "vocab_size=15", f"vocab_size={rows}")
     with pytest.raises(SpaceError, match="Call the hyperparameter vocab_size"):
         declare(write(tmp_path, text), n_classes=2, sizes=SIZES)
+
+
+@pytest.mark.parametrize(
+    "rows", ["hp.Choice('rows', [200, 100, 50])", "hp.Int('rows', 50, 200, step=50, default=100)"]
+)
+def test_vocabulary_larger_than_the_smallest_embedding_is_refused(
+    rows: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, substituted(SIZELESS, "vocab_size=15", f"vocab_size={rows}"))
+    with pytest.raises(SpaceError, match="--vocab-size must be at most 50"):
+        declare(path, n_classes=2, sizes=replace(SIZES, vocab_size=80))
 
 
 def test_values_that_a_build_does_not_take_together_do_not_matter(tmp_path: Path) -> None:
@@ -570,15 +589,20 @@ def test_own_fit_may_give_verbose(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert declare(write(tmp_path, text), n_classes=2, try_fit=try_fit)
 
 
+@pytest.mark.parametrize("kind", ["Hyperband", "SklearnTuner"])
 def test_file_that_makes_a_tuner_is_refused_before_the_tuner_deletes_trials(
-    tmp_path: Path,
+    kind: str, tmp_path: Path
 ) -> None:
     kept = tmp_path / "project" / "oracle.json"
     kept.parent.mkdir()
     kept.write_text("{}")
+    arguments = {
+        "Hyperband": 'build, "val_accuracy"',
+        "SklearnTuner": "oracle=keras_tuner.oracles.RandomSearchOracle(), hypermodel=build",
+    }
     tuner = f"""
-keras_tuner.Hyperband(
-    build, "val_accuracy", overwrite=True, directory={str(tmp_path)!r}, project_name="project"
+keras_tuner.{kind}(
+    {arguments[kind]}, overwrite=True, directory={str(tmp_path)!r}, project_name="project"
 )
 """
     with pytest.raises(SpaceError, match="must not make a tuner when it is loaded"):
@@ -587,6 +611,15 @@ keras_tuner.Hyperband(
     assert keras_tuner.RandomSearch(  # Others may make one afterwards.
         load_hypermodel(write(tmp_path, SIZELESS)), "val_accuracy", directory=str(tmp_path)
     )
+
+
+def test_own_fit_may_give_verbose_by_position(tmp_path: Path) -> None:
+    text = substituted(
+        OWN_FIT,
+        'x, y, batch_size=hp.Choice("batch_size", [16, 32]), **options',
+        'x, y, hp.Choice("batch_size", [16, 32]), options.pop("epochs"), 0, **options',
+    )
+    assert declare(write(tmp_path, text), n_classes=2, try_fit=try_fit)
 
 
 def test_file_that_ends_the_program_is_a_bug_in_a_sentence(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def _kept(others: list[Finalist], *, n: int) -> list[Finalist]:
     """Return the finalists beside the baseline that stay at any cost: the `n` best, or the ends of
     a Pareto front.
     """
-    return [others[0], others[-1]][:n] if others[0].costs else others[:n]
+    return [others[0], others[-1]][:n] if others and others[0].costs else others[:n]
 
 
 def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, float]:

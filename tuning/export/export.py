@@ -53,6 +53,7 @@ from tuning.study.record import read_record
 from tuning.study.storage import close_study
 from tuning.study.study import load_study, recorded_config, recorded_space
 from tuning.study.summary import summarize
+from tuning.study.trials import was_trained
 from tuning.training import loops
 
 logger = logging.getLogger(__name__)
@@ -205,8 +206,9 @@ def _retrain(
     space_path = find_space(chosen.config.space)
     _same_space(space_path, space, chosen.config, corpus)
     trials = {BEST: chosen.trial}
-    if chosen.summary.baseline is not None:
-        trials["baseline"] = chosen.summary.baseline
+    baseline = chosen.summary.baseline
+    if baseline is not None and was_trained(baseline):
+        trials["baseline"] = baseline
     retrained = retrain(
         [*{trial.number: trial for trial in trials.values()}.values()],
         chosen.config,

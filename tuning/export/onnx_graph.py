@@ -201,16 +201,11 @@ class _Graph:
             raise Unsupported("A Bidirectional layer must concatenate two LSTM or GRU layers.")
         every, states = self._run(both, "bidirectional")
         self.is_sequence = layer.return_sequences
-        if layer.return_sequences:
-            self.value = self.node(
-                "Reshape",
-                [self.node("Transpose", [every], perm=[0, 2, 1, 3]), self.axes(0, 0, self.width)],
-            )
-        else:
-            self.value = self.node(
-                "Reshape",
-                [self.node("Transpose", [states], perm=[1, 0, 2]), self.axes(0, self.width)],
-            )
+        value, order, rows = (
+            (every, [0, 2, 1, 3], (0, 0)) if layer.return_sequences else (states, [1, 0, 2], (0,))
+        )
+        turned = self.node("Transpose", [value], perm=order)
+        self.value = self.node("Reshape", [turned, self.axes(*rows, self.width)])
 
     def _run(self, layers: list[Any], direction: str) -> tuple[str, str]:
         """Add ONNX's LSTM or GRU, and return the names of its outputs.
@@ -222,12 +217,16 @@ class _Graph:
             plain = (
                 layer.activation is keras.activations.tanh
                 and layer.recurrent_activation is keras.activations.sigmoid
+                and (layer.return_sequences or not (layer.zero_output_for_mask and self.lengths))
             )
             if not plain or layer.stateful or layer.return_state or not self.is_sequence:
                 raise Unsupported(
                     "A recurrent layer must have the default activations, no state, and a sequence"
                     " as its input."
                 )
+        kinds = {(type(of), of.units, getattr(of, "reset_after", None)) for of in layers}
+        if len(kinds) > 1:
+            raise Unsupported("A Bidirectional layer must have two layers with equal settings.")
         units = int(layers[0].units)
         self.width = units * len(layers)
         kernels, recurrents, biases = zip(*(_gates(layer) for layer in layers), strict=True)

@@ -21,7 +21,7 @@ from tuning.evaluation.test_split import Classifier
 from tuning.spaces.loading import SearchSpace, has_own_fit, load_hypermodel
 from tuning.spaces.ranges import Values
 from tuning.study.summary import Summary
-from tuning.study.trials import attributes_of, value_of, values_of
+from tuning.study.trials import attributes_of, value_of, values_of, was_trained
 from tuning.training import fit, prediction
 from tuning.training.result import Answer, FitResult
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -123,7 +123,7 @@ def _request(trial: FrozenTrial, request: Train, *, weights: Path) -> Train:
     Raises:
         ExportError: another program has finished the trial.
     """
-    if "best_epoch" not in attributes_of(trial):
+    if not was_trained(trial):
         raise ExportError(
             f"A trial to export must have been trained here; trial {trial.number} was finished by"
             " another program. Name another one with --trial, or queue its configuration with"

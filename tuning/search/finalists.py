@@ -31,6 +31,7 @@ from tuning.study.trials import (
     seconds_of,
     value_of,
     values_of,
+    was_trained,
 )
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ def require_finished(summary: Summary, *, min_complete: int = MIN_COMPLETE) -> N
         StudyError: the search has fewer than `min_complete` completed trials, or a trial that is
             running.
     """
-    n_complete = summary.counts["complete"]
+    complete = (t for t in summary.trials if t.state == TrialState.COMPLETE)
+    n_complete = sum(was_trained(trial) for trial in complete)
     if n_complete < min_complete:
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more to choose from;"
@@ -165,11 +167,11 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     """
     groups: dict[Hashable, list[FrozenTrial]] = {}
     for trial in summary.ranked:
-        if "best_epoch" not in attributes_of(trial):
+        if not was_trained(trial):
             logger.warning("trial %d is left out: another program finished it", trial.number)
             continue
         groups.setdefault(key(values_of(trial, space)), []).append(trial)
-    baseline = summary.baseline
+    baseline = summary.baseline if summary.baseline and was_trained(summary.baseline) else None
     others = [
         members
         for members in groups.values()

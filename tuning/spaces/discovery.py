@@ -103,6 +103,7 @@ def _tuners_refused(path: Path) -> Iterator[None]:
     tuner deletes the trials in its folder, and its search would run in each worker.
     """
     import keras_tuner
+    from keras_tuner.engine.base_tuner import BaseTuner
 
     def refuse(*_: Any, **__: Any) -> None:
         raise SpaceError(
@@ -110,12 +111,14 @@ def _tuners_refused(path: Path) -> Iterator[None]:
             ' under `if __name__ == "__main__":`.'
         )
 
-    make = keras_tuner.Tuner.__init__
-    keras_tuner.Tuner.__init__ = refuse
+    made = {kind: kind.__init__ for kind in (keras_tuner.Tuner, BaseTuner)}
+    for kind in made:
+        kind.__init__ = refuse
     try:
         yield
     finally:
-        keras_tuner.Tuner.__init__ = make
+        for kind, make in made.items():
+            kind.__init__ = make
 
 
 def _execute(path: Path, module: ModuleType) -> None:

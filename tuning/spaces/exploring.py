@@ -111,20 +111,23 @@ def _deciding_values(item: Any) -> list[Value]:
 
 
 def shifted(hp: Any) -> Chosen:
-    """Return the values of `hp` with another value for each number. A model that is built from them
-    shows whether its sizes depend on a hyperparameter.
+    """Return the values of `hp` with another value for each number: the smallest, or the next one
+    if the default is the smallest. A model that is built from them shows whether its sizes depend
+    on a hyperparameter.
     """
     import keras_tuner.engine.hyperparameters as kt
 
     values = dict(hp.values)
     for item in hp.space:
-        others: list[Value] = []
-        if isinstance(item, kt.Int):
-            step = item.step if item.step and item.sampling != "log" else 1
-            others = [item.default + step, item.default - step]
-            others = [value for value in others if item.min_value <= value <= item.max_value]
-        elif isinstance(item, kt.Choice) and all(type(value) is int for value in item.values):
-            others = [value for value in item.values if value != item.default]
+        ordered: list[Value] = []
+        if isinstance(item, kt.Int | kt.Float):
+            width = item.max_value - item.min_value
+            usual = 1 if isinstance(item, kt.Int) else width / 2
+            step = item.step if item.step and item.sampling != "log" else usual
+            ordered = [item.min_value, min(item.min_value + step, item.max_value)]
+        elif isinstance(item, kt.Choice) and not isinstance(item.values[0], bool | str):
+            ordered = sorted(item.values)
+        others = [value for value in ordered if value != item.default]
         if others and item.name in values:
             values[item.name] = others[0]
     return values

@@ -193,6 +193,12 @@ def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> N
             f"{_flag(name)} must be at most {min(in_models)}, the rows of the embedding in {space};"
             f" received {fixed}."
         )
+    if name == "sequence_length" and len(in_models) > 1:
+        raise SpaceError(
+            f"{_flag(name)} must be left out for models whose inputs have different lengths; those"
+            f" of {space} have {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter"
+            f" {name}."
+        )
     if name == "sequence_length" and in_models - {fixed}:
         raise SpaceError(
             f"{_flag(name)} must be {' and '.join(map(str, sorted(in_models)))}, the length of the"

@@ -153,6 +153,13 @@ def is_named(trial: FrozenTrial) -> bool:
     return of_trial.get("baseline", False) or "starting_point" in of_trial
 
 
+def was_trained(trial: FrozenTrial) -> bool:
+    """Return whether this program has trained a trial, or imported it: its best epoch is known. It
+    is not known of a trial that another program has finished.
+    """
+    return "best_epoch" in attributes_of(trial)
+
+
 def is_pruned_early(trial: FrozenTrial) -> bool:
     """Return whether a pruner stopped the training of a trial before its last epoch. False for a
     trial that is over a limit, and for the copy of another trial.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import itertools
 import logging
 from collections.abc import Iterator
@@ -149,7 +150,17 @@ def _quiet(model: keras.Model) -> Iterator[None]:
     """Make `model.fit` print nothing unless it is called with `verbose`. `fit` of the hypermodel
     gets no `verbose`, as from KerasTuner, because it may give the argument itself.
     """
-    model.fit = functools.partial(model.fit, verbose=0)
+    fit = model.fit
+    signature = inspect.signature(fit)
+
+    @functools.wraps(fit)
+    def quiet(*arguments: Any, **options: Any) -> Any:
+        if "verbose" in signature.parameters:
+            given = signature.bind_partial(*arguments, **options).arguments
+            options |= {} if "verbose" in given else {"verbose": 0}
+        return fit(*arguments, **options)
+
+    model.fit = quiet
     try:
         yield
     finally:

@@ -169,7 +169,7 @@ def _set_device(settings: WorkerSettings) -> None:
     import tensorflow as tf
     import threadpoolctl
 
-    # NumPy's BLAS computes the matrix products of the LSTM kernel.
+    # NumPy's BLAS serves the metrics; TensorFlow and the kernels have threads of their own.
     threadpoolctl.threadpool_limits(settings.n_threads, user_api="blas")
     tf.config.threading.set_intra_op_parallelism_threads(settings.n_threads)
     tf.config.threading.set_inter_op_parallelism_threads(settings.n_threads)
