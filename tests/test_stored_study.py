@@ -41,9 +41,15 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def cached(study: Path) -> dict[str, tuple[int, int]]:
-    """Return the inode and the time of change of each file of the stored cache."""
+    """Return the inode and the time of change of each file of the stored cache but the card, which
+    does not say yet how stars became classes.
+    """
     files = (study.parent / "cache" / EXPECTED["status"]["fingerprints"]["data"]).iterdir()
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in files
+        if path.name != "data_card.json"
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -132,10 +138,7 @@ def test_report_shows_a_stored_study(stored: Path, run_cli: Callable[..., Ran]) 
 def test_data_card_reads_the_stored_cache(stored: Path, run_cli: Callable[..., Ran]) -> None:
     before, card = cached(stored), run_cli("data-card", "--data", "reviews.csv")
     assert EXPECTED["status"]["fingerprints"]["data"] in card.out
-    # The stored card does not say yet how stars became classes.
-    after = cached(stored)
-    assert before.pop("data_card.json") != after.pop("data_card.json")
-    assert after == before
+    assert cached(stored) == before
 
 
 @pytest.mark.parametrize("format_name", ["onnx", "keras"])

@@ -53,7 +53,7 @@ hypermodel = Narrow()
         pytest.param(
             SPACE,
             "nosuch",
-            ["--preset must be a folder", "the folder 'nosuch' does not exist"],
+            ["--preset (PRESET=) must be a folder", "the folder 'nosuch' does not exist"],
             marks=pytest.mark.slow,
         ),
         ("cnn", "nosuch", ["--preset", "declares 'preset'", "cnn declares none"]),

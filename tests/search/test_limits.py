@@ -172,7 +172,7 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert ran.code == 0, ran.err
     assert full_manifest(setting.folder.best_dir).trial == chosen
     ran = run_cli("export-best", "--trial", 99)
-    assert ran.code == 1 and "--trial must be the number of a completed trial" in ran.err
+    assert ran.code == 1 and "--trial (TRIAL=) must be the number of a completed trial" in ran.err
     # The same command continues the study. Another metric is refused.
     assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0
     refused = run_cli("tune", "--study", "s", "--n-trials", 8, "--max-parameters", 5)
