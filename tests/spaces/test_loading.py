@@ -525,6 +525,12 @@ def test_vocabulary_larger_than_the_smallest_embedding_is_refused(
         declare(path, n_classes=2, sizes=replace(SIZES, vocab_size=80))
 
 
+def test_length_of_inputs_that_have_several_is_not_fixed(tmp_path: Path) -> None:
+    text = substituted(FIXED_LENGTH, "Input((6,))", "Input((hp.Choice('length', [6, 8]),))")
+    with pytest.raises(SpaceError, match=r"must declare sequence_length; .* have 6 and 8\."):
+        declare(write(tmp_path, text), n_classes=2, sizes=replace(SIZES, sequence_length=6))
+
+
 def test_values_that_a_build_does_not_take_together_do_not_matter(tmp_path: Path) -> None:
     text = substituted(SIZELESS, "vocab_size=15", "vocab_size=15 // (hp.Int('u', 1, 900) == 1)")
     assert declare(write(tmp_path, text), n_classes=2, sizes=SIZES).takes_texts is False

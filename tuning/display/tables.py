@@ -175,14 +175,17 @@ def _formats_table(manifest: FullManifest, folder: StudyDir) -> Table:
 
 def print_next(folder: StudyDir) -> None:
     """Print the commands to type after a search."""
-    commands = [typed(command, study=folder.name) for command in ("export-best", "report")]
-    console.print("\n  ".join(["Next:", *commands, typed("dashboard")]))
+    of_study = [typed(command, study=folder.name) for command in ("export-best", "report")]
+    _print_commands(*of_study, typed("dashboard"))
 
 
 def print_next_of_export(folder: StudyDir) -> None:
     """Print the commands to type after an export."""
-    commands = [typed("predict", study=folder.name, text="I love it")]
-    commands += [typed(command, study=folder.name) for command in ("report", "serve")]
+    of_study = [typed(command, study=folder.name) for command in ("report", "serve")]
+    _print_commands(typed("predict", study=folder.name, text="I love it"), *of_study)
+
+
+def _print_commands(*commands: str) -> None:
     console.print("\n  ".join(["Next:", *commands]))
 
 

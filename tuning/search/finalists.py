@@ -171,7 +171,9 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
             logger.warning("trial %d is left out: another program finished it", trial.number)
             continue
         groups.setdefault(key(values_of(trial, space)), []).append(trial)
-    baseline = summary.baseline if summary.baseline and was_trained(summary.baseline) else None
+    baseline = summary.baseline
+    if baseline is not None and not was_trained(baseline):
+        baseline = None
     others = [
         members
         for members in groups.values()

@@ -156,14 +156,15 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
     """
     fixed: int | None = getattr(sizes, name)
     in_models = {size for model in models if (size := getattr(model, name)) is not None}
-    if fixed is not None:
-        _check_fixed(name, fixed, in_models, space=space)
-        return fixed, f"the value of {_flag(name)}"
-    if len(in_models) > 1:
+    # A vocabulary may be smaller than every embedding; an input has one length.
+    if len(in_models) > 1 and (fixed is None or name == "sequence_length"):
         raise SpaceError(
             f"A space whose models have different sizes must declare {name}; the models of {space}"
             f" have {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter {name}."
         )
+    if fixed is not None:
+        _check_fixed(name, fixed, in_models, space=space)
+        return fixed, f"the value of {_flag(name)}"
     if name == "vocab_size":
         return (
             (in_models.pop(), "the rows of the model's embedding")
@@ -192,12 +193,6 @@ def _check_fixed(name: str, fixed: int, in_models: set[int], *, space: str) -> N
         raise SpaceError(
             f"{_flag(name)} must be at most {min(in_models)}, the rows of the embedding in {space};"
             f" received {fixed}."
-        )
-    if name == "sequence_length" and len(in_models) > 1:
-        raise SpaceError(
-            f"{_flag(name)} must be left out for models whose inputs have different lengths; those"
-            f" of {space} have {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter"
-            f" {name}."
         )
     if name == "sequence_length" and in_models - {fixed}:
         raise SpaceError(
