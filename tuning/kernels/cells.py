@@ -67,6 +67,37 @@ def _quarters(
     ]
 
 
+def _gradients(
+    context: Any, builder: Any, arrays: Any, arguments: Any, formula: Callable[..., Any]
+) -> Any:
+    """Generate the loop over the units of a text that computes the gradients of its gates, and
+    replaces the gradient that the layer keeps between the steps.
+
+    Args:
+        arrays: the types of gates, state before the step, gradient of h, kept gradient, and
+            gradients of the gates.
+        arguments: these arrays, each with its start, and the number of units.
+        formula: returns the gradients of the gates and the kept gradient, from the gates, the state
+            before the step, the gradient of h, and the kept gradient.
+    """
+    *places, units = arguments
+    (gates, old, d_h, kept, d_gates), starts = places[::2], places[1::2]
+    v = Vectors(context, builder, arrays[0].dtype, _BYTES)
+    four = _quarters(context, builder, arrays[0], gates, starts[0], units)
+    d_four = _quarters(context, builder, arrays[4], d_gates, starts[4], units)
+    of_old, of_h, of_kept = (
+        pointer_to(context, builder, array, value, start)
+        for array, value, start in zip(arrays[1:4], (old, d_h, kept), starts[1:4], strict=True)
+    )
+    with cgutils.for_range_slice(builder, v.index(0), units, v.index(v.n)) as (k, _):
+        loaded = [v.load(v.at(place, 0, k)) for place in (*four, of_old, of_h, of_kept)]
+        of_gates, new = formula(v, loaded[:4], *loaded[4:])
+        for value, gate in zip(of_gates, d_four, strict=True):
+            v.store(value, v.at(gate, 0, k))
+        v.store(new, v.at(of_kept, 0, k))
+    return context.get_dummy_value()
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def lstm_gradient(
     typing: Any,
@@ -87,35 +118,20 @@ def lstm_gradient(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        gates_, at_gates_, old_, at_old_, h_, at_h_, c_, at_c_, d_gates_, at_d_gates_, units_ = (
-            arguments
+        return _gradients(context, builder, (gates, old, d_h, d_c, d_gates), arguments, formula)
+
+    def formula(v: Vectors, four: Any, before: Any, slope: Any, of_c: Any) -> tuple[Any, Any]:
+        (i, f, o, g), ones = four, v.constant(1)
+        th = v.tanh(v.add(v.multiply(f, before), v.multiply(i, g)))
+        through = v.multiply(slope, o, v.subtract(ones, v.multiply(th, th)))
+        d = v.add(of_c, through)
+        of_gates = (
+            v.multiply(d, g, i, v.subtract(ones, i)),
+            v.multiply(d, before, f, v.subtract(ones, f)),
+            v.multiply(slope, th, o, v.subtract(ones, o)),
+            v.multiply(d, i, v.subtract(ones, v.multiply(g, g))),
         )
-        v = Vectors(context, builder, gates.dtype, _BYTES)
-        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
-        d_four = _quarters(context, builder, d_gates, d_gates_, at_d_gates_, units_)
-        of_old = pointer_to(context, builder, old, old_, at_old_)
-        of_h = pointer_to(context, builder, d_h, h_, at_h_)
-        of_c = pointer_to(context, builder, d_c, c_, at_c_)
-        ones = v.constant(1)
-        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
-            i, f, o, g = (v.load(v.at(gate, 0, k)) for gate in four)
-            before, slope = v.load(v.at(of_old, 0, k)), v.load(v.at(of_h, 0, k))
-            th = v.tanh(v.add(v.multiply(f, before), v.multiply(i, g)))
-            through = v.multiply(slope, o, v.subtract(ones, v.multiply(th, th)))
-            d = v.add(v.load(v.at(of_c, 0, k)), through)
-            for value, gate in zip(
-                (
-                    v.multiply(d, g, i, v.subtract(ones, i)),
-                    v.multiply(d, before, f, v.subtract(ones, f)),
-                    v.multiply(slope, th, o, v.subtract(ones, o)),
-                    v.multiply(d, i, v.subtract(ones, v.multiply(g, g))),
-                ),
-                d_four,
-                strict=True,
-            ):
-                v.store(value, v.at(gate, 0, k))
-            v.store(v.multiply(d, f), v.at(of_c, 0, k))
-        return context.get_dummy_value()
+        return of_gates, v.multiply(d, f)
 
     size = types.intp
     arrays = (gates, size, old, size, d_h, size, d_c, size, d_gates, size)
@@ -180,44 +196,19 @@ def gru_gradient(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (
-            gates_,
-            at_gates_,
-            old_,
-            at_old_,
-            h_,
-            at_h_,
-            direct_,
-            at_direct_,
-            d_gates_,
-            at_d_,
-            units_,
-        ) = arguments
-        v = Vectors(context, builder, gates.dtype, _BYTES)
-        four = _quarters(context, builder, gates, gates_, at_gates_, units_)
-        d_four = _quarters(context, builder, d_gates, d_gates_, at_d_, units_)
-        of_old = pointer_to(context, builder, old, old_, at_old_)
-        of_h = pointer_to(context, builder, d_h, h_, at_h_)
-        of_direct = pointer_to(context, builder, direct, direct_, at_direct_)
-        ones = v.constant(1)
-        with cgutils.for_range_slice(builder, v.index(0), units_, v.index(v.n)) as (k, _):
-            z, r, of_state, n = (v.load(v.at(gate, 0, k)) for gate in four)
-            before, slope = v.load(v.at(of_old, 0, k)), v.load(v.at(of_h, 0, k))
-            kept = v.multiply(slope, z)
-            of_n = v.multiply(v.subtract(slope, kept), v.subtract(ones, v.multiply(n, n)))
-            for value, gate in zip(
-                (
-                    v.multiply(kept, v.subtract(before, n), v.subtract(ones, z)),
-                    v.multiply(of_n, of_state, r, v.subtract(ones, r)),
-                    v.multiply(of_n, r),
-                    of_n,
-                ),
-                d_four,
-                strict=True,
-            ):
-                v.store(value, v.at(gate, 0, k))
-            v.store(kept, v.at(of_direct, 0, k))
-        return context.get_dummy_value()
+        return _gradients(context, builder, (gates, old, d_h, direct, d_gates), arguments, formula)
+
+    def formula(v: Vectors, four: Any, before: Any, slope: Any, _: Any) -> tuple[Any, Any]:
+        (z, r, of_state, n), ones = four, v.constant(1)
+        kept = v.multiply(slope, z)
+        of_n = v.multiply(v.subtract(slope, kept), v.subtract(ones, v.multiply(n, n)))
+        of_gates = (
+            v.multiply(kept, v.subtract(before, n), v.subtract(ones, z)),
+            v.multiply(of_n, of_state, r, v.subtract(ones, r)),
+            v.multiply(of_n, r),
+            of_n,
+        )
+        return of_gates, kept
 
     size = types.intp
     arrays = (gates, size, old, size, d_h, size, direct, size, d_gates, size)
